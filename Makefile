@@ -1,0 +1,104 @@
+# homing: `make help` names the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+# Debian keeps nginx and haproxy where a user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# Debian's Go does not fetch the toolchain that go.mod asks for unless told so.
+export GOTOOLCHAIN ?= auto
+# The version is stamped below, so that a clone owned by somebody else builds too.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+DEMO_FLAGS ?=
+
+SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin
+COMPILER := gcc=gcc ld=binutils
+
+.PHONY: help build test unit integration race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo clean need-go
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+build: need-go ## static binaries in bin/, version from git
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: unit integration ## unit tests, then the tests with real nginx, haproxy, openssl, curl, gnutls-cli
+
+unit: need-go ## unit tests
+	go test ./...
+
+# The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
+integration: need-go ## tests with real servers and clients; installs them when root
+	@.ci/packages $(SERVERS)
+	HOMING_INTEGRATION=1 go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
+
+race: need-go ## unit tests under the race detector, in random order
+	@.ci/packages $(COMPILER)
+	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
+	CGO_ENABLED=1 go test -race -shuffle=on ./...
+
+fuzz: need-go ## each fuzz target for FUZZTIME (30s)
+	@list=$$(go test -list '^Fuzz' ./...); \
+	awk '/^Fuzz/ {names[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, names[i]; n = 0}' <<<"$$list" | \
+	while read -r package name; do \
+		echo "fuzz $$package $$name $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	done
+
+golden: need-go ## rewrite the golden files of the command; read the diff
+	go test ./cmd/... -update
+	@git --no-pager diff --stat; echo 'read the diff before you commit it'
+
+fmt: $(GOLANGCI) ## format
+	$(GOLANGCI) fmt
+
+fmt-check: $(GOLANGCI)
+	@$(GOLANGCI) fmt --diff >/dev/null || { echo 'make: not formatted: run make fmt' >&2; $(GOLANGCI) fmt --diff; exit 1; }
+
+vet: need-go ## go vet
+	go vet ./...
+
+lint: $(GOLANGCI) ## golangci-lint, pinned
+	$(GOLANGCI) run
+
+tidy-check: need-go
+	go mod tidy -diff
+
+layering: need-go ## the import graph of the house plan
+	go test -count=1 -run '^TestLayering' ./cmd/homing
+
+# The agent and the cluster will run on Windows, so what they stand on has to build there from the start.
+cross: need-go
+	GOOS=windows go build ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse
+	GOOS=linux GOARCH=arm64 go build ./balancer/...
+
+check: fmt-check vet lint tidy-check layering cross build race ## all that CI runs: format, vet, lint, layering, race, fuzz (10 s each), unit, integration
+	@$(MAKE) fuzz FUZZTIME=10s
+	@$(MAKE) test
+
+demo: build ## real TLS through round robin, then through homing (DEMO_FLAGS=--nginx: three real nginx)
+	@case ' $(DEMO_FLAGS) ' in *' --nginx '*) .ci/packages nginx=nginx openssl=openssl;; esac
+	@bin/homing demo $(DEMO_FLAGS)
+
+clean: ## remove bin/
+	rm -rf bin
+
+need-go:
+	@found=$$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true); found=$${found#go}; \
+	case $$found in \
+	'') echo 'make: Go 1.21 or newer is needed and no go command was found: see https://go.dev/dl' >&2; exit 1;; \
+	1.?|1.?.*|1.1?|1.1?.*|1.20|1.20.*) echo "make: Go 1.21 or newer is needed, this is Go $$found: see https://go.dev/dl" >&2; exit 1;; \
+	esac; \
+	go env GOVERSION >/dev/null || { echo "make: Go $$found could not fetch the toolchain that go.mod names: unset GOTOOLCHAIN, or install it from https://go.dev/dl" >&2; exit 1; }
+
+$(GOLANGCI): | need-go
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv bin/tools/golangci-lint $@
