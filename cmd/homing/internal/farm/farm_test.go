@@ -1,0 +1,173 @@
+package farm_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"homing/cmd/homing/internal/farm"
+	"homing/cmd/homing/internal/tlsclient"
+)
+
+// three starts three nginx, or skips the test where nginx is not installed.
+func three(t *testing.T, cfg farm.NginxConfig) ([]*farm.Nginx, *farm.Certificate) {
+	t.Helper()
+	cert, err := farm.NewRSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Certificates = []*farm.Certificate{cert}
+	servers, err := farm.StartThree(t.Context(), cfg)
+	if missing := new(farm.MissingError); errors.As(err, &missing) {
+		t.Skip(missing)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := farm.StopAll(servers); err != nil {
+			t.Error(err)
+		}
+	})
+	return servers, cert
+}
+
+func client(cert *farm.Certificate, version uint16) *tlsclient.Client {
+	return tlsclient.New(tlsclient.Config{Version: version, ServerName: farm.ServerName, Roots: farm.Roots(cert)})
+}
+
+func get(t *testing.T, c *tlsclient.Client, addr string) tlsclient.Result {
+	t.Helper()
+	res, err := c.Get(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func TestNginxResumesItsOwnSessionsOnly(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c := client(cert, version)
+		if r := get(t, c, servers[0].Addr()); r.Resumed || r.Offered || r.Backend != "a" || r.Version != version {
+			t.Errorf("%s, first conn: %+v", tls.VersionName(version), r)
+		}
+		if r := get(t, c, servers[0].Addr()); !r.Resumed || !r.Offered {
+			t.Errorf("%s, back at the issuer: %+v", tls.VersionName(version), r)
+		}
+		if r := get(t, c, servers[1].Addr()); r.Resumed || !r.Offered || r.Backend != "b" {
+			t.Errorf("%s, at another backend: %+v", tls.VersionName(version), r)
+		}
+	}
+	log, err := os.ReadFile(servers[0].LogPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(strings.TrimSpace(string(log)), "\n"); len(lines) != 4 || !strings.HasPrefix(lines[1], "r TLSv1.2 127.") {
+		t.Errorf("access log of a: %q", lines)
+	}
+}
+
+func TestReloadChangesTheTicketKey(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{})
+	a, c := servers[0], client(cert, tls.VersionTLS12)
+	get(t, c, a.Addr())
+	before := c.Ticket()
+	if err := a.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := get(t, c, a.Addr()); r.Resumed {
+		t.Errorf("a ticket of before the reload was accepted: %+v", r)
+	}
+	after := c.Ticket()
+	if string(before[:16]) == string(after[:16]) {
+		t.Error("the key name is the same after the reload")
+	}
+	if r := get(t, c, a.Addr()); !r.Resumed {
+		t.Errorf("a ticket of after the reload was refused: %+v", r)
+	}
+}
+
+func TestSharedTicketKey(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{TicketKey: []byte(strings.Repeat("0123456789abcdef", 5))})
+	c := client(cert, tls.VersionTLS13)
+	for i, n := range servers {
+		if r := get(t, c, n.Addr()); r.Resumed != (i > 0) {
+			t.Errorf("server %s: %+v", n.Name(), r)
+		}
+	}
+}
+
+func TestKillAndRestart(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{})
+	a, c := servers[0], client(cert, tls.VersionTLS12)
+	get(t, c, a.Addr())
+	a.Kill()
+	if _, err := c.Get(t.Context(), a.Addr()); err == nil {
+		t.Error("a killed server answered")
+	}
+	if err := a.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := get(t, c, a.Addr()); r.Resumed {
+		t.Errorf("the session outlived its server: %+v", r)
+	}
+}
+
+func TestHAProxySpreads(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{})
+	h, err := farm.StartHAProxy(t.Context(), servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
+	if missing := new(farm.MissingError); errors.As(err, &missing) {
+		t.Skip(missing)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	met := map[string]int{}
+	for range 9 {
+		met[get(t, client(cert, tls.VersionTLS13), h.Addr()).Backend]++
+	}
+	if met["a"] != 3 || met["b"] != 3 || met["c"] != 3 {
+		t.Errorf("nine conns met %v", met)
+	}
+}
+
+func TestServerThatDoesNotStart(t *testing.T) {
+	_, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: "a"}) // no certificate
+	if missing := new(farm.MissingError); errors.As(err, &missing) {
+		t.Skip(missing)
+	}
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("error %v, want nginx's own words about the certificate", err)
+	}
+}
+
+func TestMissingProgram(t *testing.T) {
+	err := &farm.MissingError{Program: "nginx", Package: "nginx"}
+	if got, want := err.Error(), "nginx is not installed: run apt-get install nginx"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if _, err := farm.Start(t.Context(), "127.0.0.1:1", "/nonexistent/program"); err == nil {
+		t.Error("a program that does not exist was started")
+	}
+}
+
+func TestWaitFor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if farm.WaitFor(ctx, time.Hour, func() bool { return false }) {
+		t.Error("a condition that never holds was met")
+	}
+	if !farm.WaitFor(t.Context(), time.Hour, func() bool { return true }) {
+		t.Error("a condition that holds was not seen")
+	}
+}

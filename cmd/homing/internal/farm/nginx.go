@@ -1,0 +1,215 @@
+package farm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NginxConfig says how one nginx differs from Debian's defaults.
+type NginxConfig struct {
+	// Name is what the server calls itself in each answer.
+	Name string
+	// Certificates served, at least one; nginx takes the one that suits the client.
+	Certificates []*Certificate
+	// NoTickets turns tickets off: TLS 1.2 resumes by session ID, TLS 1.3 by stateful identities.
+	NoTickets bool
+	// Protocols is nginx's ssl_protocols; empty is "TLSv1.2 TLSv1.3".
+	Protocols string
+	// TicketKey is the content of an ssl_session_ticket_key file, 48 or 80 bytes (the first 16
+	// are the name). Empty: nginx draws its own, which a reload replaces.
+	TicketKey []byte
+	// QuietLog turns the access log off, for load tests.
+	QuietLog bool
+}
+
+// Nginx is one running nginx with one worker process, a shared session cache of 10 MB and a private
+// ticket key. It answers any request with one line: "NAME REUSED PROTOCOL CLIENT", where REUSED is
+// nginx's $ssl_session_reused ("r" or "."), so that the server itself says what was accepted.
+type Nginx struct {
+	name string
+	addr string
+	path string // program
+	dir  string
+	proc *Process
+}
+
+// StartNginx writes the configuration to a new directory and starts nginx on a free port. When
+// nginx is not installed the error is a *MissingError.
+func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
+	path, err := find("nginx", "nginx")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := FreeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "homing-nginx-")
+	if err != nil {
+		return nil, fmt.Errorf("farm: make directory for nginx: %w", err)
+	}
+	n := &Nginx{name: cfg.Name, addr: addr, path: path, dir: dir}
+	if err = n.write(cfg); err == nil {
+		err = n.start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return n, nil
+}
+
+// Name returns the name given to StartNginx.
+func (n *Nginx) Name() string { return n.name }
+
+// Addr returns the host:port nginx listens on.
+func (n *Nginx) Addr() string { return n.addr }
+
+// PIDs returns the process IDs of the master and its workers.
+func (n *Nginx) PIDs() []int { return append(n.proc.Children(), n.proc.PID()) }
+
+// LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS" per request.
+func (n *Nginx) LogPath() string { return filepath.Join(n.dir, "access.log") }
+
+// Reload does what "nginx -s reload" does and returns when no worker of before is left, so that
+// every conn from now on meets the new ticket key. Conns open on old workers end within 1 s.
+func (n *Nginx) Reload(ctx context.Context) error {
+	before := n.proc.Children()
+	out, err := exec.CommandContext(ctx, n.path, append(n.args(), "-s", "reload")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("farm: reload %s: %w: %s", n.name, err, out)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = until(ctx, func() (bool, error) {
+		now := n.proc.Children()
+		old := slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) })
+		return len(now) > 0 && !old, nil
+	})
+	if err != nil {
+		return fmt.Errorf("farm: wait for the new workers of %s: %w", n.name, err)
+	}
+	return nil
+}
+
+// Kill ends nginx as a crash would. Restart brings it back on the same port.
+func (n *Nginx) Kill() { n.proc.Kill() }
+
+// Restart starts a killed nginx again: same port, empty session cache, new ticket key.
+func (n *Nginx) Restart(ctx context.Context) error { return n.start(ctx) }
+
+// Stop ends nginx and removes its directory.
+func (n *Nginx) Stop() error {
+	n.proc.Stop()
+	if err := os.RemoveAll(n.dir); err != nil {
+		return fmt.Errorf("farm: remove directory of %s: %w", n.name, err)
+	}
+	return nil
+}
+
+func (n *Nginx) args() []string {
+	return []string{"-p", n.dir, "-c", filepath.Join(n.dir, "nginx.conf")}
+}
+
+func (n *Nginx) start(ctx context.Context) error {
+	proc, err := Start(ctx, n.addr, n.path, append(n.args(), "-g", "daemon off;")...)
+	if err != nil {
+		return err
+	}
+	n.proc = proc
+	return nil
+}
+
+// nginxMain is the part of the configuration that does not vary. Every path nginx would open below
+// /var is moved, so that it runs without root. lingering_close off: a client that has its answer
+// has no more to say, and the conn should end at once.
+const nginxMain = `worker_processes 1;
+worker_shutdown_timeout 1s;
+pid nginx.pid;
+error_log stderr;
+events { worker_connections 4096; }
+http {
+	client_body_temp_path body;
+	proxy_temp_path proxy;
+	fastcgi_temp_path fastcgi;
+	uwsgi_temp_path uwsgi;
+	scgi_temp_path scgi;
+	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status';
+	lingering_close off;
+`
+
+func (n *Nginx) write(cfg NginxConfig) error {
+	files := map[string][]byte{}
+	var b strings.Builder
+	b.WriteString(nginxMain)
+	if cfg.QuietLog {
+		b.WriteString("\taccess_log off;\n")
+	} else {
+		b.WriteString("\taccess_log access.log homing;\n")
+	}
+	fmt.Fprintf(&b, "\tserver {\n\t\tlisten %s ssl backlog=1024;\n", n.addr)
+	for i, c := range cfg.Certificates {
+		chain, key := fmt.Sprintf("chain%d.pem", i), fmt.Sprintf("key%d.pem", i)
+		files[chain], files[key] = c.Chain, c.Key
+		fmt.Fprintf(&b, "\t\tssl_certificate %s;\n\t\tssl_certificate_key %s;\n", chain, key)
+	}
+	protocols := cfg.Protocols
+	if protocols == "" {
+		protocols = "TLSv1.2 TLSv1.3"
+	}
+	tickets := "on"
+	if cfg.NoTickets {
+		tickets = "off"
+	}
+	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache shared:S:10m;\n\t\tssl_session_tickets %s;\n", protocols, tickets)
+	if len(cfg.TicketKey) > 0 {
+		files["ticket.key"] = cfg.TicketKey
+		b.WriteString("\t\tssl_session_ticket_key ticket.key;\n")
+	}
+	fmt.Fprintf(&b, "\t\tadd_header X-Backend %s;\n", cfg.Name)
+	fmt.Fprintf(&b, "\t\treturn 200 \"%s $ssl_session_reused $ssl_protocol $remote_addr\\n\";\n\t}\n}\n", cfg.Name)
+	files["nginx.conf"] = []byte(b.String())
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(n.dir, name), content, 0o600); err != nil {
+			return fmt.Errorf("farm: write configuration of nginx: %w", err)
+		}
+	}
+	return nil
+}
+
+// StartThree starts three nginx that differ only in their names a, b and c, their session caches
+// and, unless cfg gives one, their ticket keys. On error none is left running.
+func StartThree(ctx context.Context, cfg NginxConfig) ([]*Nginx, error) {
+	var farm []*Nginx
+	for _, name := range []string{"a", "b", "c"} {
+		cfg.Name = name
+		n, err := StartNginx(ctx, cfg)
+		if err != nil {
+			return nil, errors.Join(err, StopAll(farm))
+		}
+		farm = append(farm, n)
+	}
+	return farm, nil
+}
+
+// StopAll stops every nginx of the list.
+func StopAll(farm []*Nginx) error {
+	var errs []error
+	for _, n := range farm {
+		errs = append(errs, n.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// WaitFor asks cond every 5 ms until it holds or the time is over, and reports whether it held.
+func WaitFor(ctx context.Context, timeout time.Duration, cond func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return until(ctx, func() (bool, error) { return cond(), nil }) == nil
+}
