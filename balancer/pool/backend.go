@@ -1,0 +1,147 @@
+package pool
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// ID names a backend on every node: a hash of the pool's name and the backend's canonical IP:port, never an index.
+type ID uint32
+
+const (
+	// NoID is no backend.
+	NoID ID = 0
+
+	// AnyID is never a backend's: tables that map to IDs may use it for "any backend".
+	AnyID ID = 0xffffffff
+)
+
+// makeID hashes a backend's identity. The two reserved values move to their neighbours; a collision that this makes
+// is settled like any other.
+func makeID(poolName string, addr netip.AddrPort) ID {
+	return unreserve(uint32(xxhash.Sum64String(poolName + "\x00" + canonical(addr).String())))
+}
+
+func unreserve(h uint32) ID {
+	switch id := ID(h); id {
+	case NoID:
+		return 1
+	case AnyID:
+		return AnyID - 1
+	default:
+		return id
+	}
+}
+
+// Drain says how far a backend is being emptied.
+type Drain uint8
+
+const (
+	// DrainOff is a backend in normal service.
+	DrainOff Drain = iota
+	// DrainSoft is a backend that gets no fresh handshakes but still its own resumptions.
+	DrainSoft
+	// DrainHard is a backend that gets no new conns at all.
+	DrainHard
+)
+
+func (d Drain) String() string {
+	switch d {
+	case DrainOff:
+		return "off"
+	case DrainSoft:
+		return "soft"
+	case DrainHard:
+		return "hard"
+	}
+	return "invalid"
+}
+
+// Liveness of a backend. Only setState writes it.
+const (
+	stateUp    uint32 = iota
+	stateTrial        // was down, no active check runs: one conn at a time may try it
+	stateDown
+)
+
+// Backend is one server of a pool. It keeps its identity, and so its state and its open conns, as long as its
+// address stays in the pool. Its methods may be called by any goroutine and allocate nothing.
+type Backend struct {
+	// Static after construction.
+	ID   ID
+	Addr netip.AddrPort // canonical
+	Name string         // as configured: a name's host:port, or the address
+	pool *Pool
+	perm uint64 // seed of the Maglev permutation
+
+	// Atomic; written by the pool under its mu, except state, which loops may also take from up to down.
+	weight   atomic.Int64
+	maxConns atomic.Int64
+	drain    atomic.Uint32
+	gone     atomic.Bool // no longer in the pool
+	state    atomic.Uint32
+	downSeq  atomic.Uint64 // order of marking down in the pool, 0 = never
+	downTime atomic.Int64  // when it left stateUp, ns since the pool was made
+	failTime atomic.Int64  // when it was last marked down, in a trial too, ns since the pool was made
+
+	// Atomic; written by loops.
+	open      atomic.Int64
+	failures  atomic.Int64 // consecutive failed connects
+	trialBusy atomic.Bool  // a conn is trying it, meaningful in stateTrial
+
+	// Guarded by pool.mu.
+	announced uint32 // the state that listeners and the log know, stateUp or stateDown
+	why       string // reason of the next announcement, "" = passive counting
+}
+
+// Open is the number of conns between Acquire and Release.
+func (b *Backend) Open() int { return int(b.open.Load()) }
+
+// Weight is the backend's weight, 1 to MaxWeight.
+func (b *Backend) Weight() int { return int(b.weight.Load()) }
+
+// MaxConns is the bound of open conns, 0 for none.
+func (b *Backend) MaxConns() int { return int(b.maxConns.Load()) }
+
+// Draining is how far the backend is being emptied.
+func (b *Backend) Draining() Drain { return Drain(b.drain.Load()) }
+
+// Up says whether conns may go to the backend: it is in the pool and not marked down. A backend on trial (see
+// Options.NoChecks) is not up yet.
+func (b *Backend) Up() bool { return b.state.Load() == stateUp && !b.gone.Load() }
+
+// Failures is the number of connects that failed since the last that succeeded.
+func (b *Backend) Failures() int { return int(b.failures.Load()) }
+
+// Acquire counts a conn. Call it before the connect, so that a burst is seen while it happens.
+func (b *Backend) Acquire() {
+	b.open.Add(1)
+	b.pool.open.Add(1)
+	if b.state.Load() == stateTrial {
+		b.trialBusy.Store(true)
+	}
+}
+
+// Release takes back one Acquire.
+func (b *Backend) Release() {
+	b.open.Add(-1)
+	b.pool.open.Add(-1)
+	// The conn of a trial may end without an outcome, when its client leaves: the next may try. A conn from before
+	// the trial may end now too, then two try at once, which harms nobody.
+	if b.trialBusy.Load() {
+		b.trialBusy.Store(false)
+	}
+}
+
+func (b *Backend) full() bool {
+	limit := b.maxConns.Load()
+	return limit > 0 && b.open.Load() >= limit || b.state.Load() == stateTrial && b.trialBusy.Load()
+}
+
+// takesConns says that the backend is in the pool and not down.
+func (b *Backend) takesConns() bool { return b.state.Load() != stateDown && !b.gone.Load() }
+
+// live says that the backend also takes fresh handshakes.
+func (b *Backend) live() bool { return b.takesConns() && b.Draining() == DrainOff }

@@ -1,0 +1,175 @@
+package pool
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// SetUp marks a backend up or down. It is what active checks and operators use; why goes to the log and to OnChange.
+// Nothing happens when the backend is in that state already (on trial counts as down), or no longer in the pool.
+func (p *Pool) SetUp(b *Backend, up bool, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.gone.Load() || up == (b.state.Load() == stateUp) {
+		return
+	}
+	b.why = why
+	if up {
+		b.failures.Store(0)
+		b.state.Store(stateUp)
+	} else {
+		p.markDown(b, stateUp)
+	}
+	p.reconcile()
+}
+
+// SetDraining starts or ends the draining of a backend. Conns that are open stay.
+func (p *Pool) SetDraining(b *Backend, mode Drain) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.gone.Load() || b.Draining() == mode {
+		return
+	}
+	b.drain.Store(uint32(mode))
+	p.opt.Log.Info("backend draining", p.about(b), slog.String("mode", mode.String()), slog.Int("open", b.Open()))
+	p.reconcile()
+}
+
+// OnChange adds a listener for backends going down and coming back. It is called for one change at a time, in order;
+// it must not block, and must not change the pool.
+func (p *Pool) OnChange(f func(b *Backend, up bool, why string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = append(p.listeners, f)
+}
+
+// ConnectFailed counts a connect that was refused, timed out, or found no route. Nothing else may be reported here:
+// neither what a client's bytes can provoke nor a shortage of this machine. Options.Fall of them in a row mark the
+// backend down; every picker sees that at once, from the backend's state. With active checks only a check, or an
+// operator, brings it back.
+//
+// Without them (Options.NoChecks) the backend goes on trial once Options.RetryAfter has passed: it is live again, but
+// for one conn at a time. The first connect that succeeds brings it back, the first that fails marks it down for
+// another RetryAfter.
+//
+// Made for loops: tables, log and listeners are left to Run when it runs.
+func (p *Pool) ConnectFailed(b *Backend) {
+	failures := b.failures.Add(1)
+	switch b.state.Load() {
+	case stateUp:
+		if failures < int64(p.opt.Fall) || !p.markDown(b, stateUp) {
+			return
+		}
+	case stateTrial:
+		if !p.markDown(b, stateTrial) {
+			return
+		}
+	default:
+		return
+	}
+	p.settle()
+}
+
+// ConnectOK reports a connect that succeeded: the count of failures starts again. Without active checks it also brings
+// back a backend that was down or on trial.
+func (p *Pool) ConnectOK(b *Backend) {
+	if b.failures.Load() != 0 {
+		b.failures.Store(0)
+	}
+	state := b.state.Load()
+	if state == stateUp || !p.opt.NoChecks || !b.state.CompareAndSwap(state, stateUp) {
+		return
+	}
+	p.settle()
+}
+
+// markDown takes a backend from one state to stateDown, and says whether it was this caller who did.
+func (p *Pool) markDown(b *Backend, from uint32) bool {
+	if !b.state.CompareAndSwap(from, stateDown) {
+		return false
+	}
+	now := p.clock()
+	if from == stateUp {
+		b.downTime.Store(now)
+	}
+	b.failTime.Store(now)
+	b.downSeq.Store(p.marks.Add(1))
+	b.trialBusy.Store(false)
+	return true
+}
+
+// startTrials puts backends on trial that have been down for RetryAfter. Called by Run when no active checks run.
+func (p *Pool) startTrials() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed := false
+	for _, b := range p.Snapshot().all {
+		if b.state.Load() == stateDown && p.clock()-b.failTime.Load() >= int64(p.opt.RetryAfter) {
+			b.trialBusy.Store(false)
+			changed = b.state.CompareAndSwap(stateDown, stateTrial) || changed
+		}
+	}
+	if changed {
+		p.reconcile()
+	}
+}
+
+// settle lets Run reconcile, or does it here when nobody runs.
+func (p *Pool) settle() {
+	if p.running.Load() > 0 {
+		select {
+		case p.kick <- struct{}{}:
+		default: // it was asked already
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reconcile()
+}
+
+// reconcile tells the log and the listeners of every backend whose state is not the one they know, and swaps the
+// snapshot when it no longer shows the live backends. p.mu is held.
+func (p *Pool) reconcile() {
+	snapshot := p.Snapshot()
+	p.publish(snapshot.all)
+	for _, b := range snapshot.all {
+		state := b.state.Load()
+		if state == stateTrial || state == b.announced {
+			continue
+		}
+		b.announced = state
+		p.announce(b, state == stateUp)
+	}
+}
+
+func (p *Pool) announce(b *Backend, up bool) {
+	why := b.why
+	b.why = ""
+	live := fmt.Sprintf("%d of %d", len(p.Snapshot().live), len(p.Snapshot().all))
+	if up {
+		if why == "" {
+			why = "a connect succeeded"
+		}
+		down := time.Duration(p.clock() - b.downTime.Load()).Round(time.Millisecond)
+		p.opt.Log.Info("backend up", p.about(b), slog.String("why", why), slog.Duration("down_for", down), slog.String("live", live))
+	} else {
+		if why == "" {
+			why = fmt.Sprintf("%d connects in a row failed", p.opt.Fall)
+		}
+		p.opt.Log.Warn("backend down", p.about(b), slog.String("why", why), slog.String("live", live))
+	}
+	for _, f := range p.listeners {
+		f(b, up, why)
+	}
+}
+
+// about names a backend in a log line; an empty group key puts both names at the top.
+func (p *Pool) about(b *Backend) slog.Attr {
+	attrs := []slog.Attr{slog.String("pool", p.name), slog.String("backend", b.Addr.String())}
+	if b.Name != b.Addr.String() {
+		attrs = append(attrs, slog.String("name", b.Name))
+	}
+	return slog.GroupAttrs("", attrs...)
+}

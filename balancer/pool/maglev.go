@@ -1,0 +1,167 @@
+package pool
+
+// maglevSlots is the size of a table, a prime, so that every step from 1 to maglevSlots-1 visits all slots.
+const maglevSlots = 65537
+
+// maglevEmpty marks a slot without owner while a table is built. Indexes stay below MaxBackends.
+const maglevEmpty = 0xffff
+
+// maglevTable maps a hash to a backend: slot hash%maglevSlots holds an index into the live list. 128 KiB.
+//
+// Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016), section 3.4.
+type maglevTable [maglevSlots]uint16
+
+// buildMaglev lets the backends take slots in turns, each along its own permutation of the table. A backend takes part
+// in weight out of maxWeight turns, so that its share of the slots is its share of the weights, give or take two slots,
+// and never nothing. The table depends on the set of backends and their weights only, given that live is sorted.
+func buildMaglev(live []*Backend) *maglevTable {
+	if len(live) == 0 {
+		return nil
+	}
+	type taker struct{ pos, step, weight, credit uint32 }
+	takers := make([]taker, len(live))
+	var heaviest uint32
+	for i, b := range live {
+		takers[i] = taker{
+			pos:    uint32((b.perm >> 32) % maglevSlots),
+			step:   uint32((b.perm&0xffffffff)%(maglevSlots-1) + 1),
+			weight: uint32(b.Weight()),
+		}
+		heaviest = max(heaviest, takers[i].weight)
+	}
+	for i := range takers { // everyone takes a slot in the first turn
+		takers[i].credit = heaviest - takers[i].weight
+	}
+
+	table := new(maglevTable)
+	for i := range table {
+		table[i] = maglevEmpty
+	}
+	for left := maglevSlots; ; {
+		for i := range takers {
+			t := &takers[i]
+			t.credit += t.weight
+			if t.credit < heaviest {
+				continue
+			}
+			t.credit -= heaviest
+			for table[t.pos] != maglevEmpty {
+				t.pos = advance(t.pos, t.step)
+			}
+			table[t.pos] = uint16(i)
+			if left--; left == 0 {
+				return table
+			}
+			t.pos = advance(t.pos, t.step)
+		}
+	}
+}
+
+// advance is (pos + step) % maglevSlots without the division.
+func advance(pos, step uint32) uint32 {
+	pos += step
+	if pos >= maglevSlots {
+		pos -= maglevSlots
+	}
+	return pos
+}
+
+// maxWalk bounds a walk from slot to slot. A set of one in 16 backends is met within it but once in 4,000 times.
+const maxWalk = 128
+
+// Maglev picks a live backend by consistent hashing: the owner of the hash's slot or, when that is skipped or cannot
+// take a conn, the owner of the next slot that can. Backends above their bound of load are passed over while another
+// will do. It returns nil when no live backend can take the conn. Every node that sees the same live backends
+// answers the same, but for load and max conns, which are each node's own.
+//
+// The work is bounded by maxWalk slots and then one pass over the live list.
+func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
+	if s.table == nil {
+		return nil
+	}
+	slot := uint32(hash % maglevSlots)
+	for range maxWalk {
+		b := s.live[s.table[slot]]
+		if !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
+			return b
+		}
+		slot = advance(slot, 1)
+	}
+	// The walk met only a few of many backends, or few are left: the live list, from a place given by the hash.
+	var overloaded *Backend
+	for i := range s.live {
+		b := s.live[(hash+uint64(i))%uint64(len(s.live))]
+		if skip.Has(b.ID) || !b.live() {
+			continue
+		}
+		switch s.Usable(b) {
+		case UsableOK:
+			return b
+		case Overloaded:
+			if overloaded == nil {
+				overloaded = b
+			}
+		case Down, Full, HardDrained:
+		}
+	}
+	return overloaded
+}
+
+// MaglevOf picks among the backends of set (IDs, of a home with several members) by consistent hashing: from the
+// hash's slot of the same table as Maglev it walks on to the first member that is usable and not skipped. A member
+// that is being drained softly is taken only when no other will do. It returns nil when no member is usable: unlike
+// Maglev it never takes an overloaded one.
+//
+// Every node agrees: the answer depends on the hash, the set and the live backends, not on the order of the set nor
+// on who asks; only load and max conns are a node's own.
+//
+// The work is bounded by maxWalk slots and then one pass over the set: a small set in a large pool may not be met by
+// the walk, and drained members never are. The pass takes the member with the highest hash beside the given one
+// (rendezvous hashing), which every node computes alike too.
+func (s *Snapshot) MaglevOf(hash uint64, set []uint32, skip Skip) *Backend {
+	if len(set) == 0 {
+		return nil
+	}
+	if s.table != nil {
+		slot := uint32(hash % maglevSlots)
+		for range maxWalk {
+			b := s.live[s.table[slot]]
+			if contains(set, b.ID) && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
+				return b
+			}
+			slot = advance(slot, 1)
+		}
+	}
+	var best *Backend
+	var bestScore uint64
+	for _, id := range set {
+		b := s.byID[ID(id)]
+		if b == nil || skip.Has(b.ID) || s.Usable(b) != UsableOK {
+			continue
+		}
+		score := mix(hash^b.perm) >> 1
+		if b.Draining() == DrainOff {
+			score |= 1 << 63 // before any that is drained
+		}
+		if best == nil || score > bestScore {
+			best, bestScore = b, score
+		}
+	}
+	return best
+}
+
+func contains(set []uint32, id ID) bool {
+	for _, member := range set {
+		if member == uint32(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// mix is the finalizer of splitmix64 (Steele, Lea, Flood 2014): every input bit changes half of the output bits.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

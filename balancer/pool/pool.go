@@ -1,0 +1,281 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Options of a pool. The zero value of each field means its default.
+type Options struct {
+	// Fall is the number of consecutive failed connects that mark a backend down. Default 3.
+	Fall int
+
+	// LoadFactor bounds affinity: a backend with more than 64 + LoadFactor * its weighted mean of open conns is
+	// Overloaded. At least 1. Default 1.5.
+	LoadFactor float64
+
+	// NoChecks says that no active checks run, so that conns must find out when a backend is back: see ConnectFailed.
+	NoChecks bool
+
+	// RetryAfter is how long a backend stays down before conns try it again, with NoChecks. Run looks once in a tenth
+	// of it. Default 10 s.
+	RetryAfter time.Duration
+
+	// ResolveEvery is the interval at which Run resolves names again. Default 30 s.
+	ResolveEvery time.Duration
+
+	// ResolveTimeout bounds the resolving of all names together, which New waits for. Default 5 s.
+	ResolveTimeout time.Duration
+
+	// Resolver gives all addresses of a host name. It may be called by several goroutines at once. Default: the
+	// system's resolver.
+	Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	// Log gets one line per change of a backend's state and per warning. Default: none.
+	Log *slog.Logger
+}
+
+// check is the only place that rejects options or fills in defaults.
+func (o *Options) check() error {
+	if o.Fall < 0 || o.RetryAfter < 0 || o.ResolveEvery < 0 || o.ResolveTimeout < 0 {
+		return errors.New("pool: Fall, RetryAfter, ResolveEvery and ResolveTimeout must not be negative")
+	}
+	if o.LoadFactor != 0 && !(o.LoadFactor >= 1) {
+		return fmt.Errorf("pool: the load factor %v is below 1: every backend would be overloaded", o.LoadFactor)
+	}
+	o.Fall = cmp.Or(o.Fall, 3)
+	o.LoadFactor = cmp.Or(o.LoadFactor, 1.5)
+	o.RetryAfter = cmp.Or(o.RetryAfter, 10*time.Second)
+	o.ResolveEvery = cmp.Or(o.ResolveEvery, 30*time.Second)
+	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, 5*time.Second)
+	if o.Resolver == nil {
+		o.Resolver = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Pool is the backends that serve one service. Its methods may be called by any goroutine.
+type Pool struct {
+	// Static after construction.
+	name  string
+	hash  uint32
+	opt   Options
+	start time.Time
+	kick  chan struct{} // asks Run to reconcile; never closed
+
+	// Atomic; read and written by loops.
+	snapshot atomic.Pointer[Snapshot] // swapped under mu
+	turn     atomic.Uint64            // next turn of round robin, shared by all snapshots
+	open     atomic.Int64             // open conns of all backends, removed ones too
+	marks    atomic.Uint64            // number of marks down
+	running  atomic.Int32             // Run runs
+
+	// Guarded by resolving, which is taken before mu and held while names are resolved.
+	resolving sync.Mutex
+	targets   []target
+	known     map[string][]netip.AddrPort // last answer by Spec.Addr
+	standing  []string                    // warnings that were logged and still hold
+
+	// Guarded by mu.
+	mu        sync.Mutex
+	parked    []*Backend // removed with conns still open
+	listeners []func(*Backend, bool, string)
+}
+
+// New makes a pool of the given specs. It resolves names, for at most Options.ResolveTimeout; one that cannot be
+// resolved is a warning in the log while another backend stands, and an error when none does. Every error is one
+// line that names the value and the remedy. All backends start as up.
+func New(name string, specs []Spec, opt Options) (*Pool, error) {
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	p := &Pool{
+		name:  name,
+		hash:  uint32(unreserve(uint32(xxhash.Sum64String(name)))),
+		opt:   opt,
+		start: time.Now(),
+		kick:  make(chan struct{}, 1),
+		known: make(map[string][]netip.AddrPort),
+	}
+	p.snapshot.Store(&Snapshot{pool: p, replaced: make(chan struct{})})
+	if err := p.Set(specs); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Name is the pool's name.
+func (p *Pool) Name() string { return p.name }
+
+// Hash is a hash of the pool's name, the same on every node, never 0.
+func (p *Pool) Hash() uint32 { return p.hash }
+
+// Snapshot is the pool as it is now: one atomic load.
+func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
+
+// Set replaces the specs. Backends whose address stays keep their identity: their state, open conns and draining. On
+// an error, which is as New's, nothing has changed.
+func (p *Pool) Set(specs []Spec) error {
+	if len(specs) == 0 {
+		return fmt.Errorf("pool %q has no backend; give at least one HOST:PORT", p.name)
+	}
+	targets := make([]target, len(specs))
+	for i, spec := range specs {
+		t, err := parseSpec(spec)
+		if err != nil {
+			return err
+		}
+		targets[i] = t
+	}
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
+	want, warnings, err := p.resolve(context.Background(), targets)
+	if err != nil {
+		return err
+	}
+	p.targets = targets
+	p.warn(warnings)
+	p.apply(want)
+	return nil
+}
+
+// Run resolves names again every Options.ResolveEvery, puts backends on trial where no active checks run, and does for
+// the loops what they must not wait for. It returns when ctx is done.
+func (p *Pool) Run(ctx context.Context) {
+	p.running.Add(1)
+	defer p.running.Add(-1)
+	names := time.NewTicker(p.opt.ResolveEvery)
+	defer names.Stop()
+	var trials <-chan time.Time // never fires with active checks
+	if p.opt.NoChecks {
+		ticker := time.NewTicker(max(p.opt.RetryAfter/10, time.Millisecond))
+		defer ticker.Stop()
+		trials = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.kick:
+			p.mu.Lock()
+			p.reconcile()
+			p.mu.Unlock()
+		case <-trials:
+			p.startTrials()
+		case <-names.C:
+			p.refresh(ctx)
+		}
+	}
+}
+
+// refresh resolves the names again. When nothing at all can be resolved everything stays as it is.
+func (p *Pool) refresh(ctx context.Context) {
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
+	if !slices.ContainsFunc(p.targets, func(t target) bool { return t.host != "" }) {
+		return
+	}
+	want, warnings, err := p.resolve(ctx, p.targets)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		p.warn([]string{err.Error()})
+		return
+	}
+	p.warn(warnings)
+	p.apply(want)
+}
+
+// warn logs the warnings that did not stand before. p.resolving is held.
+func (p *Pool) warn(warnings []string) {
+	for _, w := range warnings {
+		if !slices.Contains(p.standing, w) {
+			p.opt.Log.Warn(w, slog.String("pool", p.name))
+		}
+	}
+	p.standing = warnings
+}
+
+// apply makes the wanted backends, sorted by address, the pool's. Backends that go away with open conns are parked, so
+// that they keep their identity when they return, as addresses of names do.
+func (p *Pool) apply(want []wanted) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := slices.Concat(p.Snapshot().all, p.parked)
+	before := make(map[netip.AddrPort]*Backend, len(known))
+	for _, b := range known {
+		before[b.Addr] = b
+		b.gone.Store(!slices.ContainsFunc(want, func(w wanted) bool { return w.addr == b.Addr }))
+	}
+	all := make([]*Backend, len(want))
+	for i, w := range want {
+		b := before[w.addr]
+		if b == nil {
+			b = &Backend{ID: makeID(p.name, w.addr), Addr: w.addr, Name: w.name, pool: p}
+			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
+		}
+		b.weight.Store(int64(w.weight))
+		b.maxConns.Store(int64(w.maxConns))
+		all[i] = b
+	}
+	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || b.open.Load() == 0 })
+	p.publish(all)
+	p.reconcile()
+}
+
+// publish swaps the snapshot for one of the given backends, unless it would be the same. Tables are built only when the
+// live backends or their weights differ. p.mu is held.
+func (p *Pool) publish(all []*Backend) {
+	old := p.Snapshot()
+	next := &Snapshot{pool: p, all: all, replaced: make(chan struct{})}
+	next.rest = append(next.rest, p.parked...)
+	for _, b := range all {
+		if !b.live() {
+			next.rest = append(next.rest, b)
+			continue
+		}
+		next.live = append(next.live, b)
+		next.weights = append(next.weights, b.Weight())
+		next.liveWeight += b.weight.Load()
+	}
+	sameLive := slices.Equal(old.live, next.live) && slices.Equal(old.weights, next.weights)
+	sameAll := slices.Equal(old.all, next.all)
+	if sameLive && sameAll && slices.Equal(old.rest, next.rest) {
+		return
+	}
+	if sameLive {
+		next.seq, next.table = old.seq, old.table
+	} else {
+		next.seq, next.table = sequence(next.weights), buildMaglev(next.live)
+	}
+	if sameAll {
+		next.byID = old.byID
+	} else {
+		next.byID = make(map[ID]*Backend, len(all))
+		for _, b := range all {
+			next.byID[b.ID] = b
+		}
+	}
+	p.snapshot.Store(next)
+	close(old.replaced)
+}
+
+// clock is the time since the pool was made, in nanoseconds; it never goes back.
+func (p *Pool) clock() int64 { return int64(time.Since(p.start)) }

@@ -1,0 +1,117 @@
+package pool
+
+// loadSlack is the number of open conns a backend may always have before it counts as overloaded, so that small
+// numbers, where one conn is a large share, never move a session.
+const loadSlack = 64
+
+// Unusable says why a backend cannot take an offer of its own, or that it can.
+type Unusable uint8
+
+const (
+	// UsableOK is a backend that takes its own resumptions: up, below its bounds, at most softly drained.
+	UsableOK Unusable = iota
+	// Down is a backend marked down, or no longer in the pool.
+	Down
+	// Full is a backend at its max conns, or on trial with a conn that tries it already.
+	Full
+	// Overloaded is a backend with more open conns than its bounded share.
+	Overloaded
+	// HardDrained is a backend that gets no new conns.
+	HardDrained
+)
+
+func (u Unusable) String() string {
+	switch u {
+	case UsableOK:
+		return "ok"
+	case Down:
+		return "backend_down"
+	case Full:
+		return "full"
+	case Overloaded:
+		return "overloaded"
+	case HardDrained:
+		return "drained"
+	}
+	return "invalid"
+}
+
+// Snapshot is the pool at one moment. It is immutable but for the atomics of its backends, shared by all loops, and
+// its methods allocate nothing. Callers must not change the slices.
+type Snapshot struct {
+	pool *Pool
+
+	all  []*Backend // sorted by address
+	live []*Backend // sorted by address
+	rest []*Backend // not live, or no longer in the pool with conns still open
+	byID map[ID]*Backend
+
+	// Shared with the snapshots before and after while the live backends and their weights stay.
+	weights    []int // of live
+	liveWeight int64
+	seq        []uint16     // indexes into live
+	table      *maglevTable // nil when nothing is live
+
+	replaced chan struct{} // closed by the pool when the next snapshot stands
+}
+
+// ByID finds a backend of the pool, nil when there is none.
+func (s *Snapshot) ByID(id ID) *Backend { return s.byID[id] }
+
+// All is every backend of the pool, sorted by address. Read-only.
+func (s *Snapshot) All() []*Backend { return s.all }
+
+// Live is the backends that are up, or on trial, and not being drained, sorted by address. Read-only.
+func (s *Snapshot) Live() []*Backend { return s.live }
+
+// Replaced is closed once a newer snapshot stands.
+func (s *Snapshot) Replaced() <-chan struct{} { return s.replaced }
+
+// Usable says whether a backend can take an offer of its own now. It is Down for nil, so that an unknown ID needs no
+// case of its own.
+func (s *Snapshot) Usable(b *Backend) Unusable {
+	switch {
+	case b == nil || !b.takesConns():
+		return Down
+	case b.Draining() == DrainHard:
+		return HardDrained
+	case b.full():
+		return Full
+	case s.overloaded(b):
+		return Overloaded
+	}
+	return UsableOK
+}
+
+// overloaded says that open > loadSlack + factor * mean, where the mean is the open conns on live backends by unit
+// of their weight, times the backend's weight. Both sides are multiplied by the live weight to save the division.
+func (s *Snapshot) overloaded(b *Backend) bool {
+	open := b.open.Load() - loadSlack
+	if open <= 0 || s.liveWeight == 0 {
+		return false
+	}
+	total := s.pool.open.Load()
+	for _, other := range s.rest {
+		total -= other.open.Load()
+	}
+	return float64(open)*float64(s.liveWeight) > s.pool.opt.LoadFactor*float64(total)*float64(b.weight.Load())
+}
+
+// LastDown is the backend to try when none is live: the one that was marked down last. Softly drained ones come last,
+// hard-drained ones never. It is nil while any backend is live, and when there is nothing to try.
+func (s *Snapshot) LastDown() *Backend {
+	var last *Backend
+	for _, b := range s.all {
+		if b.live() {
+			return nil
+		}
+		if b.takesConns() || b.Draining() == DrainHard || b.gone.Load() {
+			continue
+		}
+		if last == nil || b.Draining() < last.Draining() ||
+			b.Draining() == last.Draining() && b.downSeq.Load() > last.downSeq.Load() {
+			last = b
+		}
+	}
+	return last
+}

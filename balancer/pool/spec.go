@@ -1,0 +1,119 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const (
+	// MaxWeight is the largest weight of a backend; the smallest is 1.
+	MaxWeight = 1000
+
+	// MaxBackends bounds one pool: the Maglev table gives each backend at least 16 of its 65,537 slots then.
+	MaxBackends = 4096
+)
+
+// Spec is one backend, or one name that stands for several, as an operator writes it.
+type Spec struct {
+	// Addr is host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name that expands to all
+	// its addresses. The port is a number.
+	Addr string
+
+	// Weight is the share of fresh handshakes relative to the other backends: 1 to MaxWeight, 0 means 1. Each address
+	// of a name has the whole weight.
+	Weight int
+
+	// MaxConns bounds the open conns to each address of this backend on this node; 0 means no bound.
+	MaxConns int
+}
+
+// SpecError says which spec is wrong, and how. The text is one line that names the value and the remedy.
+type SpecError struct {
+	Spec string // as given
+	Err  error
+}
+
+func (e *SpecError) Error() string { return fmt.Sprintf("backend %q: %v", e.Spec, e.Err) }
+
+func (e *SpecError) Unwrap() error { return e.Err }
+
+// ParseSpec reads "HOST:PORT[,weight=N][,maxconns=N]", the form of the command line. An error is a *SpecError.
+func ParseSpec(text string) (Spec, error) {
+	parts := strings.Split(text, ",")
+	spec := Spec{Addr: parts[0]}
+	for _, part := range parts[1:] {
+		name, value, _ := strings.Cut(part, "=")
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return Spec{}, &SpecError{text, fmt.Errorf("%q needs a whole number from 1, like weight=2", part)}
+		}
+		switch name {
+		case "weight":
+			spec.Weight = n
+		case "maxconns":
+			spec.MaxConns = n
+		default:
+			return Spec{}, &SpecError{text, fmt.Errorf("unknown option %q, use weight=N or maxconns=N", name)}
+		}
+	}
+	if _, err := parseSpec(spec); err != nil {
+		return Spec{}, &SpecError{text, errors.Unwrap(err)}
+	}
+	return spec, nil
+}
+
+// target is a spec that was checked: either addr is valid (a literal) or host is a name to be resolved.
+type target struct {
+	Spec
+	addr netip.AddrPort
+	host string
+	port uint16
+}
+
+// parseSpec checks a spec and fills in the default weight. An error is a *SpecError.
+func parseSpec(spec Spec) (target, error) {
+	fail := func(format string, args ...any) (target, error) {
+		return target{}, &SpecError{spec.Addr, fmt.Errorf(format, args...)}
+	}
+	host, portText, err := net.SplitHostPort(spec.Addr)
+	if err != nil {
+		return fail("is not HOST:PORT; write 192.0.2.1:443, [2001:db8::1]:443 or name.example:443")
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil || port == 0 {
+		return fail("port %q is not a number from 1 to 65535", portText)
+	}
+	if spec.Weight == 0 {
+		spec.Weight = 1
+	}
+	if spec.Weight < 1 || spec.Weight > MaxWeight {
+		return fail("weight %d is not from 1 to %d", spec.Weight, MaxWeight)
+	}
+	if spec.MaxConns < 0 {
+		return fail("maxconns %d is negative; use 0 for no bound", spec.MaxConns)
+	}
+	t := target{Spec: spec, port: uint16(port)}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil && (host == "" || strings.ContainsAny(host, " \t/:@%")):
+		return fail("%q is neither an IP address nor a name", host)
+	case err != nil && strings.Trim(host, "0123456789.") == "":
+		return fail("%q is not an IPv4 address", host)
+	case err != nil:
+		t.host = host
+	case ip.IsUnspecified() || ip.IsMulticast():
+		return fail("%s is no address to connect to; give the backend's own", ip)
+	default:
+		t.addr = canonical(netip.AddrPortFrom(ip, t.port))
+	}
+	return t, nil
+}
+
+// canonical is the one form of an address that IDs are made of: 4-in-6 is unmapped.
+func canonical(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
