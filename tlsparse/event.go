@@ -1,0 +1,57 @@
+package tlsparse
+
+// An Event is the answer of the server side.
+type Event uint8
+
+const (
+	// EventNone says that all bytes were consumed and nothing is to be told.
+	EventNone Event = iota
+	// EventHello says that the ServerHello is complete: Version, SessionID,
+	// PSKAccepted and HasTicketExt are known.
+	EventHello
+	// EventRetry says that a HelloRetryRequest is complete. A second ServerHello follows.
+	EventRetry
+	// EventTicketPart gives the next piece of the ticket in a TLS <= 1.2
+	// NewSessionTicket: TicketPart.
+	EventTicketPart
+	// EventTicket says that a NewSessionTicket is complete: TicketLifetime, TicketLen.
+	EventTicket
+	// EventMessage says that the header of another TLS <= 1.2 handshake message
+	// was read: MessageType. Its body is skipped.
+	EventMessage
+	// EventChangeCipherSpec says that the TLS <= 1.2 server turns to its new keys.
+	EventChangeCipherSpec
+	// EventAlert gives an alert in clear: Alert. The stream may go on.
+	EventAlert
+	// EventOpaque says that the bytes from here on cannot be read. It is final.
+	EventOpaque
+	// EventInvalid says that the server broke the rules of TLS. It is final.
+	EventInvalid
+)
+
+// String returns the name of the event in lower case.
+func (e Event) String() string {
+	switch e {
+	case EventNone:
+		return "none"
+	case EventHello:
+		return "hello"
+	case EventRetry:
+		return "retry"
+	case EventTicketPart:
+		return "ticket part"
+	case EventTicket:
+		return "ticket"
+	case EventMessage:
+		return "message"
+	case EventChangeCipherSpec:
+		return "change cipher spec"
+	case EventAlert:
+		return "alert"
+	case EventOpaque:
+		return "opaque"
+	case EventInvalid:
+		return "invalid"
+	}
+	return "unknown"
+}

@@ -1,0 +1,139 @@
+package tlsparse
+
+// MaxPSK is the number of PSK identities that a Hello gives access to. Clients
+// send one; identities beyond are checked and counted only.
+const MaxPSK = 8
+
+// maxSessionID is the longest session ID, in bytes (RFC 5246, Section 7.4.1.2).
+const maxSessionID = 32
+
+// A Hello is what one ClientHello says, as far as a balancer can use it. It is
+// filled by [Client.Parse] and made to be used again; it is too large (9 kB) to
+// be had per connection. Its slices alias the parsed bytes.
+type Hello struct {
+	// Version is legacy_version: the highest version up to TLS 1.2 that the
+	// client speaks.
+	Version uint16
+
+	// SessionID is the session_id, nil or 0 to 32 bytes. In a TLS 1.3 hello and
+	// beside a ticket it is a throw-away token.
+	SessionID []byte
+
+	// Ticket is the body of the session_ticket extension: a TLS <= 1.2 ticket.
+	// HasTicket says that the extension is there; empty, it asks for a ticket.
+	Ticket    []byte
+	HasTicket bool
+
+	// ALPN is the body of the ProtocolNameList, to be walked with NextALPN.
+	ALPN []byte
+
+	// TLS13 says that supported_versions has TLS 1.3.
+	TLS13 bool
+	// EarlyData says that the client goes on sending before the server answers.
+	EarlyData bool
+	// ECH says that an encrypted_client_hello is there, real or GREASE.
+	ECH bool
+	// HasPSK says that a pre_shared_key extension is there.
+	HasPSK bool
+	// ManyNames says that server_name has no name that one could go by: several
+	// host names, or one longer than 255 bytes, or only a dot. ServerName is
+	// empty then.
+	ManyNames bool
+
+	// Shape is a hash of what stays equal between the fresh and the resuming
+	// hellos of one client program, in whatever order it is sent.
+	Shape uint64
+
+	psks  [MaxPSK][]byte
+	nPSKs int
+
+	name    [maxServerName]byte
+	nameLen int
+
+	seen extensionSet
+}
+
+// reset empties h. The extension set is not touched: it is empty between calls.
+func (h *Hello) reset() {
+	h.Version = 0
+	h.SessionID, h.Ticket, h.ALPN = nil, nil, nil
+	h.HasTicket, h.TLS13, h.EarlyData, h.ECH, h.HasPSK, h.ManyNames = false, false, false, false, false, false
+	h.Shape = 0
+	h.psks, h.nPSKs = [MaxPSK][]byte{}, 0
+	h.nameLen = 0
+}
+
+// ServerName returns the host name of the server_name extension in lower case
+// and without a trailing dot, empty when there is none. It is 255 bytes at most
+// and otherwise what the client sent: not checked to be a name, or printable.
+// It is valid until h is used again.
+func (h *Hello) ServerName() []byte { return h.name[:h.nameLen] }
+
+// PSKCount returns the number of identities in the pre_shared_key extension.
+func (h *Hello) PSKCount() int { return h.nPSKs }
+
+// PSK returns identity i of the pre_shared_key extension, nil for i out of
+// range or not below MaxPSK.
+func (h *Hello) PSK(i int) []byte {
+	if i < 0 || i >= min(h.nPSKs, MaxPSK) {
+		return nil
+	}
+	return h.psks[i]
+}
+
+// NextALPN takes the first protocol name off a list, Hello.ALPN or a rest of
+// it. It returns nil when there is no further name.
+func NextALPN(list []byte) (name, rest []byte) {
+	s := cursor(list)
+	var proto cursor
+	if !s.readVector8(&proto) {
+		return nil, nil
+	}
+	return proto, s
+}
+
+// HasALPN reports whether the client offers the application protocol.
+func (h *Hello) HasALPN(protocol string) bool {
+	for name, rest := NextALPN(h.ALPN); name != nil; name, rest = NextALPN(rest) {
+		if string(name) == protocol {
+			return true
+		}
+	}
+	return false
+}
+
+// unmarshal reads a ClientHello with its message header (RFC 9846, Section
+// 4.2.2; RFC 5246, Section 7.4.1.2) and reports whether it is well-formed. If
+// not, h holds part of it.
+func (h *Hello) unmarshal(msg []byte) bool {
+	h.reset()
+	s := cursor(msg)
+	var suites, compression, extensions cursor
+	if !s.skip(messageHeaderLen) ||
+		!s.readUint16(&h.Version) ||
+		!s.skip(32) || // random
+		!s.readVector8((*cursor)(&h.SessionID)) || len(h.SessionID) > maxSessionID ||
+		!s.readVector16(&suites) || suites.empty() ||
+		!s.readVector8(&compression) || compression.empty() {
+		return false
+	}
+	h.Shape = shapeOf(shapeVersion, h.Version)
+	for !suites.empty() {
+		var suite uint16
+		if !suites.readUint16(&suite) {
+			return false
+		}
+		if !isGREASE(suite) {
+			h.Shape += shapeOf(shapeSuite, suite)
+		}
+	}
+	if s.empty() {
+		return true // TLS <= 1.2 without extensions (RFC 5246, Section 7.4.1.2)
+	}
+	if !s.readVector16(&extensions) || !s.empty() {
+		return false
+	}
+	ok := h.readExtensions(extensions)
+	h.seen.removeAll(extensions)
+	return ok
+}
