@@ -3,7 +3,6 @@ package farm_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -13,18 +12,24 @@ import (
 	"homing/cmd/homing/internal/tlsclient"
 )
 
-// three starts three nginx, or skips the test where nginx is not installed.
+// needServers skips the test unless make has installed the servers and says so.
+func needServers(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HOMING_INTEGRATION") != "1" {
+		t.Skip("starts real servers: make integration runs it")
+	}
+}
+
+// three starts three nginx.
 func three(t *testing.T, cfg farm.NginxConfig) ([]*farm.Nginx, *farm.Certificate) {
 	t.Helper()
+	needServers(t)
 	cert, err := farm.NewRSA()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Certificates = []*farm.Certificate{cert}
 	servers, err := farm.StartThree(t.Context(), cfg)
-	if missing := new(farm.MissingError); errors.As(err, &missing) {
-		t.Skip(missing)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +54,7 @@ func get(t *testing.T, c *tlsclient.Client, addr string) tlsclient.Result {
 	return res
 }
 
-func TestNginxResumesItsOwnSessionsOnly(t *testing.T) {
+func TestIntegrationNginxResumesItsOwnSessionsOnly(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		c := client(cert, version)
@@ -72,7 +77,23 @@ func TestNginxResumesItsOwnSessionsOnly(t *testing.T) {
 	}
 }
 
-func TestReloadChangesTheTicketKey(t *testing.T) {
+func TestIntegrationNginxResumesByID(t *testing.T) {
+	for _, noTickets := range []bool{false, true} {
+		servers, cert := three(t, farm.NginxConfig{NoTickets: noTickets})
+		c := tlsclient.NewID(tlsclient.Config{ServerName: farm.ServerName, Roots: farm.Roots(cert)})
+		for i, want := range []bool{false, true, true} {
+			r, err := c.Get(t.Context(), servers[0].Addr())
+			if err != nil || r.Resumed != want || r.Backend != "a" {
+				t.Errorf("conn %d at the issuer: %+v, %v", i, r, err)
+			}
+		}
+		if r, err := c.Get(t.Context(), servers[1].Addr()); err != nil || r.Resumed || !r.Offered {
+			t.Errorf("at another backend: %+v, %v", r, err)
+		}
+	}
+}
+
+func TestIntegrationReloadChangesTheTicketKey(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{})
 	a, c := servers[0], client(cert, tls.VersionTLS12)
 	get(t, c, a.Addr())
@@ -92,7 +113,7 @@ func TestReloadChangesTheTicketKey(t *testing.T) {
 	}
 }
 
-func TestSharedTicketKey(t *testing.T) {
+func TestIntegrationSharedTicketKey(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{TicketKey: []byte(strings.Repeat("0123456789abcdef", 5))})
 	c := client(cert, tls.VersionTLS13)
 	for i, n := range servers {
@@ -102,7 +123,7 @@ func TestSharedTicketKey(t *testing.T) {
 	}
 }
 
-func TestKillAndRestart(t *testing.T) {
+func TestIntegrationKillAndRestart(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{})
 	a, c := servers[0], client(cert, tls.VersionTLS12)
 	get(t, c, a.Addr())
@@ -118,12 +139,9 @@ func TestKillAndRestart(t *testing.T) {
 	}
 }
 
-func TestHAProxySpreads(t *testing.T) {
+func TestIntegrationHAProxySpreads(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{})
 	h, err := farm.StartHAProxy(t.Context(), servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
-	if missing := new(farm.MissingError); errors.As(err, &missing) {
-		t.Skip(missing)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +159,9 @@ func TestHAProxySpreads(t *testing.T) {
 	}
 }
 
-func TestServerThatDoesNotStart(t *testing.T) {
+func TestIntegrationServerThatDoesNotStart(t *testing.T) {
+	needServers(t)
 	_, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: "a"}) // no certificate
-	if missing := new(farm.MissingError); errors.As(err, &missing) {
-		t.Skip(missing)
-	}
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("error %v, want nginx's own words about the certificate", err)
 	}
