@@ -218,11 +218,13 @@ func (p *Pool) warn(warnings []string) {
 func (p *Pool) apply(want []wanted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := slices.Concat(p.Snapshot().all, p.parked)
+	idle := func(b *Backend) bool { return b.gone.Load() && b.open.Load() == 0 }
+	known := slices.DeleteFunc(slices.Concat(p.Snapshot().all, p.parked), idle)
 	before := make(map[netip.AddrPort]*Backend, len(known))
 	for _, b := range known {
 		before[b.Addr] = b
-		b.gone.Store(!slices.ContainsFunc(want, func(w wanted) bool { return w.addr == b.Addr }))
+		_, stays := slices.BinarySearchFunc(want, b.Addr, func(w wanted, addr netip.AddrPort) int { return w.addr.Compare(addr) })
+		b.gone.Store(!stays)
 	}
 	all := make([]*Backend, len(want))
 	for i, w := range want {
@@ -235,7 +237,7 @@ func (p *Pool) apply(want []wanted) {
 		b.maxConns.Store(int64(w.maxConns))
 		all[i] = b
 	}
-	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || b.open.Load() == 0 })
+	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || idle(b) })
 	p.publish(all)
 	p.reconcile()
 }

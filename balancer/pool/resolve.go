@@ -84,7 +84,8 @@ func (p *Pool) lookup(ctx context.Context, t target) lookup {
 	for i, ip := range ips {
 		addrs[i] = canonical(netip.AddrPortFrom(ip, t.port))
 	}
-	return lookup{addrs: addrs}
+	slices.SortFunc(addrs, netip.AddrPort.Compare)
+	return lookup{addrs: slices.Compact(addrs)} // an IPv4 address may have come mapped as well
 }
 
 // distinct sorts by address and keeps one of each address and one of each ID: of specs with the same address the first
