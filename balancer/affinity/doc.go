@@ -1,0 +1,22 @@
+// Package affinity is what homing knows of TLS sessions: which backend can
+// accept which offer.
+//
+// The loops hash what they read (HashIdent, Digest), ask (Pool.Find), and tell
+// what the servers proved (Pool.Accepted, Refused, IssuedID, IssuedTicket). They
+// touch memory only: no lock, no allocation, no system call.
+//
+//	offer ──Find──► Table of exact keys ──► directory of ticket keys ──► client homes ──► explore
+//	                      ▲                        ▲ snapshot                 ▲
+//	verdict, issue ──learn┴──ring──► Store.Run ────┘ (the one owner)          │
+//	completed handshake ──────────────────────────────────────────────────────┘
+//
+// A ticket key goes through these states: unknown; waiting (one ticket of a
+// backend seen, in that backend's room; the hint table sends the next one to the
+// same backend); confirmed (two different tickets of one backend share it; it has
+// a home); shared (several backends proved it); doubtful (refusals only, for a
+// while); dead (no proof for the ticket's time to live).
+//
+// Nothing enters because a client sent it: a server issued it in a completed
+// handshake or accepted it. Raw identifiers are never kept, only keyed hashes.
+// Time is Unix seconds as uint32 and always an argument, but for Store.Run.
+package affinity

@@ -1,0 +1,227 @@
+package affinity
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// ringSize is how many pieces of evidence wait for the owner: at 100,000 new
+// tickets a second, 80 ms. Known keys send none.
+const ringSize = 8192
+
+// ageEvery is how often keys without proof are looked for.
+const ageEvery = time.Second
+
+// evidence is one ticket that a backend issued or, in TLS 1.3, accepted.
+type evidence struct {
+	pool  *Pool
+	ident Ident
+	id    uint32
+	now   uint32
+}
+
+// submit hands evidence to the owner. Never blocks: what does not fit is counted,
+// and the next ticket under the same name says it again.
+func (p *Pool) submit(t *Ident, id, now uint32) {
+	select {
+	case p.store.ring <- evidence{pool: p, ident: *t, id: id, now: now}:
+	default:
+		p.store.overflow.Add(1)
+	}
+}
+
+// Run is the one owner of every pool's directory: it takes evidence as it comes,
+// with no timer in the way, and lets keys die of age. It returns when ctx is done.
+// The loops work without it, but learn no ticket key.
+func (s *Store) Run(ctx context.Context) {
+	tick := time.NewTicker(ageEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-s.ring:
+			s.drain(e)
+		case t := <-tick.C:
+			s.age(unixSeconds(t))
+		}
+	}
+}
+
+// drain applies the evidence given and all that waits, then publishes one
+// snapshot per pool that changed.
+func (s *Store) drain(first ...evidence) {
+	var dirty []*Pool
+	apply := func(e *evidence) {
+		clean := !e.pool.dirty
+		e.pool.absorb(e)
+		if clean && e.pool.dirty {
+			dirty = append(dirty, e.pool)
+		}
+	}
+	for i := range first {
+		apply(&first[i])
+	}
+	for range ringSize {
+		select {
+		case e := <-s.ring:
+			apply(&e)
+			continue
+		default:
+		}
+		break
+	}
+	for _, p := range dirty {
+		p.publish()
+	}
+}
+
+// publish shows the loops the directory as the owner has it.
+func (p *Pool) publish() {
+	p.directory.Store(newDirectory(maps.Clone(p.keys), maps.Clone(p.rooms)))
+	p.dirty = false
+}
+
+// absorb applies one piece of evidence to the owner's state.
+func (p *Pool) absorb(e *evidence) {
+	t := &e.ident
+	r := p.rooms[e.id]
+	if r == nil {
+		r = new(room)
+		p.rooms[e.id] = r
+		p.dirty = true
+	}
+	r.last = e.now
+	r.try(t, func(k Key) { p.stand(k, e.id) }, func(k Key) { p.drop(p.keys[k], e.id) })
+
+	named := false
+	for i, prefix := range t.Prefix {
+		k := p.keys[prefix]
+		if k == nil {
+			continue
+		}
+		if k.home(e.id) == nil {
+			// One proof is enough here: the name is confirmed, and it is this one.
+			p.join(k, e.id, e.now, true)
+		}
+		named = named || i != len4
+	}
+	if named {
+		return
+	}
+	// Four bytes alone do not end the search for a longer name.
+	if i := r.add(t); i >= 0 && p.keys[t.Prefix[i]] == nil {
+		p.confirm(i, t.Prefix[i], e.id, e.now)
+	}
+}
+
+// confirm makes a prefix a ticket key of backend id, and of every other backend
+// in whose room it waits.
+func (p *Pool) confirm(length int, prefix Key, id, now uint32) {
+	if len(p.keys) >= p.store.cfg.MaxTicketKeys {
+		p.evict()
+	}
+	k := p.join(newTicketKey(prefix, length), id, now, length != len4)
+	if length == len4 {
+		r := p.rooms[id]
+		r.trials = append(r.trials, trial{key: prefix})
+	}
+	for other, r := range p.rooms {
+		if other != id && r.holds(length, prefix) {
+			k = p.join(k, other, now, true)
+		}
+	}
+}
+
+// join adds a home to a key. tried is false for a 4-byte name on probation.
+func (p *Pool) join(k *ticketKey, id, now uint32, tried bool) *ticketKey {
+	m := &member{id: id, since: now, told: now}
+	m.tried.Store(tried)
+	m.seen(now)
+	k.doubt.clear() // it moved, or has a home that proved it just now
+	k = k.with(m)
+	p.keys[k.key] = k
+	p.dirty = true
+	p.tell(Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: id, Time: now})
+	return k
+}
+
+// stand ends the probation of a 4-byte name of backend id.
+func (p *Pool) stand(prefix Key, id uint32) {
+	if k := p.keys[prefix]; k != nil {
+		if m := k.home(id); m != nil {
+			m.tried.Store(true)
+		}
+	}
+}
+
+// drop takes a home from a key, which goes with its last one.
+func (p *Pool) drop(k *ticketKey, id uint32) {
+	if k != nil {
+		p.dropIf(k, func(m *member) bool { return m.id == id })
+	}
+}
+
+func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
+	rest := k.without(gone)
+	if rest == k {
+		return
+	}
+	for _, m := range k.homes {
+		if rest == nil || rest.home(m.id) == nil {
+			p.tell(Fact{Kind: FactKeyGone, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()})
+		}
+	}
+	p.dirty = true
+	if rest == nil {
+		delete(p.keys, k.key)
+		return
+	}
+	p.keys[k.key] = rest
+}
+
+// evict makes room for a new key: the one whose last proof is the oldest goes.
+func (p *Pool) evict() {
+	var oldest *ticketKey
+	for _, k := range p.keys {
+		if oldest == nil || k.last() < oldest.last() {
+			oldest = k
+		}
+	}
+	if oldest != nil {
+		p.dropIf(oldest, func(*member) bool { return true })
+	}
+}
+
+// age drops what has had no proof for the ticket's time to live.
+func (s *Store) age(now uint32) {
+	ttl := s.ttl.ticket
+	for _, p := range s.pools.all() {
+		for _, k := range p.keys {
+			p.dropIf(k, func(m *member) bool { return elapsed(m.last.Load(), now) >= ttl })
+		}
+		for _, k := range p.keys {
+			p.retell(k)
+		}
+		for id, r := range p.rooms {
+			if elapsed(r.last, now) >= ttl {
+				delete(p.rooms, id)
+				p.dirty = true
+			}
+		}
+		if p.dirty {
+			p.publish()
+		}
+	}
+}
+
+// retell tells of the proofs that the loops noted without the owner.
+func (p *Pool) retell(k *ticketKey) {
+	for _, m := range k.homes {
+		if last := m.last.Load(); worthwhile(m.told, last, p.store.ttl.ticket) {
+			m.told = last
+			p.tell(Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: last})
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package affinity
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Key is a 64-bit seeded xxhash of an identifier, mixed with its kind and its
+// pool. 0 is no key.
+type Key uint64
+
+// Kind says what a key was made from, so that equal bytes of different meaning
+// have different keys.
+type Kind uint8
+
+// The kinds. KindPrefix20 to KindPrefix4 follow the order of Ident.Prefix.
+const (
+	KindID       Kind = iota // TLS <= 1.2 session ID
+	KindTicket               // whole TLS <= 1.2 ticket or TLS 1.3 PSK identity
+	KindPrefix20             // first 20 bytes of a ticket or identity, and so on
+	KindPrefix17
+	KindPrefix16
+	KindPrefix12
+	KindPrefix4
+	KindClient // address, server name and shape of the hello
+	numKinds
+)
+
+// NumLengths is the number of prefix lengths at which key names are looked for.
+const NumLengths = 5
+
+// len4 is the index of the 4-byte prefix: weak evidence, with rules of its own.
+// len16 is the one that Ident.First shares its hash with.
+const (
+	len16 = 2
+	len4  = NumLengths - 1
+)
+
+// PrefixLen is the length in bytes of Ident.Prefix[i]: 20 Schannel, 17 s2n,
+// 16 everything built on OpenSSL, BoringSSL, GnuTLS, wolfSSL, 12 NSS, 4 JSSE
+// and mbedTLS.
+func PrefixLen(i int) int { return [NumLengths]int{20, 17, 16, 12, 4}[i] }
+
+// maxPrefix is the longest prefix in bytes.
+const maxPrefix = 20
+
+// hasher makes the keys of one pool.
+type hasher struct {
+	seeds [numKinds]uint64
+}
+
+func newHasher(seed uint64, pool uint32) hasher {
+	var h hasher
+	for k := range h.seeds {
+		h.seeds[k] = mix(mix(seed) ^ uint64(pool)<<8 ^ uint64(k))
+	}
+	return h
+}
+
+// mix is the finalizer of splitmix64: every bit of x moves half of the result's.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// sum hashes b as kind k. It is never 0.
+func (h *hasher) sum(k Kind, b []byte) Key {
+	var d xxhash.Digest
+	d.ResetWithSeed(h.seeds[k])
+	d.Write(b) //nolint:errcheck // a Digest's Write has no way to fail
+	return nonzero(d.Sum64())
+}
+
+func nonzero(h uint64) Key {
+	if h == 0 {
+		return 1
+	}
+	return Key(h)
+}
+
+// HashID makes the key of a session ID (RFC 5246, 7.4.1.2). An empty one has none.
+func (p *Pool) HashID(b []byte) Key {
+	if len(b) == 0 {
+		return 0
+	}
+	return p.hasher.sum(KindID, b)
+}
+
+// HashClient makes the key of a client: its /32 or /64 address, the server name
+// it asks for and the shape of its hello.
+func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
+	var d xxhash.Digest
+	d.ResetWithSeed(p.hasher.seeds[KindClient])
+	var b [17]byte
+	addr = addr.Unmap()
+	n := 8 // of an IPv6 address the network half
+	if addr.Is4() {
+		a := addr.As4()
+		n = copy(b[:], a[:])
+	} else {
+		a := addr.As16()
+		copy(b[:n], a[:])
+	}
+	b[n] = byte(n) // the families stay apart
+	binary.LittleEndian.PutUint64(b[n+1:], shape)
+	d.Write(b[:n+9]) //nolint:errcheck // a Digest's Write has no way to fail
+	d.Write(sni)     //nolint:errcheck // the same
+	return nonzero(d.Sum64())
+}
+
+// HashNetwork hashes a client's network, /24 or /48, for Offer.Network.
+func HashNetwork(addr netip.Addr) uint32 {
+	addr = addr.Unmap()
+	if addr.Is4() {
+		a := addr.As4()
+		return uint32(mix(uint64(a[0])<<16 | uint64(a[1])<<8 | uint64(a[2])))
+	}
+	a := addr.As16()
+	return uint32(mix(1<<63 | uint64(binary.BigEndian.Uint32(a[:4]))<<16 | uint64(a[4])<<8 | uint64(a[5])))
+}

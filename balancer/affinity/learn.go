@@ -1,0 +1,165 @@
+package affinity
+
+// What a server accepted, for Pool.Accepted.
+const (
+	SelTicket = -1 // TLS <= 1.2: an offer with a ticket
+	SelID     = -2 // TLS <= 1.2: a session ID, no ticket in the offer
+)
+
+// Accepted says that backend id resumed a session of offer o. sel is the index of
+// the selected identity (RFC 8446, 4.2.11), SelTicket or SelID.
+//
+// In TLS 1.3 the selected identity alone is learned. Acceptance of a TLS <= 1.2
+// offer with a ticket proves the session, not the ticket's bytes, for the server
+// may have resumed by ID: it refreshes what is known of this backend and creates
+// nothing.
+func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
+	if id == 0 {
+		return
+	}
+	p.clientAccepted(o.Client, id, now)
+	switch {
+	case tls13:
+		if o.Kind == OfferPSK && sel >= 0 && sel < o.N {
+			p.provedIdent(&o.Idents[sel], p.store.ttl.ticket, id, now, !o.RefreshOnly)
+		}
+	case sel == SelID:
+		if o.HasID {
+			p.proved(o.ID, p.store.ttl.session, id, now, !o.RefreshOnly, !o.RefreshOnly)
+		}
+	case sel == SelTicket:
+		if o.HasID {
+			p.proved(o.ID, p.store.ttl.session, id, now, false, false)
+		}
+		if o.Kind != OfferTicket {
+			return // the identities are of TLS 1.3, which the server did not speak
+		}
+		for i := range o.N {
+			p.provedIdent(&o.Idents[i], p.store.ttl.ticket, id, now, false)
+		}
+	}
+}
+
+// Refused says that backend id, where source src had sent offer o, made a full
+// handshake of it. That speaks of the ticket, never of its key: nothing is
+// removed. What has no home is remembered as refused, for 60 s.
+func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
+	if id == 0 {
+		return
+	}
+	p.clientRefused(o.Client, id, now)
+	d := p.directory.Load()
+	for i := range o.N {
+		t := &o.Idents[i]
+		for l := range NumLengths {
+			if k := d.at(t, l); k != nil && k.home(id) != nil {
+				k.doubt.refused(o.Network, now)
+			}
+		}
+		if t.First == 0 || !p.homeless(t, now) {
+			continue
+		}
+		if hint, _, ok := p.store.hints.Lookup(t.First, now); ok && hint == id {
+			continue // it proved a ticket that begins like this one
+		}
+		p.store.refusals.Insert(pair(t.First, id), id, now+refusedTTL, now)
+	}
+}
+
+// IssuedID says that backend id issued the session ID with key k in a completed
+// full handshake of TLS <= 1.2.
+func (p *Pool) IssuedID(k Key, id, now uint32) {
+	if k == 0 || id == 0 {
+		return
+	}
+	p.put(k, id, now+p.store.ttl.session, now)
+}
+
+// IssuedTicket says that backend id issued ticket t in a TLS <= 1.2 handshake.
+// hint is its lifetime in seconds, 0 = unspecified (RFC 5077, 5.6).
+func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
+	if t.Len == 0 || id == 0 {
+		return
+	}
+	ttl := min(hint, maxTicketTTL)
+	if hint == 0 {
+		ttl = p.store.ttl.ticket
+	}
+	if p.touch(&t, id, now, true) {
+		p.put(t.Exact, id, now+ttl, now)
+	}
+}
+
+// provedIdent says that backend id accepted t. Without create, known pairs are
+// refreshed and that is all.
+func (p *Pool) provedIdent(t *Ident, ttl, id, now uint32, create bool) {
+	exact := p.touch(t, id, now, create)
+	p.proved(t.Exact, ttl, id, now, create && exact, create)
+}
+
+// proved says that backend id accepted the identifier with key k: its entry is
+// refreshed, made if create, or, if merge and it names another backend, becomes
+// good for any.
+func (p *Pool) proved(k Key, ttl, id, now uint32, create, merge bool) {
+	if k == 0 {
+		return
+	}
+	old, expiry, ok := p.store.entries.Lookup(k, now)
+	switch {
+	case !ok:
+		if create {
+			p.put(k, id, now+ttl, now)
+		}
+	case old == id || old == AnyID:
+		if worthwhile(expiry, now+ttl, ttl) {
+			p.put(k, old, now+ttl, now)
+		}
+	case merge:
+		p.put(k, AnyID, max(expiry, now+ttl), now)
+	}
+}
+
+func (p *Pool) put(k Key, id, expiry, now uint32) {
+	p.store.entries.Insert(k, id, expiry, now)
+	p.tell(Fact{Kind: FactEntry, Key: k, ID: id, Time: expiry})
+}
+
+// touch applies the proof that backend id holds t's ticket key, whatever it is:
+// confirmed keys of that backend are refreshed in place; the rest is evidence for
+// the owner, if create. It returns whether t needs an exact entry: no confirmed
+// ticket key of the backend covers it.
+func (p *Pool) touch(t *Ident, id, now uint32, create bool) (exact bool) {
+	p.store.refusals.Delete(pair(t.First, id))
+	d := p.directory.Load()
+	var long, four, other bool
+	for i := range NumLengths {
+		k := d.at(t, i)
+		if k == nil {
+			continue
+		}
+		m := k.home(id)
+		if m == nil {
+			other = true // the key has another home: this backend joins it
+			continue
+		}
+		m.seen(now)
+		k.doubt.clear()
+		if i != len4 {
+			long = true
+		} else if m.tried.Load() && !d.constant(k) {
+			four = true
+		}
+	}
+	exact = !long && !four
+	if !create || t.Prefix[len4] == 0 || long && !other {
+		return exact
+	}
+	if r := d.rooms[id]; !other && r != nil && !r.look(four) {
+		return exact
+	}
+	if exact {
+		p.store.hints.Insert(t.First, id, now+p.store.ttl.ticket, now)
+	}
+	p.submit(t, id, now)
+	return exact
+}

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package affinity
+
+import "sync/atomic"
+
+// mapping is heap memory where the balancer does not run.
+type mapping struct {
+	words []atomic.Uint64
+}
+
+// pageWords: the runtime aligns what is larger than 32 KiB to a page, and so each
+// bucket to a cache line.
+const pageWords = 64 << 10 / 8
+
+func newMapping(n int) (mapping, error) {
+	return mapping{words: make([]atomic.Uint64, max(n, pageWords))[:n]}, nil
+}
+
+func (m mapping) close() error { return nil }

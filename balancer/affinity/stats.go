@@ -1,0 +1,58 @@
+package affinity
+
+import "time"
+
+// Stats is what a Store holds and has done since the start.
+type Stats struct {
+	Entries, Clients, Refusals, Hints TableStats
+
+	Overflow uint64 // pieces of evidence that found the owner's ring full
+	Pools    []PoolStats
+}
+
+// TableStats is the state of one table.
+type TableStats struct {
+	Used     int // live entries; an estimate in large tables
+	Capacity int
+	Bytes    int
+	Inserts  uint64
+	Evicted  uint64 // live entries that gave way to new ones
+}
+
+// PoolStats is the state of one pool's directory.
+type PoolStats struct {
+	Hash     uint32
+	Keys     [NumLengths]int // ticket keys of PrefixLen(i) bytes
+	Shared   int             // of them, with more than one home
+	Doubtful int
+}
+
+// Stats reads the clock and a sample of the tables, at most 4 MiB of memory each:
+// not for every conn.
+func (s *Store) Stats() Stats { return s.stats(unixSeconds(time.Now())) }
+
+func (s *Store) stats(now uint32) Stats {
+	st := Stats{
+		Entries: s.entries.stats(now), Clients: s.clients.stats(now),
+		Refusals: s.refusals.stats(now), Hints: s.hints.stats(now),
+		Overflow: s.overflow.Load(),
+	}
+	for _, p := range s.pools.all() {
+		d := p.directory.Load()
+		ps := PoolStats{Hash: p.hash, Keys: d.count}
+		for _, k := range d.keys {
+			if len(k.ids) > 1 {
+				ps.Shared++
+			}
+			if k.doubt.doubtful(now) {
+				ps.Doubtful++
+			}
+		}
+		st.Pools = append(st.Pools, ps)
+	}
+	return st
+}
+
+func (t *Table) stats(now uint32) TableStats {
+	return TableStats{Used: t.Used(now), Capacity: t.Entries(), Bytes: t.Bytes(), Inserts: t.Inserts(), Evicted: t.Evicted()}
+}

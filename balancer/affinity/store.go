@@ -1,0 +1,213 @@
+package affinity
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// AnyID in place of a backend's ID: several backends accept it.
+const AnyID = 0xffffffff
+
+const (
+	defaultEntries       = 1_000_000 // 27 MB
+	defaultClientEntries = 250_000   // 7 MB
+	defaultTicketKeys    = 4096      // 14 backends that rotate every 5 minutes, for a day
+
+	defaultSessionTTL = 10 * time.Hour // Schannel's, the longest of the common ones
+	defaultTicketTTL  = 24 * time.Hour
+	defaultClientTTL  = 24 * time.Hour
+
+	// maxTicketTTL caps what a server's lifetime hint can ask for (RFC 8446, 4.6.1).
+	maxTicketTTL = 7 * 24 * 60 * 60 // seconds
+
+	refusedTTL     = 60     // seconds that (prefix, backend) counts as refused
+	refusedEntries = 16_384 // 0.4 MB
+	hintEntries    = 65_536 // 1.7 MB
+)
+
+// Config bounds a Store. The zero value of each field means its default.
+type Config struct {
+	// Seed of all keys, the same on every node of a cluster. 0 = random.
+	Seed uint64
+
+	// TableEntries is how many session IDs, tickets and identities are kept, at 27
+	// bytes each. Default 1,000,000. To size: new sessions per second, times their
+	// time to live in seconds; tickets under a known ticket key need no entry.
+	TableEntries int
+
+	// ClientEntries is how many client homes are kept, at 27 bytes. Default 250,000.
+	ClientEntries int
+
+	SessionTTL time.Duration // of a session ID; default 10 h
+	TicketTTL  time.Duration // of a ticket without a hint and of a ticket key without proof; default 24 h
+	ClientTTL  time.Duration // of a client's home; default 24 h
+
+	// MaxTicketKeys bounds the ticket keys of one pool. Default 4096. To size:
+	// backends, times TicketTTL / the time between two rotations.
+	MaxTicketKeys int
+
+	// Fact gets each thing learned, on the goroutine that learned it: a loop's or
+	// Run's. It must not block. nil = nobody listens.
+	Fact func(Fact)
+}
+
+// validate is the only place that rejects a value or fills a default.
+func (c *Config) validate() error {
+	if c.TableEntries < 0 || c.ClientEntries < 0 || c.MaxTicketKeys < 0 {
+		return errors.New("affinity: a negative number of entries")
+	}
+	for _, d := range []time.Duration{c.SessionTTL, c.TicketTTL, c.ClientTTL} {
+		if d != 0 && (d < time.Second || d > 365*24*time.Hour) {
+			return fmt.Errorf("affinity: time to live %v: want 1 s to 365 days", d)
+		}
+	}
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
+	}
+	fill(&c.TableEntries, defaultEntries)
+	fill(&c.ClientEntries, defaultClientEntries)
+	fill(&c.MaxTicketKeys, defaultTicketKeys)
+	fill(&c.SessionTTL, defaultSessionTTL)
+	fill(&c.TicketTTL, defaultTicketTTL)
+	fill(&c.ClientTTL, defaultClientTTL)
+	return nil
+}
+
+func fill[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Store holds what is known of all pools. Its tables are shared by them: the pool
+// is part of every key.
+type Store struct {
+	// Static after NewStore.
+	cfg Config
+	ttl struct{ session, ticket, client uint32 } // cfg's, in seconds
+
+	entries  *Table // exact session IDs, tickets, identities -> backend
+	clients  *Table // client -> home and strikes, see clients.go
+	refusals *Table // (first 16 bytes, backend) refused
+	hints    *Table // first 16 bytes -> backend that proved one ticket
+
+	ring     chan evidence // loops to Run; never closed
+	overflow atomic.Uint64
+	pools    poolMap
+}
+
+// Pool is what is known of one pool. All its methods may be called by any loop.
+type Pool struct {
+	// Static.
+	store  *Store
+	hash   uint32
+	hasher hasher
+
+	// Written by the owner, read by the loops.
+	directory atomic.Pointer[directory]
+
+	// Owned by Store.Run.
+	keys  map[Key]*ticketKey
+	rooms map[uint32]*room
+	dirty bool // directory is older than keys and rooms
+}
+
+// NewStore takes all the memory the store will need.
+func NewStore(cfg Config) (*Store, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, ring: make(chan evidence, ringSize)}
+	s.ttl.session = seconds(cfg.SessionTTL)
+	s.ttl.ticket = seconds(cfg.TicketTTL)
+	s.ttl.client = seconds(cfg.ClientTTL)
+	for _, t := range []struct {
+		table   **Table
+		entries int
+	}{
+		{&s.entries, cfg.TableEntries},
+		{&s.clients, cfg.ClientEntries},
+		{&s.refusals, refusedEntries},
+		{&s.hints, hintEntries},
+	} {
+		var err error
+		if *t.table, err = NewTable(t.entries); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// Close gives the memory back. No loop and no Run may be left.
+func (s *Store) Close() error {
+	var errs []error
+	for _, t := range s.tables() {
+		errs = append(errs, t.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) tables() []*Table {
+	all := []*Table{s.entries, s.clients, s.refusals, s.hints}
+	return slices.DeleteFunc(all, func(t *Table) bool { return t == nil })
+}
+
+// TableBytes is the memory of all tables together.
+func (s *Store) TableBytes() (n int) {
+	for _, t := range s.tables() {
+		n += t.Bytes()
+	}
+	return n
+}
+
+// Pool is the pool with this hash, made when it is asked for the first time.
+func (s *Store) Pool(hash uint32) *Pool {
+	return s.pools.get(hash, func() *Pool {
+		p := &Pool{
+			store:  s,
+			hash:   hash,
+			hasher: newHasher(s.cfg.Seed, hash),
+			keys:   make(map[Key]*ticketKey),
+			rooms:  make(map[uint32]*room),
+		}
+		p.publish()
+		return p
+	})
+}
+
+// poolMap is the pools of a store by hash.
+type poolMap struct {
+	mu sync.Mutex
+	m  map[uint32]*Pool // guarded by mu
+}
+
+func (l *poolMap) get(hash uint32, make func() *Pool) *Pool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.m[hash]
+	if p == nil {
+		p = make()
+		if l.m == nil {
+			l.m = map[uint32]*Pool{}
+		}
+		l.m[hash] = p
+	}
+	return p
+}
+
+func (l *poolMap) all() []*Pool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.SortedFunc(maps.Values(l.m), func(a, b *Pool) int { return int(int64(a.hash) - int64(b.hash)) })
+}
+
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+func unixSeconds(t time.Time) uint32 { return uint32(t.Unix()) }

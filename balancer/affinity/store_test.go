@@ -1,0 +1,203 @@
+package affinity
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// newStore makes a small store with a fixed seed; edit may change its config.
+func newStore(t testing.TB, edit ...func(*Config)) *Store {
+	t.Helper()
+	cfg := Config{Seed: 1, TableEntries: 50_000, ClientEntries: 5000}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	s, err := NewStore(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestConfig(t *testing.T) {
+	for _, tt := range []struct {
+		sentence string
+		cfg      Config
+		ok       bool
+	}{
+		{"the zero value is all defaults", Config{}, true},
+		{"a second is the shortest time to live", Config{TicketTTL: time.Second}, true},
+		{"less cannot be told from none", Config{SessionTTL: time.Millisecond}, false},
+		{"a negative one is refused", Config{ClientTTL: -time.Hour}, false},
+		{"so is a negative table", Config{TableEntries: -1}, false},
+		{"negative clients", Config{ClientEntries: -1}, false},
+		{"and a negative directory", Config{MaxTicketKeys: -1}, false},
+	} {
+		cfg := tt.cfg
+		if err := cfg.validate(); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.sentence, err)
+		}
+		if tt.ok && (cfg.Seed == 0 || cfg.TableEntries == 0 || cfg.ClientTTL == 0 || cfg.MaxTicketKeys == 0) {
+			t.Errorf("%s: a default is missing: %+v", tt.sentence, cfg)
+		}
+	}
+	if s, err := NewStore(Config{TableEntries: maxEntries + 1}); err == nil {
+		t.Error("a table beyond the limit was made")
+		_ = s.Close()
+	}
+}
+
+func TestStorePoolsAreApart(t *testing.T) {
+	s := newStore(t)
+	a, b := s.Pool(1), s.Pool(2)
+	if a == b || a != s.Pool(1) {
+		t.Fatal("a pool is not the one with its hash")
+	}
+	id := []byte("0123456789abcdef0123456789abcdef")
+	a.IssuedID(a.HashID(id), 5, t0)
+	if h := a.Find(&Offer{Kind: OfferID, ID: a.HashID(id), HasID: true}, t0); h.ID != 5 {
+		t.Errorf("pool 1 does not know its session: %+v", h)
+	}
+	if h := b.Find(&Offer{Kind: OfferID, ID: b.HashID(id), HasID: true}, t0); h.Source != SourceFresh {
+		t.Errorf("pool 2 knows pool 1's session: %+v", h)
+	}
+}
+
+// TestRunAppliesAtOnce: the owner takes evidence without a timer in the way.
+func TestRunAppliesAtOnce(t *testing.T) {
+	s := newStore(t)
+	p := s.Pool(1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.Run(ctx); close(done) }()
+
+	for i := range byte(2) {
+		p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", i)), 0, 7, t0)
+	}
+	o := offerOf(p, OfferTicket, ticketOf(200, "name of 16 bytes", 9))
+	for end := time.Now().Add(5 * time.Second); p.Find(o, t0).Source != SourceTicketKey; {
+		if time.Now().After(end) {
+			t.Fatal("two tickets did not confirm a key within 5 s")
+		}
+	}
+	cancel()
+	<-done
+}
+
+// ticketOf is a ticket of n bytes that begins with name; what follows is
+// different for each i.
+func ticketOf(n int, name string, i byte) []byte {
+	b := make([]byte, n)
+	x := uint64(i) + 1
+	for j := range b {
+		x = mix(x + uint64(j))
+		b[j] = byte(x)
+	}
+	copy(b, name)
+	return b
+}
+
+// offerOf is a hello of a client without a history that offers tickets.
+func offerOf(p *Pool, kind OfferKind, tickets ...[]byte) *Offer {
+	o := &Offer{Kind: kind}
+	for _, b := range tickets {
+		o.Add(p.HashIdent(b))
+	}
+	return o
+}
+
+func TestKeysOfClients(t *testing.T) {
+	p := newStore(t).Pool(1)
+	key := func(addr, sni string, shape uint64) Key {
+		return p.HashClient(netip.MustParseAddr(addr), []byte(sni), shape)
+	}
+	base := key("192.0.2.1", "a.example", 1)
+	for _, tt := range []struct {
+		sentence string
+		k        Key
+		same     bool
+	}{
+		{"the same client has the same key", key("192.0.2.1", "a.example", 1), true},
+		{"also when it comes mapped into IPv6", key("::ffff:192.0.2.1", "a.example", 1), true},
+		{"a neighbour is another client", key("192.0.2.2", "a.example", 1), false},
+		{"another name is another service", key("192.0.2.1", "b.example", 1), false},
+		{"another shape is another program", key("192.0.2.1", "a.example", 2), false},
+		{"IPv6 with the same first bytes is another client", key("c000:201::", "a.example", 1), false},
+	} {
+		if (tt.k == base) != tt.same {
+			t.Error(tt.sentence)
+		}
+	}
+	if key("2001:db8::1", "", 0) != key("2001:db8::2", "", 0) {
+		t.Error("of an IPv6 address, the /64 counts")
+	}
+	if key("2001:db8::1", "", 0) == key("2001:db8:0:1::1", "", 0) {
+		t.Error("another /64 is another client")
+	}
+}
+
+func TestHashNetwork(t *testing.T) {
+	net := func(s string) uint32 { return HashNetwork(netip.MustParseAddr(s)) }
+	for _, tt := range []struct {
+		a, b string
+		same bool
+	}{
+		{"192.0.2.1", "192.0.2.200", true},
+		{"192.0.2.1", "::ffff:192.0.2.9", true},
+		{"192.0.2.1", "192.0.3.1", false},
+		{"2001:db8:1::1", "2001:db8:1:ffff::1", true},
+		{"2001:db8:1::1", "2001:db8:2::1", false},
+	} {
+		if (net(tt.a) == net(tt.b)) != tt.same {
+			t.Errorf("%s and %s: same network should be %v", tt.a, tt.b, tt.same)
+		}
+	}
+}
+
+func TestStats(t *testing.T) {
+	s := newStore(t)
+	p := s.Pool(3)
+	for i := range byte(3) {
+		p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", i)), 0, 7, t0)
+	}
+	s.drain()
+	p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", 4)), 0, 8, t0)
+	s.drain()
+	st := s.stats(t0)
+	if st.Entries.Used != 4 || st.Entries.Inserts != 4 || st.Entries.Capacity != 50_000 || st.Hints.Used != 1 {
+		t.Errorf("tables: %+v", st)
+	}
+	if len(st.Pools) != 1 || st.Pools[0].Keys != [NumLengths]int{0, 0, 1, 0, 0} || st.Pools[0].Shared != 1 || st.Pools[0].Hash != 3 {
+		t.Errorf("pools: %+v", st.Pools)
+	}
+	if want := st.Entries.Bytes + st.Clients.Bytes + st.Refusals.Bytes + st.Hints.Bytes; s.TableBytes() != want {
+		t.Errorf("TableBytes %d, want %d", s.TableBytes(), want)
+	}
+	_ = s.Stats() // by the clock: everything above has a future expiry or none
+}
+
+func TestWords(t *testing.T) {
+	got := []string{
+		OfferNone.String(), OfferID.String(), OfferTicket.String(), OfferPSK.String(), OfferKind(99).String(),
+		SourceFresh.String(), SourceSession.String(), SourceTicketKey.String(), SourceClient.String(), SourceExplore.String(),
+		ReasonUnknown.String(), ReasonExpired.String(), ReasonRotated.String(),
+		FactEntry.String(), FactKeyHome.String(), FactKeyGone.String(), FactClient.String(),
+	}
+	want := []string{
+		"none", "id", "ticket", "psk", "invalid",
+		"fresh", "session", "ticket_key", "client", "explore",
+		"unknown", "expired", "rotated",
+		"entry", "key-home", "key-gone", "client",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}

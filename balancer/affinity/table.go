@@ -1,0 +1,231 @@
+package affinity
+
+import (
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+)
+
+const (
+	ways        = 4
+	bucketWords = 2 * ways // 64 bytes, one cache line
+	bucketBytes = 8 * bucketWords
+
+	// A Table's entries are 60 % of its slots. Filled to that, two choices of a
+	// bucket of four leave one entry in 3,000 without a free slot.
+	loadNum, loadDen = 3, 5
+
+	// maxEntries keeps the arithmetic of sizes far from overflow: 2^33 entries are
+	// 229 GB.
+	maxEntries = 1 << 33
+)
+
+// Table maps keys to backends: a fixed-size array of 16-byte entries in buckets
+// of four, in memory outside the Go heap. There is no rehash, no chain and
+// nothing for the garbage collector to look at. All methods but Close may be
+// called by any number of goroutines at once; none of them locks, allocates or
+// makes a system call.
+//
+// An entry is two 64-bit words:
+//
+//	word 0  key XOR word 1
+//	word 1  backend ID (high 32 bits) | expiry in Unix seconds (low 32 bits); 0 = free
+//
+// A reader that meets half of a write computes a key that is not the one it
+// looks for: a torn pair is a miss, here and in any process that maps the memory
+// later.
+//
+// Invariants: a writer owns a slot from the moment its compare-and-swap of word 1
+// succeeds until it has stored word 0. Two writers of one key at the same instant
+// may leave it in two slots; both say what a server proved, and the next Insert
+// of the key mends it.
+type Table struct {
+	// Static after NewTable.
+	mem     mapping
+	words   []atomic.Uint64 // mem's
+	buckets uint64
+	entries int
+
+	// Atomic.
+	inserts atomic.Uint64
+	evicted atomic.Uint64
+}
+
+// NewTable makes a table for about entries live entries and takes all the memory
+// it will ever need, 26.7 bytes per entry, at once.
+func NewTable(entries int) (*Table, error) {
+	if entries < 1 || entries > maxEntries {
+		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, maxEntries)
+	}
+	slots := (entries*loadDen + loadNum - 1) / loadNum
+	buckets := (slots + ways - 1) / ways
+	mem, err := newMapping(buckets * bucketWords)
+	if err != nil {
+		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", buckets*bucketBytes, entries, err)
+	}
+	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries}, nil
+}
+
+// Close gives the memory back. No other call may be running or follow.
+func (t *Table) Close() error {
+	t.words = nil
+	return t.mem.close()
+}
+
+// candidates are the two buckets that may hold k, never the same one twice where
+// there are two. The key is a hash already, so its high bits choose the first.
+func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
+	x, _ := bits.Mul64(uint64(k), t.buckets)
+	y, _ := bits.Mul64(bits.RotateLeft64(uint64(k), 32)*0x9e3779b97f4a7c15, t.buckets)
+	if x == y {
+		if y++; y == t.buckets {
+			y = 0
+		}
+	}
+	return (*[bucketWords]atomic.Uint64)(t.words[x*bucketWords:]),
+		(*[bucketWords]atomic.Uint64)(t.words[y*bucketWords:])
+}
+
+// Lookup finds the entry of k that has not expired at now.
+func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
+	a, b := t.candidates(k)
+	w := match(a, k)
+	if w == 0 {
+		w = match(b, k)
+	}
+	if uint32(w) <= now {
+		return 0, 0, false
+	}
+	return uint32(w >> 32), uint32(w), true
+}
+
+// match is word 1 of k's entry in the bucket, 0 for none.
+func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
+	for i := 0; i < bucketWords; i += 2 {
+		w0, w1 := b[i].Load(), b[i+1].Load()
+		if w0^w1 == uint64(k) && w1 != 0 {
+			return w1
+		}
+	}
+	return 0
+}
+
+// Insert sets the entry of k. It overwrites k's own entry, else takes a free slot
+// (an expired entry is free) in the emptier of the two buckets, else evicts the
+// entry that expires first.
+func (t *Table) Insert(k Key, id, expiry, now uint32) {
+	w1 := uint64(id)<<32 | uint64(expiry)
+	if w1 == 0 || expiry <= now {
+		return
+	}
+	for {
+		p := t.place(k, now)
+		if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
+			continue // another writer was faster: the slot is taken, look again
+		}
+		p.bucket[p.slot].Store(uint64(k) ^ w1)
+		if !p.same {
+			t.inserts.Add(1)
+			if uint32(p.old) > now {
+				t.evicted.Add(1)
+			}
+		}
+		return
+	}
+}
+
+// placement is where an Insert may go.
+type placement struct {
+	bucket *[bucketWords]atomic.Uint64
+	slot   int    // of word 0
+	old    uint64 // word 1 as it was read
+	same   bool   // it holds the key already
+}
+
+// place chooses the slot for k. Copies of k beyond the first are freed.
+func (t *Table) place(k Key, now uint32) placement {
+	a, b := t.candidates(k)
+	var same, free, oldest placement
+	most := 0 // free slots in the bucket of free
+	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
+		n := 0
+		var first placement
+		for i := 0; i < bucketWords; i += 2 {
+			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
+			p := placement{bucket: bucket, slot: i, old: w1}
+			if w0^w1 == uint64(k) && w1 != 0 {
+				if same.bucket != nil {
+					bucket[i+1].CompareAndSwap(w1, 0)
+					continue
+				}
+				p.same = true
+				same = p
+			}
+			if uint32(w1) <= now {
+				if n++; n == 1 {
+					first = p
+				}
+			}
+			if oldest.bucket == nil || uint32(w1) < uint32(oldest.old) {
+				oldest = p
+			}
+		}
+		if n > most {
+			most, free = n, first
+		}
+	}
+	switch {
+	case same.bucket != nil:
+		return same
+	case free.bucket != nil:
+		return free
+	default:
+		return oldest
+	}
+}
+
+// Delete frees the entry of k. Word 0 stays: the slot may have a new owner the
+// moment word 1 is 0.
+func (t *Table) Delete(k Key) {
+	a, b := t.candidates(k)
+	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
+		for i := 0; i < bucketWords; i += 2 {
+			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
+			if w0^w1 == uint64(k) && w1 != 0 {
+				bucket[i+1].CompareAndSwap(w1, 0)
+			}
+		}
+	}
+}
+
+// sampleBuckets bounds what Used reads: 4 MiB of memory.
+const sampleBuckets = 65_536
+
+// Used is the number of live entries: exact in a table of up to 262,144 slots,
+// estimated from evenly spread buckets above.
+func (t *Table) Used(now uint32) int {
+	sample := min(t.buckets, sampleBuckets)
+	live := 0
+	for i := range sample {
+		at := i * t.buckets / sample
+		bucket := (*[bucketWords]atomic.Uint64)(t.words[at*bucketWords:])
+		for j := 1; j < bucketWords; j += 2 {
+			if uint32(bucket[j].Load()) > now {
+				live++
+			}
+		}
+	}
+	return int(uint64(live) * t.buckets / sample)
+}
+
+// Entries is the number of entries the table was made for.
+func (t *Table) Entries() int { return t.entries }
+
+// Bytes is the memory of the table.
+func (t *Table) Bytes() int { return int(t.buckets) * bucketBytes }
+
+// Inserts counts new keys since the start.
+func (t *Table) Inserts() uint64 { return t.inserts.Load() }
+
+// Evicted counts live entries that had to give way to new keys.
+func (t *Table) Evicted() uint64 { return t.evicted.Load() }
