@@ -25,7 +25,7 @@ func TestUsable(t *testing.T) {
 		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 2) }, UsableOK, "one below its max conns"},
 		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 3) }, Full, "at its max conns"},
 		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 3); b.Release() }, UsableOK, "a conn ended"},
-		{func(p *Pool, _ *Backend) { p.Set(numbered(3)[1:]) }, Down, "removed from the pool"},
+		{func(p *Pool, _ *Backend) { _ = p.Set(numbered(3)[1:]) }, Down, "removed from the pool"},
 	}
 	for _, tt := range tests {
 		p := newPool(t, Options{}, numbered(3)...)

@@ -1,5 +1,7 @@
 package pool
 
+import "slices"
+
 // maglevSlots is the size of a table, a prime, so that every step from 1 to maglevSlots-1 visits all slots.
 const maglevSlots = 65537
 
@@ -137,7 +139,7 @@ func (s *Snapshot) MaglevOf(hash uint64, set []uint32, skip Skip) *Backend {
 		w := startWalk(hash)
 		for range maxWalk {
 			b := s.live[s.table[w.slot]]
-			if contains(set, b.ID) && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
+			if slices.Contains(set, uint32(b.ID)) && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
 				return b
 			}
 			w.next()
@@ -159,15 +161,6 @@ func (s *Snapshot) MaglevOf(hash uint64, set []uint32, skip Skip) *Backend {
 		}
 	}
 	return best
-}
-
-func contains(set []uint32, id ID) bool {
-	for _, member := range set {
-		if member == uint32(id) {
-			return true
-		}
-	}
-	return false
 }
 
 // mix is the finalizer of splitmix64 (Steele, Lea, Flood 2014): every input bit changes half of the output bits.

@@ -160,8 +160,9 @@ func (p *Pool) Set(specs []Spec) error {
 func (p *Pool) Run(ctx context.Context) {
 	p.running.Add(1)
 	defer p.running.Add(-1)
-	names := time.NewTicker(p.opt.ResolveEvery)
-	defer names.Stop()
+	var names sync.WaitGroup // apart, so that a slow resolver delays nothing else
+	defer names.Wait()
+	names.Go(func() { p.refreshForever(ctx) })
 	var trials <-chan time.Time // never fires with active checks
 	if p.opt.NoChecks {
 		ticker := time.NewTicker(max(p.opt.RetryAfter/10, time.Millisecond))
@@ -178,7 +179,18 @@ func (p *Pool) Run(ctx context.Context) {
 			p.mu.Unlock()
 		case <-trials:
 			p.startTrials()
-		case <-names.C:
+		}
+	}
+}
+
+func (p *Pool) refreshForever(ctx context.Context) {
+	ticker := time.NewTicker(p.opt.ResolveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 			p.refresh(ctx)
 		}
 	}

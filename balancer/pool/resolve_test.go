@@ -28,7 +28,7 @@ func (z *zone) resolve(_ context.Context, host string) ([]netip.Addr, error) {
 		return nil, errors.New("no such host")
 	}
 	var ips []netip.Addr
-	for _, field := range strings.Fields(text) {
+	for field := range strings.FieldsSeq(text) {
 		ips = append(ips, netip.MustParseAddr(field))
 	}
 	return ips, nil

@@ -1,0 +1,205 @@
+// Package health checks whether backends answer, actively: it connects to each one at a steady interval and closes
+// again. A backend starts as up, is marked down after Config.Fall checks in a row have failed, and comes back after
+// Config.Rise in a row have succeeded, also when it was the loops' failed connects that marked it down.
+//
+// The pool keeps the state, logs each change in one line and tells its listeners; this package only calls SetUp.
+package health
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/pool"
+)
+
+// Config of a Checker. The zero value of each field means its default.
+type Config struct {
+	// Interval is the time between the end of one check of a backend and the begin of the next, up or down, give or
+	// take jitter. At least 10 ms. A dead backend is noticed after about Fall * (Interval + Timeout) at the latest.
+	// Default 2 s.
+	Interval time.Duration
+
+	// Timeout bounds one check. Default 1 s.
+	Timeout time.Duration
+
+	// Rise is the number of successful checks in a row that bring a backend back. Default 2.
+	Rise int
+
+	// Fall is the number of failed checks in a row that mark a backend down. Default 3.
+	Fall int
+
+	// Log gets a line when checks cannot be made for want of something on this machine. Default: none.
+	Log *slog.Logger
+}
+
+// jitter is the part of the interval by which each wait differs at most, so that checks of many backends by many
+// nodes do not come in step.
+const jitter = 0.1
+
+// minInterval keeps a typing error from becoming a flood of connects.
+const minInterval = 10 * time.Millisecond
+
+// validate is the only place that rejects a config or fills in defaults.
+func (c *Config) validate() error {
+	if c.Interval == 0 {
+		c.Interval = 2 * time.Second
+	}
+	if c.Timeout == 0 {
+		c.Timeout = time.Second
+	}
+	if c.Rise == 0 {
+		c.Rise = 2
+	}
+	if c.Fall == 0 {
+		c.Fall = 3
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Interval < minInterval:
+		return fmt.Errorf("health: the check interval %v is below %v", c.Interval, minInterval)
+	case c.Timeout < 0:
+		return fmt.Errorf("health: the check timeout %v is negative", c.Timeout)
+	case c.Rise < 0 || c.Fall < 0:
+		return fmt.Errorf("health: rise %d and fall %d must be at least 1", c.Rise, c.Fall)
+	}
+	return nil
+}
+
+// Checker checks the backends of some pools.
+type Checker struct {
+	// Static after construction.
+	pools []*pool.Pool
+	cfg   Config
+	check func(ctx context.Context, addr netip.AddrPort) error // nil: it answers; tests have their own
+
+	// Atomic; written by all checks.
+	short atomic.Bool // this machine lacks something that checks need, and the log says so
+}
+
+// New makes a Checker. An error says in one line what is wrong with the config.
+func New(pools []*pool.Pool, cfg Config) (*Checker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Checker{pools: pools, cfg: cfg, check: connect}, nil
+}
+
+// Run checks each backend at once and then at the interval, until ctx is done. Backends that join a pool are checked
+// from then on, those that leave no more. When Run returns, all it started has ended.
+func (c *Checker) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, p := range c.pools {
+		all.Go(func() { c.follow(ctx, p) })
+	}
+	all.Wait()
+}
+
+// follow keeps one goroutine for each backend of a pool.
+func (c *Checker) follow(ctx context.Context, p *pool.Pool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	watched := make(map[*pool.Backend]context.CancelFunc)
+	for {
+		snapshot := p.Snapshot()
+		for _, b := range snapshot.All() {
+			if watched[b] == nil {
+				one, stop := context.WithCancel(ctx)
+				watched[b] = stop
+				all.Go(func() { c.watch(one, p, b) })
+			}
+		}
+		for b, stop := range watched {
+			if snapshot.ByID(b.ID) != b {
+				stop()
+				delete(watched, b)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-snapshot.Replaced():
+		}
+	}
+}
+
+// watch checks one backend until ctx is done.
+func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
+	count := tally{rise: c.cfg.Rise, fall: c.cfg.Fall}
+	for {
+		up := b.Up()
+		err := c.once(ctx, b.Addr)
+		if ctx.Err() != nil {
+			return // and say nothing: the check was cut short
+		}
+		if shortage(err) {
+			if c.short.CompareAndSwap(false, true) {
+				c.cfg.Log.Warn("checks cannot be made, backends keep their state", slog.String("why", cause(err)))
+			}
+		} else {
+			c.short.Store(false)
+			if count.add(up, err == nil) {
+				p.SetUp(b, !up, c.why(err))
+			}
+		}
+		if !wait(ctx, spread(c.cfg.Interval, rand.Float64())) {
+			return
+		}
+	}
+}
+
+func (c *Checker) once(ctx context.Context, addr netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	return c.check(ctx, addr)
+}
+
+// why words the reason of a change for the log.
+func (c *Checker) why(err error) string {
+	if err == nil {
+		return fmt.Sprintf("%d checks in a row succeeded", c.cfg.Rise)
+	}
+	return fmt.Sprintf("%d checks in a row failed, the last: %s", c.cfg.Fall, cause(err))
+}
+
+// connect is the check: a TCP connection that is opened and closed again. It closes by RST, which leaves no TIME_WAIT
+// behind: a check every 2 s would else hold a local port of every backend 30 times.
+func connect(ctx context.Context, addr netip.AddrPort) error {
+	dialer := net.Dialer{KeepAlive: -1} // it does not live long enough to be probed
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // without it the check holds as well
+	}
+	_ = conn.Close() // the backend has answered, no error can take that back
+	return nil
+}
+
+// spread gives the interval plus or minus jitter; at is from 0 to 1.
+func spread(interval time.Duration, at float64) time.Duration {
+	return interval + time.Duration(float64(interval)*jitter*(2*at-1))
+}
+
+// wait waits, and says whether ctx still stands.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

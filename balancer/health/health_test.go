@@ -1,0 +1,296 @@
+package health
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"homing/balancer/pool"
+)
+
+// network answers checks in place of backends.
+type network struct {
+	mu     sync.Mutex
+	fails  map[string]error // by address; nil: it answers
+	checks map[string]int
+}
+
+func (n *network) check(ctx context.Context, addr netip.AddrPort) error {
+	n.mu.Lock()
+	n.checks[addr.String()]++
+	err := n.fails[addr.String()]
+	n.mu.Unlock()
+	if errors.Is(err, context.DeadlineExceeded) { // silence
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func (n *network) set(addr string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fails[addr] = err
+}
+
+// count is the number of checks of an address since the last count.
+func (n *network) count(addr string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer delete(n.checks, addr)
+	return n.checks[addr]
+}
+
+const (
+	one = "10.0.0.1:443"
+	two = "10.0.0.2:443"
+)
+
+// scene is a checker that runs in a synctest bubble.
+type scene struct {
+	*network
+	t    *testing.T
+	pool *pool.Pool
+	log  bytes.Buffer
+	end  func()
+}
+
+// bubble runs f in a bubble with a checker over two backends that answer.
+func bubble(t *testing.T, cfg Config, f func(*scene)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{network: &network{fails: map[string]error{}, checks: map[string]int{}}, t: t}
+		cfg.Log = slog.New(slog.NewTextHandler(&s.log, nil))
+		p, err := pool.New("web", []pool.Spec{{Addr: one}, {Addr: two}}, pool.Options{Log: cfg.Log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.pool = p
+		c, err := New([]*pool.Pool{p}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.check = s.check
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { c.Run(ctx); close(ended) }()
+		s.end = func() { cancel(); <-ended }
+		defer s.end()
+		synctest.Wait()
+		f(s)
+	})
+}
+
+// after lets time pass and returns the names of the backends that are up.
+func (s *scene) after(d time.Duration) string {
+	time.Sleep(d)
+	synctest.Wait()
+	var up []string
+	for _, b := range s.pool.Snapshot().Live() {
+		up = append(up, b.Name)
+	}
+	return strings.Join(up, " ")
+}
+
+func (s *scene) expect(d time.Duration, want, why string) {
+	s.t.Helper()
+	if got := s.after(d); got != want {
+		s.t.Errorf("%s: up are %q, want %q", why, got, want)
+	}
+}
+
+func TestRiseAndFall(t *testing.T) {
+	bubble(t, Config{}, func(s *scene) {
+		if s.count(one) != 1 || s.count(two) != 1 {
+			t.Error("new backends must be checked at once")
+		}
+		s.expect(0, one+" "+two, "new backends are up")
+		s.set(one, dialed(syscall.ECONNREFUSED))
+		s.expect(3500*time.Millisecond, one+" "+two, "one or two checks failed")
+		s.expect(3500*time.Millisecond, two, "three have")
+		s.set(one, nil)
+		s.expect(1500*time.Millisecond, two, "at most one check succeeded")
+		s.expect(4*time.Second, one+" "+two, "two have")
+		log := s.log.String()
+		for _, want := range []string{
+			`msg="backend down" pool=web backend=10.0.0.1:443 why="3 checks in a row failed, the last: connection refused" live="1 of 2"`,
+			`msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_for=`,
+		} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the log lacks %s:\n%s", want, log)
+			}
+		}
+		if n := strings.Count(log, "\n"); n != 2 {
+			t.Errorf("the log has %d lines, want one for each change:\n%s", n, log)
+		}
+	})
+}
+
+// TestSilence: a backend that does not answer is given Timeout for each check.
+func TestSilence(t *testing.T) {
+	bubble(t, Config{}, func(s *scene) {
+		s.set(one, context.DeadlineExceeded)
+		s.expect(6*time.Second, one+" "+two, "the third check cannot have ended")
+		s.expect(4*time.Second, two, "it has")
+		if log := s.log.String(); !strings.Contains(log, "the last: timeout") {
+			t.Errorf("the log does not say timeout: %s", log)
+		}
+	})
+}
+
+// TestAfterPassiveMarkDown: what the loops marked down comes back by Rise checks, not sooner.
+func TestAfterPassiveMarkDown(t *testing.T) {
+	bubble(t, Config{}, func(s *scene) {
+		b := s.pool.Snapshot().All()[0]
+		s.after(500 * time.Millisecond)
+		for range 3 {
+			s.pool.ConnectFailed(b)
+		}
+		s.pool.ConnectOK(b)
+		s.expect(0, two, "three connects failed")
+		s.expect(2*time.Second, two, "one check succeeded")
+		s.expect(2500*time.Millisecond, one+" "+two, "two have")
+	})
+}
+
+func TestMembership(t *testing.T) {
+	bubble(t, Config{}, func(s *scene) {
+		s.count(one)
+		s.count(two)
+		if err := s.pool.Set([]pool.Spec{{Addr: two}, {Addr: "10.0.0.3:443"}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s.count("10.0.0.3:443") != 1 {
+			t.Error("a backend that joined must be checked at once")
+		}
+		s.after(time.Minute)
+		if n := s.count(one); n != 0 {
+			t.Errorf("a backend that left was checked %d times", n)
+		}
+		if n := s.count(two); n < 27 || n > 33 {
+			t.Errorf("a backend that stayed was checked %d times in a minute, want one in 2 s", n)
+		}
+		if err := s.pool.Set([]pool.Spec{{Addr: one}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s.count(one) != 1 {
+			t.Error("a backend that came back must be checked at once")
+		}
+	})
+}
+
+// TestCutShort: a check that ends because the checker does says nothing about its backend.
+func TestCutShort(t *testing.T) {
+	bubble(t, Config{Fall: 1, Timeout: time.Hour}, func(s *scene) {
+		s.set(one, context.DeadlineExceeded)
+		s.after(5 * time.Second)
+		s.end()
+		s.expect(0, one+" "+two, "the check was under way")
+		if log := s.log.String(); log != "" {
+			t.Errorf("log: %s", log)
+		}
+	})
+}
+
+// TestShortage: a machine without descriptors marks nobody down, says so once, and again when it happens again.
+func TestShortage(t *testing.T) {
+	bubble(t, Config{}, func(s *scene) {
+		for range 2 {
+			s.set(one, dialed(syscall.EMFILE))
+			s.set(two, dialed(syscall.EMFILE))
+			s.expect(time.Minute, one+" "+two, "no check could be made")
+			s.set(one, nil)
+			s.set(two, nil)
+			s.expect(5*time.Second, one+" "+two, "checks can be made again")
+		}
+		if log := s.log.String(); strings.Count(log, "\n") != 2 || strings.Count(log, "too many open files") != 2 {
+			t.Errorf("want two lines with the cause:\n%s", log)
+		}
+	})
+}
+
+// listen opens a loopback listener.
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("no loopback at %s: %v", addr, err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// TestConnectOnLoopback: the check succeeds and leaves by RST, over IPv4 and IPv6.
+func TestConnectOnLoopback(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(addr, func(t *testing.T) {
+			l := listen(t, addr)
+			if err := connect(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the backend read %d bytes and %v, want a reset, which leaves no TIME_WAIT", n, err)
+			}
+			l.Close()
+			if err := connect(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err == nil || cause(err) != "connection refused" {
+				t.Errorf("without a listener: %v, want connection refused", err)
+			}
+		})
+	}
+}
+
+func TestConnectTimeout(t *testing.T) {
+	c, err := New(nil, Config{Timeout: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t, "127.0.0.1:0")
+	if err := c.once(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err == nil || cause(err) != "timeout" {
+		t.Errorf("a check of one nanosecond: %v, want timeout", err)
+	}
+}
+
+// TestRealBackend takes a listener away and gives it back, and waits for the pool to follow.
+func TestRealBackend(t *testing.T) {
+	first, second := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	p, err := pool.New("web", []pool.Spec{{Addr: first.Addr().String()}, {Addr: second.Addr().String()}}, pool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := make(chan string, 10)
+	p.OnChange(func(b *pool.Backend, up bool, why string) { changes <- fmt.Sprint(b.Addr, " ", up, " ", why) })
+	c, err := New([]*pool.Pool{p}, Config{Interval: minInterval})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { c.Run(ctx); close(ended) }()
+
+	first.Close()
+	if got, want := <-changes, fmt.Sprint(first.Addr(), " false 3 checks in a row failed, the last: connection refused"); got != want {
+		t.Errorf("after the listener closed: %q, want %q", got, want)
+	}
+	listen(t, first.Addr().String())
+	if got, want := <-changes, fmt.Sprint(first.Addr(), " true 2 checks in a row succeeded"); got != want {
+		t.Errorf("after it opened again: %q, want %q", got, want)
+	}
+	cancel()
+	<-ended
+}
