@@ -1,0 +1,3 @@
+// Package integration holds the tests of homing as a user meets it: the real binary before real nginx, with real clients
+// (openssl, curl, crypto/tls). They run under make integration, and log the figures they measured.
+package integration
