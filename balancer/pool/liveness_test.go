@@ -18,14 +18,14 @@ func TestUsable(t *testing.T) {
 		why     string
 	}{
 		{func(*Pool, *Backend) {}, UsableOK, "a new backend is up"},
-		{func(p *Pool, b *Backend) { p.SetUp(b, false, "test") }, Down, "marked down"},
+		{func(p *Pool, b *Backend) { p.SetUp(b, false, "test") }, UsableDown, "marked down"},
 		{func(p *Pool, b *Backend) { p.SetUp(b, false, "test"); p.SetUp(b, true, "test") }, UsableOK, "and up again"},
 		{func(p *Pool, b *Backend) { p.SetDraining(b, DrainSoft) }, UsableOK, "softly drained: its own resumptions are admitted"},
-		{func(p *Pool, b *Backend) { p.SetDraining(b, DrainHard) }, HardDrained, "hard-drained"},
+		{func(p *Pool, b *Backend) { p.SetDraining(b, DrainHard) }, UsableHardDrained, "hard-drained"},
 		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 2) }, UsableOK, "one below its max conns"},
-		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 3) }, Full, "at its max conns"},
+		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 3) }, UsableFull, "at its max conns"},
 		{func(_ *Pool, b *Backend) { b.maxConns.Store(3); hold(b, 3); b.Release() }, UsableOK, "a conn ended"},
-		{func(p *Pool, _ *Backend) { _ = p.Set(numbered(3)[1:]) }, Down, "removed from the pool"},
+		{func(p *Pool, _ *Backend) { _ = p.Set(numbered(3)[1:]) }, UsableDown, "removed from the pool"},
 	}
 	for _, tt := range tests {
 		p := newPool(t, Options{}, numbered(3)...)
@@ -35,8 +35,8 @@ func TestUsable(t *testing.T) {
 			t.Errorf("%s: Usable = %v, want %v", tt.why, got, tt.want)
 		}
 	}
-	if got := newPool(t, Options{}, numbered(1)...).Snapshot().Usable(nil); got != Down {
-		t.Errorf("Usable(nil) = %v, want %v", got, Down)
+	if got := newPool(t, Options{}, numbered(1)...).Snapshot().Usable(nil); got != UsableDown {
+		t.Errorf("Usable(nil) = %v, want %v", got, UsableDown)
 	}
 }
 
@@ -68,7 +68,7 @@ func TestOverloaded(t *testing.T) {
 		for _, i := range tt.down {
 			p.SetUp(member(p, i), false, "test")
 		}
-		if got := p.Snapshot().Usable(member(p, 0)) == Overloaded; got != tt.want {
+		if got := p.Snapshot().Usable(member(p, 0)) == UsableOverloaded; got != tt.want {
 			t.Errorf("%s: weights %v, open %v: overloaded = %v", tt.why, tt.weights, tt.open, got)
 		}
 	}
@@ -188,24 +188,24 @@ func TestHalfOpen(t *testing.T) {
 				t.Errorf("%s: Usable = %v, want %v", why, got, want)
 			}
 		}
-		expect(Down, "just marked down")
+		expect(UsableDown, "just marked down")
 		time.Sleep(9 * time.Second)
-		expect(Down, "9 s later")
+		expect(UsableDown, "9 s later")
 		time.Sleep(2 * time.Second)
 		expect(UsableOK, "11 s later it is on trial")
 		if b.Up() || !slices.Contains(p.Snapshot().Live(), b) {
 			t.Error("on trial a backend is live, but not up")
 		}
 		b.Acquire()
-		expect(Full, "one conn tries it")
+		expect(UsableFull, "one conn tries it")
 		b.Release()
 		expect(UsableOK, "that conn ended without an outcome")
 		b.Acquire()
 		p.ConnectFailed(b)
 		b.Release()
-		expect(Down, "the trial failed at the first connect")
+		expect(UsableDown, "the trial failed at the first connect")
 		time.Sleep(9 * time.Second)
-		expect(Down, "it waits again")
+		expect(UsableDown, "it waits again")
 		time.Sleep(2 * time.Second)
 		b.Acquire()
 		p.ConnectOK(b)
@@ -232,7 +232,7 @@ func TestLoopsDoNotWait(t *testing.T) {
 		for range 3 {
 			p.ConnectFailed(b)
 		}
-		if p.Snapshot() != before || before.Usable(b) != Down || before.Fresh(RoundRobin, 0, Skip{}) == b {
+		if p.Snapshot() != before || before.Usable(b) != UsableDown || before.Fresh(RoundRobin, 0, Skip{}) == b {
 			t.Error("the old snapshot must stand and pass the backend over")
 		}
 		p.mu.Unlock()

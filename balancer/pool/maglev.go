@@ -110,11 +110,11 @@ func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
 		switch s.Usable(b) {
 		case UsableOK:
 			return b
-		case Overloaded:
+		case UsableOverloaded:
 			if overloaded == nil {
 				overloaded = b
 			}
-		case Down, Full, HardDrained:
+		case UsableDown, UsableFull, UsableHardDrained:
 		}
 	}
 	return overloaded

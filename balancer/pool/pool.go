@@ -22,7 +22,7 @@ type Options struct {
 	Fall int
 
 	// LoadFactor bounds affinity: a backend with more than 64 + LoadFactor * its weighted mean of open conns is
-	// Overloaded. At least 1. Default 1.5.
+	// UsableOverloaded. At least 1. Default 1.5.
 	LoadFactor float64
 
 	// NoChecks says that no active checks run, so that conns must find out when a backend is back: see ConnectFailed.

@@ -138,7 +138,7 @@ func TestResolveAgain(t *testing.T) {
 		later("10.0.0.1:443 10.0.0.2:443 10.0.0.7:443 10.9.9.9:443", "the missing name appeared", 0)
 		z.set("web", "10.0.0.2 10.0.0.3")
 		later("10.0.0.2:443 10.0.0.3:443 10.0.0.7:443 10.9.9.9:443", "one address left, one came", 0)
-		if p.Snapshot().ByID(first.ID) != nil || p.Snapshot().Usable(first) != Down {
+		if p.Snapshot().ByID(first.ID) != nil || p.Snapshot().Usable(first) != UsableDown {
 			t.Error("the backend that left is still used")
 		}
 		z.set("web", "")

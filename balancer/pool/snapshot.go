@@ -10,27 +10,27 @@ type Unusable uint8
 const (
 	// UsableOK is a backend that takes its own resumptions: up, below its bounds, at most softly drained.
 	UsableOK Unusable = iota
-	// Down is a backend marked down, or no longer in the pool.
-	Down
-	// Full is a backend at its max conns, or on trial with a conn that tries it already.
-	Full
-	// Overloaded is a backend with more open conns than its bounded share.
-	Overloaded
-	// HardDrained is a backend that gets no new conns.
-	HardDrained
+	// UsableDown is a backend marked down, or no longer in the pool.
+	UsableDown
+	// UsableFull is a backend at its max conns, or on trial with a conn that tries it already.
+	UsableFull
+	// UsableOverloaded is a backend with more open conns than its bounded share.
+	UsableOverloaded
+	// UsableHardDrained is a backend that gets no new conns.
+	UsableHardDrained
 )
 
 func (u Unusable) String() string {
 	switch u {
 	case UsableOK:
 		return "ok"
-	case Down:
+	case UsableDown:
 		return "backend_down"
-	case Full:
+	case UsableFull:
 		return "full"
-	case Overloaded:
+	case UsableOverloaded:
 		return "overloaded"
-	case HardDrained:
+	case UsableHardDrained:
 		return "drained"
 	}
 	return "invalid"
@@ -67,18 +67,18 @@ func (s *Snapshot) Live() []*Backend { return s.live }
 // Replaced is closed once a newer snapshot stands.
 func (s *Snapshot) Replaced() <-chan struct{} { return s.replaced }
 
-// Usable says whether a backend can take an offer of its own now. It is Down for nil, so that an unknown ID needs no
+// Usable says whether a backend can take an offer of its own now. It is UsableDown for nil, so that an unknown ID needs no
 // case of its own.
 func (s *Snapshot) Usable(b *Backend) Unusable {
 	switch {
 	case b == nil || !b.takesConns():
-		return Down
+		return UsableDown
 	case b.Draining() == DrainHard:
-		return HardDrained
+		return UsableHardDrained
 	case b.full():
-		return Full
+		return UsableFull
 	case s.overloaded(b):
-		return Overloaded
+		return UsableOverloaded
 	}
 	return UsableOK
 }

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,31 +40,6 @@ func (e *SpecError) Error() string { return fmt.Sprintf("backend %q: %v", e.Spec
 
 func (e *SpecError) Unwrap() error { return e.Err }
 
-// ParseSpec reads "HOST:PORT[,weight=N][,maxconns=N]", the form of the command line. An error is a *SpecError.
-func ParseSpec(text string) (Spec, error) {
-	parts := strings.Split(text, ",")
-	spec := Spec{Addr: parts[0]}
-	for _, part := range parts[1:] {
-		name, value, _ := strings.Cut(part, "=")
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
-			return Spec{}, &SpecError{text, fmt.Errorf("%q needs a whole number from 1, like weight=2", part)}
-		}
-		switch name {
-		case "weight":
-			spec.Weight = n
-		case "maxconns":
-			spec.MaxConns = n
-		default:
-			return Spec{}, &SpecError{text, fmt.Errorf("unknown option %q, use weight=N or maxconns=N", name)}
-		}
-	}
-	if _, err := parseSpec(spec); err != nil {
-		return Spec{}, &SpecError{text, errors.Unwrap(err)}
-	}
-	return spec, nil
-}
-
 // target is a spec that was checked: either addr is valid (a literal) or host is a name to be resolved.
 type target struct {
 	Spec
@@ -94,7 +68,7 @@ func parseSpec(spec Spec) (target, error) {
 		return fail("weight %d is not from 1 to %d", spec.Weight, MaxWeight)
 	}
 	if spec.MaxConns < 0 {
-		return fail("maxconns %d is negative; use 0 for no bound", spec.MaxConns)
+		return fail("max-conns %d is negative; use 0 for no bound", spec.MaxConns)
 	}
 	t := target{Spec: spec, port: uint16(port)}
 	ip, err := netip.ParseAddr(host)
