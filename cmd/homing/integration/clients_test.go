@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func (o *openssl) Get(ctx context.Context, addr string) (tlsclient.Result, error
 	res := tlsclient.Result{}
 	ctx, cancel := context.WithTimeout(ctx, tlsclient.Timeout)
 	defer cancel()
-	args := append(o.args[:len(o.args):len(o.args)], "-connect", addr, "-bind", tlsclient.RandomLoopback().String(), "-sess_out", o.session)
+	args := append(slices.Clip(o.args), "-connect", addr, "-bind", tlsclient.RandomLoopback().String(), "-sess_out", o.session)
 	if _, err := os.Stat(o.session); err == nil {
 		res.Offered = true
 		args = append(args, "-sess_in", o.session)

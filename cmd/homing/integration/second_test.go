@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	rounds = 5
-	window = 2 * time.Second // of load on one arm in one round
+	rounds  = 5
+	window  = 2 * time.Second // of load on one arm in one round
 	loaders = 8               // concurrent clients, each with a session of its own
 )
 
