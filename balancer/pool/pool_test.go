@@ -2,6 +2,7 @@ package pool
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -106,5 +107,23 @@ func TestHash(t *testing.T) {
 	web, mail := newPool(t, Options{}, numbered(1)...), newPool(t, Options{}, numbered(1)...)
 	if web.Hash() == 0 || web.Hash() != mail.Hash() || web.Name() != "web" {
 		t.Errorf("Hash = %x and %x, Name = %q", web.Hash(), mail.Hash(), web.Name())
+	}
+}
+
+// TestWords pins the words that metrics, logs and the command line show.
+func TestWords(t *testing.T) {
+	var got []string
+	for d := DrainOff; d <= DrainHard+1; d++ {
+		got = append(got, d.String())
+	}
+	for u := UsableOK; u <= UsableHardDrained+1; u++ {
+		got = append(got, u.String())
+	}
+	for p := RoundRobin; p <= ClientHash+1; p++ {
+		got = append(got, p.String())
+	}
+	want := "off soft hard invalid ok backend_down full overloaded drained invalid roundrobin leastconn clienthash invalid"
+	if text := strings.Join(got, " "); text != want {
+		t.Errorf("words are %s, want %s", text, want)
 	}
 }
