@@ -9,6 +9,7 @@ const (
 	OfferID               // TLS <= 1.2 session ID
 	OfferTicket           // TLS <= 1.2 ticket, RFC 5077
 	OfferPSK              // TLS 1.3 pre_shared_key
+	NumOfferKinds         // number of kinds
 )
 
 // String is the word in logs and metrics.
@@ -26,6 +27,7 @@ const (
 	SourceTicketKey               // the name of the key in the ticket's first bytes
 	SourceClient                  // where this client last completed a handshake
 	SourceExplore                 // consistent hash of an unknown ticket or identity
+	NumSources                    // number of sources
 )
 
 // String is the word in logs and metrics.

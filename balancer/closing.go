@@ -1,0 +1,136 @@
+//go:build linux
+
+package balancer
+
+import (
+	"time"
+
+	"homing/balancer/internal/netio"
+)
+
+const (
+	// lingerPoll is how often a conn that waits to be reset is looked at. There
+	// is no event for "all is acknowledged".
+	lingerPoll = 20 * time.Millisecond
+	// lingerMax bounds that wait.
+	lingerMax = 30 * time.Second
+)
+
+// becomeClosing ends a conn from any state: it is counted and logged, and its
+// sides are closed, with RST where reset is set.
+//
+// A reset that comes from one side must not destroy what that side sent before
+// it and the other has not got yet: then only the failed side is closed now, and
+// the other is reset once it has acknowledged everything.
+func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
+	end := Termination{Cause: cause, Phase: c.phase(cause)}
+	if c.state == stateHello {
+		l.unlist(c.hs)
+	}
+	wait := netio.NoSock
+	if c.state != stateClosing {
+		if reset && (c.state == stateObserve || c.state == stateRelay) {
+			wait = l.unfinished(c, cause)
+		}
+		l.count.terminations[end.Cause][end.Phase].Add(1)
+		l.log(c, end)
+	}
+	if c.hs != nil {
+		l.endHandshake(c)
+	}
+	for s, sock := range c.socks {
+		if sock != netio.NoSock && sock != wait {
+			l.eng.Close(sock, reset)
+			c.socks[s] = netio.NoSock
+		}
+	}
+	if c.backend != nil {
+		c.backend.Release()
+		c.backend = nil
+	}
+	if wait != netio.NoSock {
+		c.state = stateClosing
+		c.active = l.now
+		l.setDue(c, l.due(c))
+		return
+	}
+	l.wheel.unset(&l.conns, c)
+	l.count.open.Add(^uint64(0))
+	l.conns.give(c)
+}
+
+// unfinished is the side that has not acknowledged everything when the other
+// side was reset; NoSock when nothing is open.
+func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
+	var other side
+	switch cause {
+	case CauseClient:
+		other = sideBackend
+	case CauseBackend:
+		other = sideClient
+	default:
+		return netio.NoSock
+	}
+	from := &c.flows[other.other()]
+	if from.bytes == 0 || from.is(dead) || c.socks[other] == netio.NoSock || l.eng.Unsent(c.socks[other]) == 0 {
+		return netio.NoSock
+	}
+	return c.socks[other]
+}
+
+// linger resets a side once it has everything, or at the latest after lingerMax.
+func (l *loop) linger(c *conn) {
+	for _, sock := range c.socks {
+		if sock != netio.NoSock && l.eng.Unsent(sock) > 0 && l.now.Sub(c.active) < lingerMax {
+			l.setDue(c, l.due(c))
+			return
+		}
+	}
+	l.becomeClosing(c, CauseNormal, true)
+}
+
+// phase is the state that a conn ends in.
+func (c *conn) phase(cause Cause) Phase {
+	switch c.state {
+	case stateHello:
+		return PhaseHello
+	case stateConnect:
+		return PhaseConnect
+	case stateObserve:
+		if c.flows[sideBackend].bytes == 0 || c.hs.holding {
+			return PhaseAnswer
+		}
+	case stateFree, stateRelay, stateClosing:
+	}
+	switch {
+	case cause == CauseNormal:
+		return PhaseEnd
+	case c.flows[sideClient].is(ended) || c.flows[sideBackend].is(ended):
+		return PhaseLast
+	}
+	return PhaseData
+}
+
+// log completes the conn's record and hands it over, if there is a log and it
+// can take it.
+func (l *loop) log(c *conn, end Termination) {
+	r := c.record
+	if r == nil {
+		return
+	}
+	if c.hs != nil {
+		l.endHandshake(c)
+	}
+	r.Termination = end
+	r.BytesIn, r.BytesOut = c.flows[sideClient].bytes, c.flows[sideBackend].bytes
+	r.Total = l.now.Sub(c.opened)
+	if c.backend != nil {
+		r.Backend = c.backend.Addr
+	}
+	c.record = nil
+	select {
+	case l.b.records <- r:
+	default:
+		l.count.recordsDropped.Add(1)
+	}
+}

@@ -1,0 +1,204 @@
+//go:build linux
+
+package balancer
+
+import (
+	"syscall"
+
+	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
+)
+
+// budgetBurst is the number of second chances that may come at once after a
+// quiet time.
+const budgetBurst = 32.0
+
+// becomeConnect asks b for a connection. From stateHello, and again from
+// stateConnect and stateObserve while nothing has gone to the client. nil means
+// that no backend is left.
+func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
+	hs := c.hs
+	for c.state = stateConnect; ; b = l.route(c) {
+		if b == nil || l.now >= hs.deadline || hs.tries >= maxTries {
+			l.unroutable(c)
+			return
+		}
+		hs.tries++
+		hs.skip.Add(b.ID) // has room for maxTries
+		l.count.connects.Add(1)
+		b.Acquire()
+		c.backend = b
+		sock, errno := l.eng.Connect(b.Addr, c.tag(sideBackend))
+		if errno == 0 {
+			c.socks[sideBackend] = sock
+			break
+		}
+		if !l.connectFailed(c, errno) {
+			return
+		}
+	}
+	// One try gets at most a third of the time for all.
+	hs.tryUntil = min(hs.deadline, l.now.Add(l.cfg.ConnectTimeout/3))
+	l.setDue(c, l.due(c))
+}
+
+// connected ends a try.
+func (l *loop) connected(c *conn, errno syscall.Errno) {
+	if errno != 0 {
+		if l.connectFailed(c, errno) {
+			l.becomeConnect(c, l.route(c))
+		}
+		return
+	}
+	l.listeners[c.listener].Pool.ConnectOK(c.backend)
+	l.becomeObserve(c)
+}
+
+// connectFailed gives the backend up and reports whether another may be tried:
+// rule (a) of section 3.4, always, unless the failure is this machine's own, or
+// the conn has another answer in its stash.
+func (l *loop) connectFailed(c *conn, errno syscall.Errno) bool {
+	hs := c.hs
+	failed := c.backend
+	l.dropBackend(c, true)
+	if isShortage(errno) {
+		if errno == syscall.EADDRNOTAVAIL {
+			l.count.noPorts.Add(1)
+		} else {
+			l.count.noDescriptors.Add(1)
+		}
+	} else {
+		l.count.connectFailures.Add(1)
+		l.listeners[c.listener].Pool.ConnectFailed(failed)
+	}
+	if hs.stash.used() {
+		l.unstash(c)
+		return false
+	}
+	if isShortage(errno) {
+		l.becomeClosing(c, CauseResource, true)
+		return false
+	}
+	l.count.replays.Add(1)
+	return true
+}
+
+// unroutable ends a conn that no backend takes: with RST, at once.
+func (l *loop) unroutable(c *conn) {
+	l.count.unroutable.Add(1)
+	l.becomeClosing(c, CauseBackend, true)
+}
+
+// dropBackend closes the backend's side, if there is one, and gives the backend
+// back.
+func (l *loop) dropBackend(c *conn, reset bool) {
+	if s := c.socks[sideBackend]; s != netio.NoSock {
+		l.eng.Close(s, reset)
+		c.socks[sideBackend] = netio.NoSock
+	}
+	if c.backend != nil {
+		c.backend.Release()
+		c.backend = nil
+	}
+	c.flows[sideBackend] = flow{bytes: c.flows[sideBackend].bytes}
+	c.flows[sideClient].flags &^= sending | dead
+}
+
+// mayReplay says whether the hello may go to another backend after this one has
+// answered or hung up: nothing has gone to the client, and the client has sent
+// exactly the hello.
+func (l *loop) mayReplay(c *conn) bool {
+	hs := c.hs
+	if !hs.holding || hs.later || hs.early || hs.tooLate || hs.tries >= maxTries || l.now >= hs.deadline {
+		return false
+	}
+	// What the kernel has received and we have not read counts too.
+	return !l.eng.HasInput(c.socks[sideClient])
+}
+
+// mayRetry is rule (b): the backend ended a TLS <= 1.2 ticket offer without a
+// ServerHello, as some do to foreign tickets.
+func (l *loop) mayRetry(c *conn) bool {
+	hs := c.hs
+	proven := hs.source == affinity.SourceSession || hs.source == affinity.SourceTicketKey
+	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c) && l.spend()
+}
+
+// spend takes one second chance out of the budget.
+func (l *loop) spend() bool {
+	if l.budget < 1 {
+		l.count.noBudget.Add(1)
+		return false
+	}
+	l.budget--
+	return true
+}
+
+// retry sends the hello to the next candidate after this backend has hung up.
+func (l *loop) retry(c *conn) {
+	hs := c.hs
+	hs.chances++
+	l.count.secondChances.Add(1)
+	l.dropBackend(c, true)
+	l.resetServer(hs)
+	l.becomeConnect(c, l.route(c))
+}
+
+// maySecond is rule (c): a guessed backend has refused, another may accept.
+func (l *loop) maySecond(c *conn) bool {
+	hs := c.hs
+	guessed := hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
+	return l.cfg.SecondChance.Auto && guessed && hs.chances < l.cfg.SecondChance.Tries && l.mayReplay(c)
+}
+
+// second keeps the refusal aside and asks the next candidate. It reports whether
+// there was one.
+func (l *loop) second(c *conn) bool {
+	hs := c.hs
+	source, lost := hs.source, hs.lost
+	s := l.listeners[c.listener].Pool.Snapshot()
+	b := s.Maglev(l.listeners[c.listener].affinity.Explore(&hs.offer), hs.skip)
+	if b == nil || !l.spend() {
+		return false
+	}
+	hs.chances++
+	l.count.secondChances.Add(1)
+	if hs.stash.used() {
+		l.dropBackend(c, true) // only the first answer is kept
+	} else {
+		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(l.cfg.HoldTimeout)}
+		hs.held = nil
+		c.socks[sideBackend] = netio.NoSock
+		c.backend = nil
+		c.flows[sideBackend] = flow{bytes: c.flows[sideBackend].bytes}
+	}
+	l.resetServer(hs)
+	hs.source = affinity.SourceExplore
+	l.becomeConnect(c, b)
+	return true
+}
+
+// unstash goes back to the first backend's answer: no other has accepted.
+func (l *loop) unstash(c *conn) {
+	hs := c.hs
+	l.dropBackend(c, true)
+	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
+	l.resetServer(hs)
+	hs.held, hs.source, hs.lost = hs.stash.held, hs.stash.source, hs.stash.lost
+	hs.stash = stash{}
+	c.state = stateObserve
+	l.reread(c)
+}
+
+// dropStash closes the kept refusal: another backend has accepted.
+func (l *loop) dropStash(c *conn) {
+	st := &c.hs.stash
+	if !st.used() {
+		return
+	}
+	l.eng.Close(st.sock, true)
+	st.backend.Release()
+	l.buffers.Put(st.held)
+	*st = stash{}
+}

@@ -1,0 +1,30 @@
+// Package balancer relays TCP connections and brings TLS sessions home: it reads
+// the ClientHello and the server's plaintext answer, asks affinity who issued
+// what the client offers, and picks a backend of the pool.
+//
+// A Balancer runs loops. A loop is one goroutine, locked to its thread, with its
+// own engine (package netio), conns, buffers and timers; nobody else touches
+// them. What others want of it is posted as a command.
+//
+// The data's path through a conn and its states; only the become* methods change
+// the state:
+//
+//		        hello complete       connected            verdict, plaintext over
+//		hello ───────────────► connect ─────► observe ───────────────────────► relay ──► closing
+//		  │  tls: off            ▲   │ failed    │ no answer, refused (section 3.4)
+//		  └─────────────────────►│   └──►────────┘ the same hello to another backend
+//		                         └───────────────┘
+//
+//	  - hello: the client's bytes gather in a pool buffer until the ClientHello is
+//	    whole; one absolute deadline.
+//	  - connect: affinity.Find and the pool's pickers have named a backend; the
+//	    buffer is kept until the backend has it, or while it may have to go to
+//	    another.
+//	  - observe: bytes are relayed by copy while tlsparse reads the server's flight.
+//	    With an offer the server's bytes are held until the verdict. What is
+//	    accepted or issued is learned.
+//	  - relay: bytes are moved, small ones by copy, bulky flows by splice. The conn
+//	    owns no buffer.
+//
+// A conn's end is one Termination: who ended it and in which state.
+package balancer

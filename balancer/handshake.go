@@ -1,0 +1,111 @@
+//go:build linux
+
+package balancer
+
+import (
+	"net/netip"
+
+	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
+	"homing/tlsparse"
+)
+
+// maxTries bounds the backends that one hello is sent to.
+const maxTries = 9
+
+// maxIdleHandshakes bounds the handshakes that a loop keeps for reuse, 2 kB each.
+const maxIdleHandshakes = 1024
+
+// handshake is what a conn needs until its plaintext is over. The loop lends it.
+type handshake struct {
+	// Among the conns in stateHello, by age.
+	conn         uint32
+	older, newer *handshake
+
+	// The client side.
+	peer       netip.AddrPort
+	parser     tlsparse.Client
+	hello      []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
+	helloEnd   int    // offset behind the hello; more bytes, and no replay
+	later      bool   // the client has sent more than the hello, or FIN
+	readable   bool   // hello is a ClientHello: the backend's answer is parsed
+	second     bool   // HelloRetryRequest seen, the client's second hello is being read
+	early      bool   // early_data announced
+	tls13      bool   // TLS 1.3 offered
+	ech        bool
+	tooLate    bool // HelloRetryRequest relayed: the conn is committed to its backend
+	counted    bool // the verdict is counted
+	secondRead bool // offer has the second hello's identities
+
+	offer     affinity.Offer
+	home      affinity.Home
+	source    affinity.Source
+	lost      Lost // why the home could not be used
+	verdict   Verdict
+	sessionID affinity.Key // of the hello, to recognise an echo; 0: none
+	client    affinity.Key
+
+	// Tries.
+	skip       pool.Skip  // tried already
+	tries      int        // connects
+	chances    int        // second chances used
+	deadline   netio.Time // of all tries together
+	tryUntil   netio.Time // of this try
+	held       []byte     // pool buffer: the backend's answer, waiting for the verdict
+	holding    bool
+	stash      stash // the first backend that refused, while another is asked
+	helloAt    netio.Time
+	sentAt     netio.Time
+	answeredAt netio.Time
+
+	// The server side.
+	server       tlsparse.Server
+	hellos       int  // ServerHello seen
+	negotiated13 bool // TLS 1.3 was selected
+	judged       bool // TLS <= 1.2: the message behind the ServerHello was seen
+	full         bool // TLS <= 1.2: the server has shown a full handshake
+	issued       affinity.Key
+	digest       affinity.Digest
+	ticket       bool // digest is in use
+	alerted      bool // a fatal alert came before the ServerHello
+	alert        uint8
+}
+
+// stash is a backend conn whose refusal is kept, to be used if no other accepts.
+type stash struct {
+	sock    netio.Sock
+	backend *pool.Backend
+	held    []byte
+	source  affinity.Source
+	lost    Lost
+	until   netio.Time // then the refusal is used
+}
+
+func (st *stash) used() bool { return st.backend != nil }
+
+// offered says whether the client offers something that is worth holding the
+// answer for: not the random session ID of every TLS 1.3 client.
+func (hs *handshake) offered() bool {
+	return hs.offer.Kind != affinity.OfferNone && (!hs.offer.Fake || hs.home.Source == affinity.SourceSession)
+}
+
+// takeHandshake lends a handshake to a conn.
+func (l *loop) takeHandshake() *handshake {
+	if last := len(l.idleHandshakes) - 1; last >= 0 {
+		hs := l.idleHandshakes[last]
+		l.idleHandshakes = l.idleHandshakes[:last]
+		return hs
+	}
+	return &handshake{}
+}
+
+// giveHandshake takes it back with its buffers.
+func (l *loop) giveHandshake(hs *handshake) {
+	l.buffers.Put(hs.hello)
+	l.buffers.Put(hs.held)
+	*hs = handshake{}
+	if len(l.idleHandshakes) < maxIdleHandshakes {
+		l.idleHandshakes = append(l.idleHandshakes, hs)
+	}
+}

@@ -1,0 +1,124 @@
+//go:build linux
+
+package netio
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Op names the operation that a Completion ends.
+type Op uint8
+
+// The operations.
+const (
+	OpNone    Op = iota
+	OpAccept     // a listener took a connection
+	OpConnect    // Connect ended
+	OpRecv       // Recv ended; Buf is lent
+	OpSend       // a Send that did not end at once has ended
+	OpSplice     // Splice moved bytes, met the end, or failed
+	OpWake       // Wake was called, once or more often
+)
+
+// Sock names an open socket of an Engine. A closed socket's name may come back
+// for a new socket.
+type Sock uint32
+
+// NoSock is the name of no socket.
+const NoSock = Sock(1<<32 - 1)
+
+// Completion reports the end of one operation.
+type Completion struct {
+	Op    Op
+	Sink  bool          // OpSplice: Errno speaks of the receiving socket
+	Errno syscall.Errno // 0: success
+	Tag   uint32        // the socket's tag; of OpAccept: the listener's
+	Sock  Sock          // of OpAccept: the new socket; of OpSplice: the source
+	N     int           // bytes; OpRecv and OpSplice: 0 without Errno is the end of the stream
+	Buf   []byte        // OpRecv: the bytes, lent until the next call of Next or Wait
+	Peer  netip.AddrPort
+}
+
+// Options are socket options of a connection's both sides.
+type Options struct {
+	// KeepAlive is the idle time before the first keepalive probe and between
+	// probes; 0 leaves keepalive off. Whole seconds.
+	KeepAlive time.Duration
+	// UserTimeout bounds how long sent data may stay unacknowledged
+	// (TCP_USER_TIMEOUT, RFC 5482); 0 leaves the kernel's default. Milliseconds.
+	UserTimeout time.Duration
+}
+
+// Engine submits operations and hands out their completions. See the package
+// comment for who may call what.
+type Engine interface {
+	// Listen starts taking connections from the listening descriptor fd, which
+	// stays the caller's. Each is reported as OpAccept under tag until Unlisten.
+	// An error of accept(2) is reported once and accepting goes on.
+	Listen(fd int, tag uint32) error
+	// Unlisten stops taking connections from fd; those not yet taken wait in
+	// the kernel's queue.
+	Unlisten(fd int) error
+
+	// Tag sets the tag under which completions of s are reported.
+	Tag(s Sock, tag uint32)
+	// Connect opens a socket to addr. Without errno OpConnect follows.
+	Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno)
+	// Recv asks for the next bytes of s.
+	Recv(s Sock)
+	// Send gives b to the kernel. Done reports that all of b is gone; otherwise
+	// OpSend follows, unless errno is set. b may be reused at once either way.
+	// ENOBUFS: the pool's hard limit leaves no room for the rest.
+	Send(s Sock, b []byte) (done bool, errno syscall.Errno)
+	// Splice moves bytes from one socket to another inside the kernel. It ends
+	// with OpSplice once at least one byte has moved and nothing is left between
+	// the two, at the end of the stream, or with an error; ENOBUFS: no pipe to be
+	// had, nothing was consumed, copy instead.
+	Splice(from, to Sock)
+	// Shutdown sends FIN: nothing may be sent on s any more.
+	Shutdown(s Sock)
+	// Close ends s, with RST when reset is set.
+	Close(s Sock, reset bool)
+
+	// HasInput reports whether s has received anything that no Recv has
+	// delivered: bytes, FIN or an error.
+	HasInput(s Sock) bool
+	// Unsent is the number of bytes sent on s that the peer has not acknowledged.
+	Unsent(s Sock) int
+	// Persist sets the options that only a conn that lives for some time needs.
+	Persist(s Sock, o Options)
+
+	// Wait collects what has ended; it blocks until something has, at most until
+	// the clock shows deadline.
+	Wait(deadline Time) error
+	// Next hands out one completion of those that Wait collected.
+	Next(c *Completion) bool
+	// Now is the clock of the last Wait.
+	Now() Time
+	// Wake makes the present or next Wait return with OpWake. Any goroutine.
+	Wake()
+	// Buffers is the loop's pool, which Send draws on too.
+	Buffers() *Buffers
+	// Stats counts what the engine holds.
+	Stats() EngineStats
+	// Shut releases all that the engine owns, open sockets included.
+	Shut()
+}
+
+// Time is monotonic nanoseconds since the engine was made.
+type Time int64
+
+// Add returns t shifted by d.
+func (t Time) Add(d time.Duration) Time { return t + Time(d) }
+
+// Sub returns the time from u to t.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
+
+// EngineStats counts what an engine holds.
+type EngineStats struct {
+	Socks     int // open sockets
+	Pipes     int // pipes made and not destroyed
+	IdlePipes int // of those, empty and waiting for use
+}

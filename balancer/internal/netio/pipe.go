@@ -1,0 +1,84 @@
+//go:build linux
+
+package netio
+
+import "golang.org/x/sys/unix"
+
+const (
+	// pipeSize is asked for each pipe; the default of 64 KiB halves the rate.
+	// 1 MiB is /proc/sys/fs/pipe-max-size for ordinary users, but large pipes
+	// fall out of the cache: see the table in the README.
+	pipeSize = 256 << 10
+	// minPipe is the smallest pipe worth having. Beyond 1,024 pipes a user gets
+	// pipes of one or two pages (pipe(7), pipe-user-pages-soft), which are
+	// slower than copying.
+	minPipe = 64 << 10
+	// maxPipes bounds the pipes of one loop, and so two descriptors each.
+	maxPipes = 256
+	// maxIdlePipes bounds those kept for the next bulky flow.
+	maxIdlePipes = 16
+)
+
+// pipe is a kernel pipe. n is what it holds: without that number EAGAIN of a
+// splice into it could mean "socket empty" as well as "pipe full".
+type pipe struct {
+	r, w int32
+	n    int
+	size int
+}
+
+// pipes is the loop's free list. Only empty pipes are in it.
+type pipes struct {
+	idle []*pipe
+	made int
+}
+
+// get returns an empty pipe, or nil when there is none worth having.
+func (ps *pipes) get() *pipe {
+	if last := len(ps.idle) - 1; last >= 0 {
+		p := ps.idle[last]
+		ps.idle = ps.idle[:last]
+		return p
+	}
+	if ps.made >= maxPipes {
+		return nil
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		return nil
+	}
+	p := &pipe{r: int32(fds[0]), w: int32(fds[1])}
+	ps.made++
+	// A smaller pipe will work too; what we got is read back below.
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
+	size, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETPIPE_SZ, 0)
+	if err != nil || size < minPipe {
+		ps.destroy(p)
+		return nil
+	}
+	p.size = size
+	return p
+}
+
+// put takes a pipe back. One that still holds bytes is destroyed, so that they
+// can never reach another conn.
+func (ps *pipes) put(p *pipe) {
+	if p.n != 0 || len(ps.idle) >= maxIdlePipes {
+		ps.destroy(p)
+		return
+	}
+	ps.idle = append(ps.idle, p)
+}
+
+func (ps *pipes) destroy(p *pipe) {
+	sysClose(p.r)
+	sysClose(p.w)
+	ps.made--
+}
+
+func (ps *pipes) shut() {
+	for _, p := range ps.idle {
+		ps.destroy(p)
+	}
+	ps.idle = nil
+}

@@ -1,0 +1,98 @@
+//go:build linux
+
+package netio
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls of this file cannot block, because every descriptor is
+// non-blocking: they are made raw, which spares the hand-over of the P that
+// costs about as much as the call itself.
+
+func sysRecv(fd int32, b []byte, flags uintptr) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+	return int(n), errno
+}
+
+func sysSend(fd int32, b []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+func sysAccept(fd int32, sa *sockaddr) (int32, syscall.Errno) {
+	length := uint32(sockaddrLen)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&length)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int32(n), errno
+}
+
+func sysSocket(ap netip.AddrPort) (int32, syscall.Errno) {
+	family := uintptr(unix.AF_INET6)
+	if ap.Addr().Unmap().Is4() {
+		family = unix.AF_INET
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	return int32(n), errno
+}
+
+func sysConnect(fd int32, ap netip.AddrPort) syscall.Errno {
+	var sa sockaddr
+	length := sa.put(ap)
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), length)
+	return errno
+}
+
+func sysSetInt(fd int32, level, name uintptr, value int32) syscall.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, name, uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return errno
+}
+
+// sysError reads and clears the socket's pending error.
+func sysError(fd int32) syscall.Errno {
+	var value int32
+	length := uint32(unsafe.Sizeof(value))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return syscall.Errno(value)
+}
+
+// sysLingerZero makes the coming close send RST and drop what is unsent.
+func sysLingerZero(fd int32) {
+	linger := unix.Linger{Onoff: 1, Linger: 0}
+	// Cannot fail on an open TCP socket; if it did, close would send FIN.
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+}
+
+func sysShutdown(fd int32) {
+	// ENOTCONN says that the other side was faster; a Recv will tell.
+	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+}
+
+func sysClose(fd int32) {
+	// The descriptor is gone whatever close answers (close(2)).
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+func sysEpollCtl(epfd int32, op uintptr, fd int32, ev *unix.EpollEvent) syscall.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), op, uintptr(fd), uintptr(unsafe.Pointer(ev)), 0, 0)
+	return errno
+}
+
+// sysEpollPoll takes what is ready and does not wait.
+func sysEpollPoll(epfd int32, evs []unix.EpollEvent) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(evs))), uintptr(len(evs)), 0, 0, 0)
+	return int(n), errno
+}
+
+// sysSplice moves at most n bytes; one of the two descriptors is a pipe. x/sys's
+// Splice returns another integer type on 32-bit machines.
+func sysSplice(from, to int32, n int) (int, syscall.Errno) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	return int(r), errno
+}

@@ -1,0 +1,245 @@
+//go:build linux
+
+package balancer
+
+import (
+	"homing/balancer/affinity"
+	"homing/tlsparse"
+)
+
+// Wire values of RFC 9846 and RFC 5246.
+const (
+	versionTLS13 = 0x0304
+	alertFatal   = 2
+)
+
+// read takes the verdict and the issues out of a chunk of the backend's answer
+// and reports whether the rest of the stream cannot be read.
+func (l *loop) read(c *conn, b []byte) (opaque bool) {
+	hs := c.hs
+	for {
+		n, ev := hs.server.Next(b)
+		b = b[n:]
+		switch ev {
+		case tlsparse.EventNone:
+			return false
+		case tlsparse.EventOpaque, tlsparse.EventInvalid:
+			return true
+		case tlsparse.EventRetry:
+			l.retryRequested(c)
+		case tlsparse.EventHello:
+			l.serverHello(c)
+		case tlsparse.EventMessage:
+			l.judge(c, false)
+		case tlsparse.EventTicketPart:
+			l.judge(c, true)
+			if !hs.ticket {
+				hs.digest.Reset(l.listeners[c.listener].affinity)
+				hs.ticket = true
+			}
+			hs.digest.Write(hs.server.TicketPart())
+		case tlsparse.EventTicket:
+			l.judge(c, true)
+			l.ticketIssued(c)
+		case tlsparse.EventChangeCipherSpec:
+			l.judge(c, true)
+			l.serverFinished(c)
+		case tlsparse.EventAlert:
+			if level, desc := hs.server.Alert(); level == alertFatal && hs.hellos == 0 {
+				hs.alerted, hs.alert = true, desc
+			}
+		}
+	}
+}
+
+// retryRequested commits the conn to its backend: the client will answer this
+// backend's cookie and key share choice. The verdict comes with the second
+// ServerHello, whose index counts the second hello's identities.
+func (l *loop) retryRequested(c *conn) {
+	hs := c.hs
+	hs.tooLate = true
+	if !hs.later && hs.offer.Kind == affinity.OfferPSK {
+		hs.second = true
+		hs.parser.ResetSecond(l.cfg.HelloLimit)
+		l.buffers.Put(hs.hello)
+		hs.hello = nil
+	}
+}
+
+// serverHello reads the TLS 1.3 verdict, or notes what the ServerHello of an
+// older version says; its verdict comes with the next message.
+func (l *loop) serverHello(c *conn) {
+	hs := c.hs
+	hs.hellos++
+	if hs.server.Version() >= versionTLS13 {
+		hs.negotiated13 = true
+		if hs.offer.Kind == affinity.OfferPSK {
+			if i, ok := hs.server.PSKAccepted(); ok {
+				l.decide(c, VerdictAccepted, i)
+			} else {
+				l.decide(c, VerdictRefused, 0)
+			}
+		} else if hs.offered() {
+			l.decide(c, VerdictRefused, 0)
+		}
+		return
+	}
+	if id := hs.server.SessionID(); len(id) > 0 {
+		if k := l.listeners[c.listener].affinity.HashID(id); k != hs.sessionID {
+			hs.issued = k
+		}
+	}
+}
+
+// judge sees the first message behind a TLS <= 1.2 ServerHello: a server that
+// resumes goes on with ChangeCipherSpec or NewSessionTicket, any other message
+// belongs to a full handshake. The echo of the session_id proves nothing.
+func (l *loop) judge(c *conn, resumes bool) {
+	hs := c.hs
+	if hs.hellos == 0 || hs.judged {
+		return
+	}
+	hs.judged = true
+	hs.full = !resumes
+	if hs.offer.Kind == affinity.OfferNone {
+		return
+	}
+	switch {
+	case resumes && hs.offer.Kind == affinity.OfferPSK:
+		// By an ID or ticket that stood beside the PSK: not what was offered.
+		l.decide(c, VerdictUnknown, 0)
+	case resumes:
+		l.decide(c, VerdictAccepted, 0)
+	case hs.offered():
+		l.decide(c, VerdictRefused, 0)
+	}
+}
+
+// decide notes the verdict and teaches affinity. selected is the index of the
+// accepted TLS 1.3 identity.
+func (l *loop) decide(c *conn, v Verdict, selected int) {
+	hs := c.hs
+	if hs.verdict != VerdictNone {
+		return
+	}
+	hs.verdict = v
+	known, id := l.listeners[c.listener].affinity, uint32(c.backend.ID)
+	// With real ECH the verdict may speak of a PSK that only the server sees: it
+	// refreshes what is known, and says nothing against it.
+	hidden := hs.offer.RefreshOnly
+	switch v {
+	case VerdictAccepted:
+		hs.lost = LostNone
+		switch hs.offer.Kind {
+		case affinity.OfferPSK:
+			if selected < hs.offer.N && (!hs.tooLate || hs.secondRead || hs.offer.N == 1) {
+				known.Accepted(&hs.offer, selected, true, id, l.unix)
+			}
+		case affinity.OfferTicket:
+			known.Accepted(&hs.offer, affinity.SelTicket, false, id, l.unix)
+		case affinity.OfferID:
+			known.Accepted(&hs.offer, affinity.SelID, false, id, l.unix)
+		case affinity.OfferNone:
+		}
+	case VerdictRefused:
+		if hs.lost == LostNone {
+			hs.lost = lostOf(known.Lost(&hs.offer, hs.home, id, l.unix))
+			if hidden {
+				hs.lost = LostECH
+			}
+		}
+		if !hidden && hs.negotiated13 == (hs.offer.Kind == affinity.OfferPSK) {
+			known.Refused(&hs.offer, hs.source, id, l.unix)
+		}
+	case VerdictNone, VerdictUnknown:
+	}
+	if !hs.holding {
+		l.countVerdict(c)
+	}
+}
+
+// ticketIssued learns a NewSessionTicket in clear. An empty one withdraws the
+// promise of a ticket (RFC 5077, Section 3.3).
+func (l *loop) ticketIssued(c *conn) {
+	hs := c.hs
+	if hs.ticket && hs.server.TicketLen() > 0 {
+		known := l.listeners[c.listener].affinity
+		known.IssuedTicket(hs.digest.Ident(), hs.server.TicketLifetime(), uint32(c.backend.ID), l.unix)
+		l.count.issuedTickets.Add(1)
+	}
+	hs.ticket = false
+}
+
+// serverFinished is the server's ChangeCipherSpec. In a full handshake the
+// client's Finished has come before it: the handshake is complete, and the
+// session ID it issued is good. In a resumption the client's is still to come.
+func (l *loop) serverFinished(c *conn) {
+	hs := c.hs
+	if !hs.full {
+		return
+	}
+	known, id := l.listeners[c.listener].affinity, uint32(c.backend.ID)
+	if hs.issued != 0 {
+		known.IssuedID(hs.issued, id, l.unix)
+		l.count.issuedIDs.Add(1)
+	}
+	known.Completed(hs.client, id, l.unix)
+	c.mark = markCompleted
+}
+
+// countRoute counts by which rule the conn was routed, once its backend is final.
+func (l *loop) countRoute(c *conn) {
+	l.count.routes[c.hs.source].Add(1)
+}
+
+// countVerdict counts the verdict on the offer, once.
+func (l *loop) countVerdict(c *conn) {
+	hs := c.hs
+	if hs.counted || hs.offer.Kind == affinity.OfferNone {
+		return
+	}
+	hs.counted = true
+	if !hs.offered() {
+		// A random-looking ID that a server knew after all.
+		l.count.offers[affinity.OfferNone].Add(^uint64(0))
+		l.count.offers[hs.offer.Kind].Add(1)
+	}
+	l.count.verdicts[hs.offer.Kind][hs.verdict].Add(1)
+	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
+		l.count.lost[hs.lost].Add(1)
+	}
+}
+
+// endHandshake settles what is still open when the plaintext is over or the conn
+// ends, and gives the handshake back.
+func (l *loop) endHandshake(c *conn) {
+	hs := c.hs
+	if c.state == stateObserve && hs.offered() && !hs.counted {
+		if hs.verdict == VerdictNone {
+			hs.verdict = VerdictUnknown
+		}
+		if hs.holding {
+			l.countRoute(c)
+		}
+		l.countVerdict(c)
+	}
+	if r := c.record; r != nil {
+		r.Offer, r.Source, r.Verdict, r.Lost, r.Tries = hs.offer.Kind, hs.source, hs.verdict, hs.lost, hs.tries
+		if !hs.offered() && !hs.counted {
+			r.Offer = affinity.OfferNone
+		}
+		if hs.helloAt > 0 {
+			r.HelloTime = hs.helloAt.Sub(c.opened)
+		}
+		if hs.sentAt > 0 {
+			r.ConnectTime = hs.sentAt.Sub(hs.helloAt)
+		}
+		if hs.answeredAt > 0 {
+			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)
+		}
+	}
+	l.dropStash(c)
+	l.giveHandshake(hs)
+	c.hs = nil
+	l.count.handshakes.Add(^uint64(0))
+}

@@ -1,0 +1,368 @@
+//go:build linux
+
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
+	"homing/tlsparse"
+)
+
+// acceptPause is how long a loop takes no connections after it ran out of
+// descriptors (EMFILE): long enough not to spin, short enough not to be felt.
+const acceptPause = 50 * time.Millisecond
+
+// persistAfter is the age at which a conn gets its keepalive options. Most are
+// gone by then and never pay for the calls; before it, tighter deadlines hold.
+const persistAfter = 5 * time.Second
+
+// loop is one thread with its own engine, conns, buffers and timers.
+type loop struct {
+	// Static after newLoop.
+	b       *Balancer
+	cfg     *Config
+	index   int
+	eng     netio.Engine
+	buffers *netio.Buffers
+	options netio.Options
+
+	// Owned by the loop's thread.
+	listeners      []*listener
+	conns          conns
+	wheel          *wheel
+	idleHandshakes []*handshake
+	now            netio.Time
+	unix           uint32 // wall clock, seconds
+	paused         bool   // listeners are not taken from
+	resumeAt       netio.Time
+	draining       bool
+	accepting      bool // the last batch had an OpAccept
+	killed         bool
+	newest         *handshake // of the conns in stateHello: the order of shedding
+	budget         float64    // second chances that may be used now
+	hello          tlsparse.Hello
+	scratch        []byte
+
+	// Written by the loop, read by all.
+	count counters
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	commands []command
+}
+
+// listener is a loop's own socket on a listener's address.
+type listener struct {
+	Listener
+	fd       int // -1 when closed
+	affinity *affinity.Pool
+}
+
+// command is what others want of a loop.
+type command struct{ kind commandKind }
+
+type commandKind uint8
+
+const (
+	commandDrain commandKind = iota // take no more connections, end when the last conn has
+	commandKill                     // reset all conns and end
+)
+
+func newLoop(b *Balancer, index int) (*loop, error) {
+	eng, err := netio.NewEpoll(b.cfg.BufferMemory / int64(b.cfg.Loops))
+	if err != nil {
+		return nil, err
+	}
+	return &loop{
+		b: b, cfg: &b.cfg, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(),
+		options: netio.Options{KeepAlive: b.cfg.KeepAlive, UserTimeout: b.cfg.UserTimeout},
+		scratch: make([]byte, b.cfg.HelloLimit),
+		budget:  budgetBurst,
+	}, nil
+}
+
+// post queues a command. Any goroutine.
+func (l *loop) post(c command) {
+	l.mu.Lock()
+	l.commands = append(l.commands, c)
+	l.mu.Unlock()
+	l.eng.Wake()
+}
+
+// shut releases everything; the thread is not running.
+func (l *loop) shut() {
+	for _, ln := range l.listeners {
+		if ln.fd >= 0 {
+			_ = netio.CloseListener(ln.fd) // nothing to be done about it
+			ln.fd = -1
+		}
+	}
+	l.eng.Shut()
+}
+
+// run is the loop's thread.
+func (l *loop) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer l.shut()
+	for i, ln := range l.listeners {
+		ln.affinity = l.cfg.Store.Pool(ln.Pool.Hash())
+		if err := l.eng.Listen(ln.fd, uint32(i)); err != nil {
+			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
+		}
+	}
+	for !l.ended() {
+		if err := l.eng.Wait(l.deadline()); err != nil {
+			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
+		}
+		l.now = l.eng.Now()
+		l.unix = uint32(time.Now().Unix())
+		l.accepting = false
+		var c netio.Completion
+		for l.eng.Next(&c) {
+			l.dispatch(&c)
+		}
+		for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {
+			l.expire(c)
+		}
+		l.shed()
+		l.admit()
+	}
+	return nil
+}
+
+func (l *loop) ended() bool {
+	return l.killed || l.draining && l.conns.open == 0 && l.closedListeners()
+}
+
+// deadline is when Wait must return at the latest.
+func (l *loop) deadline() netio.Time {
+	d := l.wheel.deadline()
+	if l.paused {
+		d = min(d, l.resumeAt)
+	}
+	if l.draining && !l.closedListeners() {
+		d = min(d, l.now) // admit closes them as soon as their queues are empty
+	}
+	return d
+}
+
+func (l *loop) dispatch(c *netio.Completion) {
+	switch c.Op {
+	case netio.OpAccept:
+		l.accepted(c)
+		return
+	case netio.OpWake:
+		l.obey()
+		return
+	}
+	cn := l.conns.at(c.Tag >> 1)
+	from := side(c.Tag & 1)
+	switch c.Op {
+	case netio.OpConnect:
+		l.connected(cn, c.Errno)
+	case netio.OpRecv:
+		cn.flows[from].flags &^= reading
+		l.received(cn, from, c)
+	case netio.OpSend:
+		l.sent(cn, from.other(), c.Errno)
+	case netio.OpSplice:
+		cn.flows[from].flags &^= reading
+		l.spliced(cn, from, c)
+	case netio.OpNone, netio.OpAccept, netio.OpWake:
+	}
+}
+
+// received hands the bytes, the end or the error to the conn's state.
+func (l *loop) received(c *conn, from side, done *netio.Completion) {
+	c.active, c.last = l.now, from
+	if f := &c.flows[from]; done.N > 0 {
+		f.bytes += uint64(done.N)
+		if from == sideClient {
+			l.count.bytesIn.Add(uint64(done.N))
+		} else {
+			l.count.bytesOut.Add(uint64(done.N))
+		}
+	}
+	switch c.state {
+	case stateHello:
+		l.helloReceived(c, done)
+	case stateObserve:
+		if from == sideClient {
+			l.observeClient(c, done)
+		} else {
+			l.observeBackend(c, done)
+		}
+	case stateRelay:
+		l.relay(c, from, done)
+	case stateFree, stateConnect, stateClosing:
+		panic("balancer: bytes in state " + c.state.String())
+	}
+}
+
+// obey carries out what was posted.
+func (l *loop) obey() {
+	l.mu.Lock()
+	commands := l.commands
+	l.commands = nil
+	l.mu.Unlock()
+	for _, c := range commands {
+		switch c.kind {
+		case commandDrain:
+			l.draining = true
+			l.accepting = true // one more batch, to take what waits in the queues
+		case commandKill:
+			l.kill()
+		}
+	}
+}
+
+// kill resets every conn.
+func (l *loop) kill() {
+	for i := range l.conns.pages {
+		for j := range l.conns.pages[i] {
+			if c := &l.conns.pages[i][j]; c.state != stateFree {
+				l.becomeClosing(c, CauseKilled, true)
+			}
+		}
+	}
+	l.killed = true
+}
+
+// accepted begins a conn.
+func (l *loop) accepted(done *netio.Completion) {
+	if done.Errno != 0 {
+		l.count.noDescriptors.Add(1)
+		l.pause("cannot accept", done.Errno)
+		return
+	}
+	l.accepting = true
+	l.count.accepted.Add(1)
+	l.count.open.Add(1)
+	c := l.conns.take()
+	c.listener = uint16(done.Tag)
+	c.opened = l.now
+	c.active = l.now
+	c.socks[sideClient] = done.Sock
+	l.eng.Tag(done.Sock, c.tag(sideClient))
+	if l.cfg.ConnLog != nil {
+		c.record = &ConnRecord{Start: time.Now(), Client: done.Peer, Pool: l.listeners[done.Tag].Pool.Name()}
+	}
+	l.becomeHello(c, done.Peer)
+	if l.full() {
+		l.pause("", 0)
+	}
+}
+
+// full says whether the node has as many conns as it may.
+func (l *loop) full() bool {
+	return l.cfg.MaxConns > 0 && l.b.openConns() >= l.cfg.MaxConns
+}
+
+func (b *Balancer) openConns() int {
+	n := 0
+	for _, l := range b.loops {
+		n += int(l.count.open.Load())
+	}
+	return n
+}
+
+// pause stops taking connections for acceptPause; they wait in the kernel's
+// queue.
+func (l *loop) pause(why string, errno syscall.Errno) {
+	if l.paused {
+		return
+	}
+	if errno != 0 {
+		l.cfg.Log.Warn(why+", pausing", "error", errno, "pause", acceptPause, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)")
+	}
+	l.paused = true
+	l.resumeAt = l.now.Add(acceptPause)
+	for _, ln := range l.listeners {
+		if ln.fd >= 0 {
+			_ = l.eng.Unlisten(ln.fd) // a registered descriptor of ours
+		}
+	}
+}
+
+// admit takes connections again after a pause, and closes the listeners of a
+// draining loop once their queues are empty, so that nobody who was let in by
+// the kernel is reset.
+func (l *loop) admit() {
+	if l.paused && l.now >= l.resumeAt {
+		if l.full() {
+			l.resumeAt = l.now.Add(acceptPause)
+		} else {
+			l.paused = false
+			for i, ln := range l.listeners {
+				if ln.fd >= 0 {
+					if err := l.eng.Listen(ln.fd, uint32(i)); err != nil {
+						l.cfg.Log.Error("cannot listen again", "addr", ln.Addr, "error", err)
+					}
+				}
+			}
+		}
+	}
+	if l.draining && !l.accepting && !l.closedListeners() {
+		for _, ln := range l.listeners {
+			err := errors.Join(l.eng.Unlisten(ln.fd), netio.CloseListener(ln.fd))
+			if err != nil {
+				l.cfg.Log.Warn("closing a listener", "addr", ln.Addr, "error", err)
+			}
+			ln.fd = -1
+		}
+	}
+}
+
+func (l *loop) closedListeners() bool {
+	for _, ln := range l.listeners {
+		if ln.fd >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// shed drops the newest conns that have not sent their hello while the buffers
+// are over their limit: an attacker's slow hellos go first, and among them those
+// who came last.
+func (l *loop) shed() {
+	for l.buffers.Over() && l.newest != nil {
+		c := l.conns.at(l.newest.conn)
+		l.count.shed.Add(1)
+		l.countHello(c, HelloShed)
+		l.becomeClosing(c, CauseResource, true)
+	}
+}
+
+// enlist makes the conn the newest without a hello; unlist takes it out.
+func (l *loop) enlist(c *conn) {
+	hs := c.hs
+	hs.conn, hs.older = c.index, l.newest
+	if l.newest != nil {
+		l.newest.newer = hs
+	}
+	l.newest = hs
+}
+
+func (l *loop) unlist(hs *handshake) {
+	if hs.older != nil {
+		hs.older.newer = hs.newer
+	}
+	if hs.newer != nil {
+		hs.newer.older = hs.older
+	} else {
+		l.newest = hs.older
+	}
+	hs.older, hs.newer = nil, nil
+}
+
+// setDue makes the loop ask c at due, or earlier.
+func (l *loop) setDue(c *conn, due netio.Time) { l.wheel.set(&l.conns, c, due) }

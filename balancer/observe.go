@@ -1,0 +1,227 @@
+//go:build linux
+
+package balancer
+
+import (
+	"homing/balancer/internal/netio"
+	"homing/tlsparse"
+)
+
+// becomeObserve sends the hello to the connected backend and begins to read both
+// sides. Of a client whose hello could not be read there is nothing to observe.
+func (l *loop) becomeObserve(c *conn) {
+	hs := c.hs
+	c.state = stateObserve
+	c.active = l.now
+	hs.sentAt = l.now
+	if len(hs.hello) > 0 {
+		done, errno := l.eng.Send(c.socks[sideBackend], hs.hello)
+		switch {
+		case errno != 0:
+			// The backend has hung up already; reading it tells how.
+			c.flows[sideClient].flags |= dead
+		case !done:
+			c.flows[sideClient].flags |= sending
+		}
+	}
+	if !hs.holding {
+		l.buffers.Put(hs.hello)
+		hs.hello = nil
+		l.countRoute(c)
+	}
+	if !hs.readable {
+		l.becomeRelay(c)
+		return
+	}
+	l.setDue(c, l.due(c))
+	l.next(c, sideBackend)
+	l.next(c, sideClient)
+}
+
+// resetServer makes the server side ready for another backend's answer.
+func (l *loop) resetServer(hs *handshake) {
+	hs.server.Reset()
+	hs.hellos, hs.judged, hs.full, hs.issued, hs.ticket = 0, false, false, 0, false
+	hs.alerted, hs.alert, hs.negotiated13 = false, 0, false
+	hs.verdict = VerdictNone
+	l.buffers.Put(hs.held)
+	hs.held = nil
+}
+
+// observeClient passes on what the client sends behind its hello. It must not go
+// to another backend any more once it has.
+func (l *loop) observeClient(c *conn, done *netio.Completion) {
+	hs := c.hs
+	switch {
+	case done.Errno != 0:
+		l.sideFailed(c, sideClient)
+	case done.N == 0:
+		hs.later = true
+		l.sideEnded(c, sideClient)
+	default:
+		hs.later = true
+		if hs.second {
+			l.readSecond(c, done.Buf)
+		}
+		l.pass(c, sideClient, done.Buf)
+	}
+}
+
+// readSecond gathers the hello that answers a HelloRetryRequest: the index of
+// the accepted identity counts its identities.
+func (l *loop) readSecond(c *conn, b []byte) {
+	hs := c.hs
+	known := l.listeners[c.listener].affinity
+	var ok bool
+	hs.hello, ok = l.buffers.Append(hs.hello, b)
+	if !ok || len(hs.hello) > helloStreamFactor*l.cfg.HelloLimit+1024 {
+		hs.second = false
+		return
+	}
+	switch hs.parser.Next(hs.hello) {
+	case tlsparse.NeedMore:
+		return
+	case tlsparse.Got:
+		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
+			offer := offerOf(known, &l.hello, hs.sessionID)
+			hs.offer.Idents, hs.offer.N = offer.Idents, offer.N
+			hs.secondRead = true
+		}
+	case tlsparse.Opaque, tlsparse.Invalid:
+	}
+	hs.second = false
+	l.buffers.Put(hs.hello)
+	hs.hello = nil
+}
+
+// observeBackend reads the backend's answer, holds it while the verdict is open,
+// and passes it on, unless another backend is to be asked.
+//
+// On entry everything that the backend has sent is with the client or in
+// hs.held. On exit that holds again, or another backend is being asked and the
+// client has nothing, or the conn is closed.
+func (l *loop) observeBackend(c *conn, done *netio.Completion) {
+	hs := c.hs
+	if done.Errno != 0 || done.N == 0 {
+		l.observeEnd(c, done.Errno != 0)
+		return
+	}
+	if hs.answeredAt == 0 {
+		hs.answeredAt = l.now
+	}
+	opaque := l.read(c, done.Buf)
+	if !hs.holding {
+		l.pass(c, sideBackend, done.Buf)
+		l.observed(c, opaque)
+		return
+	}
+	if hs.alerted && retryable(hs.alert) && l.mayRetry(c) {
+		l.retry(c)
+		return
+	}
+	wait := hs.verdict == VerdictNone && !opaque && !hs.alerted && !hs.tooLate
+	if wait && len(hs.held)+done.N <= l.cfg.HoldLimit {
+		if held, ok := l.buffers.Append(hs.held, done.Buf); ok {
+			hs.held = held
+			l.next(c, sideBackend)
+			return
+		}
+	}
+	if hs.verdict == VerdictRefused && l.maySecond(c) {
+		if held, ok := l.buffers.Append(hs.held, done.Buf); ok {
+			hs.held = held
+			if !l.second(c) {
+				l.release(c, nil)
+				l.observed(c, opaque)
+			}
+			return
+		}
+	}
+	if hs.verdict != VerdictAccepted && hs.stash.used() {
+		l.unstash(c)
+		return
+	}
+	l.release(c, done.Buf)
+	l.observed(c, opaque)
+}
+
+// observeEnd ends the backend's side, or asks another backend.
+func (l *loop) observeEnd(c *conn, reset bool) {
+	hs := c.hs
+	if hs.holding {
+		if l.mayRetry(c) {
+			l.retry(c)
+			return
+		}
+		if hs.stash.used() {
+			l.unstash(c)
+			return
+		}
+		l.release(c, nil)
+	}
+	switch {
+	case c.state != stateObserve: // the client was gone
+	case reset:
+		l.sideFailed(c, sideBackend)
+	default:
+		l.sideEnded(c, sideBackend)
+	}
+}
+
+// observed leaves stateObserve when there is nothing left to read.
+func (l *loop) observed(c *conn, opaque bool) {
+	if opaque && c.state == stateObserve {
+		l.becomeRelay(c)
+	}
+}
+
+// release ends the holding: the route is final, what was held goes to the
+// client, and then b. The client may be found gone and the conn closed.
+func (l *loop) release(c *conn, b []byte) {
+	hs := c.hs
+	hs.holding = false
+	l.countRoute(c)
+	if hs.verdict != VerdictNone {
+		l.countVerdict(c)
+	}
+	l.dropStash(c)
+	l.buffers.Put(hs.hello)
+	hs.hello = nil
+	l.setDue(c, l.due(c))
+	held := hs.held
+	hs.held = nil
+	if len(held) > 0 && len(b) > 0 {
+		var ok bool
+		if held, ok = l.buffers.Append(held, b); !ok {
+			l.buffers.Put(held)
+			l.becomeClosing(c, CauseResource, true)
+			return
+		}
+		b = nil
+	}
+	if len(held) > 0 {
+		l.pass(c, sideBackend, held)
+		l.buffers.Put(held)
+	} else if len(b) > 0 {
+		l.pass(c, sideBackend, b)
+	}
+}
+
+// reread reads a kept refusal again, for what it issues, and passes it on.
+func (l *loop) reread(c *conn) {
+	c.hs.verdict = VerdictRefused // stands
+	opaque := l.read(c, c.hs.held)
+	l.release(c, nil)
+	l.observed(c, opaque)
+}
+
+// retryable are the alerts that TLS <= 1.2 servers send to a ticket they cannot
+// read: bad_record_mac, illegal_parameter, decode_error, internal_error
+// (RFC 5246, Section 7.2; NSS among others).
+func retryable(alert uint8) bool {
+	switch alert {
+	case 20, 47, 50, 80:
+		return true
+	}
+	return false
+}

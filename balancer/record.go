@@ -1,0 +1,44 @@
+//go:build linux
+
+package balancer
+
+import (
+	"net/netip"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+// ConnRecord is what the log says of one ended conn. Durations that did not
+// happen are 0. It belongs to whom ConnLog hands it to.
+type ConnRecord struct {
+	Start       time.Time
+	Client      netip.AddrPort
+	Backend     netip.AddrPort // zero: none was chosen
+	Pool        string
+	SNI         string
+	Hello       HelloOutcome
+	Offer       affinity.OfferKind
+	Source      affinity.Source
+	Verdict     Verdict
+	Lost        Lost
+	BytesIn     uint64        // from the client
+	BytesOut    uint64        // from the backend
+	HelloTime   time.Duration // accept to the whole hello
+	ConnectTime time.Duration // hello to the backend's having it
+	AnswerTime  time.Duration // from there to the backend's first byte
+	Total       time.Duration
+	Tries       int // connects
+	Termination Termination
+}
+
+// recordQueue bounds the records that wait for the log; a log that blocks loses
+// records, counted, and stops no loop.
+const recordQueue = 4096
+
+// runRecords hands records to the log until the queue is closed.
+func runRecords(queue <-chan *ConnRecord, log func(*ConnRecord)) {
+	for r := range queue {
+		log(r)
+	}
+}

@@ -1,0 +1,287 @@
+//go:build linux
+
+package balancer
+
+import (
+	"syscall"
+	"time"
+
+	"homing/balancer/internal/netio"
+)
+
+const (
+	// bulkyRuns full receive buffers in a row, 128 KiB, make a flow bulky: it
+	// is spliced from then on. Below that, setting a pipe up costs more than
+	// the copies it saves.
+	bulkyRuns = 4
+	// thinRuns splices in a row that move less than thinBytes make it an
+	// ordinary flow again: a splice takes two calls where one recv and one send
+	// move as much.
+	thinRuns  = 8
+	thinBytes = 16 << 10
+)
+
+// TLS record types (RFC 9846, Section 5.1).
+const (
+	recordChangeCipherSpec = 20
+	recordApplicationData  = 23
+)
+
+// becomeRelay ends the reading of the handshake: from here bytes are moved
+// unseen and the conn owns no buffer.
+func (l *loop) becomeRelay(c *conn) {
+	hs := c.hs
+	if hs.readable && !hs.early && hs.hellos > 0 && c.mark == markNone && hs.client != 0 {
+		c.client = hs.client
+		c.mark = markClient
+	}
+	l.endHandshake(c)
+	c.state = stateRelay
+	l.setDue(c, l.due(c))
+	l.next(c, sideClient)
+	l.next(c, sideBackend)
+}
+
+// relay moves a received chunk.
+func (l *loop) relay(c *conn, from side, done *netio.Completion) {
+	switch {
+	case done.Errno != 0:
+		l.sideFailed(c, from)
+		return
+	case done.N == 0:
+		l.sideEnded(c, from)
+		return
+	}
+	if c.mark == markClient || c.mark == markBackend {
+		l.follow(c, from, done.Buf)
+	}
+	f := &c.flows[from]
+	if done.N == netio.RecvSize {
+		if f.runs++; f.runs >= bulkyRuns && !f.is(noSplice) {
+			f.flags |= bulky
+			f.thin = 0
+		}
+	} else {
+		f.runs = 0
+	}
+	l.pass(c, from, done.Buf)
+}
+
+// follow watches for the end of a handshake whose last flights are encrypted:
+// the client has sent its Finished, alone or behind ChangeCipherSpec, and the
+// backend goes on with a record of application data. A backend that did not
+// like the Finished answers with an alert in clear or closes. Then the client's
+// home is known (route rule 3).
+func (l *loop) follow(c *conn, from side, b []byte) {
+	switch {
+	case c.mark == markClient && from == sideClient:
+		if b[0] == recordChangeCipherSpec || b[0] == recordApplicationData {
+			c.mark = markBackend
+		} else {
+			c.mark = markNone // an alert
+		}
+	case c.mark == markBackend && from == sideBackend:
+		if b[0] == recordApplicationData {
+			l.listeners[c.listener].affinity.Completed(c.client, uint32(c.backend.ID), l.unix)
+		}
+		c.mark = markCompleted
+	}
+}
+
+// pass gives b, which side from has sent, to the other side and reads on once it
+// is taken. The conn may be closed by it.
+func (l *loop) pass(c *conn, from side, b []byte) {
+	done, errno := l.eng.Send(c.socks[from.other()], b)
+	switch {
+	case errno == syscall.ENOBUFS:
+		l.becomeClosing(c, CauseResource, true)
+	case errno != 0:
+		l.sinkFailed(c, from)
+	case done:
+		l.next(c, from)
+	default:
+		c.flows[from].flags |= sending
+	}
+}
+
+// sent ends a Send that did not end at once.
+func (l *loop) sent(c *conn, from side, errno syscall.Errno) {
+	c.active = l.now
+	c.flows[from].flags &^= sending
+	if errno != 0 {
+		l.sinkFailed(c, from)
+		return
+	}
+	l.next(c, from)
+}
+
+// spliced ends a Splice.
+func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
+	f := &c.flows[from]
+	c.active, c.last = l.now, from
+	f.bytes += uint64(done.N)
+	l.count.spliced.Add(uint64(done.N))
+	if from == sideClient {
+		l.count.bytesIn.Add(uint64(done.N))
+	} else {
+		l.count.bytesOut.Add(uint64(done.N))
+	}
+	switch {
+	case done.Errno == syscall.ENOBUFS:
+		f.flags = f.flags&^bulky | noSplice
+	case done.Errno != 0 && done.Sink:
+		l.sinkFailed(c, from)
+		return
+	case done.Errno != 0:
+		l.sideFailed(c, from)
+		return
+	case done.N == 0:
+		l.sideEnded(c, from)
+		return
+	case done.N >= thinBytes:
+		f.thin = 0
+	default:
+		if f.thin++; f.thin >= thinRuns {
+			f.flags &^= bulky
+			f.runs = 0
+		}
+	}
+	l.next(c, from)
+}
+
+// next reads on from a side, unless it is being read, has ended, or the other
+// side has not taken what came before: that is the back-pressure.
+func (l *loop) next(c *conn, from side) {
+	f := &c.flows[from]
+	if f.flags&(reading|sending|ended|dead) != 0 {
+		return
+	}
+	f.flags |= reading
+	if f.is(bulky) {
+		l.eng.Splice(c.socks[from], c.socks[from.other()])
+		return
+	}
+	l.eng.Recv(c.socks[from])
+}
+
+// recv reads on from a side that has no other side yet.
+func (l *loop) recv(c *conn, from side) {
+	c.flows[from].flags |= reading
+	l.eng.Recv(c.socks[from])
+}
+
+// sideEnded has got a side's FIN. All that came before it is with the other
+// side, so the FIN may follow; the opposite flow goes on.
+func (l *loop) sideEnded(c *conn, from side) {
+	c.flows[from].flags |= ended
+	other := &c.flows[from.other()]
+	if other.is(ended) || other.is(dead) {
+		l.becomeClosing(c, CauseNormal, false)
+		return
+	}
+	l.eng.Shutdown(c.socks[from.other()])
+	l.setDue(c, l.due(c))
+}
+
+// sideFailed has met a side's RST. All that came before it has been passed on;
+// nothing more can go to that side.
+func (l *loop) sideFailed(c *conn, from side) {
+	cause := CauseClient
+	if from == sideBackend {
+		cause = CauseBackend
+	}
+	l.becomeClosing(c, cause, true)
+}
+
+// sinkFailed could not give the other side what from has sent: it takes no more.
+// What it has sent itself may still wait to be read, and reading it will end in
+// its FIN or RST; so only this flow stops.
+func (l *loop) sinkFailed(c *conn, from side) {
+	c.flows[from].flags |= dead
+	if c.flows[from.other()].is(ended) {
+		l.sideFailed(c, from.other())
+	}
+}
+
+// due is when the conn must be asked again.
+func (l *loop) due(c *conn) netio.Time {
+	switch c.state {
+	case stateHello:
+		return c.opened.Add(l.cfg.HelloTimeout)
+	case stateConnect:
+		if c.hs.stash.used() {
+			return min(c.hs.tryUntil, c.hs.stash.until)
+		}
+		return c.hs.tryUntil
+	case stateObserve:
+		if c.hs.stash.used() {
+			return c.hs.stash.until
+		}
+		if c.hs.holding {
+			return c.hs.sentAt.Add(l.cfg.HoldTimeout)
+		}
+	case stateClosing:
+		return l.now.Add(lingerPoll)
+	case stateFree, stateRelay:
+	}
+	due := c.active.Add(l.patience(c))
+	if !c.persistent {
+		due = min(due, c.opened.Add(persistAfter))
+	}
+	return due
+}
+
+// patience is how long the conn may be silent.
+func (l *loop) patience(c *conn) time.Duration {
+	if c.flows[sideClient].is(ended) || c.flows[sideBackend].is(ended) {
+		return l.cfg.HalfClosedTimeout
+	}
+	return l.cfg.IdleTimeout
+}
+
+// expire asks a conn whose slot has come.
+func (l *loop) expire(c *conn) {
+	if c.state == stateClosing {
+		l.linger(c)
+		return
+	}
+	if due := l.due(c); l.now < due {
+		l.setDue(c, due)
+		return
+	}
+	switch c.state {
+	case stateHello:
+		l.countHello(c, HelloTimeout)
+		l.becomeClosing(c, CauseClientTimeout, true)
+		return
+	case stateConnect:
+		if c.hs.stash.used() && l.now >= c.hs.stash.until {
+			l.unstash(c)
+			return
+		}
+		l.connected(c, syscall.ETIMEDOUT)
+		return
+	case stateObserve:
+		if c.hs.stash.used() {
+			l.unstash(c)
+			return
+		}
+		if c.hs.holding {
+			l.release(c, nil)
+			return
+		}
+	case stateFree, stateRelay, stateClosing:
+	}
+	if !c.persistent {
+		c.persistent = true
+		l.eng.Persist(c.socks[sideClient], l.options)
+		l.eng.Persist(c.socks[sideBackend], l.options)
+		l.setDue(c, l.due(c))
+		return
+	}
+	cause := CauseClientTimeout
+	if c.last == sideClient {
+		cause = CauseBackTimeout // the backend owes an answer
+	}
+	l.becomeClosing(c, cause, true)
+}

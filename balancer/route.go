@@ -1,0 +1,118 @@
+//go:build linux
+
+package balancer
+
+import (
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// route picks the backend for c's hello by the rules of DESIGN.md section 3.3,
+// passing over those that were tried already, and notes by which rule. It is
+// asked again for every replay. nil: no backend is left.
+func (l *loop) route(c *conn) *pool.Backend {
+	hs := c.hs
+	s := l.listeners[c.listener].Pool.Snapshot()
+	hs.source = hs.home.Source
+	if b := l.routeHome(c, s); b != nil {
+		return b
+	}
+	if hs.source == affinity.SourceExplore {
+		if b := l.explore(c, s); b != nil {
+			return b
+		}
+	}
+	hs.source = affinity.SourceFresh
+	if b := s.Fresh(l.cfg.Policy, uint64(hs.client), hs.skip); b != nil {
+		return b
+	}
+	// Every backend is down, full or tried: the one marked last may be back.
+	if b := s.LastDown(); b != nil && !hs.skip.Has(b.ID) {
+		return b
+	}
+	return nil
+}
+
+// routeHome is rules 1 to 3: the backend, or one of the set, that is known to be
+// able to accept the offer. nil sets hs.source to the rule that comes next, and
+// hs.lost to the reason why the home could not be used.
+func (l *loop) routeHome(c *conn, s *pool.Snapshot) *pool.Backend {
+	hs := c.hs
+	switch home := &hs.home; home.Source {
+	case affinity.SourceSession, affinity.SourceTicketKey:
+		var b *pool.Backend
+		switch {
+		case home.Any:
+			b = s.Maglev(home.Hash, hs.skip)
+		case len(home.Set) > 0:
+			b = s.MaglevOf(home.Hash, home.Set, hs.skip)
+		default:
+			return l.single(c, s)
+		}
+		if b == nil {
+			hs.lost = LostDown
+			hs.source = affinity.SourceFresh
+		}
+		return b
+	case affinity.SourceClient:
+		b := s.ByID(pool.ID(home.ID))
+		if b != nil && s.Usable(b) == pool.UsableOK && !hs.skip.Has(b.ID) {
+			return b
+		}
+		// What is offered may still be somebody else's.
+		hs.source = affinity.SourceExplore
+		if hs.offer.N == 0 {
+			hs.source = affinity.SourceFresh
+		}
+	case affinity.SourceFresh, affinity.SourceExplore:
+	}
+	return nil
+}
+
+// single is the one home of the offer, or nil when it cannot be used; then
+// nobody else can accept the offer and it goes on as fresh.
+func (l *loop) single(c *conn, s *pool.Snapshot) *pool.Backend {
+	hs := c.hs
+	b := s.ByID(pool.ID(hs.home.ID))
+	if b != nil && !hs.skip.Has(b.ID) {
+		switch s.Usable(b) {
+		case pool.UsableOK:
+			return b
+		case pool.UsableDown:
+			hs.lost = LostDown
+		case pool.UsableFull, pool.UsableOverloaded:
+			hs.lost = LostOverloaded
+		case pool.UsableHardDrained:
+			hs.lost = LostDrained
+		}
+	} else {
+		hs.lost = LostDown
+	}
+	hs.source = affinity.SourceFresh
+	return nil
+}
+
+// explore is rule 4: a backend that may have issued the unknown identifier, the
+// same on every node, passing over those that have refused its kind.
+func (l *loop) explore(c *conn, s *pool.Snapshot) *pool.Backend {
+	hs := c.hs
+	known := l.listeners[c.listener].affinity
+	if id := pool.ID(known.Hint(&hs.offer, l.unix)); id != pool.NoID && !hs.skip.Has(id) {
+		if b := s.ByID(id); b != nil && s.Usable(b) == pool.UsableOK {
+			return b
+		}
+	}
+	skip := hs.skip
+	for {
+		b := s.Maglev(known.Explore(&hs.offer), skip)
+		if b == nil {
+			return nil // all have refused it, or none is live
+		}
+		if !known.WasRefused(&hs.offer, uint32(b.ID), l.unix) {
+			return b
+		}
+		if !skip.Add(b.ID) {
+			return b // enough looked at: one more refusal costs less than a longer walk
+		}
+	}
+}
