@@ -92,12 +92,13 @@ func (hs *handshake) offered() bool {
 
 // takeHandshake lends a handshake to a conn.
 func (l *loop) takeHandshake() *handshake {
+	hs := &handshake{}
 	if last := len(l.idleHandshakes) - 1; last >= 0 {
-		hs := l.idleHandshakes[last]
+		hs = l.idleHandshakes[last]
 		l.idleHandshakes = l.idleHandshakes[:last]
-		return hs
 	}
-	return &handshake{}
+	hs.server.Reset()
+	return hs
 }
 
 // giveHandshake takes it back with its buffers.
