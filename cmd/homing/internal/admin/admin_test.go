@@ -1,0 +1,171 @@
+package admin
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// source is a homing that has counted a little of everything.
+func source(t *testing.T) Source {
+	t.Helper()
+	p, err := pool.New("default", []pool.Spec{{Addr: "192.0.2.1:443"}, {Addr: "[2001:db8::2]:443", Weight: 3}}, pool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Snapshot().All()[0].Acquire()
+	p.SetUp(p.Snapshot().All()[1], false, "the test says so")
+	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000, IssuedIDs: 4, IssuedTickets: 5, Unroutable: 1}
+	stats.Hellos[balancer.HelloTLS] = 11
+	stats.Offers[affinity.OfferPSK] = 7
+	stats.Routes[affinity.SourceTicketKey] = 6
+	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
+	stats.Lost[balancer.LostRotated] = 2
+	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8
+	known := affinity.Stats{
+		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
+		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},
+	}
+	return Source{
+		Version:  "v1.2.3",
+		Stats:    func() balancer.Stats { return stats },
+		Affinity: func() affinity.Stats { return known },
+		Pools:    []*pool.Pool{p},
+		Ready:    func() bool { return true },
+	}
+}
+
+// fetch asks a handler; it returns the status and the body.
+func fetch(t *testing.T, src Source, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Handler(src).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	return w.Code, w.Body.String()
+}
+
+func TestMetricsValues(t *testing.T) {
+	_, body := fetch(t, source(t), "/metrics")
+	lines := strings.Split(body, "\n")
+	for _, want := range []string{
+		`homing_build_info{version="v1.2.3"} 1`,
+		`homing_ready 1`,
+		`homing_conns_accepted_total 12`,
+		`homing_conns_open 3`,
+		`homing_conns_unroutable_total 1`,
+		`homing_relayed_bytes_total{direction="in"} 1000`,
+		`homing_relayed_bytes_total{direction="out"} 9000`,
+		`homing_hellos_total{outcome="tls"} 11`,
+		`homing_hellos_total{outcome="sslv2"} 0`,
+		`homing_offers_total{offer="psk"} 7`,
+		`homing_routes_total{source="ticket_key"} 6`,
+		`homing_routes_total{source="explore"} 0`,
+		`homing_verdicts_total{offer="psk",verdict="accepted"} 5`,
+		`homing_issues_total{offer="id"} 4`,
+		`homing_issues_total{offer="ticket"} 5`,
+		`homing_lost_total{reason="rotated"} 2`,
+		`homing_terminations_total{code="CH"} 8`,
+		`homing_backend_up{backend="192.0.2.1:443",pool="default"} 1`,
+		`homing_backend_up{backend="[2001:db8::2]:443",pool="default"} 0`,
+		`homing_backend_weight{backend="[2001:db8::2]:443",pool="default"} 3`,
+		`homing_backend_conns_open{backend="192.0.2.1:443",pool="default"} 1`,
+		`homing_table_entries{table="sessions"} 20`,
+		`homing_table_evictions_total{table="sessions"} 1`,
+		`homing_table_evictions_total{table="clients"} 0`,
+		`homing_ticket_keys{length="16",pool="default"} 3`,
+		`homing_ticket_keys_shared{pool="default"} 1`,
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no line %s", want)
+		}
+	}
+	for _, other := range []string{"go_goroutines ", "process_open_fds "} {
+		if !strings.Contains(body, "\n"+other) {
+			t.Errorf("no %s", other)
+		}
+	}
+}
+
+// TestMetricsDocumented compares what is exported with what `homing metrics` documents, both ways.
+func TestMetricsDocumented(t *testing.T) {
+	_, body := fetch(t, source(t), "/metrics")
+	var exported []string
+	for _, match := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(body, -1) {
+		if strings.HasPrefix(match[1], "homing_") {
+			exported = append(exported, match[1]+" "+match[2])
+		}
+	}
+	var out bytes.Buffer
+	if err := WriteTable(&out); err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(out.String()) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 {
+			t.Errorf("not documented: %s", line)
+			continue
+		}
+		documented = append(documented, fields[0]+" "+fields[1])
+	}
+	slices.Sort(exported)
+	slices.Sort(documented)
+	if diff := cmp.Diff(documented, exported); diff != "" {
+		t.Errorf("metrics (-documented +exported):\n%s", diff)
+	}
+}
+
+// TestMetricsLint asks Prometheus' own linter about names, units and help.
+func TestMetricsLint(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newCollector(source(t)))
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestHealthAndReady(t *testing.T) {
+	src := source(t)
+	for _, tt := range []struct {
+		path   string
+		ready  bool
+		status int
+		body   string
+	}{
+		{"/healthz", true, http.StatusOK, "ok\n"},
+		{"/healthz", false, http.StatusOK, "ok\n"},
+		{"/readyz", true, http.StatusOK, "ready\n"},
+		{"/readyz", false, http.StatusServiceUnavailable, "draining\n"},
+		{"/", true, http.StatusNotFound, "404 page not found\n"},
+	} {
+		src.Ready = func() bool { return tt.ready }
+		if status, body := fetch(t, src, tt.path); status != tt.status || body != tt.body {
+			t.Errorf("%s, ready %t: %d %q, want %d %q", tt.path, tt.ready, status, body, tt.status, tt.body)
+		}
+	}
+}
+
+func TestHandlerOnlyReads(t *testing.T) {
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		w := httptest.NewRecorder()
+		Handler(source(t)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader("x")))
+		if w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package admin
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// Source is where the handler reads. Its functions are called once per scrape, by any goroutine.
+type Source struct {
+	Version  string
+	Stats    func() balancer.Stats
+	Affinity func() affinity.Stats
+	Pools    []*pool.Pool
+	Ready    func() bool // false while draining
+}
+
+// Handler serves /metrics, /healthz (200 while the process answers) and /readyz (503 while draining, so that whoever
+// sends conns here stops).
+func Handler(src Source) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		newCollector(src),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !src.Ready() {
+			answer(w, http.StatusServiceUnavailable, "draining\n")
+			return
+		}
+		answer(w, http.StatusOK, "ready\n")
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // the client that left does not want it
+}

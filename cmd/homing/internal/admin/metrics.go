@@ -1,0 +1,186 @@
+package admin
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+// table is every metric of homing's own.
+func table() []metric {
+	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics())
+}
+
+func processMetrics() []metric {
+	return []metric{
+		{"homing_build_info", gauge, []string{"version"}, "Always 1; the version is the label.", func(s *sample, out emit) {
+			out(1, s.src.Version)
+		}},
+		{"homing_ready", gauge, nil, "1, or 0 while draining.", func(s *sample, out emit) {
+			out(bit(s.src.Ready()))
+		}},
+	}
+}
+
+func connMetrics() []metric {
+	count := func(value func(s *balancer.Stats) uint64) func(*sample, emit) {
+		return func(s *sample, out emit) { out(float64(value(&s.balancer))) }
+	}
+	return []metric{
+		{"homing_conns_accepted_total", counter, nil, "Conns accepted from clients.", count(func(s *balancer.Stats) uint64 { return s.Accepted })},
+		{"homing_conns_open", gauge, nil, "Conns open now.", count(func(s *balancer.Stats) uint64 { return s.Open })},
+		{"homing_conns_shed_total", counter, nil, "Conns given up before their hello was whole, for want of buffer memory.", count(func(s *balancer.Stats) uint64 { return s.Shed })},
+		{"homing_conns_unroutable_total", counter, nil, "Conns that no backend took.", count(func(s *balancer.Stats) uint64 { return s.Unroutable })},
+		{"homing_handshakes", gauge, nil, "Conns in their handshake now.", count(func(s *balancer.Stats) uint64 { return s.Handshakes })},
+		{"homing_buffer_bytes", gauge, nil, "Memory in use by partial hellos, held answers and unsent rests.", count(func(s *balancer.Stats) uint64 { return s.BufferBytes })},
+		{"homing_relayed_bytes_total", counter, []string{"direction"}, "Bytes received: in from clients, out from backends.", func(s *sample, out emit) {
+			out(float64(s.balancer.BytesIn), "in")
+			out(float64(s.balancer.BytesOut), "out")
+		}},
+		{"homing_spliced_bytes_total", counter, nil, "Bytes of both directions that were moved by splice.", count(func(s *balancer.Stats) uint64 { return s.Spliced })},
+		{"homing_connects_total", counter, nil, "Connects to backends that were tried.", count(func(s *balancer.Stats) uint64 { return s.Connects })},
+		{"homing_connect_failures_total", counter, nil, "Of them, refused, unreachable or timed out.", count(func(s *balancer.Stats) uint64 { return s.ConnectFailures })},
+		{"homing_replays_total", counter, nil, "Connects to another backend because one had failed.", count(func(s *balancer.Stats) uint64 { return s.Replays })},
+		{"homing_second_chances_total", counter, nil, "Connects to another backend because of the first one's answer.", count(func(s *balancer.Stats) uint64 { return s.SecondChances })},
+		{"homing_second_chances_denied_total", counter, nil, "Those that the budget forbade.", count(func(s *balancer.Stats) uint64 { return s.NoBudget })},
+		{"homing_port_shortages_total", counter, nil, "Connects without a free source port (EADDRNOTAVAIL).", count(func(s *balancer.Stats) uint64 { return s.NoPorts })},
+		{"homing_file_shortages_total", counter, nil, "Accepts and connects without a free file descriptor (EMFILE, ENFILE).", count(func(s *balancer.Stats) uint64 { return s.NoDescriptors })},
+		{"homing_conn_log_dropped_total", counter, nil, "Lines of the conn log that could not be written in time.", count(func(s *balancer.Stats) uint64 { return s.RecordsDropped })},
+		{"homing_terminations_total", counter, []string{"code"}, "Ends of conns by the two letters of the log: cause and phase.", func(s *sample, out emit) {
+			for cause := range balancer.NumCauses {
+				for phase := range balancer.NumPhases {
+					out(float64(s.balancer.Terminations[cause][phase]), balancer.Termination{Cause: cause, Phase: phase}.String())
+				}
+			}
+		}},
+	}
+}
+
+func tlsMetrics() []metric {
+	return []metric{
+		{"homing_hellos_total", counter, []string{"outcome"}, "What the clients' first bytes were.", func(s *sample, out emit) {
+			for outcome, n := range s.balancer.Hellos {
+				out(float64(n), balancer.HelloOutcome(outcome).String())
+			}
+		}},
+		{"homing_offers_total", counter, []string{"offer"}, "ClientHellos by what they offer to resume; none: fresh.", func(s *sample, out emit) {
+			for offer, n := range s.balancer.Offers {
+				out(float64(n), affinity.OfferKind(offer).String())
+			}
+		}},
+		{"homing_routes_total", counter, []string{"source"}, "Conns by what named their backend.", func(s *sample, out emit) {
+			for source, n := range s.balancer.Routes {
+				out(float64(n), affinity.Source(source).String())
+			}
+		}},
+		{"homing_verdicts_total", counter, []string{"offer", "verdict"}, "What the backends answered, by what was offered.", func(s *sample, out emit) {
+			for offer, verdicts := range s.balancer.Verdicts {
+				for verdict, n := range verdicts {
+					out(float64(n), affinity.OfferKind(offer).String(), balancer.Verdict(verdict).String())
+				}
+			}
+		}},
+		{"homing_issues_total", counter, []string{"offer"}, "Session IDs and tickets learned from the backends that issued them.", func(s *sample, out emit) {
+			out(float64(s.balancer.IssuedIDs), affinity.OfferID.String())
+			out(float64(s.balancer.IssuedTickets), affinity.OfferTicket.String())
+		}},
+		{"homing_lost_total", counter, []string{"reason"}, "Offers refused, or not routable to their home, by reason.", func(s *sample, out emit) {
+			for reason, n := range s.balancer.Lost {
+				if lost := balancer.Lost(reason); lost != balancer.LostNone {
+					out(float64(n), lost.String())
+				}
+			}
+		}},
+	}
+}
+
+func backendMetrics() []metric {
+	labels := []string{"pool", "backend"}
+	each := func(value func(b *pool.Backend) float64) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			for _, p := range s.src.Pools {
+				for _, b := range p.Snapshot().All() {
+					out(value(b), p.Name(), b.Addr.String())
+				}
+			}
+		}
+	}
+	return []metric{
+		{"homing_backend_up", gauge, labels, "1, or 0 when marked down.", each(func(b *pool.Backend) float64 { return bit(b.Up()) })},
+		{"homing_backend_draining", gauge, labels, "0 in service, 1 soft (resumptions only), 2 hard (no conns).", each(func(b *pool.Backend) float64 { return float64(b.Draining()) })},
+		{"homing_backend_weight", gauge, labels, "Share of fresh handshakes relative to the others.", each(func(b *pool.Backend) float64 { return float64(b.Weight()) })},
+		{"homing_backend_conns_open", gauge, labels, "Conns open to the backend now.", each(func(b *pool.Backend) float64 { return float64(b.Open()) })},
+		{"homing_backend_connect_failures", gauge, labels, "Connects that failed since the last that succeeded.", each(func(b *pool.Backend) float64 { return float64(b.Failures()) })},
+	}
+}
+
+func tableMetrics() []metric {
+	labels := []string{"table"}
+	each := func(value func(t *affinity.TableStats) float64) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			out(value(&s.affinity.Entries), "sessions")
+			out(value(&s.affinity.Clients), "clients")
+			out(value(&s.affinity.Refusals), "refusals")
+			out(value(&s.affinity.Hints), "hints")
+		}
+	}
+	return []metric{
+		{"homing_table_entries", gauge, labels, "Live entries; an estimate in large tables.", each(func(t *affinity.TableStats) float64 { return float64(t.Used) })},
+		{"homing_table_capacity_entries", gauge, labels, "Entries the table is made for.", each(func(t *affinity.TableStats) float64 { return float64(t.Capacity) })},
+		{"homing_table_bytes", gauge, labels, "Memory of the table.", each(func(t *affinity.TableStats) float64 { return float64(t.Bytes) })},
+		{"homing_table_inserts_total", counter, labels, "Entries written.", each(func(t *affinity.TableStats) float64 { return float64(t.Inserts) })},
+		{"homing_table_evictions_total", counter, labels, "Live entries that gave way to new ones: the table is too small.", each(func(t *affinity.TableStats) float64 { return float64(t.Evicted) })},
+		{"homing_evidence_dropped_total", counter, nil, "Pieces of evidence on ticket keys that came faster than they could be weighed.", func(s *sample, out emit) {
+			out(float64(s.affinity.Overflow))
+		}},
+	}
+}
+
+func keyMetrics() []metric {
+	each := func(value func(p *affinity.PoolStats) int) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			for i := range s.affinity.Pools {
+				p := &s.affinity.Pools[i]
+				out(float64(value(p)), s.poolName(p.Hash))
+			}
+		}
+	}
+	return []metric{
+		{"homing_ticket_keys", gauge, []string{"pool", "length"}, "Ticket keys with a home, by the bytes of their name.", func(s *sample, out emit) {
+			for _, p := range s.affinity.Pools {
+				for i, n := range p.Keys {
+					out(float64(n), s.poolName(p.Hash), strconv.Itoa(affinity.PrefixLen(i)))
+				}
+			}
+		}},
+		{"homing_ticket_keys_shared", gauge, []string{"pool"}, "Of them, with several backends as their home.", each(func(p *affinity.PoolStats) int { return p.Shared })},
+		{"homing_ticket_keys_doubtful", gauge, []string{"pool"}, "Of them, only refused lately.", each(func(p *affinity.PoolStats) int { return p.Doubtful })},
+	}
+}
+
+// poolName finds the pool that affinity knows by its hash.
+func (s *sample) poolName(hash uint32) string {
+	for _, p := range s.src.Pools {
+		if p.Hash() == hash {
+			return p.Name()
+		}
+	}
+	return "" // affinity's pools are made from ours
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

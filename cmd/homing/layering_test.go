@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "homing"
+
+// allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
+// A package of the command may import whatever the command may, and the command's own internal packages.
+var allowedEdges = map[string][]string{
+	"tlsparse":                {},
+	"balancer/affinity":       {},
+	"balancer/pool":           {},
+	"balancer/internal/netio": {},
+	"balancer":                {"tlsparse", "balancer/affinity", "balancer/pool", "balancer/internal/netio"},
+	"balancer/health":         {"balancer/pool", "balancer/affinity"},
+	"cluster":                 {"balancer/affinity", "balancer/pool"},
+	"bench":                   {},
+	"cmd/homing":              {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse"},
+	"cmd/homing-bench":        {"bench"},
+}
+
+// onlyStd names the packages that stand on the standard library alone, but for what is listed.
+var onlyStd = map[string][]string{
+	"tlsparse":          {},
+	"balancer/affinity": {"github.com/cespare/xxhash/v2", "golang.org/x/sys/unix"},
+}
+
+// topLevel is what the top of the repository holds, beside dotfiles and what .gitignore names.
+var topLevel = []string{
+	"LICENSE", "Makefile", "README.md", "balancer", "bench", "cluster", "cmd", "go.mod", "go.sum", "tlsparse",
+}
+
+func TestLayeringTopLevel(t *testing.T) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, ".") && name != "bin" && name != "dist" {
+			got = append(got, name)
+		}
+	}
+	if diff := cmp.Diff(topLevel, got); diff != "" {
+		t.Errorf("top level (-want +got):\n%s", diff)
+	}
+}
+
+func TestLayeringEdges(t *testing.T) {
+	for _, pkg := range listPackages(t) {
+		if pkg.Doc == "" {
+			t.Errorf("%s has no package comment", pkg.ImportPath)
+		}
+		name := strings.TrimPrefix(pkg.ImportPath, module+"/")
+		allowed, known := allowedEdges[house(name)]
+		if !known {
+			t.Errorf("%s is not in the house plan", pkg.ImportPath)
+		}
+		for _, imported := range pkg.Imports {
+			if ours, ok := strings.CutPrefix(imported, module+"/"); ok {
+				if house(ours) != house(name) && !slices.Contains(allowed, ours) {
+					t.Errorf("%s may not import %s", name, ours)
+				}
+				continue
+			}
+			std, _, _ := strings.Cut(imported, "/")
+			extra, limited := onlyStd[name]
+			if limited && strings.Contains(std, ".") && !slices.Contains(extra, imported) {
+				t.Errorf("%s may not import %s", name, imported)
+			}
+		}
+	}
+}
+
+// TestLayeringKernel reads every source file, also those that this platform does not build.
+func TestLayeringKernel(t *testing.T) {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name != "." && (strings.HasPrefix(d.Name(), ".") || name == "bin" || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || mayTouchKernel(filepath.ToSlash(name)) {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return fmt.Errorf("parse %s: %w", name, err)
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return fmt.Errorf("parse %s: %w", name, err)
+			}
+			if imported == "syscall" || imported == "unsafe" || strings.HasPrefix(imported, "golang.org/x/sys/") {
+				t.Errorf("%s may not import %s", name, imported)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mayTouchKernel(name string) bool {
+	mapping, _ := filepath.Match("balancer/affinity/mapping_*.go", name)
+	return mapping || strings.HasPrefix(name, "balancer/internal/netio/") || strings.HasPrefix(name, "cmd/")
+}
+
+// house folds the packages below a command into the command, which is one box of the plan.
+func house(name string) string {
+	if parts := strings.SplitN(name, "/", 3); len(parts) == 3 && parts[0] == "cmd" {
+		return parts[0] + "/" + parts[1]
+	}
+	return name
+}
+
+type listedPackage struct {
+	ImportPath, Doc string
+	Imports         []string
+}
+
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Doc,Imports", "./...")
+	cmd.Dir, cmd.Stderr = root, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listedPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg listedPackage
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, pkg)
+	}
+	return packages
+}

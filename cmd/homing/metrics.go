@@ -1,0 +1,16 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"homing/cmd/homing/internal/admin"
+)
+
+func newMetricsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "metrics",
+		Short: "Print every metric: name, type, labels, meaning",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return admin.WriteTable(cmd.OutOrStdout()) },
+	}
+}

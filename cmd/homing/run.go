@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func newRunCommand() *cobra.Command {
+	o := defaultOptions()
+	table := flagTable(o)
+	cmd := &cobra.Command{
+		Use:   "run --listen ADDR --backend ADDR [flags]",
+		Short: "Balance conns, and send every resumption to the backend that can accept it",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			// Registered before anything listens, so that a signal during the start drains too.
+			signals := make(chan os.Signal, 2)
+			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+			defer signal.Stop(signals)
+			log := newLogger(cmd.ErrOrStderr(), o)
+			s, err := assemble(o, log)
+			if err != nil {
+				return err
+			}
+			return s.run(cmd.Context(), signals)
+		},
+	}
+	cmd.Flags().SortFlags = false
+	bind(cmd.Flags(), table)
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "%s.\n\nUsage:\n  %s\n", cmd.Short, cmd.UseLine())
+		printFlags(w, flagTable(defaultOptions()))
+		fmt.Fprint(w, runNotes)
+	})
+	return cmd
+}
+
+const runNotes = `
+Durations have a unit (500ms, 30s, 5m, 10h); bytes may have one (16384, 16KiB, 256MiB).
+SIGTERM or SIGINT drains: no new conns, open ones may end within --drain-timeout; a second signal ends at once.
+Exit codes: 0 drained; 1 failed while running, or conns were cut; 2 nothing was started, stderr says why.
+`
+
+// run starts what was assembled and waits until it has ended, by a signal or by itself. Whatever happens, everything
+// that was started has ended when it returns.
+func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.close()
+	defer s.background.Wait()
+	defer cancel()
+	s.start(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.balancer.Run(ctx) }()
+	s.announce()
+
+	select {
+	case err := <-ended:
+		if err == nil { // ctx was done
+			return nil
+		}
+		return &runError{fmt.Errorf("the balancer ended by itself: %w", err)}
+	case sig := <-signals:
+		return s.drain(sig, signals, cancel, ended)
+	}
+}
+
+// drain lets the open conns end within the drain timeout. A second signal cancels the balancer, which ends it at once.
+func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
+	s.draining.Store(true)
+	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", s.options.drainTimeout),
+		slog.Uint64("open", s.balancer.Stats().Open))
+	limit, stop := context.WithTimeout(context.Background(), s.options.drainTimeout)
+	defer stop()
+	drained := make(chan error, 1)
+	go func() { drained <- s.balancer.Shutdown(limit) }()
+
+	select {
+	case err := <-drained:
+		<-ended
+		if err != nil && s.options.drainTimeout > 0 {
+			return &runError{fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
+				formatDuration(s.options.drainTimeout))}
+		}
+	case sig := <-signals:
+		cancel()
+		<-ended
+		return &runError{fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)}
+	}
+	s.log.Info("drained")
+	return nil
+}

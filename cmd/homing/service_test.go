@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+)
+
+func TestExplainListen(t *testing.T) {
+	wrapped := func(errno syscall.Errno) error {
+		return &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", errno)}
+	}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{wrapped(syscall.EADDRINUSE), "--listen :443: address already in use: stop what holds it (ss -ltnp 'sport = :443'), or choose another"},
+		{wrapped(syscall.EACCES), "--listen :443: permission denied: ports below 1024 need root or the capability net_bind_service; or choose another"},
+		{wrapped(syscall.EADDRNOTAVAIL), "--listen :443: this machine has no such address: choose one of its own (ip addr), or leave the host out"},
+		{wrapped(syscall.EAFNOSUPPORT), "--listen :443: this machine has no address of that family: choose another"},
+		{syscall.EADDRINUSE, "--listen :443: address already in use: stop what holds it (ss -ltnp 'sport = :443'), or choose another"},
+		{fmt.Errorf("odd: %w", fs.ErrInvalid), "--listen :443: cannot listen: odd: invalid argument"},
+	} {
+		if got := explainListen("--listen", ":443", tt.err).Error(); got != tt.want {
+			t.Errorf("%v:\n%q, want\n%q", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestConnsFor(t *testing.T) {
+	for files, want := range map[uint64]int{0: 1, 100: 1, 102: 1, 104: 2, 1024: 462, 20_000: 9950, 1 << 63: mostConns} {
+		got := connsFor(files)
+		if got != want {
+			t.Errorf("%d files: %d conns, want %d", files, got, want)
+		}
+		if files >= 102 && uint64(got)*2+spareFiles > files {
+			t.Errorf("%d files: %d conns do not fit", files, got)
+		}
+	}
+}
+
+func TestFileLimitWarn(t *testing.T) {
+	for _, tt := range []struct {
+		why   string
+		limit fileLimit
+		want  string
+	}{
+		{"just enough", fileLimit{files: 2100}, ""},
+		{"one too few", fileLimit{files: 2099}, "level=WARN msg=\"the limit of open files is too low for --max-conns: " +
+			"raise it (ulimit -Hn, LimitNOFILE=) or lower --max-conns\" limit=2099 needed=2100 max_conns=1000\n"},
+		{"enough, but not raised", fileLimit{files: 5000, err: errors.New("why not")}, "level=WARN msg=\"the limit of open files " +
+			"could not be raised\" limit=5000 error=\"why not\"\n"},
+	} {
+		var out bytes.Buffer
+		tt.limit.warn(timeless(&out), 1000)
+		if out.String() != tt.want {
+			t.Errorf("%s:\n%s, want\n%s", tt.why, &out, tt.want)
+		}
+	}
+}
+
+func TestLogConn(t *testing.T) {
+	record := &balancer.ConnRecord{
+		Start:     time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
+		Client:    netip.MustParseAddrPort("192.0.2.9:40000"),
+		Backend:   netip.MustParseAddrPort("[2001:db8::7]:443"),
+		Pool:      "default",
+		SNI:       "a.example\n\" backend=forged",
+		Offer:     affinity.OfferPSK,
+		Source:    affinity.SourceTicketKey,
+		Verdict:   balancer.VerdictAccepted,
+		BytesIn:   517,
+		BytesOut:  4096,
+		HelloTime: 1500 * time.Microsecond, ConnectTime: 2 * time.Millisecond, AnswerTime: 250 * time.Microsecond, Total: 3 * time.Second,
+		Tries:       2,
+		Termination: balancer.Termination{Cause: balancer.CauseNormal, Phase: balancer.PhaseEnd},
+	}
+	var out bytes.Buffer
+	logConn(timeless(&out), record)
+	want := `level=INFO msg=conn start=2026-11-22T12:00:00.000Z client=192.0.2.9:40000 pool=default ` +
+		`sni="a.example\n\" backend=forged" backend=[2001:db8::7]:443 hello=tls offer=psk source=ticket_key verdict=accepted lost=none ` +
+		`bytes_in=517 bytes_out=4096 hello_seconds=0.0015 connect_seconds=0.002 answer_seconds=0.00025 total_seconds=3 ` +
+		"tries=2 termination=--\n"
+	if out.String() != want {
+		t.Errorf("got\n%s, want\n%s", &out, want)
+	}
+
+	out.Reset()
+	record.Backend = netip.AddrPort{}
+	logConn(timeless(&out), record)
+	if !strings.Contains(out.String(), ` backend="" `) {
+		t.Errorf("without a backend: %s", &out)
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	if got, want := oneLine("first\r\nsecond\n\nthird\n"), "first second third"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// timeless is the text log without its time.
+func timeless(out *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
