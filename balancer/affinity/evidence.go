@@ -63,14 +63,9 @@ func (s *Store) drain(first ...evidence) {
 	for i := range first {
 		apply(&first[i])
 	}
-	for range ringSize {
-		select {
-		case e := <-s.ring:
-			apply(&e)
-			continue
-		default:
-		}
-		break
+	for range len(s.ring) { // nobody else receives
+		e := <-s.ring
+		apply(&e)
 	}
 	for _, p := range dirty {
 		p.publish()

@@ -42,7 +42,8 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 
 // Refused says that backend id, where source src had sent offer o, made a full
 // handshake of it. That speaks of the ticket, never of its key: nothing is
-// removed. What has no home is remembered as refused, for 60 s.
+// removed. What has no home, or a doubtful one, is remembered as refused for 60 s.
+// Whatever the source was, a refusal by the client's home is a strike.
 func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	if id == 0 {
 		return
@@ -51,18 +52,18 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	d := p.directory.Load()
 	for i := range o.N {
 		t := &o.Idents[i]
-		for l := range NumLengths {
-			if k := d.at(t, l); k != nil && k.home(id) != nil {
+		for length := range NumLengths {
+			if k := d.at(t, length); k != nil && k.home(id) != nil {
 				k.doubt.refused(o.Network, now)
 			}
 		}
-		if t.First == 0 || !p.homeless(t, now) {
-			continue
+		k := d.find(t)
+		switch {
+		case t.First == 0, k != nil && !k.doubt.doubtful(now):
+		case k == nil && p.hint(t, now) == id: // it proved a ticket that begins like this one
+		default:
+			p.store.refusals.Insert(pair(t.First, id), id, now+refusedTTL, now)
 		}
-		if hint, _, ok := p.store.hints.Lookup(t.First, now); ok && hint == id {
-			continue // it proved a ticket that begins like this one
-		}
-		p.store.refusals.Insert(pair(t.First, id), id, now+refusedTTL, now)
 	}
 }
 

@@ -5,11 +5,11 @@ type OfferKind uint8
 
 // The kinds of offers. A hello with several has the last of those it carries.
 const (
-	OfferNone   OfferKind = iota
-	OfferID               // TLS <= 1.2 session ID
-	OfferTicket           // TLS <= 1.2 ticket, RFC 5077
-	OfferPSK              // TLS 1.3 pre_shared_key
-	NumOfferKinds         // number of kinds
+	OfferNone     OfferKind = iota
+	OfferID                 // TLS <= 1.2 session ID
+	OfferTicket             // TLS <= 1.2 ticket, RFC 5077
+	OfferPSK                // TLS 1.3 pre_shared_key
+	NumOfferKinds           // number of kinds
 )
 
 // String is the word in logs and metrics.

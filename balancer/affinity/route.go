@@ -122,14 +122,25 @@ func (p *Pool) Explore(o *Offer) uint64 {
 
 // Hint is the backend that issued or accepted one ticket with the same first 16
 // bytes as one offered, which no second one has confirmed yet; 0 for none. To be
-// tried before the consistent hash, with source explore.
+// tried before the consistent hash, with source explore: it bounds the refused
+// offers of a ticket key by the number of the other backends.
 func (p *Pool) Hint(o *Offer, now uint32) uint32 {
+	d := p.directory.Load()
 	for i := range o.N {
-		if id, _, ok := p.store.hints.Lookup(o.Idents[i].First, now); ok {
+		t := &o.Idents[i]
+		if id := p.hint(t, now); id != 0 && d.find(t) == nil {
 			return id
 		}
 	}
 	return 0
+}
+
+func (p *Pool) hint(t *Ident, now uint32) uint32 {
+	id, _, ok := p.store.hints.Lookup(t.First, now)
+	if !ok {
+		return 0
+	}
+	return id
 }
 
 // WasRefused reports whether backend id refused, within the last 60 s, an offer
@@ -139,12 +150,9 @@ func (p *Pool) WasRefused(o *Offer, id, now uint32) bool {
 		return false
 	}
 	t := &o.Idents[0]
-	_, _, ok := p.store.refusals.Lookup(pair(t.First, id), now)
-	return ok && p.homeless(t, now)
-}
-
-// homeless reports whether no ticket key beyond doubt covers t.
-func (p *Pool) homeless(t *Ident, now uint32) bool {
+	if _, _, ok := p.store.refusals.Lookup(pair(t.First, id), now); !ok {
+		return false
+	}
 	k := p.directory.Load().find(t)
 	return k == nil || k.doubt.doubtful(now)
 }
