@@ -2,10 +2,13 @@ package tlsparse
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
+// fullHello has every extension that is read, twice the usual number of PSKs.
 func fullHello() helloSpec {
 	return helloSpec{
 		sessionID: fill(32, 3),
@@ -17,65 +20,267 @@ func fullHello() helloSpec {
 	}
 }
 
-func next(t *testing.T, stream []byte) (Client, Status) {
-	t.Helper()
-	var c Client
-	c.Reset(0)
-	return c, c.Next(stream)
-}
-
-func TestClientWhole(t *testing.T) {
-	msg := fullHello().message()
-	stream := append(cut(msg), "later"...)
-	c, st := next(t, stream)
-	if st != Got || c.End() != len(stream)-5 {
-		t.Fatalf("got %v, end %d of %d", st, c.End(), len(stream))
+func TestClientFields(t *testing.T) {
+	stream := append(cut(fullHello().message()), "a later byte"...)
+	r := read(stream, 0, false)
+	if r.status != Got || r.end != len(stream)-len("a later byte") {
+		t.Fatalf("%v, end %d of %d", r.status, r.end, len(stream))
 	}
-	var h Hello
-	if st := c.Parse(stream, nil, &h); st != Got {
-		t.Fatal(st)
-	}
+	h := &r.hello
 	if h.Version != 0x0303 || !bytes.Equal(h.SessionID, fill(32, 3)) || !h.HasTicket || !bytes.Equal(h.Ticket, fill(192, 5)) ||
 		!h.TLS13 || !h.EarlyData || !h.ECH || !h.HasPSK || h.ManyNames {
-		t.Errorf("%+v", h)
+		t.Errorf("fields:\n%s", &r)
 	}
 	if got := string(h.ServerName()); got != "www.example.com" {
 		t.Errorf("name %q", got)
 	}
 	if h.PSKCount() != 2 || !bytes.Equal(h.PSK(0), fill(240, 1)) || !bytes.Equal(h.PSK(1), fill(32, 2)) || h.PSK(2) != nil || h.PSK(-1) != nil {
-		t.Errorf("psk %x", h.psks)
+		t.Errorf("PSKs:\n%s", &r)
 	}
-	if !h.HasALPN("h2") || !h.HasALPN("http/1.1") || h.HasALPN("http") {
-		t.Errorf("alpn %q", h.ALPN)
+	if !h.HasALPN("h2") || !h.HasALPN("http/1.1") || h.HasALPN("http") || (&Hello{}).HasALPN("h2") {
+		t.Errorf("ALPN %q", h.ALPN)
 	}
 }
 
-func TestClientEveryCut(t *testing.T) {
-	msg := fullHello().message()
-	var want Hello
-	if !want.unmarshal(msg) {
-		t.Fatal("not well-formed")
+// prefixes asserts that stream is a hello to its last byte: every strict prefix
+// is NeedMore, seen for the first time and byte by byte. It returns the reading.
+func prefixes(t *testing.T, what string, stream []byte, limit int, second bool) reading {
+	t.Helper()
+	grown := newClient(limit, second)
+	for n := range stream {
+		if st := grown.Next(stream[:n]); st != NeedMore {
+			t.Fatalf("%s: %v when %d of %d bytes have come one by one", what, st, n, len(stream))
+		}
+		if st := newClient(limit, second).Next(stream[:n]); st != NeedMore {
+			t.Fatalf("%s: %v for the first %d of %d bytes", what, st, n, len(stream))
+		}
 	}
-	var streams [][]byte
-	for i := 1; i < len(msg); i++ {
-		streams = append(streams, cut(msg, i))
+	r := finish(grown, stream, grown.Next(stream))
+	if r.status != Got || r.end != len(stream) {
+		t.Fatalf("%s: %v, end %d of %d", what, r.status, r.end, len(stream))
 	}
-	streams = append(streams, cut(msg), cutEach(msg, 1), cutEach(msg, 2), slices.Concat(bytes.Repeat(record(22, nil), 32), cut(msg)))
-	scratch := make([]byte, DefaultHelloLimit)
-	for _, stream := range streams {
-		var c Client
-		c.Reset(0)
-		for n := range stream {
-			if st := c.Next(stream[:n]); st != NeedMore {
-				t.Fatalf("%v after %d of %d bytes", st, n, len(stream))
+	return r
+}
+
+// TestClientEveryPrefix takes each recorded hello as it was sent.
+func TestClientEveryPrefix(t *testing.T) {
+	for _, g := range loadGoldens(t) {
+		want := read(g.stream, 0, g.second)
+		if got := prefixes(t, g.name, g.stream, 0, g.second); got.String() != want.String() {
+			t.Errorf("%s, byte by byte:\n%s", g.name, &got)
+		}
+		// Each cut in two segments.
+		for n := range g.stream {
+			c := newClient(0, g.second)
+			c.Next(g.stream[:n])
+			if got := finish(c, g.stream, c.Next(g.stream)); got.String() != want.String() {
+				t.Fatalf("%s, cut at %d:\n%s", g.name, n, &got)
 			}
 		}
-		var h Hello
-		if st := c.Next(stream); st != Got || c.End() != len(stream) || c.Parse(stream, scratch, &h) != Got {
-			t.Fatalf("%v, end %d of %d", st, c.End(), len(stream))
+	}
+}
+
+// TestClientEveryRecordCut takes each recorded hello and cuts it anew over two
+// records at every point, and over records of equal size.
+func TestClientEveryRecordCut(t *testing.T) {
+	for _, g := range loadGoldens(t) {
+		msg := naiveFrame(g.stream, DefaultHelloLimit, g.second).message
+		first := read(g.stream, 0, g.second)
+		fields := func(r reading) string {
+			_, s, _ := strings.Cut(r.String(), "\n") // without end
+			return s
 		}
-		if !bytes.Equal(h.SessionID, want.SessionID) || !bytes.Equal(h.Ticket, want.Ticket) || !bytes.Equal(h.PSK(0), want.PSK(0)) || h.Shape != want.Shape {
-			t.Fatal("another hello")
+		for n := 1; n < len(msg); n++ {
+			stream := cut(msg, n)
+			if got := read(stream, 0, false); got.end != len(stream) || fields(got) != fields(first) {
+				t.Fatalf("%s, records cut at %d:\n%s", g.name, n, &got)
+			}
+		}
+		for _, n := range []int{1, 2, 3, 5, 100} {
+			if got := prefixes(t, g.name, cutEach(msg, n), 0, false); fields(got) != fields(first) {
+				t.Fatalf("%s, in records of %d bytes:\n%s", g.name, n, &got)
+			}
+		}
+	}
+}
+
+// TestClientPrefixOfCut combines both: a hello over two records, cut at every
+// point, and every prefix of that.
+func TestClientPrefixOfCut(t *testing.T) {
+	msg := fullHello().message()
+	want := read(cut(msg), 0, false)
+	for n := 1; n < len(msg); n++ {
+		got := prefixes(t, fmt.Sprintf("records cut at %d", n), cut(msg, n), 0, false)
+		if got.hello.Shape != want.hello.Shape || !bytes.Equal(got.hello.PSK(1), want.hello.PSK(1)) ||
+			!bytes.Equal(got.hello.SessionID, want.hello.SessionID) || !bytes.Equal(got.hello.Ticket, want.hello.Ticket) {
+			t.Fatalf("cut at %d:\n%s", n, &got)
+		}
+	}
+}
+
+func TestClientFraming(t *testing.T) {
+	msg := fullHello().message()
+	empty := record(22, nil)
+	minimal := helloSpec{}.message()
+	bigHello := func(size int) []byte {
+		base := len(helloSpec{extensions: [][]byte{ext(21)}}.message())
+		return helloSpec{extensions: [][]byte{ext(21, make([]byte, size-base))}}.message()
+	}
+	tests := []struct {
+		name   string
+		stream []byte
+		limit  int
+		want   Status
+	}{
+		{"nothing", nil, 0, NeedMore},
+		{"32 empty records in front", join(bytes.Repeat(empty, 32), cut(msg)), 0, Got},
+		{"33 empty records in front", join(bytes.Repeat(empty, 33), cut(msg)), 0, Invalid},
+		{"empty records inside", join(record(22, msg[:2]), empty, empty, record(22, msg[2:])), 0, Got},
+		{"nothing but empty records", bytes.Repeat(empty, 33), 0, Invalid},
+		{"a record of 2^14 bytes", join(u8(22), u16(0x0301), u16(1<<14)), 0, NeedMore},
+		{"a longer record", join(u8(22), u16(0x0301), u16(1<<14+1)), 0, Invalid},
+		{"an SSL 3.0 record", join(u8(22), u16(0x0300), vec16(msg)), 0, Got},
+		{"a record of the future", join(u8(22), u16(0x03ff), vec16(msg)), 0, Got},
+		{"major version 4", join(u8(22), u16(0x0401), vec16(msg)), 0, Opaque},
+		{"major version 4, two bytes", join(u8(22), u8(4)), 0, Opaque},
+		{"an alert first", record(21, []byte{1, 0}), 0, Opaque},
+		{"application data first", record(23, fill(40, 1)), 0, Opaque},
+		{"change cipher spec first", record(20, u8(1)), 0, Opaque},
+		{"an alert inside", join(record(22, msg[:9]), record(21, []byte{1, 0})), 0, Invalid},
+		{"change cipher spec inside", join(record(22, msg[:9]), record(20, u8(1))), 0, Invalid},
+		{"another version inside", join(record(22, msg[:9]), u8(22), u8(2)), 0, Invalid},
+		{"HTTP", []byte("GET / HTTP/1.1\r\n"), 0, Opaque},
+		{"one byte of SSH", []byte("S"), 0, Opaque},
+		{"a ServerHello", record(22, message(2, fill(70, 1))), 0, Opaque},
+		{"a record that could be anything", []byte{22, 3, 1, 0, 4, 9}, 0, Opaque},
+		{"no extensions at all", cut(minimal), 0, Got},
+		{"an empty message", record(22, message(1, nil)), 0, Invalid},
+		{"at the default limit", cutEach(bigHello(DefaultHelloLimit), 1<<14), 0, Got},
+		{"above the default limit", cutEach(bigHello(DefaultHelloLimit+1), 1<<14), 0, Invalid},
+		{"at a limit", cut(msg), len(msg), Got},
+		{"above a limit", cut(msg), len(msg) - 1, Invalid},
+		{"at the highest limit", cutEach(bigHello(MaxHelloLimit), 1<<14), MaxHelloLimit, Got},
+		{"above the highest limit", cutEach(bigHello(MaxHelloLimit), 1<<14), MaxHelloLimit - 1, Invalid},
+		{"a limit that is too high", record(22, join(u8(1), u24(MaxHelloLimit-3))), 1 << 20, Invalid},
+		{"16 MiB announced", record(22, []byte{1, 255, 255, 255}), MaxHelloLimit, Invalid},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := read(tt.stream, tt.limit, false)
+			if got.status != tt.want {
+				t.Errorf("%v, want %v", got.status, tt.want)
+			}
+			if tooLong := strings.Contains(tt.name, "above") || strings.Contains(tt.name, "16 MiB") || strings.Contains(tt.name, "too high"); got.tooLong != tooLong {
+				t.Errorf("too long: %t", got.tooLong)
+			}
+			grown := newClient(tt.limit, false)
+			for n := range tt.stream {
+				grown.Next(tt.stream[:n])
+			}
+			if whole := finish(grown, tt.stream, grown.Next(tt.stream)); whole.String() != got.String() {
+				t.Errorf("byte by byte %v", whole.status)
+			}
+			limit := tt.limit
+			if limit == 0 {
+				limit = DefaultHelloLimit
+			}
+			if d := got.differs(naiveClient(tt.stream, min(limit, MaxHelloLimit), false)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// TestClientSSLv2 has the SSLv2-compatible hello of OpenSSL 0.9.8 (RFC 5246,
+// Appendix E.2): decided at its first byte, and told from other things.
+func TestClientSSLv2(t *testing.T) {
+	body := join(u8(1), u16(0x0301), u16(9), u16(0), u16(16), []byte{0, 0, 0x2f, 1, 0, 0x80, 0, 0, 4}, fill(16, 1))
+	stream := join(u16(0x8000|len(body)), body)
+	for n := 1; n <= len(stream); n++ {
+		if r := read(stream[:n], 0, false); r.status != Opaque || !r.sslv2 {
+			t.Fatalf("%d bytes: %v, SSLv2 %t", n, r.status, r.sslv2)
+		}
+	}
+	if r := read([]byte("\x00\x00\x00\x2d"), 0, false); r.status != Opaque || r.sslv2 {
+		t.Errorf("SMB: %v, SSLv2 %t", r.status, r.sslv2)
+	}
+}
+
+// TestClientMisuse asserts that nothing but an answer comes of calls in the wrong order.
+func TestClientMisuse(t *testing.T) {
+	stream := cut(fullHello().message(), 100)
+	c := newClient(0, false)
+	h := Hello{Version: 1}
+	if st := c.Parse(stream, nil, &h); st != Invalid || h.Version != 0 {
+		t.Errorf("Parse before Got: %v", st)
+	}
+	c.Next(stream[:50])
+	if st := c.Next(stream[:20]); st != NeedMore {
+		t.Errorf("a stream that shrinks: %v", st)
+	}
+	if st := c.Next(stream); st != Got {
+		t.Fatal(st)
+	}
+	if st := c.Next(nil); st != Got {
+		t.Errorf("after Got: %v", st)
+	}
+	scratch := make([]byte, 1000)
+	for _, tt := range []struct {
+		name            string
+		stream, scratch []byte
+	}{{"no scratch", stream, nil}, {"a shorter stream", stream[:200], scratch}, {"an empty stream", nil, scratch}} {
+		if st := c.Parse(tt.stream, tt.scratch, &h); st != Invalid {
+			t.Errorf("%s: %v", tt.name, st)
+		}
+	}
+	if st := c.Parse(stream, scratch, &h); st != Got {
+		t.Errorf("at last: %v", st)
+	}
+}
+
+func TestClientSecond(t *testing.T) {
+	hello := cut(fullHello().message(), 50, 60)
+	ccs := record(20, u8(1))
+	early := record(23, fill(1000, 1))
+	for _, tt := range []struct {
+		name   string
+		stream []byte
+		want   Status
+	}{
+		{"plain", hello, Got},
+		{"change cipher spec", slices.Concat(ccs, hello), Got},
+		{"refused early data", slices.Concat(ccs, early, early, hello), Got},
+		{"early data first", slices.Concat(early, ccs, hello), Got},
+		{"early data as long as a TLS 1.2 record", slices.Concat(record(23, fill(1<<14, 1)), hello), Invalid}, // above the limit
+		{"a record of no length there is", join(u8(23), u16(0x0303), u16(maxCiphertext+1)), Invalid},
+		{"change cipher spec of two bytes", slices.Concat(record(20, []byte{1, 1}), hello), Invalid},
+		{"change cipher spec inside", slices.Concat(hello[:55], ccs, hello[55:]), Invalid},
+		{"change cipher spec for ever", bytes.Repeat(ccs, 3000), Invalid},
+		{"an alert", record(21, []byte{2, 40}), Opaque},
+		{"0x80", []byte{0x80}, Opaque},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := read(tt.stream, 0, true)
+			if got.status != tt.want || got.sslv2 {
+				t.Errorf("%v, want %v", got.status, tt.want)
+			}
+			if got.status == Got && got.end != len(tt.stream) {
+				t.Errorf("end %d of %d", got.end, len(tt.stream))
+			}
+			if d := got.differs(naiveClient(tt.stream, DefaultHelloLimit, true)); d != "" {
+				t.Error(d)
+			}
+			if tt.want == Got {
+				prefixes(t, tt.name, tt.stream, 0, true)
+			}
+		})
+	}
+}
+
+func TestStatusString(t *testing.T) {
+	for st, want := range map[Status]string{NeedMore: "need more", Got: "got", Opaque: "opaque", Invalid: "invalid", 9: "unknown"} {
+		if got := st.String(); got != want {
+			t.Errorf("%d: %s", st, got)
 		}
 	}
 }
