@@ -14,8 +14,8 @@ import (
 // maxTries bounds the backends that one hello is sent to.
 const maxTries = 9
 
-// maxIdleHandshakes bounds the handshakes that a loop keeps for reuse, 2 kB each.
-const maxIdleHandshakes = 1024
+// maxIdleHandshakes bounds the handshakes that a loop keeps for reuse, 1 kB each.
+const maxIdleHandshakes = 256
 
 // handshake is what a conn needs until its plaintext is over. The loop lends it.
 type handshake struct {
