@@ -3,7 +3,6 @@ package tlsparse
 import (
 	"bytes"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -20,15 +19,16 @@ func newSessionTicket(lifetime int, ticket []byte) []byte {
 	return message(4, join(u32(lifetime), vec16(ticket)))
 }
 
-// trace feeds a stream in chunks of n bytes (0: whole) and writes the events
-// down, one word each; the parts of a ticket are put together.
-func trace(s *Server, stream []byte, n int) string {
+// trace feeds a stream in chunks of the sizes given, over and over (0: all the
+// rest), and writes the events down, one word each; the parts of a ticket are put
+// together.
+func trace(s *Server, stream []byte, sizes ...int) string {
 	s.Reset()
 	var out []string
 	var ticket []byte
-	for len(stream) > 0 {
+	for i := 0; len(stream) > 0; i++ {
 		k := len(stream)
-		if n > 0 {
+		if n := sizes[i%len(sizes)]; n > 0 {
 			k = min(n, k)
 		}
 		chunk := stream[:k]
@@ -253,55 +253,5 @@ func TestEventString(t *testing.T) {
 	}
 	if Event(99).String() != "unknown" {
 		t.Error("99 is known")
-	}
-}
-
-// TestSizes bounds what a connection pays.
-func TestSizes(t *testing.T) {
-	if n := reflect.TypeFor[Server]().Size(); n > 400 {
-		t.Errorf("Server has %d bytes", n)
-	}
-	if n := reflect.TypeFor[Client]().Size(); n > 48 {
-		t.Errorf("Client has %d bytes", n)
-	}
-}
-
-// TestAllocations asserts that neither side allocates, whatever comes.
-func TestAllocations(t *testing.T) {
-	var h Hello
-	var s Server
-	scratch := make([]byte, DefaultHelloLimit)
-	for _, g := range loadGoldens(t) {
-		streams := [][]byte{g.stream, cutEach(naiveFrame(g.stream, DefaultHelloLimit, g.second).message, 100), g.stream[:len(g.stream)/2]}
-		for _, stream := range streams {
-			if n := testing.AllocsPerRun(100, func() {
-				c := Client{}
-				c.ResetSecond(0)
-				c.Next(stream[:len(stream)/2])
-				if c.Next(stream) == Got {
-					c.Parse(stream, scratch, &h)
-					for name, rest := NextALPN(h.ALPN); name != nil; name, rest = NextALPN(rest) {
-						_ = name
-					}
-					_ = h.HasALPN("h2")
-				}
-			}); n != 0 {
-				t.Errorf("%s: %v allocations", g.name, n)
-			}
-		}
-	}
-	for _, tt := range serverCases() {
-		if n := testing.AllocsPerRun(10, func() {
-			s.Reset()
-			for b := tt.stream; ; {
-				n, ev := s.Next(b[:min(len(b), 100)])
-				b = b[n:]
-				if ev == EventOpaque || ev == EventInvalid || ev == EventNone && len(b) == 0 {
-					return
-				}
-			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations", tt.name, n)
-		}
 	}
 }
