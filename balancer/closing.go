@@ -19,9 +19,9 @@ const (
 // becomeClosing ends a conn from any state: it is counted and logged, and its
 // sides are closed, with RST where reset is set.
 //
-// A reset that comes from one side must not destroy what that side sent before
-// it and the other has not got yet: then only the failed side is closed now, and
-// the other is reset once it has acknowledged everything.
+// A backend's reset must not destroy the answer that it sent before and the client
+// has not got yet: then only the backend's side is closed now, and the client's is
+// reset once it has acknowledged everything.
 func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	end := Termination{Cause: cause, Phase: c.phase(cause)}
 	if c.state == stateHello {
@@ -40,7 +40,8 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	}
 	for s, sock := range c.socks {
 		if sock != netio.NoSock && sock != wait {
-			l.eng.Close(sock, reset)
+			// A side that was reset is dead already: it needs no RST.
+			l.eng.Close(sock, reset && side(s) != failed(cause))
 			c.socks[s] = netio.NoSock
 		}
 	}
@@ -59,23 +60,26 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	l.conns.give(c)
 }
 
-// unfinished is the side that has not acknowledged everything when the other
-// side was reset; NoSock when nothing is open.
-func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
-	var other side
+// failed is the side whose RST ended the conn.
+func failed(cause Cause) side {
 	switch cause {
 	case CauseClient:
-		other = sideBackend
+		return sideClient
 	case CauseBackend:
-		other = sideClient
-	default:
+		return sideBackend
+	}
+	return noSide
+}
+
+// unfinished is the client's socket if the backend was reset while the client had
+// not acknowledged everything; NoSock otherwise. The other way round nothing is
+// lost that the client's RST would not have destroyed by itself.
+func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
+	from := &c.flows[sideBackend]
+	if cause != CauseBackend || from.bytes == 0 || from.is(dead) || l.eng.Unsent(c.socks[sideClient]) == 0 {
 		return netio.NoSock
 	}
-	from := &c.flows[other.other()]
-	if from.bytes == 0 || from.is(dead) || c.socks[other] == netio.NoSock || l.eng.Unsent(c.socks[other]) == 0 {
-		return netio.NoSock
-	}
-	return c.socks[other]
+	return c.socks[sideClient]
 }
 
 // linger resets a side once it has everything, or at the latest after lingerMax.

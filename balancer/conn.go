@@ -30,6 +30,7 @@ type side uint32
 const (
 	sideClient  side = 0
 	sideBackend side = 1
+	noSide      side = 2
 )
 
 func (s side) other() side { return 1 - s }
