@@ -14,7 +14,7 @@ import (
 )
 
 // version is stamped by the linker: -ldflags '-X main.version=v1.2.3'.
-var version = "unstamped" //nolint:gochecknoglobals // the linker can only set a package-level string
+var version = "unstamped"
 
 // Exit codes, see the package comment.
 const (

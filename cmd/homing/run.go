@@ -86,14 +86,16 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.
 
 	select {
 	case err := <-drained:
-		<-ended
+		if failed := <-ended; failed != nil {
+			return &runError{fmt.Errorf("drain: %w", failed)}
+		}
 		if err != nil && s.options.drainTimeout > 0 {
 			return &runError{fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
 				formatDuration(s.options.drainTimeout))}
 		}
 	case sig := <-signals:
 		cancel()
-		<-ended
+		_ = <-ended // whatever it says, it was asked to
 		return &runError{fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)}
 	}
 	s.log.Info("drained")
