@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -84,19 +85,19 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.
 	drained := make(chan error, 1)
 	go func() { drained <- s.balancer.Shutdown(limit) }()
 
+	var cut error
 	select {
 	case err := <-drained:
-		if failed := <-ended; failed != nil {
-			return &runError{fmt.Errorf("drain: %w", failed)}
-		}
 		if err != nil && s.options.drainTimeout > 0 {
-			return &runError{fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
-				formatDuration(s.options.drainTimeout))}
+			cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
+				formatDuration(s.options.drainTimeout))
 		}
 	case sig := <-signals:
 		cancel()
-		_ = <-ended // whatever it says, it was asked to
-		return &runError{fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)}
+		cut = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+	}
+	if err := errors.Join(cut, <-ended); err != nil {
+		return &runError{err}
 	}
 	s.log.Info("drained")
 	return nil

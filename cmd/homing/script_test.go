@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -83,20 +82,18 @@ func scriptFails(ts *testscript.TestScript, _ bool, args []string) {
 // echo VAR: a backend that sends back what it gets, its address in VAR.
 func scriptEcho(ts *testscript.TestScript, _ bool, args []string) {
 	listener := listenFor(ts, args[0])
-	var conns sync.WaitGroup
-	conns.Go(func() {
+	go func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			ts.Defer(func() { conn.Close() })
-			conns.Go(func() {
+			go func() {
 				defer conn.Close()
-				_, _ = io.Copy(conn, conn) // ends with the conn, however that ends
-			})
+				_, _ = io.Copy(conn, conn) // ends with the conn, however that ends, at the latest with homing
+			}()
 		}
-	})
+	}()
 }
 
 // occupy VAR: an address that is in use, in VAR.
