@@ -84,9 +84,9 @@ func tlsMetrics() []metric {
 			}
 		}},
 		{"homing_verdicts_total", counter, []string{"offer", "verdict"}, "What the backends answered, by what was offered.", func(s *sample, out emit) {
-			for offer, verdicts := range s.balancer.Verdicts {
-				for verdict, n := range verdicts {
-					out(float64(n), affinity.OfferKind(offer).String(), balancer.Verdict(verdict).String())
+			for offer := affinity.OfferNone + 1; offer < affinity.NumOfferKinds; offer++ {
+				for verdict := balancer.VerdictNone + 1; verdict < balancer.NumVerdicts; verdict++ {
+					out(float64(s.balancer.Verdicts[offer][verdict]), offer.String(), verdict.String())
 				}
 			}
 		}},
