@@ -126,3 +126,28 @@ func BenchmarkLearn(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkOwner applies evidence of a nameless backend, the most there can be to
+// compare, and of new keys in a full directory, the most there can be to copy.
+func BenchmarkOwner(b *testing.B) {
+	b.Run("nameless", func(b *testing.B) {
+		s := newStore(b)
+		p := s.Pool(1)
+		i := Key(0)
+		for b.Loop() {
+			i += NumLengths
+			s.drain(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{i, i + 1, i + 2, i + 3, i + 4}}, id: 1, now: t0})
+		}
+	})
+	b.Run("new_key_of_4096", func(b *testing.B) {
+		s := newStore(b)
+		p := s.Pool(1)
+		i := Key(0)
+		for b.Loop() {
+			for j := range Key(2) {
+				i++
+				s.drain(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{len16: i - j}}, id: 1, now: t0})
+			}
+		}
+	})
+}

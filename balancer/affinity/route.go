@@ -43,7 +43,7 @@ func (p *Pool) NextAfter(o *Offer, h Home, now uint32) Home {
 	if h.Source == SourceSession || h.Source == SourceTicketKey {
 		// A TLS 1.3-capable client sends a random ID with every fresh hello: not known
 		// as a session, it offers nothing.
-		if id := p.clientHome(o.Client, now); id != 0 && !(o.Kind == OfferID && o.Fake) {
+		if id := p.clientHome(o.Client, now); id != 0 && (o.Kind != OfferID || !o.Fake) {
 			return Home{Source: SourceClient, ID: id}
 		}
 	}

@@ -188,14 +188,14 @@ type poolMap struct {
 	m  map[uint32]*Pool // guarded by mu
 }
 
-func (l *poolMap) get(hash uint32, make func() *Pool) *Pool {
+func (l *poolMap) get(hash uint32, create func() *Pool) *Pool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.m[hash]
 	if p == nil {
-		p = make()
+		p = create()
 		if l.m == nil {
-			l.m = map[uint32]*Pool{}
+			l.m = make(map[uint32]*Pool)
 		}
 		l.m[hash] = p
 	}
