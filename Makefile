@@ -36,9 +36,9 @@ unit: need-go ## unit tests
 	go test ./...
 
 # The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
-integration: need-go ## tests with real servers and clients; installs them when root
+integration: build ## tests with real servers and clients; installs them when root
 	@.ci/packages $(SERVERS)
-	HOMING_INTEGRATION=1 go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
+	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
