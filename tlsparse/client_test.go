@@ -43,13 +43,17 @@ func TestClientFields(t *testing.T) {
 }
 
 // prefixes asserts that stream is a hello to its last byte: every strict prefix
-// is NeedMore, seen for the first time and byte by byte. It returns the reading.
+// is NeedMore, seen for the first time (not in long streams: that is quadratic)
+// and byte by byte. It returns the reading.
 func prefixes(t *testing.T, what string, stream []byte, limit int, second bool) reading {
 	t.Helper()
 	grown := newClient(limit, second)
 	for n := range stream {
 		if st := grown.Next(stream[:n]); st != NeedMore {
 			t.Fatalf("%s: %v when %d of %d bytes have come one by one", what, st, n, len(stream))
+		}
+		if len(stream) > 3000 && n%50 != 0 {
+			continue
 		}
 		if st := newClient(limit, second).Next(stream[:n]); st != NeedMore {
 			t.Fatalf("%s: %v for the first %d of %d bytes", what, st, n, len(stream))
@@ -66,14 +70,14 @@ func prefixes(t *testing.T, what string, stream []byte, limit int, second bool) 
 func TestClientEveryPrefix(t *testing.T) {
 	for _, g := range loadGoldens(t) {
 		want := read(g.stream, 0, g.second)
-		if got := prefixes(t, g.name, g.stream, 0, g.second); got.String() != want.String() {
+		if got := prefixes(t, g.name, g.stream, 0, g.second); !got.equal(&want) {
 			t.Errorf("%s, byte by byte:\n%s", g.name, &got)
 		}
 		// Each cut in two segments.
 		for n := range g.stream {
 			c := newClient(0, g.second)
 			c.Next(g.stream[:n])
-			if got := finish(c, g.stream, c.Next(g.stream)); got.String() != want.String() {
+			if got := finish(c, g.stream, c.Next(g.stream)); got.end != want.end || !got.equal(&want) {
 				t.Fatalf("%s, cut at %d:\n%s", g.name, n, &got)
 			}
 		}
@@ -85,19 +89,15 @@ func TestClientEveryPrefix(t *testing.T) {
 func TestClientEveryRecordCut(t *testing.T) {
 	for _, g := range loadGoldens(t) {
 		msg := naiveFrame(g.stream, DefaultHelloLimit, g.second).message
-		first := read(g.stream, 0, g.second)
-		fields := func(r reading) string {
-			_, s, _ := strings.Cut(r.String(), "\n") // without end
-			return s
-		}
+		want := read(g.stream, 0, g.second)
 		for n := 1; n < len(msg); n++ {
 			stream := cut(msg, n)
-			if got := read(stream, 0, false); got.end != len(stream) || fields(got) != fields(first) {
+			if got := read(stream, 0, false); got.end != len(stream) || !got.equal(&want) {
 				t.Fatalf("%s, records cut at %d:\n%s", g.name, n, &got)
 			}
 		}
 		for _, n := range []int{1, 2, 3, 5, 100} {
-			if got := prefixes(t, g.name, cutEach(msg, n), 0, false); fields(got) != fields(first) {
+			if got := prefixes(t, g.name, cutEach(msg, n), 0, false); !got.equal(&want) {
 				t.Fatalf("%s, in records of %d bytes:\n%s", g.name, n, &got)
 			}
 		}
@@ -111,8 +111,7 @@ func TestClientPrefixOfCut(t *testing.T) {
 	want := read(cut(msg), 0, false)
 	for n := 1; n < len(msg); n++ {
 		got := prefixes(t, fmt.Sprintf("records cut at %d", n), cut(msg, n), 0, false)
-		if got.hello.Shape != want.hello.Shape || !bytes.Equal(got.hello.PSK(1), want.hello.PSK(1)) ||
-			!bytes.Equal(got.hello.SessionID, want.hello.SessionID) || !bytes.Equal(got.hello.Ticket, want.hello.Ticket) {
+		if !got.equal(&want) {
 			t.Fatalf("cut at %d:\n%s", n, &got)
 		}
 	}
@@ -177,7 +176,7 @@ func TestClientFraming(t *testing.T) {
 			for n := range tt.stream {
 				grown.Next(tt.stream[:n])
 			}
-			if whole := finish(grown, tt.stream, grown.Next(tt.stream)); whole.String() != got.String() {
+			if whole := finish(grown, tt.stream, grown.Next(tt.stream)); whole.end != got.end || !whole.equal(&got) {
 				t.Errorf("byte by byte %v", whole.status)
 			}
 			limit := tt.limit

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -87,7 +88,19 @@ func read(stream []byte, limit int, second bool) reading {
 	return finish(c, stream, c.Next(stream))
 }
 
-// String shows the fields, one a line; equal readings have equal strings.
+// equal reports whether two readings are the same but for the end.
+func (r *reading) equal(o *reading) bool {
+	if r.status != o.status || r.sslv2 != o.sslv2 || r.tooLong != o.tooLong {
+		return false
+	}
+	a, b := &r.hello, &o.hello
+	return a.Version == b.Version && a.TLS13 == b.TLS13 && a.EarlyData == b.EarlyData && a.ECH == b.ECH &&
+		a.HasTicket == b.HasTicket && a.HasPSK == b.HasPSK && a.ManyNames == b.ManyNames && a.Shape == b.Shape &&
+		bytes.Equal(a.SessionID, b.SessionID) && bytes.Equal(a.Ticket, b.Ticket) && bytes.Equal(a.ALPN, b.ALPN) &&
+		bytes.Equal(a.ServerName(), b.ServerName()) && a.nPSKs == b.nPSKs && slices.EqualFunc(a.psks[:], b.psks[:], bytes.Equal)
+}
+
+// String shows the fields, one a line.
 func (r *reading) String() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "  "+format+"\n", args...) }

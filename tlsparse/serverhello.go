@@ -34,25 +34,25 @@ const (
 // readHandshake reads on in a handshake record. On entry at least one byte of
 // its body is here.
 func (s *Server) readHandshake(in *cursor) Event {
-	switch s.step {
-	case stepSkip, stepExtensionSkip:
-		s.want -= uint32(len(s.take(in, s.want)))
-		if s.want > 0 {
-			return EventNone
-		}
-	case stepTicketBytes:
+	if s.step == stepTicketBytes {
 		s.part = s.take(in, s.want)
 		s.want -= uint32(len(s.part))
 		if s.want == 0 {
 			s.step = stepTicketEnd
 		}
 		return EventTicketPart
-	default:
-		b := cursor(s.take(in, s.want-uint32(s.have)))
-		s.have = b.fill(s.field[:], s.have)
-		if uint32(s.have) < s.want {
+	}
+	if s.step == stepSkip || s.step == stepExtensionSkip {
+		s.want -= uint32(len(s.take(in, s.want)))
+		if s.want > 0 {
 			return EventNone
 		}
+		return s.fieldDone()
+	}
+	b := cursor(s.take(in, s.want-uint32(s.have)))
+	s.have = b.fill(s.field[:], s.have)
+	if uint32(s.have) < s.want {
+		return EventNone
 	}
 	return s.fieldDone()
 }
