@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"homing/balancer/internal/netio"
 )
@@ -36,7 +35,7 @@ type ListenError struct {
 
 func (e *ListenError) Error() string { return fmt.Sprintf("cannot listen on %s: %v", e.Addr, e.Err) }
 
-// Unwrap returns the system's error, a syscall.Errno in most cases.
+// Unwrap returns the system's error, a netio.Errno, which is syscall.Errno, in most cases.
 func (e *ListenError) Unwrap() error { return e.Err }
 
 // New checks the configuration and binds every listener, or none. A failure to
@@ -185,14 +184,4 @@ func (b *Balancer) post(c command) {
 	for _, l := range b.loops {
 		l.post(c)
 	}
-}
-
-// isShortage says whether errno tells of this machine's limits, not of a
-// backend.
-func isShortage(errno syscall.Errno) bool {
-	switch errno {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EACCES, syscall.EPERM, syscall.EAGAIN:
-		return true
-	}
-	return false
 }

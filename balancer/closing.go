@@ -51,7 +51,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	}
 	if wait != netio.NoSock {
 		c.state = stateClosing
-		c.active = l.now
+		c.closed = l.now
 		l.setDue(c, l.due(c))
 		return
 	}
@@ -67,6 +67,7 @@ func failed(cause Cause) side {
 		return sideClient
 	case CauseBackend:
 		return sideBackend
+	case CauseNormal, CauseClientTimeout, CauseBackTimeout, CauseResource, CauseRefused, CauseKilled:
 	}
 	return noSide
 }
@@ -76,21 +77,32 @@ func failed(cause Cause) side {
 // lost that the client's RST would not have destroyed by itself.
 func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
 	from := &c.flows[sideBackend]
-	if cause != CauseBackend || from.bytes == 0 || from.is(dead) || l.eng.Unsent(c.socks[sideClient]) == 0 {
+	if cause != CauseBackend || from.bytes == 0 || from.is(dead) || !from.is(sending) && l.eng.Unsent(c.socks[sideClient]) == 0 {
 		return netio.NoSock
 	}
 	return c.socks[sideClient]
 }
 
-// linger resets a side once it has everything, or at the latest after lingerMax.
+// linger resets the client once it has everything, or at the latest after
+// lingerMax.
 func (l *loop) linger(c *conn) {
-	for _, sock := range c.socks {
-		if sock != netio.NoSock && l.eng.Unsent(sock) > 0 && l.now.Sub(c.active) < lingerMax {
-			l.setDue(c, l.due(c))
-			return
-		}
+	waits := c.flows[sideBackend].is(sending) || l.eng.Unsent(c.socks[sideClient]) > 0
+	if waits && l.now.Sub(c.closed) < lingerMax {
+		l.setDue(c, l.due(c))
+		return
 	}
 	l.becomeClosing(c, CauseNormal, true)
+}
+
+// lingerReceived drops what a client says to a backend that is gone. Its own end
+// ends the waiting.
+func (l *loop) lingerReceived(c *conn, done *netio.Completion) {
+	switch {
+	case done.Errno != 0:
+		l.becomeClosing(c, CauseClient, true)
+	case done.N > 0:
+		l.recv(c, sideClient)
+	}
 }
 
 // phase is the state that a conn ends in.

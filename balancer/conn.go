@@ -20,10 +20,6 @@ const (
 	stateClosing
 )
 
-func (s state) String() string {
-	return [...]string{"free", "hello", "connect", "observe", "relay", "closing"}[s]
-}
-
 // side is an end of a conn. flows[s] moves what s sends.
 type side uint32
 
@@ -54,6 +50,7 @@ type conn struct {
 	hs         *handshake    // hello to observe; nil in relay
 	client     affinity.Key  // to be told affinity when the handshake has completed
 	active     netio.Time    // last byte in either direction
+	closed     netio.Time    // stateClosing: since
 	timer      timer
 	record     *ConnRecord // with a conn log only
 }

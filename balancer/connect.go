@@ -3,8 +3,6 @@
 package balancer
 
 import (
-	"syscall"
-
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
@@ -44,7 +42,7 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 }
 
 // connected ends a try.
-func (l *loop) connected(c *conn, errno syscall.Errno) {
+func (l *loop) connected(c *conn, errno netio.Errno) {
 	if errno != 0 {
 		if l.connectFailed(c, errno) {
 			l.becomeConnect(c, l.route(c))
@@ -55,15 +53,33 @@ func (l *loop) connected(c *conn, errno syscall.Errno) {
 	l.becomeObserve(c)
 }
 
+// connectReceived keeps what the client sends while its hello goes to another
+// backend: it follows the hello, and no further replay is possible.
+func (l *loop) connectReceived(c *conn, done *netio.Completion) {
+	hs := c.hs
+	hs.later = true
+	switch {
+	case done.Errno != 0:
+		l.becomeClosing(c, CauseClient, true)
+	case done.N == 0:
+		c.flows[sideClient].flags |= ended
+	default:
+		var ok bool
+		if hs.hello, ok = l.buffers.Append(hs.hello, done.Buf); !ok {
+			l.becomeClosing(c, CauseResource, true)
+		}
+	}
+}
+
 // connectFailed gives the backend up and reports whether another may be tried:
 // rule (a) of section 3.4, always, unless the failure is this machine's own, or
 // the conn has another answer in its stash.
-func (l *loop) connectFailed(c *conn, errno syscall.Errno) bool {
+func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	hs := c.hs
 	failed := c.backend
-	l.dropBackend(c, true)
-	if isShortage(errno) {
-		if errno == syscall.EADDRNOTAVAIL {
+	l.dropBackend(c)
+	if netio.IsShortage(errno) {
+		if errno == netio.ErrNoPort {
 			l.count.noPorts.Add(1)
 		} else {
 			l.count.noDescriptors.Add(1)
@@ -76,7 +92,7 @@ func (l *loop) connectFailed(c *conn, errno syscall.Errno) bool {
 		l.unstash(c)
 		return false
 	}
-	if isShortage(errno) {
+	if netio.IsShortage(errno) {
 		l.becomeClosing(c, CauseResource, true)
 		return false
 	}
@@ -90,11 +106,11 @@ func (l *loop) unroutable(c *conn) {
 	l.becomeClosing(c, CauseBackend, true)
 }
 
-// dropBackend closes the backend's side, if there is one, and gives the backend
+// dropBackend resets the backend's side, if there is one, and gives the backend
 // back.
-func (l *loop) dropBackend(c *conn, reset bool) {
+func (l *loop) dropBackend(c *conn) {
 	if s := c.socks[sideBackend]; s != netio.NoSock {
-		l.eng.Close(s, reset)
+		l.eng.Close(s, true)
 		c.socks[sideBackend] = netio.NoSock
 	}
 	if c.backend != nil {
@@ -140,7 +156,7 @@ func (l *loop) retry(c *conn) {
 	hs := c.hs
 	hs.chances++
 	l.count.secondChances.Add(1)
-	l.dropBackend(c, true)
+	l.dropBackend(c)
 	l.resetServer(hs)
 	l.becomeConnect(c, l.route(c))
 }
@@ -165,7 +181,7 @@ func (l *loop) second(c *conn) bool {
 	hs.chances++
 	l.count.secondChances.Add(1)
 	if hs.stash.used() {
-		l.dropBackend(c, true) // only the first answer is kept
+		l.dropBackend(c) // only the first answer is kept
 	} else {
 		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(l.cfg.HoldTimeout)}
 		hs.held = nil
@@ -182,7 +198,7 @@ func (l *loop) second(c *conn) bool {
 // unstash goes back to the first backend's answer: no other has accepted.
 func (l *loop) unstash(c *conn) {
 	hs := c.hs
-	l.dropBackend(c, true)
+	l.dropBackend(c)
 	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
 	l.resetServer(hs)
 	hs.held, hs.source, hs.lost = hs.stash.held, hs.stash.source, hs.stash.lost

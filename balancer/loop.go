@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"homing/balancer/affinity"
@@ -155,28 +154,27 @@ func (l *loop) deadline() netio.Time {
 }
 
 func (l *loop) dispatch(c *netio.Completion) {
+	conn := func() (*conn, side) { return l.conns.at(c.Tag >> 1), side(c.Tag & 1) }
 	switch c.Op {
 	case netio.OpAccept:
 		l.accepted(c)
-		return
 	case netio.OpWake:
 		l.obey()
-		return
-	}
-	cn := l.conns.at(c.Tag >> 1)
-	from := side(c.Tag & 1)
-	switch c.Op {
 	case netio.OpConnect:
+		cn, _ := conn()
 		l.connected(cn, c.Errno)
 	case netio.OpRecv:
+		cn, from := conn()
 		cn.flows[from].flags &^= reading
 		l.received(cn, from, c)
 	case netio.OpSend:
-		l.sent(cn, from.other(), c.Errno)
+		cn, to := conn()
+		l.sent(cn, to.other(), c.Errno)
 	case netio.OpSplice:
+		cn, from := conn()
 		cn.flows[from].flags &^= reading
 		l.spliced(cn, from, c)
-	case netio.OpNone, netio.OpAccept, netio.OpWake:
+	case netio.OpNone:
 	}
 }
 
@@ -202,8 +200,12 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		}
 	case stateRelay:
 		l.relay(c, from, done)
-	case stateFree, stateConnect, stateClosing:
-		panic("balancer: bytes in state " + c.state.String())
+	case stateConnect:
+		l.connectReceived(c, done)
+	case stateClosing:
+		l.lingerReceived(c, done)
+	case stateFree:
+		panic("balancer: bytes of a free conn")
 	}
 }
 
@@ -276,7 +278,7 @@ func (b *Balancer) openConns() int {
 
 // pause stops taking connections for acceptPause; they wait in the kernel's
 // queue.
-func (l *loop) pause(why string, errno syscall.Errno) {
+func (l *loop) pause(why string, errno netio.Errno) {
 	if l.paused {
 		return
 	}

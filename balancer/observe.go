@@ -22,6 +22,8 @@ func (l *loop) becomeObserve(c *conn) {
 			c.flows[sideClient].flags |= dead
 		case !done:
 			c.flows[sideClient].flags |= sending
+		case c.flows[sideClient].is(ended):
+			l.eng.Shutdown(c.socks[sideBackend])
 		}
 	}
 	if !hs.holding {

@@ -3,7 +3,6 @@
 package balancer
 
 import (
-	"syscall"
 	"time"
 
 	"homing/balancer/internal/netio"
@@ -93,7 +92,7 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 func (l *loop) pass(c *conn, from side, b []byte) {
 	done, errno := l.eng.Send(c.socks[from.other()], b)
 	switch {
-	case errno == syscall.ENOBUFS:
+	case errno == netio.ErrNoBuffer:
 		l.becomeClosing(c, CauseResource, true)
 	case errno != 0:
 		l.sinkFailed(c, from)
@@ -105,14 +104,20 @@ func (l *loop) pass(c *conn, from side, b []byte) {
 }
 
 // sent ends a Send that did not end at once.
-func (l *loop) sent(c *conn, from side, errno syscall.Errno) {
+func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 	c.active = l.now
-	c.flows[from].flags &^= sending
-	if errno != 0 {
+	f := &c.flows[from]
+	f.flags &^= sending
+	switch {
+	case c.state == stateClosing:
+		l.linger(c)
+	case errno != 0:
 		l.sinkFailed(c, from)
-		return
+	case f.is(ended):
+		l.eng.Shutdown(c.socks[from.other()]) // the FIN came while a hello was sent again
+	default:
+		l.next(c, from)
 	}
-	l.next(c, from)
 }
 
 // spliced ends a Splice.
@@ -127,7 +132,7 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 		l.count.bytesOut.Add(uint64(done.N))
 	}
 	switch {
-	case done.Errno == syscall.ENOBUFS:
+	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
 	case done.Errno != 0 && done.Sink:
 		l.sinkFailed(c, from)
@@ -259,7 +264,7 @@ func (l *loop) expire(c *conn) {
 			l.unstash(c)
 			return
 		}
-		l.connected(c, syscall.ETIMEDOUT)
+		l.connected(c, netio.ErrTimedOut)
 		return
 	case stateObserve:
 		if c.hs.stash.used() {

@@ -276,6 +276,8 @@ func (e *epoll) Wait(deadline Time) error {
 		n, errno = e.block(deadline)
 	}
 	e.now = Time(time.Since(e.base))
+	e.accepts = 0
+	e.batch = len(e.run)
 	if errno != 0 {
 		if errno == unix.EINTR {
 			return nil
