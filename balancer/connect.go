@@ -164,6 +164,9 @@ func (l *loop) retry(c *conn) {
 // maySecond is rule (c): a guessed backend has refused, another may accept.
 func (l *loop) maySecond(c *conn) bool {
 	hs := c.hs
+	if c.flows[sideClient].is(sending) {
+		return false // it has answered before it had the whole hello: it may not be done with it
+	}
 	guessed := hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
 	return l.cfg.SecondChance.Auto && guessed && hs.chances < l.cfg.SecondChance.Tries && l.mayReplay(c)
 }

@@ -189,6 +189,13 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 			l.count.bytesOut.Add(uint64(done.N))
 		}
 	}
+	if from == sideClient && c.hs != nil && c.hs.stash.used() && done.Errno == 0 {
+		// It has not waited for the second chance, so there is none: the first
+		// answer counts, and its backend gets what else the client has sent.
+		c.flows[from].flags |= reading // done is still to be passed on
+		l.unstash(c)
+		c.flows[from].flags &^= reading
+	}
 	switch c.state {
 	case stateHello:
 		l.helloReceived(c, done)
@@ -204,8 +211,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		l.connectReceived(c, done)
 	case stateClosing:
 		l.lingerReceived(c, done)
-	case stateFree:
-		panic("balancer: bytes of a free conn")
+	case stateFree: // by unstash
 	}
 }
 

@@ -203,8 +203,8 @@ func (l *loop) sideFailed(c *conn, from side) {
 // its FIN or RST; so only this flow stops.
 func (l *loop) sinkFailed(c *conn, from side) {
 	c.flows[from].flags |= dead
-	if c.flows[from.other()].is(ended) {
-		l.sideFailed(c, from.other())
+	if other := &c.flows[from.other()]; other.is(ended) || other.is(dead) {
+		l.sideFailed(c, from.other()) // nothing is read any more that could tell
 	}
 }
 

@@ -1,0 +1,364 @@
+//go:build linux
+
+package balancer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// patience ends every wait of these tests: long enough for a busy machine, and
+// never part of what is tested.
+const patience = 20 * time.Second
+
+// rig is a Balancer between scripted backends and clients of the test's own.
+// When the test ends it checks that nothing is left: no conn, buffer,
+// descriptor or goroutine.
+type rig struct {
+	testing.TB
+	b       *Balancer
+	pool    *pool.Pool
+	store   *affinity.Store
+	addr    string
+	servers []*server
+	handled sync.WaitGroup // handlers of all servers
+
+	mu      sync.Mutex
+	records []*ConnRecord
+	conns   []net.Conn // of clients and servers, closed at the end
+	stopped bool
+}
+
+// server is one scripted backend.
+type server struct {
+	rig     *rig
+	ln      *net.TCPListener
+	addr    string
+	index   byte
+	taken   atomic.Int32 // connections
+	backend *pool.Backend
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	warm, err := net.Listen("tcp", "127.0.0.1:0") // the runtime's own poller counts as nobody's leak
+	if err != nil {
+		t.Fatal(err)
+	}
+	warm.Close()
+	fds, goroutines := openFDs(t), runtime.NumGoroutine()
+	r := &rig{TB: t}
+	t.Cleanup(func() {
+		r.stop()
+		for _, s := range r.servers {
+			s.ln.Close()
+		}
+		r.handled.Wait()
+		r.await("no descriptor left", func() bool { return openFDs(t) <= fds })
+		r.await("no goroutine left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	})
+	return r
+}
+
+// openFDs is the number of descriptors of this process.
+func openFDs(t testing.TB) int {
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// serve adds a backend; handle is called once a connection, which is closed when
+// it returns.
+func (r *rig) serve(handle func(c *net.TCPConn)) *server {
+	r.Helper()
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		r.Fatal(err)
+	}
+	s := &server{rig: r, ln: ln, addr: ln.Addr().String(), index: byte(len(r.servers))}
+	r.servers = append(r.servers, s)
+	r.handled.Go(func() {
+		for {
+			c, err := ln.AcceptTCP()
+			if err != nil {
+				return
+			}
+			s.taken.Add(1)
+			r.track(c)
+			r.handled.Go(func() {
+				defer c.Close()
+				handle(c)
+			})
+		}
+	})
+	return s
+}
+
+// unserved is the address of a backend that refuses connections.
+func (r *rig) unserved() *server {
+	r.Helper()
+	s := r.serve(func(*net.TCPConn) {})
+	s.ln.Close()
+	return s
+}
+
+// track gives c a deadline and closes it at the end of the test.
+func (r *rig) track(c net.Conn) {
+	_ = c.SetDeadline(time.Now().Add(patience)) // an open socket takes any
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns = append(r.conns, c)
+}
+
+// start runs a balancer before the servers; edit changes its configuration.
+func (r *rig) start(edit ...func(*Config)) *rig {
+	r.Helper()
+	return r.startPool(pool.Options{}, edit...)
+}
+
+func (r *rig) startPool(opt pool.Options, edit ...func(*Config)) *rig {
+	r.Helper()
+	r.prepare(opt, edit...)
+	r.run()
+	return r
+}
+
+// prepare makes everything but does not run it.
+func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
+	r.Helper()
+	var specs []pool.Spec
+	for _, s := range r.servers {
+		specs = append(specs, pool.Spec{Addr: s.addr})
+	}
+	var err error
+	if r.pool, err = pool.New("test", specs, opt); err != nil {
+		r.Fatal(err)
+	}
+	for _, s := range r.servers {
+		s.backend = r.pool.Snapshot().ByID(r.idOf(s.addr))
+	}
+	if r.store, err = affinity.NewStore(affinity.Config{Seed: 1, TableEntries: 1 << 14, ClientEntries: 1 << 12}); err != nil {
+		r.Fatal(err)
+	}
+	cfg := Config{
+		Listeners: []Listener{{Addr: "127.0.0.1:0", Pool: r.pool}},
+		Store:     r.store,
+		ConnLog: func(rec *ConnRecord) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.records = append(r.records, rec)
+		},
+	}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	if r.b, err = New(cfg); err != nil {
+		r.Fatal(err)
+	}
+	r.addr = r.b.Addrs()[0].String()
+}
+
+func (r *rig) idOf(addr string) pool.ID {
+	for _, b := range r.pool.Snapshot().All() {
+		if b.Addr.String() == addr {
+			return b.ID
+		}
+	}
+	r.Fatalf("no backend %s", addr)
+	return 0
+}
+
+// run starts what prepare has made.
+func (r *rig) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var helpers sync.WaitGroup
+	helpers.Go(func() { r.store.Run(ctx) })
+	ran := make(chan error, 1)
+	go func() { ran <- r.b.Run(context.Background()) }()
+	r.Cleanup(func() {
+		r.stop()
+		if err := <-ran; err != nil {
+			r.Errorf("Run: %v", err)
+		}
+		cancel()
+		helpers.Wait()
+		if err := r.store.Close(); err != nil {
+			r.Errorf("closing the store: %v", err)
+		}
+		s := r.b.Stats()
+		if s.Open != 0 || s.Handshakes != 0 || s.BufferBytes != 0 {
+			r.Errorf("after Run: %d conns, %d handshakes, %d bytes of buffers left", s.Open, s.Handshakes, s.BufferBytes)
+		}
+	})
+}
+
+// stop closes all conns of the test, waits for the balancer to notice, and ends
+// it. Once.
+func (r *rig) stop() {
+	if r.stopped || r.b == nil {
+		return
+	}
+	r.stopped = true
+	r.hangUp()
+	if !r.Failed() {
+		r.idle()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience/4)
+	defer cancel()
+	if err := r.b.Shutdown(ctx); err != nil {
+		r.Errorf("Shutdown: %v, with %d conns open", err, r.b.Stats().Open)
+	}
+}
+
+// hangUp closes every connection of the test.
+func (r *rig) hangUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		c.Close()
+	}
+	r.conns = nil
+}
+
+// idle waits until nothing is open and checks that nothing is held.
+func (r *rig) idle() {
+	r.Helper()
+	r.await("no conn, handshake or buffer left", func() bool {
+		s := r.b.Stats()
+		return s.Open == 0 && s.Handshakes == 0 && s.BufferBytes == 0
+	})
+	for _, b := range r.pool.Snapshot().All() {
+		if b.Open() != 0 {
+			r.Errorf("backend %s still has %d conns", b.Addr, b.Open())
+		}
+	}
+}
+
+// await polls until ok, at most for patience.
+func (r *rig) await(what string, ok func() bool) {
+	r.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			if r.b != nil {
+				r.Logf("stats: %+v", r.b.Stats())
+			}
+			r.Logf("goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+			r.Fatalf("waited %v in vain: %s", patience, what)
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
+// settle returns once every loop has finished all that had happened before.
+func (r *rig) settle() {
+	r.Helper()
+	for range 2 { // the second command is taken in a later batch than the first
+		for _, l := range r.b.loops {
+			l.post(command{kind: 0xff}) // nothing that obey knows
+		}
+		for _, l := range r.b.loops {
+			r.await("loop takes commands", func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return len(l.commands) == 0
+			})
+		}
+	}
+}
+
+// dial connects to the balancer from 127.0.0.1.
+func (r *rig) dial() *net.TCPConn {
+	r.Helper()
+	return r.dialFrom(netip.Addr{})
+}
+
+// dialFrom connects from an address of 127.0.0.0/8.
+func (r *rig) dialFrom(from netip.Addr) *net.TCPConn {
+	r.Helper()
+	var local *net.TCPAddr
+	if from.IsValid() {
+		local = &net.TCPAddr{IP: from.AsSlice()}
+	}
+	to, err := net.ResolveTCPAddr("tcp", r.addr)
+	if err != nil {
+		r.Fatal(err)
+	}
+	c, err := net.DialTCP("tcp", local, to)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.track(c)
+	return c
+}
+
+// source is the n-th of many client addresses, each in a network of its own.
+func source(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, byte(1 + n%200), byte(1 + n/200%200), byte(1 + n/40000)})
+}
+
+// ended waits until n conns have ended and returns their records.
+func (r *rig) ended(n int) []*ConnRecord {
+	r.Helper()
+	r.await(fmt.Sprintf("%d records", n), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.records) >= n
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]*ConnRecord(nil), r.records...)
+}
+
+// last is the record of the n-th conn, counted from 1, which was the last.
+func (r *rig) last(n int) *ConnRecord {
+	r.Helper()
+	return r.ended(n)[n-1]
+}
+
+// ends checks the Termination of the n-th conn.
+func (r *rig) ends(n int, want string) *ConnRecord {
+	r.Helper()
+	rec := r.last(n)
+	if got := rec.Termination.String(); got != want {
+		r.Errorf("conn %d ended with %q, want %q", n, got, want)
+	}
+	return rec
+}
+
+// known is what has been learned of the pool.
+func (r *rig) known() *affinity.Pool { return r.store.Pool(r.pool.Hash()) }
+
+// now is the time of the store's entries.
+func now() uint32 { return uint32(time.Now().Unix()) }
+
+// read takes exactly n bytes.
+func read(t testing.TB, c io.Reader, n int) []byte {
+	t.Helper()
+	b := make([]byte, n)
+	if got, err := io.ReadFull(c, b); err != nil {
+		t.Errorf("read %d of %d bytes: %v", got, n, err)
+	}
+	return b
+}
+
+func write(t testing.TB, c io.Writer, b []byte) {
+	t.Helper()
+	if _, err := c.Write(b); err != nil {
+		t.Errorf("write: %v", err)
+	}
+}
