@@ -25,6 +25,8 @@ type doubt struct {
 	since    atomic.Uint32 // time of the first of them
 	networks atomic.Uint64 // one bit per client network, by hash: at most an undercount
 	asked    atomic.Uint32 // offers seen while doubtful
+
+	told bool // owned by Store.Run: the doubt that stands was reported
 }
 
 // refused notes a refusal by a home of the key, of a client in network.

@@ -198,6 +198,7 @@ func (s *Store) age(now uint32) {
 		}
 		for _, k := range p.keys {
 			p.retell(k)
+			p.suspectDoubtful(k, now)
 		}
 		for id, r := range p.rooms {
 			if elapsed(r.last, now) >= ttl {

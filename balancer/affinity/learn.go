@@ -52,12 +52,15 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	d := p.directory.Load()
 	for i := range o.N {
 		t := &o.Idents[i]
+		home := false
 		for length := range NumLengths {
 			if k := d.at(t, length); k != nil && k.home(id) != nil {
 				k.doubt.refused(o.Network, now)
+				home = true
 			}
 		}
 		k := d.find(t)
+		p.suspectRefusal(t, k, id, home)
 		switch {
 		case t.First == 0, k != nil && !k.doubt.doubtful(now):
 		case k == nil && p.hint(t, now) == id: // it proved a ticket that begins like this one
@@ -130,32 +133,13 @@ func (p *Pool) put(k Key, id, expiry, now uint32) {
 // the owner, if create. It returns whether t needs an exact entry: no confirmed
 // ticket key of the backend covers it.
 func (p *Pool) touch(t *Ident, id, now uint32, create bool) (exact bool) {
-	p.store.refusals.Delete(pair(t.First, id))
 	d := p.directory.Load()
-	var long, four, other bool
-	for i := range NumLengths {
-		k := d.at(t, i)
-		if k == nil {
-			continue
-		}
-		m := k.home(id)
-		if m == nil {
-			other = true // the key has another home: this backend joins it
-			continue
-		}
-		m.seen(now)
-		k.doubt.clear()
-		if i != len4 {
-			long = true
-		} else if m.tried.Load() && !d.constant(k) {
-			four = true
-		}
-	}
-	exact = !long && !four
-	if !create || t.Prefix[len4] == 0 || long && !other {
+	known := p.refresh(d, t, id, now)
+	exact = !known.long && !known.four
+	if !create || t.Prefix[len4] == 0 || known.long && !known.other {
 		return exact
 	}
-	if r := d.rooms[id]; !other && r != nil && !r.look(four) {
+	if r := d.rooms[id]; !known.other && r != nil && !r.look(known.four) {
 		return exact
 	}
 	if exact {
@@ -163,4 +147,35 @@ func (p *Pool) touch(t *Ident, id, now uint32, create bool) (exact bool) {
 	}
 	p.submit(t, id, now)
 	return exact
+}
+
+// standing is what confirmed keys say of a ticket and a backend.
+type standing struct {
+	long  bool // a name of 12 bytes or more, with the backend among its homes
+	four  bool // a 4-byte name that has proved itself, likewise
+	other bool // the key has other homes only: this backend joins them
+}
+
+// refresh notes, in place, the proof that backend id holds t's ticket key.
+func (p *Pool) refresh(d *directory, t *Ident, id, now uint32) (known standing) {
+	p.store.refusals.Delete(pair(t.First, id))
+	for i := range NumLengths {
+		k := d.at(t, i)
+		if k == nil {
+			continue
+		}
+		m := k.home(id)
+		if m == nil {
+			known.other = true
+			continue
+		}
+		m.seen(now)
+		k.doubt.clear()
+		if i != len4 {
+			known.long = true
+		} else if m.tried.Load() && !d.constant(k) {
+			known.four = true
+		}
+	}
+	return known
 }

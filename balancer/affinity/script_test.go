@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	stack go K...               the stack whose tickets K.n are (see layout)
 //	issue A K.1 [hint=300]      A issues a TLS 1.2 ticket; K.1-9: nine of them
 //	accept A K.1 [tls12] [ech]  A accepts it, as a TLS 1.3 identity or a TLS 1.2 ticket
+//	probe A K.1                 A issues it to a probe of our own
 //	refuse A K.1 [client=x]     A refuses it; net=cycle: each from another network
 //	find K.1 [K.2] [client=x]   how an offer of these would be routed; xN: N times, summed up
 //	lost A K.1                  why A refused it
@@ -30,6 +31,8 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	complete A client=x         the client completes a handshake at A
 //	tick 5s                     time passes
 //	keys                        the directory
+//	suspects                    who was asked to be probed since the last time, *: all; and for doubt
+//	entries                     how many exact entries and hints there are
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -60,10 +63,13 @@ type script struct {
 	stacks map[string]string // key name -> stack
 	names  map[Key]string    // prefixes of the keys, for `keys`
 	net    uint32
+
+	suspects []string
 }
 
 func newScript(t testing.TB) *script {
-	s := &script{t: t, p: newStore(t).Pool(1), now: t0, stacks: map[string]string{}, names: map[Key]string{}}
+	s := &script{t: t, now: t0, stacks: map[string]string{}, names: map[Key]string{}}
+	s.p = newStore(t, func(c *Config) { c.Suspect = s.suspect }).Pool(1)
 	return s
 }
 
@@ -118,7 +124,7 @@ func (s *script) command(f []string) string {
 		s.p.store.age(s.now)
 	case "session", "accept-id", "find-id", "complete":
 		return s.idCommand(f[0], args, opts)
-	case "issue", "accept", "refuse":
+	case "issue", "accept", "refuse", "probe":
 		for _, b := range s.tickets(args[1]) {
 			s.teach(f[0], backend(args[0]), b, args[2:], opts)
 			s.p.store.drain()
@@ -130,6 +136,12 @@ func (s *script) command(f []string) string {
 		return fmt.Sprintln(s.p.Lost(o, s.p.Find(o, s.now), backend(args[0]), s.now))
 	case "keys":
 		return s.keys()
+	case "suspects":
+		defer func() { s.suspects = nil }()
+		return fmt.Sprintln(strings.Join(slices.Compact(s.suspects), ", "))
+	case "entries":
+		st := s.p.store.stats(s.now)
+		return fmt.Sprintf("%d exact, %d hints\n", st.Entries.Used, st.Hints.Used)
 	default:
 		s.t.Fatalf("no such command: %q", f)
 	}
@@ -148,6 +160,8 @@ func (s *script) teach(verb string, id uint32, ticket []byte, words []string, op
 	case verb == "issue":
 		hint, _ := strconv.Atoi(opts["hint"])
 		s.p.IssuedTicket(o.Idents[0], uint32(hint), id, s.now)
+	case verb == "probe":
+		s.p.Probed(o.Idents[0], id, s.now)
 	case verb == "refuse":
 		s.p.Refused(o, SourceExplore, id, s.now)
 	case slices.Contains(words, "tls12"):
@@ -156,6 +170,20 @@ func (s *script) teach(verb string, id uint32, ticket []byte, words []string, op
 	default:
 		s.p.Accepted(o, 0, true, id, s.now)
 	}
+}
+
+func (s *script) suspect(pool, id uint32, doubtful bool) {
+	if pool != 1 {
+		s.t.Errorf("suspect in pool %d", pool)
+	}
+	who := "*"
+	if id != 0 {
+		who = letters([]uint32{id})
+	}
+	if doubtful {
+		who += " for doubt"
+	}
+	s.suspects = append(s.suspects, who)
 }
 
 func (s *script) idCommand(verb string, args []string, opts map[string]string) string {

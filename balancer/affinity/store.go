@@ -55,6 +55,11 @@ type Config struct {
 	// Fact gets each thing learned, on the goroutine that learned it: a loop's or
 	// Run's. It must not block. nil = nobody listens.
 	Fact func(Fact)
+
+	// Suspect hears of a backend that may hold a ticket key unknown here, so that the
+	// probe can look; see suspect.go. Called by loops and by Run. It must not block.
+	// nil = nobody listens.
+	Suspect func(pool, id uint32, doubtful bool)
 }
 
 // validate is the only place that rejects a value or fills a default.

@@ -1,0 +1,45 @@
+package affinity
+
+import "slices"
+
+// Probed says that backend id issued ticket t to a probe of our own. It teaches
+// the ticket key as IssuedTicket does, but no client will ever offer t: there is no
+// exact entry and no hint. Every ticket is looked at, also of a backend that seems
+// nameless, for there are few of them.
+func (p *Pool) Probed(t Ident, id, now uint32) {
+	if t.Len == 0 || id == 0 {
+		return
+	}
+	known := p.refresh(p.directory.Load(), &t, id, now)
+	if t.Prefix[len4] != 0 && (!known.long || known.other) {
+		p.submit(&t, id, now)
+	}
+}
+
+// KeyInfo is what is known of a confirmed ticket key and one of its homes.
+type KeyInfo struct {
+	Len      int      // bytes of the name
+	Homes    []uint32 // all backends that proved to hold it, in the order in which they did
+	Since    uint32   // when the home's part became known
+	Last     uint32   // the home's last acceptance or issue
+	Doubtful bool
+}
+
+// TicketKey finds the longest ticket key of t that backend id is a home of. A
+// constant of the ticket's format is none.
+func (p *Pool) TicketKey(t Ident, id, now uint32) (KeyInfo, bool) {
+	d := p.directory.Load()
+	for i := range NumLengths {
+		k := d.at(&t, i)
+		if k == nil || d.constant(k) {
+			continue
+		}
+		if m := k.home(id); m != nil {
+			return KeyInfo{
+				Len: PrefixLen(i), Homes: slices.Clone(k.ids), Since: m.since, Last: m.last.Load(),
+				Doubtful: k.doubt.doubtful(now),
+			}, true
+		}
+	}
+	return KeyInfo{}, false
+}
