@@ -127,8 +127,7 @@ func (n *Nginx) start(ctx context.Context) error {
 }
 
 // nginxMain is the part of the configuration that does not vary. Every path nginx would open below
-// /var is moved, so that it runs without root. lingering_close off: a client that has its answer
-// has no more to say, and the conn should end at once.
+// /var is moved, so that it runs without root.
 const nginxMain = `worker_processes 1;
 worker_shutdown_timeout 1s;
 pid nginx.pid;
@@ -141,7 +140,6 @@ http {
 	uwsgi_temp_path uwsgi;
 	scgi_temp_path scgi;
 	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status';
-	lingering_close off;
 `
 
 func (n *Nginx) write(cfg NginxConfig) error {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +40,8 @@ func Start(ctx context.Context, addr, path string, args ...string) (*Process, er
 	// Not CommandContext: the end of ctx would kill the master alone and orphan its workers.
 	p.cmd = exec.Command(path, args...) //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	// A test or demo that is killed stops nothing any more; then the kernel asks the server to end.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("farm: start %s: %w", p.name, err)
 	}

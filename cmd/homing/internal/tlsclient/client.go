@@ -104,8 +104,11 @@ func (c *Client) Forget() { c.cache.Put("", nil) }
 
 // Hello returns the bytes of the ClientHello the client would send next, record header included.
 func (c *Client) Hello() ([]byte, error) {
-	rec := &recorder{}
-	err := tls.Client(rec, c.tls).Handshake()
+	// A failed handshake makes crypto/tls forget the session, so it fails on a copy.
+	cfg, rec, cache := c.tls.Clone(), &recorder{}, &session{}
+	cache.state, _ = c.cache.Get("")
+	cfg.ClientSessionCache = cache
+	err := tls.Client(rec, cfg).Handshake()
 	if len(rec.hello) == 0 {
 		return nil, fmt.Errorf("tlsclient: record hello: %w", err)
 	}
