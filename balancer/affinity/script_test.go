@@ -138,6 +138,9 @@ func (s *script) command(f []string) string {
 		return s.keys()
 	case "suspects":
 		defer func() { s.suspects = nil }()
+		if s.suspects == nil {
+			return "nobody\n"
+		}
 		return fmt.Sprintln(strings.Join(slices.Compact(s.suspects), ", "))
 	case "entries":
 		st := s.p.store.stats(s.now)
