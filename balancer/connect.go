@@ -138,7 +138,7 @@ func (l *loop) mayReplay(c *conn) bool {
 func (l *loop) mayRetry(c *conn) bool {
 	hs := c.hs
 	proven := hs.source == affinity.SourceSession || hs.source == affinity.SourceTicketKey
-	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c) && l.spend()
+	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c)
 }
 
 // spend takes one second chance out of the budget.
@@ -151,14 +151,22 @@ func (l *loop) spend() bool {
 	return true
 }
 
-// retry sends the hello to the next candidate after this backend has hung up.
-func (l *loop) retry(c *conn) {
+// retry sends the hello to the next candidate after this backend has hung up. It
+// reports whether there was one; without, the client gets what there is.
+func (l *loop) retry(c *conn) bool {
 	hs := c.hs
+	source, lost := hs.source, hs.lost
+	b := l.route(c)
+	if b == nil || !l.spend() {
+		hs.source, hs.lost = source, lost
+		return false
+	}
 	hs.chances++
 	l.count.secondChances.Add(1)
 	l.dropBackend(c)
 	l.resetServer(hs)
-	l.becomeConnect(c, l.route(c))
+	l.becomeConnect(c, b)
+	return true
 }
 
 // maySecond is rule (c): a guessed backend has refused, another may accept.

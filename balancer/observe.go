@@ -117,8 +117,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 		l.observed(c, opaque)
 		return
 	}
-	if hs.alerted && retryable(hs.alert) && l.mayRetry(c) {
-		l.retry(c)
+	if hs.alerted && retryable(hs.alert) && l.mayRetry(c) && l.retry(c) {
 		return
 	}
 	wait := hs.verdict == VerdictNone && !opaque && !hs.alerted && !hs.tooLate
@@ -151,8 +150,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 func (l *loop) observeEnd(c *conn, reset bool) {
 	hs := c.hs
 	if hs.holding {
-		if l.mayRetry(c) {
-			l.retry(c)
+		if l.mayRetry(c) && l.retry(c) {
 			return
 		}
 		if hs.stash.used() {
