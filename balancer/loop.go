@@ -55,6 +55,7 @@ type loop struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	commands []command
+	gone     bool // shut: commands are not for anybody any more
 }
 
 // listener is a loop's own socket on a listener's address.
@@ -90,8 +91,11 @@ func newLoop(b *Balancer, index int) (*loop, error) {
 // post queues a command. Any goroutine.
 func (l *loop) post(c command) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return // the engine's descriptors may be somebody else's by now
+	}
 	l.commands = append(l.commands, c)
-	l.mu.Unlock()
 	l.eng.Wake()
 }
 
@@ -103,6 +107,9 @@ func (l *loop) shut() {
 			ln.fd = -1
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
 	l.eng.Shut()
 }
 
@@ -125,7 +132,7 @@ func (l *loop) run() error {
 		l.unix = uint32(time.Now().Unix())
 		l.accepting = false
 		var c netio.Completion
-		for l.eng.Next(&c) {
+		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
 		}
 		for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {

@@ -112,5 +112,6 @@ func (p *Buffers) shut() {
 	for _, s := range p.slabs {
 		_ = unix.Munmap(s) // a mapping of ours: cannot fail
 	}
-	*p = Buffers{}
+	p.free, p.slabs = [numClasses][][]byte{}, nil
+	p.used.Store(0) // metrics may still read it
 }
