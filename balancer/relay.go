@@ -115,6 +115,11 @@ func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 		l.sinkFailed(c, from)
 	case f.is(ended):
 		l.eng.Shutdown(c.socks[from.other()]) // the FIN came while a hello was sent again
+	case from == sideBackend && c.hs != nil && len(c.hs.held) > 0:
+		held := c.hs.held
+		c.hs.held = nil
+		l.pass(c, from, held)
+		l.buffers.Put(held)
 	default:
 		l.next(c, from)
 	}
