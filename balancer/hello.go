@@ -118,6 +118,7 @@ func (l *loop) helloRead(c *conn) {
 	} else {
 		l.countHello(c, HelloTLS)
 	}
+	c.name = l.listeners[c.listener].Pool.Names().Offer(h.ServerName())
 	addr := hs.peer.Addr()
 	hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
 	hs.offer = offerOf(known, h, hs.sessionID)

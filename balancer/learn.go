@@ -184,6 +184,7 @@ func (l *loop) serverFinished(c *conn) {
 		l.count.issuedIDs.Add(1)
 	}
 	known.Completed(hs.client, id, l.unix)
+	l.listeners[c.listener].Pool.Names().Completed(c.name)
 	c.mark = markCompleted
 }
 

@@ -82,6 +82,7 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 	case c.mark == markBackend && from == sideBackend:
 		if b[0] == recordApplicationData {
 			l.listeners[c.listener].affinity.Completed(c.client, uint32(c.backend.ID), l.unix)
+			l.listeners[c.listener].Pool.Names().Completed(c.name)
 		}
 		c.mark = markCompleted
 	}
