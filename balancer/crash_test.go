@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"homing/balancer/affinity"
+	"homing/balancer/pool"
 	"io"
 	"net"
 	"net/netip"
@@ -29,6 +30,15 @@ func (r *rig) dialNarrow() *net.TCPConn {
 	}
 	r.track(c)
 	return c.(*net.TCPConn)
+}
+
+// narrowSend makes the kernel take little at a time from the balancer for a
+// client. Before run.
+func (r *rig) narrowSend() {
+	fd := r.b.loops[0].listeners[0].fd
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func TestClientSendsWhileResetWaits(t *testing.T) {
@@ -67,7 +77,9 @@ func TestHoldTimeoutBeforeNarrowClient(t *testing.T) {
 				r.await("read", func() bool { return r.b.Stats().BytesOut == uint64(len(warnings)+len(certificate(100))) })
 				end(c)
 			})
-			r.start(func(c *Config) { c.HoldLimit, c.HoldTimeout = 1<<20, 100*time.Millisecond })
+			r.prepare(pool.Options{}, func(c *Config) { c.HoldLimit, c.HoldTimeout = 1<<20, 100*time.Millisecond })
+			r.narrowSend()
+			r.run()
 			c := r.dialNarrow()
 			write(t, c, offer)
 			r.await("released", func() bool { return r.b.Stats().Routes[affinity.SourceExplore] == 1 })
