@@ -95,6 +95,7 @@ func (l *loop) helloRead(c *conn) {
 	hs.helloEnd = hs.parser.End()
 	hs.later = len(hs.hello) > hs.helloEnd
 	hs.early = h.EarlyData
+	hs.psks = h.PSKCount()
 	if c.record != nil {
 		c.record.SNI = string(h.ServerName())
 	}

@@ -87,7 +87,7 @@ func (l *loop) readSecond(c *conn, b []byte) {
 		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
 			offer := offerOf(known, &l.hello, hs.sessionID)
 			hs.offer.Idents, hs.offer.N = offer.Idents, offer.N
-			hs.secondRead = true
+			hs.secondRead, hs.psks = true, l.hello.PSKCount()
 		}
 	case tlsparse.Opaque, tlsparse.Invalid:
 	}
