@@ -33,9 +33,9 @@ type handshake struct {
 	second     bool   // HelloRetryRequest seen, the client's second hello is being read
 	early      bool   // early_data announced
 	psks       int    // identities in the latest hello that was read
-	tooLate    bool // HelloRetryRequest relayed: the conn is committed to its backend
-	counted    bool // the verdict is counted
-	secondRead bool // offer has the second hello's identities
+	tooLate    bool   // HelloRetryRequest relayed: the conn is committed to its backend
+	counted    bool   // the verdict is counted
+	secondRead bool   // offer has the second hello's identities
 
 	offer     affinity.Offer
 	home      affinity.Home

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
-	"homing/balancer/pool"
 )
 
 // turn is what one side of a dialog says.
@@ -225,5 +224,3 @@ func TestLearn(t *testing.T) {
 		}
 	}
 }
-
-var _ = pool.Options{}
