@@ -284,13 +284,19 @@ func (r *rig) idle() {
 // await polls until ok, at most for patience.
 func (r *rig) await(what string, ok func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
+	for i, deadline := 0, time.Now().Add(patience); !ok(); i++ {
+		if i < 50 {
+			runtime.Gosched() // most things happen at once
+			continue
+		}
 		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
 			if r.b != nil {
 				r.Logf("stats: %+v", r.b.Stats())
 			}
-			r.Logf("goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+			if r.stopped {
+				buf := make([]byte, 1<<20)
+				r.Logf("goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+			}
 			r.Fatalf("waited %v in vain: %s", patience, what)
 		}
 		time.Sleep(200 * time.Microsecond)
@@ -375,6 +381,27 @@ func (r *rig) ends(n int, want string) *ConnRecord {
 
 // known is what has been learned of the pool.
 func (r *rig) known() *affinity.Pool { return r.store.Pool(r.pool.Hash()) }
+
+// ticketFor is a ticket of unknown origin that is taken to the servers in order.
+func (r *rig) ticketFor(order ...*server) []byte {
+	r.Helper()
+next:
+	for i := range 10000 {
+		ticket := named(fmt.Sprintf("name number %4d", i), i)
+		var o affinity.Offer
+		o.Add(r.known().HashIdent(ticket))
+		var skip pool.Skip
+		for _, s := range order {
+			if b := r.pool.Snapshot().Maglev(r.known().Explore(&o), skip); b != s.backend {
+				continue next
+			}
+			skip.Add(s.backend.ID)
+		}
+		return ticket
+	}
+	r.Fatal("no ticket for this order of servers")
+	return nil
+}
 
 // now is the time of the store's entries.
 func now() uint32 { return uint32(time.Now().Unix()) }
