@@ -390,3 +390,6 @@ func TestClientGoesOnDuringReplay(t *testing.T) {
 		})
 	}
 }
+
+// isClosed says whether err tells of a connection that this side has closed.
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
