@@ -1,0 +1,377 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Names of ticket keys begin differently, as real ones do.
+const keyA, keyB = "A7xmeq0Zb3ncw5ty", "B8knw1fuq4Xcv6Lz"
+
+// background runs f until the test ends, and then after.
+func background(t *testing.T, f func(context.Context), after func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { f(ctx); close(ended) }()
+	t.Cleanup(func() { cancel(); <-ended; after() })
+}
+
+// words are a finding in short: what a test can compare.
+func words(f Findings) string {
+	var w []string
+	if f.Err != "" {
+		w = append(w, "silent: "+f.Err)
+	}
+	for _, n := range f.Names {
+		s := "(" + n.Name + ")"
+		if n.Err != "" {
+			s += " " + n.Err
+		}
+		for _, v := range n.Versions {
+			s += fmt.Sprintf(" %s: %d tickets", strings.TrimPrefix(VersionName(v.Version), "TLS "), v.Tickets)
+			if v.Resumed {
+				s += " resumed"
+			}
+			if v.Lifetime > 0 {
+				s += fmt.Sprintf(" %v", v.Lifetime)
+			}
+			if v.Key.Len > 0 {
+				s += fmt.Sprintf(" %d bytes", v.Key.Len)
+			}
+			if v.NeedCert {
+				s += " needs a certificate"
+			}
+			if v.Err != "" {
+				s += " " + v.Err
+			}
+			s += ";"
+		}
+		w = append(w, s)
+	}
+	return strings.TrimSuffix(strings.Join(w, " "), ";")
+}
+
+// Each kind of backend that the probe may meet, on loopback.
+func TestFindings(t *testing.T) {
+	noTickets := func(_ *server, cfg *tls.Config) { cfg.SessionTicketsDisabled = true }
+	needCert := func(_ *server, cfg *tls.Config) { cfg.ClientAuth = tls.RequireAnyClientCert }
+	askCert := func(_ *server, cfg *tls.Config) { cfg.ClientAuth = tls.RequestClientCert }
+	forgetful := func(_ *server, cfg *tls.Config) {
+		cfg.UnwrapSession = func([]byte, tls.ConnectionState) (*tls.SessionState, error) { return nil, nil } //nolint:nilnil // as above
+	}
+	oneShort := func(s *server, cfg *tls.Config) { // a TLS 1.2 server that leaves the old ticket in place
+		cfg.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+			if cs.DidResume {
+				return nil, nil
+			}
+			return s.ticket(cfg, cs, ss)
+		}
+	}
+	oneByteMore := func(s *server, cfg *tls.Config) { // as happens once in 256 times
+		cfg.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+			b, err := s.ticket(cfg, cs, ss)
+			if s.issued.Load() <= 2 && err == nil {
+				b[16] = 0
+			}
+			return b, err
+		}
+	}
+	for _, tt := range []struct {
+		sentence string
+		edit     func(*server, *tls.Config)
+		handle   func(net.Conn)
+		result   outcome
+		want     string
+		log      []string
+	}{
+		{
+			"a backend that names its keys is learned", named(keyA), nil, outcomeNews,
+			"() 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes", nil,
+		},
+		{
+			"one that does not has nothing to learn", nil, nil, outcomeSame,
+			"() 1.3: 2 tickets resumed 168h0m0s; 1.2: 2 tickets resumed", nil,
+		},
+		{
+			"TLS 1.3 alone", both(named(keyA), versions(tls.VersionTLS13, tls.VersionTLS13)), nil, outcomeNews,
+			"() 1.3: 2 tickets resumed 168h0m0s 16 bytes", nil,
+		},
+		{
+			"TLS 1.2 alone", both(named(keyA), versions(tls.VersionTLS12, tls.VersionTLS12)), nil, outcomeNews,
+			"() 1.2: 2 tickets resumed 16 bytes", nil,
+		},
+		{
+			"TLS 1.0 too is probed", both(named(keyA), versions(tls.VersionTLS10, tls.VersionTLS10)), nil, outcomeNews,
+			"() 1.0: 2 tickets resumed 16 bytes", nil,
+		},
+		{
+			"tickets are off", noTickets, nil, outcomeSame, "() 1.3: 0 tickets; 1.2: 0 tickets",
+			[]string{
+				`level=WARN msg="probe: the backend sends no tickets" pool=web backend=ADDR version="TLS 1.3" names=(none)`,
+				`level=WARN msg="probe: the backend sends no tickets" pool=web backend=ADDR version="TLS 1.2" names=(none)`,
+			},
+		},
+		{
+			"a backend that refuses its own sessions", both(named(keyA), forgetful), nil, outcomeNews,
+			"() 1.3: 2 tickets 168h0m0s 16 bytes; 1.2: 2 tickets 16 bytes",
+			[]string{
+				`level=WARN msg="probe: the backend does not resume its own session" pool=web backend=ADDR version="TLS 1.3" names=(none)`,
+				`level=WARN msg="probe: the backend does not resume its own session" pool=web backend=ADDR version="TLS 1.2" names=(none)`,
+			},
+		},
+		{
+			"a client certificate that is not required does not matter", both(named(keyA), askCert), nil, outcomeNews,
+			"() 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes", nil,
+		},
+		{
+			"a required one ends it, in TLS 1.3 after the handshake", needCert, nil, outcomeSame,
+			"() 1.3: 0 tickets needs a certificate alert from the backend: certificate required; " +
+				"1.2: 0 tickets needs a certificate alert from the backend: handshake failure",
+			[]string{
+				`level=WARN msg="probe: the backend wants a client certificate, so nothing can be learned of its tickets" pool=web backend=ADDR version="TLS 1.3" why="alert from the backend: certificate required" names=(none)`,
+				`level=WARN msg="probe: the backend wants a client certificate, so nothing can be learned of its tickets" pool=web backend=ADDR version="TLS 1.2" why="alert from the backend: handshake failure" names=(none)`,
+			},
+		},
+		{
+			"in TLS 1.2 in its middle", both(needCert, versions(tls.VersionTLS12, tls.VersionTLS12)), nil, outcomeSame,
+			"() 1.2: 0 tickets needs a certificate alert from the backend: handshake failure",
+			[]string{
+				`level=WARN msg="probe: the backend wants a client certificate, so nothing can be learned of its tickets" pool=web backend=ADDR version="TLS 1.2" why="alert from the backend: handshake failure" names=(none)`,
+			},
+		},
+		{
+			"a server that is not TLS", nil, func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-test\r\n"); discard(c) }, outcomeFailed,
+			"() first record does not look like a TLS handshake",
+			[]string{`level=WARN msg="probe: no handshake succeeds" pool=web backend=ADDR why="first record does not look like a TLS handshake" names=(none)`},
+		},
+		{
+			"one that hangs up", nil, func(net.Conn) {}, outcomeFailed, "", nil,
+		},
+		{
+			"one that never answers", nil, discard, outcomeFailed, "silent: timeout",
+			[]string{`level=WARN msg="probe: no handshake succeeds" pool=web backend=ADDR why=timeout`},
+		},
+		{
+			"a backend with one ticket a session is asked for another session", both(versions(tls.VersionTLS12, tls.VersionTLS12), both(named(keyA), oneShort)), nil, outcomeNews,
+			"() 1.2: 2 tickets resumed 16 bytes", nil,
+		},
+		{
+			"so is one whose first two tickets agree in a byte too many", both(versions(tls.VersionTLS13, tls.VersionTLS13), both(named(keyA), oneByteMore)), nil, outcomeNews,
+			"() 1.3: 3 tickets resumed 168h0m0s 16 bytes", nil,
+		},
+	} {
+		t.Run(tt.sentence, func(t *testing.T) {
+			s := serve(t, tt.edit, tt.handle)
+			lab := newLab(t, func(cfg *ProbeConfig) {
+				if strings.Contains(tt.want, "timeout") {
+					cfg.Timeout = 50 * time.Millisecond
+				}
+			}, s.addr)
+			target := lab.targets()[0]
+			result, f := lab.round(target)
+			if result != tt.result {
+				t.Errorf("outcome %d, want %d", result, tt.result)
+			}
+			if tt.want != "" { // how a backend hangs up is a matter of chance
+				await(t, "the findings "+tt.want+", got "+words(f), func() bool {
+					return words(target.findings(uint32(time.Now().Unix()))) == tt.want
+				})
+				if diff := cmp.Diff(tt.log, lab.logged()); diff != "" {
+					t.Errorf("log (-want +got):\n%s", diff)
+				}
+			}
+			_, _ = lab.round(target)
+			if again := lab.log.lines(); tt.want != "" && len(again) > 0 {
+				t.Errorf("a second probe has logged again: %q", again)
+			}
+			if !lab.pool.Snapshot().All()[0].Up() || lab.pool.Snapshot().All()[0].Failures() != 0 {
+				t.Error("the probe has changed the backend's state")
+			}
+			if n := s.data.Load(); n != 0 {
+				t.Errorf("the probe sent %d bytes of application data", n)
+			}
+		})
+	}
+}
+
+// discard reads to the end.
+func discard(c net.Conn) {
+	b := make([]byte, 1024)
+	for {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+// logged is what was logged since the last call, with the address of the only backend left out.
+func (lab *laboratory) logged() []string {
+	addr := lab.pool.Snapshot().All()[0].Addr.String()
+	var lines []string
+	for _, line := range lab.log.lines() {
+		lines = append(lines, strings.ReplaceAll(line, addr, "ADDR"))
+	}
+	return lines
+}
+
+// A backend that listens on nothing is none of the probe's business: the checks say so.
+func TestFindingsUnreachable(t *testing.T) {
+	l := listen(t, "127.0.0.1:0")
+	l.Close()
+	lab := newLab(t, nil, l.Addr().String())
+	result, f := lab.round(lab.targets()[0])
+	if result != outcomeFailed || f.Err != "connection refused" || !f.Success.IsZero() || f.Last.IsZero() {
+		t.Errorf("outcome %d, findings %+v", result, f)
+	}
+	if lines := lab.log.lines(); len(lines) > 0 {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+// Two backends with one ticket key: affinity knows both as its home, and the findings say so.
+func TestFindingsSharedKey(t *testing.T) {
+	a, b, c := serve(t, named(keyA), nil), serve(t, named(keyA), nil), serve(t, named(keyB), nil)
+	lab := newLab(t, nil, a.addr, b.addr, c.addr)
+	targets := lab.targets()
+	for _, tg := range targets {
+		lab.round(tg)
+	}
+	homes := func(tg *target) int {
+		for _, n := range tg.findings(uint32(time.Now().Unix())).Names {
+			return len(n.Versions[0].Key.Homes)
+		}
+		return 0
+	}
+	want := map[string]int{a.addr: 2, b.addr: 2, c.addr: 1}
+	for _, tg := range targets {
+		await(t, fmt.Sprintf("%s to share its key", tg.backend.Addr), func() bool { return homes(tg) == want[tg.backend.Addr.String()] })
+	}
+}
+
+// A key that changes between two probes is news, told once, and both names stand.
+func TestFindingsRotation(t *testing.T) {
+	s := serve(t, named(keyA), nil)
+	lab := newLab(t, nil, s.addr)
+	tg := lab.targets()[0]
+	learned := func(keys int) func() bool {
+		return func() bool { return lab.store.Stats().Pools[0].Keys[2] == keys }
+	}
+	if result, f := lab.round(tg); result != outcomeNews || f.KeyChanges != 0 {
+		t.Errorf("the first probe: outcome %d, %d key changes", result, f.KeyChanges)
+	}
+	await(t, "the first key", learned(1))
+	if result, f := lab.round(tg); result != outcomeSame || f.KeyChanges != 0 {
+		t.Errorf("the second: outcome %d, %d key changes", result, f.KeyChanges)
+	}
+	s.rename(keyB)
+	if result, f := lab.round(tg); result != outcomeNews || f.KeyChanges != 1 {
+		t.Errorf("after the rotation: outcome %d, %d key changes", result, f.KeyChanges)
+	}
+	await(t, "the second key", learned(2))
+	if result, f := lab.round(tg); result != outcomeSame || f.KeyChanges != 1 {
+		t.Errorf("the last: outcome %d, %d key changes", result, f.KeyChanges)
+	}
+	want := []string{`level=INFO msg="probe: the backend has a new ticket key" pool=web backend=ADDR`}
+	if diff := cmp.Diff(want, lab.logged()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+// A key older than the threshold is warned of once, and the line is taken back when another takes its place.
+func TestFindingsOldKey(t *testing.T) {
+	s := serve(t, named(keyA), nil)
+	lab := newLab(t, func(cfg *ProbeConfig) { cfg.KeyAge = time.Nanosecond }, s.addr)
+	tg := lab.targets()[0]
+	lab.round(tg)
+	await(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
+	lab.log.lines()
+	tg.warned = nil
+	lab.round(tg)
+	lab.round(tg)
+	lines := lab.logged()
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], `level=WARN msg="probe: ticket key in use for `) ||
+		!strings.HasSuffix(lines[0], `: forward secrecy ends with it" pool=web backend=ADDR`) {
+		t.Errorf("log: %q", lines)
+	}
+	lab.prober.cfg.KeyAge = time.Hour
+	lab.round(tg)
+	if diff := cmp.Diff([]string{`level=INFO msg="probe: no longer: ticket key in use for long" pool=web backend=ADDR`}, lab.logged()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		37*24*time.Hour + 5*time.Hour: "37 days", 47 * time.Hour: "47h0m0s", 1500 * time.Millisecond: "2s",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+// Names are configured and from the traffic; each is asked for, and a backend may have several keys.
+func TestNames(t *testing.T) {
+	cert := certificate(t)
+	configs := map[string]*tls.Config{}
+	for name, key := range map[string]string{"a.example": keyA, "b.example": keyB} {
+		cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
+		named(key)(new(server), cfg)
+		configs[name] = cfg
+	}
+	s := serve(t, func(_ *server, cfg *tls.Config) {
+		cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if configs[h.ServerName] == nil {
+				return nil, fmt.Errorf("no name %q", h.ServerName)
+			}
+			return configs[h.ServerName], nil
+		}
+	}, nil)
+	lab := newLab(t, func(cfg *ProbeConfig) { cfg.Names, cfg.FromTraffic = []string{"a.example"}, 1 }, s.addr)
+	names := lab.pool.Names()
+	for name, n := range map[string]int{"b.example": 3, "a.example": 4, "c.example": 2} {
+		for range n {
+			names.Completed(names.Offer([]byte(name)))
+		}
+	}
+	tg := lab.targets()[0]
+	if diff := cmp.Diff([]string{"", "a.example"}, tg.names()); diff != "" {
+		t.Errorf("the most used name is configured (-want +got):\n%s", diff)
+	}
+	lab.prober.cfg.FromTraffic = 2
+	result, _ := lab.round(tg)
+	want := "() alert from the backend: internal error " +
+		"(a.example) 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes; " +
+		"(b.example) 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes"
+	await(t, "two keys", func() bool { return words(tg.findings(uint32(time.Now().Unix()))) == want })
+	if result != outcomeNews {
+		t.Errorf("outcome %d", result)
+	}
+	if lines := lab.log.lines(); len(lines) > 0 {
+		t.Errorf("a backend may refuse a hello without a name: %q", lines)
+	}
+	worst := tg.findings(uint32(time.Now().Unix()))
+	if w := worst.Worst(); len(w) != 2 || w[0].Version != tls.VersionTLS13 || w[0].Key.Len != 16 || !w[1].Resumed {
+		t.Errorf("worst: %+v", w)
+	}
+}
+
+// What cannot be measured for want of something on this machine changes nothing.
+func TestRoundShortage(t *testing.T) {
+	lab := newLab(t, nil, "127.0.0.1:1")
+	lab.prober.handshake = func(context.Context, netip.AddrPort, offer) (answer, error) {
+		return answer{}, &handshakeError{err: dialed(syscall.EMFILE)}
+	}
+	if result, f := lab.round(lab.targets()[0]); result != outcomeNone || !f.Last.IsZero() || len(f.Handshakes) > 0 {
+		t.Errorf("outcome %d, findings %+v", result, f)
+	}
+}
