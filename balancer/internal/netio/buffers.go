@@ -68,6 +68,9 @@ func (p *Buffers) Put(b []byte) {
 		return
 	}
 	c := class(cap(b))
+	if cap(b) != 1<<(c+minBufferBits) {
+		panic("netio: Put of what is no buffer")
+	}
 	p.free[c] = append(p.free[c], b[:0])
 	p.used.Add(-int64(cap(b)))
 }
