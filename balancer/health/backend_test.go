@@ -47,8 +47,8 @@ type server struct {
 	data   atomic.Int64 // bytes of application data received
 }
 
-// serve starts a backend. config may be changed by edit; nil config: handle has the conn instead.
-func serve(t *testing.T, edit func(*server, *tls.Config), handle func(net.Conn)) *server {
+// serve starts a backend. edit changes its config, handle has the conns instead of answer; both may be nil.
+func serve(t *testing.T, edit func(*server, *tls.Config), handle func(*server, net.Conn)) *server {
 	t.Helper()
 	l := listen(t, "127.0.0.1:0")
 	s := &server{addr: l.Addr().String(), config: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}}
@@ -56,7 +56,7 @@ func serve(t *testing.T, edit func(*server, *tls.Config), handle func(net.Conn))
 		edit(s, s.config)
 	}
 	if handle == nil {
-		handle = s.answer
+		handle = (*server).answer
 	}
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -66,7 +66,7 @@ func serve(t *testing.T, edit func(*server, *tls.Config), handle func(net.Conn))
 				return
 			}
 			s.conns.Add(1)
-			all.Go(func() { defer c.Close(); handle(c) })
+			all.Go(func() { defer c.Close(); handle(s, c) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); all.Wait() })
@@ -80,6 +80,16 @@ func (s *server) answer(c net.Conn) {
 	s.data.Add(n)
 	if err == nil {
 		conn.Close()
+	}
+}
+
+// ignore takes what comes and never answers.
+func (*server) ignore(c net.Conn) {
+	b := make([]byte, 1024)
+	for {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func TestFindings(t *testing.T) {
 	for _, tt := range []struct {
 		sentence string
 		edit     func(*server, *tls.Config)
-		handle   func(net.Conn)
+		handle   func(*server, net.Conn)
 		result   outcome
 		want     string
 		log      []string
@@ -149,15 +149,15 @@ func TestFindings(t *testing.T) {
 			},
 		},
 		{
-			"a server that is not TLS", nil, func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-test\r\n"); discard(c) }, outcomeFailed,
+			"a server that is not TLS", nil, func(s *server, c net.Conn) { fmt.Fprint(c, "SSH-2.0-test\r\n"); s.ignore(c) }, outcomeFailed,
 			"() first record does not look like a TLS handshake",
 			[]string{`level=WARN msg="probe: no handshake succeeds" pool=web backend=ADDR why="first record does not look like a TLS handshake" names=(none)`},
 		},
 		{
-			"one that hangs up", nil, func(net.Conn) {}, outcomeFailed, "", nil,
+			"one that hangs up", nil, func(*server, net.Conn) {}, outcomeFailed, "", nil,
 		},
 		{
-			"one that never answers", nil, discard, outcomeFailed, "silent: timeout",
+			"one that never answers", nil, (*server).ignore, outcomeFailed, "silent: timeout",
 			[]string{`level=WARN msg="probe: no handshake succeeds" pool=web backend=ADDR why=timeout`},
 		},
 		{
@@ -200,16 +200,6 @@ func TestFindings(t *testing.T) {
 				t.Errorf("the probe sent %d bytes of application data", n)
 			}
 		})
-	}
-}
-
-// discard reads to the end.
-func discard(c net.Conn) {
-	b := make([]byte, 1024)
-	for {
-		if _, err := c.Read(b); err != nil {
-			return
-		}
 	}
 }
 

@@ -21,8 +21,7 @@ func TestHandshakeLeavesInOrder(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			ends := make(chan error, 1)
-			var s *server
-			s = serve(t, nil, func(c net.Conn) {
+			s := serve(t, nil, func(s *server, c net.Conn) {
 				conn := tls.Server(c, s.config)
 				n, err := io.Copy(io.Discard, conn)
 				if err == nil {
@@ -46,8 +45,7 @@ func TestHandshakeLeavesInOrder(t *testing.T) {
 
 // A server that speaks first, does not stop, and does not answer close_notify costs no more than the wait for a ticket.
 func TestHandshakeWithTalkingServer(t *testing.T) {
-	var s *server
-	s = serve(t, named(keyA), func(c net.Conn) {
+	s := serve(t, named(keyA), func(s *server, c net.Conn) {
 		conn := tls.Server(c, s.config)
 		for {
 			if _, err := fmt.Fprintln(conn, "220 ready"); err != nil {
@@ -67,10 +65,10 @@ func TestHandshakeWithTalkingServer(t *testing.T) {
 
 func TestHandshakeCancelled(t *testing.T) {
 	connected := make(chan struct{})
-	s := serve(t, nil, func(c net.Conn) {
+	s := serve(t, nil, func(s *server, c net.Conn) {
 		_, _ = c.Read(make([]byte, 1)) // so that the client is beyond its connect
 		close(connected)
-		discard(c)
+		s.ignore(c)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-connected; cancel() }()
