@@ -31,6 +31,8 @@ type options struct {
 	sessionTTL, ticketTTL       time.Duration
 	loadFactor                  float64
 
+	secondChance balancer.SecondChance
+
 	checkInterval, checkTimeout time.Duration
 	rise, fall                  int
 	noChecks                    bool
@@ -56,6 +58,7 @@ func defaultOptions() *options {
 		keepAlive: time.Minute, userTimeout: 30 * time.Second,
 		helloLimit: 16 << 10, holdLimit: 16 << 10, bufferMemory: 256 << 20,
 		tableEntries: 1_000_000, clientEntries: 250_000, sessionTTL: 10 * time.Hour, ticketTTL: 24 * time.Hour, loadFactor: 1.5,
+		secondChance:  balancer.SecondChance{Tries: 1, Budget: 0.05},
 		checkInterval: 2 * time.Second, checkTimeout: time.Second, rise: 2, fall: 3,
 	}
 }
@@ -77,6 +80,7 @@ type flagGroup struct {
 func flagTable(o *options) []flagGroup {
 	const day = 24 * time.Hour
 	onOff := []choice[bool]{{"on", true}, {"off", false}}
+	offAuto := []choice[bool]{{"off", false}, {"auto", true}}
 	span := func(p *time.Duration, least, most time.Duration) pflag.Value {
 		return durationValue{p: p, min: least, max: most}
 	}
@@ -114,6 +118,11 @@ func flagTable(o *options) []flagGroup {
 			{"session-ttl", span(&o.sessionTTL, time.Second, 7*day), "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
 			{"ticket-ttl", span(&o.ticketTTL, time.Second, 7*day), "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
 			{"affinity-load-factor", ratioValue{&o.loadFactor, 1, 1000}, "a home with more conns than 64 + this times the weighted mean is passed over"},
+		}},
+		{"Second chances", []flagRow{
+			{"second-chance", enumValue[bool]{&o.secondChance.Auto, offAuto}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
+			{"second-chance-tries", intValue{&o.secondChance.Tries, 1, 8}, "other backends per conn"},
+			{"second-chance-budget", ratioValue{&o.secondChance.Budget, 0.001, 8}, "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
 		}},
 		{"Checks", []flagRow{
 			{"check-interval", span(&o.checkInterval, 100*time.Millisecond, time.Hour), "between two TCP checks of a backend"},

@@ -100,7 +100,7 @@ func (s *service) config() balancer.Config {
 		HalfClosedTimeout: o.halfClosedTimeout, HoldTimeout: o.holdTimeout,
 		KeepAlive: orOff(o.keepAlive), UserTimeout: orOff(o.userTimeout),
 		HelloLimit: int(o.helloLimit), HoldLimit: int(o.holdLimit), MaxConns: o.maxConns, BufferMemory: o.bufferMemory,
-		Log: s.log,
+		SecondChance: o.secondChance, Log: s.log,
 	}
 	for _, addr := range o.listens {
 		cfg.Listeners = append(cfg.Listeners, balancer.Listener{Addr: addr, Pool: s.pool, TLS: o.tls})
