@@ -37,6 +37,11 @@ type options struct {
 	rise, fall                  int
 	noChecks                    bool
 
+	probe         bool
+	probeInterval time.Duration
+	probeNames    []string
+	probeTraffic  int
+
 	admin    string
 	log      logFormat
 	logLevel slog.Level
@@ -60,6 +65,7 @@ func defaultOptions() *options {
 		tableEntries: 1_000_000, clientEntries: 250_000, sessionTTL: 10 * time.Hour, ticketTTL: 24 * time.Hour, loadFactor: 1.5,
 		secondChance:  balancer.SecondChance{Tries: 1, Budget: 0.05},
 		checkInterval: 2 * time.Second, checkTimeout: time.Second, rise: 2, fall: 3,
+		probe: true, probeInterval: time.Minute, probeTraffic: 8,
 	}
 }
 
@@ -130,6 +136,12 @@ func flagTable(o *options) []flagGroup {
 			{"rise", intValue{&o.rise, 1, 100}, "successes in a row that bring a backend up"},
 			{"fall", intValue{&o.fall, 1, 100}, "failures in a row, of checks or of conns, that take a backend down"},
 			{"no-checks", boolValue{&o.noChecks}, "do not check backends"},
+		}},
+		{"Probes", []flagRow{
+			{"probe", enumValue[bool]{&o.probe, onOff}, "on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls off there are no probes"},
+			{"probe-interval", span(&o.probeInterval, 100*time.Millisecond, day), "between two probes of a backend; one that comes back or refuses its own tickets is probed at once"},
+			{"probe-name", listValue[string]{&o.probeNames, parseServerName, "NAME"}, "probe with this server name too; repeatable; a hello without a name is always sent"},
+			{"probe-names-from-traffic", intValue{&o.probeTraffic, 0, 64}, "probe with so many of the server names that clients use most"},
 		}},
 		{"Seeing", []flagRow{
 			{"admin", stringValue{&o.admin, checkAdmin, "ADDR"}, "serve /metrics, /healthz and /readyz here; none: off"},

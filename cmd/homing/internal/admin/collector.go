@@ -9,6 +9,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/health"
 )
 
 // sample is one look at everything, shared by all metrics of a scrape so that they agree.
@@ -16,6 +17,7 @@ type sample struct {
 	src      *Source
 	balancer balancer.Stats
 	affinity affinity.Stats
+	probe    []health.Findings
 }
 
 // emit sends one value; labels are in the order of metric.labels.
@@ -53,7 +55,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity()}
+	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity(), probe: c.src.Probe()}
 	for i, m := range c.metrics {
 		m.read(s, func(value float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, labels...)
