@@ -4,6 +4,7 @@ package netio
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 	"unsafe"
@@ -16,8 +17,9 @@ func newBuffers(t *testing.T, limit int64) *Buffers {
 		if p.Used() != 0 {
 			t.Errorf("%d bytes lost", p.Used())
 		}
+		p.wantWhole(t)
 		p.shut()
-		if p.Used() != 0 || p.slabs != nil {
+		if p.Used() != 0 || p.arena != nil {
 			t.Error("shut leaves something")
 		}
 	})
@@ -26,7 +28,7 @@ func newBuffers(t *testing.T, limit int64) *Buffers {
 
 func TestBuffersClasses(t *testing.T) {
 	t.Parallel()
-	p := newBuffers(t, 1<<30)
+	p := newBuffers(t, 4<<20)
 	for _, tt := range []struct{ n, want int }{
 		{0, 1 << 10},
 		{1, 1 << 10},
@@ -52,42 +54,93 @@ func TestBuffersClasses(t *testing.T) {
 	p.Put([]byte{})
 }
 
-// No two buffers share a byte, and each is used again.
+// wantWhole checks that all free halves have become whole again.
+func (p *Buffers) wantWhole(t *testing.T) {
+	t.Helper()
+	for c := range numClasses - 1 {
+		if p.free[c] != 0 {
+			t.Errorf("a block of class %d is left, with nothing lent", c)
+		}
+	}
+	slabs := 0
+	for u := p.free[numClasses-1]; u != 0; slabs++ {
+		next, _ := p.links(u - 1)
+		u = binary.NativeEndian.Uint32(next)
+	}
+	if slabs*slabUnits != len(p.marks) {
+		t.Errorf("%d slabs are whole, of %d units", slabs, len(p.marks))
+	}
+}
+
+// No two buffers share a byte, whatever is asked for in whatever order.
 func TestBuffersApart(t *testing.T) {
 	t.Parallel()
-	p := newBuffers(t, 64<<20)
-	random := rand.New(rand.NewPCG(1, 1))
-	var held [][]byte
-	mapped := 0
-	for round := range 4000 {
-		if round == 2000 {
-			mapped = len(p.slabs)
-		}
-		if len(held) > 300 || len(held) > 0 && random.IntN(3) == 0 {
-			i := random.IntN(len(held))
-			b := held[i]
-			for _, x := range b {
-				if x != b[0] {
-					t.Fatalf("round %d: somebody else has written here", round)
+	for seed := range uint64(4) {
+		p := newBuffers(t, 4<<20)
+		random := rand.New(rand.NewPCG(seed, 1))
+		var held [][]byte
+		refused := 0
+		for round := range 5000 {
+			if len(held) > 0 && random.IntN(5) < 2 {
+				i := random.IntN(len(held))
+				b := held[i]
+				for _, x := range b {
+					if x != b[0] {
+						t.Fatalf("round %d: somebody else has written here", round)
+					}
 				}
+				p.Put(b[:random.IntN(len(b))]) // length does not matter
+				held[i] = held[len(held)-1]
+				held = held[:len(held)-1]
+				continue
 			}
-			p.Put(b[:0]) // length does not matter
-			held[i] = held[len(held)-1]
-			held = held[:len(held)-1]
-			continue
+			b := p.Get(1 << random.IntN(maxBufferBits+1))
+			if b == nil {
+				refused++
+				continue
+			}
+			b = b[:cap(b)]
+			for i := range b {
+				b[i] = byte(round)
+			}
+			held = append(held, b)
 		}
-		b := p.Get(random.IntN(8 << 10))
-		b = b[:cap(b)]
-		for i := range b {
-			b[i] = byte(round)
+		if refused == 0 || refused > 4500 {
+			t.Errorf("%d refused: the limit was not met", refused)
 		}
-		held = append(held, b)
+		for _, b := range held {
+			p.Put(b)
+		}
 	}
-	if len(p.slabs) > mapped+2 {
-		t.Errorf("%d slabs, then %d: memory is not used again", mapped, len(p.slabs))
+}
+
+// What was used in one class serves the others: the memory taken is bounded by
+// the limit, not by the limit of each class.
+func TestBuffersBounded(t *testing.T) {
+	t.Parallel()
+	const limit = 2 << 20
+	p := newBuffers(t, limit)
+	for size := 1 << 10; size <= MaxBuffer; size *= 2 {
+		var held [][]byte
+		for range 2 * limit / size {
+			b := p.Get(size)
+			if b == nil {
+				t.Fatalf("size %d: refused with %d of %d bytes used", size, p.Used(), 2*limit)
+			}
+			b = b[:size]
+			b[0], b[size-1] = 1, 1
+			held = append(held, b)
+		}
+		if b := p.Get(1); b != nil {
+			t.Errorf("size %d: given beyond the hard limit", size)
+		}
+		for _, b := range held {
+			p.Put(b)
+		}
+		p.wantWhole(t)
 	}
-	for _, b := range held {
-		p.Put(b)
+	if len(p.arena) != 2*limit {
+		t.Errorf("%d bytes reserved, want %d", len(p.arena), 2*limit)
 	}
 }
 
@@ -172,5 +225,8 @@ func TestBuffersPutPanics(t *testing.T) {
 	p := newBuffers(t, 1<<20)
 	b := p.Get(1)
 	wantPanic(t, "Put of a part", func() { p.Put(b[:8][4:]) })
+	wantPanic(t, "Put of a shorter one", func() { p.Put(b[:0:512]) })
+	wantPanic(t, "Put of somebody's memory", func() { p.Put(make([]byte, 1<<10)) })
 	p.Put(b)
+	wantPanic(t, "Put twice", func() { p.Put(b) })
 }

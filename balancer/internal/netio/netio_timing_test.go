@@ -112,3 +112,19 @@ func pour(conn *net.TCPConn, chunk, n int) error {
 	}
 	return conn.CloseWrite()
 }
+
+func BenchmarkBuffers(b *testing.B) {
+	for _, held := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("held=%d", held), func(b *testing.B) {
+			p := NewBuffers(64 << 20)
+			for i := range held {
+				p.Get(1 << (10 + i%4))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Put(p.Get(1500))
+			}
+			p.shut()
+		})
+	}
+}
