@@ -33,6 +33,8 @@ type rig struct {
 	store   *affinity.Store
 	addr    string
 	servers []*server
+	kill    func() // ends Run's context
+	ran     chan error
 	handled sync.WaitGroup // handlers of all servers
 	arrived chan arrival   // connections of serveByHand
 	over    chan struct{}  // closed when the test ends
@@ -50,6 +52,7 @@ type server struct {
 	addr    string
 	index   byte
 	taken   atomic.Int32 // connections
+	spec    pool.Spec    // without the address
 	backend *pool.Backend
 }
 
@@ -175,7 +178,8 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	r.Helper()
 	var specs []pool.Spec
 	for _, s := range r.servers {
-		specs = append(specs, pool.Spec{Addr: s.addr})
+		s.spec.Addr = s.addr
+		specs = append(specs, s.spec)
 	}
 	var err error
 	if r.pool, err = pool.New("test", specs, opt); err != nil {
@@ -220,13 +224,15 @@ func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { r.store.Run(ctx) })
-	ran := make(chan error, 1)
-	go func() { ran <- r.b.Run(context.Background()) }()
+	running, kill := context.WithCancel(context.Background())
+	r.kill, r.ran = kill, make(chan error, 1)
+	go func() { r.ran <- r.b.Run(running) }()
 	r.Cleanup(func() {
 		r.stop()
-		if err := <-ran; err != nil {
+		if err := <-r.ran; err != nil {
 			r.Errorf("Run: %v", err)
 		}
+		kill()
 		cancel()
 		helpers.Wait()
 		if err := r.store.Close(); err != nil {
