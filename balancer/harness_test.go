@@ -67,6 +67,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{TB: t, arrived: make(chan arrival, 1024), over: make(chan struct{})}
 	t.Cleanup(func() {
 		r.stop()
+		r.hangUp()
 		close(r.over)
 		for _, s := range r.servers {
 			s.ln.Close()
