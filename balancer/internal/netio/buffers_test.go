@@ -5,6 +5,7 @@ package netio
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"unsafe"
@@ -39,7 +40,7 @@ func TestBuffersClasses(t *testing.T) {
 		{256<<10 + 1, 512 << 10},
 		{MaxBuffer, MaxBuffer},
 		{MaxBuffer + 1, 0},
-		{1 << 40, 0},
+		{math.MaxInt, 0},
 	} {
 		b := p.Get(tt.n)
 		if len(b) != 0 || cap(b) != tt.want || (b == nil) != (tt.want == 0) {
