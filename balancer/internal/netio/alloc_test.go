@@ -9,8 +9,11 @@ import (
 
 var hello = []byte("hello")
 
-// What happens per batch, per chunk and per connection allocates nothing.
-func TestNoAllocs(t *testing.T) {
+func TestEpollNoAllocs(t *testing.T) { testNoAllocs(t, NewEpoll) }
+
+// What happens per batch, per chunk and per connection allocates nothing, on any
+// engine.
+func testNoAllocs(t *testing.T, open opener) {
 	for _, tt := range []struct {
 		name string
 		prep func(t *testing.T, r *rig) (once func())
@@ -85,7 +88,7 @@ func TestNoAllocs(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, NewEpoll)
+			r := newRig(t, open)
 			once := tt.prep(t, r)
 			for range 10 { // slots, slabs, pipes, the run queue
 				once()
