@@ -92,6 +92,11 @@ func openFDs(t testing.TB) int {
 // it returns.
 func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 	r.Helper()
+	return r.serveAs(func(_ *server, c *net.TCPConn) { handle(c) })
+}
+
+func (r *rig) serveAs(handle func(s *server, c *net.TCPConn)) *server {
+	r.Helper()
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		r.Fatal(err)
@@ -108,7 +113,7 @@ func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 			r.track(c)
 			r.handled.Go(func() {
 				defer c.Close()
-				handle(c)
+				handle(s, c)
 			})
 		}
 	})
@@ -124,12 +129,10 @@ type arrival struct {
 // serveByHand adds a backend whose connections the test takes with arrival.
 func (r *rig) serveByHand() *server {
 	r.Helper()
-	var s *server
-	s = r.serve(func(c *net.TCPConn) {
+	return r.serveAs(func(s *server, c *net.TCPConn) {
 		r.arrived <- arrival{c, s}
 		<-r.over
 	})
-	return s
 }
 
 // arrival is the next connection that a backend gets; its hello is still to be
@@ -412,6 +415,12 @@ next:
 
 // now is the time of the store's entries.
 func now() uint32 { return uint32(time.Now().Unix()) }
+
+// echo sends back what it gets, by copy: pipes of the runtime's own would be
+// counted as leaks.
+func echo(c net.Conn) {
+	_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+}
 
 // read takes exactly n bytes.
 func read(t testing.TB, c io.Reader, n int) []byte {
