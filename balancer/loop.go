@@ -134,6 +134,7 @@ func (l *loop) run() error {
 			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
 		}
 	}
+	var c netio.Completion // on the heap, once: the engine is an interface
 	for !l.ended() {
 		if err := l.eng.Wait(l.deadline()); err != nil {
 			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
@@ -141,7 +142,6 @@ func (l *loop) run() error {
 		l.now = l.eng.Now()
 		l.unix = uint32(time.Now().Unix())
 		l.accepting = false
-		var c netio.Completion
 		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
 		}
