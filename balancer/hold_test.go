@@ -77,6 +77,10 @@ func TestHold(t *testing.T) {
 		},
 		{"an alert", hello{psks: [][]byte{ticket}}, join(alert(2, 40), alert(2, 40)), len(alert(2, 40))},
 		{
+			"an alert behind the ServerHello", hello{ticket: ticket},
+			join(answer{}.bytes(), alert(2, 40)), len(answer{}.bytes()) + len(alert(2, 40)),
+		},
+		{
 			"a warning is no answer", hello{psks: [][]byte{ticket}},
 			join(alert(1, 112), answer{tls13: true}.bytes()), len(alert(1, 112)) + len(answer{tls13: true}.bytes()),
 		},
