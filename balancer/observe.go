@@ -22,7 +22,7 @@ func (l *loop) becomeObserve(c *conn) {
 			return
 		case errno != 0:
 			// The backend has hung up already; reading it tells how.
-			l.sinkFailed(c, sideClient, errno)
+			l.sinkFailed(c, sideClient)
 		case !done:
 			c.flows[sideClient].flags |= sending
 		case c.flows[sideClient].is(ended):
