@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"homing/balancer/internal/netio"
+	"homing/tlsparse"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	recordChangeCipherSpec = 20
 	recordApplicationData  = 23
 )
+
+// changeCipherSpecLen is the length of a whole ChangeCipherSpec record.
+const changeCipherSpecLen = 6
 
 // becomeRelay ends the reading of the handshake: from here bytes are moved
 // unseen and the conn owns no buffer.
@@ -73,10 +77,17 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 // home is known (route rule 3).
 func (l *loop) follow(c *conn, from side, b []byte) {
 	switch {
+	case c.mark == markClient && from == sideBackend:
+		l.eng.Ack(c.socks[sideBackend]) // its flight goes on: see answersOn
 	case c.mark == markClient && from == sideClient:
-		if b[0] == recordChangeCipherSpec || b[0] == recordApplicationData {
+		if tlsparse.FlightOf(b, 0).Open {
+			l.eng.Ack(c.socks[sideClient])
+		}
+		switch {
+		case b[0] == recordChangeCipherSpec && len(b) <= changeCipherSpecLen: // the Finished comes
+		case b[0] == recordChangeCipherSpec || b[0] == recordApplicationData:
 			c.mark = markBackend
-		} else {
+		default:
 			c.mark = markNone // an alert
 		}
 	case c.mark == markBackend && from == sideBackend:
