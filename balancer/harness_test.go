@@ -407,7 +407,7 @@ func (r *rig) ticketFor(order ...*server) []byte {
 	r.Helper()
 next:
 	for i := range 10000 {
-		ticket := named(fmt.Sprintf("name number %4d", i), i)
+		ticket := named(keyName(i), i)
 		var o affinity.Offer
 		o.Add(r.known().HashIdent(ticket))
 		var skip pool.Skip

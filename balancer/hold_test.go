@@ -192,12 +192,22 @@ func (r *rig) narrowSend() {
 func TestHoldTimeoutBeforeSlowClient(t *testing.T) {
 	offer := hello{ticket: named("sixteen bytes nm", 1)}.bytes()
 	held, more := bytes.Repeat(alert(1, 112), 40<<10), certificate(100)
-	want := join(held, more)
-	for name, reset := range map[string]bool{"FIN": false, "RST": true} {
-		t.Run(name, func(t *testing.T) {
+	verdict := join(answer{}.bytes(), ccs(), finished())
+	for _, test := range []struct {
+		name    string
+		reset   bool
+		verdict bool // ends the holding, not the time
+	}{{"FIN", false, false}, {"RST", true, false}, {"FIN behind the verdict", false, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			reset := test.reset
 			r := newRig(t)
 			r.serveByHand()
-			r.prepare(pool.Options{}, func(c *Config) { c.HoldLimit, c.HoldTimeout = 1<<20, 100*time.Millisecond })
+			r.prepare(pool.Options{}, func(c *Config) {
+				c.HoldLimit, c.HoldTimeout = 1<<20, 100*time.Millisecond
+				if test.verdict {
+					c.HoldTimeout = patience
+				}
+			})
 			r.narrowSend()
 			r.run()
 			c := r.dialNarrow()
@@ -205,9 +215,19 @@ func TestHoldTimeoutBeforeSlowClient(t *testing.T) {
 			b := r.arrival()
 			read(t, b, len(offer))
 			write(t, b, held)
+			if test.verdict {
+				r.await("held", func() bool { return r.b.Stats().BytesOut == uint64(len(held)) })
+				write(t, b, verdict)
+			}
 			r.await("released", func() bool { return r.b.Stats().Routes[affinity.SourceExplore] == 1 })
+			want := join(held, more)
+			if test.verdict {
+				want = join(held, verdict, more)
+			}
 			write(t, b, more)
-			r.await("read", func() bool { return r.b.Stats().BytesOut == uint64(len(want)) })
+			if !test.verdict { // the next chunk was being read already
+				r.await("read", func() bool { return r.b.Stats().BytesOut == uint64(len(want)) })
+			}
 			if reset {
 				b.SetLinger(0)
 			}

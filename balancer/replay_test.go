@@ -47,7 +47,7 @@ func TestReplayOfFailedConnect(t *testing.T) {
 					t.Fatal("no backend has refused")
 				}
 				c := r.dialFrom(source(i))
-				sent := test.sent(named(fmt.Sprintf("name number %4d", i), i))
+				sent := test.sent(named(keyName(i), i))
 				write(t, c, sent)
 				b := r.arrival()
 				if got := read(t, b, len(sent)); !bytes.Equal(got, sent) {

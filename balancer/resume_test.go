@@ -121,6 +121,53 @@ func (r *rig) keys16() int {
 	return 0
 }
 
+// Backends that share a ticket key share its resumptions, once TLS 1.2 traffic has
+// shown it.
+func TestSharedTicketKey(t *testing.T) {
+	r := newRig(t)
+	var shared tls.Config
+	nameTickets(t, &shared)
+	for range 2 {
+		r.serveTLS(false, func(c *tls.Config) {
+			c.WrapSession, c.UnwrapSession = shared.WrapSession, shared.UnwrapSession
+		})
+	}
+	r.serveTLS(true)
+	r.start()
+	for i := 0; r.keysShared() < 1; i++ {
+		r.browser(tls.VersionTLS12).visit(source(i))
+		if r.settle(); i == 100 {
+			t.Fatal("no shared ticket key learned from 100 tickets")
+		}
+	}
+	var went [3]int
+	for i := range 30 {
+		c := r.browser(tls.VersionTLS13)
+		home, _ := c.visit(source(i))
+		server, resumed := c.visit(source(100 + i))
+		if home == 2 {
+			continue
+		}
+		if !resumed || server == 2 {
+			t.Errorf("client %d: resumed %v at %d, home is %d", i, resumed, server, home)
+		}
+		went[server]++
+	}
+	if went[0] == 0 || went[1] == 0 {
+		t.Errorf("resumptions went to %v", went)
+	}
+}
+
+// keysShared is the number of ticket keys with several homes.
+func (r *rig) keysShared() int {
+	for _, p := range r.store.Stats().Pools {
+		if p.Hash == r.pool.Hash() {
+			return p.Shared
+		}
+	}
+	return 0
+}
+
 // Nameless TLS 1.3 tickets have only the client's home (route rule 3): right
 // while the client keeps its address.
 func TestNamelessTickets13ByClient(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/balancer/pool"
 )
 
 // routed lets the balancer route an offer of a client to a backend, which answers
@@ -88,6 +89,74 @@ func TestHintAndTicketKey(t *testing.T) {
 	// The very same ticket has no entry of its own any more, nor needs one.
 	if s, by := r.routed(20, offer(4), accept); s != home || by != affinity.SourceTicketKey {
 		t.Errorf("offered again: to %d by %v", s.index, by)
+	}
+}
+
+// One ticket that a backend has issued is a hint as well, for the next of that
+// name: it is tried before what the hash says.
+func TestHintOfIssue(t *testing.T) {
+	r := newRig(t)
+	for range 3 {
+		r.serveByHand()
+	}
+	r.start()
+	hinted := 0
+	for i := range 12 {
+		name := keyName(i)
+		home := r.teachTicket(named(name, 1))
+		var o affinity.Offer
+		o.Add(r.known().HashIdent(named(name, 2)))
+		if r.pool.Snapshot().Maglev(r.known().Explore(&o), pool.Skip{}) == home.backend {
+			continue
+		}
+		hinted++
+		s, by := r.routed(i, hello{psks: [][]byte{named(name, 2)}}, answer{tls13: true}.bytes(), appData(100))
+		if s != home || by != affinity.SourceExplore {
+			t.Errorf("offer %d went to %d by %v, the hint is %d", i, s.index, by, home.index)
+		}
+	}
+	if hinted == 0 {
+		t.Error("the hash was right every time")
+	}
+}
+
+// A session ID that is known is an offer of a TLS 1.3 client too: sent home, held,
+// judged and counted as one. An unknown one is nothing.
+func TestSessionIDOfTLS13Client(t *testing.T) {
+	r := newRig(t)
+	for range 3 {
+		r.serveByHand()
+	}
+	r.start(func(c *Config) { c.HoldTimeout = patience })
+	id := fixed('i')
+	home := r.teachID(id)
+	offer := hello{id: id, tls13: true}.bytes()
+	for i := range 3 {
+		c := r.dialFrom(source(i))
+		write(t, c, offer)
+		b := r.arrival()
+		read(t, b, len(offer))
+		first := answer{id: id}.bytes()
+		write(t, b, first)
+		r.await("the ServerHello is read", func() bool { return r.b.Stats().Handshakes == 1 && r.b.Stats().BufferBytes > 1024 })
+		r.settle()
+		if n := pending(t, c); n != 0 {
+			t.Errorf("the client has %d bytes before the verdict", n)
+		}
+		write(t, b, ccs())
+		read(t, c, len(first)+len(ccs()))
+		c.Close()
+		b.Close()
+		rec := r.last(2 + i)
+		if b.server != home || rec.Source != affinity.SourceSession || rec.Offer != affinity.OfferID || rec.Verdict != VerdictAccepted {
+			t.Errorf("to %d, record %+v", b.server.index, *rec)
+		}
+	}
+	if _, by := r.routed(9, hello{id: fixed('u'), tls13: true}, answer{tls13: true}.bytes()); by != affinity.SourceFresh {
+		t.Errorf("an unknown ID was routed by %v", by)
+	}
+	if s := r.b.Stats(); s.Offers[affinity.OfferID] != 3 || s.Verdicts[affinity.OfferID] != [NumVerdicts]uint64{VerdictAccepted: 3} || s.Offers[affinity.OfferNone] != 2 {
+		t.Errorf("offers %v, verdicts %v", s.Offers, s.Verdicts)
 	}
 }
 

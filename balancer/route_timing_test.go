@@ -61,7 +61,8 @@ func routeRig(tb testing.TB) (*loop, *conn, []byte) {
 	return l, c, paddedTo(hello{psks: [][]byte{ticket}, names: []string{"a.test"}}, 1700)
 }
 
-func keyName(i int) string { return fmt.Sprintf("name number %4d", i) }
+// keyName is the name of a ticket key, of 16 bytes, like no other's from the first on.
+func keyName(i int) string { return fmt.Sprintf("%04d, a key name", i) }
 
 // parseAndRoute is what a loop does between the hello's last byte and the connect.
 func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {

@@ -66,7 +66,7 @@ func (p *soakPlan) reset() bool { return p.end == endClient || p.end == endBacke
 func (p *soakPlan) greeting() []byte {
 	var b []byte
 	if p.hello {
-		h := hello{ticket: named(fmt.Sprintf("name number %4d", p.seed%50), int(p.seed))}
+		h := hello{ticket: named(keyName(int(p.seed%50)), int(p.seed))}
 		if p.seed%2 == 0 {
 			h = hello{psks: [][]byte{h.ticket}, early: p.seed%4 == 0}
 		}
