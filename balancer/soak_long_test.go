@@ -2,7 +2,9 @@
 
 package balancer
 
+// With -tags soak, for a quiet machine and a minute or two.
 const (
-	soakConns = 5000
-	soakBig   = 100
+	soakConns    = 5000
+	soakBig      = 100
+	hostileConns = 10000
 )

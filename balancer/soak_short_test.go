@@ -2,8 +2,8 @@
 
 package balancer
 
-// soakConns is the number of conns of TestSoak; 5,000 with -tags soak.
-const soakConns = 200
-
-// soakBig is the share of conns, in percent, with up to 4 MB a direction.
-const soakBig = 4
+const (
+	soakConns    = 200 // of TestSoak
+	soakBig      = 4   // percent of its flows that may have 4 MB
+	hostileConns = 400 // of TestHostileInput
+)
