@@ -23,7 +23,7 @@ SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnut
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,11 @@ unit: need-go ## unit tests
 integration: build ## tests with real servers and clients; installs them when root
 	@.ci/packages $(SERVERS)
 	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
+
+# HOMING_SEED=n repeats the conns of another run.
+soak: build ## hostile clients, and every byte of 11,000 random conns, at full length
+	@.ci/packages nginx=nginx
+	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 15m -run '^TestIntegration(Exact|Hostile)' ./cmd/homing/integration
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
