@@ -27,7 +27,7 @@ func TestHangUpIsRemembered(t *testing.T) {
 		nss := r.arrival()
 		read(t, nss, len(sent))
 		write(t, nss, alert(2, 47))
-		nss.CloseWrite()
+		sendFIN(nss)
 		if poor {
 			read(t, c, len(alert(2, 47)))
 		} else {

@@ -432,6 +432,19 @@ func echo(c net.Conn) {
 	_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
 }
 
+// sendFIN ends what c says; the other side may have ended it already.
+func sendFIN(c interface{ CloseWrite() error }) { _ = c.CloseWrite() }
+
+// sendRST ends c at once.
+func sendRST(c interface {
+	SetLinger(sec int) error
+	Close() error
+},
+) {
+	_ = c.SetLinger(0) // cannot fail on an open socket
+	_ = c.Close()
+}
+
 // read takes exactly n bytes.
 func read(t testing.TB, c io.Reader, n int) []byte {
 	t.Helper()

@@ -93,9 +93,10 @@ func TestHelloClosed(t *testing.T) {
 			write(t, c, sent)
 			if reset {
 				r.await("bytes read", func() bool { return r.b.Stats().BytesIn == uint64(len(sent)) })
-				c.SetLinger(0)
+				sendRST(c)
+			} else {
+				c.Close()
 			}
-			c.Close()
 			if rec := r.ends(1, "CH"); rec.Hello != HelloClosed {
 				t.Errorf("%s after %d bytes: hello %v", end, len(sent), rec.Hello)
 			}
@@ -115,7 +116,7 @@ func TestTLSOff(t *testing.T) {
 	c := r.dial()
 	b := r.arrival()
 	r.talk(c, b, 1<<20, backend([]byte("220 mail.test ESMTP\r\n")), client([]byte("EHLO a.test\r\n")), backend([]byte("250 ok\r\n")))
-	c.CloseWrite()
+	sendFIN(c)
 	if rest, err := io.ReadAll(b); len(rest) > 0 || err != nil {
 		t.Errorf("the backend got %q and %v, want FIN", rest, err)
 	}

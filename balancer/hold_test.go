@@ -43,7 +43,6 @@ func TestHold(t *testing.T) {
 		hello  hello
 		answer []byte
 		held   int // bytes until the verdict
-
 	}{
 		{"a fresh hello", hello{}, join(answer{id: id}.bytes(), certificate(20)), 1},
 		{"a fresh TLS 1.3 hello with its random ID", hello{tls13: true, id: id}, answer{tls13: true, id: id}.bytes(), 1},
@@ -137,7 +136,7 @@ func TestHoldLimit(t *testing.T) {
 			t.Errorf("%d bytes of buffers for a hold limit of 16 KiB", used)
 		}
 		b.Close()
-		c.CloseWrite()
+		sendFIN(c)
 		if rec := r.last(1); rec.Verdict != VerdictUnknown || rec.Source != affinity.SourceExplore {
 			t.Errorf("verdict %v, source %v", rec.Verdict, rec.Source)
 		}
@@ -229,9 +228,10 @@ func TestHoldTimeoutBeforeSlowClient(t *testing.T) {
 				r.await("read", func() bool { return r.b.Stats().BytesOut == uint64(len(want)) })
 			}
 			if reset {
-				b.SetLinger(0)
+				sendRST(b)
+			} else {
+				b.Close()
 			}
-			b.Close()
 			r.settle()
 			got, err := io.ReadAll(c)
 			switch {

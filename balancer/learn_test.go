@@ -211,7 +211,7 @@ func TestLearn(t *testing.T) {
 					r.talk(c, b, size, test.dialog...)
 					b.Close()
 				}
-				c.CloseWrite()
+				sendFIN(c)
 				if _, err := io.ReadAll(c); err != nil {
 					t.Error(err)
 				}

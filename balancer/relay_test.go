@@ -50,7 +50,7 @@ func TestHalfClose(t *testing.T) {
 				_, _ = io.ReadFull(noise(uint64(from), int64(size)), data)
 				go func() {
 					write(t, ends[from], data)
-					ends[from].CloseWrite()
+					sendFIN(ends[from])
 				}()
 				if got, err := io.ReadAll(ends[from.other()]); !bytes.Equal(got, data) || err != nil {
 					t.Errorf("FIN of %v first, %d bytes: %v got %d and %v", first, size, from.other(), len(got), err)
@@ -104,8 +104,7 @@ func TestReset(t *testing.T) {
 				now := r.b.Stats()
 				return now.BytesIn+now.BytesOut == s.BytesIn+s.BytesOut+before/2
 			})
-			ends[test.from].SetLinger(0)
-			ends[test.from].Close()
+			sendRST(ends[test.from])
 			got, err := io.ReadAll(ends[test.from.other()])
 			if !isReset(err) || len(got) != before/2 {
 				t.Errorf("the other side got %d bytes and %v, want %d and RST", len(got), err, before/2)
@@ -125,9 +124,9 @@ func TestResetBehindUnreadData(t *testing.T) {
 			"reads":               func(*net.TCPConn) {},
 			"sends and reads":     func(c *net.TCPConn) { write(t, c, []byte("to nobody")) },
 			"sends much":          func(c *net.TCPConn) { write(t, c, make([]byte, 100_000)) },
-			"sends FIN and reads": func(c *net.TCPConn) { c.CloseWrite() },
+			"sends FIN and reads": func(c *net.TCPConn) { sendFIN(c) },
 			"closes":              func(c *net.TCPConn) { c.Close() },
-			"resets":              func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+			"resets":              func(c *net.TCPConn) { sendRST(c) },
 		} {
 			for _, mode := range []TLSMode{TLSAuto, TLSOff} {
 				r := newRig(t)
@@ -144,8 +143,7 @@ func TestResetBehindUnreadData(t *testing.T) {
 				read(t, b, len(greeting))
 				write(t, b, flight)
 				r.await("relayed", func() bool { return r.b.Stats().BytesOut == uint64(len(flight)) })
-				b.SetLinger(0)
-				b.Close()
+				sendRST(b)
 				if !narrow {
 					r.ends(1, "SD") // counted at once, but the client is not cut off
 				}
@@ -212,8 +210,7 @@ func TestResetFoundByWriting(t *testing.T) {
 		_, _ = io.Copy(struct{ io.Writer }{c}, noise(1, 64<<20)) // until nobody takes more
 	}()
 	r.stalls(func() uint64 { return r.b.Stats().BytesIn })
-	c.SetLinger(0)
-	c.Close()
+	sendRST(c)
 	<-blocked
 	write(t, b, []byte("x"))
 	r.await("x is read", func() bool { return r.b.Stats().BytesOut == 1 })
@@ -239,7 +236,7 @@ func TestSlowReader(t *testing.T) {
 			if _, err := io.Copy(struct{ io.Writer }{ends[from]}, noise(1, size)); err != nil {
 				t.Error(err)
 			}
-			ends[from].CloseWrite()
+			sendFIN(ends[from])
 		})
 		relayed := func() uint64 { s := r.b.Stats(); return s.BytesIn + s.BytesOut }
 		// A send buffer of 4 MiB, a pipe, and a reader's window.
@@ -279,7 +276,7 @@ func TestSplice(t *testing.T) {
 				if _, err := io.Copy(struct{ io.Writer }{from}, noise(uint64(i), size)); err != nil {
 					t.Error(err)
 				}
-				from.CloseWrite()
+				sendFIN(from)
 			})
 			both.Go(func() {
 				n, sum, err := crc(to)

@@ -214,10 +214,10 @@ func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 func TestReplayOfHangUp(t *testing.T) {
 	ticket := named("sixteen bytes nm", 1)
 	offer := hello{ticket: ticket, id: fixed('i')}
-	fin := func(b arrival) { b.CloseWrite() }
-	rst := func(b arrival) { b.SetLinger(0); b.Close() }
+	fin := func(b arrival) { sendFIN(b) }
+	rst := func(b arrival) { sendRST(b) }
 	says := func(flight []byte) func(arrival) {
-		return func(b arrival) { write(t, b, flight); b.CloseWrite() }
+		return func(b arrival) { write(t, b, flight); sendFIN(b) }
 	}
 	for _, test := range []struct {
 		name   string
@@ -282,7 +282,7 @@ func TestReplayOfHangUp(t *testing.T) {
 				write(t, c, test.more)
 			}
 			if test.fin {
-				c.CloseWrite()
+				sendFIN(c)
 			}
 			test.hangUp(first)
 			if !test.replay {
@@ -337,7 +337,7 @@ func TestReplayOfHangUpOnce(t *testing.T) {
 			b := r.arrival()
 			read(t, b, len(offer))
 			write(t, b, alert(2, 47))
-			b.CloseWrite()
+			sendFIN(b)
 		}
 		if got, err := io.ReadAll(c); !bytes.Equal(got, alert(2, 47)) || err != nil {
 			t.Errorf("%d servers: the client got %x and %v, want the alert", servers, got, err)
@@ -375,11 +375,10 @@ func TestClientGoesOnDuringReplay(t *testing.T) {
 			r.await("the deaf backend is asked", func() bool { return r.b.Stats().Connects == 2 })
 			write(t, c, []byte(test.more))
 			if test.fin {
-				c.CloseWrite()
+				sendFIN(c)
 			}
 			if test.rst {
-				c.SetLinger(0)
-				c.Close()
+				sendRST(c)
 				r.ends(1, "CC")
 				return
 			}

@@ -278,7 +278,7 @@ func TestJunkTeachesNothing(t *testing.T) {
 		}
 		c := r.dialFrom(source(100 + i))
 		write(t, c, h.bytes())
-		c.CloseWrite()
+		sendFIN(c)
 		_, _ = c.Read(make([]byte, 1<<14)) // an alert or a flight, and both are fine
 		c.Close()
 	}

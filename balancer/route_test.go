@@ -197,7 +197,7 @@ func TestClientHome(t *testing.T) {
 			if _, by := r.routed(2, offer(3), refuse); by != affinity.SourceExplore {
 				t.Errorf("another client routed by %v", by)
 			}
-			home = r.teachFrom(3, version.fresh, version.complete...)
+			r.teachFrom(3, version.fresh, version.complete...)
 			seen := map[*server]bool{}
 			for range 3 {
 				s, by := r.routed(3, version.fresh, join(answer{tls13: tls13}.bytes(), certificate(10)))

@@ -29,7 +29,7 @@ func TestSecondChance(t *testing.T) {
 	accept12, refuse12 := join(answer{}.bytes(), ccs(), finished()), join(answer{}.bytes(), certificate(2000), helloDone())
 	says := func(flight []byte) func(arrival) { return func(b arrival) { write(t, b, flight) } }
 	ends := func(flight []byte) func(arrival) {
-		return func(b arrival) { write(t, b, flight); b.CloseWrite() }
+		return func(b arrival) { write(t, b, flight); sendFIN(b) }
 	}
 	for _, test := range []struct {
 		name     string
@@ -48,7 +48,7 @@ func TestSecondChance(t *testing.T) {
 		{name: "two tries are not three", tries: 2, others: []func(arrival){says(refuse13), says(refuse13)}},
 		{name: "the second hangs up", others: []func(arrival){ends(nil)}},
 		{name: "the second hangs up on a ticket", tls12: true, tries: 2, others: []func(arrival){ends(nil)}},
-		{name: "the second resets", others: []func(arrival){func(b arrival) { b.SetLinger(0); b.Close() }}},
+		{name: "the second resets", others: []func(arrival){func(b arrival) { sendRST(b) }}},
 		{name: "the second sends an alert", others: []func(arrival){says(alert(2, 47))}},
 		{name: "the second sends an alert to a ticket", tls12: true, tries: 2, others: []func(arrival){ends(alert(2, 47))}},
 		{name: "the second asks for another hello", others: []func(arrival){says(answer{retry: true}.bytes())}},
@@ -115,7 +115,7 @@ func TestSecondChance(t *testing.T) {
 					}
 				}
 			}
-			c.CloseWrite()
+			sendFIN(c)
 			if rest, err := io.ReadAll(b); len(rest) > 0 || err != nil {
 				t.Errorf("the backend got %q and %v, want FIN", rest, err)
 			}
@@ -224,7 +224,7 @@ func TestNoSecondChance(t *testing.T) {
 				r.talk(c, b, 1<<20, client(test.more))
 			}
 			if test.fin {
-				c.CloseWrite()
+				sendFIN(c)
 			}
 			if test.retry {
 				r.talk(c, b, 1<<20, backend(answer{retry: true}.bytes()), client(offer))
@@ -282,7 +282,7 @@ func TestClientGoesOnDuringSecondChance(t *testing.T) {
 			}
 			write(t, c, []byte(test.more))
 			if test.fin {
-				c.CloseWrite()
+				sendFIN(c)
 			}
 			if got := read(t, c, len(refuse)); !bytes.Equal(got, refuse) {
 				t.Error("the client did not get the first answer")
@@ -312,8 +312,7 @@ func TestClientGoesOnDuringSecondChance(t *testing.T) {
 		read(t, first, len(offer))
 		write(t, first, refuse)
 		second := r.arrival()
-		c.SetLinger(0)
-		c.Close()
+		sendRST(c)
 		for _, b := range []arrival{first, second} {
 			if _, err := io.Copy(io.Discard, b); !isReset(err) {
 				t.Errorf("a backend got %v, want RST", err)
@@ -329,7 +328,7 @@ func TestNoSecondChanceForUnreadByte(t *testing.T) {
 	refuse := join(answer{tls13: true}.bytes(), appData(500))
 	for name, more := range map[string]func(*net.TCPConn){
 		"byte": func(c *net.TCPConn) { write(t, c, []byte{20}) },
-		"FIN":  func(c *net.TCPConn) { c.CloseWrite() },
+		"FIN":  func(c *net.TCPConn) { sendFIN(c) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)

@@ -35,22 +35,22 @@ func TestTermination(t *testing.T) {
 		r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes(), appData(100)), client(ccs(), appData(50)))
 		return b
 	}
-	rst := func(c *net.TCPConn) { c.SetLinger(0); c.Close() }
+	rst := func(c *net.TCPConn) { sendRST(c) }
 	idle := func(c *Config) { c.IdleTimeout = short }
 	half := func(c *Config) { c.HalfClosedTimeout = short }
 	for _, test := range []ending{
 		{name: "both FIN", want: "--", conn: func(r *rig, c *net.TCPConn) {
 			b := shaken(r, c)
-			c.CloseWrite()
+			sendFIN(c)
 			_, _ = io.Copy(io.Discard, b)
-			b.CloseWrite()
+			sendFIN(b)
 		}},
 		{name: "both FIN in the handshake", want: "--", conn: func(r *rig, c *net.TCPConn) {
 			b := greet(r, c, plain)
 			r.talk(c, b, 1<<20, backend(alert(2, 40)))
-			b.CloseWrite()
+			sendFIN(b)
 			_, _ = io.Copy(io.Discard, c)
-			c.CloseWrite()
+			sendFIN(c)
 		}},
 		{name: "client's RST before the answer", want: "CA", conn: func(r *rig, c *net.TCPConn) {
 			b := greet(r, c, plain)
@@ -72,13 +72,13 @@ func TestTermination(t *testing.T) {
 		{name: "backend's RST", want: "SD", reset: true, conn: func(r *rig, c *net.TCPConn) { rst(shaken(r, c).TCPConn) }},
 		{name: "client's RST behind the backend's FIN", want: "CL", conn: func(r *rig, c *net.TCPConn) {
 			b := shaken(r, c)
-			b.CloseWrite()
+			sendFIN(b)
 			_, _ = io.Copy(io.Discard, c)
 			rst(c)
 		}},
 		{name: "backend's RST behind the client's FIN", want: "SL", reset: true, conn: func(r *rig, c *net.TCPConn) {
 			b := shaken(r, c)
-			c.CloseWrite()
+			sendFIN(c)
 			_, _ = io.Copy(io.Discard, b)
 			rst(b.TCPConn)
 		}},
@@ -93,12 +93,12 @@ func TestTermination(t *testing.T) {
 		}},
 		{name: "the backend does not end", want: "sL", edit: half, after: short, reset: true, conn: func(r *rig, c *net.TCPConn) {
 			b := shaken(r, c)
-			c.CloseWrite()
+			sendFIN(c)
 			_, _ = io.Copy(io.Discard, struct{ io.Reader }{b})
 		}},
 		{name: "the client does not end", want: "cL", edit: half, after: short, reset: false, conn: func(r *rig, c *net.TCPConn) {
 			b := shaken(r, c)
-			b.CloseWrite()
+			sendFIN(b)
 			_, _ = io.Copy(io.Discard, struct{ io.Reader }{c})
 		}},
 		{name: "killed", want: "KD", reset: true, conn: func(r *rig, c *net.TCPConn) {
@@ -148,7 +148,7 @@ func TestTrafficKeepsConn(t *testing.T) {
 		read(t, b, len(greeting))
 		r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes()))
 		if halfClosed {
-			c.CloseWrite()
+			sendFIN(c)
 			_, _ = io.Copy(io.Discard, struct{ io.Reader }{b})
 		}
 		tick := time.NewTicker(short / 3)

@@ -139,6 +139,3 @@ func (b *browser) visit(from netip.Addr) (server byte, resumed bool) {
 	}
 	return index[0], resumed
 }
-
-func tls12(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }
-func tls13(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13 }
