@@ -32,6 +32,9 @@ func (c bareConn) write(t testing.TB, b []byte) {
 func (c bareConn) read(t testing.TB, b []byte) {
 	for len(b) > 0 {
 		n, err := syscall.Read(int(c), b)
+		if err == syscall.EINTR {
+			continue // the runtime's signals, as the socket has a timeout
+		}
 		if n <= 0 || err != nil {
 			t.Fatalf("read: %d, %v", n, err)
 		}
@@ -58,11 +61,16 @@ func bareDial(t testing.TB, sa *syscall.SockaddrInet4) bareConn {
 // bareAccept takes the next connection of a listener, without its address, for
 // which syscall.Accept allocates.
 func bareAccept(t testing.TB, fd int) bareConn {
-	n, _, errno := syscall.Syscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(nil)), 0, syscall.SOCK_CLOEXEC, 0, 0)
-	if errno != 0 {
-		t.Fatal(errno)
+	for {
+		n, _, errno := syscall.Syscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(nil)), 0, syscall.SOCK_CLOEXEC, 0, 0)
+		switch errno {
+		case 0:
+			return bareConn(n)
+		case syscall.EINTR:
+		default:
+			t.Fatal(errno)
+		}
 	}
-	return bareConn(n)
 }
 
 // bareListener is the listening socket of a server, blocking.
