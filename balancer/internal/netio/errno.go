@@ -18,7 +18,7 @@ const (
 // IsUnreachable reports whether a connect that ended with errno tells that the
 // peer is not there: refused, no route, or no answer. A connection that was made
 // and reset at once (ECONNRESET) tells the contrary.
-func IsUnreachable(errno Errno) bool {
+func IsUnreachable(errno syscall.Errno) bool {
 	switch errno {
 	case syscall.ECONNREFUSED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN:
 		return true
