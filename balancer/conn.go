@@ -42,8 +42,9 @@ type conn struct {
 	// Owned by the loop.
 	state      state
 	mark       handshakeMark
-	persistent bool // keepalive options are set
-	last       side // who sent the last byte
+	persistent bool         // keepalive options are set
+	last       side         // who sent the last byte
+	name       pool.NameRef // server name, to be counted when the handshake has completed
 	socks      [2]netio.Sock
 	flows      [2]flow
 	backend    *pool.Backend // acquired; nil before connect

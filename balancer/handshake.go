@@ -32,11 +32,10 @@ type handshake struct {
 	readable   bool   // hello is a ClientHello: the backend's answer is parsed
 	second     bool   // HelloRetryRequest seen, the client's second hello is being read
 	early      bool   // early_data announced
-	tls13      bool   // TLS 1.3 offered
-	ech        bool
-	tooLate    bool // HelloRetryRequest relayed: the conn is committed to its backend
-	counted    bool // the verdict is counted
-	secondRead bool // offer has the second hello's identities
+	psks       int    // identities in the latest hello that was read
+	tooLate    bool   // HelloRetryRequest relayed: the conn is committed to its backend
+	counted    bool   // the verdict is counted
+	secondRead bool   // offer has the second hello's identities
 
 	offer     affinity.Offer
 	home      affinity.Home

@@ -34,6 +34,8 @@ type rig struct {
 	addr    string
 	servers []*server
 	handled sync.WaitGroup // handlers of all servers
+	arrived chan arrival   // connections of serveByHand
+	over    chan struct{}  // closed when the test ends
 
 	mu      sync.Mutex
 	records []*ConnRecord
@@ -59,9 +61,10 @@ func newRig(t testing.TB) *rig {
 	}
 	warm.Close()
 	fds, goroutines := openFDs(t), runtime.NumGoroutine()
-	r := &rig{TB: t}
+	r := &rig{TB: t, arrived: make(chan arrival, 1024), over: make(chan struct{})}
 	t.Cleanup(func() {
 		r.stop()
+		close(r.over)
 		for _, s := range r.servers {
 			s.ln.Close()
 		}
@@ -106,6 +109,36 @@ func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 		}
 	})
 	return s
+}
+
+// arrival is a connection that a server of serveByHand has got.
+type arrival struct {
+	*net.TCPConn
+	server *server
+}
+
+// serveByHand adds a backend whose connections the test takes with arrival.
+func (r *rig) serveByHand() *server {
+	r.Helper()
+	var s *server
+	s = r.serve(func(c *net.TCPConn) {
+		r.arrived <- arrival{c, s}
+		<-r.over
+	})
+	return s
+}
+
+// arrival is the next connection that a backend gets; its hello is still to be
+// read.
+func (r *rig) arrival() arrival {
+	r.Helper()
+	select {
+	case a := <-r.arrived:
+		return a
+	case <-time.After(patience):
+		r.Fatalf("no backend was asked: %+v", r.b.Stats())
+		panic("unreachable")
+	}
 }
 
 // unserved is the address of a backend that refuses connections.

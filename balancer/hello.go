@@ -95,6 +95,7 @@ func (l *loop) helloRead(c *conn) {
 	hs.helloEnd = hs.parser.End()
 	hs.later = len(hs.hello) > hs.helloEnd
 	hs.early = h.EarlyData
+	hs.psks = h.PSKCount()
 	if c.record != nil {
 		c.record.SNI = string(h.ServerName())
 	}
@@ -118,6 +119,7 @@ func (l *loop) helloRead(c *conn) {
 	} else {
 		l.countHello(c, HelloTLS)
 	}
+	c.name = l.listeners[c.listener].Pool.Names().Offer(h.ServerName())
 	addr := hs.peer.Addr()
 	hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
 	hs.offer = offerOf(known, h, hs.sessionID)

@@ -74,7 +74,7 @@ func (l *loop) serverHello(c *conn) {
 	if hs.server.Version() >= versionTLS13 {
 		hs.negotiated13 = true
 		if hs.offer.Kind == affinity.OfferPSK {
-			if i, ok := hs.server.PSKAccepted(); ok {
+			if i, ok := hs.server.PSKAccepted(); ok && i < hs.psks {
 				l.decide(c, VerdictAccepted, i)
 			} else {
 				l.decide(c, VerdictRefused, 0)
@@ -184,6 +184,7 @@ func (l *loop) serverFinished(c *conn) {
 		l.count.issuedIDs.Add(1)
 	}
 	known.Completed(hs.client, id, l.unix)
+	l.listeners[c.listener].Pool.Names().Completed(c.name)
 	c.mark = markCompleted
 }
 

@@ -87,7 +87,7 @@ func (l *loop) readSecond(c *conn, b []byte) {
 		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
 			offer := offerOf(known, &l.hello, hs.sessionID)
 			hs.offer.Idents, hs.offer.N = offer.Idents, offer.N
-			hs.secondRead = true
+			hs.secondRead, hs.psks = true, l.hello.PSKCount()
 		}
 	case tlsparse.Opaque, tlsparse.Invalid:
 	}
@@ -111,7 +111,16 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	if hs.answeredAt == 0 {
 		hs.answeredAt = l.now
 	}
+	var ok bool
 	opaque := l.read(c, done.Buf)
+	if !hs.holding && c.flows[sideBackend].is(sending) {
+		// The hold time ended while this was being read, and the client has not
+		// taken yet what was held: this goes behind it.
+		if hs.held, ok = l.buffers.Append(hs.held, done.Buf); !ok {
+			l.becomeClosing(c, CauseResource, true)
+		}
+		return
+	}
 	if !hs.holding {
 		l.pass(c, sideBackend, done.Buf)
 		l.observed(c, opaque)
@@ -163,6 +172,7 @@ func (l *loop) observeEnd(c *conn, reset bool) {
 	case c.state != stateObserve: // the client was gone
 	case reset:
 		l.sideFailed(c, sideBackend)
+	case c.flows[sideBackend].is(sending): // the end is read again behind what came before it
 	default:
 		l.sideEnded(c, sideBackend)
 	}

@@ -82,6 +82,7 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 	case c.mark == markBackend && from == sideBackend:
 		if b[0] == recordApplicationData {
 			l.listeners[c.listener].affinity.Completed(c.client, uint32(c.backend.ID), l.unix)
+			l.listeners[c.listener].Pool.Names().Completed(c.name)
 		}
 		c.mark = markCompleted
 	}
@@ -115,6 +116,11 @@ func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 		l.sinkFailed(c, from)
 	case f.is(ended):
 		l.eng.Shutdown(c.socks[from.other()]) // the FIN came while a hello was sent again
+	case from == sideBackend && c.hs != nil && len(c.hs.held) > 0:
+		held := c.hs.held
+		c.hs.held = nil
+		l.pass(c, from, held)
+		l.buffers.Put(held)
 	default:
 		l.next(c, from)
 	}

@@ -78,6 +78,7 @@ type Pool struct {
 	opt   Options
 	start time.Time
 	kick  chan struct{} // asks Run to reconcile; never closed
+	names Names         // has owners of its own
 
 	// Atomic; read and written by loops.
 	snapshot atomic.Pointer[Snapshot] // swapped under mu
@@ -125,6 +126,9 @@ func (p *Pool) Name() string { return p.name }
 
 // Hash is a hash of the pool's name, the same on every node, never 0.
 func (p *Pool) Hash() uint32 { return p.hash }
+
+// Names is the server names that the pool's clients use most.
+func (p *Pool) Names() *Names { return &p.names }
 
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"testing"
+	"time"
 
 	"homing/cmd/homing/internal/farm"
 	"homing/cmd/homing/internal/tlsclient"
@@ -80,6 +81,9 @@ func TestIntegrationResume(t *testing.T) {
 				t.Errorf("the clients were at %d backends, want %d", len(c.met), backends)
 			}
 			h.agrees(t, tt.offer, &c)
+			if !farm.WaitFor(t.Context(), 2*time.Second, func() bool { return h.metrics(t)["homing_conns_open"] == 0 }) {
+				t.Errorf("%v conns are open although the clients have gone", h.metrics(t)["homing_conns_open"])
+			}
 		})
 	}
 }

@@ -16,7 +16,7 @@ func report(out io.Writer, o *Options, rows []row) error {
 	}
 	fmt.Fprintf(&b, "\nBackends: %s,\neach with its own session cache, its own ticket key and an RSA certificate of 2,048 bits.\n", what)
 	fmt.Fprintf(&b, "Clients: %d, reconnecting in random order, each conn from another source address.\n\n", o.Clients)
-	fmt.Fprintf(&b, "%-19s %-12s %10s %10s %8s %12s %10s\n", "", "through", "reconnects", "resumed", "", "server CPU", "handshake")
+	fmt.Fprintf(&b, "%-19s %-12s %10s %10s %8s %12s %10s\n", "", "through", "reconnects", "resumed", "share", "server CPU", "handshake")
 	fmt.Fprintf(&b, "%-19s %-12s %10s %10s %8s %12s %10s\n", "", "", "", "", "", "per conn", "median")
 	for _, r := range byKind(rows) {
 		fmt.Fprintf(&b, "%-19s %-12s %10d %10d %7.1f%% %12s %10s\n", r.kind, r.balancer, r.offered, r.accepted,
