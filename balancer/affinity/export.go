@@ -7,6 +7,7 @@ type Cursor struct {
 	stage exportStage
 	next  uint64 // bucket of the table
 	keys  []Fact // what is left of the ticket keys
+	only  bool   // ticket keys and nothing else
 }
 
 type exportStage uint8
@@ -39,6 +40,9 @@ func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
 				return facts
 			}
 			c.keys, c.stage = nil, exportClients
+			if c.only {
+				c.stage = exportDone
+			}
 		case exportClients:
 			if facts = s.clients.export(&c.next, FactClient, facts, now); c.next < s.clients.buckets {
 				return facts
@@ -56,7 +60,7 @@ func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
 }
 
 // ExportKeys is the ticket keys alone.
-func (s *Store) ExportKeys() Cursor { return Cursor{stage: exportKeys, keys: s.keyFacts()} }
+func (s *Store) ExportKeys() Cursor { return Cursor{stage: exportKeys, keys: s.keyFacts(), only: true} }
 
 func (s *Store) keyFacts() (facts []Fact) {
 	for _, p := range s.pools.all() {

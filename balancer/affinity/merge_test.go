@@ -242,7 +242,7 @@ func TestExportBeginsWithKeys(t *testing.T) {
 		t.Errorf("exported %v, want %v", got, want)
 	}
 	keys := s.ExportKeys()
-	if n := len(s.Export(&keys, make([]Fact, 0, 1), t0)); n != 1 {
+	if n := len(s.Export(&keys, make([]Fact, 0, 99), t0)); n != 1 || !keys.Done() {
 		t.Errorf("%d ticket keys", n)
 	}
 }
