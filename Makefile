@@ -75,9 +75,10 @@ tidy-check: need-go
 layering: need-go ## the import graph of the house plan
 	go test -count=1 -run '^TestLayering' ./cmd/homing
 
-# The agent and the cluster will run on Windows, so what they stand on has to build there from the start.
+# The agent runs on Windows too, with the cluster and what that stands on.
 cross: need-go
-	GOOS=windows go build ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse
+	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing
+	GOOS=windows go build -o /dev/null ./cmd/homing
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 
 check: fmt-check vet lint tidy-check layering cross build race ## all that CI runs: format, vet, lint, layering, race, fuzz (10 s each), unit, integration

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -155,7 +156,7 @@ func Create(cfg Config) (*Membership, error) {
 	}
 	m.rejoin = &rejoiner{
 		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),
-		join: func(addr string) error { _, err := m.list.Join([]string{addr}); return err },
+		join: m.dial,
 	}
 	var err error
 	if m.encoded, err = m.encode(); err != nil {
@@ -165,6 +166,19 @@ func Create(cfg Config) (*Membership, error) {
 		return nil, fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
 	}
 	return m, nil
+}
+
+// dial meets whoever is at an address, and all whom that one knows.
+func (m *Membership) dial(addr string) error {
+	_, err := m.list.Join([]string{addr})
+	if err == nil {
+		return nil
+	}
+	_, text, found := strings.Cut(err.Error(), "* ") // memberlist makes a list with bullets of it
+	if !found {
+		return err
+	}
+	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
 // Addr is the address that others reach this member by.
@@ -263,6 +277,18 @@ func (m *Membership) Members() []Member {
 	}
 	slices.SortFunc(members, func(a, b Member) int { return compareStrings(a.ID, b.ID) })
 	return members
+}
+
+// Self is this member as others see it.
+func (m *Membership) Self() Member {
+	addr := m.Addr()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	meta := m.meta
+	if m.cfg.Keys != nil {
+		meta.Keys = m.cfg.Keys.Prints()
+	}
+	return Member{ID: m.cfg.ID, Addr: addr, Meta: meta, Alive: true}
 }
 
 // Forget drops an agent that has vanished, once nothing depends on it any more.

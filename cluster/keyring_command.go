@@ -65,11 +65,15 @@ const (
 	// remembered for as long, so that no command works twice.
 	commandAge = 2 * time.Minute
 
+	// commandPatience is how long a command waits for members to be ready for it: news of theirs may be on the way.
+	commandPatience = 3 * time.Second
+
 	// maxReplays bounds the nonces; a node in which so many commands came in within commandAge takes no more for now.
 	maxReplays = 1024
 )
 
-var errCommand = errors.New("the command is not sealed with this cluster's node key")
+// ErrCommand refuses a command that nobody with the node key has given.
+var ErrCommand = errors.New("the command is not sealed with this cluster's node key")
 
 func commandCipher(nodeKey []byte) (cipher.AEAD, error) {
 	derived, err := hkdf.Key(sha256.New, nodeKey, nil, "homing key command", 32)
@@ -108,7 +112,7 @@ func (c *KeyCommand) Seal(nodeKey []byte, now time.Time) ([]byte, error) {
 // openCommand reads a sealed command with one of the node keys, and gives its time.
 func openCommand(nodeKeys [][]byte, sealed []byte) (*KeyCommand, time.Time, error) {
 	if len(sealed) < nonceBytes || len(sealed) > maxSealed {
-		return nil, time.Time{}, errCommand
+		return nil, time.Time{}, ErrCommand
 	}
 	for _, nodeKey := range nodeKeys {
 		aead, err := commandCipher(nodeKey)
@@ -120,7 +124,7 @@ func openCommand(nodeKeys [][]byte, sealed []byte) (*KeyCommand, time.Time, erro
 			return parseCommand(plain)
 		}
 	}
-	return nil, time.Time{}, errCommand
+	return nil, time.Time{}, ErrCommand
 }
 
 func parseCommand(plain []byte) (*KeyCommand, time.Time, error) {
@@ -184,11 +188,28 @@ type CommandResult struct {
 // Command applies a sealed key command to this node, and sends it to all others. It is refused when members would be
 // cut off by it, unless forced: a key may only be used once all have it, and removed once none uses it.
 func (m *Membership) Command(ctx context.Context, sealed []byte) (CommandResult, error) {
-	command, err := m.apply(sealed, true)
+	command, err := m.applyPatiently(ctx, sealed)
 	if err != nil {
 		return CommandResult{}, err
 	}
 	return m.relay(ctx, sealed, command), nil
+}
+
+// applyPatiently gives members a moment to tell that they follow the command before this one.
+func (m *Membership) applyPatiently(ctx context.Context, sealed []byte) (*KeyCommand, error) {
+	ticker := time.NewTicker(gossipEvery)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(commandPatience); ; {
+		command, err := m.apply(sealed, true)
+		if cut := (*cutError)(nil); !errors.As(err, &cut) || time.Now().After(deadline) {
+			return command, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+	}
 }
 
 // receiveCommand applies a command that another node has sent, and judged.
@@ -261,11 +282,22 @@ func judgeCommand(c *KeyCommand, members []Member) error {
 	if len(cut) == 0 {
 		return nil
 	}
-	shown := strings.Join(cut[:min(len(cut), 5)], ", ")
-	if c.Op == KeyUse {
-		return fmt.Errorf("%d members are missing or do not have key %s yet (%s): bring them up to date, or force it", len(cut), c.Print, shown)
+	return &cutError{c, cut}
+}
+
+// cutError says whom a command would cut off.
+type cutError struct {
+	command *KeyCommand
+	members []string
+}
+
+func (e *cutError) Error() string {
+	lack := "do not have key %s yet"
+	if e.command.Op == KeyRemove {
+		lack = "still use key %s"
 	}
-	return fmt.Errorf("%d members are missing or still use key %s (%s): bring them up to date, or force it", len(cut), c.Print, shown)
+	shown := strings.Join(e.members[:min(len(e.members), 5)], ", ")
+	return fmt.Sprintf("%d members are missing or "+lack+" (%s): bring them up to date, or force it", len(e.members), e.command.Print, shown)
 }
 
 // relay sends a command to every node, all at once; one that does not answer holds it up for streamTimeout.

@@ -1,10 +1,9 @@
+//go:build linux
+
 package main
 
 import (
-	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -39,15 +38,9 @@ type options struct {
 	log      logFormat
 	logLevel slog.Level
 	logConns bool
+
+	node nodeOptions
 }
-
-type logFormat uint8
-
-const (
-	logText logFormat = iota
-	logJSON
-	logOff
-)
 
 func defaultOptions() *options {
 	return &options{
@@ -57,20 +50,8 @@ func defaultOptions() *options {
 		helloLimit: 16 << 10, holdLimit: 16 << 10, bufferMemory: 256 << 20,
 		tableEntries: 1_000_000, clientEntries: 250_000, sessionTTL: 10 * time.Hour, ticketTTL: 24 * time.Hour, loadFactor: 1.5,
 		checkInterval: 2 * time.Second, checkTimeout: time.Second, rise: 2, fall: 3,
+		node: nodeOptions{clusterOptions: clusterOptions{label: "homing"}},
 	}
-}
-
-// flagRow is one flag: the only place where its name, bounds and meaning stand. The default is what the value holds
-// when the table is made.
-type flagRow struct {
-	name  string
-	value pflag.Value
-	doc   string
-}
-
-type flagGroup struct {
-	title string
-	rows  []flagRow
 }
 
 // flagTable is every flag of `homing run`, bound to o.
@@ -122,6 +103,7 @@ func flagTable(o *options) []flagGroup {
 			{"fall", intValue{&o.fall, 1, 100}, "failures in a row, of checks or of conns, that take a backend down"},
 			{"no-checks", boolValue{&o.noChecks}, "do not check backends"},
 		}},
+		{"Cluster", nodeRows(&o.node)},
 		{"Seeing", []flagRow{
 			{"admin", stringValue{&o.admin, checkAdmin, "ADDR"}, "serve /metrics, /healthz and /readyz here; none: off"},
 			{"log", enumValue[logFormat]{&o.log, []choice[logFormat]{{"text", logText}, {"json", logJSON}, {"off", logOff}}}, "how to log, to stderr"},
@@ -135,35 +117,4 @@ func policyValue(p *pool.Policy) enumValue[pool.Policy] {
 	return enumValue[pool.Policy]{p, []choice[pool.Policy]{
 		{"round-robin", pool.RoundRobin}, {"least-conn", pool.LeastConn}, {"client-hash", pool.ClientHash},
 	}}
-}
-
-// bind adds the table to a flag set.
-func bind(flags *pflag.FlagSet, table []flagGroup) {
-	for _, group := range table {
-		for _, row := range group.rows {
-			flag := flags.VarPF(row.value, row.name, "", row.doc)
-			if _, ok := row.value.(boolValue); ok {
-				flag.NoOptDefVal = "true"
-			}
-		}
-	}
-}
-
-// printFlags writes the table: a flag and its unit, its meaning, its default.
-func printFlags(w io.Writer, table []flagGroup) {
-	for _, group := range table {
-		fmt.Fprintf(w, "\n%s:\n", group.title)
-		for _, row := range group.rows {
-			name := strings.TrimSpace("--" + row.name + " " + row.value.Type())
-			after := ""
-			if def := row.value.String(); def != "" && def != "false" {
-				after = " (default " + def + ")"
-			}
-			if len(name) > 30 {
-				fmt.Fprintf(w, "  %s\n  %30s  %s%s\n", name, "", row.doc, after)
-				continue
-			}
-			fmt.Fprintf(w, "  %-30s  %s%s\n", name, row.doc, after)
-		}
-	}
 }

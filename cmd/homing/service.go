@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -31,6 +33,7 @@ type service struct {
 	balancer *balancer.Balancer
 	checks   *health.Checker // nil with --no-checks
 	admin    net.Listener    // nil without --admin
+	cluster  *clusterNode    // nil without --cluster-bind
 	files    fileLimit
 
 	draining   atomic.Bool
@@ -64,15 +67,24 @@ func (s *service) take() (err error) {
 			return explainListen("--admin", o.admin, err)
 		}
 	}
+	if o.node.bind.IsValid() {
+		if s.cluster, err = newClusterNode(&o.node, s.log); err != nil {
+			return err
+		}
+	}
 	s.pool, err = pool.New("default", o.backends, pool.Options{
-		Fall: o.fall, LoadFactor: o.loadFactor, NoChecks: o.noChecks, Log: s.log,
+		Fall: o.fall, LoadFactor: o.loadFactor, NoChecks: o.noChecks, Discover: o.node.discovers(), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	s.store, err = affinity.NewStore(affinity.Config{
+	known := affinity.Config{
 		TableEntries: o.tableEntries, ClientEntries: o.clientEntries, SessionTTL: o.sessionTTL, TicketTTL: o.ticketTTL,
-	})
+	}
+	if s.cluster != nil {
+		known.Fact = s.cluster.fact()
+	}
+	s.store, err = affinity.NewStore(known)
 	if err != nil {
 		return fmt.Errorf("no memory for %d table entries and %d client entries: lower --table-entries or --client-entries: %w",
 			o.tableEntries, o.clientEntries, err)
@@ -82,6 +94,11 @@ func (s *service) take() (err error) {
 			return explainListen("--listen", refused.Addr, refused.Err)
 		}
 		return err
+	}
+	if s.cluster != nil {
+		if err = s.cluster.join([]*pool.Pool{s.pool}); err != nil {
+			return err
+		}
 	}
 	if o.noChecks {
 		return nil
@@ -126,14 +143,21 @@ func (s *service) start(ctx context.Context) {
 	if s.checks != nil {
 		s.background.Go(func() { s.checks.Run(ctx) })
 	}
+	if s.cluster != nil {
+		s.cluster.start(ctx, s)
+	}
 	if s.admin == nil {
 		return
 	}
+	source := admin.Source{
+		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Pools: []*pool.Pool{s.pool},
+		Ready: func() bool { return !s.draining.Load() },
+	}
+	if s.cluster != nil {
+		source.Cluster, source.Routes = s.cluster.stats, s.cluster.routes()
+	}
 	server := &http.Server{
-		Handler: admin.Handler(admin.Source{
-			Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Pools: []*pool.Pool{s.pool},
-			Ready: func() bool { return !s.draining.Load() },
-		}),
+		Handler:           admin.Handler(source),
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
@@ -166,12 +190,18 @@ func (s *service) announce() {
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
+	if s.cluster != nil {
+		s.cluster.announce()
+	}
 	s.files.warn(s.log, o.maxConns)
 	s.log.Info("ready")
 }
 
 // close gives back what assemble took. It is called once nothing runs.
 func (s *service) close() {
+	if s.cluster != nil {
+		s.cluster.close()
+	}
 	if s.admin != nil {
 		s.admin.Close()
 	}

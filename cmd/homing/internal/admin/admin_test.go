@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/cluster"
 )
 
 // source is a homing that has counted a little of everything.
@@ -44,6 +46,23 @@ func source(t *testing.T) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    []*pool.Pool{p},
 		Ready:    func() bool { return true },
+		Cluster:  func() Cluster { return clustered() },
+		Routes:   map[string]http.Handler{"GET /cluster": http.NotFoundHandler()},
+	}
+}
+
+// clustered is a cluster of one other node and two agents, of which one vanished.
+func clustered() Cluster {
+	return Cluster{
+		Members: map[Kind]int{
+			{Role: cluster.RoleNode, Alive: true}:   1,
+			{Role: cluster.RoleAgent, Alive: true}:  1,
+			{Role: cluster.RoleAgent, Alive: false}: 1,
+		},
+		Accepted: 1, Refused: 2,
+		Sharing: &cluster.ReplicatorStats{Learned: 30, Merged: 20, Refused: 1, Peers: []cluster.PeerStats{
+			{ID: "0123456789abcdef", Lag: 1500 * time.Millisecond, BytesOut: 400, Resyncs: 2},
+		}},
 	}
 }
 
@@ -85,6 +104,15 @@ func TestMetricsValues(t *testing.T) {
 		`homing_table_evictions_total{table="clients"} 0`,
 		`homing_ticket_keys{length="16",pool="default"} 3`,
 		`homing_ticket_keys_shared{pool="default"} 1`,
+		`homing_cluster_members{role="node",state="alive"} 1`,
+		`homing_cluster_members{role="node",state="vanished"} 0`,
+		`homing_cluster_members{role="agent",state="vanished"} 1`,
+		`homing_announcements{verdict="accepted"} 1`,
+		`homing_announcements{verdict="refused"} 2`,
+		`homing_replication_facts_total{from="here"} 30`,
+		`homing_replication_lag_seconds{peer="0123456789abcdef"} 1.5`,
+		`homing_replication_bytes_total{direction="out",peer="0123456789abcdef"} 400`,
+		`homing_replication_resyncs_total{peer="0123456789abcdef"} 2`,
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no line %s", want)

@@ -16,6 +16,7 @@ type sample struct {
 	src      *Source
 	balancer balancer.Stats
 	affinity affinity.Stats
+	cluster  *Cluster // nil without a cluster
 }
 
 // emit sends one value; labels are in the order of metric.labels.
@@ -54,6 +55,10 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity()}
+	if c.src.Cluster != nil {
+		known := c.src.Cluster()
+		s.cluster = &known
+	}
 	for i, m := range c.metrics {
 		m.read(s, func(value float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, labels...)

@@ -11,6 +11,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/cluster"
 )
 
 // Source is where the handler reads. Its functions are called once per scrape, by any goroutine.
@@ -20,6 +21,23 @@ type Source struct {
 	Affinity func() affinity.Stats
 	Pools    []*pool.Pool
 	Ready    func() bool // false while draining
+
+	Cluster func() Cluster          // nil without a cluster
+	Routes  map[string]http.Handler // more to serve, by pattern
+}
+
+// Cluster is what a node knows of its cluster, itself left out.
+type Cluster struct {
+	Members  map[Kind]int // by role and whether they are there
+	Accepted int          // agents whose announcements stand
+	Refused  int          // agents whose announcements are refused
+	Sharing  *cluster.ReplicatorStats
+}
+
+// Kind is one kind of members.
+type Kind struct {
+	Role  cluster.Role
+	Alive bool
 }
 
 // Handler serves /metrics, /healthz (200 while the process answers) and /readyz (503 while draining, so that whoever
@@ -41,6 +59,9 @@ func Handler(src Source) http.Handler {
 		}
 		answer(w, http.StatusOK, "ready\n")
 	})
+	for pattern, handler := range src.Routes {
+		mux.Handle(pattern, handler)
+	}
 	return mux
 }
 

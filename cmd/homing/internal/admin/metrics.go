@@ -18,7 +18,7 @@ const (
 
 // table is every metric of homing's own.
 func table() []metric {
-	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics())
+	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), clusterMetrics(), replicationMetrics())
 }
 
 func processMetrics() []metric {
