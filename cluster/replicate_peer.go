@@ -36,6 +36,7 @@ type peer struct {
 
 	// Atomic.
 	stream                                    atomic.Pointer[stream] // nil: lost
+	acked                                     atomic.Uint64          // sequence of the last fact it has acknowledged
 	bytesIn, bytesOut, factsIn, factsOut      atomic.Uint64
 	streams, resumed, resyncs, filled, missed atomic.Uint64
 
@@ -133,11 +134,11 @@ func (r *Replicator) Stats() ReplicatorStats {
 		}
 		if s != nil {
 			ps.State = s.state()
-			acked := s.acked.Load()
-			ps.Unacked = max(st.Learned, acked) - acked
-			if at := r.ring.oldest(acked); at > 0 {
-				ps.Lag = time.Duration(max(0, now-at))
-			}
+		}
+		acked := p.acked.Load()
+		ps.Unacked = max(st.Learned, acked) - acked
+		if at := r.ring.oldest(acked); at > 0 {
+			ps.Lag = time.Duration(max(0, now-at))
 		}
 		st.Peers = append(st.Peers, ps)
 	}

@@ -41,8 +41,8 @@ type stream struct {
 	skew  int64 // seconds that our clock is ahead of the peer's
 	waker waker
 
-	// Atomic: what the peer has acknowledged, set by receive, read by send and Stats.
-	acked, ackedParts atomic.Uint64
+	// Atomic: parts that the peer has acknowledged, set by receive, read by send.
+	ackedParts atomic.Uint64
 	// Atomic: what is to be acknowledged, set by receive, read by send.
 	got, gotParts atomic.Uint64
 	// Atomic, for state.
@@ -220,7 +220,7 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 		}
 		s.skip()
 	}
-	s.acked.Store(s.cursor)
+	p.acked.Store(s.cursor)
 	if p.instance != theirs.Instance || ours.LastInstance != theirs.Instance {
 		p.instance, p.last, p.whole = theirs.Instance, 0, false
 	}

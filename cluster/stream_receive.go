@@ -51,7 +51,7 @@ func (s *stream) take(ctx context.Context, t frameType, payload []byte) error {
 		if n > s.r.ring.head.Load() {
 			return fmt.Errorf("sequence %d of %d", n, s.r.ring.head.Load())
 		}
-		s.acked.Store(max(n, s.acked.Load()))
+		p.acked.Store(max(n, p.acked.Load()))
 		s.ackedParts.Store(parts)
 		if s.sending.Load() {
 			s.waker.wake() // there may be room for the next part
