@@ -86,9 +86,9 @@ func endFrame(b []byte, start int) []byte {
 	return b
 }
 
-func appendHello(b []byte, h *hello) []byte {
-	start := len(b)
-	b = beginFrame(b, frameHello)
+// frame is the hello as it goes over the wire.
+func (h *hello) frame() []byte {
+	b := beginFrame(nil, frameHello)
 	b = binary.BigEndian.AppendUint64(b, h.Instance)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Wall))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Skew))
@@ -98,7 +98,7 @@ func appendHello(b []byte, h *hello) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.Last)
 	b = append(b, byte(len(h.Node)))
 	b = append(b, h.Node...)
-	return endFrame(b, start)
+	return endFrame(b, 0)
 }
 
 func parseHello(b []byte) (hello, error) {

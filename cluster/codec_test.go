@@ -21,7 +21,7 @@ func TestHelloRoundTrip(t *testing.T) {
 			Node: "n" + node[:min(len(node), maxNodeID-1)], Instance: instance | 1, Wall: wall, Skew: skew,
 			Seed: affinity.Seed{Value: seed | 1, Made: made}, LastInstance: lastInstance, Last: last,
 		}
-		kind, payload, err := newFrameReader(bytes.NewReader(appendHello(nil, &h))).next()
+		kind, payload, err := newFrameReader(bytes.NewReader(h.frame())).next()
 		if err != nil || kind != frameHello {
 			return false
 		}
@@ -51,11 +51,11 @@ func TestHelloRefused(t *testing.T) {
 	} {
 		h := good
 		tt.edit(&h)
-		if _, err := parseHello(appendHello(nil, &h)[frameHeader:]); err == nil {
+		if _, err := parseHello(h.frame()[frameHeader:]); err == nil {
 			t.Errorf("a hello %s passes", tt.sentence)
 		}
 	}
-	if _, err := parseHello(append(appendHello(nil, &good), 0)[frameHeader:]); err == nil {
+	if _, err := parseHello(append(good.frame(), 0)[frameHeader:]); err == nil {
 		t.Error("a hello with a byte behind it passes")
 	}
 }
@@ -170,7 +170,7 @@ func TestFrameWords(t *testing.T) {
 // FuzzFrames: whatever comes, no panic, and what is read is written the same.
 func FuzzFrames(f *testing.F) {
 	h := hello{Node: "n", Instance: 1, Wall: 2, Skew: -3, Seed: affinity.Seed{Value: 4, Made: 5}, LastInstance: 6, Last: 7}
-	f.Add(appendHello(nil, &h))
+	f.Add(h.frame())
 	f.Add(appendNumbers(nil, frameAck, 1, 2))
 	f.Add(appendBatch(nil, frameFacts, 1, someFacts(rand.New(rand.NewPCG(1, 2)), 10)))
 	f.Add(appendNumbers(appendNumbers(nil, frameResync, 9), frameDone, 0))
@@ -182,7 +182,7 @@ func FuzzFrames(f *testing.F) {
 				return
 			}
 			if h, err := parseHello(payload); err == nil {
-				if again := appendHello(nil, &h)[frameHeader:]; !bytes.Equal(again, payload) {
+				if again := h.frame()[frameHeader:]; !bytes.Equal(again, payload) {
 					t.Errorf("hello %x becomes %x", payload, again)
 				}
 			}

@@ -76,7 +76,7 @@ func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened boo
 	conn := tls.Client(raw, cfg)
 	s, err := r.shake(limit, conn, func(s *stream) error {
 		ours := r.hello(p)
-		if err := s.write(appendHello(nil, &ours)); err != nil {
+		if err := s.write(ours.frame()); err != nil {
 			return err
 		}
 		theirs, err := s.readHello()
@@ -126,7 +126,7 @@ func (r *Replicator) serve(ctx context.Context, raw net.Conn, shaken func()) err
 		s.skew = skew(r.cfg.clock(), theirs.Wall)
 		ours := r.hello(p)
 		ours.Skew = s.skew
-		if err := s.write(appendHello(nil, &ours)); err != nil {
+		if err := s.write(ours.frame()); err != nil {
 			return err
 		}
 		return s.settle(limit, p, &ours, &theirs)

@@ -22,8 +22,7 @@ type wire struct {
 
 	mu       sync.Mutex
 	conns    []net.Conn
-	recorded bytes.Buffer // from the dialer
-	stalled  sync.WaitGroup
+	recorded bytes.Buffer  // from the dialer
 	stop     chan struct{} // closed: what comes is not read any more
 	refusing atomic.Bool
 }
@@ -368,7 +367,7 @@ func impostor(t *testing.T, b *testNode, frames ...[]byte) (answer byte) {
 
 func TestBrokenProtocol(t *testing.T) {
 	hi := hello{Node: "x", Instance: 1, Seed: affinity.Seed{Value: 7, Made: 1}}
-	good := appendHello(nil, &hi)
+	good := hi.frame()
 	mine := hi
 	mine.Node = "b"
 	fact := []affinity.Fact{{Kind: affinity.FactEntry, Key: 1, ID: 1, Time: now() + 100}}
@@ -380,7 +379,7 @@ func TestBrokenProtocol(t *testing.T) {
 		{"another version", [][]byte{{9, 1, 0, 0, 0, 0}}, "speaks another version, 9, and this node 1"},
 		{"no hello", [][]byte{appendNumbers(nil, frameAck, 0, 0)}, "begins with ack"},
 		{"a broken hello", [][]byte{appendNumbers(nil, frameHello, 0)}, "a hello of 8 bytes"},
-		{"our own ID", [][]byte{appendHello(nil, &mine)}, "another node has the ID of this one"},
+		{"our own ID", [][]byte{mine.frame()}, "another node has the ID of this one"},
 		{"two hellos", [][]byte{good, good}, "hello: in the middle of a stream"},
 		{"an unknown frame", [][]byte{good, appendNumbers(nil, 77)}, "type 77: unknown to this version"},
 		{"a gap", [][]byte{good, appendBatch(nil, frameFacts, 5, fact)}, "facts: sequence 5 after 0"},

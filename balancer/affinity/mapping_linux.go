@@ -83,7 +83,7 @@ func createMapping(path string, n int, fill func(mapping)) (m mapping, err error
 		}
 		err = errors.Join(err, m.close())
 	}
-	os.Remove(temp) //nolint:errcheck // it only takes space, and err says more
+	os.Remove(temp) // it only takes space, and err says more
 	return mapping{}, err
 }
 

@@ -133,7 +133,8 @@ func (t *Table) Insert(k Key, id, expiry, now uint32) {
 	if w1 == 0 || expiry <= now {
 		return
 	}
-	for !t.put(k, w1, now, t.place(k, now)) { //nolint:revive // each round looks again
+	for !t.put(k, w1, now, t.place(k, now)) {
+		// Another writer was faster: the slot is taken, look again.
 	}
 }
 

@@ -123,7 +123,7 @@ func fileTable(mem mapping, entries int, buckets uint64) *Table {
 
 // SetAside renames a file that cannot be trusted to path.bad-<Unix seconds> and says
 // so in one line. Of each path one such file is kept, the last.
-func SetAside(path string, why error, log *slog.Logger) error {
+func SetAside(path string, why error, logger *slog.Logger) error {
 	old, err := filepath.Glob(path + ".bad-*")
 	if err != nil {
 		return fmt.Errorf("affinity: %w", err)
@@ -134,9 +134,9 @@ func SetAside(path string, why error, log *slog.Logger) error {
 	}
 	for _, name := range old {
 		if name != bad {
-			os.Remove(name) //nolint:errcheck // it only takes space
+			os.Remove(name) // it only takes space
 		}
 	}
-	log.Warn("state set aside", slog.String("file", path), slog.String("as", bad), slog.Any("because", why))
+	logger.Warn("state set aside", slog.String("file", path), slog.String("as", bad), slog.Any("because", why))
 	return nil
 }
