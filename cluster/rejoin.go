@@ -17,6 +17,10 @@ const (
 	// presentEvery is the pause while somebody is: it finds what only the other side has lost.
 	presentEvery = 30 * time.Second
 
+	// settling is for how long, from its first dial, a seed is dialled as if nobody were there. A member that comes back
+	// with its old name at a new address is refused until the others took it for dead, for reclaimAfter; nothing tells it.
+	settling = 15 * time.Second
+
 	// maxDials bounds the tries that run at once, each of which may wait for memberlist's TCP timeout.
 	maxDials = 16
 
@@ -37,6 +41,7 @@ type dialTarget struct {
 	missing bool   // that node is not a member now; of a seed without a name: the last dial failed, or there was none
 	busy    bool   // a dial runs
 	dialled bool   // last is set
+	first   time.Time // of the dials
 	last    time.Time
 }
 
@@ -122,11 +127,11 @@ func (r *rejoin) due(now time.Time) (addrs []string, next time.Duration) {
 
 func (t *dialTarget) wait(now time.Time) time.Duration {
 	every := presentEvery
-	if t.missing {
+	if t.missing || t.seed && now.Sub(t.first) < settling {
 		every = missingEvery
 	}
 	if !t.dialled {
-		if t.name != "" && !t.missing { // it has just been met: there is nothing to find out
+		if !t.seed && t.name != "" && !t.missing { // it has just been met: there is nothing to find out
 			t.dialled, t.last = true, now
 			return every
 		}
@@ -144,6 +149,9 @@ func (r *rejoin) done(addr string, now time.Time, ok bool) (changed bool) {
 		return false
 	}
 	first := !t.dialled
+	if first {
+		t.first = now
+	}
 	t.busy, t.dialled, t.last = false, true, now
 	if t.name != "" { // memberlist says whether it is there
 		return false
