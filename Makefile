@@ -22,7 +22,7 @@ DEMO_FLAGS ?=
 SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo clean need-go
+.PHONY: help build test unit integration race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -88,6 +88,16 @@ check: fmt-check vet lint tidy-check layering cross build race ## all that CI ru
 demo: build ## real TLS through round robin, then through homing (DEMO_FLAGS=--nginx: three real nginx)
 	@case ' $(DEMO_FLAGS) ' in *' --nginx '*) .ci/packages nginx=nginx openssl=openssl;; esac
 	@bin/homing demo $(DEMO_FLAGS)
+
+ROUNDS ?= 5
+perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROUNDS=5, about a minute each)
+	@.ci/packages haproxy=haproxy gcc=gcc python3=python3 openssl=openssl
+	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
+	@bench/perf/compare.sh $(ROUNDS) 'bin/homing run --loops 1 --listen @LISTEN@ --backend @B1@ --backend @B2@ --backend @B3@'
+
+bench-second: build ## what a second and third nginx do to clients that resume, beside HAProxy (about a minute)
+	@.ci/packages nginx=nginx haproxy=haproxy
+	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
 
 clean: ## remove bin/
 	rm -rf bin

@@ -152,10 +152,15 @@ func (l *loop) spend() bool {
 }
 
 // retry sends the hello to the next candidate after this backend has hung up. It
-// reports whether there was one; without, the client gets what there is.
+// reports whether there was one; without, the client gets what there is. Either
+// way the hang-up is a refusal: the next offer like this one goes elsewhere first,
+// or each would be a charge on the budget.
 func (l *loop) retry(c *conn) bool {
 	hs := c.hs
 	source, lost := hs.source, hs.lost
+	if !hs.offer.RefreshOnly {
+		l.listeners[c.listener].affinity.Refused(&hs.offer, source, uint32(c.backend.ID), l.unix)
+	}
 	b := l.route(c)
 	if b == nil || !l.spend() {
 		hs.source, hs.lost = source, lost

@@ -91,10 +91,12 @@ func (hs *handshake) offered() bool {
 
 // takeHandshake lends a handshake to a conn.
 func (l *loop) takeHandshake() *handshake {
-	hs := &handshake{}
+	var hs *handshake
 	if last := len(l.idleHandshakes) - 1; last >= 0 {
 		hs = l.idleHandshakes[last]
 		l.idleHandshakes = l.idleHandshakes[:last]
+	} else {
+		hs = &handshake{}
 	}
 	hs.server.Reset()
 	return hs

@@ -33,6 +33,8 @@ type rig struct {
 	store   *affinity.Store
 	addr    string
 	servers []*server
+	kill    func() // ends Run's context
+	ran     chan error
 	handled sync.WaitGroup // handlers of all servers
 	arrived chan arrival   // connections of serveByHand
 	over    chan struct{}  // closed when the test ends
@@ -50,6 +52,7 @@ type server struct {
 	addr    string
 	index   byte
 	taken   atomic.Int32 // connections
+	spec    pool.Spec    // without the address
 	backend *pool.Backend
 }
 
@@ -64,6 +67,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{TB: t, arrived: make(chan arrival, 1024), over: make(chan struct{})}
 	t.Cleanup(func() {
 		r.stop()
+		r.hangUp()
 		close(r.over)
 		for _, s := range r.servers {
 			s.ln.Close()
@@ -88,6 +92,11 @@ func openFDs(t testing.TB) int {
 // it returns.
 func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 	r.Helper()
+	return r.serveAs(func(_ *server, c *net.TCPConn) { handle(c) })
+}
+
+func (r *rig) serveAs(handle func(s *server, c *net.TCPConn)) *server {
+	r.Helper()
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		r.Fatal(err)
@@ -104,7 +113,7 @@ func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 			r.track(c)
 			r.handled.Go(func() {
 				defer c.Close()
-				handle(c)
+				handle(s, c)
 			})
 		}
 	})
@@ -120,12 +129,10 @@ type arrival struct {
 // serveByHand adds a backend whose connections the test takes with arrival.
 func (r *rig) serveByHand() *server {
 	r.Helper()
-	var s *server
-	s = r.serve(func(c *net.TCPConn) {
+	return r.serveAs(func(s *server, c *net.TCPConn) {
 		r.arrived <- arrival{c, s}
 		<-r.over
 	})
-	return s
 }
 
 // arrival is the next connection that a backend gets; its hello is still to be
@@ -175,7 +182,8 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	r.Helper()
 	var specs []pool.Spec
 	for _, s := range r.servers {
-		specs = append(specs, pool.Spec{Addr: s.addr})
+		s.spec.Addr = s.addr
+		specs = append(specs, s.spec)
 	}
 	var err error
 	if r.pool, err = pool.New("test", specs, opt); err != nil {
@@ -220,13 +228,15 @@ func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { r.store.Run(ctx) })
-	ran := make(chan error, 1)
-	go func() { ran <- r.b.Run(context.Background()) }()
+	running, kill := context.WithCancel(context.Background())
+	r.kill, r.ran = kill, make(chan error, 1)
+	go func() { r.ran <- r.b.Run(running) }()
 	r.Cleanup(func() {
 		r.stop()
-		if err := <-ran; err != nil {
+		if err := <-r.ran; err != nil {
 			r.Errorf("Run: %v", err)
 		}
+		kill()
 		cancel()
 		helpers.Wait()
 		if err := r.store.Close(); err != nil {
@@ -284,13 +294,19 @@ func (r *rig) idle() {
 // await polls until ok, at most for patience.
 func (r *rig) await(what string, ok func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
+	for i, deadline := 0, time.Now().Add(patience); !ok(); i++ {
+		if i < 50 {
+			runtime.Gosched() // most things happen at once
+			continue
+		}
 		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
 			if r.b != nil {
 				r.Logf("stats: %+v", r.b.Stats())
 			}
-			r.Logf("goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+			if r.stopped {
+				buf := make([]byte, 1<<20)
+				r.Logf("goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+			}
 			r.Fatalf("waited %v in vain: %s", patience, what)
 		}
 		time.Sleep(200 * time.Microsecond)
@@ -376,8 +392,35 @@ func (r *rig) ends(n int, want string) *ConnRecord {
 // known is what has been learned of the pool.
 func (r *rig) known() *affinity.Pool { return r.store.Pool(r.pool.Hash()) }
 
+// ticketFor is a ticket of unknown origin that is taken to the servers in order.
+func (r *rig) ticketFor(order ...*server) []byte {
+	r.Helper()
+next:
+	for i := range 10000 {
+		ticket := named(fmt.Sprintf("name number %4d", i), i)
+		var o affinity.Offer
+		o.Add(r.known().HashIdent(ticket))
+		var skip pool.Skip
+		for _, s := range order {
+			if b := r.pool.Snapshot().Maglev(r.known().Explore(&o), skip); b != s.backend {
+				continue next
+			}
+			skip.Add(s.backend.ID)
+		}
+		return ticket
+	}
+	r.Fatal("no ticket for this order of servers")
+	return nil
+}
+
 // now is the time of the store's entries.
 func now() uint32 { return uint32(time.Now().Unix()) }
+
+// echo sends back what it gets, by copy: pipes of the runtime's own would be
+// counted as leaks.
+func echo(c net.Conn) {
+	_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+}
 
 // read takes exactly n bytes.
 func read(t testing.TB, c io.Reader, n int) []byte {

@@ -18,6 +18,14 @@ import (
 // descriptors (EMFILE): long enough not to spin, short enough not to be felt.
 const acceptPause = 50 * time.Millisecond
 
+// warnEvery is the least time between two lines in the log about one shortage,
+// which may last and shows in the counters.
+const warnEvery = 10 * time.Second
+
+// drainGrace is the time to take what waits in the listeners' queues when a drain
+// begins. Under load there is always one more: then they are closed all the same.
+const drainGrace = 200 * time.Millisecond
+
 // persistAfter is the age at which a conn gets its keepalive options. Most are
 // gone by then and never pay for the calls; before it, tighter deadlines hold.
 const persistAfter = 5 * time.Second
@@ -41,6 +49,8 @@ type loop struct {
 	unix           uint32 // wall clock, seconds
 	paused         bool   // listeners are not taken from
 	resumeAt       netio.Time
+	warnedAt       netio.Time // of the shortage that paused it; 0: never
+	drainBy        netio.Time
 	draining       bool
 	accepting      bool // the last batch had an OpAccept
 	killed         bool
@@ -124,6 +134,7 @@ func (l *loop) run() error {
 			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
 		}
 	}
+	var c netio.Completion // on the heap, once: the engine is an interface
 	for !l.ended() {
 		if err := l.eng.Wait(l.deadline()); err != nil {
 			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
@@ -131,7 +142,6 @@ func (l *loop) run() error {
 		l.now = l.eng.Now()
 		l.unix = uint32(time.Now().Unix())
 		l.accepting = false
-		var c netio.Completion
 		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
 		}
@@ -232,6 +242,7 @@ func (l *loop) obey() {
 		switch c.kind {
 		case commandDrain:
 			l.draining = true
+			l.drainBy = l.now.Add(drainGrace)
 			l.accepting = true // one more batch, to take what waits in the queues
 		case commandKill:
 			l.kill()
@@ -295,7 +306,8 @@ func (l *loop) pause(why string, errno netio.Errno) {
 	if l.paused {
 		return
 	}
-	if errno != 0 {
+	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
+		l.warnedAt = l.now
 		l.cfg.Log.Warn(why+", pausing", "error", errno, "pause", acceptPause, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)")
 	}
 	l.paused = true
@@ -325,7 +337,7 @@ func (l *loop) admit() {
 			}
 		}
 	}
-	if l.draining && !l.accepting && !l.closedListeners() {
+	if l.draining && (!l.accepting || l.now >= l.drainBy) && !l.closedListeners() {
 		for _, ln := range l.listeners {
 			err := errors.Join(l.eng.Unlisten(ln.fd), netio.CloseListener(ln.fd))
 			if err != nil {

@@ -17,9 +17,12 @@ func (l *loop) becomeObserve(c *conn) {
 	if len(hs.hello) > 0 {
 		done, errno := l.eng.Send(c.socks[sideBackend], hs.hello)
 		switch {
+		case errno == netio.ErrNoBuffer:
+			l.becomeClosing(c, CauseResource, true)
+			return
 		case errno != 0:
 			// The backend has hung up already; reading it tells how.
-			c.flows[sideClient].flags |= dead
+			l.sinkFailed(c, sideClient, errno)
 		case !done:
 			c.flows[sideClient].flags |= sending
 		case c.flows[sideClient].is(ended):

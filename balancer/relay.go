@@ -96,7 +96,7 @@ func (l *loop) pass(c *conn, from side, b []byte) {
 	case errno == netio.ErrNoBuffer:
 		l.becomeClosing(c, CauseResource, true)
 	case errno != 0:
-		l.sinkFailed(c, from)
+		l.sinkFailed(c, from, errno)
 	case done:
 		l.next(c, from)
 	default:
@@ -113,7 +113,7 @@ func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 	case c.state == stateClosing:
 		l.linger(c)
 	case errno != 0:
-		l.sinkFailed(c, from)
+		l.sinkFailed(c, from, errno)
 	case f.is(ended):
 		l.eng.Shutdown(c.socks[from.other()]) // the FIN came while a hello was sent again
 	case from == sideBackend && c.hs != nil && len(c.hs.held) > 0:
@@ -141,7 +141,7 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
 	case done.Errno != 0 && done.Sink:
-		l.sinkFailed(c, from)
+		l.sinkFailed(c, from, done.Errno)
 		return
 	case done.Errno != 0:
 		l.sideFailed(c, from)
@@ -184,10 +184,18 @@ func (l *loop) recv(c *conn, from side) {
 // sideEnded has got a side's FIN. All that came before it is with the other
 // side, so the FIN may follow; the opposite flow goes on.
 func (l *loop) sideEnded(c *conn, from side) {
-	c.flows[from].flags |= ended
-	other := &c.flows[from.other()]
-	if other.is(ended) || other.is(dead) {
+	f, other := &c.flows[from], &c.flows[from.other()]
+	if f.is(broken) {
+		l.sideFailed(c, from)
+		return
+	}
+	f.flags |= ended
+	switch {
+	case other.is(ended):
 		l.becomeClosing(c, CauseNormal, false)
+		return
+	case other.is(dead): // it closed while the other side was still sending
+		l.becomeClosing(c, causeOf(from), false)
 		return
 	}
 	l.eng.Shutdown(c.socks[from.other()])
@@ -197,19 +205,30 @@ func (l *loop) sideEnded(c *conn, from side) {
 // sideFailed has met a side's RST. All that came before it has been passed on;
 // nothing more can go to that side.
 func (l *loop) sideFailed(c *conn, from side) {
-	cause := CauseClient
-	if from == sideBackend {
-		cause = CauseBackend
+	l.becomeClosing(c, causeOf(from), true)
+}
+
+// causeOf is the cause of an end that a side has brought about.
+func causeOf(s side) Cause {
+	if s == sideBackend {
+		return CauseBackend
 	}
-	l.becomeClosing(c, cause, true)
+	return CauseClient
 }
 
 // sinkFailed could not give the other side what from has sent: it takes no more.
 // What it has sent itself may still wait to be read, and reading it will end in
 // its FIN or RST; so only this flow stops.
-func (l *loop) sinkFailed(c *conn, from side) {
+//
+// The kernel tells of a RST once. If it was this call that met it, what is read
+// later from that side ends as if by FIN.
+func (l *loop) sinkFailed(c *conn, from side, errno netio.Errno) {
 	c.flows[from].flags |= dead
-	if other := &c.flows[from.other()]; other.is(ended) || other.is(dead) {
+	other := &c.flows[from.other()]
+	if errno != netio.ErrEnded {
+		other.flags |= broken
+	}
+	if other.is(ended) || other.is(dead) {
 		l.sideFailed(c, from.other()) // nothing is read any more that could tell
 	}
 }

@@ -1,8 +1,13 @@
-// Package health checks whether backends answer, actively: it connects to each one at a steady interval and closes
-// again. A backend starts as up, is marked down after Config.Fall checks in a row have failed, and comes back after
-// Config.Rise in a row have succeeded, also when it was the loops' failed connects that marked it down.
+// Package health looks at backends of its own accord.
 //
-// The pool keeps the state, logs each change in one line and tells its listeners; this package only calls SetUp.
+// A Checker asks whether they answer: it connects to each one at a steady interval and closes again. A backend starts as
+// up, is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
+// succeeded, also when it was the loops' failed connects that marked it down. The pool keeps the state, logs each change
+// in one line and tells its listeners; the Checker only calls SetUp.
+//
+// A Prober asks how they resume TLS sessions: as a client of TLS it collects tickets and offers them again. It teaches
+// affinity the names of ticket keys before any client needs them, and says what stands in the way of resumption. It
+// never changes a backend's state.
 package health
 
 import (
@@ -98,13 +103,14 @@ func New(pools []*pool.Pool, cfg Config) (*Checker, error) {
 func (c *Checker) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, p := range c.pools {
-		all.Go(func() { c.follow(ctx, p) })
+		all.Go(func() { follow(ctx, p, func(ctx context.Context, b *pool.Backend) { c.watch(ctx, p, b) }) })
 	}
 	all.Wait()
 }
 
-// follow keeps one goroutine for each backend of a pool.
-func (c *Checker) follow(ctx context.Context, p *pool.Pool) {
+// follow keeps one goroutine in watch for each backend of a pool, with a context that ends when the backend leaves or
+// ctx is done. When it returns, all of them have.
+func follow(ctx context.Context, p *pool.Pool, watch func(ctx context.Context, b *pool.Backend)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -116,7 +122,7 @@ func (c *Checker) follow(ctx context.Context, p *pool.Pool) {
 			if watched[b] == nil {
 				one, stop := context.WithCancel(ctx)
 				watched[b] = stop
-				all.Go(func() { c.watch(one, p, b) })
+				all.Go(func() { watch(one, b) })
 			}
 		}
 		for b, stop := range watched {

@@ -145,11 +145,11 @@ func (n *Names) decay(now time.Time) {
 	if n.halved.IsZero() {
 		n.halved = now
 	}
-	lives := now.Sub(n.halved) / nameHalfLife
+	lives := int(now.Sub(n.halved) / nameHalfLife)
 	if lives <= 0 {
 		return
 	}
-	n.halved = n.halved.Add(lives * nameHalfLife)
+	n.halved = n.halved.Add(time.Duration(lives) * nameHalfLife)
 	for i := range n.counts {
 		n.counts[i].Store(n.counts[i].Load() >> min(lives, 32))
 		n.excess[i] >>= min(lives, 32)

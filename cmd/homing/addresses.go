@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -48,6 +49,18 @@ func parseBackend(s string) (pool.Spec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// parseServerName reads a host name as TLS sends it (RFC 6066, section 3): in lower case, without the last dot.
+func parseServerName(text string) (string, error) {
+	name := strings.TrimSuffix(strings.ToLower(text), ".")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", errors.New("an IP address is no server name: give a host name, such as www.example.org")
+	}
+	if name == "" || len(name) > 253 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return "", errors.New("not a host name: give one such as www.example.org")
+	}
+	return name, nil
 }
 
 // validate refuses what no single flag can see.

@@ -30,9 +30,16 @@ type options struct {
 	sessionTTL, ticketTTL       time.Duration
 	loadFactor                  float64
 
+	secondChance balancer.SecondChance
+
 	checkInterval, checkTimeout time.Duration
 	rise, fall                  int
 	noChecks                    bool
+
+	probe         bool
+	probeInterval time.Duration
+	probeNames    []string
+	probeTraffic  int
 
 	admin    string
 	log      logFormat
@@ -49,8 +56,10 @@ func defaultOptions() *options {
 		keepAlive: time.Minute, userTimeout: 30 * time.Second,
 		helloLimit: 16 << 10, holdLimit: 16 << 10, bufferMemory: 256 << 20,
 		tableEntries: 1_000_000, clientEntries: 250_000, sessionTTL: 10 * time.Hour, ticketTTL: 24 * time.Hour, loadFactor: 1.5,
+		secondChance:  balancer.SecondChance{Tries: 1, Budget: 0.05},
 		checkInterval: 2 * time.Second, checkTimeout: time.Second, rise: 2, fall: 3,
-		node: nodeOptions{clusterOptions: clusterOptions{label: "homing"}},
+		node:  nodeOptions{clusterOptions: clusterOptions{label: "homing"}},
+		probe: true, probeInterval: time.Minute, probeTraffic: 8,
 	}
 }
 
@@ -58,6 +67,7 @@ func defaultOptions() *options {
 func flagTable(o *options) []flagGroup {
 	const day = 24 * time.Hour
 	onOff := []choice[bool]{{"on", true}, {"off", false}}
+	offAuto := []choice[bool]{{"off", false}, {"auto", true}}
 	span := func(p *time.Duration, least, most time.Duration) pflag.Value {
 		return durationValue{p: p, min: least, max: most}
 	}
@@ -96,12 +106,23 @@ func flagTable(o *options) []flagGroup {
 			{"ticket-ttl", span(&o.ticketTTL, time.Second, 7*day), "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
 			{"affinity-load-factor", ratioValue{&o.loadFactor, 1, 1000}, "a home with more conns than 64 + this times the weighted mean is passed over"},
 		}},
+		{"Second chances", []flagRow{
+			{"second-chance", enumValue[bool]{&o.secondChance.Auto, offAuto}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
+			{"second-chance-tries", intValue{&o.secondChance.Tries, 1, 8}, "other backends per conn"},
+			{"second-chance-budget", ratioValue{&o.secondChance.Budget, 0.001, 8}, "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
+		}},
 		{"Checks", []flagRow{
 			{"check-interval", span(&o.checkInterval, 100*time.Millisecond, time.Hour), "between two TCP checks of a backend"},
 			{"check-timeout", span(&o.checkTimeout, 10*time.Millisecond, time.Hour), "for one check to connect"},
 			{"rise", intValue{&o.rise, 1, 100}, "successes in a row that bring a backend up"},
 			{"fall", intValue{&o.fall, 1, 100}, "failures in a row, of checks or of conns, that take a backend down"},
 			{"no-checks", boolValue{&o.noChecks}, "do not check backends"},
+		}},
+		{"Probes", []flagRow{
+			{"probe", enumValue[bool]{&o.probe, onOff}, "on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls off there are no probes"},
+			{"probe-interval", span(&o.probeInterval, 100*time.Millisecond, day), "between two probes of a backend; one that comes back or refuses its own tickets is probed at once"},
+			{"probe-name", listValue[string]{&o.probeNames, parseServerName, "NAME"}, "probe with this server name too; repeatable; a hello without a name is always sent"},
+			{"probe-names-from-traffic", intValue{&o.probeTraffic, 0, 64}, "probe with so many of the server names that clients use most"},
 		}},
 		{"Cluster", nodeRows(&o.node)},
 		{"Seeing", []flagRow{

@@ -32,6 +32,7 @@ type service struct {
 	store    *affinity.Store
 	balancer *balancer.Balancer
 	checks   *health.Checker // nil with --no-checks
+	probe    *health.Prober  // nil with --probe off or --tls off
 	admin    net.Listener    // nil without --admin
 	cluster  *clusterNode    // nil without --cluster-bind
 	files    fileLimit
@@ -80,6 +81,7 @@ func (s *service) take() (err error) {
 	}
 	known := affinity.Config{
 		TableEntries: o.tableEntries, ClientEntries: o.clientEntries, SessionTTL: o.sessionTTL, TicketTTL: o.ticketTTL,
+		Suspect: s.suspect,
 	}
 	if s.cluster != nil {
 		known.Fact = s.cluster.fact()
@@ -100,13 +102,36 @@ func (s *service) take() (err error) {
 			return err
 		}
 	}
-	if o.noChecks {
-		return nil
+	if err = s.takeProbe(); err != nil || o.noChecks {
+		return err
 	}
 	s.checks, err = health.New([]*pool.Pool{s.pool}, health.Config{
 		Interval: o.checkInterval, Timeout: o.checkTimeout, Rise: o.rise, Fall: o.fall, Log: s.log,
 	})
 	return err
+}
+
+// takeProbe makes the probe, but not for backends of which no hello is read.
+func (s *service) takeProbe() (err error) {
+	o := s.options
+	if !o.probe || o.tls == balancer.TLSOff {
+		return nil
+	}
+	fromTraffic := o.probeTraffic
+	if fromTraffic == 0 {
+		fromTraffic = -1
+	}
+	s.probe, err = health.NewProber([]*pool.Pool{s.pool}, health.ProbeConfig{
+		Store: s.store, Interval: o.probeInterval, Names: o.probeNames, FromTraffic: fromTraffic, Log: s.log,
+	})
+	return err
+}
+
+// suspect hands on to the probe what affinity says. Nothing runs before there is a probe, if there will be one.
+func (s *service) suspect(pool, id uint32, doubtful bool) {
+	if s.probe != nil {
+		s.probe.Suspect(pool, id, doubtful)
+	}
 }
 
 func (s *service) config() balancer.Config {
@@ -117,7 +142,7 @@ func (s *service) config() balancer.Config {
 		HalfClosedTimeout: o.halfClosedTimeout, HoldTimeout: o.holdTimeout,
 		KeepAlive: orOff(o.keepAlive), UserTimeout: orOff(o.userTimeout),
 		HelloLimit: int(o.helloLimit), HoldLimit: int(o.holdLimit), MaxConns: o.maxConns, BufferMemory: o.bufferMemory,
-		Log: s.log,
+		SecondChance: o.secondChance, Log: s.log,
 	}
 	for _, addr := range o.listens {
 		cfg.Listeners = append(cfg.Listeners, balancer.Listener{Addr: addr, Pool: s.pool, TLS: o.tls})
@@ -143,6 +168,11 @@ func (s *service) start(ctx context.Context) {
 	if s.checks != nil {
 		s.background.Go(func() { s.checks.Run(ctx) })
 	}
+	findings := func() []health.Findings { return nil }
+	if s.probe != nil {
+		s.background.Go(func() { s.probe.Run(ctx) })
+		findings = s.probe.Findings
+	}
 	if s.cluster != nil {
 		s.cluster.start(ctx, s)
 	}
@@ -150,7 +180,7 @@ func (s *service) start(ctx context.Context) {
 		return
 	}
 	source := admin.Source{
-		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Pools: []*pool.Pool{s.pool},
+		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Probe: findings, Pools: []*pool.Pool{s.pool},
 		Ready: func() bool { return !s.draining.Load() },
 	}
 	if s.cluster != nil {

@@ -16,12 +16,15 @@
 //   - An Engine and everything it returned belong to one loop; only Wake may be
 //     called from elsewhere.
 //   - A socket has at most one Recv or Splice from it and one Send or Splice to
-//     it in flight.
+//     it in flight. Breaking this rule panics.
 //   - After Close no completion of that socket is delivered, and whatever was in
 //     flight on it is released when the kernel is done with it, not before.
 //   - What the kernel may hold beyond a call lies outside the Go heap.
+//   - An end is told once it is reached, never early, and a RST never as FIN.
 //   - Calls that cannot block are made raw, without telling the Go scheduler; the
-//     one that can block (Wait with nothing ready) is not.
+//     one that can block (Wait with nothing ready) is not, nor are the rare ones.
+//
+// The conformance suite (testEngine) is the long form of these rules.
 //
 // Linux only: the data plane rests on epoll, splice and, later, io_uring.
 package netio

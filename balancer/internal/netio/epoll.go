@@ -3,9 +3,8 @@
 package netio
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,13 +28,18 @@ const (
 )
 
 const (
-	readEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	readEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 	bothEvents = readEvents | unix.EPOLLOUT
 )
 
 // epoll is the engine that runs everywhere. Sockets are registered once,
 // edge-triggered, and only when an operation on them would block; canRead and
 // canWrite remember edges until a call has used them up.
+//
+// No edge is lost: canRead is cleared only by a call that has found the queue
+// empty, and whatever arrives after that call makes an edge of its own. Wait
+// turns all events into flags before Next hands out the first completion, so
+// none of them outlives its socket.
 type epoll struct {
 	// Constant after newEpoll.
 	fd     int32
@@ -49,13 +53,23 @@ type epoll struct {
 	listeners map[int32]*listener // by descriptor
 	ready     []*listener         // reported by the last Wait
 	accepts   int                 // taken from ready[0] in this batch
-	run       []Sock              // sockets with an operation that may make progress
+	run       []turn              // sockets with an operation that may make progress
 	runHead   int
 	batch     int // entries of run that belong to this batch
 	woken     bool
 	now       Time
 	lent      []byte
 	events    [maxEvents]unix.EpollEvent
+
+	// Guarded by mu, for Wake.
+	mu   sync.Mutex
+	shut bool
+}
+
+// turn is an entry of the run queue: a socket, not whoever has its slot later.
+type turn struct {
+	sock Sock
+	gen  uint32
 }
 
 type listener struct {
@@ -87,161 +101,6 @@ func NewEpoll(bufferLimit int64) (Engine, error) {
 	return e, nil
 }
 
-func (e *epoll) Listen(fd int, tag uint32) error {
-	// Level-triggered: what one batch leaves in the queue is reported again.
-	// The slot number of a listener is its descriptor, mapped below wakeData.
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData - 1 - int32(fd)}
-	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev); errno != 0 {
-		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
-	}
-	e.listeners[int32(fd)] = &listener{fd: int32(fd), tag: tag}
-	return nil
-}
-
-func (e *epoll) Unlisten(fd int) error {
-	l := e.listeners[int32(fd)]
-	if l == nil {
-		return nil
-	}
-	delete(e.listeners, l.fd)
-	for i, r := range e.ready {
-		if r == l {
-			e.ready = append(e.ready[:i], e.ready[i+1:]...)
-			break
-		}
-	}
-	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_DEL, l.fd, nil); errno != 0 {
-		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
-	}
-	return nil
-}
-
-func (e *epoll) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
-
-func (e *epoll) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
-	fd, errno := sysSocket(addr)
-	if errno != 0 {
-		return NoSock, errno
-	}
-	setFast(fd)
-	errno = sysConnect(fd, addr)
-	if errno != 0 && errno != unix.EINPROGRESS {
-		sysClose(fd)
-		return NoSock, errno
-	}
-	s, sl := e.slots.take(fd, tag)
-	sl.flags = wantConnect
-	if errno := e.register(s, sl, bothEvents); errno != 0 {
-		e.Close(s, true)
-		return NoSock, errno
-	}
-	return s, 0
-}
-
-// setFast sets what every connection has from its first packet on: no Nagle
-// delay, since a relay adds none of its own writes; and no quick ACK, since the
-// answer that will carry the ACK is on its way (saves a packet per direction).
-// Neither can fail on a TCP socket.
-func setFast(fd int32) {
-	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-}
-
-func (e *epoll) Recv(s Sock) {
-	sl := e.slots.at(s)
-	sl.flags |= wantRecv
-	switch {
-	case sl.flags&canRead != 0:
-		e.enqueue(s, sl)
-	case sl.flags&registered == 0:
-		e.watch(s, sl)
-	}
-}
-
-func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
-	sl := e.slots.at(s)
-	if sl.flags&wantSend != 0 {
-		panic("netio: Send while another Send is in flight")
-	}
-	n, errno := sysSend(sl.fd, b)
-	if errno == unix.EAGAIN {
-		n, errno = 0, 0
-	}
-	if errno != 0 {
-		return false, errno
-	}
-	if n == len(b) {
-		return true, 0
-	}
-	rest := e.buffers.Get(len(b) - n)
-	if rest == nil {
-		return false, unix.ENOBUFS
-	}
-	sl.rest = append(rest, b[n:]...)
-	sl.sent = 0
-	sl.flags = sl.flags&^canWrite | wantSend
-	return false, e.register(s, sl, bothEvents)
-}
-
-func (e *epoll) Shutdown(s Sock) { sysShutdown(e.slots.at(s).fd) }
-
-func (e *epoll) Close(s Sock, reset bool) {
-	sl := e.slots.at(s)
-	if sl.fd < 0 {
-		panic("netio: Close of a closed socket")
-	}
-	e.buffers.Put(sl.rest)
-	if sl.pipe != nil {
-		e.pipes.put(sl.pipe)
-	}
-	if sl.peer != NoSock { // the other end of a Splice stops waiting for this one
-		other := e.slots.at(sl.peer)
-		if other.peer == s {
-			if other.pipe != nil {
-				e.pipes.put(other.pipe)
-				other.pipe = nil
-			}
-			other.flags &^= wantSplice | wantSink
-			other.peer = NoSock
-		}
-	}
-	if reset {
-		sysLingerZero(sl.fd)
-	}
-	sysClose(sl.fd)
-	e.slots.give(s, sl)
-}
-
-func (e *epoll) HasInput(s Sock) bool {
-	sl := e.slots.at(s)
-	var b [1]byte
-	_, errno := sysRecv(sl.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return errno != unix.EAGAIN
-}
-
-func (e *epoll) Unsent(s Sock) int {
-	n, err := unix.IoctlGetInt(int(e.slots.at(s).fd), unix.SIOCOUTQ)
-	if err != nil {
-		return 0 // not a connected socket any more
-	}
-	return n
-}
-
-func (e *epoll) Persist(s Sock, o Options) {
-	// None of these fails on a TCP socket with values in range, and a conn
-	// without keepalive is better than no conn.
-	fd := e.slots.at(s).fd
-	if o.KeepAlive > 0 {
-		secs := int32(max(1, o.KeepAlive/time.Second))
-		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, secs)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, secs)
-	}
-	if o.UserTimeout > 0 {
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(o.UserTimeout/time.Millisecond))
-	}
-}
-
 // register makes epoll report the given events of s, which must include those
 // reported so far. Epoll reports at once what is true already, so that no edge
 // is lost between a call's EAGAIN and the registration.
@@ -253,19 +112,38 @@ func (e *epoll) register(s Sock, sl *slot, events uint32) syscall.Errno {
 	case sl.flags&registered != 0:
 		op = unix.EPOLL_CTL_MOD
 	}
+	ev := unix.EpollEvent{Events: events, Fd: int32(s), Pad: int32(sl.gen)}
+	if errno := sysEpollCtl(e.fd, op, sl.fd, &ev); errno != 0 {
+		return errno
+	}
 	sl.flags |= registered
 	if events == bothEvents {
 		sl.flags |= fullEvents
 	}
-	ev := unix.EpollEvent{Events: events, Fd: int32(s), Pad: int32(sl.gen)}
-	return sysEpollCtl(e.fd, op, sl.fd, &ev)
+	return 0
+}
+
+// watch registers a socket that has turned out to have nothing to read.
+func (e *epoll) watch(s Sock, sl *slot) {
+	if sl.flags&registered != 0 {
+		return
+	}
+	if errno := e.register(s, sl, readEvents); errno != 0 {
+		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited
+		// for. Reading it now would tell EAGAIN for ever, so it is ended: a read
+		// finds the end at once, which fault turns into this error.
+		sl.fault = uint16(errno)
+		sysShutdown(sl.fd, unix.SHUT_RDWR)
+		sl.flags |= canRead | sawEnd
+		e.enqueue(s, sl)
+	}
 }
 
 // enqueue puts s into the run queue once.
 func (e *epoll) enqueue(s Sock, sl *slot) {
 	if sl.flags&queued == 0 {
 		sl.flags |= queued
-		e.run = append(e.run, s)
+		e.run = append(e.run, turn{s, sl.gen})
 	}
 }
 
@@ -300,7 +178,7 @@ func (e *epoll) block(deadline Time) (int, syscall.Errno) {
 		return 0, 0
 	}
 	// Rounded up: waking before the deadline would only poll once more.
-	ms := int(min((left+time.Millisecond-1)/time.Millisecond, 1<<30))
+	ms := int(min((left-1)/time.Millisecond+1, 1<<30))
 	n, err := unix.EpollWait(int(e.fd), e.events[:], ms)
 	if err != nil {
 		errno, _ := err.(syscall.Errno) // EpollWait returns nothing else
@@ -337,10 +215,16 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 		return
 	}
 	if ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		sl.flags |= canRead | canWrite | sawEnd | sawError
+		sl.flags |= canRead | canWrite | sawEnd
+	}
+	if ev.Events&unix.EPOLLERR != 0 {
+		sl.flags |= sawError
 	}
 	if ev.Events&unix.EPOLLRDHUP != 0 {
 		sl.flags |= canRead | sawEnd
+	}
+	if ev.Events&unix.EPOLLPRI != 0 {
+		sl.flags |= canRead | urgent
 	}
 	if ev.Events&unix.EPOLLIN != 0 {
 		sl.flags |= canRead
@@ -348,7 +232,7 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 	if ev.Events&unix.EPOLLOUT != 0 {
 		sl.flags |= canWrite
 	}
-	if sl.flags&wants != 0 {
+	if sl.able() {
 		e.enqueue(s, sl)
 	}
 }
@@ -356,8 +240,7 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 func (e *epoll) Next(c *Completion) bool {
 	if e.woken {
 		e.woken = false
-		var b [8]byte
-		_, _ = unix.Read(int(e.wakeFd), b[:]) // EAGAIN: already drained
+		sysDrain(e.wakeFd)
 		*c = Completion{Op: OpWake}
 		return true
 	}
@@ -367,55 +250,22 @@ func (e *epoll) Next(c *Completion) bool {
 		}
 	}
 	for e.runHead < e.batch {
-		s := e.run[e.runHead]
+		r := e.run[e.runHead]
 		e.runHead++
-		sl := e.slots.at(s)
+		sl := e.slots.at(r.sock)
+		if sl.stale(r.gen) {
+			continue
+		}
 		sl.flags &^= queued
-		if e.progress(s, sl, c) {
-			// The socket may have a second operation: give that its turn too.
-			if sl.flags&wants != 0 {
-				e.enqueue(s, sl)
+		if e.progress(r.sock, sl, c) {
+			// The socket may have a second operation: its turn is in the next batch.
+			if sl.able() {
+				e.enqueue(r.sock, sl)
 			}
 			return true
 		}
 	}
 	return false
-}
-
-// accept takes one connection; false means that l has had its share.
-func (e *epoll) accept(l *listener, c *Completion) bool {
-	if e.accepts >= maxAccepts {
-		e.unready()
-		return false
-	}
-	var sa sockaddr
-	fd, errno := sysAccept(l.fd, &sa)
-	switch errno {
-	case 0:
-	case unix.EAGAIN:
-		e.unready()
-		return false
-	case unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENETDOWN, unix.ENETUNREACH, unix.EHOSTUNREACH:
-		// The connection died in the queue (accept(2)); take the next.
-		e.accepts++
-		return false
-	default:
-		e.unready()
-		*c = Completion{Op: OpAccept, Errno: errno, Tag: l.tag, Sock: NoSock}
-		return true
-	}
-	e.accepts++
-	s, sl := e.slots.take(fd, 0)
-	sl.flags = canRead | canWrite // try first, register when it would block
-	*c = Completion{Op: OpAccept, Tag: l.tag, Sock: s, Peer: sa.get()}
-	return true
-}
-
-// unready takes the first listener off the list until the next Wait.
-func (e *epoll) unready() {
-	e.ready[0].ready = false
-	e.ready = append(e.ready[:0], e.ready[1:]...)
-	e.accepts = 0
 }
 
 // progress advances one operation of s and reports whether it ended.
@@ -443,83 +293,16 @@ func (e *epoll) progress(s Sock, sl *slot, c *Completion) bool {
 	return false
 }
 
-// connected ends a Connect when epoll has reported the socket writable.
-func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
-	if sl.flags&(canWrite|sawEnd) == 0 {
-		return false
-	}
-	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s}
-	if sl.flags&sawError != 0 {
-		c.Errno = sysError(sl.fd)
-	}
-	sl.flags &^= wantConnect
-	return true
-}
-
-// recv delivers the next bytes of s.
-func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
-	n, errno := sysRecv(sl.fd, e.lent, 0)
-	if errno == unix.EAGAIN {
-		sl.flags &^= canRead
-		e.watch(s, sl)
-		return false
-	}
-	if n < len(e.lent) && errno == 0 && sl.flags&sawEnd == 0 {
-		// The queue was emptied: the next byte or FIN makes an edge of its own,
-		// or is told by the registration that the next Recv makes.
-		sl.flags &^= canRead
-	}
-	sl.flags &^= wantRecv
-	*c = Completion{Op: OpRecv, Tag: sl.tag, Sock: s, Errno: errno}
-	if errno == 0 {
-		c.N, c.Buf = n, e.lent[:n]
-	}
-	return true
-}
-
-// watch registers a socket that has turned out to block.
-func (e *epoll) watch(s Sock, sl *slot) {
-	if sl.flags&registered != 0 {
-		return
-	}
-	if errno := e.register(s, sl, readEvents); errno != 0 {
-		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited
-		// for. Reading it again now tells EAGAIN for ever, so end it: the
-		// peer's next call sees the shutdown, ours an end of stream.
-		_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(sl.fd), unix.SHUT_RDWR, 0)
-		sl.flags |= canRead | sawEnd
-		e.enqueue(s, sl)
-	}
-}
-
-// sendRest sends on what a Send left behind.
-func (e *epoll) sendRest(s Sock, sl *slot, c *Completion) bool {
-	n, errno := sysSend(sl.fd, sl.rest[sl.sent:])
-	if errno == unix.EAGAIN {
-		sl.flags &^= canWrite
-		return false
-	}
-	if errno == 0 {
-		sl.sent += uint32(n)
-		if int(sl.sent) < len(sl.rest) {
-			sl.flags &^= canWrite
-			return false
-		}
-	}
-	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.sent)}
-	e.buffers.Put(sl.rest)
-	sl.rest = nil
-	sl.flags &^= wantSend
-	return true
-}
-
 func (e *epoll) Now() Time         { return e.now }
 func (e *epoll) Buffers() *Buffers { return e.buffers }
 
 func (e *epoll) Wake() {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(int(e.wakeFd), one[:]) // EAGAIN: 2^64-2 wakes are waiting already
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shut {
+		return // the descriptor may be another file's by now
+	}
+	sysCount(e.wakeFd)
 }
 
 func (e *epoll) Stats() EngineStats {
@@ -527,6 +310,12 @@ func (e *epoll) Stats() EngineStats {
 }
 
 func (e *epoll) Shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shut {
+		return
+	}
+	e.shut = true
 	for i := range e.slots.pages {
 		for j := range e.slots.pages[i] {
 			if sl := &e.slots.pages[i][j]; sl.gen&1 == 1 {

@@ -14,12 +14,16 @@ import (
 const backlog = 65535
 
 // ListenTCP opens a listening socket on addr. An IPv6 wildcard address takes
-// IPv4 connections too (dual stack). The options are inherited by the accepted
-// sockets, which saves four calls a connection.
+// IPv4 connections too (dual stack).
 //
-// With share set, several sockets of this process may listen on addr and the
-// kernel spreads connections over them; an address that someone else holds is
-// refused with EADDRINUSE all the same, if the first socket is opened without.
+// An accepted socket inherits all options of its listener, which saves the calls:
+// TCP_NODELAY, and TCP_QUICKACK switched off, which makes the ACK of the hello
+// ride on the answer. SO_KEEPALIVE with its times and TCP_USER_TIMEOUT would be
+// inherited too, but arm a timer for every connection, however short: see Persist.
+//
+// With share set, several sockets may listen on addr and the kernel spreads
+// connections over them, if all of them share: other processes of this user may
+// join too. EADDRINUSE tells of a socket that does not share.
 func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
@@ -38,7 +42,6 @@ func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	options := []struct{ level, name, value int }{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}, // conns in TIME_WAIT must not stop a restart
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0},
 	}
 	if share {
 		options = append(options, struct{ level, name, value int }{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
@@ -56,6 +59,10 @@ func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
 		return fd, fmt.Errorf("listen: %w", err)
+	}
+	// Not earlier: listen(2) resets it (inet_csk_listen_start in the kernel).
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
+		return fd, fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
 	}
 	return fd, nil
 }

@@ -56,36 +56,58 @@ type Options struct {
 type Engine interface {
 	// Listen starts taking connections from the listening descriptor fd, which
 	// stays the caller's. Each is reported as OpAccept under tag until Unlisten.
-	// An error of accept(2) is reported once and accepting goes on.
+	// An error of accept(2), without a socket, is reported at most once per Wait
+	// and accepting goes on: it is for the loop to Unlisten for a while. A
+	// connection that died in the queue is passed over, or its first Recv tells.
 	Listen(fd int, tag uint32) error
 	// Unlisten stops taking connections from fd; those not yet taken wait in
-	// the kernel's queue.
+	// the kernel's queue. It holds from the next call of Next.
 	Unlisten(fd int) error
 
 	// Tag sets the tag under which completions of s are reported.
 	Tag(s Sock, tag uint32)
-	// Connect opens a socket to addr. Without errno OpConnect follows.
+	// Connect opens a socket to addr. Without errno OpConnect follows; after an
+	// errno in it the socket is still to be closed. ECONNRESET there says that the
+	// connection came about and was reset before it was used.
+	//
+	// The ACK that ends the handshake rides on the first Send. It is sent for
+	// itself when the first operation is a Recv or Splice, or after 200 ms.
 	Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno)
-	// Recv asks for the next bytes of s.
+	// Recv asks for the next bytes of s. All that the peer sent is delivered
+	// before its FIN or RST. Either stays: a further Recv meets it again. A RST
+	// is told as ECONNRESET even if another call has met it before; it never
+	// looks like FIN.
 	Recv(s Sock)
 	// Send gives b to the kernel. Done reports that all of b is gone; otherwise
 	// OpSend follows, unless errno is set. b may be reused at once either way.
-	// ENOBUFS: the pool's hard limit leaves no room for the rest.
+	// After an errno a part of b may be gone. EPIPE: the peer had sent FIN before
+	// its RST, or the RST has been told. ENOBUFS: the pool's hard limit leaves no
+	// room for the rest.
 	Send(s Sock, b []byte) (done bool, errno syscall.Errno)
 	// Splice moves bytes from one socket to another inside the kernel. It ends
 	// with OpSplice once at least one byte has moved and nothing is left between
 	// the two, at the end of the stream, or with an error; ENOBUFS: no pipe to be
-	// had, nothing was consumed, copy instead.
+	// had, or an urgent byte in the way, nothing was consumed, copy instead. What
+	// the source sent before its FIN or RST is moved first. When the sink fails,
+	// bytes of the source are lost: N counts those that the sink got.
+	//
+	// Two sockets that were spliced cannot be spliced with others.
 	Splice(from, to Sock)
-	// Shutdown sends FIN: nothing may be sent on s any more.
+	// Shutdown sends FIN, behind what a Send in flight has left: nothing may be
+	// sent on s any more.
 	Shutdown(s Sock)
-	// Close ends s, with RST when reset is set.
+	// Close ends s, with RST when reset is set. Without it the kernel sends on
+	// what it has, then FIN; or RST, if something was received that no Recv has
+	// delivered. What a Send in flight has left is dropped, and a Splice from or
+	// to s ends without a completion on either socket.
 	Close(s Sock, reset bool)
 
 	// HasInput reports whether s has received anything that no Recv has
-	// delivered: bytes, FIN or an error.
+	// delivered, bytes, FIN or RST; the latter two count even when delivered. It
+	// asks the kernel.
 	HasInput(s Sock) bool
-	// Unsent is the number of bytes sent on s that the peer has not acknowledged.
+	// Unsent is the number of bytes that the kernel has taken and the peer has not
+	// acknowledged; 0 after a RST. What a Send in flight has left is not in it.
 	Unsent(s Sock) int
 	// Persist sets the options that only a conn that lives for some time needs.
 	Persist(s Sock, o Options)
@@ -93,17 +115,20 @@ type Engine interface {
 	// Wait collects what has ended; it blocks until something has, at most until
 	// the clock shows deadline.
 	Wait(deadline Time) error
-	// Next hands out one completion of those that Wait collected.
+	// Next hands out one completion of those that Wait collected. What is
+	// submitted meanwhile ends in a later batch.
 	Next(c *Completion) bool
 	// Now is the clock of the last Wait.
 	Now() Time
-	// Wake makes the present or next Wait return with OpWake. Any goroutine.
+	// Wake makes the present or next Wait return with OpWake. Any goroutine, also
+	// after Shut.
 	Wake()
 	// Buffers is the loop's pool, which Send draws on too.
 	Buffers() *Buffers
 	// Stats counts what the engine holds.
 	Stats() EngineStats
-	// Shut releases all that the engine owns, open sockets included.
+	// Shut releases all that the engine owns; open sockets are reset. A second
+	// call does nothing.
 	Shut()
 }
 

@@ -5,13 +5,13 @@ package netio
 import "golang.org/x/sys/unix"
 
 const (
-	// pipeSize is asked for each pipe; the default of 64 KiB halves the rate.
-	// 1 MiB is /proc/sys/fs/pipe-max-size for ordinary users, but large pipes
-	// fall out of the cache: see the table in the README.
+	// pipeSize is asked for each pipe. The default of 64 KiB costs the loop half
+	// as much CPU again per byte; 512 KiB and 1 MiB, the most that an ordinary
+	// user can have (/proc/sys/fs/pipe-max-size), gain nothing (BenchmarkBulk).
 	pipeSize = 256 << 10
-	// minPipe is the smallest pipe worth having. Beyond 1,024 pipes a user gets
-	// pipes of one or two pages (pipe(7), pipe-user-pages-soft), which are
-	// slower than copying.
+	// minPipe is the smallest pipe worth having. Beyond 16,384 pages of pipes, 256
+	// of this size, an ordinary user's pipes are not enlarged any more, and soon
+	// get one or two pages (pipe(7), pipe-user-pages-soft): slower than copying.
 	minPipe = 64 << 10
 	// maxPipes bounds the pipes of one loop, and so two descriptors each.
 	maxPipes = 256

@@ -2,6 +2,12 @@
 
 package netio
 
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
 // slotFlags is what an epoll slot waits for and what it knows of its socket.
 type slotFlags uint16
 
@@ -14,13 +20,14 @@ const (
 	canRead                           // reading may succeed
 	canWrite                          // writing may succeed
 	sawEnd                            // FIN, RST or an error has arrived: reading never blocks again
-	sawError                          // EPOLLERR or EPOLLHUP was reported
+	sawError                          // the kernel had an error for this socket
+	urgent                            // an urgent byte has arrived: reading stops short at it
+	finLater                          // Shutdown waits for the Send's rest
+	ackWaits                          // connected, nothing sent yet
 	registered                        // known to epoll, for reading at least
 	fullEvents                        // known to epoll for writing too
 	queued                            // in the run queue
 )
-
-const wants = wantRecv | wantSend | wantSplice | wantSink | wantConnect
 
 // slot is one socket of the epoll engine. It holds no buffer but the unsent
 // rest of a Send, and no pipe but while bytes are between two sockets.
@@ -29,6 +36,7 @@ type slot struct {
 	gen   uint32 // counts the sockets that had this slot; odd while open
 	tag   uint32
 	flags slotFlags
+	fault uint16 // the errno that reading ends with, instead of an end; 0: none
 	peer  Sock   // the other end of a Splice, in either direction
 	sent  uint32 // wantSend: bytes of rest that are gone
 	moved uint32 // wantSplice: bytes that have reached the sink
@@ -37,7 +45,7 @@ type slot struct {
 }
 
 const (
-	pageBits = 9 // 512 slots, about 36 KiB: growth costs no copy and little slack
+	pageBits = 9 // 512 slots, 32 KiB: growth costs no copy and little slack
 	pageMask = 1<<pageBits - 1
 )
 
@@ -79,3 +87,23 @@ func (t *slots) give(s Sock, sl *slot) {
 // stale reports whether an event of generation gen speaks of a socket that had
 // this slot before.
 func (sl *slot) stale(gen uint32) bool { return sl.gen != gen }
+
+// able reports whether an operation in flight may make progress.
+func (sl *slot) able() bool {
+	f := sl.flags
+	return f&canRead != 0 && f&(wantRecv|wantSplice) != 0 ||
+		f&canWrite != 0 && f&(wantSend|wantSink) != 0 ||
+		f&wantConnect != 0 && f&(canWrite|sawEnd) != 0
+}
+
+// fail notes the error that ended the connection. The kernel hands it out once,
+// to whatever call comes first; a later recv(2) answers 0, and a connection that
+// was reset would look like one that ended in order. EPIPE says only that sending
+// has ended, and a shortage ends nothing.
+func (sl *slot) fail(errno syscall.Errno) {
+	switch errno {
+	case 0, unix.EPIPE, unix.ENOBUFS, unix.ENOMEM:
+	default:
+		sl.fault = uint16(errno)
+	}
+}

@@ -14,6 +14,16 @@ const spliceBudget = 1 << 20
 
 func (e *epoll) Splice(from, to Sock) {
 	src, sink := e.slots.at(from), e.slots.at(to)
+	switch {
+	case src.flags&(wantRecv|wantSplice) != 0:
+		panic("netio: Splice while a Recv or Splice is in flight")
+	case sink.flags&wantSend != 0:
+		panic("netio: Splice while a Send is in flight")
+	case (src.peer != NoSock || sink.peer != NoSock) && (src.peer != to || sink.peer != from):
+		panic("netio: Splice with a third socket")
+	}
+	e.ackNow(src)
+	sink.flags &^= ackWaits
 	// The two stay each other's peer until one is closed: the opposite flow may
 	// be spliced at the same time.
 	src.peer, sink.peer = to, from
@@ -25,6 +35,15 @@ func (e *epoll) Splice(from, to Sock) {
 	case src.flags&registered == 0:
 		e.watch(from, src)
 	}
+}
+
+// isSink reports whether a Splice to s is in flight.
+func (e *epoll) isSink(s Sock, sl *slot) bool {
+	if sl.peer == NoSock {
+		return false
+	}
+	src := e.slots.at(sl.peer)
+	return src.peer == s && src.flags&wantSplice != 0
 }
 
 // splice moves bytes from src to its sink.
@@ -39,13 +58,17 @@ func (e *epoll) Splice(from, to Sock) {
 //   - true: c has the outcome and src.pipe is nil.
 func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 	if src.pipe == nil {
-		if src.pipe = e.pipes.get(); src.pipe == nil {
+		// splice(2) does not get past an urgent byte, recv(2) does.
+		if src.flags&urgent == 0 {
+			src.pipe = e.pipes.get()
+		}
+		if src.pipe == nil {
 			return e.spliced(from, src, c, unix.ENOBUFS, false)
 		}
 	}
 	for {
 		if src.pipe.n == 0 {
-			if src.moved >= spliceBudget {
+			if src.moved >= spliceBudget || src.moved > 0 && src.flags&urgent != 0 {
 				return e.spliced(from, src, c, 0, false)
 			}
 			n, errno := sysSplice(src.fd, src.pipe.w, src.pipe.size)
@@ -61,10 +84,11 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 				return false
 			}
 			if errno != 0 || n == 0 {
+				src.fail(errno)
 				if src.moved > 0 {
-					errno = 0 // an end or an error stays: the next Splice meets it
+					return e.spliced(from, src, c, 0, false) // the next Splice meets the end, or fault
 				}
-				return e.spliced(from, src, c, errno, false)
+				return e.spliced(from, src, c, syscall.Errno(src.fault), false)
 			}
 			src.pipe.n = n
 		}
@@ -72,13 +96,14 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 		n, errno := sysSplice(src.pipe.r, sink.fd, src.pipe.n)
 		if errno == unix.EAGAIN {
 			// The pipe holds bytes, so it is the sink that has no room.
-			sink.flags = sink.flags&^canWrite | wantSink
-			errno = e.register(src.peer, sink, bothEvents)
-			if errno == 0 {
+			sink.flags &^= canWrite
+			if errno = e.register(src.peer, sink, bothEvents); errno == 0 {
+				sink.flags |= wantSink
 				return false
 			}
 		}
 		if errno != 0 {
+			sink.fail(errno)
 			return e.spliced(from, src, c, errno, true)
 		}
 		src.pipe.n -= n

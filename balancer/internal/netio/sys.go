@@ -69,9 +69,32 @@ func sysLingerZero(fd int32) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
 }
 
-func sysShutdown(fd int32) {
+func sysShutdown(fd int32, how uintptr) {
 	// ENOTCONN says that the other side was faster; a Recv will tell.
-	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), how, 0)
+}
+
+// sysUnsent is the number of bytes that were sent and not acknowledged (tcp(7),
+// SIOCOUTQ).
+func sysUnsent(fd int32) int {
+	var value int32
+	// Cannot fail on a TCP socket that does not listen; if it did, 0 stands.
+	_, _, _ = unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&value)))
+	return int(value)
+}
+
+// sysCount adds one to the count of an eventfd.
+func sysCount(fd int32) {
+	one := uint64(1)
+	// EAGAIN: nobody has taken the count of 2^64-2 calls.
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
+}
+
+// sysDrain takes the count of an eventfd.
+func sysDrain(fd int32) {
+	var count uint64
+	// EAGAIN: it was 0.
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&count)), unsafe.Sizeof(count))
 }
 
 func sysClose(fd int32) {

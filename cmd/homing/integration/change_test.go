@@ -137,8 +137,9 @@ func TestIntegrationKillAndRestart(t *testing.T) {
 	cancel()
 	wg.Wait()
 	t.Logf("%d conns, %d failed", conns, len(errs))
-	if len(errs) > streams {
-		t.Errorf("%d conns failed, at most %d were open on the backend", len(errs), streams)
+	// A stream may lose the conn that was open, and one more in the backlog of the socket that is about to close.
+	if len(errs) > 2*streams {
+		t.Errorf("%d conns failed, at most %d were open on the backend", len(errs), 2*streams)
 	}
 	for i, start := range starts {
 		if start.After(killed) {
@@ -222,7 +223,7 @@ func TestIntegrationSharedTicketKey(t *testing.T) {
 	users(t, h.addr, 12, goUser(cert, tls.VersionTLS12)) // four tickets from each backend
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		// One ticket serves a TLS 1.2 client for long and its whole name decides, so it takes many clients to spread.
-		c := reconnect(t, h.addr, users(t, h.addr, 90, goUser(cert, version)), 300)
+		c := reconnect(t, h.addr, users(t, h.addr, 120, goUser(cert, version)), 300)
 		t.Logf("%s: %v", tls.VersionName(version), &c)
 		if c.refused() > 0 {
 			t.Errorf("%s: %d offers were refused", tls.VersionName(version), c.refused())

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
 )
@@ -40,7 +42,26 @@ func source(t *testing.T) Source {
 		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
 		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},
 	}
+	probed := health.Findings{
+		Pool: p, Backend: p.Snapshot().All()[0], Success: time.Unix(1_800_000_000, 0), KeyChanges: 2,
+		Handshakes: map[health.Handshake]uint64{
+			{Version: tls.VersionTLS13, Result: health.HandshakeResumed}: 9, {Version: tls.VersionTLS12, Result: health.HandshakeFailed}: 3,
+		},
+		Names: []health.Finding{
+			{Name: "", Versions: []health.VersionFinding{{
+				Version: tls.VersionTLS13, Tickets: 3, Resumed: true, Lifetime: time.Hour,
+				Key: affinity.KeyInfo{Len: 16, Homes: []uint32{1, 2}, Since: uint32(time.Now().Unix()) - 1000},
+			}, {Version: tls.VersionTLS12, Tickets: 2}}},
+			{Name: "a.example", Versions: []health.VersionFinding{{
+				Version: tls.VersionTLS13, Tickets: 2, Resumed: true, Lifetime: time.Minute,
+				Key: affinity.KeyInfo{Len: 16, Homes: []uint32{1, 2}, Since: uint32(time.Now().Unix()) - 2000},
+			}}},
+			{Name: "b.example", Err: "alert"},
+		},
+	}
+	unprobed := health.Findings{Pool: p, Backend: p.Snapshot().All()[1]}
 	return Source{
+		Probe:    func() []health.Findings { return []health.Findings{probed, unprobed} },
 		Version:  "v1.2.3",
 		Stats:    func() balancer.Stats { return stats },
 		Affinity: func() affinity.Stats { return known },
@@ -113,10 +134,26 @@ func TestMetricsValues(t *testing.T) {
 		`homing_replication_lag_seconds{peer="0123456789abcdef"} 1.5`,
 		`homing_replication_bytes_total{direction="out",peer="0123456789abcdef"} 400`,
 		`homing_replication_resyncs_total{peer="0123456789abcdef"} 2`,
+		`homing_probe_last_success_timestamp_seconds{backend="192.0.2.1:443",pool="default"} 1.8e+09`,
+		`homing_probe_last_success_timestamp_seconds{backend="[2001:db8::2]:443",pool="default"} 0`,
+		`homing_probe_handshakes_total{backend="192.0.2.1:443",pool="default",result="resumed",version="TLS 1.3"} 9`,
+		`homing_probe_handshakes_total{backend="192.0.2.1:443",pool="default",result="failed",version="TLS 1.2"} 3`,
+		`homing_probe_tickets{backend="192.0.2.1:443",pool="default",version="TLS 1.3"} 2`,
+		`homing_probe_resumption_works{backend="192.0.2.1:443",pool="default",version="TLS 1.3"} 1`,
+		`homing_probe_resumption_works{backend="192.0.2.1:443",pool="default",version="TLS 1.2"} 0`,
+		`homing_probe_nameless{backend="192.0.2.1:443",pool="default",version="TLS 1.3"} 0`,
+		`homing_probe_nameless{backend="192.0.2.1:443",pool="default",version="TLS 1.2"} 1`,
+		`homing_probe_ticket_lifetime_seconds{backend="192.0.2.1:443",pool="default",version="TLS 1.3"} 60`,
+		`homing_probe_ticket_key_backends{backend="192.0.2.1:443",pool="default",version="TLS 1.3"} 2`,
+		`homing_probe_ticket_key_changes_total{backend="192.0.2.1:443",pool="default"} 2`,
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no line %s", want)
 		}
+	}
+	age := regexp.MustCompile(`(?m)^homing_probe_ticket_key_age_seconds{backend="192.0.2.1:443",pool="default"} 200[0-9]`)
+	if !age.MatchString(body) {
+		t.Error("the age of the ticket key is not that of the oldest")
 	}
 	for _, other := range []string{"go_goroutines ", "process_open_fds "} {
 		if !strings.Contains(body, "\n"+other) {

@@ -9,6 +9,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/health"
 )
 
 // sample is one look at everything, shared by all metrics of a scrape so that they agree.
@@ -17,6 +18,7 @@ type sample struct {
 	balancer balancer.Stats
 	affinity affinity.Stats
 	cluster  *Cluster // nil without a cluster
+	probe    []health.Findings
 }
 
 // emit sends one value; labels are in the order of metric.labels.
@@ -54,7 +56,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity()}
+	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity(), probe: c.src.Probe()}
 	if c.src.Cluster != nil {
 		known := c.src.Cluster()
 		s.cluster = &known

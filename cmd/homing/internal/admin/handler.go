@@ -10,6 +10,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
 )
@@ -19,6 +20,7 @@ type Source struct {
 	Version  string
 	Stats    func() balancer.Stats
 	Affinity func() affinity.Stats
+	Probe    func() []health.Findings
 	Pools    []*pool.Pool
 	Ready    func() bool // false while draining
 

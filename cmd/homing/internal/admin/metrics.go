@@ -18,7 +18,8 @@ const (
 
 // table is every metric of homing's own.
 func table() []metric {
-	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), clusterMetrics(), replicationMetrics())
+	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
+		clusterMetrics(), replicationMetrics())
 }
 
 func processMetrics() []metric {

@@ -1,0 +1,169 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// ProbeConfig of a Prober. The zero value of each field means its default.
+type ProbeConfig struct {
+	// Store is taught the ticket keys; required. Its Config.Suspect should be the Prober's Suspect.
+	Store *affinity.Store
+
+	// Interval is the time between two probes of a backend, give or take jitter; it is probed sooner when it comes back
+	// up or is suspected. At least 10 ms. Default 60 s.
+	Interval time.Duration
+
+	// Timeout bounds one handshake, from the connect on. Default 5 s.
+	Timeout time.Duration
+
+	// Names are server names to probe with, beside none at all and those of the traffic.
+	Names []string
+
+	// FromTraffic is how many of the names that the pool's clients use most are probed. Default 8, negative: none.
+	FromTraffic int
+
+	// Concurrent bounds the backends that are probed at once. Default 4.
+	Concurrent int
+
+	// KeyAge is the age from which on a ticket key is worth a warning. Default 24 h.
+	KeyAge time.Duration
+
+	// Log gets one line for each finding that is new or gone. Default: none.
+	Log *slog.Logger
+}
+
+// defaultFromTraffic names cover what most sites serve on one address.
+const defaultFromTraffic = 8
+
+// validate is the only place that rejects a config or fills in defaults.
+func (c *ProbeConfig) validate() error {
+	if c.Interval == 0 {
+		c.Interval = time.Minute
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.FromTraffic == 0 {
+		c.FromTraffic = defaultFromTraffic
+	}
+	if c.Concurrent == 0 {
+		c.Concurrent = 4
+	}
+	if c.KeyAge == 0 {
+		c.KeyAge = 24 * time.Hour
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Store == nil:
+		return errors.New("health: the probe has no affinity store to teach")
+	case c.Interval < minInterval:
+		return fmt.Errorf("health: the probe interval %v is below %v", c.Interval, minInterval)
+	case c.Timeout < 0 || c.KeyAge < 0:
+		return fmt.Errorf("health: the probe timeout %v and key age %v must not be negative", c.Timeout, c.KeyAge)
+	case c.Concurrent < 0:
+		return fmt.Errorf("health: %d probes at once: must be at least 1", c.Concurrent)
+	}
+	return nil
+}
+
+// Prober probes the backends of some pools.
+type Prober struct {
+	// Static after construction.
+	cfg       ProbeConfig
+	pools     []*pool.Pool
+	slots     chan struct{} // one token for each probe under way
+	handshake handshaker    // tests have their own
+
+	// Atomic; written under mu, read by loops.
+	targets atomic.Pointer[targetIndex]
+
+	mu sync.Mutex
+}
+
+// targetIndex is the backends that are probed. It is never changed, but replaced.
+type targetIndex struct {
+	byID   map[uint64]*target   // by poolID
+	byPool map[uint32][]*target // by the pool's hash
+}
+
+func poolID(pool, id uint32) uint64 { return uint64(pool)<<32 | uint64(id) }
+
+// NewProber makes a Prober. An error says in one line what is wrong with the config.
+func NewProber(pools []*pool.Pool, cfg ProbeConfig) (*Prober, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	p := &Prober{cfg: cfg, pools: pools, slots: make(chan struct{}, cfg.Concurrent), handshake: handshake}
+	p.targets.Store(&targetIndex{})
+	for _, pl := range pools {
+		pl.OnChange(func(b *pool.Backend, up bool, _ string) {
+			if up { // after a restart every key is new
+				p.Suspect(pl.Hash(), uint32(b.ID), true)
+			}
+		})
+	}
+	return p, nil
+}
+
+// Run probes each backend at once and then at the interval, until ctx is done. When it returns, all it started has ended.
+func (p *Prober) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, pl := range p.pools {
+		all.Go(func() {
+			follow(ctx, pl, func(ctx context.Context, b *pool.Backend) {
+				t := newTarget(p, pl, b)
+				p.edit(func(list []*target) []*target { return append(list, t) }, t)
+				t.watch(ctx)
+				p.edit(func(list []*target) []*target {
+					return slices.DeleteFunc(list, func(other *target) bool { return other == t })
+				}, t)
+			})
+		})
+	}
+	all.Wait()
+}
+
+// edit replaces the index by one in which the pool of t has other targets.
+func (p *Prober) edit(change func([]*target) []*target, t *target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.targets.Load()
+	next := &targetIndex{byID: make(map[uint64]*target), byPool: make(map[uint32][]*target)}
+	for hash, list := range old.byPool {
+		next.byPool[hash] = slices.Clone(list)
+	}
+	hash := t.pool.Hash()
+	next.byPool[hash] = change(next.byPool[hash])
+	for hash, list := range next.byPool {
+		for _, t := range list {
+			next.byID[poolID(hash, uint32(t.backend.ID))] = t
+		}
+	}
+	p.targets.Store(next)
+}
+
+// Suspect asks for a probe of a backend that may hold an unknown ticket key; id 0 stands for any of the pool. It is made
+// to be affinity's Config.Suspect: it never blocks and allocates nothing, and may be called for every refusal. How soon
+// the probe comes is the target's to say, unless atOnce.
+func (p *Prober) Suspect(pool, id uint32, atOnce bool) {
+	targets := p.targets.Load()
+	if id == 0 {
+		for _, t := range targets.byPool[pool] {
+			t.ask(atOnce)
+		}
+	} else if t := targets.byID[poolID(pool, id)]; t != nil {
+		t.ask(atOnce)
+	}
+}

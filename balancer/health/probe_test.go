@@ -1,0 +1,88 @@
+package health
+
+import (
+	"context"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestSuspectAllocatesNothing(t *testing.T) {
+	lab := newLab(t, nil, one, two)
+	for _, tg := range lab.targets() {
+		lab.prober.edit(func(list []*target) []*target { return append(list, tg) }, tg)
+	}
+	hash := lab.pool.Hash()
+	id := uint32(lab.pool.Snapshot().All()[0].ID)
+	if n := testing.AllocsPerRun(100, func() {
+		lab.prober.Suspect(hash, id, false)
+		lab.prober.Suspect(hash, 0, true)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestProbeConfig(t *testing.T) {
+	store := newLab(t, nil, one).store
+	for _, tt := range []struct {
+		sentence string
+		cfg      ProbeConfig
+		ok       bool
+	}{
+		{"the store is all it needs", ProbeConfig{Store: store}, true},
+		{"and it needs that", ProbeConfig{}, false},
+		{"no names from traffic is a choice", ProbeConfig{Store: store, FromTraffic: -1}, true},
+		{"a flood is none", ProbeConfig{Store: store, Interval: time.Millisecond}, false},
+		{"nor is a negative timeout", ProbeConfig{Store: store, Timeout: -1}, false},
+		{"or key age", ProbeConfig{Store: store, KeyAge: -1}, false},
+		{"or number of probes", ProbeConfig{Store: store, Concurrent: -1}, false},
+	} {
+		if _, err := NewProber(nil, tt.cfg); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.sentence, err)
+		}
+	}
+}
+
+// A prober that ends in the midst of handshakes leaves nothing behind, and waits for nobody.
+func TestRunLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("run", func(t *testing.T) {
+		var addrs []string
+		connected := make(chan struct{}, 8)
+		for range 4 {
+			hang := func(s *server, c net.Conn) {
+				connected <- struct{}{}
+				s.ignore(c)
+			}
+			addrs = append(addrs, serve(t, nil, hang).addr)
+		}
+		addrs = append(addrs, serve(t, named(keyA), nil).addr)
+		lab := newLab(t, func(cfg *ProbeConfig) { cfg.Timeout, cfg.Concurrent = time.Hour, 5 }, addrs...)
+		files := openFiles(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { lab.prober.Run(ctx); close(ended) }()
+		for range 4 {
+			<-connected
+		}
+		await(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
+		cancel()
+		<-ended
+		await(t, "closed descriptors", func() bool { return openFiles(t) <= files })
+		if len(lab.prober.Findings()) != 0 {
+			t.Error("findings are left")
+		}
+	})
+	await(t, "the end of all goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	return len(files)
+}

@@ -1,0 +1,217 @@
+//go:build linux
+
+package balancer
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+// TestUnreadHello: unknown must not mean weaker. What cannot be read goes to the
+// pool as fresh, byte for byte, or nowhere.
+func TestUnreadHello(t *testing.T) {
+	id := fixed('i')
+	valid := hello{id: id}.bytes()
+	for _, test := range []struct {
+		name    string
+		sent    []byte
+		outcome HelloOutcome
+	}{
+		{"SSLv2", join([]byte{0x80, 46, 1, 3, 1, 0, 21, 0, 0, 0, 16}, make([]byte, 37)), HelloSSLv2},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"), HelloOpaque},
+		{"one byte", []byte("G"), HelloOpaque},
+		{"a TLS server speaks", answer{id: id}.bytes(), HelloOpaque},
+		{"trailing bytes in the hello", records(22, message(1, append(hello{id: id}.message()[4:], 1, 2, 3)), 1<<14), HelloInvalid},
+		{"a broken second record", join(valid[:3], []byte{0, 10}, valid[5:15], []byte("no record")), HelloInvalid},
+		{"beyond the limit", records(22, message(1, make([]byte, 16<<10)), 1<<14), HelloTooLong},
+		{"a length beyond the limit, announced", records(22, []byte{1, 1, 0, 0}, 4), HelloTooLong},
+		{"two server names", hello{id: id, names: []string{"a.test", "b.test"}}.bytes(), HelloNames},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			for range 2 {
+				r.serveByHand()
+			}
+			r.start(func(c *Config) {
+				strict := c.Listeners[0]
+				strict.TLS = TLSRequire
+				c.Listeners = append(c.Listeners, strict)
+			})
+			home := r.teachID(id) // an ID that would send a readable hello there
+			for i := range 4 {
+				c := r.dial()
+				write(t, c, test.sent)
+				b := r.arrival()
+				if got := read(t, b, len(test.sent)); !bytes.Equal(got, test.sent) {
+					t.Error("the bytes have changed on their way")
+				}
+				r.talk(c, b, 1<<20, backend([]byte("x")), client([]byte("and more")), backend(answer{}.bytes(), ccs()))
+				c.Close()
+				b.Close()
+				rec := r.ends(2+i, "--")
+				if rec.Hello != test.outcome || rec.Source != affinity.SourceFresh || rec.Offer != affinity.OfferNone {
+					t.Errorf("hello %v, source %v, offer %v", rec.Hello, rec.Source, rec.Offer)
+				}
+			}
+			if n := home.taken.Load(); n != 3 { // taught, and half of the four
+				t.Errorf("the home of the ID got %d conns of 5, not its share", n)
+			}
+
+			r.addr = r.b.Addrs()[1].String()
+			c := r.dial()
+			write(t, c, test.sent)
+			if _, err := io.Copy(io.Discard, c); !isReset(err) {
+				t.Errorf("tls: require: the client got %v, want RST", err)
+			}
+			rec := r.ends(6, "PH")
+			if rec.Hello != test.outcome || rec.Backend.IsValid() {
+				t.Errorf("tls: require: hello %v, backend %v", rec.Hello, rec.Backend)
+			}
+			if s := r.b.Stats(); s.Hellos[test.outcome] != 5 || s.Terminations[CauseRefused][PhaseHello] != 1 || s.Connects != 5 {
+				t.Errorf("hellos %v, terminations %v, %d connects", s.Hellos, s.Terminations, s.Connects)
+			}
+		})
+	}
+}
+
+// A client that leaves before its hello is whole.
+func TestHelloClosed(t *testing.T) {
+	for end, reset := range map[string]bool{"FIN": false, "RST": true} {
+		for _, sent := range [][]byte{nil, hello{}.bytes()[:50]} {
+			r := newRig(t)
+			r.serveByHand()
+			r.start()
+			c := r.dial()
+			write(t, c, sent)
+			if reset {
+				r.await("bytes read", func() bool { return r.b.Stats().BytesIn == uint64(len(sent)) })
+				c.SetLinger(0)
+			}
+			c.Close()
+			if rec := r.ends(1, "CH"); rec.Hello != HelloClosed {
+				t.Errorf("%s after %d bytes: hello %v", end, len(sent), rec.Hello)
+			}
+			if s := r.b.Stats(); s.Connects != 0 || s.Hellos[HelloClosed] != 1 {
+				t.Errorf("%s after %d bytes: %d connects, hellos %v", end, len(sent), s.Connects, s.Hellos)
+			}
+			r.stop()
+		}
+	}
+}
+
+// tls: off: nothing is read, the server may speak first.
+func TestTLSOff(t *testing.T) {
+	r := newRig(t)
+	r.serveByHand()
+	r.start(func(c *Config) { c.Listeners[0].TLS = TLSOff })
+	c := r.dial()
+	b := r.arrival()
+	r.talk(c, b, 1<<20, backend([]byte("220 mail.test ESMTP\r\n")), client([]byte("EHLO a.test\r\n")), backend([]byte("250 ok\r\n")))
+	c.CloseWrite()
+	if rest, err := io.ReadAll(b); len(rest) > 0 || err != nil {
+		t.Errorf("the backend got %q and %v, want FIN", rest, err)
+	}
+	b.Close()
+	if rec := r.ends(1, "--"); rec.Hello != HelloSkipped || rec.Source != affinity.SourceFresh || rec.BytesIn != 13 || rec.BytesOut != 29 {
+		t.Errorf("record %+v", *rec)
+	}
+}
+
+// TestHelloInPieces: a hello is found and found home however it is cut: over
+// segments, over records of one byte, up to the limit that is set.
+func TestHelloInPieces(t *testing.T) {
+	ticket := named("sixteen bytes nm", 1)
+	small := hello{ticket: ticket, names: []string{"A.Test."}}
+	for _, test := range []struct {
+		name  string
+		sent  []byte
+		limit int
+		write int // bytes
+	}{
+		{"records of one byte", records(22, small.message(), 1), 0, 1 << 20},
+		{"byte by byte", small.bytes(), 0, 1},
+		{"records of one byte, byte by byte", records(22, small.message(), 1), 0, 1},
+		{"16 KiB", paddedTo(small, 16<<10), 0, 1 << 20},
+		{"64 KiB", paddedTo(small, 64<<10), 64 << 10, 1 << 20},
+		{"64 KiB in records of one byte", records(22, paddedMessage(small, 64<<10), 1), 64 << 10, 1 << 20},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			for range 3 {
+				r.serveByHand()
+			}
+			r.start(func(c *Config) { c.HelloLimit = test.limit })
+			home := r.teachTicket(ticket)
+			c := r.dial()
+			go func() {
+				for rest := test.sent; len(rest) > 0; rest = rest[min(test.write, len(rest)):] {
+					write(t, c, rest[:min(test.write, len(rest))])
+				}
+			}()
+			b := r.arrival()
+			if got := read(t, b, len(test.sent)); !bytes.Equal(got, test.sent) || b.server != home {
+				t.Error("the hello has changed on its way, or has missed its home")
+			}
+			r.talk(c, b, 1<<20, backend(answer{}.bytes(), ccs()), client(ccs()))
+			b.Close()
+			c.Close()
+			rec := r.ends(2, "--")
+			if rec.SNI != "a.test" || rec.Verdict != VerdictAccepted || rec.Source != affinity.SourceSession {
+				t.Errorf("record %+v", *rec)
+			}
+		})
+	}
+}
+
+// paddedTo is h in records with a message of n bytes.
+func paddedTo(h hello, n int) []byte { return records(22, paddedMessage(h, n), 1<<14) }
+
+func paddedMessage(h hello, n int) []byte {
+	h.pad = 1
+	h.pad += n - len(h.message())
+	return h.message()
+}
+
+// The hello's deadline is absolute: bytes that trickle in do not move it.
+func TestHelloTimeout(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	for _, trickle := range []bool{false, true} {
+		r := newRig(t)
+		r.serveByHand()
+		r.start(func(c *Config) { c.HelloTimeout = timeout })
+		begun := time.Now()
+		c := r.dial()
+		stop := make(chan struct{})
+		if trickle {
+			go func() {
+				defer close(stop)
+				tick := time.NewTicker(timeout / 20)
+				defer tick.Stop()
+				for _, b := range (hello{pad: 3000}).bytes() {
+					if _, err := c.Write([]byte{b}); err != nil {
+						return
+					}
+					<-tick.C
+				}
+			}()
+		}
+		_, err := c.Read(make([]byte, 1))
+		if took := time.Since(begun); !isReset(err) || took < timeout || took > 3*timeout {
+			t.Errorf("trickle %v: %v after %v, want RST after %v", trickle, err, took, timeout)
+		}
+		if rec := r.ends(1, "cH"); rec.Hello != HelloTimeout {
+			t.Errorf("hello %v", rec.Hello)
+		}
+		if trickle {
+			<-stop
+		}
+		if s := r.b.Stats(); s.Hellos[HelloTimeout] != 1 || s.Connects != 0 {
+			t.Errorf("hellos %v, %d connects", s.Hellos, s.Connects)
+		}
+		r.stop()
+	}
+}

@@ -1,0 +1,239 @@
+//go:build linux
+
+package netio
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func (e *epoll) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
+
+func (e *epoll) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+	fd, errno := sysSocket(addr)
+	if errno != 0 {
+		return NoSock, errno
+	}
+	setFast(fd)
+	errno = sysConnect(fd, addr)
+	if errno != 0 && errno != unix.EINPROGRESS {
+		sysClose(fd)
+		return NoSock, errno
+	}
+	s, sl := e.slots.take(fd, tag)
+	sl.flags = wantConnect | ackWaits
+	if errno := e.register(s, sl, bothEvents); errno != 0 {
+		e.Close(s, true)
+		return NoSock, errno
+	}
+	return s, 0
+}
+
+// setFast sets what a connection needs before its first packet: no Nagle delay,
+// since a relay adds no small writes of its own; and no quick ACK, so that the one
+// that ends the handshake rides on the hello (it saves a packet). Neither can fail
+// on a TCP socket.
+func setFast(fd int32) {
+	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
+}
+
+func (e *epoll) Recv(s Sock) {
+	sl := e.slots.at(s)
+	if sl.flags&(wantRecv|wantSplice) != 0 {
+		panic("netio: Recv while a Recv or Splice is in flight")
+	}
+	e.ackNow(sl)
+	sl.flags |= wantRecv
+	switch {
+	case sl.flags&canRead != 0:
+		e.enqueue(s, sl)
+	case sl.flags&registered == 0:
+		e.watch(s, sl)
+	}
+}
+
+// ackNow sends the ACK that waits for a first Send to ride on, if there was none:
+// the peer is the one to speak first, and would wait 200 ms for it before it even
+// sees the connection.
+func (e *epoll) ackNow(sl *slot) {
+	if sl.flags&ackWaits != 0 {
+		sl.flags &^= ackWaits
+		// An even number acknowledges once and changes nothing else
+		// (tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c).
+		_ = sysSetInt(sl.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 2) // cannot fail on a TCP socket
+	}
+}
+
+func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
+	sl := e.slots.at(s)
+	if sl.flags&wantSend != 0 || e.isSink(s, sl) {
+		panic("netio: Send while a Send or Splice is in flight")
+	}
+	sl.flags &^= ackWaits
+	n, errno := sysSend(sl.fd, b)
+	if errno == unix.EAGAIN {
+		n, errno = 0, 0
+	}
+	if errno != 0 {
+		sl.fail(errno)
+		return false, errno
+	}
+	if n == len(b) {
+		return true, 0
+	}
+	rest := e.buffers.Get(len(b) - n)
+	if rest == nil {
+		return false, unix.ENOBUFS
+	}
+	sl.flags &^= canWrite
+	if errno := e.register(s, sl, bothEvents); errno != 0 {
+		e.buffers.Put(rest)
+		return false, errno
+	}
+	sl.rest = append(rest, b[n:]...)
+	sl.sent = 0
+	sl.flags |= wantSend
+	return false, 0
+}
+
+func (e *epoll) Shutdown(s Sock) {
+	sl := e.slots.at(s)
+	switch {
+	case sl.flags&wantSend != 0:
+		sl.flags |= finLater
+	case e.isSink(s, sl):
+		panic("netio: Shutdown while a Splice is in flight")
+	default:
+		sysShutdown(sl.fd, unix.SHUT_WR)
+	}
+}
+
+func (e *epoll) Close(s Sock, reset bool) {
+	sl := e.slots.at(s)
+	if sl.fd < 0 {
+		panic("netio: Close of a closed socket")
+	}
+	e.buffers.Put(sl.rest)
+	if sl.pipe != nil {
+		e.pipes.put(sl.pipe)
+	}
+	if sl.peer != NoSock { // the other end of a Splice stops waiting for this one
+		other := e.slots.at(sl.peer)
+		if other.peer == s {
+			if other.pipe != nil {
+				e.pipes.put(other.pipe)
+				other.pipe = nil
+			}
+			other.flags &^= wantSplice | wantSink
+			other.peer = NoSock
+		}
+	}
+	if reset {
+		sysLingerZero(sl.fd)
+	}
+	sysClose(sl.fd)
+	e.slots.give(s, sl)
+}
+
+func (e *epoll) HasInput(s Sock) bool {
+	sl := e.slots.at(s)
+	var b [1]byte
+	_, errno := sysRecv(sl.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if errno == unix.EAGAIN {
+		return false
+	}
+	sl.fail(errno)
+	return true
+}
+
+func (e *epoll) Unsent(s Sock) int {
+	sl := e.slots.at(s)
+	if sl.flags&sawError != 0 || sl.fault != 0 {
+		return 0 // the kernel goes on counting what it has dropped
+	}
+	return sysUnsent(sl.fd)
+}
+
+func (e *epoll) Persist(s Sock, o Options) {
+	// None of these fails on a TCP socket with values in range, and a conn
+	// without keepalive is better than no conn.
+	fd := e.slots.at(s).fd
+	if o.KeepAlive > 0 {
+		secs := int32(max(1, o.KeepAlive/time.Second))
+		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, secs)
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, secs)
+	}
+	if o.UserTimeout > 0 {
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(o.UserTimeout/time.Millisecond))
+	}
+}
+
+// connected ends a Connect when epoll has reported the socket writable.
+func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
+	if sl.flags&(canWrite|sawEnd) == 0 {
+		return false
+	}
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s}
+	if sl.flags&sawEnd != 0 {
+		c.Errno = sysError(sl.fd)
+		sl.fail(c.Errno)
+	}
+	sl.flags &^= wantConnect
+	return true
+}
+
+// recv delivers the next bytes of s.
+func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
+	n, errno := sysRecv(sl.fd, e.lent, 0)
+	if errno == unix.EAGAIN {
+		sl.flags &^= canRead
+		e.watch(s, sl)
+		return false
+	}
+	switch {
+	case errno != 0:
+		sl.fail(errno)
+	case n == 0:
+		errno = syscall.Errno(sl.fault)
+	case n < len(e.lent) && sl.flags&(sawEnd|urgent) == 0:
+		// The queue was emptied: the next byte or FIN makes an edge of its own,
+		// or is told by the registration that the next Recv makes.
+		sl.flags &^= canRead
+	}
+	sl.flags &^= wantRecv
+	*c = Completion{Op: OpRecv, Tag: sl.tag, Sock: s, Errno: errno}
+	if errno == 0 {
+		c.N, c.Buf = n, e.lent[:n]
+	}
+	return true
+}
+
+// sendRest sends on what a Send left behind.
+func (e *epoll) sendRest(s Sock, sl *slot, c *Completion) bool {
+	n, errno := sysSend(sl.fd, sl.rest[sl.sent:])
+	if errno == unix.EAGAIN {
+		sl.flags &^= canWrite
+		return false
+	}
+	if errno == 0 {
+		sl.sent += uint32(n)
+		if int(sl.sent) < len(sl.rest) {
+			sl.flags &^= canWrite
+			return false
+		}
+		if sl.flags&finLater != 0 {
+			sysShutdown(sl.fd, unix.SHUT_WR)
+		}
+	}
+	sl.fail(errno)
+	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.sent)}
+	e.buffers.Put(sl.rest)
+	sl.rest = nil
+	sl.flags &^= wantSend | finLater
+	return true
+}

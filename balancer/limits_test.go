@@ -1,0 +1,262 @@
+//go:build linux
+
+package balancer
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// cpu is what this process has spent.
+func cpu(t testing.TB) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// restsFor lets d pass and checks that nothing spins meanwhile.
+func (r *rig) restsFor(d time.Duration) {
+	r.Helper()
+	before := cpu(r)
+	<-time.After(d)
+	if spent := cpu(r) - before; spent > d/2 {
+		r.Errorf("%v of CPU in %v of waiting", spent, d)
+	}
+}
+
+// TestMaxConns: at the limit connections wait in the kernel's queue, and are
+// served as others end.
+func TestMaxConns(t *testing.T) {
+	const limit, clients = 3, 8
+	for _, loops := range []int{1, 2} {
+		r := newRig(t)
+		r.serveByHand()
+		r.start(tlsOff, func(c *Config) { c.MaxConns, c.Loops = limit, loops })
+		var all []*net.TCPConn
+		for i := range clients {
+			all = append(all, r.dial())
+			write(t, all[i], []byte{byte(i)})
+		}
+		var open []arrival
+		for range limit {
+			open = append(open, r.arrival())
+		}
+		r.restsFor(3 * acceptPause)
+		// Each loop looks before it takes, so that all together may take one each too many.
+		if n := r.b.Stats().Open; n > uint64(limit+loops-1) {
+			t.Errorf("%d conns open, the limit is %d", n, limit)
+		}
+		for served := limit; served < clients; served++ {
+			first := read(t, open[0], 1)
+			open[0].Close()
+			all[first[0]].Close()
+			open = append(open[1:], r.arrival())
+		}
+		r.stop()
+	}
+}
+
+// TestBufferMemory: when partial hellos fill the buffers, the newest conns
+// without a hello go, and nobody else.
+func TestBufferMemory(t *testing.T) {
+	const memory = 64 << 10
+	r := newRig(t)
+	r.serveByHand()
+	r.start(func(c *Config) { c.BufferMemory = memory })
+	served := r.dial()
+	write(t, served, hello{}.bytes())
+	b := r.arrival()
+	read(t, b, len(hello{}.bytes()))
+
+	sent := paddedTo(hello{names: []string{"a.test"}}, 7000) // in a buffer of 8 KiB
+	part := sent[:6000]
+	old := r.dial() // has sent nothing yet
+	var all []*net.TCPConn
+	for i := range 16 {
+		c := r.dial()
+		all = append(all, c)
+		r.await("accepted", func() bool { return r.b.Stats().Accepted == uint64(i+3) })
+		write(t, c, part)
+		r.await("read", func() bool { return r.b.Stats().BytesIn == uint64(len(hello{}.bytes())+(i+1)*len(part)) })
+		r.settle()
+		if used := r.b.Stats().BufferBytes; used > memory {
+			t.Fatalf("%d bytes of buffers after %d conns, the limit is %d", used, i+1, memory)
+		}
+	}
+	const fit = memory / (8 << 10)
+	for i, c := range all {
+		if i >= fit {
+			if _, err := c.Read(make([]byte, 1)); !isReset(err) {
+				t.Errorf("conn %d got %v, want RST", i, err)
+			}
+			continue
+		}
+		write(t, c, sent[len(part):])
+		b := r.arrival()
+		if got := read(t, b, len(sent)); !bytes.Equal(got, sent) {
+			t.Errorf("conn %d: the hello has changed on its way", i)
+		}
+	}
+	write(t, old, sent)
+	read(t, r.arrival(), len(sent))
+	r.talk(served, b, 1<<20, backend(answer{tls13: true}.bytes(), appData(10)), client(ccs(), appData(10)))
+	s := r.b.Stats()
+	if s.Shed != uint64(len(all)-fit) || s.Hellos[HelloShed] != s.Shed || s.Terminations[CauseResource][PhaseHello] != s.Shed {
+		t.Errorf("%d shed, hellos %v", s.Shed, s.Hellos)
+	}
+}
+
+// TestAllDown: with no backend to be had a client is reset at once; and the one
+// marked down last is tried, for it may be back.
+func TestAllDown(t *testing.T) {
+	r := newRig(t)
+	for range 3 {
+		r.unserved()
+	}
+	r.startPool(pool.Options{Fall: 1}, func(c *Config) { c.ConnectTimeout = patience })
+	for i := range 3 {
+		c := r.dial()
+		write(t, c, hello{}.bytes())
+		begun := time.Now()
+		if _, err := c.Read(make([]byte, 1)); !isReset(err) || time.Since(begun) > patience/4 {
+			t.Errorf("conn %d: %v after %v", i, err, time.Since(begun))
+		}
+		r.ends(i+1, "SC")
+	}
+	s := r.b.Stats()
+	if s.Unroutable != 3 || s.Connects != 3+2 || s.Terminations[CauseBackend][PhaseConnect] != 3 {
+		t.Errorf("%d unroutable, %d connects, want all three once and the last one twice more", s.Unroutable, s.Connects)
+	}
+	last := r.pool.Snapshot().LastDown()
+	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(last.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := r.dial()
+	write(t, c, hello{}.bytes())
+	b, err := ln.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.track(b)
+	r.talk(c, b, 1<<20, client(nil), backend(nil))
+	read(t, b, len(hello{}.bytes()))
+	r.talk(c, b, 1<<20, backend([]byte("back")))
+}
+
+// The home is a hint: not when it is full or drained for good. A softly drained
+// one gets its own, and nothing else.
+func TestHomeNotUsable(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		drain  pool.Drain
+		full   bool
+		moved  bool // the offer goes elsewhere
+		lost   Lost
+		source affinity.Source
+	}{
+		{name: "in service", source: affinity.SourceSession},
+		{name: "softly drained", drain: pool.DrainSoft, source: affinity.SourceSession},
+		{name: "hard drained", drain: pool.DrainHard, moved: true, lost: LostDrained},
+		{name: "full", full: true, moved: true, lost: LostOverloaded},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			for range 3 {
+				r.serveByHand().spec.MaxConns = 1
+			}
+			r.start()
+			home := r.teachID(fixed('i'))
+			n := 1
+			r.pool.SetDraining(home.backend, test.drain)
+			if test.full {
+				c := r.dial() // takes the only place at home
+				offer := hello{id: fixed('i')}.bytes()
+				write(t, c, offer)
+				if b := r.arrival(); b.server != home {
+					t.Fatal("not home")
+				}
+			}
+			if test.drain != pool.DrainOff {
+				for range 4 {
+					n++
+					if s := r.teach(hello{}, backend(answer{}.bytes(), certificate(10), ccs())); s == home {
+						t.Error("a drained backend got a fresh handshake")
+					}
+				}
+			}
+			offer := hello{id: fixed('i')}.bytes()
+			c := r.dial()
+			write(t, c, offer)
+			b := r.arrival()
+			read(t, b, len(offer))
+			if moved := b.server != home; moved != test.moved {
+				t.Errorf("moved: %v", moved)
+			}
+			flight := backend(answer{}.bytes(), ccs())
+			if test.moved {
+				flight = backend(answer{}.bytes(), certificate(10))
+			}
+			r.talk(c, b, 1<<20, flight)
+			b.Close()
+			c.Close()
+			if rec := r.last(n + 1); rec.Lost != test.lost || rec.Source != test.source {
+				t.Errorf("lost %v, source %v", rec.Lost, rec.Source)
+			}
+			if s := r.b.Stats(); test.moved && s.Lost[test.lost] != 1 {
+				t.Errorf("lost %v", s.Lost)
+			}
+		})
+	}
+}
+
+// What the home itself refuses is expired, as far as can be seen.
+func TestLostExpired(t *testing.T) {
+	r := newRig(t)
+	for range 2 {
+		r.serveByHand()
+	}
+	r.start()
+	home := r.teachID(fixed('i'))
+	if s := r.teach(hello{id: fixed('i')}, backend(answer{}.bytes(), certificate(10), ccs())); s != home {
+		t.Error("not home")
+	}
+	if s := r.b.Stats(); s.Lost[LostExpired] != 1 || s.Routes[affinity.SourceSession] != 1 {
+		t.Errorf("lost %v, routes %v", s.Lost, s.Routes)
+	}
+}
+
+// Fresh conns follow the weights.
+func TestWeights(t *testing.T) {
+	r := newRig(t)
+	const rounds = 30
+	for i := range 3 {
+		s := r.serve(func(c *net.TCPConn) {
+			write(t, c, []byte("x"))
+			_, _ = io.Copy(io.Discard, c)
+		})
+		s.spec.Weight = i + 1
+	}
+	r.start(tlsOff)
+	for range 6 * rounds {
+		c := r.dial()
+		read(t, c, 1)
+		c.Close()
+	}
+	for i, s := range r.servers {
+		if n := int(s.taken.Load()); n != rounds*(i+1) {
+			t.Errorf("backend %d has weight %d and got %d of %d conns", i, i+1, n, 6*rounds)
+		}
+	}
+}

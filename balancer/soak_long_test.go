@@ -1,0 +1,8 @@
+//go:build linux && soak
+
+package balancer
+
+const (
+	soakConns = 5000
+	soakBig   = 100
+)
