@@ -36,11 +36,11 @@ type rejoin struct {
 
 // dialTarget is one address.
 type dialTarget struct {
-	seed    bool   // given by the user: never forgotten
-	name    string // of the node that was met there, "" for a seed at which none was
-	missing bool   // that node is not a member now; of a seed without a name: the last dial failed, or there was none
-	busy    bool   // a dial runs
-	dialled bool   // last is set
+	seed    bool      // given by the user: never forgotten
+	name    string    // of the node that was met there, "" for a seed at which none was
+	missing bool      // that node is not a member now; of a seed without a name: the last dial failed, or there was none
+	busy    bool      // a dial runs
+	dialled bool      // last is set
 	first   time.Time // of the dials
 	last    time.Time
 }
