@@ -54,7 +54,6 @@ func nodeRows(o *nodeOptions) []flagRow {
 		flagRow{"node-key-file", stringValue{&o.nodeKeyFile, notEmpty, "FILE"}, "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated"},
 		flagRow{"replication-bind", addrPortValue{&o.replicationBind}, "share what is learned here; none: the address of --cluster-bind, the port above"},
 		flagRow{"discover-from", listValue[discoverSource]{&o.discoverFrom, parseDiscoverSource, "CIDR|none"}, "agents may announce backends in this network; repeatable; not given: an agent's own address only"},
-		flagRow{"state-dir", stringValue{&o.stateDir, notEmpty, "DIR"}, "keep here what must survive a restart: the node's name, and what was learned"},
 	)
 }
 

@@ -46,7 +46,8 @@ type options struct {
 	logLevel slog.Level
 	logConns bool
 
-	node nodeOptions
+	tableDir string
+	node     nodeOptions
 }
 
 func defaultOptions() *options {
@@ -105,6 +106,8 @@ func flagTable(o *options) []flagGroup {
 			{"session-ttl", span(&o.sessionTTL, time.Second, 7*day), "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
 			{"ticket-ttl", span(&o.ticketTTL, time.Second, 7*day), "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
 			{"affinity-load-factor", ratioValue{&o.loadFactor, 1, 1000}, "a home with more conns than 64 + this times the weighted mean is passed over"},
+			{"state-dir", stringValue{&o.node.stateDir, notEmpty, "DIR"}, "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both"},
+			{"table-dir", stringValue{&o.tableDir, notEmpty, "DIR"}, "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were"},
 		}},
 		{"Second chances", []flagRow{
 			{"second-chance", enumValue[bool]{&o.secondChance.Auto, offAuto}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},

@@ -68,6 +68,7 @@ func source(t *testing.T) Source {
 		Pools:    []*pool.Pool{p},
 		Ready:    func() bool { return true },
 		Cluster:  func() Cluster { return clustered() },
+		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
 		Routes:   map[string]http.Handler{"GET /cluster": http.NotFoundHandler()},
 	}
 }
@@ -125,6 +126,8 @@ func TestMetricsValues(t *testing.T) {
 		`homing_table_evictions_total{table="clients"} 0`,
 		`homing_ticket_keys{length="16",pool="default"} 3`,
 		`homing_ticket_keys_shared{pool="default"} 1`,
+		`homing_state_writes_total{result="ok"} 4`,
+		`homing_state_bytes 512`,
 		`homing_cluster_members{role="node",state="alive"} 1`,
 		`homing_cluster_members{role="node",state="vanished"} 0`,
 		`homing_cluster_members{role="agent",state="vanished"} 1`,

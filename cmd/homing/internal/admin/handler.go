@@ -24,8 +24,9 @@ type Source struct {
 	Pools    []*pool.Pool
 	Ready    func() bool // false while draining
 
-	Cluster func() Cluster          // nil without a cluster
-	Routes  map[string]http.Handler // more to serve, by pattern
+	Cluster func() Cluster               // nil without a cluster
+	State   func() cluster.StateDirStats // nil when nothing is written
+	Routes  map[string]http.Handler      // more to serve, by pattern
 }
 
 // Cluster is what a node knows of its cluster, itself left out.

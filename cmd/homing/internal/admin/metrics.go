@@ -19,7 +19,7 @@ const (
 // table is every metric of homing's own.
 func table() []metric {
 	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
-		clusterMetrics(), replicationMetrics())
+		clusterMetrics(), replicationMetrics(), stateMetrics())
 }
 
 func processMetrics() []metric {

@@ -63,3 +63,23 @@ func replicationMetrics() []metric {
 		{"homing_replication_overflows_total", counter, labels, "Times that facts were overwritten before the peer had them; a resync mends it.", each(func(p *cluster.PeerStats) float64 { return float64(p.Overflow) })},
 	}
 }
+
+// stateMetrics are there on a node that keeps its state in a directory only.
+func stateMetrics() []metric {
+	state := func(read func(st *cluster.StateDirStats, out emit)) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			if s.src.State != nil {
+				st := s.src.State()
+				read(&st, out)
+			}
+		}
+	}
+	return []metric{
+		{"homing_state_writes_total", counter, []string{"result"}, "Writes of what is learned to the state directory.", state(func(st *cluster.StateDirStats, out emit) {
+			out(float64(st.Writes), "ok")
+			out(float64(st.Failures), "failed")
+		})},
+		{"homing_state_bytes", gauge, nil, "Size of the last such file.", state(func(st *cluster.StateDirStats, out emit) { out(float64(st.Bytes)) })},
+		{"homing_state_write_seconds", gauge, nil, "What the last such write took.", state(func(st *cluster.StateDirStats, out emit) { out(st.Took.Seconds()) })},
+	}
+}
