@@ -55,6 +55,7 @@ type hello struct {
 	Wall     int64  // wall clock, Unix nanoseconds
 	Skew     int64  // answer only: seconds that the answering clock is ahead of the other
 	Seed     affinity.Seed
+	Standing standing
 
 	// What was received from the other node up to now: everything up to sequence Last
 	// of its life LastInstance. 0 = nothing, or not everything.
@@ -62,8 +63,17 @@ type hello struct {
 	Last         uint64
 }
 
+// standing is what a node has to lose by taking another seed.
+type standing uint8
+
 const (
-	helloFixed = 8 + 8 + 8 + 8 + 4 + 8 + 8 + 1
+	standingEmpty  standing = iota // it knows nothing
+	standingAlone                  // it has facts of its own, or of before it was started
+	standingMember                 // it has met a node with the same seed since it started
+)
+
+const (
+	helloFixed = 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 1
 
 	// A run is facts that differ in key, ID and time only:
 	//
@@ -94,6 +104,7 @@ func (h *hello) frame() []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Skew))
 	b = binary.BigEndian.AppendUint64(b, h.Seed.Value)
 	b = binary.BigEndian.AppendUint32(b, h.Seed.Made)
+	b = append(b, byte(h.Standing))
 	b = binary.BigEndian.AppendUint64(b, h.LastInstance)
 	b = binary.BigEndian.AppendUint64(b, h.Last)
 	b = append(b, byte(len(h.Node)))
@@ -108,8 +119,8 @@ func parseHello(b []byte) (hello, error) {
 	u64 := func(at int) uint64 { return binary.BigEndian.Uint64(b[at:]) }
 	h := hello{
 		Instance: u64(0), Wall: int64(u64(8)), Skew: int64(u64(16)),
-		Seed:         affinity.Seed{Value: u64(24), Made: binary.BigEndian.Uint32(b[32:])},
-		LastInstance: u64(36), Last: u64(44), Node: string(b[helloFixed:]),
+		Seed:     affinity.Seed{Value: u64(24), Made: binary.BigEndian.Uint32(b[32:])},
+		Standing: standing(b[36]), LastInstance: u64(37), Last: u64(45), Node: string(b[helloFixed:]),
 	}
 	if h.Node == "" || len(h.Node) > maxNodeID || h.Seed.Value == 0 || h.Instance == 0 {
 		return hello{}, errors.New("a hello without node, seed or instance")

@@ -16,10 +16,10 @@ import (
 )
 
 func TestHelloRoundTrip(t *testing.T) {
-	f := func(instance, seed, last, lastInstance uint64, wall, skew int64, made uint32, node string) bool {
+	f := func(instance, seed, last, lastInstance uint64, wall, skew int64, made uint32, rank uint8, node string) bool {
 		h := hello{
 			Node: "n" + node[:min(len(node), maxNodeID-1)], Instance: instance | 1, Wall: wall, Skew: skew,
-			Seed: affinity.Seed{Value: seed | 1, Made: made}, LastInstance: lastInstance, Last: last,
+			Seed: affinity.Seed{Value: seed | 1, Made: made}, Standing: standing(rank), LastInstance: lastInstance, Last: last,
 		}
 		kind, payload, err := newFrameReader(bytes.NewReader(h.frame())).next()
 		if err != nil || kind != frameHello {

@@ -55,7 +55,8 @@ type ReplicatorConfig struct {
 
 // times are the limits of a stream.
 type times struct {
-	handshake time.Duration // for TLS and hello
+	connect   time.Duration // short: the first try after a partition must not come late
+	handshake time.Duration // for all until the hellos are over
 	write     time.Duration // for one batch: a peer that takes none for so long is hung up on
 	silence   time.Duration // without any frame: the peer is gone
 	beat      time.Duration // a sign of life when there is nothing else to send
@@ -67,7 +68,7 @@ type times struct {
 
 func realTimes() times {
 	return times{
-		handshake: 5 * time.Second, write: 10 * time.Second, silence: 5 * time.Second, beat: time.Second,
+		connect: 2 * time.Second, handshake: 5 * time.Second, write: 10 * time.Second, silence: 5 * time.Second, beat: time.Second,
 		ack: 5 * time.Millisecond, redial: 50 * time.Millisecond, most: 2 * time.Second, resync: time.Second,
 	}
 }
@@ -99,11 +100,12 @@ type Replicator struct {
 	streaming   atomic.Pointer[[]*stream] // those to wake when a fact is learned
 	refused     atomic.Uint64
 	merged      atomic.Uint64
+	member      atomic.Bool // a stream with a node of the same seed has been open
 
 	mu     sync.Mutex
-	peers  map[string]*peer // guarded by mu
-	wanted []Peer           // guarded by mu
-	quiet  map[string]time.Time
+	peers  map[string]*peer     // guarded by mu
+	wanted []Peer               // guarded by mu
+	quiet  map[string]time.Time // guarded by mu: what was said when
 
 	reseed sync.Mutex // held while this node decides about its seed
 }
@@ -318,8 +320,8 @@ func hostOf(conn net.Conn) string {
 	return host
 }
 
-// complainEvery is how often the same thing about the same peer is said.
-const complainEvery = time.Minute
+// sayEvery is how often the same thing about the same peer is said.
+const sayEvery = time.Minute
 
 // complain logs why a stream ended or did not open, unless it has just done so.
 func (r *Replicator) complain(who, what string, err error) {
@@ -330,21 +332,25 @@ func (r *Replicator) complain(who, what string, err error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
-	now := time.Now()
-	key := who + " " + what + " " + err.Error()
-	r.mu.Lock()
-	last, known := r.quiet[key]
-	said := known && now.Sub(last) < complainEvery
-	if !said {
-		if len(r.quiet) >= maxPeers {
-			clear(r.quiet) // said again too early rather than held for ever
-		}
-		r.quiet[key] = now
-	}
-	r.mu.Unlock()
-	if !said {
+	if r.unsaid(who + " " + what + " " + err.Error()) {
 		r.log.Warn(what, slog.String("peer", who), slog.Any("error", err))
 	}
+}
+
+// unsaid reports whether something has not been said for sayEvery, and notes that it
+// is now.
+func (r *Replicator) unsaid(something string) bool {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, known := r.quiet[something]; known && now.Sub(last) < sayEvery {
+		return false
+	}
+	if len(r.quiet) >= maxPeers {
+		clear(r.quiet) // said again too early rather than held for ever
+	}
+	r.quiet[something] = now
+	return true
 }
 
 func (c *credentials) trustsKey(key ed25519.PublicKey) bool {

@@ -43,7 +43,8 @@ type soakReport struct {
 	P50, P99, P999, Max time.Duration
 	HeapPeak            uint64 // bytes
 	CaughtUp            time.Duration
-	Used                int // entries in the table
+	Used                int           // entries in the table
+	CPU                 time.Duration // of the whole process
 
 	mu        sync.Mutex
 	latencies []time.Duration // guarded by mu
@@ -112,7 +113,6 @@ func soak(t *testing.T, b *testNode, work func()) *soakReport {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
 	lines := bufio.NewReader(out)
 	if line, err := lines.ReadString('\n'); err != nil || line != "ready\n" {
 		t.Fatalf("the peer says %q, %v", line, err)
@@ -126,6 +126,10 @@ func soak(t *testing.T, b *testNode, work func()) *soakReport {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, lines)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	report.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return report
 }
 
@@ -161,8 +165,8 @@ func TestSoakLatency(t *testing.T) {
 		eventually(t, "acknowledged", func() bool { return b.peerStats("a").Unacked == 0 })
 	})
 	p := b.peerStats("a")
-	t.Logf("20,000/s for 10 s: %d learned, %d merged, p50 %v p99 %v p99.9 %v max %v, %.1f bytes out and %.1f in per session (frames), peer heap %d kB",
-		learned, r.Facts, r.P50, r.P99, r.P999, r.Max, float64(p.BytesOut)/float64(learned), float64(p.BytesIn)/float64(learned), r.HeapPeak>>10)
+	t.Logf("20,000/s for 10 s: %d learned, %d merged, p50 %v p99 %v p99.9 %v max %v, %.1f bytes out and %.1f in per session (frames), peer heap %d kB, peer CPU %v",
+		learned, r.Facts, r.P50, r.P99, r.P999, r.Max, float64(p.BytesOut)/float64(learned), float64(p.BytesIn)/float64(learned), r.HeapPeak>>10, r.CPU)
 	if r.Facts != learned || r.P99 > 2*time.Millisecond {
 		t.Errorf("%d of %d, p99 %v", r.Facts, learned, r.P99)
 	}

@@ -65,6 +65,7 @@ func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened boo
 	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
 	defer cancel()
 	var d net.Dialer
+	d.Timeout = r.cfg.times.connect
 	raw, err := d.DialContext(limit, "tcp", addr)
 	if err != nil {
 		return false, err
@@ -171,6 +172,7 @@ func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*s
 func (r *Replicator) hello(p *peer) hello {
 	h := hello{
 		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.cfg.clock().UnixNano(), Seed: r.store.Seed(),
+		Standing: r.standing(),
 	}
 	if p.whole {
 		h.LastInstance, h.Last = p.instance, p.last
@@ -202,9 +204,10 @@ func (s *stream) sayVersion(err error) error {
 // the node with the younger one takes the other's, and both begin again; else from
 // where each sends.
 func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error {
-	if ours.Seed != theirs.Seed {
-		if theirs.Seed.Older(ours.Seed) {
-			return s.r.adopt(ctx, theirs.Seed, theirs.Node)
+	if ours.Seed.Value != theirs.Seed.Value {
+		seed := affinity.Seed{Value: theirs.Seed.Value, Made: shift(theirs.Seed.Made, s.skew)}
+		if yields(ours.Standing, theirs.Standing, ours.Seed, seed) {
+			return s.r.adopt(ctx, ours.Seed, seed, theirs.Node)
 		}
 		return errEnded
 	}
@@ -230,27 +233,48 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 	return nil
 }
 
-// adopt takes the cluster's seed. What this node knows it can find no more.
-func (r *Replicator) adopt(ctx context.Context, seed affinity.Seed, from string) error {
+// yields reports whether the node with the first standing and seed takes the other's.
+// Exactly one of two nodes does. A joining node takes the cluster's, one without
+// facts that of one with facts, and among equals the older seed stays, by one clock.
+func yields(ours, theirs standing, own, other affinity.Seed) bool {
+	if ours != theirs {
+		return ours < theirs
+	}
+	return other.Older(own)
+}
+
+func (r *Replicator) standing() standing {
+	switch {
+	case r.member.Load():
+		return standingMember
+	case r.store.Changes() > 0:
+		return standingAlone
+	default:
+		return standingEmpty
+	}
+}
+
+// adopt takes the cluster's seed in place of own. What this node knows it can find no
+// more.
+func (r *Replicator) adopt(ctx context.Context, own, seed affinity.Seed, from string) error {
 	r.reseed.Lock()
 	defer r.reseed.Unlock()
-	own := r.store.Seed()
-	if !seed.Older(own) {
-		return errEnded // another peer's was older still
+	if r.store.Seed() != own {
+		return errEnded // another peer's was taken meanwhile
 	}
-	known := r.store.Changes()
+	known := r.standing() != standingEmpty
 	if err := r.store.Reseed(ctx, seed); err != nil {
 		return fmt.Errorf("take the seed of the cluster: %w", err)
 	}
 	r.newInstance()
+	r.member.Store(false)
 	for _, s := range *r.streaming.Load() {
 		s.hangUp() // its keys are of the old seed
 	}
-	attrs := []any{slog.String("from", from), slog.Int64("made", int64(seed.Made)), slog.Uint64("own_facts", known)}
-	if known == 0 {
-		r.log.Info("seed of the cluster taken", attrs...)
+	if known {
+		r.log.Warn("seed of the cluster taken, own table set aside", slog.String("from", from))
 	} else {
-		r.log.Warn("seed of the cluster taken, own table set aside", attrs...)
+		r.log.Info("seed of the cluster taken", slog.String("from", from))
 	}
 	return errEnded
 }
@@ -277,6 +301,11 @@ func (s *stream) run(ctx context.Context) error {
 	defer s.r.dismiss(s)
 	if s.r.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
 		return errEnded // changed between the hellos and enlist
+	}
+	s.r.member.Store(true)
+	if s.r.unsaid(s.peer.id + " open") {
+		s.r.log.Info("replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due))
+		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	sent := make(chan error, 1)

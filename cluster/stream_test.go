@@ -401,29 +401,55 @@ func TestBrokenProtocol(t *testing.T) {
 	}
 }
 
-// TestSeedAdoption: whoever's seed is younger takes the other's, in whatever order
-// they meet; a node that knows something says that it sets it aside.
+// TestSeedAdoption: nodes that meet with several seeds go on with one, and who had
+// facts under another says that it sets them aside.
 func TestSeedAdoption(t *testing.T) {
 	seeded := func(made uint32) func(*ReplicatorConfig, *affinity.Config) {
 		return func(_ *ReplicatorConfig, c *affinity.Config) { c.Seed, c.SeedMade = 1000+uint64(made), made }
 	}
-	a, b, c := startNode(t, "a", seeded(30)), startNode(t, "b", seeded(10)), startNode(t, "c", seeded(20))
+	a, b, c := startNode(t, "a", seeded(30)), startNode(t, "b", seeded(20)), startNode(t, "c", seeded(10))
 	a.learn(0, 5)
 	b.learn(5, 10)
-	mesh(a, b, c)
-	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "one seed", func() bool { return n.store.Seed().Made == 10 && n.knows(5, 10) == 5 })
+	mesh(a, b)
+	for _, n := range []*testNode{a, b} {
+		eventually(t, "both have facts: the older seed", func() bool { return n.store.Seed().Made == 20 && n.knows(5, 10) == 5 })
 		if n.knows(0, 5) != 0 {
 			t.Errorf("%s knows keys of a seed that is gone", n.r.cfg.Node)
 		}
 	}
-	if a.log.lines("own table set aside") == 0 || c.log.lines("seed of the cluster taken") == 0 || b.log.lines("seed") != 0 {
-		t.Errorf("a says:\n%sb says:\n%sc says:\n%s", a.log, b.log, c.log)
+	if a.log.lines("own table set aside") != 1 || b.log.lines("seed") != 0 {
+		t.Errorf("a says:\n%sb says:\n%s", a.log, b.log)
 	}
-	a.learn(10, 20)
-	c.learn(20, 30)
+	c.learn(10, 15)
+	mesh(a, b, c)
+	eventually(t, "an older seed that joins gives way to the cluster's", func() bool { return c.store.Seed().Made == 20 })
+	eventually(t, "c says so", func() bool { return c.log.lines("own table set aside") == 1 })
+	a.learn(20, 30)
+	c.learn(30, 40)
 	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "they go on together", func() bool { return n.knows(5, 30) == 25 })
+		eventually(t, "they go on together", func() bool { return n.knows(5, 10)+n.knows(20, 40) == 25 })
+	}
+}
+
+func TestYields(t *testing.T) {
+	older, younger := affinity.Seed{Value: 2, Made: 1}, affinity.Seed{Value: 1, Made: 2}
+	for _, tt := range []struct {
+		sentence     string
+		ours, theirs standing
+		own, other   affinity.Seed
+		want         bool
+	}{
+		{"two empty nodes keep the older seed", standingEmpty, standingEmpty, younger, older, true},
+		{"so do two with facts", standingAlone, standingAlone, younger, older, true},
+		{"and two clusters", standingMember, standingMember, younger, older, true},
+		{"an empty node takes what one with facts has", standingEmpty, standingAlone, older, younger, true},
+		{"a joining node takes what the cluster has", standingAlone, standingMember, older, younger, true},
+	} {
+		there := yields(tt.ours, tt.theirs, tt.own, tt.other)
+		back := yields(tt.theirs, tt.ours, tt.other, tt.own)
+		if there != tt.want || back == there {
+			t.Errorf("%s: %v, and the other one %v", tt.sentence, there, back)
+		}
 	}
 }
 

@@ -46,6 +46,11 @@ func (s *Store) reseed(seed Seed) {
 	for _, t := range []*Table{s.entries, s.clients} {
 		t.header.forget() // a process that dies now leaves no table that another would trust
 	}
+	// First, so that nothing that is learned under the new seed is lost. What is still
+	// written under the old one nobody finds.
+	for _, t := range s.tables() {
+		t.clear()
+	}
 	s.seed.Store(&seed)
 	for range len(s.ring) {
 		<-s.ring
@@ -60,9 +65,6 @@ func (s *Store) reseed(seed Seed) {
 		clear(p.keys)
 		clear(p.rooms)
 		p.publish()
-	}
-	for _, t := range s.tables() {
-		t.clear()
 	}
 	for _, t := range []*Table{s.entries, s.clients} {
 		t.header.write(seed, t.buckets)
