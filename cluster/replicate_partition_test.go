@@ -36,7 +36,8 @@ func TestSoakPartitionProcess(t *testing.T) {
 	eventually(t, "caught up", func() bool { return n.peerStats("b").Filled > 0 })
 	eventually(t, "told to learn", appears(filepath.Join(dir, "learn")))
 	n.learn(partitionSessions, 2*partitionSessions)
-	for stop := appears(filepath.Join(dir, "stop")); !stop(); time.Sleep(10 * time.Millisecond) { //nolint:revive // nothing else to do
+	for stop := appears(filepath.Join(dir, "stop")); !stop(); {
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
