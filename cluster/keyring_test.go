@@ -122,7 +122,7 @@ func TestKeyringRotation(t *testing.T) {
 	}
 	for _, s := range steps {
 		err := s.do()
-		if !errors.Is(err, s.err) && !(s.err == errAny && err != nil) {
+		if !errors.Is(err, s.err) && (s.err != errAny || err == nil) {
 			t.Errorf("%s: %v, want %v", s.why, err, s.err)
 		}
 		var got []byte

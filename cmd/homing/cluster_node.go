@@ -61,7 +61,6 @@ func (c *clusterNode) fact() func(affinity.Fact) {
 // replicate listens for the other nodes' streams, when there is a node key.
 func (c *clusterNode) replicate() (err error) {
 	if len(c.nodeKeys) == 0 {
-		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
 		return nil
 	}
 	bind := c.options.replicationBind
@@ -189,6 +188,9 @@ func (c *clusterNode) announce() {
 	}
 	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
 		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.join)))
+	if c.replicator == nil {
+		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
+	}
 }
 
 // drain tells the others that this node takes no new conns.

@@ -26,10 +26,9 @@ type town struct {
 // node is one homing that may be killed and started again.
 type node struct {
 	homing
-	town    *town
-	gossip  string
-	state   string
-	started int
+	town   *town
+	gossip string
+	state  string
 }
 
 func newTown(tb testing.TB, flags ...string) *town {
