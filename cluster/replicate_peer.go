@@ -42,10 +42,11 @@ type peer struct {
 
 	mu sync.Mutex // held by the stream that serves the peer, all its life
 
-	// Guarded by mu: what was received from the peer. last counts only while whole:
-	// no resync has been begun that did not end.
+	// Guarded by mu: what was received from the peer. last counts only while whole, no
+	// resync has been begun that did not end, and while the seed is the same.
 	instance, last uint64
 	whole          bool
+	seed           uint64
 }
 
 // peerLocked is the peer with that ID.

@@ -174,7 +174,7 @@ func (r *Replicator) hello(p *peer) hello {
 		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.cfg.clock().UnixNano(), Seed: r.store.Seed(),
 		Standing: r.standing(),
 	}
-	if p.whole {
+	if p.whole && p.seed == h.Seed.Value {
 		h.LastInstance, h.Last = p.instance, p.last
 	}
 	return h
@@ -225,7 +225,7 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 	}
 	p.acked.Store(s.cursor)
 	if p.instance != theirs.Instance || ours.LastInstance != theirs.Instance {
-		p.instance, p.last, p.whole = theirs.Instance, 0, false
+		p.instance, p.last, p.whole, p.seed = theirs.Instance, 0, false, ours.Seed.Value
 	}
 	s.got.Store(p.last)
 	s.ack.seq = p.last
