@@ -105,5 +105,9 @@ func (c *credentials) verify(s tls.ConnectionState) error {
 
 func (c *credentials) trusts(cert *x509.Certificate) bool {
 	public, ok := cert.PublicKey.(ed25519.PublicKey)
-	return ok && slices.ContainsFunc(c.trusted, func(t ed25519.PublicKey) bool { return t.Equal(public) })
+	return ok && c.trustsKey(public)
+}
+
+func (c *credentials) trustsKey(key ed25519.PublicKey) bool {
+	return slices.ContainsFunc(c.trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
 }
