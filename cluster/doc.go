@@ -19,5 +19,5 @@
 //
 // A peer is streaming, resyncing, or lost; lost ones are dialled again forever. Nodes that meet with different seeds of
 // their keys go on with one: a joining node takes the cluster's and empties its own table, with one line (yields, in
-// stream.go). Raw session identifiers never leave a node.
+// stream_seed.go). Raw session identifiers never leave a node.
 package cluster
