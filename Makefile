@@ -19,7 +19,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 DEMO_FLAGS ?=
 
-SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin
+SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd \
+	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
 .PHONY: help build test unit integration race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go
@@ -30,7 +31,7 @@ help: ## this list
 build: need-go ## static binaries in bin/, version from git
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-test: unit integration ## unit tests, then the tests with real nginx, haproxy, openssl, curl, gnutls-cli
+test: unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
 
 unit: need-go ## unit tests
 	go test ./...

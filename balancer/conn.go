@@ -51,6 +51,7 @@ type conn struct {
 	hs         *handshake    // hello to observe; nil in relay
 	client     affinity.Key  // to be told affinity when the handshake has completed
 	active     netio.Time    // last byte in either direction
+	acked      uint64        // by both sides, when the conn last seemed idle
 	closed     netio.Time    // stateClosing: since
 	timer      timer
 	record     *ConnRecord // with a conn log only

@@ -78,13 +78,12 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	hs := c.hs
 	failed := c.backend
 	l.dropBackend(c)
-	if netio.IsShortage(errno) {
-		if errno == netio.ErrNoPort {
-			l.count.noPorts.Add(1)
-		} else {
-			l.count.noDescriptors.Add(1)
-		}
-	} else {
+	switch {
+	case errno == netio.ErrNoPort:
+		l.count.noPorts.Add(1)
+	case netio.IsShortage(errno):
+		l.count.noDescriptors.Add(1)
+	case netio.IsUnreachable(errno):
 		l.count.connectFailures.Add(1)
 		l.listeners[c.listener].Pool.ConnectFailed(failed)
 	}

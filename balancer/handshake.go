@@ -67,7 +67,7 @@ type handshake struct {
 	issued       affinity.Key
 	digest       affinity.Digest
 	ticket       bool // digest is in use
-	alerted      bool // a fatal alert came before the ServerHello
+	alerted      bool // a fatal alert came: there is no verdict to wait for
 	alert        uint8
 }
 

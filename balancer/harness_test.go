@@ -330,6 +330,16 @@ func (r *rig) settle() {
 	}
 }
 
+// freeze stops the first loop, so that what happens until thaw is one batch to it.
+func (r *rig) freeze() (thaw func()) {
+	r.Helper()
+	r.settle()
+	l := r.b.loops[0]
+	l.mu.Lock()
+	l.eng.Wake() // and obey waits for mu
+	return l.mu.Unlock
+}
+
 // dial connects to the balancer from 127.0.0.1.
 func (r *rig) dial() *net.TCPConn {
 	r.Helper()

@@ -34,7 +34,7 @@ func pending(t testing.TB, c *net.TCPConn) int {
 }
 
 // TestHold: of an offer the client gets nothing before the verdict, and then
-// everything; of a fresh hello nothing is held. The answer comes byte by byte.
+// everything; of a fresh hello nothing is held.
 func TestHold(t *testing.T) {
 	id, ticket := fixed('i'), named("sixteen bytes nm", 1)
 	record, header := 5, 4
@@ -77,6 +77,10 @@ func TestHold(t *testing.T) {
 		},
 		{"an alert", hello{psks: [][]byte{ticket}}, join(alert(2, 40), alert(2, 40)), len(alert(2, 40))},
 		{
+			"an alert behind the ServerHello", hello{ticket: ticket},
+			join(answer{}.bytes(), alert(2, 40)), len(answer{}.bytes()) + len(alert(2, 40)),
+		},
+		{
 			"a warning is no answer", hello{psks: [][]byte{ticket}},
 			join(alert(1, 112), answer{tls13: true}.bytes()), len(alert(1, 112)) + len(answer{tls13: true}.bytes()),
 		},
@@ -90,15 +94,18 @@ func TestHold(t *testing.T) {
 			write(t, c, test.hello.bytes())
 			b := r.arrival()
 			read(t, b, len(test.hello.bytes()))
-			for i := range test.answer {
-				write(t, b, test.answer[i:i+1])
-				r.await("byte relayed", func() bool { return r.b.Stats().BytesOut == uint64(i+1) })
+			// To the last byte before the verdict, over it, and on.
+			said := 0
+			for _, upTo := range []int{min(3, test.held-1), test.held - 1, test.held, len(test.answer)} {
+				write(t, b, test.answer[said:upTo])
+				said = upTo
+				r.await("the bytes are read", func() bool { return r.b.Stats().BytesOut == uint64(said) })
 				r.settle()
-				if got := pending(t, c); i+1 < test.held && got > 0 {
-					t.Fatalf("after %d bytes of the answer the client has %d, want none before %d", i+1, got, test.held)
+				if got := pending(t, c); said < test.held && got > 0 {
+					t.Fatalf("after %d bytes of the answer the client has %d, want none before %d", said, got, test.held)
 				}
-				if i+1 >= test.held { // the kernel may take its time
-					r.await("the byte is with the client", func() bool { return pending(t, c) == i+1 })
+				if said >= test.held { // the kernel may take its time
+					r.await("the bytes are with the client", func() bool { return pending(t, c) == said })
 				}
 			}
 			if got := read(t, c, len(test.answer)); !bytes.Equal(got, test.answer) {

@@ -45,7 +45,7 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 			l.judge(c, true)
 			l.serverFinished(c)
 		case tlsparse.EventAlert:
-			if level, desc := hs.server.Alert(); level == alertFatal && hs.hellos == 0 {
+			if level, desc := hs.server.Alert(); level == alertFatal {
 				hs.alerted, hs.alert = true, desc
 			}
 		}

@@ -148,6 +148,10 @@ func TestLearn(t *testing.T) {
 			dialog:  []turn{full(issued), client(clientFinish), backend(ccs(), finished())},
 			learned: []learned{{psk, ticket, false}, {id, issued, true}}, verdict: VerdictRefused, offer: psk,
 		}, {
+			name: "one that resumes beside the PSK says nothing either", hello: hello{psks: [][]byte{ticket}, id: own},
+			dialog:  []turn{backend(answer{id: own}.bytes(), ccs(), finished()), client(ccs(), finished())},
+			learned: []learned{{psk, ticket, false}, {id, own, false}}, verdict: VerdictUnknown, offer: psk,
+		}, {
 			name: "after HelloRetryRequest the index counts the second hello", hello: hello{psks: [][]byte{ticket, other}},
 			dialog: []turn{
 				backend(answer{retry: true}.bytes(), ccs()), client(ccs(), hello{psks: [][]byte{other}}.bytes()),

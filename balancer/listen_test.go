@@ -43,19 +43,14 @@ func TestTwoLoops(t *testing.T) {
 	}
 }
 
-// TestListenError: an address that cannot be had is named, with its cause, and
-// nothing stays bound.
+// TestListenError: an address that cannot be had is named, with its cause; and the
+// rig sees that nothing stays bound of the listener before it.
 func TestListenError(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
 	for _, test := range []struct {
 		addr  string
 		cause error // nil: any
@@ -77,17 +72,11 @@ func TestListenError(t *testing.T) {
 			r.prepare(pool.Options{}) // for a store; it never runs
 			cfg := r.b.cfg
 			cfg.Loops = loops
-			cfg.Listeners = []Listener{{Addr: free.Addr().String(), Pool: p}, {Addr: test.addr, Pool: p}}
+			cfg.Listeners = []Listener{{Addr: "127.0.0.1:0", Pool: p}, {Addr: test.addr, Pool: p}}
 			_, err = New(cfg)
 			var listen *ListenError
 			if !errors.As(err, &listen) || listen.Addr != test.addr || test.cause != nil && !errors.Is(err, test.cause) {
 				t.Errorf("%s, %d loops: %v, want a *ListenError with %v", test.addr, loops, err, test.cause)
-			}
-			again, err := net.Listen("tcp", free.Addr().String())
-			if err != nil {
-				t.Errorf("%s, %d loops: the other listener stays bound: %v", test.addr, loops, err)
-			} else {
-				again.Close()
 			}
 			r.run()
 			r.stop()

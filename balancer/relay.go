@@ -270,6 +270,9 @@ func (l *loop) patience(c *conn) time.Duration {
 }
 
 // expire asks a conn whose slot has come.
+//
+// A conn whose peer reads slowly is not idle; one whose peer has stopped reading
+// is seen as such at the second look.
 func (l *loop) expire(c *conn) {
 	if c.state == stateClosing {
 		l.linger(c)
@@ -308,6 +311,14 @@ func (l *loop) expire(c *conn) {
 		l.eng.Persist(c.socks[sideBackend], l.options)
 		l.setDue(c, l.due(c))
 		return
+	}
+	// Nothing was received, but a slow reader may be at work on what was sent.
+	if l.eng.Unsent(c.socks[sideClient])+l.eng.Unsent(c.socks[sideBackend]) > 0 {
+		if acked := l.eng.Acked(c.socks[sideClient]) + l.eng.Acked(c.socks[sideBackend]); acked != c.acked {
+			c.acked, c.active = acked, l.now
+			l.setDue(c, l.due(c))
+			return
+		}
 	}
 	cause := CauseClientTimeout
 	if c.last == sideClient {

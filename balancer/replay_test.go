@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -109,8 +110,17 @@ func (r *rig) teachTicket(ticket []byte) *server {
 
 func (r *rig) teach(h hello, turns ...turn) *server {
 	r.Helper()
+	return r.teachFrom(0, h, turns...)
+}
+
+func (r *rig) teachFrom(from int, h hello, turns ...turn) *server {
+	r.Helper()
 	n := len(r.ended(0))
-	c := r.dial()
+	var addr netip.Addr
+	if from > 0 {
+		addr = source(from)
+	}
+	c := r.dialFrom(addr)
 	write(r, c, h.bytes())
 	b := r.arrival()
 	read(r, b, len(h.bytes()))

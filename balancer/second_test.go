@@ -5,6 +5,7 @@ package balancer
 import (
 	"bytes"
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -318,6 +319,38 @@ func TestClientGoesOnDuringSecondChance(t *testing.T) {
 		}
 		r.ends(1, "CA")
 	})
+}
+
+// What the client has sent counts too when it is not read yet: the refusal and a
+// later byte come in one batch, the refusal first.
+func TestNoSecondChanceForUnreadByte(t *testing.T) {
+	refuse := join(answer{tls13: true}.bytes(), appData(500))
+	for name, more := range map[string]func(*net.TCPConn){
+		"byte": func(c *net.TCPConn) { write(t, c, []byte{20}) },
+		"FIN":  func(c *net.TCPConn) { c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.serveByHand()
+			r.serveByHand()
+			r.start(withChances(1))
+			offer := hello{psks: [][]byte{named("sixteen bytes nm", 1)}}.bytes()
+			c := r.dial()
+			write(t, c, offer)
+			b := r.arrival()
+			read(t, b, len(offer))
+			thaw := r.freeze()
+			write(t, b, refuse)
+			more(c)
+			thaw()
+			if got := read(t, c, len(refuse)); !bytes.Equal(got, refuse) {
+				t.Error("the client did not get the first answer")
+			}
+			if s := r.b.Stats(); s.SecondChances != 0 {
+				t.Errorf("%d second chances", s.SecondChances)
+			}
+		})
+	}
 }
 
 // The client's home is a guess too: its refusal gets a second chance.

@@ -165,3 +165,32 @@ func TestTrafficKeepsConn(t *testing.T) {
 		r.stop()
 	}
 }
+
+// A client that reads slowly what was sent long ago is not idle.
+func TestSlowReaderIsNotIdle(t *testing.T) {
+	const short = 150 * time.Millisecond
+	r := newRig(t)
+	r.serveByHand()
+	r.start(func(c *Config) { c.IdleTimeout = short })
+	c := r.dial()
+	if err := c.SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	greeting := hello{}.bytes()
+	write(t, c, greeting)
+	b := r.arrival()
+	read(t, b, len(greeting))
+	r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes()))
+	const size = 2 << 20
+	go func() { _, _ = b.Write(make([]byte, size)) }() // a failure is a short count at the client
+	tick := time.NewTicker(short / 10)
+	defer tick.Stop()
+	for range 64 { // 0.96 s, six times the timeout
+		<-tick.C
+		read(t, c, size/64)
+	}
+	b.Close()
+	c.Close()
+	r.ends(1, "--")
+	r.stop()
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,6 +44,10 @@ type service struct {
 	background sync.WaitGroup // all that start sets going
 }
 
+// gcPercent keeps the heap small. The loops make no garbage and the tables lie outside the heap, so what little the
+// rest makes may as well be collected often: it takes half a kilobyte off each idle conn's share of the memory.
+const gcPercent = 25
+
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which flag, and what to do.
 func assemble(o *options, log *slog.Logger) (*service, error) {
@@ -50,6 +55,9 @@ func assemble(o *options, log *slog.Logger) (*service, error) {
 		o.loops = runtime.NumCPU()
 	}
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(o.loops + 2)
 	}

@@ -158,6 +158,14 @@ func (e *epoll) Unsent(s Sock) int {
 	return sysUnsent(sl.fd)
 }
 
+func (e *epoll) Acked(s Sock) uint64 {
+	info, err := unix.GetsockoptTCPInfo(int(e.slots.at(s).fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0 // not a TCP socket: nothing is known
+	}
+	return info.Bytes_acked
+}
+
 func (e *epoll) Persist(s Sock, o Options) {
 	// None of these fails on a TCP socket with values in range, and a conn
 	// without keepalive is better than no conn.

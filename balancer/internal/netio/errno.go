@@ -15,6 +15,17 @@ const (
 	ErrEnded    = syscall.EPIPE         // of a Send: the peer had sent FIN before its RST
 )
 
+// IsUnreachable reports whether a connect that ended with errno tells that the
+// peer is not there: refused, no route, or no answer. A connection that was made
+// and reset at once (ECONNRESET) tells the contrary.
+func IsUnreachable(errno Errno) bool {
+	switch errno {
+	case syscall.ECONNREFUSED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN:
+		return true
+	}
+	return false
+}
+
 // IsShortage reports whether errno tells of this machine's limits, not of the
 // peer.
 func IsShortage(errno syscall.Errno) bool {

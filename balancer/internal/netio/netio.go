@@ -109,6 +109,9 @@ type Engine interface {
 	// Unsent is the number of bytes that the kernel has taken and the peer has not
 	// acknowledged; 0 after a RST. What a Send in flight has left is not in it.
 	Unsent(s Sock) int
+	// Acked is the number of bytes sent on s that the peer has acknowledged:
+	// while it grows, the peer is alive.
+	Acked(s Sock) uint64
 	// Persist sets the options that only a conn that lives for some time needs.
 	Persist(s Sock, o Options)
 

@@ -1,0 +1,129 @@
+package farm
+
+import (
+	_ "embed" // for the Java server
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// apacheModules is where Debian keeps the modules of Apache and of lighttpd.
+const (
+	apacheModules   = "/usr/lib/apache2/modules"
+	lighttpdModules = "/usr/lib/lighttpd"
+)
+
+// apacheConf answers every request with an error document, for which no worker has to open a file: as root Apache
+// changes its user, who may not look into the directory. mod_ssl answers 400 to a request without Host behind an SNI.
+const apacheConf = `ServerRoot %[1]q
+ServerName homing.test
+PidFile httpd.pid
+DefaultRuntimeDir %[1]q
+Listen %[2]s
+ErrorLog /dev/stderr
+LoadModule mpm_event_module %[3]s/mod_mpm_event.so
+LoadModule authz_core_module %[3]s/mod_authz_core.so
+LoadModule socache_shmcb_module %[3]s/mod_socache_shmcb.so
+LoadModule ssl_module %[3]s/mod_ssl.so
+User www-data
+Group www-data
+SSLSessionCache shmcb:%[1]s/sessions(512000)
+SSLProtocol -all +TLSv1.2 +TLSv1.3
+SSLEngine on
+SSLCertificateFile chain.pem
+SSLCertificateKeyFile key.pem
+ErrorDocument 400 "%[4]s apache"
+ErrorDocument 403 "%[4]s apache"
+<Location "/">
+	Require all denied
+</Location>
+`
+
+// apache runs with the event MPM, which is Debian's default: several processes share the cache and the ticket key.
+func apache(s *Server) (recipe, error) {
+	path, err := find("apache2", "apache2-bin")
+	if err != nil {
+		return recipe{}, err
+	}
+	conf := fmt.Sprintf(apacheConf, s.dir, s.addr, apacheModules, s.name)
+	return recipe{map[string]string{"httpd.conf": conf}, path, []string{"-D", "FOREGROUND", "-f", s.file("httpd.conf")}}, nil
+}
+
+const haproxyTLSConf = `global
+	nbthread 1
+	maxconn 4000
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 30s
+	timeout server 30s
+frontend farm
+	bind %s ssl crt %s ssl-min-ver TLSv1.2
+	http-request return status 200 content-type text/plain string "%s haproxy"
+`
+
+// haproxyTLS ends TLS in HAProxy, which answers itself.
+func haproxyTLS(s *Server) (recipe, error) {
+	path, err := find("haproxy", "haproxy")
+	if err != nil {
+		return recipe{}, err
+	}
+	conf := fmt.Sprintf(haproxyTLSConf, s.addr, s.file("both.pem"), s.name)
+	return recipe{map[string]string{"haproxy.cfg": conf}, path, []string{"-db", "-f", s.file("haproxy.cfg")}}, nil
+}
+
+const lighttpdConf = `server.bind = "127.0.0.1"
+server.port = %s
+server.document-root = %q
+server.modules = ("%s")
+index-file.names = ("index.txt")
+ssl.engine = "enable"
+ssl.pemfile = %q
+ssl.privkey = %q
+`
+
+func lighttpd(s *Server, module string) (recipe, error) {
+	path, err := find("lighttpd", "lighttpd")
+	if err != nil {
+		return recipe{}, err
+	}
+	if _, err := os.Stat(filepath.Join(lighttpdModules, module+".so")); err != nil {
+		return recipe{}, &MissingError{Program: "lighttpd's " + module, Package: "lighttpd-" + map[string]string{
+			"mod_openssl": "mod-openssl", "mod_nss": "mod-nss",
+		}[module]}
+	}
+	files := map[string]string{
+		"index.txt":     s.name + " lighttpd\n",
+		"lighttpd.conf": fmt.Sprintf(lighttpdConf, s.port(), s.dir, module, s.file("chain.pem"), s.file("key.pem")),
+	}
+	return recipe{files, path, []string{"-D", "-f", s.file("lighttpd.conf")}}, nil
+}
+
+// gnutlsServ listens on every address: it has no option for one.
+func gnutlsServ(s *Server) (recipe, error) {
+	path, err := find("gnutls-serv", "gnutls-bin")
+	if err != nil {
+		return recipe{}, err
+	}
+	return recipe{nil, path, []string{
+		"--http", "--quiet", "--disable-client-cert", "--port", s.port(), "--x509certfile", s.file("chain.pem"), "--x509keyfile", s.file("key.pem"),
+	}}, nil
+}
+
+//go:embed JSSEServer.java
+var javaSource string
+
+// java runs the source file itself, which takes a JDK. Little memory, and the quickest start.
+func java(s *Server) (recipe, error) {
+	if _, err := find("javac", "default-jdk-headless"); err != nil {
+		return recipe{}, err
+	}
+	path, err := find("java", "default-jdk-headless")
+	if err != nil {
+		return recipe{}, err
+	}
+	return recipe{map[string]string{"JSSEServer.java": javaSource}, path, []string{
+		"-Xmx64m", "-Xshare:auto", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		s.file("JSSEServer.java"), s.name, s.port(), s.file("chain.pem"), s.file("key.pem"),
+	}}, nil
+}
