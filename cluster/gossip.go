@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -56,6 +57,9 @@ type Config struct {
 
 	// Transport replaces TCP and UDP, in tests.
 	Transport memberlist.Transport
+
+	// forget is memberlist's GossipToTheDeadTime where that is another one, in tests.
+	forget time.Duration
 }
 
 // ErrNoKey refuses to listen without a key where others than this machine's users could join.
@@ -125,6 +129,7 @@ func (c *Config) memberlist(m *Membership) *memberlist.Config {
 	conf.TCPTimeout = streamTimeout
 	conf.GossipInterval = gossipEvery
 	conf.DeadNodeReclaimTime = reclaimAfter
+	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
 	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
 	conf.Delegate, conf.Events, conf.Conflict = m, m, m
 	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)

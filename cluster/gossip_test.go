@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -286,19 +287,22 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
-// TestPartitionHeals parts two halves that then take each other for dead and forget each other, as memberlist does
-// after 30 s, and lets the rejoin mechanism bring them together, although nobody is a seed of anybody any more.
+// TestPartitionHeals parts two halves until they take each other for dead and forget each other, as memberlist does
+// after 30 s if it is not told a shorter time, and lets the rejoin mechanism bring them together, although nobody is a seed of anybody any more.
 func TestPartitionHeals(t *testing.T) {
 	t.Parallel()
 	wall := &wall{}
 	start := func(side string, seeds ...*testMember) *testMember {
-		return startMember(t, Config{Transport: wall.transport(t, side)}, seeds...)
+		return startMember(t, Config{Transport: wall.transport(t, side), forget: time.Millisecond}, seeds...)
 	}
 	west := start("west")
 	east := start("east", west)
 	eventually(t, "they met", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 	wall.set(true)
 	eventually(t, "they lost each other", func() bool { return !west.sees(east.cfg.ID, alive) && !east.sees(west.cfg.ID, alive) })
+	// memberlist forgets the dead when it has probed all others, which takes less than a second here.
+	dials := wall.dials.Load()
+	eventually(t, "they dial in vain", func() bool { return wall.dials.Load() >= dials+4 })
 	wall.set(false)
 	eventually(t, "they met again", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 }
@@ -307,6 +311,7 @@ func TestPartitionHeals(t *testing.T) {
 type wall struct {
 	mu    sync.Mutex
 	up    bool
+	dials atomic.Int64 // that met the wall
 	sides map[string]string // by address
 }
 

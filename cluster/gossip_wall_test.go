@@ -38,6 +38,7 @@ func (w *walled) DialTimeout(addr string, timeout time.Duration) (net.Conn, erro
 
 func (w *walled) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	if w.wall.parts(w.side, addr.Addr) {
+		w.wall.dials.Add(1)
 		return nil, errWall
 	}
 	return w.NetTransport.DialAddressTimeout(addr, timeout)
