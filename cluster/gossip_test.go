@@ -311,7 +311,7 @@ func TestPartitionHeals(t *testing.T) {
 type wall struct {
 	mu    sync.Mutex
 	up    bool
-	dials atomic.Int64 // that met the wall
+	dials atomic.Int64      // that met the wall
 	sides map[string]string // by address
 }
 
