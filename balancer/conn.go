@@ -74,7 +74,6 @@ const (
 	ended                          // the side has sent FIN, and all before it is delivered
 	dead                           // the other side takes no more: nothing is read any more
 	noSplice                       // no pipe was to be had: copy for good
-	broken                         // a Send to the side has met its RST: the end of its stream is none
 )
 
 func (f *flow) is(x flowFlags) bool { return f.flags&x != 0 }

@@ -20,7 +20,6 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 	c.hs = l.takeHandshake()
 	c.hs.peer = peer
 	l.count.handshakes.Add(1)
-	l.enlist(c)
 	l.setDue(c, c.opened.Add(l.cfg.HelloTimeout))
 	if l.listeners[c.listener].TLS == TLSOff {
 		l.countHello(c, HelloSkipped)
@@ -40,8 +39,7 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 		return
 	}
 	hs := c.hs
-	var ok bool
-	if hs.hello, ok = l.buffers.Append(hs.hello, done.Buf); !ok {
+	if !l.gather(c, done.Buf) {
 		l.countHello(c, HelloShed)
 		l.count.shed.Add(1)
 		l.becomeClosing(c, CauseResource, true)
@@ -53,6 +51,7 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 			l.helloUnread(c, HelloTooLong)
 			return
 		}
+		l.eng.Ack(c.socks[sideClient]) // or Nagle's algorithm may keep the rest at the client
 		l.recv(c, sideClient)
 	case tlsparse.Got:
 		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) != tlsparse.Got {

@@ -50,13 +50,16 @@ func TestUnreadHello(t *testing.T) {
 				if got := read(t, b, len(test.sent)); !bytes.Equal(got, test.sent) {
 					t.Error("the bytes have changed on their way")
 				}
-				r.talk(c, b, 1<<20, backend([]byte("x")), client([]byte("and more")), backend(answer{}.bytes(), ccs()))
+				r.talk(c, b, 1<<20, backend(answer{id: fixed('j')}.bytes(), certificate(10), ccs()), client([]byte("and more")), backend([]byte("x")))
 				c.Close()
 				b.Close()
 				rec := r.ends(2+i, "--")
 				if rec.Hello != test.outcome || rec.Source != affinity.SourceFresh || rec.Offer != affinity.OfferNone {
 					t.Errorf("hello %v, source %v, offer %v", rec.Hello, rec.Source, rec.Offer)
 				}
+			}
+			if r.knows(learned{affinity.OfferID, fixed('j'), true}) {
+				t.Error("learned from an answer to what was not read")
 			}
 			if n := home.taken.Load(); n != 3 { // taught, and half of the four
 				t.Errorf("the home of the ID got %d conns of 5, not its share", n)

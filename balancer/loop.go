@@ -54,7 +54,8 @@ type loop struct {
 	draining       bool
 	accepting      bool // the last batch had an OpAccept
 	killed         bool
-	newest         *handshake // of the conns in stateHello: the order of shedding
+	newest         *handshake // of the conns with a part of a hello: the order of shedding
+	partial        int64      // bytes of buffers that these hold
 	budget         float64    // second chances that may be used now
 	hello          tlsparse.Hello
 	scratch        []byte
@@ -357,11 +358,13 @@ func (l *loop) closedListeners() bool {
 	return true
 }
 
-// shed drops the newest conns that have not sent their hello while the buffers
-// are over their limit: an attacker's slow hellos go first, and among them those
-// who came last.
+// shed drops the newest conns with a part of a hello while the buffers are over
+// their limit: an attacker's slow hellos go first, and among them those who came
+// last. A conn that holds no memory is none to shed, and a quarter of the limit is
+// theirs whatever else is held: clients who do not read must not keep out those
+// whose hello comes in two segments.
 func (l *loop) shed() {
-	for l.buffers.Over() && l.newest != nil {
+	for l.buffers.Over() && l.partial > l.cfg.BufferMemory/int64(4*l.cfg.Loops) {
 		c := l.conns.at(l.newest.conn)
 		l.count.shed.Add(1)
 		l.countHello(c, HelloShed)
@@ -369,17 +372,33 @@ func (l *loop) shed() {
 	}
 }
 
-// enlist makes the conn the newest without a hello; unlist takes it out.
-func (l *loop) enlist(c *conn) {
+// gather appends to the conn's hello, and makes it the newest with a part of one
+// if these are its first bytes. It reports whether there was room.
+func (l *loop) gather(c *conn, b []byte) bool {
 	hs := c.hs
+	held := cap(hs.hello)
+	var ok bool
+	if hs.hello, ok = l.buffers.Append(hs.hello, b); !ok {
+		return false
+	}
+	l.partial += int64(cap(hs.hello) - held)
+	if held > 0 {
+		return true
+	}
 	hs.conn, hs.older = c.index, l.newest
 	if l.newest != nil {
 		l.newest.newer = hs
 	}
 	l.newest = hs
+	return true
 }
 
+// unlist ends what gather has begun: the hello is whole, or given up.
 func (l *loop) unlist(hs *handshake) {
+	if cap(hs.hello) == 0 {
+		return // nothing has come, or nothing is read
+	}
+	l.partial -= int64(cap(hs.hello))
 	if hs.older != nil {
 		hs.older.newer = hs.newer
 	}

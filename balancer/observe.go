@@ -22,7 +22,7 @@ func (l *loop) becomeObserve(c *conn) {
 			return
 		case errno != 0:
 			// The backend has hung up already; reading it tells how.
-			l.sinkFailed(c, sideClient, errno)
+			l.sinkFailed(c, sideClient)
 		case !done:
 			c.flows[sideClient].flags |= sending
 		case c.flows[sideClient].is(ended):
@@ -67,6 +67,9 @@ func (l *loop) observeClient(c *conn, done *netio.Completion) {
 		hs.later = true
 		if hs.second {
 			l.readSecond(c, done.Buf)
+		}
+		if tlsparse.FlightOf(done.Buf, 0).Open {
+			l.eng.Ack(c.socks[sideClient])
 		}
 		l.pass(c, sideClient, done.Buf)
 	}
@@ -116,6 +119,9 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	}
 	var ok bool
 	opaque := l.read(c, done.Buf)
+	if hs.answersOn(tlsparse.FlightOf(done.Buf, tlsparse.MessageServerHelloDone)) {
+		l.eng.Ack(c.socks[sideBackend])
+	}
 	if !hs.holding && c.flows[sideBackend].is(sending) {
 		// The hold time ended while this was being read, and the client has not
 		// taken yet what was held: this goes behind it.
@@ -156,6 +162,30 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	}
 	l.release(c, done.Buf)
 	l.observed(c, opaque)
+}
+
+// The least that a TLS 1.3 server's protected messages take, in bytes: with a PSK
+// EncryptedExtensions and Finished, otherwise a certificate and its signature too
+// (RFC 9846, Section 2).
+const (
+	leastResumed = 80
+	leastFull    = 400
+)
+
+// answersOn reports whether the backend has more to send before the client's next
+// flight. Then it is given its ACK at once: a server that writes its flight in
+// pieces and leaves Nagle's algorithm on (GnuTLS, JSSE) would wait 40 ms for it.
+// Everybody else's ACK rides on what the client says next.
+func (hs *handshake) answersOn(f tlsparse.Flight) bool {
+	switch {
+	case hs.tooLate && hs.hellos == 0: // a HelloRetryRequest is answered first
+		return false
+	case !hs.negotiated13 || f.Open:
+		return f.Open
+	case hs.verdict == VerdictAccepted:
+		return f.Protected < leastResumed
+	}
+	return f.Protected < leastFull
 }
 
 // observeEnd ends the backend's side, or asks another backend.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"homing/balancer/internal/netio"
+	"homing/tlsparse"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	recordChangeCipherSpec = 20
 	recordApplicationData  = 23
 )
+
+// changeCipherSpecLen is the length of a whole ChangeCipherSpec record.
+const changeCipherSpecLen = 6
 
 // becomeRelay ends the reading of the handshake: from here bytes are moved
 // unseen and the conn owns no buffer.
@@ -73,10 +77,17 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 // home is known (route rule 3).
 func (l *loop) follow(c *conn, from side, b []byte) {
 	switch {
+	case c.mark == markClient && from == sideBackend:
+		l.eng.Ack(c.socks[sideBackend]) // its flight goes on: see answersOn
 	case c.mark == markClient && from == sideClient:
-		if b[0] == recordChangeCipherSpec || b[0] == recordApplicationData {
+		if tlsparse.FlightOf(b, 0).Open {
+			l.eng.Ack(c.socks[sideClient])
+		}
+		switch {
+		case b[0] == recordChangeCipherSpec && len(b) <= changeCipherSpecLen: // the Finished comes
+		case b[0] == recordChangeCipherSpec || b[0] == recordApplicationData:
 			c.mark = markBackend
-		} else {
+		default:
 			c.mark = markNone // an alert
 		}
 	case c.mark == markBackend && from == sideBackend:
@@ -96,7 +107,7 @@ func (l *loop) pass(c *conn, from side, b []byte) {
 	case errno == netio.ErrNoBuffer:
 		l.becomeClosing(c, CauseResource, true)
 	case errno != 0:
-		l.sinkFailed(c, from, errno)
+		l.sinkFailed(c, from)
 	case done:
 		l.next(c, from)
 	default:
@@ -113,7 +124,7 @@ func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 	case c.state == stateClosing:
 		l.linger(c)
 	case errno != 0:
-		l.sinkFailed(c, from, errno)
+		l.sinkFailed(c, from)
 	case f.is(ended):
 		l.eng.Shutdown(c.socks[from.other()]) // the FIN came while a hello was sent again
 	case from == sideBackend && c.hs != nil && len(c.hs.held) > 0:
@@ -141,7 +152,7 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
 	case done.Errno != 0 && done.Sink:
-		l.sinkFailed(c, from, done.Errno)
+		l.sinkFailed(c, from)
 		return
 	case done.Errno != 0:
 		l.sideFailed(c, from)
@@ -184,12 +195,8 @@ func (l *loop) recv(c *conn, from side) {
 // sideEnded has got a side's FIN. All that came before it is with the other
 // side, so the FIN may follow; the opposite flow goes on.
 func (l *loop) sideEnded(c *conn, from side) {
-	f, other := &c.flows[from], &c.flows[from.other()]
-	if f.is(broken) {
-		l.sideFailed(c, from)
-		return
-	}
-	f.flags |= ended
+	c.flows[from].flags |= ended
+	other := &c.flows[from.other()]
 	switch {
 	case other.is(ended):
 		l.becomeClosing(c, CauseNormal, false)
@@ -218,17 +225,10 @@ func causeOf(s side) Cause {
 
 // sinkFailed could not give the other side what from has sent: it takes no more.
 // What it has sent itself may still wait to be read, and reading it will end in
-// its FIN or RST; so only this flow stops.
-//
-// The kernel tells of a RST once. If it was this call that met it, what is read
-// later from that side ends as if by FIN.
-func (l *loop) sinkFailed(c *conn, from side, errno netio.Errno) {
+// its FIN or RST, which the engine remembers; so only this flow stops.
+func (l *loop) sinkFailed(c *conn, from side) {
 	c.flows[from].flags |= dead
-	other := &c.flows[from.other()]
-	if errno != netio.ErrEnded {
-		other.flags |= broken
-	}
-	if other.is(ended) || other.is(dead) {
+	if other := &c.flows[from.other()]; other.is(ended) || other.is(dead) {
 		l.sideFailed(c, from.other()) // nothing is read any more that could tell
 	}
 }

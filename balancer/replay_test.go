@@ -222,7 +222,8 @@ func TestReplayOfHangUp(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		hello  hello
-		more   []byte // from the client, behind its hello
+		behind []byte // from the client, with its hello
+		more   []byte // from the client, when the backend has the hello
 		fin    bool   // of the client
 		teach  bool   // the ticket's home is known
 		poor   bool   // the budget is empty
@@ -247,6 +248,7 @@ func TestReplayOfHangUp(t *testing.T) {
 			hangUp: says(join(answer{}.bytes(), alert(2, 47))), flight: join(answer{}.bytes(), alert(2, 47)),
 		},
 		{name: "a later byte", hello: offer, more: []byte{22}, hangUp: says(alert(2, 47)), flight: alert(2, 47)},
+		{name: "a later byte with the hello", hello: offer, behind: []byte{22}, hangUp: says(alert(2, 47)), flight: alert(2, 47)},
 		{name: "a FIN of the client", hello: offer, fin: true, hangUp: says(alert(2, 47)), flight: alert(2, 47)},
 		{name: "early_data", hello: hello{ticket: ticket, early: true}, hangUp: says(alert(2, 47)), flight: alert(2, 47)},
 		{name: "proven home", hello: offer, teach: true, hangUp: says(alert(2, 47)), flight: alert(2, 47)},
@@ -272,7 +274,7 @@ func TestReplayOfHangUp(t *testing.T) {
 				n++
 			}
 			c := r.dial()
-			sent := test.hello.bytes()
+			sent := join(test.hello.bytes(), test.behind)
 			write(t, c, sent)
 			first := r.arrival()
 			read(t, first, len(sent))

@@ -176,6 +176,7 @@ func TestNoSecondChance(t *testing.T) {
 		poor   bool
 		proven bool // the offer was sent home
 		early  bool
+		behind []byte
 		more   []byte
 		fin    bool
 		retry  bool // HelloRetryRequest comes first
@@ -186,6 +187,7 @@ func TestNoSecondChance(t *testing.T) {
 		{name: "home", proven: true},
 		{name: "early data", early: true},
 		{name: "a later byte", more: []byte{20}},
+		{name: "a later byte with the hello", behind: []byte{20}},
 		{name: "FIN", fin: true},
 		{name: "after HelloRetryRequest", retry: true},
 		{name: "no other backend", alone: true},
@@ -213,7 +215,7 @@ func TestNoSecondChance(t *testing.T) {
 				r.teachTicket(ticket)
 				n++
 			}
-			offer := hello{psks: [][]byte{ticket}, early: test.early}.bytes()
+			offer := join(hello{psks: [][]byte{ticket}, early: test.early}.bytes(), test.behind)
 			c := r.dial()
 			write(t, c, offer)
 			b := r.arrival()
@@ -353,30 +355,42 @@ func TestNoSecondChanceForUnreadByte(t *testing.T) {
 	}
 }
 
-// The client's home is a guess too: its refusal gets a second chance.
+// The client's home is a guess too: its refusal gets a second chance, and stays
+// the answer, by rule client, if that fails.
 func TestSecondChanceAfterClientHome(t *testing.T) {
-	r := newRig(t)
-	for range 3 {
-		r.serveByHand()
-	}
-	r.start(withChances(2))
-	home := r.teach(hello{tls13: true}, backend(answer{tls13: true}.bytes(), appData(900)), client(ccs(), appData(50)), backend(appData(200)))
-	r.settle()
-	offer := hello{psks: [][]byte{named("sixteen bytes nm", 1)}}.bytes()
-	c := r.dial()
-	write(t, c, offer)
-	first := r.arrival()
-	read(t, first, len(offer))
-	if first.server != home {
-		t.Errorf("asked backend %d first, the client's home is %d", first.server.index, home.index)
-	}
-	write(t, first, join(answer{tls13: true}.bytes(), appData(900)))
-	second := r.arrival()
-	read(t, second, len(offer))
-	r.talk(c, second, 1<<20, backend(answer{tls13: true, psk: 1}.bytes(), appData(100)))
-	second.Close()
-	c.Close()
-	if rec := r.last(2); rec.Verdict != VerdictAccepted || rec.Source != affinity.SourceExplore {
-		t.Errorf("record %+v", *rec)
+	for _, accepts := range []bool{true, false} {
+		r := newRig(t)
+		for range 3 {
+			r.serveByHand()
+		}
+		r.start(withChances(1))
+		home := r.teach(hello{tls13: true}, backend(answer{tls13: true}.bytes(), appData(900)), client(ccs(), appData(50)), backend(appData(200)))
+		r.settle()
+		offer := hello{psks: [][]byte{noName(1)}}.bytes()
+		c := r.dial()
+		write(t, c, offer)
+		first := r.arrival()
+		read(t, first, len(offer))
+		if first.server != home {
+			t.Errorf("asked backend %d first, the client's home is %d", first.server.index, home.index)
+		}
+		flight := join(answer{tls13: true}.bytes(), appData(900))
+		write(t, first, flight)
+		second := r.arrival()
+		read(t, second, len(offer))
+		verdict, source := VerdictRefused, affinity.SourceClient
+		if accepts {
+			flight = join(answer{tls13: true, psk: 1}.bytes(), appData(100))
+			verdict, source = VerdictAccepted, affinity.SourceExplore
+		}
+		write(t, second, flight)
+		read(t, c, len(flight))
+		first.Close()
+		second.Close()
+		c.Close()
+		if rec := r.last(2); rec.Verdict != verdict || rec.Source != source || accepts != (rec.Lost == LostNone) {
+			t.Errorf("accepts %v: record %+v", accepts, *rec)
+		}
+		r.stop()
 	}
 }

@@ -28,7 +28,8 @@ const MaxBuffer = 1 << maxBufferBits
 // rests. The memory lies outside the Go heap and is kept for reuse.
 //
 // The limit is soft: Over tells the loop to shed; Get refuses only at twice the
-// limit, so that conns with bytes in flight suffer last.
+// limit, so that conns with bytes in flight suffer last, and GetRest at one and a
+// half times, so that peers who do not read leave room for handshakes.
 //
 // It is a buddy allocator: a buffer is one half of a larger block, and the two
 // halves become that block again when both are free. So what small buffers leave
@@ -61,9 +62,14 @@ func class(n int) int {
 
 // Get returns an empty buffer with room for at least n bytes, or nil when the
 // pool is at twice its limit, n is beyond MaxBuffer, or the kernel has no memory.
-func (p *Buffers) Get(n int) []byte {
+func (p *Buffers) Get(n int) []byte { return p.get(n, 2*p.limit) }
+
+// GetRest is Get for what a peer has not taken.
+func (p *Buffers) GetRest(n int) []byte { return p.get(n, p.limit+p.limit/2) }
+
+func (p *Buffers) get(n int, most int64) []byte {
 	c := class(n)
-	if c >= numClasses || p.used.Load()+1<<(c+minBufferBits) > 2*p.limit {
+	if c >= numClasses || p.used.Load()+1<<(c+minBufferBits) > most {
 		return nil
 	}
 	k := c

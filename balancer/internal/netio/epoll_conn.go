@@ -62,11 +62,11 @@ func (e *epoll) Recv(s Sock) {
 func (e *epoll) ackNow(sl *slot) {
 	if sl.flags&ackWaits != 0 {
 		sl.flags &^= ackWaits
-		// An even number acknowledges once and changes nothing else
-		// (tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c).
-		_ = sysSetInt(sl.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 2) // cannot fail on a TCP socket
+		sysAckOnce(sl.fd)
 	}
 }
+
+func (e *epoll) Ack(s Sock) { sysAckOnce(e.slots.at(s).fd) }
 
 func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
 	sl := e.slots.at(s)
@@ -85,7 +85,7 @@ func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
 	if n == len(b) {
 		return true, 0
 	}
-	rest := e.buffers.Get(len(b) - n)
+	rest := e.buffers.GetRest(len(b) - n)
 	if rest == nil {
 		return false, unix.ENOBUFS
 	}

@@ -109,6 +109,9 @@ type Engine interface {
 	// Unsent is the number of bytes that the kernel has taken and the peer has not
 	// acknowledged; 0 after a RST. What a Send in flight has left is not in it.
 	Unsent(s Sock) int
+	// Ack acknowledges at once what s has received. ACKs wait otherwise, up to
+	// 40 ms, for something to ride on.
+	Ack(s Sock)
 	// Acked is the number of bytes sent on s that the peer has acknowledged:
 	// while it grows, the peer is alive.
 	Acked(s Sock) uint64

@@ -69,6 +69,12 @@ func sysLingerZero(fd int32) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
 }
 
+// sysAckOnce sends the ACK that is due: an even number does so once and changes
+// nothing else (__tcp_sock_set_quickack in the kernel's net/ipv4/tcp.c).
+func sysAckOnce(fd int32) {
+	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 2) // cannot fail on a TCP socket
+}
+
 func sysShutdown(fd int32, how uintptr) {
 	// ENOTCONN says that the other side was faster; a Recv will tell.
 	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), how, 0)
