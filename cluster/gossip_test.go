@@ -136,6 +136,22 @@ func TestMembership(t *testing.T) {
 	})
 }
 
+// TestMembershipNewName: a node without a state directory comes back with another name, and its old one is forgotten.
+func TestMembershipNewName(t *testing.T) {
+	t.Parallel()
+	a := startMember(t, Config{})
+	b := startMember(t, Config{}, a)
+	eventually(t, "they met", func() bool { return a.sees(b.cfg.ID, alive) })
+	addr := b.Addr()
+	b.crash()
+	eventually(t, "it vanished", func() bool { return a.sees(b.cfg.ID, func(m Member) bool { return !m.Alive }) })
+	again := startMember(t, Config{Bind: addr}, a)
+	eventually(t, "there is one of them", func() bool {
+		members := a.Members()
+		return len(members) == 1 && members[0].ID == again.cfg.ID && members[0].Alive
+	})
+}
+
 // TestMembershipApart: another key, no key, another label: strangers stay strangers, and the log says so, once.
 func TestMembershipApart(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,9 @@ func (g *gossipLog) WithGroup(string) slog.Handler { return g }
 // Handle implements slog.Handler.
 func (g *gossipLog) Handle(ctx context.Context, r slog.Record) error {
 	level, text := parseGossipLine(r.Message)
+	if strings.Contains(text, net.ErrClosed.Error()) {
+		level = slog.LevelDebug // its goroutines outlive Shutdown by a moment
+	}
 	if !g.to.Enabled(ctx, level) || !g.fresh(text) {
 		return nil
 	}

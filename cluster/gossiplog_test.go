@@ -42,6 +42,7 @@ func TestGossipLogRepeats(t *testing.T) {
 	say("[ERR] memberlist: decrypt failed from=192.0.2.2:9", 1)
 	say("[ERR] memberlist: label is \"x\"", 2)
 	say("[INFO] memberlist: nothing that matters", 2)
+	say("[ERR] memberlist: write: use of closed network connection", 2)
 	now = now.Add(logEvery)
 	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 3)
 }

@@ -58,6 +58,7 @@ func (m *Membership) see(node *memberlist.Node) {
 	m.mu.Lock()
 	before := m.members[node.Name]
 	m.members[node.Name] = next
+	m.succeed(next)
 	m.mu.Unlock()
 	switch {
 	case before == nil || !before.Alive:
@@ -69,6 +70,16 @@ func (m *Membership) see(node *memberlist.Node) {
 		m.rejoin.change(func(r *rejoin) { r.met(next.ID, hostPort(next.Addr)) })
 	}
 	m.cfg.Changed()
+}
+
+// succeed drops a vanished node at whose address another is now: it came back with a new name. m.mu is held.
+func (m *Membership) succeed(next *Member) {
+	for id, one := range m.members {
+		if one != next && !one.Alive && one.Addr == next.Addr && one.Meta.Role == next.Meta.Role {
+			m.log.Info("cluster: a member that vanished is back with a new name", about(one), slog.String("name", next.ID))
+			delete(m.members, id)
+		}
+	}
 }
 
 // NotifyLeave implements memberlist.EventDelegate: a member left or died.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -225,6 +226,28 @@ func TestHealthAndReady(t *testing.T) {
 		if status, body := fetch(t, src, tt.path); status != tt.status || body != tt.body {
 			t.Errorf("%s, ready %t: %d %q, want %d %q", tt.path, tt.ready, status, body, tt.status, tt.body)
 		}
+	}
+}
+
+// TestReadyNeedsBackend: a node that has not heard of any backend yet would refuse every conn.
+func TestReadyNeedsBackend(t *testing.T) {
+	src := source(t)
+	empty, err := pool.New("default", nil, pool.Options{Discover: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.Pools = []*pool.Pool{empty}
+	if status, body := fetch(t, src, "/readyz"); status != http.StatusServiceUnavailable || body != "no backend\n" {
+		t.Errorf("without a backend: %d %q", status, body)
+	}
+	if _, body := fetch(t, src, "/metrics"); !strings.Contains(body, "\nhoming_ready 0\n") {
+		t.Error("homing_ready is not 0")
+	}
+	if err := empty.SetDiscovered([]pool.Discovered{{Addr: netip.MustParseAddrPort("192.0.2.1:443")}}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := fetch(t, src, "/readyz"); status != http.StatusOK {
+		t.Errorf("with one: %d", status)
 	}
 }
 

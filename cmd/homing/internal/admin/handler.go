@@ -3,6 +3,7 @@ package admin
 import (
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -43,7 +44,7 @@ type Kind struct {
 	Alive bool
 }
 
-// Handler serves /metrics, /healthz (200 while the process answers) and /readyz (503 while draining, so that whoever
+// Handler serves /metrics, /healthz (200 while the process answers) and /readyz (503 while draining and without any backend, so that whoever
 // sends conns here stops).
 func Handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
@@ -56,8 +57,8 @@ func Handler(src Source) http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !src.Ready() {
-			answer(w, http.StatusServiceUnavailable, "draining\n")
+		if why := src.unready(); why != "" {
+			answer(w, http.StatusServiceUnavailable, why+"\n")
 			return
 		}
 		answer(w, http.StatusOK, "ready\n")
@@ -66,6 +67,18 @@ func Handler(src Source) http.Handler {
 		mux.Handle(pattern, handler)
 	}
 	return mux
+}
+
+// unready says why conns should go elsewhere, "" when they are welcome. A node that has just started may not have heard of
+// any backend yet.
+func (s *Source) unready() string {
+	if !s.Ready() {
+		return "draining"
+	}
+	if !slices.ContainsFunc(s.Pools, func(p *pool.Pool) bool { return len(p.Snapshot().All()) > 0 }) {
+		return "no backend"
+	}
+	return ""
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
