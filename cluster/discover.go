@@ -179,10 +179,11 @@ func (d *Discovery) fill(p *pool.Pool, members []Member, standing map[place]*Mem
 		}
 		backends = append(backends, found)
 	}
-	d.log(p, snapshot, backends)
 	if err := p.SetDiscovered(backends); err != nil {
 		d.cfg.Log.Warn("cluster: announcements cannot be applied", slog.Any("error", err))
+		return
 	}
+	d.log(p, snapshot, backends)
 }
 
 // upIn says that the pool has the backend, and takes it for up.
@@ -190,10 +191,10 @@ func upIn(s *pool.Snapshot, addr netip.AddrPort) bool {
 	return slices.ContainsFunc(s.All(), func(b *pool.Backend) bool { return b.Addr == addr && b.Up() })
 }
 
-// log tells of backends that are new to a pool.
-func (d *Discovery) log(p *pool.Pool, s *pool.Snapshot, backends []pool.Discovered) {
+// log tells of backends that were not in a pool before.
+func (d *Discovery) log(p *pool.Pool, before *pool.Snapshot, backends []pool.Discovered) {
 	for _, b := range backends {
-		if !slices.ContainsFunc(s.All(), func(old *pool.Backend) bool { return old.Addr == b.Addr }) {
+		if !slices.ContainsFunc(before.All(), func(old *pool.Backend) bool { return old.Addr == b.Addr }) {
 			d.cfg.Log.Info("backend discovered", slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.Int("weight", b.Weight))
 		}
 	}
