@@ -82,9 +82,6 @@ const (
 
 	// streamTimeout bounds a dial and each exchange over TCP. memberlist's 10 s would hold up the dials of others.
 	streamTimeout = 5 * time.Second
-
-	// updateTimeout bounds the wait until news of our own has been gossiped.
-	updateTimeout = 2 * time.Second
 )
 
 // check is the only place that rejects a config or fills in defaults.
@@ -208,9 +205,10 @@ func (m *Membership) Run(ctx context.Context) {
 		case sealed := <-m.commands:
 			m.receiveCommand(sealed)
 		case <-m.update:
-			if err := m.list.UpdateNode(updateTimeout); err != nil {
-				m.log.Debug("cluster: news are still on their way", slog.Any("error", err))
-			}
+			// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not
+			// wait. Gossip is quick but may miss somebody until the next exchange of all state, so there is one now.
+			_ = m.list.UpdateNode(time.Nanosecond)
+			m.rejoin.change((*rejoin).hurry)
 		}
 	}
 }
@@ -247,21 +245,43 @@ func (m *Membership) encode() ([]byte, error) {
 	return meta.AppendBinary(nil)
 }
 
-// Leave tells the others that this member leaves on purpose, and waits until that has been gossiped, for at most the
-// given time. Call it once Run has returned.
+// Leave tells the others that this member leaves on purpose, and waits until they know, for about the given time at most.
+// Call it once Run has returned.
 func (m *Membership) Leave(timeout time.Duration) error {
 	if err := m.Update(func(meta *Meta) { meta.State = StateLeaving }); err != nil {
 		return err
 	}
 	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older
-	// ones of the same member that have not gone out yet.
+	// ones of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
 	if err := m.list.UpdateNode(timeout / 2); err != nil {
 		m.log.Debug("cluster: leaving", slog.Any("error", err))
 	}
-	if err := m.list.Leave(timeout / 2); err != nil {
+	m.tellNodes(timeout / 4)
+	if err := m.list.Leave(timeout / 4); err != nil {
 		return fmt.Errorf("cluster: leave: %w", err)
 	}
 	return nil
+}
+
+// tellNodes exchanges all state with every live node, all at once, and waits for it, but not longer than the given time.
+func (m *Membership) tellNodes(timeout time.Duration) {
+	nodes := m.nodes()
+	told := make(chan struct{}, len(nodes))
+	for _, node := range nodes {
+		go func() {
+			_ = m.dial(node.Address()) // one that does not answer finds out by itself
+			told <- struct{}{}
+		}()
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	for range nodes {
+		select {
+		case <-told:
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 // Shutdown stops listening. Without Leave before, it is a crash to the others. It may be called more than once.

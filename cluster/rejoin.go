@@ -41,6 +41,7 @@ type dialTarget struct {
 	missing bool      // that node is not a member now; of a seed without a name: the last dial failed, or there was none
 	busy    bool      // a dial runs
 	dialled bool      // last is set
+	hurry   bool      // dial it now
 	first   time.Time // of the dials
 	last    time.Time
 }
@@ -79,6 +80,13 @@ func (r *rejoin) lost(name string) {
 // left says that a node is no longer a member, on purpose.
 func (r *rejoin) left(name string) { r.forget(name, "") }
 
+// hurry has every address at which a node is dialled now: there is something to tell, and a dial tells all.
+func (r *rejoin) hurry() {
+	for _, t := range r.targets {
+		t.hurry = t.name != "" && !t.missing
+	}
+}
+
 // forget drops a node from every address but one.
 func (r *rejoin) forget(name, but string) {
 	for addr, t := range r.targets {
@@ -115,7 +123,7 @@ func (r *rejoin) due(now time.Time) (addrs []string, next time.Duration) {
 		case wait > 0:
 			next = min(next, wait)
 		case r.busy < maxDials:
-			t.busy = true
+			t.busy, t.hurry = true, false
 			r.busy++
 			addrs = append(addrs, addr)
 		default:
@@ -126,6 +134,9 @@ func (r *rejoin) due(now time.Time) (addrs []string, next time.Duration) {
 }
 
 func (t *dialTarget) wait(now time.Time) time.Duration {
+	if t.hurry {
+		return 0
+	}
 	every := presentEvery
 	if t.missing || t.seed && now.Sub(t.first) < settling {
 		every = missingEvery

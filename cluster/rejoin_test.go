@@ -52,6 +52,20 @@ func TestRejoinDue(t *testing.T) {
 			every(2, 61)[1:],
 		},
 		{
+			"a node that there is something to tell",
+			func(r *rejoin) { r.met("n", "addr") },
+			func(int) bool { return true },
+			map[int]func(*rejoin){7: (*rejoin).hurry},
+			[]int{7, 37},
+		},
+		{
+			"a node that is missing has no hurry: nobody could be told",
+			func(r *rejoin) { r.met("n", "addr"); r.lost("n") },
+			func(int) bool { return false },
+			map[int]func(*rejoin){7: (*rejoin).hurry},
+			every(2, 64),
+		},
+		{
 			"a node that left on purpose is forgotten",
 			func(r *rejoin) { r.met("n", "addr") },
 			func(int) bool { return true },
