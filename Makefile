@@ -19,7 +19,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 DEMO_FLAGS ?=
 
-SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd \
+SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd \ keepalived=keepalived ip=iproute2
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
@@ -81,9 +81,10 @@ tidy-check: need-go
 layering: need-go ## the import graph of the house plan
 	go test -count=1 -run '^TestLayering' ./cmd/homing
 
-# The agent and the cluster will run on Windows, so what they stand on has to build there from the start.
+# The agent runs on Windows too, with the cluster and what that stands on.
 cross: need-go
-	GOOS=windows go build ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse
+	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing
+	GOOS=windows go build -o /dev/null ./cmd/homing
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 
 check: fmt-check vet lint tidy-check layering cross build race ## all that CI runs: format, vet, lint, layering, race, fuzz (10 s each), unit, integration

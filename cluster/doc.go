@@ -1,13 +1,23 @@
-// Package cluster will join the nodes of one homing cluster: membership, discovery of backends, and the replication of
-// what each node learns. It exports nothing yet.
+// Package cluster joins the nodes of one homing cluster: membership, discovery of backends, the replication of what each
+// node learns, and the state that outlives a process.
 //
-// The data path it is meant for: memberlist carries membership, failure detection, 512 bytes of metadata per node and
-// the backends that agents announce. The facts themselves (key, backend ID, expiry) come out of the hook of
-// affinity.Store into a bounded ring, and travel in batches on one long-lived, acknowledged stream per pair of nodes:
-// pushed when learned, with no timer in the way, because gossip broadcast is two orders of magnitude slower and drops.
-// A ring that overflows is counted and mended by a resync of the table.
+//	agents ──gossip──► Membership ──► Discovery ──► pools
+//	                       │ who is a node, and where
+//	loops ──Learned──► ring ──► stream per peer ══ mutual TLS 1.3 ══ stream ──Merge──► affinity.Store of the peer
+//	                                                     affinity.Store ──StateDir──► disk
 //
-// A peer is joining (the seed of the keys and a snapshot of the table go over the authenticated stream), streaming,
-// resyncing (after an overflow or a partition), or lost (dialled again every 2 s, forever). A node that joins with
-// another seed sets its own table aside. Raw session identifiers never leave a node.
+// Two secrets keep agents and nodes apart. The gossip key admits to membership. The node key admits to replication, and to
+// commands that change the cluster: a web server that is broken into can announce a backend, and cannot poison a table.
+//
+// Memberlist carries membership, failure detection and what agents announce (member.go, gossip.go, discover.go). The facts
+// themselves come out of the hook of affinity.Store into a bounded ring (replicate_ring.go), and travel on one long-lived
+// stream per pair of nodes, which the node with the smaller ID dials: pushed when learned, in batches of what is ready,
+// with no timer in the way, acknowledged, and resumed from the last acknowledged fact after a break (stream.go). What the
+// ring has overwritten before a peer had it is mended by a resync, an export of the whole table, beside which new facts go
+// first. A slow peer therefore costs no memory. Each node sends what it learned itself; what it merged, others have from
+// where it was learned, or from a resync.
+//
+// A peer is streaming, resyncing, or lost; lost ones are dialled again forever. Nodes that meet with different seeds of
+// their keys go on with one: a joining node takes the cluster's and empties its own table, with one line (yields, in
+// stream_seed.go). Raw session identifiers never leave a node.
 package cluster

@@ -3,6 +3,7 @@ package affinity
 import (
 	"context"
 	"maps"
+	"math"
 	"time"
 )
 
@@ -43,6 +44,11 @@ func (s *Store) Run(ctx context.Context) {
 			return
 		case e := <-s.ring:
 			s.drain(e)
+		case m := <-s.merges:
+			s.drainMerges(m)
+		case r := <-s.reseeds:
+			s.reseed(r.seed)
+			close(r.done)
 		case t := <-tick.C:
 			s.age(unixSeconds(t))
 		}
@@ -76,6 +82,10 @@ func (s *Store) drain(first ...evidence) {
 func (p *Pool) publish() {
 	p.directory.Store(newDirectory(maps.Clone(p.keys), maps.Clone(p.rooms)))
 	p.dirty = false
+	for _, f := range p.untold {
+		p.tell(f)
+	}
+	p.untold = p.untold[:0]
 }
 
 // absorb applies one piece of evidence to the owner's state.
@@ -138,15 +148,17 @@ func (p *Pool) join(k *ticketKey, id, now uint32, tried bool) *ticketKey {
 	k = k.with(m)
 	p.keys[k.key] = k
 	p.dirty = true
-	p.tell(Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: id, Time: now})
+	if tried {
+		p.untold = append(p.untold, k.fact(m))
+	}
 	return k
 }
 
 // stand ends the probation of a 4-byte name of backend id.
 func (p *Pool) stand(prefix Key, id uint32) {
 	if k := p.keys[prefix]; k != nil {
-		if m := k.home(id); m != nil {
-			m.tried.Store(true)
+		if m := k.home(id); m != nil && !m.tried.Swap(true) {
+			p.tell(k.fact(m))
 		}
 	}
 }
@@ -165,7 +177,7 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 	}
 	for _, m := range k.homes {
 		if rest == nil || rest.home(m.id) == nil {
-			p.tell(Fact{Kind: FactKeyGone, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()})
+			p.untold = append(p.untold, Fact{Kind: FactKeyGone, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()})
 		}
 	}
 	p.dirty = true
@@ -177,16 +189,22 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 }
 
 // evict makes room for a new key: the one whose last proof is the oldest goes.
-func (p *Pool) evict() {
+func (p *Pool) evict() { p.evictBefore(math.MaxUint32) }
+
+// evictBefore is evict if that proof is older than now. It reports whether there is
+// room.
+func (p *Pool) evictBefore(now uint32) bool {
 	var oldest *ticketKey
 	for _, k := range p.keys {
 		if oldest == nil || k.last() < oldest.last() {
 			oldest = k
 		}
 	}
-	if oldest != nil {
-		p.dropIf(oldest, func(*member) bool { return true })
+	if oldest == nil || oldest.last() >= now {
+		return false
 	}
+	p.dropIf(oldest, func(*member) bool { return true })
+	return true
 }
 
 // age drops what has had no proof for the ticket's time to live.
@@ -215,9 +233,9 @@ func (s *Store) age(now uint32) {
 // retell tells of the proofs that the loops noted without the owner.
 func (p *Pool) retell(k *ticketKey) {
 	for _, m := range k.homes {
-		if last := m.last.Load(); worthwhile(m.told, last, p.store.ttl.ticket) {
+		if last := m.last.Load(); m.tried.Load() && worthwhile(m.told, last, p.store.ttl.ticket) {
 			m.told = last
-			p.tell(Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: last})
+			p.tell(k.fact(m))
 		}
 	}
 }

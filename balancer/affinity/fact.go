@@ -34,6 +34,7 @@ func worthwhile(expiry, later, ttl uint32) bool {
 }
 
 func (p *Pool) tell(f Fact) {
+	p.store.changes.Add(1)
 	if p.store.cfg.Fact != nil {
 		f.Pool = p.hash
 		p.store.cfg.Fact(f)

@@ -22,7 +22,8 @@ func (p *Pool) HashIdent(b []byte) Ident {
 	if len(b) == 0 {
 		return Ident{}
 	}
-	return p.hasher.ident(p.hasher.sum(KindTicket, b), b[:min(len(b), maxPrefix)], len(b))
+	h := p.hasher.Load()
+	return h.ident(h.sum(KindTicket, b), b[:min(len(b), maxPrefix)], len(b))
 }
 
 // ident completes an Ident of n bytes from its first min(n, maxPrefix).
@@ -52,8 +53,8 @@ type Digest struct {
 
 // Reset begins a new ticket of pool p.
 func (d *Digest) Reset(p *Pool) {
-	d.h, d.n, d.head = &p.hasher, 0, [maxPrefix]byte{}
-	d.exact.ResetWithSeed(p.hasher.seeds[KindTicket])
+	d.h, d.n, d.head = p.hasher.Load(), 0, [maxPrefix]byte{}
+	d.exact.ResetWithSeed(d.h.seeds[KindTicket])
 }
 
 // Write adds the next part of the ticket.

@@ -51,8 +51,8 @@ type hasher struct {
 	seeds [numKinds]uint64
 }
 
-func newHasher(seed uint64, pool uint32) hasher {
-	var h hasher
+func newHasher(seed uint64, pool uint32) *hasher {
+	h := new(hasher)
 	for k := range h.seeds {
 		h.seeds[k] = mix(mix(seed) ^ uint64(pool)<<8 ^ uint64(k))
 	}
@@ -87,14 +87,14 @@ func (p *Pool) HashID(b []byte) Key {
 	if len(b) == 0 {
 		return 0
 	}
-	return p.hasher.sum(KindID, b)
+	return p.hasher.Load().sum(KindID, b)
 }
 
 // HashClient makes the key of a client: its /32 or /64 address, the server name
 // it asks for and the shape of its hello.
 func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
 	var d xxhash.Digest
-	d.ResetWithSeed(p.hasher.seeds[KindClient])
+	d.ResetWithSeed(p.hasher.Load().seeds[KindClient])
 	var b [17]byte
 	addr = addr.Unmap()
 	n := 8 // of an IPv6 address the network half

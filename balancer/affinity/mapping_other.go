@@ -2,7 +2,11 @@
 
 package affinity
 
-import "sync/atomic"
+import (
+	"errors"
+	"io/fs"
+	"sync/atomic"
+)
 
 // mapping is heap memory where the balancer does not run.
 type mapping struct {
@@ -18,3 +22,9 @@ func newMapping(n int) (mapping, error) {
 }
 
 func (m mapping) close() error { return nil }
+
+func openMapping(string, int) (mapping, error) { return mapping{}, fs.ErrNotExist }
+
+func createMapping(string, int, func(mapping)) (mapping, error) {
+	return mapping{}, errors.New("tables in files are for Linux: leave Memory empty")
+}

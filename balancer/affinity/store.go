@@ -3,7 +3,9 @@ package affinity
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -33,8 +35,20 @@ const (
 
 // Config bounds a Store. The zero value of each field means its default.
 type Config struct {
-	// Seed of all keys, the same on every node of a cluster. 0 = random.
+	// Seed of all keys, the same on every node of a cluster. 0 = random. A table
+	// found in Memory brings its own.
 	Seed uint64
+
+	// SeedMade is when Seed was made, in Unix seconds. 0 = now.
+	SeedMade uint32
+
+	// Memory is a directory on a tmpfs. The tables of entries and of clients lie in
+	// files there, mode 0600, which a restarted process finds again. What cannot be
+	// trusted is set aside with one line. Empty: memory that ends with the process.
+	Memory string
+
+	// Log gets a line for each file that is set aside. nil = nobody.
+	Log *slog.Logger
 
 	// TableEntries is how many session IDs, tickets and identities are kept, at 27
 	// bytes each. Default 1,000,000. To size: new sessions per second, times their
@@ -75,6 +89,8 @@ func (c *Config) validate() error {
 	for c.Seed == 0 {
 		c.Seed = rand.Uint64()
 	}
+	fill(&c.SeedMade, unixSeconds(time.Now()))
+	fill(&c.Log, slog.New(slog.DiscardHandler))
 	fill(&c.TableEntries, defaultEntries)
 	fill(&c.ClientEntries, defaultClientEntries)
 	fill(&c.MaxTicketKeys, defaultTicketKeys)
@@ -104,16 +120,22 @@ type Store struct {
 	hints    *Table // first 16 bytes -> backend that proved one ticket
 
 	ring     chan evidence // loops to Run; never closed
+	merges   chan merger   // ticket keys of other nodes to Run; never closed
+	reseeds  chan reseed   // Reseed to Run; never closed
 	overflow atomic.Uint64
+	changes  atomic.Uint64
+	seed     atomic.Pointer[Seed] // written by Run
 	pools    poolMap
 }
 
 // Pool is what is known of one pool. All its methods may be called by any loop.
 type Pool struct {
 	// Static.
-	store  *Store
-	hash   uint32
-	hasher hasher
+	store *Store
+	hash  uint32
+
+	// Written by Reseed, read by the loops.
+	hasher atomic.Pointer[hasher]
 
 	// Written by the owner, read by the loops.
 	directory atomic.Pointer[directory]
@@ -122,6 +144,9 @@ type Pool struct {
 	keys  map[Key]*ticketKey
 	rooms map[uint32]*room
 	dirty bool // directory is older than keys and rooms
+	// untold: facts whose time comes with the directory that holds them, so that who
+	// has the fact's sequence finds it in an Export too.
+	untold []Fact
 }
 
 // NewStore takes all the memory the store will need.
@@ -129,25 +154,41 @@ func NewStore(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, ring: make(chan evidence, ringSize)}
+	s := &Store{
+		cfg: cfg, ring: make(chan evidence, ringSize),
+		merges: make(chan merger, mergeSize), reseeds: make(chan reseed),
+	}
 	s.ttl.session = seconds(cfg.SessionTTL)
 	s.ttl.ticket = seconds(cfg.TicketTTL)
 	s.ttl.client = seconds(cfg.ClientTTL)
-	for _, t := range []struct {
-		table   **Table
-		entries int
-	}{
-		{&s.entries, cfg.TableEntries},
-		{&s.clients, cfg.ClientEntries},
-		{&s.refusals, refusedEntries},
-		{&s.hints, hintEntries},
-	} {
-		var err error
-		if *t.table, err = NewTable(t.entries); err != nil {
-			return nil, errors.Join(err, s.Close())
+	seed := Seed{Value: cfg.Seed, Made: cfg.SeedMade}
+	if err := s.mapTables(&seed); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.seed.Store(&seed)
+	return s, nil
+}
+
+// mapTables takes the memory of the tables. What is found in Memory decides seed.
+func (s *Store) mapTables(seed *Seed) (err error) {
+	entries, clients := s.cfg.TableEntries, s.cfg.ClientEntries
+	if s.cfg.Memory == "" {
+		if s.entries, err = NewTable(entries); err == nil {
+			s.clients, err = NewTable(clients)
+		}
+	} else {
+		shelf := shelf{dir: s.cfg.Memory, log: s.cfg.Log}
+		if s.entries, err = shelf.table("entries", entries, seed); err == nil {
+			s.clients, err = shelf.table("clients", clients, seed)
 		}
 	}
-	return s, nil
+	if err == nil {
+		s.refusals, err = NewTable(refusedEntries)
+	}
+	if err == nil {
+		s.hints, err = NewTable(hintEntries)
+	}
+	return err
 }
 
 // Close gives the memory back. No loop and no Run may be left.
@@ -174,17 +215,19 @@ func (s *Store) TableBytes() (n int) {
 
 // Pool is the pool with this hash, made when it is asked for the first time.
 func (s *Store) Pool(hash uint32) *Pool {
-	return s.pools.get(hash, func() *Pool {
-		p := &Pool{
-			store:  s,
-			hash:   hash,
-			hasher: newHasher(s.cfg.Seed, hash),
-			keys:   make(map[Key]*ticketKey),
-			rooms:  make(map[uint32]*room),
-		}
-		p.publish()
-		return p
-	})
+	return s.pools.get(hash, math.MaxInt, s.newPool)
+}
+
+func (s *Store) newPool(hash uint32) *Pool {
+	p := &Pool{
+		store: s,
+		hash:  hash,
+		keys:  make(map[Key]*ticketKey),
+		rooms: make(map[uint32]*room),
+	}
+	p.hasher.Store(newHasher(s.Seed().Value, hash))
+	p.publish()
+	return p
 }
 
 // poolMap is the pools of a store by hash.
@@ -193,12 +236,13 @@ type poolMap struct {
 	m  map[uint32]*Pool // guarded by mu
 }
 
-func (l *poolMap) get(hash uint32, create func() *Pool) *Pool {
+// get makes the pool if there are fewer than most, else it is nil.
+func (l *poolMap) get(hash uint32, most int, create func(uint32) *Pool) *Pool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.m[hash]
-	if p == nil {
-		p = create()
+	if p == nil && len(l.m) < most {
+		p = create(hash)
 		if l.m == nil {
 			l.m = make(map[uint32]*Pool)
 		}

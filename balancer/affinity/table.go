@@ -42,6 +42,7 @@ const (
 type Table struct {
 	// Static after NewTable.
 	mem     mapping
+	header  header          // mem's; empty in memory that ends with the process
 	words   []atomic.Uint64 // mem's
 	buckets uint64
 	entries int
@@ -57,13 +58,25 @@ func NewTable(entries int) (*Table, error) {
 	if entries < 1 || entries > maxEntries {
 		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, maxEntries)
 	}
-	slots := (entries*loadDen + loadNum - 1) / loadNum
-	buckets := (slots + ways - 1) / ways
+	buckets := bucketsFor(entries)
 	mem, err := newMapping(buckets * bucketWords)
 	if err != nil {
 		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", buckets*bucketBytes, entries, err)
 	}
 	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries}, nil
+}
+
+// bucketsFor is how many buckets hold about entries.
+func bucketsFor(entries int) int {
+	slots := (entries*loadDen + loadNum - 1) / loadNum
+	return (slots + ways - 1) / ways
+}
+
+// clear frees every slot.
+func (t *Table) clear() {
+	for i := 1; i < len(t.words); i += 2 {
+		t.words[i].Store(0)
+	}
 }
 
 // Close gives the memory back. No other call may be running or follow.
@@ -85,6 +98,8 @@ func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
 	return (*[bucketWords]atomic.Uint64)(t.words[x*bucketWords:]),
 		(*[bucketWords]atomic.Uint64)(t.words[y*bucketWords:])
 }
+
+func word1(id, expiry uint32) uint64 { return uint64(id)<<32 | uint64(expiry) }
 
 // Lookup finds the entry of k that has not expired at now.
 func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
@@ -114,24 +129,29 @@ func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
 // (an expired entry is free) in the emptier of the two buckets, else evicts the
 // entry that expires first.
 func (t *Table) Insert(k Key, id, expiry, now uint32) {
-	w1 := uint64(id)<<32 | uint64(expiry)
+	w1 := word1(id, expiry)
 	if w1 == 0 || expiry <= now {
 		return
 	}
-	for {
-		p := t.place(k, now)
-		if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
-			continue // another writer was faster: the slot is taken, look again
-		}
-		p.bucket[p.slot].Store(uint64(k) ^ w1)
-		if !p.same {
-			t.inserts.Add(1)
-			if uint32(p.old) > now {
-				t.evicted.Add(1)
-			}
-		}
-		return
+	for !t.put(k, w1, now, t.place(k, now)) {
+		// Another writer was faster: the slot is taken, look again.
 	}
+}
+
+// put writes k's entry where place chose. It reports false if another writer was
+// faster and took the slot.
+func (t *Table) put(k Key, w1 uint64, now uint32, p placement) bool {
+	if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
+		return false
+	}
+	p.bucket[p.slot].Store(uint64(k) ^ w1)
+	if !p.same {
+		t.inserts.Add(1)
+		if uint32(p.old) > now {
+			t.evicted.Add(1)
+		}
+	}
+	return true
 }
 
 // placement is where an Insert may go.

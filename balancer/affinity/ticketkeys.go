@@ -37,6 +37,12 @@ func (m *member) seen(now uint32) {
 	}
 }
 
+// fact is what the other nodes are told of m's part in k. A 4-byte name on
+// probation is no fact yet: nobody else could take it back.
+func (k *ticketKey) fact(m *member) Fact {
+	return Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()}
+}
+
 // newer orders the keys of one backend by the time of their confirmation.
 func (m *member) newer(n *member) bool {
 	if m.since != n.since {

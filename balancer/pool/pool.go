@@ -42,6 +42,9 @@ type Options struct {
 	// system's resolver.
 	Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
+	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.
+	Discover bool
+
 	// Log gets one line per change of a backend's state and per warning. Default: none.
 	Log *slog.Logger
 }
@@ -92,6 +95,10 @@ type Pool struct {
 	targets   []target
 	known     map[string][]netip.AddrPort // last answer by Spec.Addr
 	standing  []string                    // warnings that were logged and still hold
+	static    []wanted                    // what the targets came to, last time
+	resolved  []string                    // the warnings of that time
+
+	discovered []Discovered // sorted by address
 
 	// Guarded by mu.
 	mu        sync.Mutex
@@ -136,7 +143,7 @@ func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
 // Set replaces the specs. Backends whose address stays keep their identity: their state, open conns and draining. On
 // an error, which is as New's, nothing has changed.
 func (p *Pool) Set(specs []Spec) error {
-	if len(specs) == 0 {
+	if len(specs) == 0 && !p.opt.Discover {
 		return fmt.Errorf("pool %q has no backend; give at least one HOST:PORT", p.name)
 	}
 	targets := make([]target, len(specs))
@@ -154,8 +161,7 @@ func (p *Pool) Set(specs []Spec) error {
 		return err
 	}
 	p.targets = targets
-	p.warn(warnings)
-	p.apply(want)
+	p.settled(want, warnings)
 	return nil
 }
 
@@ -215,7 +221,14 @@ func (p *Pool) refresh(ctx context.Context) {
 		p.warn([]string{err.Error()})
 		return
 	}
-	p.warn(warnings)
+	p.settled(want, warnings)
+}
+
+// settled applies what the targets came to, with the backends that announced themselves. p.resolving is held.
+func (p *Pool) settled(static []wanted, warnings []string) {
+	p.static, p.resolved = static, warnings
+	want, more := p.withDiscovered(static)
+	p.warn(slices.Concat(warnings, more))
 	p.apply(want)
 }
 

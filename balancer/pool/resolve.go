@@ -57,7 +57,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target) (want []wanted, wa
 			p.known[t.Addr] = answers[i].addrs
 		}
 	}
-	if len(want) == 0 {
+	if len(want) == 0 && !p.opt.Discover {
 		return nil, nil, fmt.Errorf("no backend can be resolved: %s; correct the name, or give IP:PORT", strings.Join(failed, ", "))
 	}
 	want, more := p.distinct(want)

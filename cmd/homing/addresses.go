@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -7,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"homing/balancer"
@@ -50,22 +51,6 @@ func parseBackend(s string) (pool.Spec, error) {
 	return spec, nil
 }
 
-func checkAdmin(s string) error {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return errors.New("not an address with a port: write it such as 127.0.0.1:9090")
-	}
-	return checkPort(port, 0)
-}
-
-func checkPort(s string, least int) error {
-	port, err := strconv.Atoi(s)
-	if err != nil || port < least || port > 65535 {
-		return fmt.Errorf("the port %q is not a number from %d to 65535", s, least)
-	}
-	return nil
-}
-
 // parseServerName reads a host name as TLS sends it (RFC 6066, section 3): in lower case, without the last dot.
 func parseServerName(text string) (string, error) {
 	name := strings.TrimSuffix(strings.ToLower(text), ".")
@@ -83,7 +68,10 @@ func (o *options) validate() error {
 	if len(o.listens) == 0 {
 		return errors.New("--listen is missing: say where to accept, such as --listen :443")
 	}
-	if len(o.backends) == 0 {
+	if err := o.node.validate(); err != nil {
+		return err
+	}
+	if len(o.backends) == 0 && !o.node.discovers() {
 		return errors.New("--backend is missing: say where to send, such as --backend 192.0.2.7:443")
 	}
 	for i, addr := range o.listens {

@@ -1,10 +1,9 @@
+//go:build linux
+
 package main
 
 import (
-	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -46,15 +45,10 @@ type options struct {
 	log      logFormat
 	logLevel slog.Level
 	logConns bool
+
+	tableDir string
+	node     nodeOptions
 }
-
-type logFormat uint8
-
-const (
-	logText logFormat = iota
-	logJSON
-	logOff
-)
 
 func defaultOptions() *options {
 	return &options{
@@ -65,21 +59,9 @@ func defaultOptions() *options {
 		tableEntries: 1_000_000, clientEntries: 250_000, sessionTTL: 10 * time.Hour, ticketTTL: 24 * time.Hour, loadFactor: 1.5,
 		secondChance:  balancer.SecondChance{Tries: 1, Budget: 0.05},
 		checkInterval: 2 * time.Second, checkTimeout: time.Second, rise: 2, fall: 3,
+		node:  nodeOptions{clusterOptions: clusterOptions{label: "homing"}},
 		probe: true, probeInterval: time.Minute, probeTraffic: 8,
 	}
-}
-
-// flagRow is one flag: the only place where its name, bounds and meaning stand. The default is what the value holds
-// when the table is made.
-type flagRow struct {
-	name  string
-	value pflag.Value
-	doc   string
-}
-
-type flagGroup struct {
-	title string
-	rows  []flagRow
 }
 
 // flagTable is every flag of `homing run`, bound to o.
@@ -124,6 +106,8 @@ func flagTable(o *options) []flagGroup {
 			{"session-ttl", span(&o.sessionTTL, time.Second, 7*day), "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
 			{"ticket-ttl", span(&o.ticketTTL, time.Second, 7*day), "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
 			{"affinity-load-factor", ratioValue{&o.loadFactor, 1, 1000}, "a home with more conns than 64 + this times the weighted mean is passed over"},
+			{"state-dir", stringValue{&o.node.stateDir, notEmpty, "DIR"}, "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both"},
+			{"table-dir", stringValue{&o.tableDir, notEmpty, "DIR"}, "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were"},
 		}},
 		{"Second chances", []flagRow{
 			{"second-chance", enumValue[bool]{&o.secondChance.Auto, offAuto}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
@@ -143,6 +127,7 @@ func flagTable(o *options) []flagGroup {
 			{"probe-name", listValue[string]{&o.probeNames, parseServerName, "NAME"}, "probe with this server name too; repeatable; a hello without a name is always sent"},
 			{"probe-names-from-traffic", intValue{&o.probeTraffic, 0, 64}, "probe with so many of the server names that clients use most"},
 		}},
+		{"Cluster", nodeRows(&o.node)},
 		{"Seeing", []flagRow{
 			{"admin", stringValue{&o.admin, checkAdmin, "ADDR"}, "serve /metrics, /healthz and /readyz here; none: off"},
 			{"log", enumValue[logFormat]{&o.log, []choice[logFormat]{{"text", logText}, {"json", logJSON}, {"off", logOff}}}, "how to log, to stderr"},
@@ -156,35 +141,4 @@ func policyValue(p *pool.Policy) enumValue[pool.Policy] {
 	return enumValue[pool.Policy]{p, []choice[pool.Policy]{
 		{"round-robin", pool.RoundRobin}, {"least-conn", pool.LeastConn}, {"client-hash", pool.ClientHash},
 	}}
-}
-
-// bind adds the table to a flag set.
-func bind(flags *pflag.FlagSet, table []flagGroup) {
-	for _, group := range table {
-		for _, row := range group.rows {
-			flag := flags.VarPF(row.value, row.name, "", row.doc)
-			if _, ok := row.value.(boolValue); ok {
-				flag.NoOptDefVal = "true"
-			}
-		}
-	}
-}
-
-// printFlags writes the table: a flag and its unit, its meaning, its default.
-func printFlags(w io.Writer, table []flagGroup) {
-	for _, group := range table {
-		fmt.Fprintf(w, "\n%s:\n", group.title)
-		for _, row := range group.rows {
-			name := strings.TrimSpace("--" + row.name + " " + row.value.Type())
-			after := ""
-			if def := row.value.String(); def != "" && def != "false" {
-				after = " (default " + def + ")"
-			}
-			if len(name) > 30 {
-				fmt.Fprintf(w, "  %s\n  %30s  %s%s\n", name, "", row.doc, after)
-				continue
-			}
-			fmt.Fprintf(w, "  %-30s  %s%s\n", name, row.doc, after)
-		}
-	}
 }

@@ -23,7 +23,8 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRunCommand(), newMetricsCommand(), newVersionCommand(), newDemoCommand())
+	root.AddCommand(platformCommands()...)
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newVersionCommand())
 	return root
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -27,7 +29,7 @@ func newRunCommand() *cobra.Command {
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
-			log := newLogger(cmd.ErrOrStderr(), o)
+			log := newLogger(cmd.ErrOrStderr(), o.log, o.logLevel)
 			s, err := assemble(o, log)
 			if err != nil {
 				return err
@@ -78,6 +80,9 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 // drain lets the open conns end within the drain timeout. A second signal cancels the balancer, which ends it at once.
 func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
 	s.draining.Store(true)
+	if s.cluster != nil {
+		s.cluster.drain()
+	}
 	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", s.options.drainTimeout),
 		slog.Uint64("open", s.balancer.Stats().Open))
 	limit, stop := context.WithTimeout(context.Background(), s.options.drainTimeout)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -49,6 +51,8 @@ func TestScript(t *testing.T) {
 			"signal":  scriptSignal,
 			"logged":  scriptLogged,
 			"refused": scriptRefused,
+			"gossip":  scriptGossip,
+			"rotate":  scriptRotate,
 		},
 	})
 }
@@ -65,6 +69,7 @@ func held(ts *testscript.TestScript) map[string]net.Conn {
 // fails CODE ARGS: `homing ARGS` ends with the exit code, and with one line on stderr, which `stderr` can look at.
 func scriptFails(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command("homing", args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -200,11 +205,28 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(second(io.Copy(ts.Stdout(), response.Body)))
 }
 
-// signal TERM|INT: to every command in the background.
+// signal TERM|INT [agent|node]: to every command in the background, or to the one of that kind.
 func scriptSignal(ts *testscript.TestScript, _ bool, args []string) {
 	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}[args[0]]
 	for _, cmd := range ts.BackgroundCmds() {
-		ts.Check(cmd.Process.Signal(sig))
+		if len(args) == 1 || strings.Contains(strings.Join(cmd.Args, " "), map[string]string{"agent": "homing agent", "node": "homing run"}[args[1]]) {
+			ts.Check(cmd.Process.Signal(sig))
+		}
+	}
+}
+
+// gossip LOG: the address that a node gossips at, in GOSSIP.
+func scriptGossip(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(`"msg":"cluster","addr":"([^"]+)"`)
+	ts.Setenv("GOSSIP", pattern.FindStringSubmatch(waitLogged(ts, args[0], pattern))[1])
+}
+
+// rotate add|use|remove KEYFILE NODEKEYFILE ADMIN: a key command, whose key stands in a file.
+func scriptRotate(ts *testscript.TestScript, neg bool, args []string) {
+	key := strings.TrimSpace(ts.ReadFile(args[1]))
+	err := ts.Exec("homing", "cluster", "key", args[0], key, "--node-key-file", args[2], "--admin", args[3])
+	if (err != nil) != neg {
+		ts.Fatalf("rotate %s: %v", args[0], err)
 	}
 }
 

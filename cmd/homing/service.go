@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -19,6 +21,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/cluster"
 	"homing/cmd/homing/internal/admin"
 )
 
@@ -30,9 +33,11 @@ type service struct {
 	pool     *pool.Pool
 	store    *affinity.Store
 	balancer *balancer.Balancer
-	checks   *health.Checker // nil with --no-checks
-	probe    *health.Prober  // nil with --probe off or --tls off
-	admin    net.Listener    // nil without --admin
+	checks   *health.Checker   // nil with --no-checks
+	probe    *health.Prober    // nil with --probe off or --tls off
+	admin    net.Listener      // nil without --admin
+	cluster  *clusterNode      // nil without --cluster-bind
+	state    *cluster.StateDir // nil without --state-dir and --table-dir
 	files    fileLimit
 
 	draining   atomic.Bool
@@ -73,17 +78,35 @@ func (s *service) take() (err error) {
 			return explainListen("--admin", o.admin, err)
 		}
 	}
+	if o.node.bind.IsValid() {
+		if s.cluster, err = newClusterNode(&o.node, s.log); err != nil {
+			return err
+		}
+	}
 	s.pool, err = pool.New("default", o.backends, pool.Options{
-		Fall: o.fall, LoadFactor: o.loadFactor, NoChecks: o.noChecks, Log: s.log,
+		Fall: o.fall, LoadFactor: o.loadFactor, NoChecks: o.noChecks, Discover: o.node.discovers(), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	s.store, err = affinity.NewStore(affinity.Config{
+	known := affinity.Config{
 		TableEntries: o.tableEntries, ClientEntries: o.clientEntries, SessionTTL: o.sessionTTL, TicketTTL: o.ticketTTL,
-		Suspect: s.suspect,
-	})
+		Suspect: s.suspect, Memory: o.tableDir, Log: s.log,
+	}
+	if s.state, err = openState(o, s.log); err != nil {
+		return err
+	}
+	if s.state != nil {
+		known.Seed, known.SeedMade = s.state.Seed().Value, s.state.Seed().Made
+	}
+	if s.cluster != nil {
+		known.Fact = s.cluster.fact()
+	}
+	s.store, err = affinity.NewStore(known)
 	if err != nil {
+		if o.tableDir != "" {
+			return fmt.Errorf("--table-dir: %w", err)
+		}
 		return fmt.Errorf("no memory for %d table entries and %d client entries: lower --table-entries or --client-entries: %w",
 			o.tableEntries, o.clientEntries, err)
 	}
@@ -93,6 +116,11 @@ func (s *service) take() (err error) {
 		}
 		return err
 	}
+	if s.cluster != nil {
+		if err = s.cluster.join([]*pool.Pool{s.pool}); err != nil {
+			return err
+		}
+	}
 	if err = s.takeProbe(); err != nil || o.noChecks {
 		return err
 	}
@@ -100,6 +128,23 @@ func (s *service) take() (err error) {
 		Interval: o.checkInterval, Timeout: o.checkTimeout, Rise: o.rise, Fall: o.fall, Log: s.log,
 	})
 	return err
+}
+
+// openState finds what an earlier process has left. Tables in files do not hold the ticket keys; with --table-dir alone
+// those are written beside them.
+func openState(o *options, log *slog.Logger) (*cluster.StateDir, error) {
+	cfg, flag := cluster.StateDirConfig{Dir: o.node.stateDir, Log: log}, "--state-dir"
+	if cfg.Dir == "" {
+		cfg.Dir, cfg.KeysOnly, flag = o.tableDir, true, "--table-dir"
+	}
+	if cfg.Dir == "" {
+		return nil, nil
+	}
+	state, err := cluster.OpenStateDir(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return state, nil
 }
 
 // takeProbe makes the probe, but not for backends of which no hello is read.
@@ -155,6 +200,10 @@ func orOff(d time.Duration) time.Duration {
 // start sets the goroutines beside the balancer going. They end with ctx.
 func (s *service) start(ctx context.Context) {
 	s.background.Go(func() { s.store.Run(ctx) })
+	if s.state != nil { // before the first conn is looked at
+		s.state.Load(ctx, s.store)
+		s.background.Go(func() { s.state.Run(ctx, s.store) })
+	}
 	s.background.Go(func() { s.pool.Run(ctx) })
 	if s.checks != nil {
 		s.background.Go(func() { s.checks.Run(ctx) })
@@ -164,14 +213,24 @@ func (s *service) start(ctx context.Context) {
 		s.background.Go(func() { s.probe.Run(ctx) })
 		findings = s.probe.Findings
 	}
+	if s.cluster != nil {
+		s.cluster.start(ctx, s)
+	}
 	if s.admin == nil {
 		return
 	}
+	source := admin.Source{
+		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Probe: findings, Pools: []*pool.Pool{s.pool},
+		Ready: func() bool { return !s.draining.Load() },
+	}
+	if s.state != nil {
+		source.State = s.state.Stats
+	}
+	if s.cluster != nil {
+		source.Cluster, source.Routes = s.cluster.stats, s.cluster.routes()
+	}
 	server := &http.Server{
-		Handler: admin.Handler(admin.Source{
-			Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Probe: findings, Pools: []*pool.Pool{s.pool},
-			Ready: func() bool { return !s.draining.Load() },
-		}),
+		Handler:           admin.Handler(source),
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
@@ -204,12 +263,18 @@ func (s *service) announce() {
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
+	if s.cluster != nil {
+		s.cluster.announce()
+	}
 	s.files.warn(s.log, o.maxConns)
 	s.log.Info("ready")
 }
 
 // close gives back what assemble took. It is called once nothing runs.
 func (s *service) close() {
+	if s.cluster != nil {
+		s.cluster.close()
+	}
 	if s.admin != nil {
 		s.admin.Close()
 	}

@@ -1,7 +1,11 @@
+//go:build linux
+
 package main
 
 import (
 	"math"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,31 +166,40 @@ func TestParseBackend(t *testing.T) {
 // TestFlagTable holds for every flag: it is explained, its default is one that it would accept, and a parser that is
 // given the default changes nothing.
 func TestFlagTable(t *testing.T) {
-	o := defaultOptions()
-	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	bind(flags, flagTable(o))
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
-			t.Errorf("--%s: the meaning %q is missing or ends with a stop", f.Name, f.Usage)
-		}
-		if strings.Contains(f.Usage, "\n") {
-			t.Errorf("--%s: the meaning has several lines", f.Name)
-		}
-		if f.DefValue == "" {
-			return // none: the lists, and --admin
-		}
-		if err := flags.Set(f.Name, f.DefValue); err != nil {
-			t.Errorf("--%s: the default %q is refused: %v", f.Name, f.DefValue, err)
-		}
-	})
-	if diff := cmp.Diff(defaultOptions(), o, cmp.AllowUnexported(options{})); diff != "" {
-		t.Errorf("setting the defaults changed (-want +got):\n%s", diff)
+	o, a := defaultOptions(), defaultAgentOptions()
+	for name, table := range map[string][]flagGroup{"run": flagTable(o), "agent": agentFlagTable(a)} {
+		flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+		bind(flags, table)
+		flags.VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
+				t.Errorf("--%s: the meaning %q is missing or ends with a stop", f.Name, f.Usage)
+			}
+			if strings.Contains(f.Usage, "\n") {
+				t.Errorf("--%s: the meaning has several lines", f.Name)
+			}
+			if f.DefValue == "" {
+				return // none: the lists, and --admin
+			}
+			if err := flags.Set(f.Name, f.DefValue); err != nil {
+				t.Errorf("--%s: the default %q is refused: %v", f.Name, f.DefValue, err)
+			}
+		})
+	}
+	opaque := cmp.Options{
+		cmp.AllowUnexported(options{}, nodeOptions{}, clusterOptions{}, agentOptions{}),
+		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	}
+	if diff := cmp.Diff(defaultOptions(), o, opaque); diff != "" {
+		t.Errorf("setting the defaults of run changed (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(defaultAgentOptions(), a, opaque); diff != "" {
+		t.Errorf("setting the defaults of agent changed (-want +got):\n%s", diff)
 	}
 }
 
 // TestFlagTableZero finds flags whose zero has a meaning that the help keeps to itself.
 func TestFlagTableZero(t *testing.T) {
-	for _, group := range flagTable(defaultOptions()) {
+	for _, group := range slices.Concat(flagTable(defaultOptions()), agentFlagTable(defaultAgentOptions())) {
 		for _, row := range group.rows {
 			value, ok := row.value.(durationValue)
 			if ok && (value.zeroIs != "") != strings.Contains(row.doc, "0: ") {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/cluster"
 )
 
 // source is a homing that has counted a little of everything.
@@ -66,6 +68,24 @@ func source(t *testing.T) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    []*pool.Pool{p},
 		Ready:    func() bool { return true },
+		Cluster:  func() Cluster { return clustered() },
+		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
+		Routes:   map[string]http.Handler{"GET /cluster": http.NotFoundHandler()},
+	}
+}
+
+// clustered is a cluster of one other node and two agents, of which one vanished.
+func clustered() Cluster {
+	return Cluster{
+		Members: map[Kind]int{
+			{Role: cluster.RoleNode, Alive: true}:   1,
+			{Role: cluster.RoleAgent, Alive: true}:  1,
+			{Role: cluster.RoleAgent, Alive: false}: 1,
+		},
+		Accepted: 1, Refused: 2,
+		Sharing: &cluster.ReplicatorStats{Learned: 30, Merged: 20, Refused: 1, Peers: []cluster.PeerStats{
+			{ID: "0123456789abcdef", Lag: 1500 * time.Millisecond, BytesOut: 400, Resyncs: 2},
+		}},
 	}
 }
 
@@ -107,6 +127,17 @@ func TestMetricsValues(t *testing.T) {
 		`homing_table_evictions_total{table="clients"} 0`,
 		`homing_ticket_keys{length="16",pool="default"} 3`,
 		`homing_ticket_keys_shared{pool="default"} 1`,
+		`homing_state_writes_total{result="ok"} 4`,
+		`homing_state_bytes 512`,
+		`homing_cluster_members{role="node",state="alive"} 1`,
+		`homing_cluster_members{role="node",state="vanished"} 0`,
+		`homing_cluster_members{role="agent",state="vanished"} 1`,
+		`homing_announcements{verdict="accepted"} 1`,
+		`homing_announcements{verdict="refused"} 2`,
+		`homing_replication_facts_total{from="here"} 30`,
+		`homing_replication_lag_seconds{peer="0123456789abcdef"} 1.5`,
+		`homing_replication_bytes_total{direction="out",peer="0123456789abcdef"} 400`,
+		`homing_replication_resyncs_total{peer="0123456789abcdef"} 2`,
 		`homing_probe_last_success_timestamp_seconds{backend="192.0.2.1:443",pool="default"} 1.8e+09`,
 		`homing_probe_last_success_timestamp_seconds{backend="[2001:db8::2]:443",pool="default"} 0`,
 		`homing_probe_handshakes_total{backend="192.0.2.1:443",pool="default",result="resumed",version="TLS 1.3"} 9`,
@@ -195,6 +226,28 @@ func TestHealthAndReady(t *testing.T) {
 		if status, body := fetch(t, src, tt.path); status != tt.status || body != tt.body {
 			t.Errorf("%s, ready %t: %d %q, want %d %q", tt.path, tt.ready, status, body, tt.status, tt.body)
 		}
+	}
+}
+
+// TestReadyNeedsBackend: a node that has not heard of any backend yet would refuse every conn.
+func TestReadyNeedsBackend(t *testing.T) {
+	src := source(t)
+	empty, err := pool.New("default", nil, pool.Options{Discover: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.Pools = []*pool.Pool{empty}
+	if status, body := fetch(t, src, "/readyz"); status != http.StatusServiceUnavailable || body != "no backend\n" {
+		t.Errorf("without a backend: %d %q", status, body)
+	}
+	if _, body := fetch(t, src, "/metrics"); !strings.Contains(body, "\nhoming_ready 0\n") {
+		t.Error("homing_ready is not 0")
+	}
+	if err := empty.SetDiscovered([]pool.Discovered{{Addr: netip.MustParseAddrPort("192.0.2.1:443")}}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := fetch(t, src, "/readyz"); status != http.StatusOK {
+		t.Errorf("with one: %d", status)
 	}
 }
 

@@ -17,6 +17,7 @@ type sample struct {
 	src      *Source
 	balancer balancer.Stats
 	affinity affinity.Stats
+	cluster  *Cluster // nil without a cluster
 	probe    []health.Findings
 }
 
@@ -56,6 +57,10 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := &sample{src: &c.src, balancer: c.src.Stats(), affinity: c.src.Affinity(), probe: c.src.Probe()}
+	if c.src.Cluster != nil {
+		known := c.src.Cluster()
+		s.cluster = &known
+	}
 	for i, m := range c.metrics {
 		m.read(s, func(value float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, labels...)

@@ -18,7 +18,8 @@ const (
 
 // table is every metric of homing's own.
 func table() []metric {
-	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics())
+	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
+		clusterMetrics(), replicationMetrics(), stateMetrics())
 }
 
 func processMetrics() []metric {
@@ -26,8 +27,8 @@ func processMetrics() []metric {
 		{"homing_build_info", gauge, []string{"version"}, "Always 1; the version is the label.", func(s *sample, out emit) {
 			out(1, s.src.Version)
 		}},
-		{"homing_ready", gauge, nil, "1, or 0 while draining.", func(s *sample, out emit) {
-			out(bit(s.src.Ready()))
+		{"homing_ready", gauge, nil, "1, or 0 while draining and without any backend.", func(s *sample, out emit) {
+			out(bit(s.src.unready() == ""))
 		}},
 	}
 }

@@ -1,0 +1,107 @@
+package affinity
+
+import "sync/atomic"
+
+// Cursor is how far an Export has come. The zero Cursor is its beginning.
+type Cursor struct {
+	stage exportStage
+	next  uint64 // bucket of the table
+	keys  []Fact // what is left of the ticket keys
+	only  bool   // ticket keys and nothing else
+}
+
+type exportStage uint8
+
+const (
+	exportStart   exportStage = iota
+	exportKeys                // few, and each routes all tickets of a backend: first
+	exportClients             // fewer than entries
+	exportEntries
+	exportDone
+)
+
+// Done reports whether all has been exported.
+func (c *Cursor) Done() bool { return c.stage == exportDone }
+
+// Export appends to facts, up to its capacity, the next part of what the store
+// knows at now: ticket keys, client homes, exact entries. What changes meanwhile is
+// in the export in its old or in its new state, but what is there all the time is
+// there. It takes no lock that a loop would wait for. facts must have room for
+// ways entries at least.
+func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
+	for {
+		switch c.stage {
+		case exportStart:
+			c.keys, c.stage = s.keyFacts(), exportKeys
+		case exportKeys:
+			n := min(len(c.keys), cap(facts)-len(facts))
+			facts = append(facts, c.keys[:n]...)
+			if c.keys = c.keys[n:]; len(c.keys) > 0 {
+				return facts
+			}
+			c.keys, c.stage = nil, exportClients
+			if c.only {
+				c.stage = exportDone
+			}
+		case exportClients:
+			if facts = s.clients.export(&c.next, FactClient, facts, now); c.next < s.clients.buckets {
+				return facts
+			}
+			c.next, c.stage = 0, exportEntries
+		case exportEntries:
+			if facts = s.entries.export(&c.next, FactEntry, facts, now); c.next < s.entries.buckets {
+				return facts
+			}
+			c.stage = exportDone
+		case exportDone:
+			return facts
+		}
+	}
+}
+
+// ExportKeys is the ticket keys alone.
+func (s *Store) ExportKeys() Cursor { return Cursor{stage: exportKeys, keys: s.keyFacts(), only: true} }
+
+func (s *Store) keyFacts() (facts []Fact) {
+	for _, p := range s.pools.all() {
+		for _, k := range p.directory.Load().keys {
+			for _, m := range k.homes {
+				if m.tried.Load() {
+					f := k.fact(m)
+					f.Pool = p.hash
+					facts = append(facts, f)
+				}
+			}
+		}
+	}
+	return facts
+}
+
+// export appends the live entries of the buckets from *next on, whole buckets only,
+// as long as facts has room for one more.
+func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []Fact {
+	for ; *next < t.buckets && len(facts)+ways <= cap(facts); *next++ {
+		bucket := (*[bucketWords]atomic.Uint64)(t.words[*next*bucketWords:])
+		for i := 0; i < bucketWords; i += 2 {
+			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
+			k := Key(w0 ^ w1)
+			// A pair that was read while it was written has a key that belongs elsewhere.
+			if a, b := t.candidates(k); uint32(w1) <= now || bucket != a && bucket != b {
+				continue
+			}
+			expiry := uint32(w1)
+			if kind == FactClient {
+				if expiry&clientBits == clientOut {
+					continue // nothing to recommend
+				}
+				expiry &^= clientBits
+			}
+			facts = append(facts, Fact{Kind: kind, Key: k, ID: uint32(w1 >> 32), Time: expiry})
+		}
+	}
+	return facts
+}
+
+// Changes grows with all that the store learns and merges: what has not changed
+// need not be exported again.
+func (s *Store) Changes() uint64 { return s.changes.Load() }

@@ -1,0 +1,183 @@
+package affinity
+
+import "context"
+
+const (
+	// mergeSize is how many ticket keys of other nodes wait for the owner. Who brings
+	// more waits, which is no loop.
+	mergeSize = 1024
+
+	// maxLife is how far ahead an expiry may lie: the longest time to live that
+	// Config takes. What lies beyond was made by a broken clock.
+	maxLife = 365 * 24 * 60 * 60 // seconds
+
+	// maxPools bounds the pools that the facts of other nodes can call into being.
+	maxPools = 1024
+)
+
+// Merge takes over facts of another node, or of this one before it was restarted,
+// and returns how many were news. The result does not depend on the order of facts,
+// nor on how often one comes:
+//
+//	exact entry, client home  the later expiry, then the larger backend ID
+//	ticket key                per backend, the latest proof
+//	key gone                  ignored: nothing is deleted, only aged
+//
+// Merged facts are not told to Config.Fact. Ticket keys are the owner's to merge:
+// Merge waits while its ring is full, until ctx is done, and counts them all as
+// news. No loop may call it.
+func (s *Store) Merge(ctx context.Context, facts []Fact, now uint32) (news int) {
+	defer func() { s.changes.Add(uint64(news)) }()
+	for i := range facts {
+		f := &facts[i]
+		switch f.Kind {
+		case FactEntry:
+			if s.mergeEntry(f, now) {
+				news++
+			}
+		case FactClient:
+			if s.mergeClient(f, now) {
+				news++
+			}
+		case FactKeyHome:
+			select {
+			case s.merges <- merger{*f, now}:
+				news++
+			case <-ctx.Done():
+				return news
+			}
+		case FactKeyGone:
+		}
+	}
+	return news
+}
+
+func (s *Store) mergeEntry(f *Fact, now uint32) bool {
+	if f.Key == 0 || f.ID == 0 || elapsed(now, f.Time) > maxLife {
+		return false
+	}
+	return s.entries.merge(f.Key, word1(f.ID, f.Time), now, laterEntry)
+}
+
+func (s *Store) mergeClient(f *Fact, now uint32) bool {
+	if f.Key == 0 || f.ID == 0 || f.ID == AnyID || elapsed(now, f.Time) > maxLife {
+		return false
+	}
+	return s.clients.merge(f.Key, word1(f.ID, f.Time&^clientBits), now, laterClient)
+}
+
+// laterEntry is what becomes of an entry's word 1 when another is merged into it.
+func laterEntry(old, other uint64) uint64 {
+	if a, b := uint32(old), uint32(other); a != b {
+		if a > b {
+			return old
+		}
+		return other
+	}
+	return max(old, other)
+}
+
+// laterClient is the same for a client's home. The strikes of the home are this
+// node's own experience with it, and no other node's word ends them.
+func laterClient(old, other uint64) uint64 {
+	state := old & clientBits
+	if old>>32 == other>>32 {
+		if state == clientOut {
+			return old
+		}
+		return laterEntry(old&^clientBits, other) | state
+	}
+	if laterEntry(old&^clientBits, other) == other {
+		return other
+	}
+	return old
+}
+
+// merge sets the entry of k to w1, or to what later makes of it and w1. It reports
+// whether that changed anything. Where both buckets are full of entries that expire
+// later than w1, it is w1 that has to go.
+func (t *Table) merge(k Key, w1 uint64, now uint32, later func(old, w1 uint64) uint64) bool {
+	if uint32(w1) <= now {
+		return false
+	}
+	for {
+		p := t.place(k, now)
+		next := w1
+		switch {
+		case p.same && uint32(p.old) > now:
+			if next = later(p.old, w1); next == p.old {
+				return false
+			}
+		case uint32(p.old) > uint32(w1):
+			return false
+		}
+		if t.put(k, next, now, p) {
+			return true
+		}
+	}
+}
+
+// merger is a ticket key of another node on its way to the owner.
+type merger struct {
+	fact Fact
+	now  uint32
+}
+
+// drainMerges applies the ticket key given and all that wait.
+func (s *Store) drainMerges(first ...merger) {
+	var dirty []*Pool
+	apply := func(m merger) {
+		if p := s.pools.get(m.fact.Pool, maxPools, s.newPool); p != nil {
+			clean := !p.dirty
+			p.mergeHome(m.fact, m.now)
+			if clean && p.dirty {
+				dirty = append(dirty, p)
+			}
+		}
+	}
+	for i := range first {
+		apply(first[i])
+	}
+	for range len(s.merges) { // nobody else receives
+		apply(<-s.merges)
+	}
+	for _, p := range dirty {
+		p.publish()
+	}
+}
+
+// mergeHome notes that another node knows backend f.ID to hold a ticket key.
+func (p *Pool) mergeHome(f Fact, now uint32) {
+	length := 0
+	for length < NumLengths && PrefixLen(length) != int(f.Length) {
+		length++
+	}
+	if length == NumLengths || f.Key == 0 || f.ID == 0 || f.ID == AnyID {
+		return
+	}
+	// A proof cannot lie ahead. A clock that is a little behind sees one there.
+	last := min(f.Time, now)
+	if now-last >= p.store.ttl.ticket {
+		return
+	}
+	k := p.keys[f.Key]
+	if k == nil {
+		if len(p.keys) >= p.store.cfg.MaxTicketKeys && !p.evictBefore(last) {
+			return
+		}
+		k = newTicketKey(f.Key, length)
+	}
+	m := k.home(f.ID)
+	if m == nil {
+		m = &member{id: f.ID, since: last}
+		m.tried.Store(true)
+		k = k.with(m)
+		p.keys[k.key] = k
+		p.dirty = true
+	}
+	m.told = max(m.told, last)
+	if last > m.last.Load() {
+		m.last.Store(last)
+		k.doubt.clear()
+	}
+}

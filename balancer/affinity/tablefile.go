@@ -1,0 +1,142 @@
+package affinity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A table's file begins with one page of header, so that buckets stay aligned to
+	// cache lines and the rest to pages.
+	headerWords = 4096 / 8
+
+	// headerMagic is "homing" and the version of the layout, 1.
+	headerMagic = 0x686f_6d69_6e67_0001
+)
+
+// header is the first words of a table's file:
+//
+//	magic | seed | when it was made | buckets | checksum of these four
+//
+// It is nil for a table that ends with the process.
+type header []atomic.Uint64
+
+func (h header) sum() uint64 {
+	sum := uint64(0)
+	for i := range 4 {
+		sum = mix(sum ^ h[i].Load())
+	}
+	return sum
+}
+
+// forget makes the file one that nobody trusts.
+func (h header) forget() {
+	if h != nil {
+		h[4].Store(^h.sum())
+	}
+}
+
+// write makes it one that a process with the same number of buckets finds again.
+func (h header) write(seed Seed, buckets uint64) {
+	if h == nil {
+		return
+	}
+	h.forget()
+	for i, w := range []uint64{headerMagic, seed.Value, uint64(seed.Made), buckets} {
+		h[i].Store(w)
+	}
+	h[4].Store(h.sum())
+}
+
+// read is the seed in a header of a table with so many buckets, and what else it may
+// be that makes it useless.
+func (h header) read(buckets uint64) (Seed, error) {
+	switch {
+	case h[0].Load()>>16 != headerMagic>>16:
+		return Seed{}, errors.New("not a table of homing")
+	case h[0].Load() != headerMagic:
+		return Seed{}, fmt.Errorf("a table of version %d, not %d", uint16(h[0].Load()), headerMagic&0xffff)
+	case h[4].Load() != h.sum():
+		return Seed{}, errors.New("a broken header")
+	case h[3].Load() != buckets:
+		return Seed{}, fmt.Errorf("a table of %d buckets, not %d", h[3].Load(), buckets)
+	}
+	return Seed{Value: h[1].Load(), Made: uint32(h[2].Load())}, nil
+}
+
+// shelf is the directory of Config.Memory.
+type shelf struct {
+	dir    string
+	log    *slog.Logger
+	seeded bool // a table was found: its seed counts
+}
+
+// table finds the table with that name again, or makes it. The first one found
+// decides seed; one with another seed is set aside like one that cannot be trusted.
+func (s *shelf) table(name string, entries int, seed *Seed) (*Table, error) {
+	if entries < 1 || entries > maxEntries {
+		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, maxEntries)
+	}
+	buckets := uint64(bucketsFor(entries))
+	path := filepath.Join(s.dir, name+".table")
+	words := headerWords + int(buckets)*bucketWords
+
+	mem, err := openMapping(path, words)
+	if err == nil {
+		h := header(mem.words[:headerWords])
+		var found Seed
+		switch found, err = h.read(buckets); {
+		case err != nil:
+		case s.seeded && found != *seed:
+			err = errors.New("a table with another seed")
+		default:
+			s.seeded, *seed = true, found
+			return fileTable(mem, entries, buckets), nil
+		}
+		err = errors.Join(err, mem.close())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		if err := SetAside(path, err, s.log); err != nil {
+			return nil, err
+		}
+	}
+	mem, err = createMapping(path, words, func(m mapping) { header(m.words[:headerWords]).write(*seed, buckets) })
+	if err != nil {
+		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", entries, path, err)
+	}
+	s.seeded = true // those that follow belong to this one
+	return fileTable(mem, entries, buckets), nil
+}
+
+func fileTable(mem mapping, entries int, buckets uint64) *Table {
+	return &Table{
+		mem: mem, header: mem.words[:headerWords], words: mem.words[headerWords:],
+		buckets: buckets, entries: entries,
+	}
+}
+
+// SetAside renames a file that cannot be trusted to path.bad-<Unix seconds> and says
+// so in one line. Of each path one such file is kept, the last.
+func SetAside(path string, why error, logger *slog.Logger) error {
+	old, err := filepath.Glob(path + ".bad-*")
+	if err != nil {
+		return fmt.Errorf("affinity: %w", err)
+	}
+	bad := fmt.Sprintf("%s.bad-%d", path, time.Now().Unix())
+	if err := os.Rename(path, bad); err != nil {
+		return fmt.Errorf("affinity: set aside a file that cannot be used (%w): %w", why, err)
+	}
+	for _, name := range old {
+		if name != bad {
+			os.Remove(name) // it only takes space
+		}
+	}
+	logger.Warn("state set aside", slog.String("file", path), slog.String("as", bad), slog.Any("because", why))
+	return nil
+}

@@ -1,0 +1,85 @@
+package pool
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Discovered is one backend that announced itself.
+type Discovered struct {
+	// Addr is where the backend accepts.
+	Addr netip.AddrPort
+
+	// Weight is as in Spec; it does not count for an address that a spec gives too.
+	Weight int
+
+	// Drain is how far the backend asks to be emptied.
+	Drain Drain
+}
+
+// SetDiscovered replaces the backends that announced themselves. They stand beside those of the specs; an address that
+// a spec gives too is one backend, with the settings of the spec. Backends that stay keep their state and conns. What a
+// backend asks for by Drain is done when it changes, so that an operator's SetDraining stays until then.
+//
+// It needs Options.Discover. An error says which backend is wrong; nothing has changed then.
+func (p *Pool) SetDiscovered(backends []Discovered) error {
+	if !p.opt.Discover {
+		return fmt.Errorf("pool %q takes no backends that announce themselves", p.name)
+	}
+	backends = slices.Clone(backends)
+	for i := range backends {
+		d := &backends[i]
+		d.Addr = canonical(d.Addr)
+		t, err := parseSpec(Spec{Addr: d.Addr.String(), Weight: d.Weight})
+		if err != nil {
+			return err
+		}
+		d.Weight = t.Weight
+	}
+	slices.SortFunc(backends, func(a, b Discovered) int { return a.Addr.Compare(b.Addr) })
+	backends = slices.CompactFunc(backends, func(a, b Discovered) bool { return a.Addr == b.Addr })
+
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
+	before := p.discovered
+	if slices.Equal(before, backends) {
+		return nil
+	}
+	for _, d := range before { // while it is still here, so that it comes back without
+		if d.Drain != DrainOff && !slices.ContainsFunc(backends, func(now Discovered) bool { return now.Addr == d.Addr }) {
+			p.drainAt(d.Addr, DrainOff)
+		}
+	}
+	p.discovered = backends
+	want, warnings := p.withDiscovered(p.static)
+	p.warn(slices.Concat(p.resolved, warnings))
+	p.apply(want)
+	for _, d := range backends {
+		was := DrainOff
+		if i := slices.IndexFunc(before, func(b Discovered) bool { return b.Addr == d.Addr }); i >= 0 {
+			was = before[i].Drain
+		}
+		if d.Drain != was {
+			p.drainAt(d.Addr, d.Drain)
+		}
+	}
+	return nil
+}
+
+// withDiscovered adds the announced backends to those of the specs. p.resolving is held.
+func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string) {
+	want = slices.Clone(static)
+	for _, d := range p.discovered {
+		if !slices.ContainsFunc(static, func(w wanted) bool { return w.addr == d.Addr }) {
+			want = append(want, wanted{d.Addr, d.Addr.String(), d.Weight, 0})
+		}
+	}
+	return p.distinct(want)
+}
+
+func (p *Pool) drainAt(addr netip.AddrPort, mode Drain) {
+	if b := p.Snapshot().ByID(makeID(p.name, addr)); b != nil && b.Addr == addr {
+		p.SetDraining(b, mode)
+	}
+}

@@ -1,0 +1,227 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"homing/balancer/pool"
+)
+
+// town is a Directory that a test writes.
+type town struct {
+	mu        sync.Mutex
+	members   []Member
+	forgotten []string
+}
+
+func (d *town) Members() []Member {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.members)
+}
+
+func (d *town) Forget(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forgotten = append(d.forgotten, id)
+	d.members = slices.DeleteFunc(d.members, func(m Member) bool { return m.ID == id })
+}
+
+func (d *town) set(members ...Member) { d.members = members }
+
+// agentAt is a live agent on the host of its backend, in the pool "web".
+func agentAt(id, backend string, started int64) Member {
+	addr := netip.MustParseAddrPort(backend)
+	return Member{
+		ID: id, Addr: netip.AddrPortFrom(addr.Addr(), 7946), Alive: true,
+		Meta: Meta{Role: RoleAgent, State: StateServing, Announced: Announcement{Pool: "web", Backend: addr, Weight: 1, Started: started}},
+	}
+}
+
+func in(m Member, state State) Member    { m.Meta.State = state; return m }
+func gone(m Member) Member               { m.Alive = false; return m }
+func weighing(m Member, w uint16) Member { m.Meta.Announced.Weight = w; return m }
+
+func webPool(t *testing.T, specs ...pool.Spec) *pool.Pool {
+	t.Helper()
+	p, err := pool.New("web", specs, pool.Options{Discover: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// show is a pool in words: address, weight, and what is not as usual.
+func show(p *pool.Pool) string {
+	var words []string
+	for _, b := range p.Snapshot().All() {
+		word := b.Addr.String() + strings.Repeat("+", b.Weight()-1)
+		if b.Draining() != pool.DrainOff {
+			word += " draining"
+		}
+		if !b.Up() {
+			word += " down"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", ")
+}
+
+// TestDiscovery is a history: after each step the pool is as it says.
+func TestDiscovery(t *testing.T) {
+	p := webPool(t, pool.Spec{Addr: "192.0.2.1:443", Weight: 2})
+	d := &town{}
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}})
+	one, two := agentAt("a", "192.0.2.2:443", 1), agentAt("b", "192.0.2.3:443", 1)
+	second := func() *pool.Backend { return p.Snapshot().All()[1] }
+	for _, step := range []struct {
+		why  string
+		do   func()
+		want string
+	}{
+		{"nobody yet", func() {}, "192.0.2.1:443+"},
+		{"an agent whose server does not run yet", func() { d.set(in(one, StateDown)) }, "192.0.2.1:443+"},
+		{"its server runs", func() { d.set(one) }, "192.0.2.1:443+, 192.0.2.2:443"},
+		{"another", func() { d.set(one, weighing(two, 3)) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443++"},
+		{"it changes its weight", func() { d.set(one, weighing(two, 2)) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443+"},
+		{"one drains", func() { d.set(in(one, StateDraining), two) }, "192.0.2.1:443+, 192.0.2.2:443 draining, 192.0.2.3:443"},
+		{"and serves again", func() { d.set(one, two) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443"},
+		{"one leaves", func() { d.set(in(one, StateLeaving), two) }, "192.0.2.1:443+, 192.0.2.3:443"},
+		{"and is gone", func() { d.set(two) }, "192.0.2.1:443+, 192.0.2.3:443"},
+		{"an agent is killed: its server may well be up", func() { d.set(gone(two)) }, "192.0.2.1:443+, 192.0.2.3:443"},
+		{"it is not", func() { p.SetUp(second(), false, "checks say so") }, "192.0.2.1:443+"},
+		{"the agent is back", func() { d.set(two) }, "192.0.2.1:443+, 192.0.2.3:443"},
+		{"one that runs again, the one before not yet given up", func() { d.set(weighing(two, 5), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) }, "192.0.2.1:443+, 192.0.2.3:443+++"},
+		{"the one before is", func() { d.set(gone(weighing(two, 5)), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) }, "192.0.2.1:443+, 192.0.2.3:443+++"},
+		{"the word of who is there counts", func() { d.set(gone(agentAt("b", "192.0.2.3:443", 9)), agentAt("c", "192.0.2.3:443", 2)) }, "192.0.2.1:443+, 192.0.2.3:443"},
+		{"an announced address that is given too: the settings given win", func() { d.set(weighing(agentAt("d", "192.0.2.1:443", 1), 9)) }, "192.0.2.1:443+"},
+		{"but it may drain", func() { d.set(in(agentAt("d", "192.0.2.1:443", 1), StateDraining)) }, "192.0.2.1:443+ draining"},
+		{"and it stays when its agent leaves", func() { d.set() }, "192.0.2.1:443+"},
+	} {
+		step.do()
+		discovery.apply()
+		if got := show(p); got != step.want {
+			t.Errorf("%s: %s, want %s", step.why, got, step.want)
+		}
+	}
+	if !slices.Contains(d.forgotten, "b") {
+		t.Errorf("forgotten: %v", d.forgotten)
+	}
+}
+
+func TestDiscoveryRefuses(t *testing.T) {
+	var log bytes.Buffer
+	p := webPool(t)
+	other, err := pool.New("closed", []pool.Spec{{Addr: "192.0.2.9:443"}}, pool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := agentAt("elsewhere", "192.0.2.2:443", 1)
+	elsewhere.Addr = netip.MustParseAddrPort("192.0.2.3:7946")
+	closed := agentAt("closed", "192.0.2.2:443", 1)
+	closed.Meta.Announced.Pool = other.Name()
+	node := Member{ID: "node", Alive: true, Meta: Meta{Role: RoleNode, State: StateServing}}
+	within := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	for _, tt := range []struct {
+		why    string
+		from   []netip.Prefix
+		member Member
+		ok     bool
+		log    string
+	}{
+		{"its own address", nil, agentAt("own", "192.0.2.2:443", 1), true, ""},
+		{"another's", nil, elsewhere, false, "not the agent's own address 192.0.2.3"},
+		{"a network that is allowed", within, agentAt("in", "198.51.100.7:443", 1), true, ""},
+		{"the other one", within, agentAt("in6", "[2001:db8:7::1]:443", 1), true, ""},
+		{"no network that is allowed, though its own", within, agentAt("out", "192.0.2.2:443", 1), false, "in no network of --discover-from"},
+		{"a pool that takes none", nil, closed, false, `no pool \"closed\" takes`},
+		{"a node", nil, node, false, ""},
+	} {
+		log.Reset()
+		d := &town{members: []Member{tt.member}}
+		discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}, From: tt.from, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		discovery.apply()
+		discovery.apply()
+		if got := len(p.Snapshot().All()) == 1; got != tt.ok {
+			t.Errorf("%s: %s", tt.why, show(p))
+		}
+		if n := strings.Count(log.String(), "an announcement is refused"); tt.log != "" && (n != 1 || !strings.Contains(log.String(), tt.log)) {
+			t.Errorf("%s: logged %d times, want %q once:\n%s", tt.why, n, tt.log, log.String())
+		}
+		if accepted, refused := discovery.Stats(); (accepted == 1) != tt.ok || (refused == 1) != (tt.log != "") {
+			t.Errorf("%s: %d accepted, %d refused", tt.why, accepted, refused)
+		}
+		d.set()
+		discovery.apply()
+	}
+}
+
+// TestDiscoveryByGossip takes the whole way: an agent joins, drains, is killed; one leaves; conns stay.
+func TestDiscoveryByGossip(t *testing.T) {
+	t.Parallel()
+	type side struct {
+		*testMember
+		pool *pool.Pool
+	}
+	var sides []side
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	for range 2 {
+		p := webPool(t)
+		var discovery *Discovery
+		ready := make(chan struct{})
+		cfg := Config{Keys: ringOf(t, key(1)), Changed: func() { <-ready; discovery.Wake() }}
+		if len(sides) > 0 {
+			cfg.Join = []string{sides[0].Addr().String()}
+		}
+		m := startMember(t, cfg)
+		discovery = NewDiscovery(m, DiscoverConfig{Pools: []*pool.Pool{p}})
+		close(ready)
+		running.Go(func() { discovery.Run(ctx) })
+		sides = append(sides, side{m, p})
+	}
+	agent := func(backend string, started int64) *testMember {
+		cfg := announcing(backend, started)
+		cfg.Keys = ringOf(t, key(1))
+		return startMember(t, cfg, sides[0].testMember)
+	}
+	both := func(want string) func() bool {
+		return func() bool { return show(sides[0].pool) == want && show(sides[1].pool) == want }
+	}
+	one, two := agent("127.0.0.1:4431", 1), agent("127.0.0.1:4432", 1)
+	eventually(t, "both nodes have both", both("127.0.0.1:4431, 127.0.0.1:4432"))
+	for i := range uint64(10_000) {
+		hash := i * 0x9e3779b97f4a7c15
+		if a, b := sides[0].pool.Snapshot().Maglev(hash, pool.Skip{}), sides[1].pool.Snapshot().Maglev(hash, pool.Skip{}); a.ID != b.ID {
+			t.Fatalf("hash %d: %v here, %v there", hash, a.Addr, b.Addr)
+		}
+	}
+	kept := sides[1].pool.Snapshot().All()[0]
+	kept.Acquire()
+	one.leave(t)
+	eventually(t, "who left is out", both("127.0.0.1:4432"))
+	if kept.Open() != 1 {
+		t.Error("a conn was dropped")
+	}
+	two.crash()
+	for _, s := range sides {
+		eventually(t, "the crash is known", func() bool { return s.sees(two.cfg.ID, func(m Member) bool { return !m.Alive }) })
+	}
+	if !both("127.0.0.1:4432")() {
+		t.Fatal("a crash took the backend out, and no check said so")
+	}
+	for _, s := range sides {
+		s.pool.SetUp(s.pool.Snapshot().All()[0], false, "checks say so")
+	}
+	eventually(t, "then checks say so", both(""))
+	agent("127.0.0.1:4432", 2)
+	eventually(t, "the agent is back", both("127.0.0.1:4432"))
+}

@@ -1,0 +1,335 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Config of a Membership.
+type Config struct {
+	// ID names the member. It must be unique and should outlive a restart, see NewID.
+	ID string
+
+	// Bind is the address that gossip listens on, TCP and UDP: an IP address and a port; port 0 takes a free one.
+	Bind netip.AddrPort
+
+	// Advertise is the address that others reach it by, where that is another one. Default: Bind.
+	Advertise netip.AddrPort
+
+	// Join is the seeds: HOST:PORT of members that are, or will be, there. They are dialled for as long as Run runs.
+	Join []string
+
+	// Label keeps clusters apart that meet by mistake; at most 255 bytes. It is no secret.
+	Label string
+
+	// Keys encrypts and authenticates. Without it anybody who reaches the address is a member, so New refuses an
+	// address that is not loopback, unless Insecure.
+	Keys     *Keyring
+	Insecure bool
+
+	// Meta is what the member says of itself at first; Keys is filled in. Update changes it.
+	Meta Meta
+
+	// NodeKeys opens key commands; none: they are ignored. Only nodes have it.
+	NodeKeys [][]byte
+
+	// KeysChanged is called when a key command has changed the ring, to keep it. It may be nil.
+	KeysChanged func(keys [][]byte)
+
+	// Changed is called when Members would say something else than before. It must not block. It may be nil.
+	Changed func()
+
+	// Log gets a line per member that comes and goes, and memberlist's own. Default: none.
+	Log *slog.Logger
+
+	// Transport replaces TCP and UDP, in tests.
+	Transport memberlist.Transport
+
+	// forget is memberlist's GossipToTheDeadTime where that is another one, in tests.
+	forget time.Duration
+}
+
+// ErrNoKey refuses to listen without a key where others than this machine's users could join.
+var ErrNoKey = errors.New("cluster: without a gossip key only a loopback address is safe")
+
+// NewID makes a random name for a member.
+func NewID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+const (
+	// reclaimAfter is how long after its death a member's name may come back from another address, as it does where
+	// addresses change with restarts. Shorter, and a member that is only slow loses its name.
+	reclaimAfter = 5 * time.Second
+
+	// gossipEvery is half of memberlist's usual: what an agent says should be everywhere well within a second.
+	gossipEvery = 100 * time.Millisecond
+
+	// streamTimeout bounds a dial and each exchange over TCP. memberlist's 10 s would hold up the dials of others.
+	streamTimeout = 5 * time.Second
+)
+
+// check is the only place that rejects a config or fills in defaults.
+func (c *Config) check() error {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
+	}
+	if c.KeysChanged == nil {
+		c.KeysChanged = func([][]byte) {}
+	}
+	switch {
+	case c.ID == "" || len(c.ID) > 64 || !printable(c.ID):
+		return fmt.Errorf("cluster: ID %.80q is not 1 to 64 printable bytes", c.ID)
+	case !c.Bind.IsValid():
+		return errors.New("cluster: no address to bind")
+	case c.Bind.Addr().IsUnspecified() && !c.Advertise.IsValid():
+		return fmt.Errorf("cluster: others cannot dial %s: bind one of this machine's own addresses, or advertise one", c.Bind)
+	case len(c.Label) > memberlist.LabelMaxSize:
+		return fmt.Errorf("cluster: the label has %d bytes, at most %d", len(c.Label), memberlist.LabelMaxSize)
+	case c.Keys == nil && !c.Insecure && !c.Bind.Addr().IsLoopback():
+		return ErrNoKey
+	}
+	return c.Meta.check()
+}
+
+func (c *Config) memberlist(m *Membership) *memberlist.Config {
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = c.ID
+	conf.Transport = c.Transport
+	conf.BindAddr, conf.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
+	conf.AdvertisePort = conf.BindPort
+	if c.Advertise.IsValid() {
+		conf.AdvertiseAddr, conf.AdvertisePort = c.Advertise.Addr().String(), int(c.Advertise.Port())
+	}
+	conf.Label = c.Label
+	if c.Keys != nil {
+		conf.Keyring = c.Keys.ring
+	}
+	conf.TCPTimeout = streamTimeout
+	conf.GossipInterval = gossipEvery
+	conf.DeadNodeReclaimTime = reclaimAfter
+	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
+	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
+	conf.Delegate, conf.Events, conf.Conflict = m, m, m
+	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)
+	return conf
+}
+
+// Member is another member as it is known here.
+type Member struct {
+	ID   string
+	Addr netip.AddrPort // of its gossip
+	Meta Meta
+
+	// Alive is false for a member that vanished: it neither answers nor has it left on purpose.
+	Alive bool
+}
+
+// Create starts a member: it listens, and knows nobody until Run dials. An error that wraps ErrNoKey refuses the
+// address; others say what the system refused.
+func Create(cfg Config) (*Membership, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	m := &Membership{
+		cfg: cfg, log: cfg.Log,
+		update:   make(chan struct{}, 1),
+		commands: make(chan []byte, 16),
+		meta:     cfg.Meta,
+		members:  make(map[string]*Member),
+	}
+	m.rejoin = &rejoiner{
+		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),
+		join: m.dial,
+	}
+	var err error
+	if m.encoded, err = m.encode(); err != nil {
+		return nil, err
+	}
+	if m.list, err = memberlist.Create(cfg.memberlist(m)); err != nil {
+		return nil, fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
+	}
+	return m, nil
+}
+
+// dial meets whoever is at an address, and all whom that one knows.
+func (m *Membership) dial(addr string) error {
+	_, err := m.list.Join([]string{addr})
+	if err == nil {
+		return nil
+	}
+	_, text, found := strings.Cut(err.Error(), "* ") // memberlist makes a list with bullets of it
+	if !found {
+		return err
+	}
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// Addr is the address that others reach this member by.
+func (m *Membership) Addr() netip.AddrPort {
+	node := m.list.LocalNode()
+	return addrOf(node.Addr, node.Port)
+}
+
+// Run dials seeds and nodes that are missing, applies key commands and tells others what Update changed, until ctx is
+// done. It must run for the membership to be of use.
+func (m *Membership) Run(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.rejoin.run(ctx)
+	}()
+	defer func() { <-done }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sealed := <-m.commands:
+			m.receiveCommand(sealed)
+		case <-m.update:
+			// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not
+			// wait. Gossip is quick but may miss somebody until the next exchange of all state, so there is one now.
+			_ = m.list.UpdateNode(time.Nanosecond)
+			m.rejoin.change((*rejoin).hurry)
+		}
+	}
+}
+
+// Update changes what this member says of itself. f is called once, at once; Run spreads the result. An error says what
+// does not fit; nothing has changed then.
+func (m *Membership) Update(f func(*Meta)) error {
+	m.mu.Lock()
+	before := m.meta
+	f(&m.meta)
+	encoded, err := m.encode()
+	if err != nil {
+		m.meta = before
+	} else {
+		m.encoded = encoded
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case m.update <- struct{}{}:
+	default: // Run will read the newest anyway
+	}
+	return nil
+}
+
+// encode gives the wire form of m.meta with the keys of now. m.mu is held, or nobody else knows m yet.
+func (m *Membership) encode() ([]byte, error) {
+	meta := m.meta
+	if m.cfg.Keys != nil {
+		meta.Keys = m.cfg.Keys.Prints()
+	}
+	return meta.AppendBinary(nil)
+}
+
+// Leave tells the others that this member leaves on purpose, and waits until they know, for about the given time at most.
+// Call it once Run has returned.
+func (m *Membership) Leave(timeout time.Duration) error {
+	if err := m.Update(func(meta *Meta) { meta.State = StateLeaving }); err != nil {
+		return err
+	}
+	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older
+	// ones of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
+	if err := m.list.UpdateNode(timeout / 2); err != nil {
+		m.log.Debug("cluster: leaving", slog.Any("error", err))
+	}
+	m.tellNodes(timeout / 4)
+	if err := m.list.Leave(timeout / 4); err != nil {
+		return fmt.Errorf("cluster: leave: %w", err)
+	}
+	return nil
+}
+
+// tellNodes exchanges all state with every live node, all at once, and waits for it, but not longer than the given time.
+func (m *Membership) tellNodes(timeout time.Duration) {
+	nodes := m.nodes()
+	told := make(chan struct{}, len(nodes))
+	for _, node := range nodes {
+		go func() {
+			_ = m.dial(node.Address()) // one that does not answer finds out by itself
+			told <- struct{}{}
+		}()
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	for range nodes {
+		select {
+		case <-told:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// Shutdown stops listening. Without Leave before, it is a crash to the others. It may be called more than once.
+func (m *Membership) Shutdown() error {
+	if err := m.list.Shutdown(); err != nil {
+		return fmt.Errorf("cluster: shutdown: %w", err)
+	}
+	return nil
+}
+
+// Members is the other members that are alive or have vanished, sorted by ID.
+func (m *Membership) Members() []Member {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	members := make([]Member, 0, len(m.members))
+	for _, one := range m.members {
+		members = append(members, *one)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return compareStrings(a.ID, b.ID) })
+	return members
+}
+
+// Self is this member as others see it.
+func (m *Membership) Self() Member {
+	addr := m.Addr()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	meta := m.meta
+	if m.cfg.Keys != nil {
+		meta.Keys = m.cfg.Keys.Prints()
+	}
+	return Member{ID: m.cfg.ID, Addr: addr, Meta: meta, Alive: true}
+}
+
+// Forget drops an agent that has vanished, once nothing depends on it any more.
+func (m *Membership) Forget(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if one := m.members[id]; one != nil && !one.Alive && one.Meta.Role == RoleAgent {
+		delete(m.members, id)
+	}
+}
+
+func addrOf(ip net.IP, port uint16) netip.AddrPort {
+	addr, _ := netip.AddrFromSlice(ip) // invalid when it is none
+	return netip.AddrPortFrom(addr.Unmap(), port)
+}
+
+func hostPort(addr netip.AddrPort) string {
+	return net.JoinHostPort(addr.Addr().String(), strconv.Itoa(int(addr.Port())))
+}

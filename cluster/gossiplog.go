@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// logEvery is the shortest pause between two lines of one kind: a member with a wrong key causes several a second.
+	logEvery = time.Minute
+
+	// maxLogKinds bounds the kinds that are told apart.
+	maxLogKinds = 256
+)
+
+// gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
+// addresses and numbers only are one kind.
+type gossipLog struct {
+	to  slog.Handler
+	now func() time.Time
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func newGossipLog(to slog.Handler) *gossipLog {
+	return &gossipLog{to: to, now: time.Now, last: make(map[string]time.Time)}
+}
+
+// Enabled implements slog.Handler: what a line's level is shows in its text only.
+func (g *gossipLog) Enabled(context.Context, slog.Level) bool { return true }
+
+// WithAttrs implements slog.Handler; the standard library's bridge never calls it.
+func (g *gossipLog) WithAttrs([]slog.Attr) slog.Handler { return g }
+
+// WithGroup implements slog.Handler, as WithAttrs does.
+func (g *gossipLog) WithGroup(string) slog.Handler { return g }
+
+// Handle implements slog.Handler.
+func (g *gossipLog) Handle(ctx context.Context, r slog.Record) error {
+	level, text := parseGossipLine(r.Message)
+	if strings.Contains(text, net.ErrClosed.Error()) {
+		level = slog.LevelDebug // its goroutines outlive Shutdown by a moment
+	}
+	if !g.to.Enabled(ctx, level) || !g.fresh(text) {
+		return nil
+	}
+	record := slog.NewRecord(r.Time, level, "cluster: gossip", 0)
+	record.AddAttrs(slog.String("says", text))
+	return g.to.Handle(ctx, record)
+}
+
+// parseGossipLine splits a line. What memberlist tells as information is of interest to somebody who looks for a fault:
+// membership is logged by us.
+func parseGossipLine(line string) (slog.Level, string) {
+	level := slog.LevelDebug
+	if rest, ok := strings.CutPrefix(line, "["); ok {
+		word, text, found := strings.Cut(rest, "] ")
+		if found {
+			line = text
+			switch word {
+			case "WARN", "ERR":
+				level = slog.LevelWarn
+			}
+		}
+	}
+	return level, strings.TrimSpace(strings.TrimPrefix(line, "memberlist: "))
+}
+
+// fresh says that no line of the kind was written lately.
+func (g *gossipLog) fresh(text string) bool {
+	kind, _, _ := strings.Cut(text, " from=")
+	if i := strings.IndexAny(kind, "0123456789'\"("); i > 0 {
+		kind = kind[:i]
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if at, ok := g.last[kind]; ok && now.Sub(at) < logEvery {
+		return false
+	}
+	if len(g.last) >= maxLogKinds {
+		clear(g.last)
+	}
+	g.last[kind] = now
+	return true
+}

@@ -1,0 +1,48 @@
+package cluster
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseGossipLine(t *testing.T) {
+	for line, want := range map[string]struct {
+		level slog.Level
+		text  string
+	}{
+		"[WARN] memberlist: Got ping":  {slog.LevelWarn, "Got ping"},
+		"[ERR] memberlist: failed\n":   {slog.LevelWarn, "failed"},
+		"[INFO] memberlist: Suspect x": {slog.LevelDebug, "Suspect x"},
+		"[DEBUG] memberlist: Stream":   {slog.LevelDebug, "Stream"},
+		"Err: Could not set":           {slog.LevelDebug, "Err: Could not set"},
+		"[odd":                         {slog.LevelDebug, "[odd"},
+	} {
+		if level, text := parseGossipLine(line); level != want.level || text != want.text {
+			t.Errorf("%q: %v %q, want %v %q", line, level, text, want.level, want.text)
+		}
+	}
+}
+
+func TestGossipLogRepeats(t *testing.T) {
+	var out strings.Builder
+	g := newGossipLog(slog.NewTextHandler(&out, nil))
+	now := time.Unix(1_000_000, 0)
+	g.now = func() time.Time { return now }
+	log := slog.NewLogLogger(g, slog.LevelDebug)
+	say := func(line string, want int) {
+		t.Helper()
+		log.Print(line)
+		if got := strings.Count(out.String(), "\n"); got != want {
+			t.Errorf("%q: %d lines, want %d\n%s", line, got, want, out.String())
+		}
+	}
+	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 1)
+	say("[ERR] memberlist: decrypt failed from=192.0.2.2:9", 1)
+	say("[ERR] memberlist: label is \"x\"", 2)
+	say("[INFO] memberlist: nothing that matters", 2)
+	say("[ERR] memberlist: write: use of closed network connection", 2)
+	now = now.Add(logEvery)
+	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 3)
+}

@@ -1,0 +1,282 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// Role says what a member of the cluster is.
+type Role uint8
+
+const (
+	// RoleNode is a homing process that balances conns.
+	RoleNode Role = 1
+	// RoleAgent is a process that announces one backend.
+	RoleAgent Role = 2
+)
+
+func (r Role) String() string {
+	switch r {
+	case RoleNode:
+		return "node"
+	case RoleAgent:
+		return "agent"
+	}
+	return "invalid"
+}
+
+// State is what a member says of itself.
+type State uint8
+
+const (
+	// StateServing is a node that takes conns, or an agent whose backend does.
+	StateServing State = 1
+	// StateDraining is a node that takes no new conns, or an agent whose backend shall get no fresh handshakes.
+	StateDraining State = 2
+	// StateDown is an agent whose backend does not answer.
+	StateDown State = 3
+	// StateLeaving is a member that is about to leave on purpose. It is told apart from a crash by this, because
+	// memberlist reports both the same way.
+	StateLeaving State = 4
+)
+
+func (s State) String() string {
+	switch s {
+	case StateServing:
+		return "serving"
+	case StateDraining:
+		return "draining"
+	case StateDown:
+		return "down"
+	case StateLeaving:
+		return "leaving"
+	}
+	return "invalid"
+}
+
+// KeyPrint names a gossip key without telling it, see Keyring.Prints.
+type KeyPrint [8]byte
+
+// Announcement is what an agent says of its backend.
+type Announcement struct {
+	// Pool is the name of the pool that the backend serves, 1 to 64 bytes.
+	Pool string
+
+	// Backend is where nodes connect to.
+	Backend netip.AddrPort
+
+	// Weight is 1 to 1000.
+	Weight uint16
+
+	// Started orders the announcements of one backend by agents that follow one another, in nanoseconds since 1970 by
+	// the agent's clock: the latest counts.
+	Started int64
+}
+
+// Meta is what every member tells of itself with its membership: at most 512 bytes on the wire.
+type Meta struct {
+	Role        Role
+	State       State
+	Version     string         // of the program, at most 64 bytes
+	Replication netip.AddrPort // nodes: where peers get what this node learns; invalid: nowhere
+	Keys        []KeyPrint     // the gossip keys it trusts, the one it encrypts with first; at most MaxKeys
+	Announced   Announcement   // agents
+}
+
+// The wire form is the version, then fields of tag, length (one byte) and value, then tagEnd. A field that is not known
+// is passed over, so that members of different releases understand each other; a change that old members must not
+// misread gets another version.
+const (
+	metaVersion = 1
+	maxMeta     = 512 // memberlist.MetaMaxSize
+
+	tagEnd         = 0
+	tagRole        = 1
+	tagState       = 2
+	tagSoftware    = 3
+	tagReplication = 4 // netip.AddrPort.MarshalBinary
+	tagKeys        = 5 // MaxKeys * 8 bytes at most
+	tagPool        = 6
+	tagBackend     = 7 // netip.AddrPort.MarshalBinary
+	tagWeight      = 8 // 2 bytes, big-endian
+	tagStarted     = 9 // 8 bytes, big-endian
+
+	maxSoftware = 64
+	maxPool     = 64
+	maxWeight   = 1000
+)
+
+var (
+	// ErrMetaVersion is metadata of another version than this program reads.
+	ErrMetaVersion = errors.New("cluster: metadata of another version")
+
+	errMetaShort = errors.New("cluster: metadata ends early")
+)
+
+// AppendBinary adds the wire form to b. An error says which field does not fit.
+func (m *Meta) AppendBinary(b []byte) ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	b = append(b, metaVersion)
+	b = appendField(b, tagRole, []byte{byte(m.Role)})
+	b = appendField(b, tagState, []byte{byte(m.State)})
+	b = appendField(b, tagSoftware, []byte(m.Version))
+	if m.Replication.IsValid() {
+		b = appendAddr(b, tagReplication, m.Replication)
+	}
+	if len(m.Keys) > 0 {
+		var prints []byte
+		for _, k := range m.Keys {
+			prints = append(prints, k[:]...)
+		}
+		b = appendField(b, tagKeys, prints)
+	}
+	if m.Role == RoleAgent {
+		b = appendField(b, tagPool, []byte(m.Announced.Pool))
+		b = appendAddr(b, tagBackend, m.Announced.Backend)
+		b = appendField(b, tagWeight, binary.BigEndian.AppendUint16(nil, m.Announced.Weight))
+		b = appendField(b, tagStarted, binary.BigEndian.AppendUint64(nil, uint64(m.Announced.Started)))
+	}
+	return append(b, tagEnd), nil
+}
+
+func appendField(b []byte, tag byte, value []byte) []byte {
+	return append(append(b, tag, byte(len(value))), value...)
+}
+
+func appendAddr(b []byte, tag byte, addr netip.AddrPort) []byte {
+	value, _ := addr.MarshalBinary() // it knows no error
+	return appendField(b, tag, value)
+}
+
+// UnmarshalBinary reads the wire form. Nothing of m is kept.
+func (m *Meta) UnmarshalBinary(b []byte) error {
+	*m = Meta{}
+	if len(b) == 0 {
+		return errMetaShort
+	}
+	if len(b) > maxMeta {
+		return fmt.Errorf("cluster: metadata of %d bytes, at most %d are read", len(b), maxMeta)
+	}
+	if b[0] != metaVersion {
+		return fmt.Errorf("%w: %d, this program reads %d", ErrMetaVersion, b[0], metaVersion)
+	}
+	var seen [256]bool
+	for b = b[1:]; ; {
+		if len(b) == 0 {
+			return errMetaShort
+		}
+		tag := b[0]
+		if tag == tagEnd {
+			if len(b) > 1 {
+				return fmt.Errorf("cluster: %d bytes behind the end of the metadata", len(b)-1)
+			}
+			return m.check()
+		}
+		if len(b) < 2 || len(b) < 2+int(b[1]) {
+			return errMetaShort
+		}
+		value := b[2 : 2+int(b[1])]
+		b = b[2+len(value):]
+		if seen[tag] {
+			return fmt.Errorf("cluster: metadata with field %d twice", tag)
+		}
+		seen[tag] = true
+		if err := m.set(tag, value); err != nil {
+			return fmt.Errorf("cluster: field %d of the metadata: %w", tag, err)
+		}
+	}
+}
+
+// set reads one field. Whether the values make sense is check's to say.
+func (m *Meta) set(tag byte, value []byte) error {
+	sized := func(n int) error {
+		if len(value) != n {
+			return fmt.Errorf("%d bytes, not %d", len(value), n)
+		}
+		return nil
+	}
+	switch tag {
+	case tagRole:
+		if err := sized(1); err != nil {
+			return err
+		}
+		m.Role = Role(value[0])
+	case tagState:
+		if err := sized(1); err != nil {
+			return err
+		}
+		m.State = State(value[0])
+	case tagSoftware:
+		m.Version = string(value)
+	case tagReplication:
+		return m.Replication.UnmarshalBinary(value)
+	case tagKeys:
+		if len(value)%len(KeyPrint{}) != 0 {
+			return fmt.Errorf("%d bytes are no whole number of key prints", len(value))
+		}
+		for ; len(value) > 0; value = value[len(KeyPrint{}):] {
+			m.Keys = append(m.Keys, KeyPrint(value))
+		}
+	case tagPool:
+		m.Announced.Pool = string(value)
+	case tagBackend:
+		return m.Announced.Backend.UnmarshalBinary(value)
+	case tagWeight:
+		if err := sized(2); err != nil {
+			return err
+		}
+		m.Announced.Weight = binary.BigEndian.Uint16(value)
+	case tagStarted:
+		if err := sized(8); err != nil {
+			return err
+		}
+		m.Announced.Started = int64(binary.BigEndian.Uint64(value))
+	}
+	return nil // a field of a later release
+}
+
+// check is the only place that judges values, of this program and of others.
+func (m *Meta) check() error {
+	switch {
+	case m.Role != RoleNode && m.Role != RoleAgent:
+		return fmt.Errorf("cluster: role %d is not known", m.Role)
+	case m.State < StateServing || m.State > StateLeaving:
+		return fmt.Errorf("cluster: state %d is not known", m.State)
+	case len(m.Version) > maxSoftware || !printable(m.Version):
+		return fmt.Errorf("cluster: version %.80q is not %d printable bytes at most", m.Version, maxSoftware)
+	case len(m.Keys) > MaxKeys:
+		return fmt.Errorf("cluster: %d keys, at most %d", len(m.Keys), MaxKeys)
+	case m.Replication.Addr().Zone() != "" || m.Announced.Backend.Addr().Zone() != "":
+		return errors.New("cluster: an address with a zone means nothing to others")
+	case m.Role == RoleNode && m.Announced != Announcement{}:
+		return errors.New("cluster: a node announces no backend")
+	case m.Role == RoleNode:
+		return nil
+	}
+	a := &m.Announced
+	switch {
+	case a.Pool == "" || len(a.Pool) > maxPool || !printable(a.Pool):
+		return fmt.Errorf("cluster: pool name %.80q is not 1 to %d printable bytes", a.Pool, maxPool)
+	case !a.Backend.IsValid() || a.Backend.Port() == 0 || a.Backend.Addr().IsUnspecified() || a.Backend.Addr().IsMulticast():
+		return fmt.Errorf("cluster: %s is no address of a backend", a.Backend)
+	case a.Backend.Addr().Is4In6():
+		return fmt.Errorf("cluster: %s is an IPv4 address in another form", a.Backend)
+	case a.Weight < 1 || a.Weight > maxWeight:
+		return fmt.Errorf("cluster: weight %d is not from 1 to %d", a.Weight, maxWeight)
+	}
+	return nil
+}
+
+// printable says that s can stand in a log line and a metric: ASCII without controls.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

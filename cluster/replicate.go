@@ -1,0 +1,311 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+const (
+	defaultRing = 1 << 18 // 10 MB; 2.6 s at 100,000 facts a second
+
+	// maxHandshakes bounds the streams that have not shown a node key yet, and so what
+	// strangers can make us hold.
+	maxHandshakes = 32
+
+	// maxPeers bounds the nodes we keep a state for, a few hundred bytes each. The
+	// largest clusters that a full mesh of streams suits are far smaller.
+	maxPeers = 256
+)
+
+// ReplicatorConfig is what a Replicator needs. Zero means the default where there is
+// one.
+type ReplicatorConfig struct {
+	Node string // ID of this node, at most 64 bytes
+
+	// Bind is the address to accept streams at. Port 0 takes a free one; see Addr.
+	Bind string
+
+	// NodeKeys are the keys of the nodes, see LoadKeys: this node shows that it has the
+	// first, and trusts peers that have any.
+	NodeKeys [][]byte
+
+	// Ring is how many facts are kept for streams that break or lag, at 40 bytes each;
+	// a peer that is further behind needs the whole table. Default 262,144. To size:
+	// new sessions per second, times the seconds of a break.
+	Ring int
+
+	Log *slog.Logger // nil = silent
+
+	// times are for tests; the zero value is the real ones.
+	times times
+	// merged hears of each batch once it is in the store. For tests.
+	merged func([]affinity.Fact)
+	clock  func() time.Time
+}
+
+// times are the limits of a stream.
+type times struct {
+	connect   time.Duration // short: the first try after a partition must not come late
+	handshake time.Duration // for all until the hellos are over
+	write     time.Duration // for one batch: a peer that takes none for so long is hung up on
+	silence   time.Duration // without any frame: the peer is gone
+	beat      time.Duration // a sign of life when there is nothing else to send
+	ack       time.Duration // that an ack may wait for others to go with
+	redial    time.Duration // after the first failure; doubled up to redialMost
+	most      time.Duration
+	resync    time.Duration // at least, between the starts of two resyncs of one stream
+}
+
+func realTimes() times {
+	return times{
+		connect: 2 * time.Second, handshake: 5 * time.Second, write: 10 * time.Second, silence: 5 * time.Second, beat: time.Second,
+		ack: 5 * time.Millisecond, redial: 50 * time.Millisecond, most: 2 * time.Second, resync: time.Second,
+	}
+}
+
+// Peer is another node as the membership knows it.
+type Peer struct {
+	ID   string
+	Addr string // host:port where it accepts streams
+}
+
+// Replicator shares what this node learns with the others: one stream per pair of
+// nodes, which the node with the smaller ID dials. Learned facts are pushed at once,
+// in batches of what is ready; see stream.go for what happens when a stream breaks,
+// or one side is too slow.
+type Replicator struct {
+	// Static after NewReplicator.
+	cfg      ReplicatorConfig
+	log      *slog.Logger
+	listener net.Listener
+	ring     *ring
+	changed  chan struct{} // of capacity 1: peers to dial have changed
+
+	// Static after Run has begun.
+	store *affinity.Store
+
+	// Atomic.
+	credentials atomic.Pointer[credentials]
+	instance    atomic.Uint64
+	streaming   atomic.Pointer[[]*stream] // those to wake when a fact is learned
+	refused     atomic.Uint64
+	merged      atomic.Uint64
+	member      atomic.Bool // a stream with a node of the same seed has been open
+
+	mu     sync.Mutex
+	peers  map[string]*peer     // guarded by mu
+	wanted []Peer               // guarded by mu
+	quiet  map[string]time.Time // guarded by mu: what was said when
+
+	reseed sync.Mutex // held while this node decides about its seed
+}
+
+// NewReplicator binds the address. Give its Learned to the store as Config.Fact, then
+// Run it.
+func NewReplicator(cfg ReplicatorConfig) (*Replicator, error) {
+	if cfg.Node == "" || len(cfg.Node) > maxNodeID {
+		return nil, fmt.Errorf("cluster: a node ID of %d bytes: want 1 to %d", len(cfg.Node), maxNodeID)
+	}
+	if cfg.Ring < 0 || cfg.Ring > 1<<28 {
+		return nil, fmt.Errorf("cluster: a ring of %d facts: want 1 to %d", cfg.Ring, 1<<28)
+	}
+	if cfg.Ring == 0 {
+		cfg.Ring = defaultRing
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.times == (times{}) {
+		cfg.times = realTimes()
+	}
+	if cfg.clock == nil {
+		cfg.clock = time.Now
+	}
+	r := &Replicator{
+		cfg: cfg, log: cfg.Log, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
+		peers: make(map[string]*peer), quiet: make(map[string]time.Time),
+	}
+	r.streaming.Store(new([]*stream))
+	r.newInstance()
+	if err := r.SetNodeKeys(cfg.NodeKeys); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.listener, err = net.Listen("tcp", cfg.Bind); err != nil {
+		return nil, fmt.Errorf("cluster: replication: %w", err)
+	}
+	return r, nil
+}
+
+// Addr is where this node accepts streams.
+func (r *Replicator) Addr() net.Addr { return r.listener.Addr() }
+
+// Close ends a Replicator that has not been run.
+func (r *Replicator) Close() error { return r.listener.Close() }
+
+// newInstance begins a new life: nobody resumes what was before.
+func (r *Replicator) newInstance() {
+	for {
+		if n := rand.Uint64(); n != 0 && n != r.instance.Load() {
+			r.instance.Store(n)
+			return
+		}
+	}
+}
+
+// Learned takes a fact that this node learned. It is affinity.Config.Fact: it never
+// blocks, allocates nothing, and makes no system call while the streams are busy.
+func (r *Replicator) Learned(f affinity.Fact) {
+	if f.Kind == affinity.FactKeyGone {
+		return // nothing is deleted, only aged
+	}
+	r.ring.push(&f, r.cfg.clock().UnixNano())
+	for _, s := range *r.streaming.Load() {
+		s.waker.wake()
+	}
+}
+
+// SetNodeKeys replaces the node keys; see ReplicatorConfig. Streams with peers that
+// showed a key which is no longer trusted end.
+func (r *Replicator) SetNodeKeys(keys [][]byte) error {
+	c, err := newCredentials(keys)
+	if err != nil {
+		return err
+	}
+	r.credentials.Store(c)
+	for _, s := range *r.streaming.Load() {
+		if !c.trustsKey(s.key) {
+			s.hangUp()
+		}
+	}
+	return nil
+}
+
+// SetPeers says which other nodes there are. It replaces the list of the last call.
+func (r *Replicator) SetPeers(peers []Peer) {
+	r.mu.Lock()
+	r.wanted = append([]Peer(nil), peers...)
+	for _, p := range r.wanted {
+		if p.ID != r.cfg.Node {
+			r.peerLocked(p.ID).addr = p.Addr
+		}
+	}
+	r.mu.Unlock()
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run replicates the store until ctx is done. The store's own Run must be running.
+func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
+	r.store = store
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { r.accept(ctx, &group) })
+	group.Go(func() {
+		<-ctx.Done()
+		r.listener.Close()
+	})
+
+	dialled := make(map[Peer]context.CancelFunc)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.changed:
+			r.reconcile(ctx, dialled, &group)
+		}
+	}
+}
+
+// reconcile dials the peers that are wanted and ours to dial, and those alone.
+func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.CancelFunc, group *sync.WaitGroup) {
+	r.mu.Lock()
+	wanted := make(map[Peer]*peer)
+	for _, p := range r.wanted {
+		if r.cfg.Node < p.ID {
+			wanted[p] = r.peerLocked(p.ID)
+		}
+	}
+	r.forgetLocked()
+	r.mu.Unlock()
+	for p, stop := range dialled {
+		if wanted[p] == nil {
+			stop()
+			delete(dialled, p)
+		}
+	}
+	for p, state := range wanted {
+		if dialled[p] == nil {
+			one, stop := context.WithCancel(ctx)
+			dialled[p] = stop
+			group.Go(func() { r.dialForever(one, p.Addr, state) })
+		}
+	}
+}
+
+// dialForever keeps a stream to the peer open.
+func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
+	wait := r.cfg.times.redial
+	for ctx.Err() == nil {
+		opened, err := r.dial(ctx, addr, p)
+		if ctx.Err() != nil {
+			return
+		}
+		if opened {
+			wait = r.cfg.times.redial
+		}
+		r.complain(p.id, "replication stream", err)
+		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		wait = min(2*wait, r.cfg.times.most)
+	}
+}
+
+// accept serves the streams that other nodes dial.
+func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
+	shaking := make(chan struct{}, maxHandshakes)
+	for {
+		conn, err := r.listener.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			r.complain("", "accept a replication stream", err) // out of files, mostly
+			timer := time.NewTimer(r.cfg.times.redial)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+			case <-timer.C:
+			}
+			continue
+		}
+		select {
+		case shaking <- struct{}{}:
+		default:
+			r.refused.Add(1)
+			conn.Close()
+			continue
+		}
+		group.Go(func() {
+			err := r.serve(ctx, conn, func() { <-shaking })
+			r.complain(hostOf(conn), "replication stream", err)
+		})
+	}
+}

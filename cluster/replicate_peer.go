@@ -1,0 +1,162 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PeerState says how far replication with a peer is.
+type PeerState uint8
+
+// The states.
+const (
+	PeerLost      PeerState = iota // there is no stream; dialled again, forever
+	PeerResyncing                  // new facts flow, and the whole table beside them, in one direction or both
+	PeerStreaming                  // new facts flow
+)
+
+// String is the word in logs and metrics.
+func (s PeerState) String() string {
+	words := [...]string{"lost", "resyncing", "streaming"}
+	if int(s) < len(words) {
+		return words[s]
+	}
+	return "invalid"
+}
+
+// peer is what outlives the streams to one node.
+type peer struct {
+	// Static.
+	id string
+
+	addr string // guarded by Replicator.mu
+
+	// Atomic.
+	stream                                    atomic.Pointer[stream] // nil: lost
+	acked                                     atomic.Uint64          // sequence of the last fact it has acknowledged
+	bytesIn, bytesOut, factsIn, factsOut      atomic.Uint64
+	streams, resumed, resyncs, filled, missed atomic.Uint64
+
+	mu sync.Mutex // held by the stream that serves the peer, all its life
+
+	// Guarded by mu: what was received from the peer. last counts only while whole, no
+	// resync has been begun that did not end, and while the seed is the same.
+	instance, last uint64
+	whole          bool
+	seed           uint64
+}
+
+// peerLocked is the peer with that ID.
+func (r *Replicator) peerLocked(id string) *peer {
+	p := r.peers[id]
+	if p == nil {
+		p = &peer{id: id}
+		r.peers[id] = p
+	}
+	return p
+}
+
+// peer is peerLocked for a peer that dialled us, nil if there are too many.
+func (r *Replicator) peer(id string) *peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgetLocked()
+	if r.peers[id] == nil && len(r.peers) >= maxPeers {
+		return nil
+	}
+	return r.peerLocked(id)
+}
+
+// forgetLocked makes room: what is neither wanted nor served goes. Until then it is
+// kept, for a node that was away comes back and resumes.
+func (r *Replicator) forgetLocked() {
+	if len(r.peers) < maxPeers {
+		return
+	}
+	for id, p := range r.peers {
+		if p.stream.Load() == nil && !r.wantedLocked(id) {
+			delete(r.peers, id)
+		}
+	}
+}
+
+func (r *Replicator) wantedLocked(id string) bool {
+	return slices.ContainsFunc(r.wanted, func(p Peer) bool { return p.ID == id })
+}
+
+// ReplicatorStats is what replication has done since the start.
+type ReplicatorStats struct {
+	Learned uint64 // facts learned here
+	Merged  uint64 // facts of other nodes that were news
+	Refused uint64 // streams that did not open: wrong key, garbage, version, too many at once
+	Ring    int    // facts that the ring holds
+	Peers   []PeerStats
+}
+
+// PeerStats is the state of one peer.
+type PeerStats struct {
+	ID, Addr string
+	State    PeerState
+
+	Lag     time.Duration // age of the oldest fact learned here that the peer has not acknowledged
+	Unacked uint64        // facts that it has not
+
+	FactsIn, FactsOut uint64 // resyncs included
+	BytesIn, BytesOut uint64 // of frames; TLS adds 22 bytes per 16 KiB or write
+
+	Streams  uint64 // opened
+	Resumed  uint64 // of them, where the peer had missed nothing that the ring did not hold
+	Resyncs  uint64 // of the whole table, toward the peer
+	Filled   uint64 // resyncs completed, from the peer
+	Overflow uint64 // times that the ring overwrote what the peer had not got
+}
+
+// Stats may be called by any goroutine.
+func (r *Replicator) Stats() ReplicatorStats {
+	st := ReplicatorStats{
+		Learned: r.ring.head.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
+	}
+	now := r.cfg.clock().UnixNano()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, p := range r.peers {
+		s := p.stream.Load()
+		if s == nil && !r.wantedLocked(id) {
+			continue
+		}
+		ps := PeerStats{
+			ID: id, Addr: p.addr,
+			FactsIn: p.factsIn.Load(), FactsOut: p.factsOut.Load(), BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(),
+			Streams: p.streams.Load(), Resumed: p.resumed.Load(), Resyncs: p.resyncs.Load(), Filled: p.filled.Load(),
+			Overflow: p.missed.Load(),
+		}
+		if s != nil {
+			ps.State = s.state()
+		}
+		acked := p.acked.Load()
+		ps.Unacked = max(st.Learned, acked) - acked
+		if at := r.ring.oldest(acked); at > 0 {
+			ps.Lag = time.Duration(max(0, now-at))
+		}
+		st.Peers = append(st.Peers, ps)
+	}
+	slices.SortFunc(st.Peers, func(a, b PeerStats) int { return strings.Compare(a.ID, b.ID) })
+	return st
+}
+
+// Synced reports whether this node has got the whole table of a peer at least once
+// since it started, or has none to get it from: a node that is not synced yet does
+// better to wait a moment before it takes clients.
+func (r *Replicator) Synced() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		if p.filled.Load() > 0 {
+			return true
+		}
+	}
+	return !slices.ContainsFunc(r.wanted, func(p Peer) bool { return p.ID != r.cfg.Node })
+}

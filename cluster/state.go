@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+const (
+	// stateName is the file in the state directory.
+	stateName = "affinity.state"
+
+	// stateEvery is how often what has changed is written.
+	stateEvery = time.Second
+
+	// stateShare keeps a large table on a slow disk from being written without a pause:
+	// after a write comes a rest of so many times what it took.
+	stateShare = 4
+)
+
+// StateDir keeps what a store knows in a directory on disk, for the next start of the
+// node: kill -9, restart and reboot lose at most what was learned since the last
+// write. The file is a copy of all facts, checksummed, written under another name
+// and renamed; see state_file.go. What cannot be trusted is set aside with one line
+// and never ends the node.
+type StateDir struct {
+	// Static.
+	path     string
+	log      *slog.Logger
+	keysOnly bool
+	every    time.Duration
+
+	// Owned by the goroutine that opens, loads and runs it.
+	seed    affinity.Seed // of the file at path; zero: there is none
+	changes uint64        // Store.Changes at the last write
+	failing bool          // the last write failed, and that was said
+
+	// Atomic, for Stats.
+	writes, failures, bytes, took, at atomic.Int64
+}
+
+// StateDirConfig says where.
+type StateDirConfig struct {
+	Dir string // made with mode 0700 if it is not there
+
+	// KeysOnly leaves the tables of entries and clients out: they lie in memory that
+	// survives (affinity.Config.Memory), and the ticket keys do not.
+	KeysOnly bool
+
+	Log *slog.Logger // nil = silent
+
+	every time.Duration // for tests; 0 = stateEvery
+}
+
+// OpenStateDir finds what an earlier process has left. An error means that the directory
+// cannot be used.
+func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cluster: state: %w", err)
+	}
+	s := &StateDir{path: filepath.Join(cfg.Dir, stateName), log: cfg.Log, keysOnly: cfg.KeysOnly, every: cfg.every}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.every == 0 {
+		s.every = stateEvery
+	}
+	seed, err := verifyState(s.path)
+	switch {
+	case err == nil:
+		s.seed = seed
+	case errors.Is(err, fs.ErrNotExist):
+	default:
+		if err := affinity.SetAside(s.path, err, s.log); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Seed is the seed of what was left, for affinity.Config; zero if nothing was.
+func (s *StateDir) Seed() affinity.Seed { return s.seed }
+
+// Load merges what was left into the store, which must have the same seed for it:
+// else it is set aside. The store's Run must be running. It returns how many facts
+// are still good.
+func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
+	if s.seed == (affinity.Seed{}) {
+		return 0
+	}
+	if store.Seed() != s.seed {
+		s.setAside(errors.New("made with another seed"))
+		return 0
+	}
+	began := time.Now()
+	now := uint32(began.Unix())
+	facts, news, err := 0, 0, error(nil)
+	err = readState(s.path, func(batch []affinity.Fact) {
+		facts += len(batch)
+		news += store.Merge(ctx, batch, now)
+	})
+	if err != nil {
+		s.setAside(err)
+	}
+	s.log.Info("state loaded", slog.String("file", s.path), slog.Int("facts", facts), slog.Int("good", news),
+		slog.Duration("took", time.Since(began)))
+	return news
+}
+
+// setAside is SetAside without a way to fail: a file that cannot be renamed is
+// replaced by the next write.
+func (s *StateDir) setAside(why error) {
+	if err := affinity.SetAside(s.path, why, s.log); err != nil {
+		s.log.Warn("state", slog.Any("error", err))
+	}
+	s.seed = affinity.Seed{}
+}
+
+// Run writes behind what the store learns, until ctx is done, and once more then. No
+// loop waits for it.
+func (s *StateDir) Run(ctx context.Context, store *affinity.Store) {
+	timer := time.NewTimer(s.every)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.write(store)
+			return
+		case <-timer.C:
+		}
+		took := s.write(store)
+		timer.Reset(max(s.every, stateShare*took))
+	}
+}
+
+// write writes the file if there is anything new.
+func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
+	seed, changes := store.Seed(), store.Changes()
+	if seed == s.seed && changes == s.changes {
+		return 0
+	}
+	if s.seed != seed && s.seed != (affinity.Seed{}) {
+		s.setAside(errors.New("the cluster has another seed"))
+	}
+	began := time.Now()
+	n, err := writeState(s.path, seed, s.export(store, uint32(began.Unix())))
+	took = time.Since(began)
+	if err == nil && store.Seed() != seed {
+		return took // written while the seed changed: again, next time, with the new one
+	}
+	if err != nil {
+		s.failures.Add(1)
+		if !s.failing {
+			s.log.Error("state not written, trying again", slog.Any("error", err))
+		}
+		s.failing = true
+		return took
+	}
+	if s.failing {
+		s.log.Info("state written again", slog.String("file", s.path))
+	}
+	s.failing, s.seed, s.changes = false, seed, changes
+	s.writes.Add(1)
+	s.bytes.Store(n)
+	s.took.Store(int64(took))
+	s.at.Store(time.Now().Unix())
+	return took
+}
+
+// export yields all facts, batch by batch.
+func (s *StateDir) export(store *affinity.Store, now uint32) func([]affinity.Fact) []affinity.Fact {
+	var c affinity.Cursor
+	if s.keysOnly {
+		c = store.ExportKeys()
+	}
+	return func(room []affinity.Fact) []affinity.Fact { return store.Export(&c, room, now) }
+}
+
+// StateDirStats is what has been written.
+type StateDirStats struct {
+	Writes, Failures uint64
+	Bytes            int64         // of the last
+	Took             time.Duration // the last
+	At               time.Time     // the last; zero: none yet
+}
+
+// Stats may be called by any goroutine.
+func (s *StateDir) Stats() StateDirStats {
+	st := StateDirStats{
+		Writes: uint64(s.writes.Load()), Failures: uint64(s.failures.Load()),
+		Bytes: s.bytes.Load(), Took: time.Duration(s.took.Load()),
+	}
+	if at := s.at.Load(); at != 0 {
+		st.At = time.Unix(at, 0)
+	}
+	return st
+}

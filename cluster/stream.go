@@ -1,0 +1,320 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+// errEnded is the end of a stream that needs no words: the other side closed it, a
+// newer one took its place, or this node hung up on purpose.
+var errEnded = errors.New("ended")
+
+// stream is one TLS connection with a peer while facts flow, in both directions.
+//
+//	dialer                              acceptor
+//	  TLS 1.3, both show a node key
+//	  hello  ──────────────────────►      what of the dialer's it has got up to now
+//	         ◄──────────────────────  hello
+//	  facts, ack  ◄────────────►  facts, ack        from what the other has got on
+//	  resync, part..., done, beside them            if the ring does not reach back there
+//
+// It runs two goroutines, send and receive; either's error ends both.
+type stream struct {
+	// Static.
+	r     *Replicator
+	peer  *peer
+	conn  net.Conn
+	key   ed25519.PublicKey // the one that the peer showed
+	seed  affinity.Seed
+	skew  int64 // seconds that our clock is ahead of the peer's
+	waker waker
+
+	// Atomic: parts that the peer has acknowledged, set by receive, read by send.
+	ackedParts atomic.Uint64
+	// Atomic: what is to be acknowledged, set by receive, read by send.
+	got, gotParts atomic.Uint64
+	// Atomic, for state.
+	sending, filling atomic.Bool
+
+	// Owned by send.
+	sender
+
+	// Owned by receive.
+	frames *frameReader
+	facts  []affinity.Fact
+	begun  uint64 // bytes that frames had read when they were last added up
+}
+
+// dial opens a stream to the peer and serves it to its end. opened says that it got
+// past the hellos.
+func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened bool, err error) {
+	p.mu.Lock() // until its end: no other stream serves the peer
+	defer p.mu.Unlock()
+	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
+	defer cancel()
+	var d net.Dialer
+	d.Timeout = r.cfg.times.connect
+	raw, err := d.DialContext(limit, "tcp", addr)
+	if err != nil {
+		return false, err
+	}
+	defer raw.Close()
+	defer closeWith(ctx, raw)()
+	cfg := r.credentials.Load().config()
+	cfg.ServerName = "homing"
+	conn := tls.Client(raw, cfg)
+	s, err := r.shake(limit, conn, func(s *stream) error {
+		ours := r.hello(p)
+		if err := s.write(ours.frame()); err != nil {
+			return err
+		}
+		theirs, err := s.readHello()
+		if err != nil {
+			return err
+		}
+		if theirs.Node != p.id {
+			return fmt.Errorf("node %q answers in its place", theirs.Node)
+		}
+		s.skew = -theirs.Skew
+		return s.settle(limit, p, &ours, &theirs)
+	})
+	if err != nil {
+		return false, err
+	}
+	return true, s.run(ctx)
+}
+
+// serve serves a stream that another node dialled. shaken is called when its
+// handshake is over.
+func (r *Replicator) serve(ctx context.Context, raw net.Conn, shaken func()) error {
+	defer raw.Close()
+	defer closeWith(ctx, raw)()
+	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
+	defer cancel()
+	conn := tls.Server(raw, r.credentials.Load().config())
+	shaken = sync.OnceFunc(shaken)
+	defer shaken()
+	var p *peer
+	s, err := r.shake(limit, conn, func(s *stream) error {
+		theirs, err := s.readHello()
+		if err != nil {
+			return errors.Join(err, s.sayVersion(err))
+		}
+		if theirs.Node == r.cfg.Node {
+			return fmt.Errorf("another node has the ID of this one, %q: give it one of its own", theirs.Node)
+		}
+		if p = r.peer(theirs.Node); p == nil {
+			return fmt.Errorf("more than %d peers", maxPeers)
+		}
+		// The peer has no more than one stream. That it dials again means that the old one
+		// is dead, whatever we think of it.
+		if old := p.stream.Load(); old != nil {
+			old.hangUp()
+		}
+		p.mu.Lock()
+		s.skew = skew(r.cfg.clock(), theirs.Wall)
+		ours := r.hello(p)
+		ours.Skew = s.skew
+		if err := s.write(ours.frame()); err != nil {
+			return err
+		}
+		return s.settle(limit, p, &ours, &theirs)
+	})
+	if p != nil {
+		defer p.mu.Unlock()
+	}
+	if err != nil {
+		r.refused.Add(1)
+		return err
+	}
+	shaken()
+	return s.run(ctx)
+}
+
+// closeWith closes c when ctx is done. The function it returns ends that.
+func closeWith(ctx context.Context, c io.Closer) func() bool {
+	return context.AfterFunc(ctx, func() { c.Close() })
+}
+
+// shake does the TLS handshake and the hellos, within limit.
+func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*stream) error) (*stream, error) {
+	if deadline, ok := limit.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	if err := conn.HandshakeContext(limit); err != nil {
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	s := &stream{
+		r: r, conn: conn, key: conn.ConnectionState().PeerCertificates[0].PublicKey.(ed25519.PublicKey),
+		waker: newWaker(), frames: newFrameReader(conn),
+	}
+	if err := hellos(s); err != nil {
+		return nil, err
+	}
+	return s, conn.SetDeadline(time.Time{})
+}
+
+// hello is what this node says to p, whose mu is held.
+func (r *Replicator) hello(p *peer) hello {
+	h := hello{
+		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.cfg.clock().UnixNano(), Seed: r.store.Seed(),
+		Standing: r.standing(),
+	}
+	if p.whole && p.seed == h.Seed.Value {
+		h.LastInstance, h.Last = p.instance, p.last
+	}
+	return h
+}
+
+func (s *stream) readHello() (hello, error) {
+	t, payload, err := s.frames.next()
+	if err != nil {
+		return hello{}, err
+	}
+	if t != frameHello {
+		return hello{}, fmt.Errorf("begins with %s", t)
+	}
+	return parseHello(payload)
+}
+
+// sayVersion lets a peer that speaks another version know ours: it reads the first
+// byte of whatever we send.
+func (s *stream) sayVersion(err error) error {
+	if !errors.Is(err, errVersion) {
+		return nil
+	}
+	return s.write(appendNumbers(nil, frameDone, 0))
+}
+
+// settle decides what follows from the hellos: nothing where the seeds differ, for
+// the node with the younger one takes the other's, and both begin again; else from
+// where each sends.
+func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error {
+	if ours.Seed.Value != theirs.Seed.Value {
+		seed := affinity.Seed{Value: theirs.Seed.Value, Made: shift(theirs.Seed.Made, s.skew)}
+		if yields(ours.Standing, theirs.Standing, ours.Seed, seed) {
+			return s.r.adopt(ctx, ours.Seed, seed, theirs.Node)
+		}
+		return errEnded
+	}
+	s.peer, s.seed = p, ours.Seed
+	resumes := theirs.LastInstance == ours.Instance && s.r.ring.holds(theirs.Last)
+	s.batch = make([]affinity.Fact, 0, batchFacts)
+	if resumes {
+		s.cursor = theirs.Last
+		p.resumed.Add(1)
+	} else {
+		if theirs.LastInstance == ours.Instance {
+			p.missed.Add(1)
+		}
+		s.skip()
+	}
+	p.acked.Store(s.cursor)
+	if p.instance != theirs.Instance || ours.LastInstance != theirs.Instance {
+		p.instance, p.last, p.whole, p.seed = theirs.Instance, 0, false, ours.Seed.Value
+	}
+	s.got.Store(p.last)
+	s.ack.seq = p.last
+	s.filling.Store(!p.whole)
+	return nil
+}
+
+// skew is how many seconds our clock is ahead of the peer's. Below two it is the
+// network's doing, and clocks that NTP keeps: a shift by one would make expiries
+// creep each time a fact goes back and forth.
+func skew(ours time.Time, theirs int64) int64 {
+	d := math.Round(float64(ours.UnixNano()-theirs) / float64(time.Second))
+	if math.Abs(d) < 2 {
+		return 0
+	}
+	return int64(d)
+}
+
+// shift moves a time of the peer's clock to ours.
+func shift(t uint32, by int64) uint32 {
+	return uint32(min(max(int64(t)+by, 0), math.MaxUint32))
+}
+
+// run serves the stream until it breaks, either side hangs up, or ctx is done.
+func (s *stream) run(ctx context.Context) error {
+	s.r.enlist(s)
+	defer s.r.dismiss(s)
+	if s.r.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
+		return errEnded // changed between the hellos and enlist
+	}
+	s.r.member.Store(true)
+	if s.r.unsaid(s.peer.id + " open") {
+		s.r.log.Info("replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due))
+		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() {
+		err := s.send(ctx)
+		s.hangUp()
+		cancel()
+		sent <- err
+	}()
+	err := s.receive(ctx)
+	s.hangUp()
+	cancel()
+	if other := <-sent; err == nil || errors.Is(err, errEnded) {
+		err = other
+	}
+	return err
+}
+
+// hangUp ends the stream. It may be called by any goroutine, more than once.
+func (s *stream) hangUp() { s.conn.(*tls.Conn).NetConn().Close() }
+
+// enlist makes the stream one that learned facts wake.
+func (r *Replicator) enlist(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := append(append([]*stream(nil), *r.streaming.Load()...), s)
+	r.streaming.Store(&all)
+	s.peer.stream.Store(s)
+	s.peer.streams.Add(1)
+}
+
+func (r *Replicator) dismiss(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var rest []*stream
+	for _, other := range *r.streaming.Load() {
+		if other != s {
+			rest = append(rest, other)
+		}
+	}
+	r.streaming.Store(&rest)
+	s.peer.stream.Store(nil)
+}
+
+func (s *stream) state() PeerState {
+	if s.sending.Load() || s.filling.Load() {
+		return PeerResyncing
+	}
+	return PeerStreaming
+}
+
+// ending is err, or errEnded where it says only that somebody hung up.
+func ending(err error) error {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+		return errEnded
+	}
+	return err
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"homing/cluster"
+)
+
+// listenHere accepts conns, and hangs up, until the test ends.
+func listenHere(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	return listener
+}
+
+func TestCheckOnce(t *testing.T) {
+	plain := listenHere(t)
+	secured := httptest.NewUnstartedServer(nil)
+	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	secured.StartTLS()
+	defer secured.Close()
+	closed := listenHere(t)
+	closed.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, tt := range []struct {
+		why  string
+		kind checkKind
+		addr net.Addr
+		ok   bool
+	}{
+		{"tcp: it accepts", checkTCP, plain.Addr(), true},
+		{"tcp: nothing listens", checkTCP, closed.Addr(), false},
+		{"tcp: what it speaks does not matter", checkTCP, silent.Addr(), true},
+		{"tls: whatever its certificate", checkTLS, secured.Listener.Addr(), true},
+		{"tls: it hangs up", checkTLS, plain.Addr(), false},
+		{"tls: it says nothing", checkTLS, silent.Addr(), false},
+	} {
+		start := time.Now()
+		err := tt.kind.once(t.Context(), tt.addr.String(), 200*time.Millisecond)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.why, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: it took %v", tt.why, took)
+		}
+	}
+}
+
+// TestAgentWatch: the first success counts at once, then rise and fall do.
+func TestAgentWatch(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.TLS = &tls.Config{}
+	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
+	server.StartTLS()
+	o := defaultAgentOptions()
+	o.backend, o.checkInterval, o.rise, o.fall = addr, time.Millisecond, 3, 2
+	a := &agent{options: o, log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(t.Context())
+	states := make(chan bool)
+	var watching sync.WaitGroup
+	watching.Go(func() { a.watch(ctx, states) })
+	if !<-states {
+		t.Error("it is not up at first")
+	}
+	server.Close()
+	if <-states {
+		t.Error("it did not go down")
+	}
+	listener, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !<-states {
+		t.Error("it did not come back")
+	}
+	listener.Close()
+	cancel()
+	watching.Wait()
+}
+
+func TestAgentReloadsKeys(t *testing.T) {
+	first, second := cluster.NewKey(), cluster.NewKey()
+	path := filepath.Join(t.TempDir(), "gossip.key")
+	if err := cluster.SaveKeys(path, [][]byte{first}); err != nil {
+		t.Fatal(err)
+	}
+	o := defaultAgentOptions()
+	o.backend, o.join, o.gossipKeyFile = netip.MustParseAddrPort("127.0.0.1:443"), []string{"127.0.0.1:1"}, path
+	if err := o.validate(); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	a, err := newAgent(o, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.membership.Shutdown() }) // the test has said what matters
+	mark := a.keyFile()
+	if got := a.reloadKeys(mark); got != mark || len(a.keys.Keys()) != 1 {
+		t.Error("a file that did not change was taken over")
+	}
+	if err := cluster.SaveKeys(path, [][]byte{second, first}); err != nil {
+		t.Fatal(err)
+	}
+	mark = a.reloadKeys(mark)
+	if keys := a.keys.Keys(); len(keys) != 2 || !bytes.Equal(keys[0], second) {
+		t.Errorf("%d keys after the file changed", len(keys))
+	}
+	if prints := a.membership.Self().Meta.Keys; len(prints) != 2 || prints[0] != cluster.PrintOf(second) {
+		t.Errorf("it says that it has %v", prints)
+	}
+	if err := os.WriteFile(path, []byte("half a ke"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mark = a.reloadKeys(mark)
+	if len(a.keys.Keys()) != 2 || !strings.Contains(log.String(), "stay as they are") {
+		t.Errorf("a broken file: %d keys\n%s", len(a.keys.Keys()), log.String())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if a.reloadKeys(mark) != mark || len(a.keys.Keys()) != 2 {
+		t.Error("a file that is gone took the keys with it")
+	}
+}
+
+// TestAgentOrders: drain, serve, stop with a time to drain, and a second stop that does not wait.
+func TestAgentOrders(t *testing.T) {
+	o := defaultAgentOptions()
+	o.backend = netip.MustParseAddrPort(listenHere(t).Addr().String())
+	o.join, o.drainTime = []string{"127.0.0.1:1"}, time.Hour
+	if err := o.validate(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := newAgent(o, newLogger(io.Discard, logText, slog.LevelError))
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, ended := make(chan agentOrder), make(chan error, 1)
+	go func() { ended <- a.run(t.Context(), control) }()
+	reaches := func(want cluster.State) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); a.membership.Self().Meta.State != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it never was %v", want)
+			}
+		}
+	}
+	reaches(cluster.StateServing)
+	for _, step := range []struct {
+		order agentOrder
+		want  cluster.State
+	}{{orderDrain, cluster.StateDraining}, {orderServe, cluster.StateServing}, {orderStop, cluster.StateDraining}} {
+		control <- step.order
+		reaches(step.want)
+	}
+	control <- orderStop
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

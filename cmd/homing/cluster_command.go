@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"homing/cluster"
+)
+
+// clusterClient talks to the admin server of one node.
+type clusterClient struct {
+	admin       string
+	nodeKeyFile string
+	force       bool
+}
+
+func newClusterCommand() *cobra.Command {
+	c := &clusterClient{}
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Show the members of a cluster, and rotate its gossip keys",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().VarPF(stringValue{&c.admin, checkAdmin, "ADDR"}, "admin", "", "the --admin address of a running node")
+	members := &cobra.Command{
+		Use: "members", Short: "Print every node and agent that a node knows", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.printMembers(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	cmd.AddCommand(members, c.keyCommand())
+	return cmd
+}
+
+func (c *clusterClient) keyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Rotate the gossip keys without downtime",
+		Long: `A rotation, during which old and new keys are trusted. KEY is a key itself or, but for add, its name as list prints it.
+
+  homing keygen                      a new key
+  homing cluster key add KEY         every node trusts it, and keeps it in its key file
+                                     add it to the files of the agents too: they read them again by themselves
+  homing cluster key list            who trusts which key
+  homing cluster key use KEY         every node encrypts with it; refused while a member does not have it
+                                     put it first in the files of the agents
+  homing cluster key remove OLD      nobody trusts the old one any more; refused while a member uses it`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().VarPF(stringValue{&c.nodeKeyFile, notEmpty, "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "Print the gossip keys by name, and who uses and trusts them", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.printKeys(cmd.Context(), cmd.OutOrStdout()) },
+	})
+	for _, op := range []struct {
+		op    cluster.KeyOp
+		short string
+	}{
+		{cluster.KeyAdd, "Trust a new key on every node"},
+		{cluster.KeyUse, "Encrypt with a key that is trusted, on every node"},
+		{cluster.KeyRemove, "Trust a key no more, on every node"},
+	} {
+		one := &cobra.Command{
+			Use: op.op.String() + " KEY", Short: op.short, Args: oneArg("KEY"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return c.send(cmd.Context(), cmd.OutOrStdout(), op.op, args[0])
+			},
+		}
+		one.Flags().VarPF(boolValue{&c.force}, "force", "", "although members would be cut off").NoOptDefVal = "true"
+		cmd.AddCommand(one)
+	}
+	return cmd
+}
+
+func oneArg(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give exactly one %s: see %s -h", name, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// send seals a command, has a node apply it, and says how far it got.
+func (c *clusterClient) send(ctx context.Context, w io.Writer, op cluster.KeyOp, key string) error {
+	if c.nodeKeyFile == "" {
+		return errors.New("--node-key-file is missing: only nodes may rotate the keys")
+	}
+	nodeKeys, err := loadKeys("node-key-file", c.nodeKeyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	command := cluster.KeyCommand{Op: op, Force: c.force}
+	if command.Key, command.Print, err = parseKeyOrName(key, op); err != nil {
+		return err
+	}
+	sealed, err := command.Seal(nodeKeys[0], time.Now())
+	if err != nil {
+		return err
+	}
+	var result cluster.CommandResult
+	if err := c.ask(ctx, http.MethodPost, "/cluster/key", sealed, &result); err != nil {
+		return err
+	}
+	if len(result.Missed) > 0 {
+		return &runError{fmt.Errorf("%d nodes follow, %d do not: %s", result.Applied, len(result.Missed), strings.Join(result.Missed, ", "))}
+	}
+	_, err = fmt.Fprintf(w, "%s %s: %d nodes follow\n", op, command.Print, result.Applied)
+	return err
+}
+
+// parseKeyOrName reads a key, or its name where that is enough.
+func parseKeyOrName(s string, op cluster.KeyOp) ([]byte, cluster.KeyPrint, error) {
+	var print cluster.KeyPrint
+	if name, err := hex.DecodeString(s); err == nil && len(name) == len(print) && op != cluster.KeyAdd {
+		return nil, cluster.KeyPrint(name), nil
+	}
+	key, err := cluster.ParseKey(s)
+	if err != nil {
+		return nil, print, err
+	}
+	return key, cluster.PrintOf(key), nil
+}
+
+func (c *clusterClient) members(ctx context.Context) ([]memberView, error) {
+	var view clusterView
+	err := c.ask(ctx, http.MethodGet, "/cluster", nil, &view)
+	return view.Members, err
+}
+
+func (c *clusterClient) printMembers(ctx context.Context, w io.Writer) error {
+	members, err := c.members(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tROLE\tSTATE\tADDR\tVERSION\tPOOL\tBACKEND\tWEIGHT")
+	for _, m := range members {
+		pool, backend, weight := "-", "-", "-"
+		if m.Backend != "" {
+			pool, backend, weight = m.Pool, m.Backend, fmt.Sprint(m.Weight)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.State, m.Addr, m.Version, pool, backend, weight)
+	}
+	return table.Flush()
+}
+
+// printKeys counts, for each key that anybody has, who uses it and who trusts it.
+func (c *clusterClient) printKeys(ctx context.Context, w io.Writer) error {
+	members, err := c.members(ctx)
+	if err != nil {
+		return err
+	}
+	members = slices.DeleteFunc(members, func(m memberView) bool { return m.State == "vanished" })
+	var keys []string
+	for _, m := range members {
+		for _, key := range m.Keys {
+			if !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return errors.New("the cluster gossips without a key")
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "KEY\tUSED BY\tTRUSTED BY\tOF\tNOT BY")
+	for _, key := range keys {
+		used, trusted := 0, 0
+		var not []string
+		for _, m := range members {
+			switch i := slices.Index(m.Keys, key); {
+			case i == 0:
+				used++
+				trusted++
+			case i > 0:
+				trusted++
+			default:
+				not = append(not, m.ID)
+			}
+		}
+		if len(not) > 5 {
+			not = append(not[:5], "...")
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\n", key, used, trusted, len(members), strings.Join(not, " "))
+	}
+	return table.Flush()
+}
+
+// askTimeout bounds one request: a node waits for others for 5 s at most.
+const askTimeout = 15 * time.Second
+
+// ask sends a request to the admin server and reads the JSON of the answer.
+func (c *clusterClient) ask(ctx context.Context, method, path string, body []byte, answer any) error {
+	if c.admin == "" {
+		return errors.New("--admin is missing: give the --admin address of a running node")
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.admin+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return &runError{fmt.Errorf("no answer from the node: %w", err)}
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
+	switch {
+	case err != nil:
+		return &runError{fmt.Errorf("the answer of the node broke off: %w", err)}
+	case response.StatusCode == http.StatusNotFound:
+		return &runError{errors.New("the node is in no cluster: it runs without --cluster-bind")}
+	case response.StatusCode != http.StatusOK:
+		return &runError{fmt.Errorf("refused: %s", oneLine(strings.TrimSpace(string(text))))}
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return &runError{fmt.Errorf("the answer of the node cannot be read: %w", err)}
+	}
+	return nil
+}

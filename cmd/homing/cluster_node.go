@@ -1,0 +1,218 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+	"homing/cluster"
+)
+
+// leaveTimeout bounds the wait, at the very end, until the others know that this node left.
+const leaveTimeout = 2 * time.Second
+
+// clusterNode is a node's part in its cluster.
+type clusterNode struct {
+	// Static after assemble.
+	options    *nodeOptions
+	log        *slog.Logger
+	membership *cluster.Membership
+	discovery  *cluster.Discovery  // nil when no pool discovers
+	replicator *cluster.Replicator // nil without a node key
+	nodeKeys   [][]byte
+	member     cluster.Config // to become a member with
+	changed    chan struct{}  // the members changed; never closed
+
+	// Owned by service.run.
+	started bool
+}
+
+// newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
+// nothing to close.
+func newClusterNode(o *nodeOptions, log *slog.Logger) (c *clusterNode, err error) {
+	c = &clusterNode{options: o, log: log, changed: make(chan struct{}, 1)}
+	if c.nodeKeys, err = loadKeys("node-key-file", o.nodeKeyFile, log); err != nil {
+		return nil, err
+	}
+	if c.member, err = o.config(log); err != nil {
+		return nil, err
+	}
+	if err = c.replicate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// fact is the hook of the store, nil when nothing is shared.
+func (c *clusterNode) fact() func(affinity.Fact) {
+	if c.replicator == nil {
+		return nil
+	}
+	return c.replicator.Learned
+}
+
+// replicate listens for the other nodes' streams, when there is a node key.
+func (c *clusterNode) replicate() (err error) {
+	if len(c.nodeKeys) == 0 {
+		return nil
+	}
+	bind := c.options.replicationBind
+	if !bind.IsValid() {
+		bind = portAbove(c.options.bind)
+	}
+	c.replicator, err = cluster.NewReplicator(cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log})
+	if err != nil {
+		return explainListen("--replication-bind", bind.String(), err)
+	}
+	return nil
+}
+
+// portAbove is the port next to gossip's; where that one is any, this one is too.
+func portAbove(addr netip.AddrPort) netip.AddrPort {
+	if addr.Port() == 0 || addr.Port() == 65535 {
+		return netip.AddrPortFrom(addr.Addr(), 0)
+	}
+	return netip.AddrPortFrom(addr.Addr(), addr.Port()+1)
+}
+
+// join makes this process a member. Nobody is dialled before start.
+func (c *clusterNode) join(pools []*pool.Pool) (err error) {
+	cfg := c.member
+	cfg.Meta.Role = cluster.RoleNode
+	cfg.NodeKeys = c.nodeKeys
+	if c.replicator != nil {
+		if cfg.Meta.Replication, err = c.replicationAddr(); err != nil {
+			return err
+		}
+	}
+	cfg.Changed = c.wake
+	cfg.KeysChanged = c.keep
+	if c.membership, err = cluster.Create(cfg); err != nil {
+		return c.options.explainMember(err)
+	}
+	if c.options.discovers() {
+		var from []netip.Prefix
+		for _, source := range c.options.discoverFrom {
+			from = append(from, source.network)
+		}
+		c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: pools, From: from, Log: c.log})
+	}
+	return nil
+}
+
+// replicationAddr is where the others find our streams.
+func (c *clusterNode) replicationAddr() (netip.AddrPort, error) {
+	bound, err := netip.ParseAddrPort(c.replicator.Addr().String())
+	if err != nil {
+		return bound, fmt.Errorf("--replication-bind: %w", err)
+	}
+	addr := bound.Addr().Unmap()
+	switch {
+	case c.options.advertise.IsValid():
+		addr = c.options.advertise.Addr()
+	case addr.IsUnspecified():
+		addr = c.options.bind.Addr()
+	}
+	return netip.AddrPortFrom(addr, bound.Port()), nil
+}
+
+// wake is called by memberlist, which must not wait.
+func (c *clusterNode) wake() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// keep writes the gossip keys back to their file, so that a restart finds those of now.
+func (c *clusterNode) keep(keys [][]byte) {
+	if err := cluster.SaveKeys(c.options.gossipKeyFile, keys); err != nil {
+		c.log.Warn("the gossip keys changed, but their file could not be written: do it before this node restarts",
+			slog.String("file", c.options.gossipKeyFile), slog.Any("error", err))
+	}
+}
+
+// start sets everything going; it ends with ctx.
+func (c *clusterNode) start(ctx context.Context, s *service) {
+	c.started = true
+	s.background.Go(func() { c.membership.Run(ctx) })
+	if c.discovery != nil {
+		s.background.Go(func() { c.discovery.Run(ctx) })
+	}
+	if c.replicator != nil {
+		s.background.Go(func() { c.replicator.Run(ctx, s.store) })
+	}
+	s.background.Go(func() { c.follow(ctx) })
+}
+
+// follow tells whoever depends on the members that they changed.
+func (c *clusterNode) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.changed:
+		}
+		if c.discovery != nil {
+			c.discovery.Wake()
+		}
+		if c.replicator != nil {
+			c.replicator.SetPeers(peersOf(c.membership.Members()))
+		}
+	}
+}
+
+// peersOf is the nodes to share facts with. One that vanished from gossip stays: its stream may well stand.
+func peersOf(members []cluster.Member) []cluster.Peer {
+	var peers []cluster.Peer
+	for _, one := range members {
+		if one.Meta.Role == cluster.RoleNode && one.Meta.Replication.IsValid() {
+			peers = append(peers, cluster.Peer{ID: one.ID, Addr: one.Meta.Replication.String()})
+		}
+	}
+	return peers
+}
+
+// announce logs what this node is in its cluster.
+func (c *clusterNode) announce() {
+	replication := "none"
+	if c.replicator != nil {
+		replication = c.replicator.Addr().String()
+	}
+	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
+		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.join)))
+	if c.replicator == nil {
+		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
+	}
+}
+
+// drain tells the others that this node takes no new conns.
+func (c *clusterNode) drain() {
+	if err := c.membership.Update(func(m *cluster.Meta) { m.State = cluster.StateDraining }); err != nil {
+		c.log.Warn("cluster: drain", slog.Any("error", err))
+	}
+}
+
+// close leaves the cluster and gives back what newClusterNode and join took. Nothing runs any more.
+func (c *clusterNode) close() {
+	var errs []error
+	if c.membership != nil {
+		if c.started {
+			errs = append(errs, c.membership.Leave(leaveTimeout))
+		}
+		errs = append(errs, c.membership.Shutdown())
+	}
+	if c.replicator != nil && !c.started {
+		errs = append(errs, c.replicator.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		c.log.Warn("cluster: the others may take this node for dead", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,8 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// platformCommands is the commands around the data plane, which is made for Linux.
+func platformCommands() []*cobra.Command {
+	return []*cobra.Command{newRunCommand(), newMetricsCommand(), newDemoCommand()}
+}

@@ -1,0 +1,43 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+
+	"homing/balancer"
+)
+
+// logConn writes the one line of a conn. Durations are in seconds in both formats, so that one filter reads them.
+func logConn(log *slog.Logger, r *balancer.ConnRecord) {
+	log.LogAttrs(context.Background(), slog.LevelInfo, "conn",
+		slog.Time("start", r.Start),
+		slog.String("client", address(r.Client)),
+		slog.String("pool", r.Pool),
+		slog.String("sni", r.SNI),
+		slog.String("backend", address(r.Backend)),
+		slog.String("hello", r.Hello.String()),
+		slog.String("offer", r.Offer.String()),
+		slog.String("source", r.Source.String()),
+		slog.String("verdict", r.Verdict.String()),
+		slog.String("lost", r.Lost.String()),
+		slog.Uint64("bytes_in", r.BytesIn),
+		slog.Uint64("bytes_out", r.BytesOut),
+		slog.Float64("hello_seconds", r.HelloTime.Seconds()),
+		slog.Float64("connect_seconds", r.ConnectTime.Seconds()),
+		slog.Float64("answer_seconds", r.AnswerTime.Seconds()),
+		slog.Float64("total_seconds", r.Total.Seconds()),
+		slog.Int("tries", r.Tries),
+		slog.String("termination", r.Termination.String()),
+	)
+}
+
+// address writes nothing where there is none.
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
