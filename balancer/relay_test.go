@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"homing/balancer/pool"
 )
@@ -122,6 +123,7 @@ func TestResetBehindUnreadData(t *testing.T) {
 	for _, narrow := range []bool{false, true} {
 		for name, leave := range map[string]func(*net.TCPConn){
 			"reads":               func(*net.TCPConn) {},
+			"reads late":          func(*net.TCPConn) { <-time.After(4 * lingerPoll) },
 			"sends and reads":     func(c *net.TCPConn) { write(t, c, []byte("to nobody")) },
 			"sends much":          func(c *net.TCPConn) { write(t, c, make([]byte, 100_000)) },
 			"sends FIN and reads": func(c *net.TCPConn) { sendFIN(c) },
