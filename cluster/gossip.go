@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"homing/balancer/pool"
 )
 
 // Config of a Membership.
@@ -43,8 +45,11 @@ type Config struct {
 	// Meta is what the member says of itself at first; Keys is filled in. Update changes it.
 	Meta Meta
 
-	// NodeKeys opens key commands; none: they are ignored. Only nodes have it.
+	// NodeKeys opens commands; none: they are ignored. Only nodes have it. SetNodeKeys changes it.
 	NodeKeys [][]byte
+
+	// Pools are those whose backends drain commands are about.
+	Pools []*pool.Pool
 
 	// KeysChanged is called when a key command has changed the ring, to keep it. It may be nil.
 	KeysChanged func(keys [][]byte)
@@ -60,6 +65,9 @@ type Config struct {
 
 	// forget is memberlist's GossipToTheDeadTime where that is another one, in tests.
 	forget time.Duration
+
+	// answers is answerTimeout where that is another one, in tests.
+	answers time.Duration
 }
 
 // ErrNoKey refuses to listen without a key where others than this machine's users could join.
@@ -154,8 +162,9 @@ func Create(cfg Config) (*Membership, error) {
 		update:   make(chan struct{}, 1),
 		commands: make(chan []byte, 16),
 		meta:     cfg.Meta,
-		members:  make(map[string]*Member),
+		members:  make(map[string]*Member), questions: make(map[[nonceBytes]byte]*question),
 	}
+	m.SetNodeKeys(cfg.NodeKeys)
 	m.rejoin = &rejoiner{
 		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),
 		join: m.dial,
@@ -189,7 +198,7 @@ func (m *Membership) Addr() netip.AddrPort {
 	return addrOf(node.Addr, node.Port)
 }
 
-// Run dials seeds and nodes that are missing, applies key commands and tells others what Update changed, until ctx is
+// Run dials seeds and nodes that are missing, applies commands and tells others what Update changed, until ctx is
 // done. It must run for the membership to be of use.
 func (m *Membership) Run(ctx context.Context) {
 	done := make(chan struct{})
@@ -202,8 +211,8 @@ func (m *Membership) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case sealed := <-m.commands:
-			m.receiveCommand(sealed)
+		case message := <-m.commands:
+			m.receiveCommand(message)
 		case <-m.update:
 			// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not
 			// wait. Gossip is quick but may miss somebody until the next exchange of all state, so there is one now.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -24,17 +25,21 @@ type Membership struct {
 	list     *memberlist.Memberlist
 	rejoin   *rejoiner
 	update   chan struct{} // our metadata changed; never closed
-	commands chan []byte   // sealed key commands; never closed
+	commands chan []byte   // sealed commands, behind who asks; never closed
 
-	// Owned by whoever applies key commands, under applying.
+	// Atomic.
+	nodeKeys atomic.Pointer[[][]byte]
+
+	// Owned by whoever applies commands, under applying.
 	applying sync.Mutex
 	replays  replayGuard
 
 	// Guarded by mu, which is never held while memberlist is called.
-	mu      sync.Mutex
-	meta    Meta   // our own
-	encoded []byte // meta, as memberlist hands it out
-	members map[string]*Member
+	mu        sync.Mutex
+	meta      Meta   // our own
+	encoded   []byte // meta, as memberlist hands it out
+	members   map[string]*Member
+	questions map[[nonceBytes]byte]*question // commands of ours that wait for answers, by nonce
 }
 
 // NotifyJoin implements memberlist.EventDelegate. memberlist holds its lock meanwhile: nothing here may call it.
@@ -153,17 +158,25 @@ func (m *Membership) NodeMeta(int) []byte {
 	return m.encoded
 }
 
-// messageKeyCommand begins a user message that carries a sealed key command.
-const messageKeyCommand = 1
+// The first byte of a user message.
+const (
+	messageCommand = 1 // then who asks, and a sealed command
+	messageAnswer  = 2 // then a sealed answer
+)
 
 // NotifyMsg implements memberlist.Delegate. It may not block, and the bytes are not ours.
 func (m *Membership) NotifyMsg(b []byte) {
-	if len(b) < 2 || b[0] != messageKeyCommand || len(b) > maxSealed+1 {
+	if len(b) < 2 || len(b) > maxMessage {
 		return
 	}
-	select {
-	case m.commands <- bytes.Clone(b[1:]):
-	default: // a flood; whoever rotates sees in the metadata who has not followed
+	switch b[0] {
+	case messageCommand:
+		select {
+		case m.commands <- bytes.Clone(b[1:]):
+		default: // a flood; whoever gave the command gets no answer
+		}
+	case messageAnswer:
+		m.receiveAnswer(b[1:])
 	}
 }
 
