@@ -16,8 +16,8 @@ import (
 // node key.
 func (c *clusterNode) routes() map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET /cluster":      http.HandlerFunc(c.serveMembers),
-		"POST /cluster/key": http.HandlerFunc(c.serveCommand),
+		"GET /cluster":          http.HandlerFunc(c.serveMembers),
+		"POST /cluster/command": http.HandlerFunc(c.serveCommand),
 	}
 }
 
@@ -39,7 +39,7 @@ func (c *clusterNode) serveCommand(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the command cannot be read", http.StatusBadRequest)
 		return
 	}
-	result, err := c.membership.Command(r.Context(), sealed)
+	answers, err := c.membership.Command(r.Context(), sealed)
 	if err != nil {
 		status := http.StatusConflict
 		if errors.Is(err, cluster.ErrCommand) {
@@ -49,7 +49,7 @@ func (c *clusterNode) serveCommand(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(result) // as above
+	_ = json.NewEncoder(w).Encode(answers) // as above
 }
 
 // stats is what metrics show of the cluster.

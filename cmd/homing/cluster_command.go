@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"homing/cluster"
 )
@@ -24,14 +25,14 @@ import (
 type clusterClient struct {
 	admin       string
 	nodeKeyFile string
-	force       bool
+	force, hard bool
 }
 
 func newClusterCommand() *cobra.Command {
 	c := &clusterClient{}
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Show the members of a cluster, and rotate its gossip keys",
+		Short: "Show the members of a cluster, drain backends, and rotate the gossip keys",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -40,7 +41,7 @@ func newClusterCommand() *cobra.Command {
 		Use: "members", Short: "Print every node and agent that a node knows", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printMembers(cmd.Context(), cmd.OutOrStdout()) },
 	}
-	cmd.AddCommand(members, c.keyCommand())
+	cmd.AddCommand(members, c.keyCommand(), c.drainCommand(), c.undrainCommand())
 	return cmd
 }
 
@@ -60,7 +61,7 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().VarPF(stringValue{&c.nodeKeyFile, notEmpty, "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
+	c.bindNodeKey(cmd.PersistentFlags())
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "Print the gossip keys by name, and who uses and trusts them", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printKeys(cmd.Context(), cmd.OutOrStdout()) },
@@ -94,12 +95,13 @@ func oneArg(name string) cobra.PositionalArgs {
 	}
 }
 
-// send seals a command, has a node apply it, and says how far it got.
+func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
+	flags.VarPF(stringValue{&c.nodeKeyFile, notEmpty, "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
+}
+
+// send has all nodes change their keys, and says how far it got.
 func (c *clusterClient) send(ctx context.Context, w io.Writer, op cluster.KeyOp, key string) error {
-	if c.nodeKeyFile == "" {
-		return errors.New("--node-key-file is missing: only nodes may rotate the keys")
-	}
-	nodeKeys, err := loadKeys("node-key-file", c.nodeKeyFile, slog.New(slog.DiscardHandler))
+	nodeKey, err := c.nodeKey("rotate the keys")
 	if err != nil {
 		return err
 	}
@@ -107,19 +109,53 @@ func (c *clusterClient) send(ctx context.Context, w io.Writer, op cluster.KeyOp,
 	if command.Key, command.Print, err = parseKeyOrName(key, op); err != nil {
 		return err
 	}
-	sealed, err := command.Seal(nodeKeys[0], time.Now())
+	answers, err := c.order(ctx, nodeKey, &command)
 	if err != nil {
 		return err
 	}
-	var result cluster.CommandResult
-	if err := c.ask(ctx, http.MethodPost, "/cluster/key", sealed, &result); err != nil {
+	if err := notAll(answers); err != nil {
 		return err
 	}
-	if len(result.Missed) > 0 {
-		return &runError{fmt.Errorf("%d nodes follow, %d do not: %s", result.Applied, len(result.Missed), strings.Join(result.Missed, ", "))}
-	}
-	_, err = fmt.Fprintf(w, "%s %s: %d nodes follow\n", op, command.Print, result.Applied)
+	_, err = fmt.Fprintf(w, "%s %s: %d nodes follow\n", op, command.Print, len(answers))
 	return err
+}
+
+// nodeKey is the key that seals commands.
+func (c *clusterClient) nodeKey(purpose string) ([]byte, error) {
+	if c.nodeKeyFile == "" {
+		return nil, errors.New("--node-key-file is missing: only nodes may " + purpose)
+	}
+	nodeKeys, err := loadKeys("node-key-file", c.nodeKeyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return nodeKeys[0], nil
+}
+
+// order seals a command and gives it to a node, which tells the others. It returns every node's answer.
+func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command interface {
+	Seal(nodeKey []byte, now time.Time) ([]byte, error)
+}) (answers []cluster.Answer, err error) {
+	sealed, err := command.Seal(nodeKey, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	err = c.ask(ctx, http.MethodPost, "/cluster/command", sealed, &answers)
+	return answers, err
+}
+
+// notAll is an error that names the nodes that do not follow a command, or nil.
+func notAll(answers []cluster.Answer) error {
+	var not []string
+	for _, one := range answers {
+		if one.Error != "" {
+			not = append(not, one.Node+" ("+oneLine(one.Error)+")")
+		}
+	}
+	if len(not) == 0 {
+		return nil
+	}
+	return &runError{fmt.Errorf("%d nodes follow, %d do not: %s", len(answers)-len(not), len(not), strings.Join(not, ", "))}
 }
 
 // parseKeyOrName reads a key, or its name where that is enough.
@@ -200,7 +236,7 @@ func (c *clusterClient) printKeys(ctx context.Context, w io.Writer) error {
 	return table.Flush()
 }
 
-// askTimeout bounds one request: a node waits for others for 5 s at most.
+// askTimeout bounds one request: a node waits for others for 9 s at most.
 const askTimeout = 15 * time.Second
 
 // ask sends a request to the admin server and reads the JSON of the answer.

@@ -87,6 +87,7 @@ func (c *clusterNode) join(pools []*pool.Pool) (err error) {
 	cfg := c.member
 	cfg.Meta.Role = cluster.RoleNode
 	cfg.NodeKeys = c.nodeKeys
+	cfg.Pools = pools
 	if c.replicator != nil {
 		if cfg.Meta.Replication, err = c.replicationAddr(); err != nil {
 			return err

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"homing/balancer/pool"
+	"homing/cluster"
+)
+
+const drainNotes = `BACKEND is its address and port, such as 192.0.2.7:443. Every node does it to its own backend of that address, and its
+answer is printed. Whoever says something else later, another command or the agent beside the backend, is followed.
+
+Drains are not kept: a node that joins, or starts again, later knows nothing of them. Give the command again then.`
+
+func (c *clusterClient) drainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drain BACKEND",
+		Short: "Send a backend no more fresh handshakes, at every node",
+		Long: `Drains a backend at every node: no more fresh handshakes, but its own resumptions; with --hard no new conns at all.
+Conns that are open stay.
+
+` + drainNotes,
+		Args: oneArg("BACKEND"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mode := pool.DrainSoft
+			if c.hard {
+				mode = pool.DrainHard
+			}
+			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], mode)
+		},
+	}
+	c.bindNodeKey(cmd.Flags())
+	cmd.Flags().VarPF(boolValue{&c.hard}, "hard", "", "not even its own resumptions").NoOptDefVal = "true"
+	return cmd
+}
+
+func (c *clusterClient) undrainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "undrain BACKEND",
+		Short: "End the draining of a backend, at every node",
+		Long:  "Ends the draining of a backend at every node.\n\n" + drainNotes,
+		Args:  oneArg("BACKEND"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], pool.DrainOff)
+		},
+	}
+	c.bindNodeKey(cmd.Flags())
+	return cmd
+}
+
+// drain has all nodes drain a backend, and prints their answers.
+func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, mode pool.Drain) error {
+	addr, err := parseBackendAddr(backend)
+	if err != nil {
+		return err
+	}
+	nodeKey, err := c.nodeKey("drain backends at others")
+	if err != nil {
+		return err
+	}
+	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Mode: mode})
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NODE\tDRAINING\tANSWER")
+	for _, one := range answers {
+		if one.Error != "" {
+			fmt.Fprintf(table, "%s\t?\t%s\n", one.Node, oneLine(one.Error))
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%s\tdone\n", one.Node, mode)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return notAll(answers)
+}
+
+func parseBackendAddr(s string) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddrPort(s)
+	if err != nil || addr.Port() == 0 || addr.Addr().Zone() != "" {
+		return addr, fmt.Errorf("backend %q: not an IP address with a port: write it such as 192.0.2.7:443, as homing_backend_up has it", s)
+	}
+	return addr, nil
+}
