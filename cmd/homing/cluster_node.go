@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"homing/balancer/affinity"
@@ -151,6 +152,35 @@ func (c *clusterNode) start(ctx context.Context, s *service) {
 		s.background.Go(func() { c.replicator.Run(ctx, s.store) })
 	}
 	s.background.Go(func() { c.follow(ctx) })
+	s.background.Go(func() { c.reread(ctx, s.hangup) })
+}
+
+// reread reads the node keys again at every SIGHUP.
+func (c *clusterNode) reread(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if err := c.reloadNodeKeys(); err != nil {
+				c.log.Warn("the node keys stay as they are", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// reloadNodeKeys takes over the node keys of the file. On an error nothing has changed.
+func (c *clusterNode) reloadNodeKeys() error {
+	keys, err := loadKeys("node-key-file", c.options.nodeKeyFile, c.log)
+	if err != nil {
+		return err
+	}
+	if err := c.replicator.SetNodeKeys(keys); err != nil {
+		return err
+	}
+	c.membership.SetNodeKeys(keys)
+	c.log.Info("node keys read again", slog.Int("keys", len(keys)), slog.String("in_use", cluster.PrintOf(keys[0]).String()))
+	return nil
 }
 
 // follow tells whoever depends on the members that they changed.

@@ -29,11 +29,17 @@ func newRunCommand() *cobra.Command {
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
+			hangup := make(chan os.Signal, 1)
+			if o.node.nodeKeyFile != "" { // without, SIGHUP ends the process as usual
+				signal.Notify(hangup, syscall.SIGHUP)
+				defer signal.Stop(hangup)
+			}
 			log := newLogger(cmd.ErrOrStderr(), o.log, o.logLevel)
 			s, err := assemble(o, log)
 			if err != nil {
 				return err
 			}
+			s.hangup = hangup
 			return s.run(cmd.Context(), signals)
 		},
 	}
@@ -51,6 +57,8 @@ func newRunCommand() *cobra.Command {
 const runNotes = `
 Durations have a unit (500ms, 30s, 5m, 10h); bytes may have one (16384, 16KiB, 256MiB).
 SIGTERM or SIGINT drains: no new conns, open ones may end within --drain-timeout; a second signal ends at once.
+SIGHUP reads --node-key-file again: the first key is shown to others, all are trusted. To replace a key without a gap, at
+every node: add the new one below, SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
 Exit codes: 0 drained; 1 failed while running, or conns were cut; 2 nothing was started, stderr says why.
 `
 

@@ -207,7 +207,7 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 
 // signal TERM|INT [agent|node]: to every command in the background, or to the one of that kind.
 func scriptSignal(ts *testscript.TestScript, _ bool, args []string) {
-	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}[args[0]]
+	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP}[args[0]]
 	for _, cmd := range ts.BackgroundCmds() {
 		if len(args) == 1 || strings.Contains(strings.Join(cmd.Args, " "), map[string]string{"agent": "homing agent", "node": "homing run"}[args[1]]) {
 			ts.Check(cmd.Process.Signal(sig))

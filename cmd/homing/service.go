@@ -38,6 +38,7 @@ type service struct {
 	admin    net.Listener      // nil without --admin
 	cluster  *clusterNode      // nil without --cluster-bind
 	state    *cluster.StateDir // nil without --state-dir and --table-dir
+	hangup   <-chan os.Signal  // SIGHUP; never comes without --node-key-file
 	files    fileLimit
 
 	draining   atomic.Bool
