@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"homing/cmd/homing/internal/admin"
 )
 
@@ -44,6 +47,16 @@ func TestReadmeLength(t *testing.T) {
 	}
 }
 
+// allFlags notes the flags of a command and of those below it.
+func allFlags(cmd *cobra.Command, into map[string]bool) {
+	for _, set := range []*pflag.FlagSet{cmd.LocalFlags(), cmd.PersistentFlags()} {
+		set.VisitAll(func(f *pflag.Flag) { into[f.Name] = true })
+	}
+	for _, below := range cmd.Commands() {
+		allFlags(below, into)
+	}
+}
+
 // TestReadmeNames finds everything that the README names: make targets, flags, metrics, files, termination letters.
 func TestReadmeNames(t *testing.T) {
 	text := readme(t)
@@ -56,12 +69,8 @@ func TestReadmeNames(t *testing.T) {
 			t.Errorf("README says make %s, the Makefile has no such target", m[1])
 		}
 	}
-	flags := map[string]bool{"nginx": true} // of demo
-	for _, g := range flagTable(defaultOptions()) {
-		for _, row := range g.rows {
-			flags[row.name] = true
-		}
-	}
+	flags := map[string]bool{}
+	allFlags(newRootCommand(), flags)
 	for _, m := range regexp.MustCompile("--([a-z][a-z-]+)").FindAllStringSubmatch(text, -1) {
 		if !flags[m[1]] {
 			t.Errorf("README says --%s, there is no such flag", m[1])
