@@ -38,7 +38,10 @@ func command(t *testing.T, name string, args ...string) {
 func rooms(t *testing.T) {
 	t.Helper()
 	clear := func() {
-		for _, args := range [][]string{{"netns", "del", "homing-11"}, {"netns", "del", "homing-12"}, {"link", "del", bridge}} {
+		for _, args := range [][]string{
+			{"link", "del", "homing11"}, {"link", "del", "homing12"}, // first: with its namespace one goes some time later
+			{"netns", "del", "homing-11"}, {"netns", "del", "homing-12"}, {"link", "del", bridge},
+		} {
 			_ = exec.Command("ip", args...).Run() // what is not there need not go
 		}
 	}
