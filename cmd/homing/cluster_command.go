@@ -132,10 +132,13 @@ func (c *clusterClient) nodeKey(purpose string) ([]byte, error) {
 	return nodeKeys[0], nil
 }
 
-// order seals a command and gives it to a node, which tells the others. It returns every node's answer.
-func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command interface {
+// sealer is a command of any kind.
+type sealer interface {
 	Seal(nodeKey []byte, now time.Time) ([]byte, error)
-}) (answers []cluster.Answer, err error) {
+}
+
+// order seals a command and gives it to a node, which tells the others. It returns every node's answer.
+func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command sealer) (answers []cluster.Answer, err error) {
 	sealed, err := command.Seal(nodeKey, time.Now())
 	if err != nil {
 		return nil, err
