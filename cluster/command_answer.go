@@ -120,11 +120,12 @@ func (m *Membership) answer(asker string, command []byte, err error) {
 		m.log.Warn("cluster: a command is not answered", slog.Any("error", err))
 		return
 	}
-	i := slices.IndexFunc(m.nodes(), func(node *memberlist.Node) bool { return node.Name == asker })
+	nodes := m.nodes()
+	i := slices.IndexFunc(nodes, func(node *memberlist.Node) bool { return node.Name == asker })
 	if i < 0 {
 		return // we do not know it yet, or any more
 	}
-	node := m.nodes()[i]
+	node := nodes[i]
 	go func() { // ends within streamTimeout
 		if err := m.list.SendReliable(node, append([]byte{messageAnswer}, sealed...)); err != nil {
 			m.log.Debug("cluster: a command is not answered", slog.String("member", asker), slog.Any("error", err))
@@ -164,11 +165,13 @@ func openAnswer(nodeKeys [][]byte, sealed []byte) (nonce [nonceBytes]byte, a Ans
 	return [nonceBytes]byte(rest), Answer{node, string(text)}, nil
 }
 
-// nodes is the other nodes as memberlist knows them.
+// nodes is the other live nodes, as far as it takes to reach them. Those of memberlist itself change under one's hands.
 func (m *Membership) nodes() []*memberlist.Node {
-	alive := make(map[string]bool)
+	var nodes []*memberlist.Node
 	for _, one := range m.Members() {
-		alive[one.ID] = one.Alive && one.Meta.Role == RoleNode
+		if one.Alive && one.Meta.Role == RoleNode {
+			nodes = append(nodes, &memberlist.Node{Name: one.ID, Addr: one.Addr.Addr().AsSlice(), Port: one.Addr.Port()})
+		}
 	}
-	return slices.DeleteFunc(m.list.Members(), func(node *memberlist.Node) bool { return !alive[node.Name] })
+	return nodes
 }
