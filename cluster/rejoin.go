@@ -54,7 +54,8 @@ func newRejoin(seeds []string) *rejoin {
 	return r
 }
 
-// met says that a node is a member, at an address.
+// met says that a node is a member, at an address. It is dialled once, as what it has
+// heard of us by gossip may be older than what we have told the others by dialling.
 func (r *rejoin) met(name, addr string) {
 	r.forget(name, addr)
 	t := r.targets[addr]
@@ -65,6 +66,7 @@ func (r *rejoin) met(name, addr string) {
 		t = &dialTarget{}
 		r.targets[addr] = t
 	}
+	t.hurry = t.hurry || t.name != name
 	t.name, t.missing = name, false
 }
 
@@ -142,10 +144,6 @@ func (t *dialTarget) wait(now time.Time) time.Duration {
 		every = missingEvery
 	}
 	if !t.dialled {
-		if !t.seed && t.name != "" && !t.missing { // it has just been met: there is nothing to find out
-			t.dialled, t.last = true, now
-			return every
-		}
 		return 0
 	}
 	return every - now.Sub(t.last)
