@@ -27,7 +27,6 @@ type handshake struct {
 	peer       netip.AddrPort
 	parser     tlsparse.Client
 	hello      []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
-	helloEnd   int    // offset behind the hello; more bytes, and no replay
 	later      bool   // the client has sent more than the hello, or FIN
 	readable   bool   // hello is a ClientHello: the backend's answer is parsed
 	second     bool   // HelloRetryRequest seen, the client's second hello is being read

@@ -91,8 +91,7 @@ func (l *loop) helloRead(c *conn) {
 	hs, h := c.hs, &l.hello
 	known := l.listeners[c.listener].affinity
 	hs.readable = true
-	hs.helloEnd = hs.parser.End()
-	hs.later = len(hs.hello) > hs.helloEnd
+	hs.later = len(hs.hello) > hs.parser.End()
 	hs.early = h.EarlyData
 	hs.psks = h.PSKCount()
 	if c.record != nil {

@@ -77,12 +77,7 @@ func newAgentCommand() *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	bind(cmd.Flags(), table)
-	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		w := cmd.OutOrStdout()
-		fmt.Fprintf(w, "%s.\n\nUsage:\n  %s\n", cmd.Short, cmd.UseLine())
-		printFlags(w, agentFlagTable(defaultAgentOptions()))
-		fmt.Fprint(w, agentNotes)
-	})
+	setHelp(cmd, agentFlagTable(defaultAgentOptions()), agentNotes)
 	return cmd
 }
 

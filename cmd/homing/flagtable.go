@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -31,6 +32,16 @@ func bind(flags *pflag.FlagSet, table []flagGroup) {
 			}
 		}
 	}
+}
+
+// setHelp has the help of a command list a table of flags, with the defaults it holds now, and notes behind it.
+func setHelp(cmd *cobra.Command, defaults []flagGroup, notes string) {
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "%s.\n\nUsage:\n  %s\n", cmd.Short, cmd.UseLine())
+		printFlags(w, defaults)
+		fmt.Fprint(w, notes)
+	})
 }
 
 // printFlags writes the table: a flag and its unit, its meaning, its default.

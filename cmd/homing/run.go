@@ -45,12 +45,7 @@ func newRunCommand() *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	bind(cmd.Flags(), table)
-	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		w := cmd.OutOrStdout()
-		fmt.Fprintf(w, "%s.\n\nUsage:\n  %s\n", cmd.Short, cmd.UseLine())
-		printFlags(w, flagTable(defaultOptions()))
-		fmt.Fprint(w, runNotes)
-	})
+	setHelp(cmd, flagTable(defaultOptions()), runNotes)
 	return cmd
 }
 
