@@ -1,0 +1,160 @@
+//go:build linux
+
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/value"
+)
+
+// Config is everything that `homing run` can be told, with names resolved to nothing and defaults filled in. It is never
+// changed once it is made: a reload makes another. Times and sizes of zero mean what the table of rows says they do.
+type Config struct {
+	// Listeners, in the order of the file; at least one. No two have one name or one address.
+	Listeners []Listener
+	// Pools, in the order of the file; at least one. No two have one name.
+	Pools []Pool
+
+	// What listeners and pools have that do not say otherwise.
+	Listener ListenerSettings
+	Pool     PoolSettings
+
+	Loops    int // 0: one per CPU
+	Timeouts Timeouts
+	Limits   Limits
+	Tables   Tables
+	StateDir string // "": nothing is written
+	Cluster  Cluster
+	Admin    Admin
+	Log      Log
+}
+
+// Listener is one address that conns are accepted on.
+type Listener struct {
+	Name    string // in logs and metrics; its address when the file gives none
+	Address string // as balancer.ParseListenAddr reads it
+	Routes  []Route
+	// Default is the pool of what no route takes and of what is no readable hello. "": such conns are closed and counted.
+	Default string
+
+	ListenerSettings
+}
+
+// ListenerSettings is what a listener has, and what the top of the file gives to all.
+type ListenerSettings struct {
+	TLS balancer.TLSMode
+}
+
+// Route takes hellos of some names and protocols to a pool.
+type Route struct {
+	Names []string // www.example.org, or *.example.org for any depth below; none: any name, and none
+	ALPN  []string // none: any
+	Pool  string
+}
+
+// Pool is the backends of one service.
+type Pool struct {
+	Name     string
+	Backends []pool.Spec // no two have one address
+
+	PoolSettings
+}
+
+// PoolSettings is what a pool has, and what the top of the file gives to all.
+type PoolSettings struct {
+	Policy       pool.Policy
+	ECH          bool    // the backends hold ECH keys
+	LoadFactor   float64 // at least 1
+	SecondChance bool
+	Checks       Checks
+	Probe        Probe
+	DiscoverFrom []DiscoverSource // empty: an agent's own address only
+}
+
+// Checks is how backends are looked at.
+type Checks struct {
+	Disabled          bool
+	Interval, Timeout time.Duration
+	Rise, Fall        int
+}
+
+// Probe is how backends are asked for the names of their ticket keys.
+type Probe struct {
+	Enabled     bool
+	Interval    time.Duration
+	Names       []string // beside no name, and those of the traffic
+	FromTraffic int      // 0: none
+}
+
+// DiscoverSource is one word of discover_from: a network, or none at all.
+type DiscoverSource struct {
+	Network netip.Prefix
+	None    bool
+}
+
+// Timeouts of conns.
+type Timeouts struct {
+	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
+	KeepAlive, User                               time.Duration // 0: off
+}
+
+// Limits of a node.
+type Limits struct {
+	MaxConns           int // 0: what the limit of open files allows
+	BufferMemory       int64
+	Hello, Hold        int64 // bytes
+	SecondChanceTries  int
+	SecondChanceBudget float64
+}
+
+// Tables is how much is remembered, how long, and where.
+type Tables struct {
+	Entries, ClientEntries int
+	SessionTTL, TicketTTL  time.Duration
+	Dir                    string // "": memory that ends with the process
+}
+
+// Cluster is what a node is told of its cluster.
+type Cluster struct {
+	Member
+	NodeKeyFile     string
+	ReplicationBind netip.AddrPort
+}
+
+// Admin is the server for operators.
+type Admin struct {
+	Address string // "": none
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	Format value.LogFormat
+	Level  slog.Level
+	Conns  bool
+}
+
+// DefaultPool is the name of the pool that flags alone describe, and that agents announce to unless told otherwise.
+const DefaultPool = "default"
+
+// Default is the configuration of which nothing has been said: no listener, no pool.
+func Default() *Config {
+	return &Config{
+		Pool: PoolSettings{
+			LoadFactor: 1.5,
+			Checks:     Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+			Probe:      Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
+		},
+		Timeouts: Timeouts{
+			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
+			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
+		},
+		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10, SecondChanceTries: 1, SecondChanceBudget: 0.05},
+		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
+		Cluster: Cluster{Member: Member{Label: "homing"}},
+	}
+}
