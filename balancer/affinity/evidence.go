@@ -36,6 +36,7 @@ func (p *Pool) submit(t *Ident, id, now uint32) {
 // with no timer in the way, and lets keys die of age. It returns when ctx is done.
 // The loops work without it, but learn no ticket key.
 func (s *Store) Run(ctx context.Context) {
+	s.settle()
 	tick := time.NewTicker(ageEvery)
 	defer tick.Stop()
 	for {

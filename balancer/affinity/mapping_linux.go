@@ -17,6 +17,7 @@ import (
 type mapping struct {
 	words []atomic.Uint64
 	raw   []byte // what words lies in
+	file  int    // what raw maps, for an heir to map too; 0: memory that ends with the process
 }
 
 // newMapping maps n words of zeros, aligned to a page.
@@ -33,11 +34,71 @@ func mapWords(fd, n, flags int) (mapping, error) {
 	return mapping{words: unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(&raw[0])), n), raw: raw}, nil
 }
 
-func (m mapping) close() error {
-	if m.raw == nil {
-		return nil
+func (m mapping) close() (err error) {
+	if m.raw != nil {
+		err = unix.Munmap(m.raw)
 	}
-	return unix.Munmap(m.raw)
+	if m.file != 0 {
+		err = errors.Join(err, unix.Close(m.file))
+	}
+	return err
+}
+
+// share is a duplicate of the descriptor, the caller's to close; errors.ErrUnsupported: there is none.
+func (m mapping) share() (fd int, err error) {
+	if m.file == 0 {
+		return -1, errors.ErrUnsupported
+	}
+	return unix.FcntlInt(uintptr(m.file), unix.F_DUPFD_CLOEXEC, 3) // 0 means none, here
+}
+
+// sharableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map that
+// are given its descriptor. errors.ErrUnsupported: the system has no such files, or forbids them.
+func sharableMapping(name string, n int) (mapping, error) {
+	const flags = unix.MFD_CLOEXEC
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL { // a kernel before 6.3
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	switch err {
+	case nil:
+	case unix.ENOSYS, unix.EPERM, unix.EACCES: // Linux 3.16; a seccomp profile; vm.memfd_noexec
+		return mapping{}, errors.ErrUnsupported
+	default:
+		return mapping{}, fmt.Errorf("memfd_create: %w", err)
+	}
+	return fileMapping(fd, func() (mapping, error) { return reserveAndMap(fd, n) })
+}
+
+// fileMapping is what open maps of the file, with a descriptor of its own; fd is closed.
+func fileMapping(fd int, open func() (mapping, error)) (m mapping, err error) {
+	defer unix.Close(fd)
+	if m, err = open(); err != nil {
+		return mapping{}, err
+	}
+	if m.file, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+		return mapping{}, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+// adoptMapping maps the n words of a file that another process of ours has made. It closes fd.
+func adoptMapping(fd, n int) (mapping, error) {
+	return fileMapping(fd, func() (mapping, error) {
+		if err := checkFile(fd, n); err != nil {
+			return mapping{}, err
+		}
+		return mapWords(fd, n, unix.MAP_SHARED)
+	})
+}
+
+// discard closes a descriptor that is of no use.
+func discard(fd int) { unix.Close(fd) }
+
+// isFile says that fd is the file at path.
+func isFile(fd int, path string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(fd, &a) == nil && unix.Lstat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
 // openMapping maps the file of n words at path, which only we may have written.
@@ -46,22 +107,36 @@ func openMapping(path string, n int) (mapping, error) {
 	if err != nil {
 		return mapping{}, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd)
+	return fileMapping(fd, func() (mapping, error) {
+		if err := checkFile(fd, n); err != nil {
+			return mapping{}, err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return mapping{}, err
+		}
+		if st.Mode&0o077 != 0 { // a memfd, which nobody else can open, has all bits
+			return mapping{}, fmt.Errorf("a file of mode %#o, which others may touch", st.Mode&0o777)
+		}
+		return reserveAndMap(fd, n)
+	})
+}
+
+// checkFile refuses a file that cannot be n words of ours.
+func checkFile(fd, n int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return mapping{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return fmt.Errorf("stat: %w", err)
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return mapping{}, errors.New("not a regular file")
+		return errors.New("not a regular file")
 	case int(st.Uid) != os.Geteuid():
-		return mapping{}, fmt.Errorf("a file of user %d", st.Uid)
-	case st.Mode&0o077 != 0:
-		return mapping{}, fmt.Errorf("a file of mode %#o, which others may touch", st.Mode&0o777)
+		return fmt.Errorf("a file of user %d", st.Uid)
 	case st.Size != int64(n)*8:
-		return mapping{}, fmt.Errorf("a file of %d bytes, not %d", st.Size, int64(n)*8)
+		return fmt.Errorf("a file of %d bytes, not %d", st.Size, int64(n)*8)
 	}
-	return reserveAndMap(fd, n)
+	return nil
 }
 
 // createMapping makes the file at path, mode 0600, full of zeros but for what fill
@@ -75,8 +150,8 @@ func createMapping(path string, n int, fill func(mapping)) (m mapping, err error
 	if err != nil {
 		return mapping{}, &fs.PathError{Op: "create", Path: temp, Err: err}
 	}
-	defer unix.Close(fd)
-	if m, err = reserveAndMap(fd, n); err == nil {
+	m, err = fileMapping(fd, func() (mapping, error) { return reserveAndMap(fd, n) })
+	if err == nil {
 		fill(m)
 		if err = os.Rename(temp, path); err == nil {
 			return m, nil

@@ -23,6 +23,16 @@ func newMapping(n int) (mapping, error) {
 
 func (m mapping) close() error { return nil }
 
+func (m mapping) share() (int, error) { return -1, errors.ErrUnsupported }
+
+func sharableMapping(string, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
+
+func adoptMapping(int, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
+
+func discard(int) {}
+
+func isFile(int, string) bool { return false }
+
 func openMapping(string, int) (mapping, error) { return mapping{}, fs.ErrNotExist }
 
 func createMapping(string, int, func(mapping)) (mapping, error) {

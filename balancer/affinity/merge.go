@@ -41,7 +41,7 @@ func (s *Store) Merge(ctx context.Context, facts []Fact, now uint32) (news int) 
 			}
 		case FactKeyHome:
 			select {
-			case s.merges <- merger{*f, now}:
+			case s.merges <- merger{fact: *f, now: now}:
 				news++
 			case <-ctx.Done():
 				return news
@@ -121,12 +121,18 @@ func (t *Table) merge(k Key, w1 uint64, now uint32, later func(old, w1 uint64) u
 type merger struct {
 	fact Fact
 	now  uint32
+	seen chan struct{} // instead of a fact: closed once those before it are published
 }
 
 // drainMerges applies the ticket key given and all that wait.
 func (s *Store) drainMerges(first ...merger) {
 	var dirty []*Pool
+	var seen []chan struct{}
 	apply := func(m merger) {
+		if m.seen != nil {
+			seen = append(seen, m.seen)
+			return
+		}
 		if p := s.pools.get(m.fact.Pool, maxPools, s.newPool); p != nil {
 			clean := !p.dirty
 			p.mergeHome(m.fact, m.now)
@@ -143,6 +149,9 @@ func (s *Store) drainMerges(first ...merger) {
 	}
 	for _, p := range dirty {
 		p.publish()
+	}
+	for _, ch := range seen {
+		close(ch)
 	}
 }
 

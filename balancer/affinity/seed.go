@@ -43,7 +43,7 @@ func (s *Store) Reseed(ctx context.Context, seed Seed) error {
 
 // reseed is Reseed's part of the owner.
 func (s *Store) reseed(seed Seed) {
-	for _, t := range []*Table{s.entries, s.clients} {
+	for _, t := range s.tables() {
 		t.header.forget() // a process that dies now leaves no table that another would trust
 	}
 	// First, so that nothing that is learned under the new seed is lost. What is still
@@ -56,7 +56,9 @@ func (s *Store) reseed(seed Seed) {
 		<-s.ring
 	}
 	for range len(s.merges) {
-		<-s.merges
+		if m := <-s.merges; m.seen != nil {
+			close(m.seen)
+		}
 	}
 	for _, p := range s.pools.all() {
 		// A pool made after this loop reads the new seed.
@@ -66,7 +68,7 @@ func (s *Store) reseed(seed Seed) {
 		clear(p.rooms)
 		p.publish()
 	}
-	for _, t := range []*Table{s.entries, s.clients} {
+	for _, t := range s.tables() {
 		t.header.write(seed, t.buckets)
 	}
 }

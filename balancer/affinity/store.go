@@ -47,6 +47,11 @@ type Config struct {
 	// trusted is set aside with one line. Empty: memory that ends with the process.
 	Memory string
 
+	// Inherit is the tables of a process that this one takes over from, as its Share
+	// gave them; then Seed must be that one's. NewStore closes the descriptors, on an
+	// error too. A table that is not used, see Store.Whole, begins empty.
+	Inherit []SharedTable
+
 	// Log gets a line for each file that is set aside. nil = nobody.
 	Log *slog.Logger
 
@@ -171,24 +176,20 @@ func NewStore(cfg Config) (*Store, error) {
 
 // mapTables takes the memory of the tables. What is found in Memory decides seed.
 func (s *Store) mapTables(seed *Seed) (err error) {
-	entries, clients := s.cfg.TableEntries, s.cfg.ClientEntries
-	if s.cfg.Memory == "" {
-		if s.entries, err = NewTable(entries); err == nil {
-			s.clients, err = NewTable(clients)
+	shelf := newShelf(&s.cfg)
+	defer shelf.clear()
+	for _, p := range s.places() {
+		if p.entries < 1 || p.entries > maxEntries {
+			return fmt.Errorf("affinity: table of %d entries: want 1 to %d", p.entries, maxEntries)
 		}
-	} else {
-		shelf := shelf{dir: s.cfg.Memory, log: s.cfg.Log}
-		if s.entries, err = shelf.table("entries", entries, seed); err == nil {
-			s.clients, err = shelf.table("clients", clients, seed)
+		if *p.table, err = shelf.table(p, seed); err != nil {
+			return err
+		}
+		if (*p.table).found {
+			s.changes.Store(1) // it knows something
 		}
 	}
-	if err == nil {
-		s.refusals, err = NewTable(refusedEntries)
-	}
-	if err == nil {
-		s.hints, err = NewTable(hintEntries)
-	}
-	return err
+	return nil
 }
 
 // Close gives the memory back. No loop and no Run may be left.

@@ -1,8 +1,10 @@
 package affinity
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
+	"os"
 	"sync/atomic"
 )
 
@@ -47,6 +49,12 @@ type Table struct {
 	buckets uint64
 	entries int
 
+	found     bool // it may have entries from the start
+	inherited bool // of them, those of a process that may still be there
+
+	// Owned by who makes the store, then by Store.Run.
+	renames string // the file at that path, with ".heir", is to get its name
+
 	// Atomic.
 	inserts atomic.Uint64
 	evicted atomic.Uint64
@@ -82,7 +90,11 @@ func (t *Table) clear() {
 // Close gives the memory back. No other call may be running or follow.
 func (t *Table) Close() error {
 	t.words = nil
-	return t.mem.close()
+	err := t.mem.close()
+	if t.renames != "" { // nobody has run it
+		err = errors.Join(err, os.Remove(t.renames+".heir"))
+	}
+	return err
 }
 
 // candidates are the two buckets that may hold k, never the same one twice where

@@ -70,34 +70,84 @@ func (h header) read(buckets uint64) (Seed, error) {
 	return Seed{Value: h[1].Load(), Made: uint32(h[2].Load())}, nil
 }
 
-// shelf is the directory of Config.Memory.
+// shelf is where tables come from: an older process, the directory of Config.Memory,
+// or nowhere.
 type shelf struct {
-	dir    string
-	log    *slog.Logger
-	seeded bool // a table was found: its seed counts
+	dir       string
+	log       *slog.Logger
+	heir      bool           // of another process
+	heirlooms map[string]int // descriptors of its tables that have not been looked at, by name
+	seeded    bool           // a table was found: its seed counts
 }
 
-// table finds the table with that name again, or makes it. The first one found
-// decides seed; one with another seed is set aside like one that cannot be trusted.
-func (s *shelf) table(name string, entries int, seed *Seed) (*Table, error) {
-	if entries < 1 || entries > maxEntries {
-		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, maxEntries)
+func newShelf(cfg *Config) *shelf {
+	s := &shelf{dir: cfg.Memory, log: cfg.Log, heir: len(cfg.Inherit) > 0, heirlooms: make(map[string]int)}
+	s.seeded = s.heir
+	for _, one := range cfg.Inherit {
+		if fd, twice := s.heirlooms[one.Name]; twice {
+			discard(fd)
+		}
+		s.heirlooms[one.Name] = one.FD
 	}
-	buckets := uint64(bucketsFor(entries))
-	path := filepath.Join(s.dir, name+".table")
+	return s
+}
+
+// clear closes what nobody has asked for.
+func (s *shelf) clear() {
+	for _, fd := range s.heirlooms {
+		discard(fd)
+	}
+}
+
+// table is the table of the older process, or the one in the directory, or a new one.
+func (s *shelf) table(p place, seed *Seed) (*Table, error) {
+	if t := s.inherited(p, *seed); t != nil {
+		return t, nil
+	}
+	switch {
+	case s.dir == "" || !p.kept:
+		return s.nameless(p, *seed)
+	case s.heir:
+		return s.successor(p, *seed)
+	default:
+		return s.stored(p, seed)
+	}
+}
+
+// nameless makes a table that ends with the last process that has it.
+func (s *shelf) nameless(p place, seed Seed) (*Table, error) {
+	buckets := uint64(bucketsFor(p.entries))
+	mem, err := sharableMapping("homing-"+p.name, headerWords+int(buckets)*bucketWords)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return NewTable(p.entries)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("affinity: table of %d %s: %w", p.entries, p.name, err)
+	}
+	header(mem.words[:headerWords]).write(seed, buckets)
+	return fileTable(mem, p.entries, buckets), nil
+}
+
+// stored finds the table in the directory again, or makes it. The first one found
+// decides seed; one with another seed is set aside like one that cannot be trusted.
+func (s *shelf) stored(p place, seed *Seed) (*Table, error) {
+	buckets := uint64(bucketsFor(p.entries))
+	path := s.path(p.name)
 	words := headerWords + int(buckets)*bucketWords
 
 	mem, err := openMapping(path, words)
 	if err == nil {
 		h := header(mem.words[:headerWords])
-		var found Seed
-		switch found, err = h.read(buckets); {
+		var was Seed
+		switch was, err = h.read(buckets); {
 		case err != nil:
-		case s.seeded && found != *seed:
+		case s.seeded && was != *seed:
 			err = errors.New("a table with another seed")
 		default:
-			s.seeded, *seed = true, found
-			return fileTable(mem, entries, buckets), nil
+			s.seeded, *seed = true, was
+			t := fileTable(mem, p.entries, buckets)
+			t.found = true
+			return t, nil
 		}
 		err = errors.Join(err, mem.close())
 	}
@@ -108,10 +158,10 @@ func (s *shelf) table(name string, entries int, seed *Seed) (*Table, error) {
 	}
 	mem, err = createMapping(path, words, func(m mapping) { header(m.words[:headerWords]).write(*seed, buckets) })
 	if err != nil {
-		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", entries, path, err)
+		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)
 	}
 	s.seeded = true // those that follow belong to this one
-	return fileTable(mem, entries, buckets), nil
+	return fileTable(mem, p.entries, buckets), nil
 }
 
 func fileTable(mem mapping, entries int, buckets uint64) *Table {

@@ -1,0 +1,140 @@
+package affinity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// SharedTable is the memory of one table, which one process hands to the next: both
+// map it while the older one still has conns, so that what either learns of exact
+// sessions, clients and refusals the other knows at once. Ticket keys are in no
+// table: an heir merges an Export of them, and the facts that follow it.
+type SharedTable struct {
+	Name string
+	FD   int // a descriptor of the file that is the memory
+}
+
+// Share gives a descriptor for the memory of each table that has one; the caller
+// closes them. Tables on the heap, which an heir needs an Export of, have none.
+func (s *Store) Share() (shared []SharedTable, err error) {
+	for _, place := range s.places() {
+		fd, err := (*place.table).mem.share()
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+		case err != nil:
+			for _, one := range shared {
+				discard(one.FD)
+			}
+			return nil, fmt.Errorf("affinity: share the table of %s: %w", place.name, err)
+		default:
+			shared = append(shared, SharedTable{Name: place.name, FD: fd})
+		}
+	}
+	return shared, nil
+}
+
+// Whole reports whether the tables of entries and of clients are those of the process
+// before, by Config.Inherit. If not, they need an Export of its.
+func (s *Store) Whole() bool { return s.entries.inherited && s.clients.inherited }
+
+// place is where a store keeps a table.
+type place struct {
+	table   **Table
+	name    string
+	entries int
+	kept    bool // in a file, with Config.Memory
+}
+
+// places are the store's tables.
+func (s *Store) places() []place {
+	return []place{
+		{&s.entries, "entries", s.cfg.TableEntries, true},
+		{&s.clients, "clients", s.cfg.ClientEntries, true},
+		{&s.refusals, "refusals", refusedEntries, false},
+		{&s.hints, "hints", hintEntries, false},
+	}
+}
+
+// inherited is the table with that name among those of Config.Inherit, nil if it is
+// not there or not the one wanted: another size, another layout, another place.
+func (s *shelf) inherited(p place, seed Seed) *Table {
+	fd, ok := s.heirlooms[p.name]
+	if !ok {
+		return nil
+	}
+	delete(s.heirlooms, p.name)
+	buckets := uint64(bucketsFor(p.entries))
+	if s.dir != "" && p.kept && !isFile(fd, s.path(p.name)) {
+		discard(fd)
+		s.log.Info("table not shared: another directory", slog.String("table", p.name))
+		return nil
+	}
+	mem, err := adoptMapping(fd, headerWords+int(buckets)*bucketWords)
+	if err != nil {
+		s.log.Info("table not shared", slog.String("table", p.name), slog.Any("because", err))
+		return nil
+	}
+	found, err := header(mem.words[:headerWords]).read(buckets)
+	if err == nil && found != seed {
+		err = errors.New("a table with another seed")
+	}
+	if err != nil {
+		s.log.Info("table not shared", slog.String("table", p.name), slog.Any("because", errors.Join(err, mem.close())))
+		return nil
+	}
+	t := fileTable(mem, p.entries, buckets)
+	t.found, t.inherited = true, true
+	return t
+}
+
+// successor makes the file of an heir that cannot use the one of the process before.
+// It takes that one's name when the store is run, and not earlier: who fails before
+// has changed nothing.
+func (s *shelf) successor(p place, seed Seed) (*Table, error) {
+	path := s.path(p.name)
+	buckets := uint64(bucketsFor(p.entries))
+	words := headerWords + int(buckets)*bucketWords
+	mem, err := createMapping(path+".heir", words, func(m mapping) { header(m.words[:headerWords]).write(seed, buckets) })
+	if err != nil {
+		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)
+	}
+	t := fileTable(mem, p.entries, buckets)
+	t.renames = path
+	return t, nil
+}
+
+func (s *shelf) path(name string) string { return filepath.Join(s.dir, name+".table") }
+
+// settle gives the files of an heir their names.
+func (s *Store) settle() {
+	for _, t := range s.tables() {
+		if t.renames == "" {
+			continue
+		}
+		if err := os.Rename(t.renames+".heir", t.renames); err != nil {
+			s.cfg.Log.Warn("a table is lost with this process: its file got no name", slog.Any("error", err))
+		}
+		t.renames = ""
+	}
+}
+
+// Published waits until the loops see the ticket keys of all calls of Merge that have
+// returned. Run must be running.
+func (s *Store) Published(ctx context.Context) error {
+	seen := make(chan struct{})
+	select {
+	case s.merges <- merger{seen: seen}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-seen:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
