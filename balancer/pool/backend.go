@@ -35,30 +35,6 @@ func unreserve(h uint32) ID {
 	}
 }
 
-// Drain says how far a backend is being emptied.
-type Drain uint8
-
-const (
-	// DrainOff is a backend in normal service.
-	DrainOff Drain = iota
-	// DrainSoft is a backend that gets no fresh handshakes but still its own resumptions.
-	DrainSoft
-	// DrainHard is a backend that gets no new conns at all.
-	DrainHard
-)
-
-func (d Drain) String() string {
-	switch d {
-	case DrainOff:
-		return "off"
-	case DrainSoft:
-		return "soft"
-	case DrainHard:
-		return "hard"
-	}
-	return "invalid"
-}
-
 // Liveness of a backend. Only setState writes it.
 const (
 	stateUp    uint32 = iota
@@ -94,6 +70,10 @@ type Backend struct {
 	// Guarded by pool.mu.
 	announced uint32 // the state that listeners and the log know, stateUp or stateDown
 	why       string // reason of the next announcement, "" = passive counting
+
+	drained    drainState
+	specWeight int // of the spec or the announcement
+	handWeight int // set by SetWeight, 0 = none
 }
 
 // Open is the number of conns between Acquire and Release.

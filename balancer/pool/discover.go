@@ -24,7 +24,7 @@ type Discovered struct {
 //
 // It needs Options.Discover. An error says which backend is wrong; nothing has changed then.
 func (p *Pool) SetDiscovered(backends []Discovered) error {
-	if !p.opt.Discover {
+	if !p.Snapshot().opt.Discover {
 		return fmt.Errorf("pool %q takes no backends that announce themselves", p.name)
 	}
 	backends = slices.Clone(backends)

@@ -24,18 +24,6 @@ func (p *Pool) SetUp(b *Backend, up bool, why string) {
 	p.reconcile()
 }
 
-// SetDraining starts or ends the draining of a backend. Conns that are open stay.
-func (p *Pool) SetDraining(b *Backend, mode Drain) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if b.gone.Load() || b.Draining() == mode {
-		return
-	}
-	b.drain.Store(uint32(mode))
-	p.opt.Log.Info("backend draining", p.about(b), slog.String("mode", mode.String()), slog.Int("open", b.Open()))
-	p.reconcile()
-}
-
 // OnChange adds a listener for backends going down and coming back. It is called for one change at a time, in order;
 // it must not block, and must not change the pool.
 func (p *Pool) OnChange(f func(b *Backend, up bool, why string)) {
@@ -58,7 +46,7 @@ func (p *Pool) ConnectFailed(b *Backend) {
 	failures := b.failures.Add(1)
 	switch b.state.Load() {
 	case stateUp:
-		if failures < int64(p.opt.Fall) || !p.markDown(b, stateUp) {
+		if failures < int64(p.Snapshot().opt.Fall) || !p.markDown(b, stateUp) {
 			return
 		}
 	case stateTrial:
@@ -78,7 +66,7 @@ func (p *Pool) ConnectOK(b *Backend) {
 		b.failures.Store(0)
 	}
 	state := b.state.Load()
-	if state == stateUp || !p.opt.NoChecks || !b.state.CompareAndSwap(state, stateUp) {
+	if state == stateUp || !p.Snapshot().opt.NoChecks || !b.state.CompareAndSwap(state, stateUp) {
 		return
 	}
 	p.settle()
@@ -104,8 +92,9 @@ func (p *Pool) startTrials() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changed := false
-	for _, b := range p.Snapshot().all {
-		if b.state.Load() == stateDown && p.clock()-b.failTime.Load() >= int64(p.opt.RetryAfter) {
+	snapshot := p.Snapshot()
+	for _, b := range snapshot.all {
+		if b.state.Load() == stateDown && p.clock()-b.failTime.Load() >= int64(snapshot.opt.RetryAfter) {
 			b.trialBusy.Store(false)
 			changed = b.state.CompareAndSwap(stateDown, stateTrial) || changed
 		}
@@ -133,7 +122,7 @@ func (p *Pool) settle() {
 // snapshot when it no longer shows the live backends. p.mu is held.
 func (p *Pool) reconcile() {
 	snapshot := p.Snapshot()
-	p.publish(snapshot.all)
+	p.publish(snapshot.all, snapshot.opt)
 	for _, b := range snapshot.all {
 		state := b.state.Load()
 		if state == stateTrial || state == b.announced {
@@ -153,12 +142,12 @@ func (p *Pool) announce(b *Backend, up bool) {
 			why = "a connect succeeded"
 		}
 		down := time.Duration(p.clock() - b.downTime.Load()).Round(time.Millisecond)
-		p.opt.Log.Info("backend up", p.about(b), slog.String("why", why), slog.Duration("down_for", down), slog.String("live", live))
+		p.log.Info("backend up", p.about(b), slog.String("why", why), slog.Duration("down_for", down), slog.String("live", live))
 	} else {
 		if why == "" {
-			why = fmt.Sprintf("%d connects in a row failed", p.opt.Fall)
+			why = fmt.Sprintf("%d connects in a row failed", p.Snapshot().opt.Fall)
 		}
-		p.opt.Log.Warn("backend down", p.about(b), slog.String("why", why), slog.String("live", live))
+		p.log.Warn("backend down", p.about(b), slog.String("why", why), slog.String("live", live))
 	}
 	for _, f := range p.listeners {
 		f(b, up, why)

@@ -1,7 +1,5 @@
 package pool
 
-import "fmt"
-
 // Policy says how a backend is chosen for a fresh handshake.
 type Policy uint8
 
@@ -17,23 +15,13 @@ const (
 func (p Policy) String() string {
 	switch p {
 	case RoundRobin:
-		return "roundrobin"
+		return "round-robin"
 	case LeastConn:
-		return "leastconn"
+		return "least-conn"
 	case ClientHash:
-		return "clienthash"
+		return "client-hash"
 	}
 	return "invalid"
-}
-
-// ParsePolicy reads what String writes.
-func ParsePolicy(text string) (Policy, error) {
-	for p := RoundRobin; p <= ClientHash; p++ {
-		if p.String() == text {
-			return p, nil
-		}
-	}
-	return 0, fmt.Errorf("pool: unknown policy %q, use roundrobin, leastconn or clienthash", text)
 }
 
 // MaxSkip is the number of backends a Skip holds.

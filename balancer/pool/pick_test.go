@@ -5,17 +5,6 @@ import (
 	"testing"
 )
 
-func TestPolicyText(t *testing.T) {
-	for p := RoundRobin; p <= ClientHash; p++ {
-		if got, err := ParsePolicy(p.String()); err != nil || got != p {
-			t.Errorf("ParsePolicy(%q) = %v, %v", p.String(), got, err)
-		}
-	}
-	if _, err := ParsePolicy("random"); err == nil {
-		t.Error("ParsePolicy took an unknown name")
-	}
-}
-
 // TestRoundRobinSpread: several loops together give each backend its weight in every cycle, give or take one conn.
 func TestRoundRobinSpread(t *testing.T) {
 	const loops, cycles = 4, 50

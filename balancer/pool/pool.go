@@ -16,8 +16,34 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
+// SecondChance bounds the replays that rest on an answer of a backend
+// (DESIGN.md section 3.4 b and c).
+type SecondChance struct {
+	// Auto lets an offer that a guessed backend refused go to another one.
+	Auto bool
+
+	// Tries bounds those other backends per conn: 1 to MaxSecondTries. Default 1.
+	Tries int
+
+	// Budget is the share of the pool's new conns that may be replayed, 0 to 1. Default 0.05. It covers rule (b) too,
+	// which is always on.
+	Budget float64
+}
+
+// MaxSecondTries is the highest SecondChance.Tries.
+const MaxSecondTries = 8
+
 // Options of a pool. The zero value of each field means its default.
 type Options struct {
+	// Policy chooses the backend of a fresh handshake. Default RoundRobin.
+	Policy Policy
+
+	// ECH says that the backends hold ECH keys: a hello with that extension creates no knowledge (DESIGN.md section 3.1).
+	ECH bool
+
+	// SecondChance is for offers that a guessed backend has refused.
+	SecondChance SecondChance
+
 	// Fall is the number of consecutive failed connects that mark a backend down. Default 3.
 	Fall int
 
@@ -57,6 +83,16 @@ func (o *Options) check() error {
 	if o.LoadFactor != 0 && !(o.LoadFactor >= 1) {
 		return fmt.Errorf("pool: the load factor %v is below 1: every backend would be overloaded", o.LoadFactor)
 	}
+	if o.Policy > ClientHash {
+		return fmt.Errorf("pool: no policy has the number %d", o.Policy)
+	}
+	if second := &o.SecondChance; second.Tries < 0 || second.Tries > MaxSecondTries {
+		return fmt.Errorf("pool: %d second-chance tries: give 1 to %d", second.Tries, MaxSecondTries)
+	} else if !(second.Budget >= 0 && second.Budget <= 1) {
+		return fmt.Errorf("pool: a second-chance budget of %v: give a share from 0 to 1", second.Budget)
+	}
+	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, 1)
+	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, 0.05)
 	o.Fall = cmp.Or(o.Fall, 3)
 	o.LoadFactor = cmp.Or(o.LoadFactor, 1.5)
 	o.RetryAfter = cmp.Or(o.RetryAfter, 10*time.Second)
@@ -76,12 +112,14 @@ func (o *Options) check() error {
 // Pool is the backends that serve one service. Its methods may be called by any goroutine.
 type Pool struct {
 	// Static after construction.
-	name  string
-	hash  uint32
-	opt   Options
-	start time.Time
-	kick  chan struct{} // asks Run to reconcile; never closed
-	names Names         // has owners of its own
+	name      string
+	hash      uint32
+	log       *slog.Logger
+	start     time.Time
+	kick      chan struct{} // asks Run to reconcile; never closed
+	drainKick chan struct{} // tells Run that a drain has changed; never closed
+	retimed   chan struct{} // tells Run that ResolveEvery may have changed; never closed
+	names     Names         // has owners of its own
 
 	// Atomic; read and written by loops.
 	snapshot atomic.Pointer[Snapshot] // swapped under mu
@@ -114,15 +152,17 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		name:  name,
-		hash:  uint32(unreserve(uint32(xxhash.Sum64String(name)))),
-		opt:   opt,
-		start: time.Now(),
-		kick:  make(chan struct{}, 1),
-		known: make(map[string][]netip.AddrPort),
+		name:      name,
+		hash:      uint32(unreserve(uint32(xxhash.Sum64String(name)))),
+		log:       opt.Log,
+		start:     time.Now(),
+		kick:      make(chan struct{}, 1),
+		drainKick: make(chan struct{}, 1),
+		retimed:   make(chan struct{}, 1),
+		known:     make(map[string][]netip.AddrPort),
 	}
-	p.snapshot.Store(&Snapshot{pool: p, replaced: make(chan struct{})})
-	if err := p.Set(specs); err != nil {
+	p.snapshot.Store(&Snapshot{pool: p, opt: &opt, replaced: make(chan struct{})})
+	if _, err := p.Reconfigure(specs, opt); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -140,31 +180,6 @@ func (p *Pool) Names() *Names { return &p.names }
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
 
-// Set replaces the specs. Backends whose address stays keep their identity: their state, open conns and draining. On
-// an error, which is as New's, nothing has changed.
-func (p *Pool) Set(specs []Spec) error {
-	if len(specs) == 0 && !p.opt.Discover {
-		return fmt.Errorf("pool %q has no backend; give at least one HOST:PORT", p.name)
-	}
-	targets := make([]target, len(specs))
-	for i, spec := range specs {
-		t, err := parseSpec(spec)
-		if err != nil {
-			return err
-		}
-		targets[i] = t
-	}
-	p.resolving.Lock()
-	defer p.resolving.Unlock()
-	want, warnings, err := p.resolve(context.Background(), targets)
-	if err != nil {
-		return err
-	}
-	p.targets = targets
-	p.settled(want, warnings)
-	return nil
-}
-
 // Run resolves names again every Options.ResolveEvery, puts backends on trial where no active checks run, and does for
 // the loops what they must not wait for. It returns when ctx is done.
 func (p *Pool) Run(ctx context.Context) {
@@ -173,17 +188,28 @@ func (p *Pool) Run(ctx context.Context) {
 	var names sync.WaitGroup // apart, so that a slow resolver delays nothing else
 	defer names.Wait()
 	names.Go(func() { p.refreshForever(ctx) })
-	var trials <-chan time.Time // never fires with active checks
-	if p.opt.NoChecks {
-		ticker := time.NewTicker(max(p.opt.RetryAfter/10, time.Millisecond))
-		defer ticker.Stop()
-		trials = ticker.C
-	}
+	names.Go(func() { p.drainForever(ctx) })
+	p.attend(ctx)
+}
+
+// attend does for the loops what they must not wait for, and the trials.
+func (p *Pool) attend(ctx context.Context) {
+	var opt *Options // that the ticker was made for
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
 	for {
+		if now := p.Snapshot().opt; now != opt {
+			opt = now
+			ticker.Reset(max(opt.RetryAfter/10, time.Millisecond))
+		}
+		trials := ticker.C
+		if !opt.NoChecks {
+			trials = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.kick:
+		case <-p.kick: // also after a Reconfigure
 			p.mu.Lock()
 			p.reconcile()
 			p.mu.Unlock()
@@ -194,12 +220,14 @@ func (p *Pool) Run(ctx context.Context) {
 }
 
 func (p *Pool) refreshForever(ctx context.Context) {
-	ticker := time.NewTicker(p.opt.ResolveEvery)
+	ticker := time.NewTicker(p.Snapshot().opt.ResolveEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.retimed:
+			ticker.Reset(p.Snapshot().opt.ResolveEvery)
 		case <-ticker.C:
 			p.refresh(ctx)
 		}
@@ -213,7 +241,7 @@ func (p *Pool) refresh(ctx context.Context) {
 	if !slices.ContainsFunc(p.targets, func(t target) bool { return t.host != "" }) {
 		return
 	}
-	want, warnings, err := p.resolve(ctx, p.targets)
+	want, warnings, err := p.resolve(ctx, p.targets, p.Snapshot().opt)
 	if ctx.Err() != nil {
 		return
 	}
@@ -236,7 +264,7 @@ func (p *Pool) settled(static []wanted, warnings []string) {
 func (p *Pool) warn(warnings []string) {
 	for _, w := range warnings {
 		if !slices.Contains(p.standing, w) {
-			p.opt.Log.Warn(w, slog.String("pool", p.name))
+			p.log.Warn(w, slog.String("pool", p.name))
 		}
 	}
 	p.standing = warnings
@@ -247,7 +275,8 @@ func (p *Pool) warn(warnings []string) {
 func (p *Pool) apply(want []wanted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	idle := func(b *Backend) bool { return b.gone.Load() && b.open.Load() == 0 }
+	now := time.Now()
+	idle := func(b *Backend) bool { return b.gone.Load() && b.open.Load() == 0 && !p.keepsDrain(b, now) }
 	known := slices.DeleteFunc(slices.Concat(p.Snapshot().all, p.parked), idle)
 	before := make(map[netip.AddrPort]*Backend, len(known))
 	for _, b := range known {
@@ -262,20 +291,22 @@ func (p *Pool) apply(want []wanted) {
 			b = &Backend{ID: makeID(p.name, w.addr), Addr: w.addr, Name: w.name, pool: p}
 			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
 		}
-		b.weight.Store(int64(w.weight))
+		p.drainReturns(b)
+		b.specWeight = w.weight
+		b.weight.Store(int64(b.effectiveWeight()))
 		b.maxConns.Store(int64(w.maxConns))
 		all[i] = b
 	}
 	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || idle(b) })
-	p.publish(all)
+	p.publish(all, p.Snapshot().opt)
 	p.reconcile()
 }
 
-// publish swaps the snapshot for one of the given backends, unless it would be the same. Tables are built only when the
+// publish swaps the snapshot for one of the given backends and options, unless it would be the same. Tables are built only when the
 // live backends or their weights differ. p.mu is held.
-func (p *Pool) publish(all []*Backend) {
+func (p *Pool) publish(all []*Backend, opt *Options) {
 	old := p.Snapshot()
-	next := &Snapshot{pool: p, all: all, replaced: make(chan struct{})}
+	next := &Snapshot{pool: p, opt: opt, all: all, replaced: make(chan struct{})}
 	next.rest = append(next.rest, p.parked...)
 	for _, b := range all {
 		if !b.live() {
@@ -288,7 +319,7 @@ func (p *Pool) publish(all []*Backend) {
 	}
 	sameLive := slices.Equal(old.live, next.live) && slices.Equal(old.weights, next.weights)
 	sameAll := slices.Equal(old.all, next.all)
-	if sameLive && sameAll && slices.Equal(old.rest, next.rest) {
+	if sameLive && sameAll && slices.Equal(old.rest, next.rest) && old.opt == opt {
 		return
 	}
 	if sameLive {

@@ -122,7 +122,7 @@ func TestWords(t *testing.T) {
 	for p := RoundRobin; p <= ClientHash+1; p++ {
 		got = append(got, p.String())
 	}
-	want := "off soft hard invalid ok backend_down full overloaded drained invalid roundrobin leastconn clienthash invalid"
+	want := "off soft hard invalid ok backend_down full overloaded drained invalid round-robin least-conn client-hash invalid"
 	if text := strings.Join(got, " "); text != want {
 		t.Errorf("words are %s, want %s", text, want)
 	}

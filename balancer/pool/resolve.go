@@ -26,8 +26,8 @@ type lookup struct {
 
 // resolve expands the targets to backends, sorted by address, each address once. A name that cannot be resolved keeps
 // the addresses known from before; it is a warning while anything is left, else an error. p.resolving is held.
-func (p *Pool) resolve(ctx context.Context, targets []target) (want []wanted, warnings []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.opt.ResolveTimeout)
+func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options) (want []wanted, warnings []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, opt.ResolveTimeout)
 	defer cancel()
 	answers := make([]lookup, len(targets))
 	var all sync.WaitGroup // one slow name must not use up the time of the others; all are joined here
@@ -36,7 +36,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target) (want []wanted, wa
 			answers[i].addrs = []netip.AddrPort{t.addr}
 			continue
 		}
-		all.Go(func() { answers[i] = p.lookup(ctx, t) })
+		all.Go(func() { answers[i] = lookupHost(ctx, t, opt.Resolver) })
 	}
 	all.Wait()
 
@@ -57,7 +57,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target) (want []wanted, wa
 			p.known[t.Addr] = answers[i].addrs
 		}
 	}
-	if len(want) == 0 && !p.opt.Discover {
+	if len(want) == 0 && !opt.Discover {
 		return nil, nil, fmt.Errorf("no backend can be resolved: %s; correct the name, or give IP:PORT", strings.Join(failed, ", "))
 	}
 	want, more := p.distinct(want)
@@ -71,9 +71,9 @@ func instead(kept int) string {
 	return "it is tried again and the other backends are used meanwhile"
 }
 
-// lookup resolves one name to canonical addresses.
-func (p *Pool) lookup(ctx context.Context, t target) lookup {
-	ips, err := p.opt.Resolver(ctx, t.host)
+// lookupHost resolves one name to canonical addresses.
+func lookupHost(ctx context.Context, t target, resolver func(context.Context, string) ([]netip.Addr, error)) lookup {
+	ips, err := resolver(ctx, t.host)
 	if err == nil && len(ips) == 0 {
 		err = errors.New("the name has no addresses")
 	}

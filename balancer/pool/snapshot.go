@@ -40,6 +40,7 @@ func (u Unusable) String() string {
 // its methods allocate nothing. Callers must not change the slices.
 type Snapshot struct {
 	pool *Pool
+	opt  *Options // of the pool
 
 	all  []*Backend // sorted by address
 	live []*Backend // sorted by address
@@ -54,6 +55,9 @@ type Snapshot struct {
 
 	replaced chan struct{} // closed by the pool when the next snapshot stands
 }
+
+// Options is the pool's options, with defaults filled in. Read-only.
+func (s *Snapshot) Options() *Options { return s.opt }
 
 // ByID finds a backend of the pool, nil when there is none.
 func (s *Snapshot) ByID(id ID) *Backend { return s.byID[id] }
@@ -94,7 +98,7 @@ func (s *Snapshot) overloaded(b *Backend) bool {
 	for _, other := range s.rest {
 		total -= other.open.Load()
 	}
-	return float64(open)*float64(s.liveWeight) > s.pool.opt.LoadFactor*float64(total)*float64(b.weight.Load())
+	return float64(open)*float64(s.liveWeight) > s.opt.LoadFactor*float64(total)*float64(b.weight.Load())
 }
 
 // LastDown is the backend to try when none is live: the one that was marked down last. Softly drained ones come last,

@@ -74,6 +74,9 @@ func TestNewRefuses(t *testing.T) {
 		{[]Spec{{Addr: "192.0.2.1:443", MaxConns: -1}}, Options{}, "max-conns -1", "a negative bound"},
 		{good, Options{LoadFactor: 0.5}, "load factor 0.5", "a factor below 1 overloads everyone"},
 		{good, Options{Fall: -1}, "negative", "a negative count"},
+		{good, Options{Policy: ClientHash + 1}, "no policy", "a policy that is none"},
+		{good, Options{SecondChance: SecondChance{Tries: MaxSecondTries + 1}}, "give 1 to 8", "more tries than there are"},
+		{good, Options{SecondChance: SecondChance{Budget: 1.1}}, "from 0 to 1", "a budget beyond all conns"},
 	}
 	for _, tt := range tests {
 		if _, err := New("web", tt.specs, tt.opt); err == nil || !strings.Contains(err.Error(), tt.want) {
