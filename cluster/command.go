@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// command is what all nodes are told to do, by whoever has the node key: a *KeyCommand or a *DrainCommand. It travels
-// sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
+// command is what all nodes are told to do, by whoever has the node key: a *KeyCommand, a *DrainCommand or
+// a *WeightCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
 type command interface {
 	// judge says whom the command would cut off. It is asked at the node that the command was given to.
 	judge(members []Member) error
@@ -25,7 +25,7 @@ type command interface {
 
 // The sealed form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version, op, force
 // (one byte each), time (8 bytes, seconds since 1970), and what belongs to the op: the key (KeyAdd), the print (KeyUse,
-// KeyRemove), the mode and the address (opDrain), or an answer (opAnswer).
+// KeyRemove), what is to be done and the backend's address (opDrain, opWeight), or an answer (opAnswer).
 const (
 	commandVersion = 1
 	commandHeader  = 3 + 8
@@ -33,9 +33,10 @@ const (
 	tagBytes       = 16
 	maxSealed      = nonceBytes + commandHeader + KeyBytes + tagBytes
 
-	// opDrain and opAnswer stand beside the values of KeyOp.
+	// These stand beside the values of KeyOp.
 	opDrain  = 4
 	opAnswer = 5
+	opWeight = 6
 
 	// commandAge is by how much a command's time may differ from the clock here, in either direction. Nonces are
 	// remembered for as long, so that no command works twice.
@@ -50,6 +51,9 @@ const (
 
 // ErrCommand refuses a command that nobody with the node key has given.
 var ErrCommand = errors.New("the command is not sealed with this cluster's node key")
+
+// ErrNoNodeKey refuses commands at a node that has no node key.
+var ErrNoNodeKey = errors.New("this node has no node key")
 
 func commandCipher(nodeKey []byte) (cipher.AEAD, error) {
 	derived, err := hkdf.Key(sha256.New, nodeKey, nil, "homing key command", 32)
@@ -117,8 +121,12 @@ func parseCommand(plain []byte) (command, time.Time, error) {
 	}
 	at := time.Unix(int64(binary.BigEndian.Uint64(plain[3:])), 0)
 	op, force, rest := plain[1], plain[2] == 1, plain[commandHeader:]
-	if op == opDrain {
+	switch op {
+	case opDrain:
 		c, err := parseDrain(rest)
+		return c, at, err
+	case opWeight:
+		c, err := parseWeight(rest)
 		return c, at, err
 	}
 	c, err := parseKeyCommand(KeyOp(op), force, rest)
@@ -168,6 +176,24 @@ func (m *Membership) Command(ctx context.Context, sealed []byte) ([]Answer, erro
 	return m.relay(ctx, sealed), nil
 }
 
+// Order gives a command on this node's own authority: it is sealed with the node key in use here.
+func (m *Membership) Order(ctx context.Context, order Order) ([]Answer, error) {
+	nodeKeys := *m.nodeKeys.Load()
+	if len(nodeKeys) == 0 {
+		return nil, ErrNoNodeKey
+	}
+	sealed, err := order.Seal(nodeKeys[0], time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return m.Command(ctx, sealed)
+}
+
+// Order is a command before it is sealed.
+type Order interface {
+	Seal(nodeKey []byte, now time.Time) ([]byte, error)
+}
+
 // applyPatiently gives members a moment to tell that they follow the command before this one.
 func (m *Membership) applyPatiently(ctx context.Context, sealed []byte) error {
 	ticker := time.NewTicker(gossipEvery)
@@ -190,7 +216,7 @@ func (m *Membership) apply(sealed []byte, judge bool) error {
 	defer m.applying.Unlock()
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 {
-		return errors.New("this node has no node key")
+		return ErrNoNodeKey
 	}
 	c, at, err := openCommand(nodeKeys, sealed)
 	if err != nil {

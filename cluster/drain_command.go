@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,29 +14,61 @@ import (
 // DrainCommand empties a backend at all nodes, or ends that. It tells those that are there: nobody keeps it for a node
 // that joins, or starts again, later.
 type DrainCommand struct {
+	// Pool is the hash of the pool whose backend it is, 0 for all that have one of the address.
+	Pool uint32
+
 	Backend netip.AddrPort
-	Mode    pool.Drain
+
+	// Plan is what pool.Drain does at each node. Its time begins when the node gets to know it, and travels in whole
+	// seconds.
+	Plan pool.DrainPlan
 }
+
+// drainCommandBytes is a drain command but for the address: the mode (1 byte), the time in seconds and the pool (4 each).
+const drainCommandBytes = 1 + 4 + 4
 
 // Seal makes the command's form for Membership.Command.
 func (c *DrainCommand) Seal(nodeKey []byte, now time.Time) ([]byte, error) {
-	addr, err := plainAddr(c.Backend).MarshalBinary()
+	if c.Plan.For < 0 || c.Plan.For > pool.MaxDrain {
+		return nil, fmt.Errorf("cluster: seal: a drain of %s: give a time up to %s, or none", c.Plan.For, pool.MaxDrain)
+	}
+	rest := []byte{byte(c.Plan.Mode)}
+	rest = binary.BigEndian.AppendUint32(rest, uint32((c.Plan.For+time.Second-1)/time.Second)) // 0 would be for ever
+	rest = binary.BigEndian.AppendUint32(rest, c.Pool)
+	return sealAddressed(nodeKey, opDrain, rest, c.Backend, now)
+}
+
+// sealAddressed seals a command that ends with a backend's address.
+func sealAddressed(nodeKey []byte, op byte, rest []byte, backend netip.AddrPort, now time.Time) ([]byte, error) {
+	addr, err := plainAddr(backend).MarshalBinary()
 	if err != nil {
 		return nil, fmt.Errorf("cluster: seal: %w", err)
 	}
-	return seal(nodeKey, opDrain, false, append([]byte{byte(c.Mode)}, addr...), now)
+	return seal(nodeKey, op, false, append(rest, addr...), now)
 }
 
 func parseDrain(rest []byte) (*DrainCommand, error) {
-	if len(rest) != 1+4+2 && len(rest) != 1+16+2 || pool.Drain(rest[0]) > pool.DrainHard {
+	if len(rest) < drainCommandBytes || pool.Drain(rest[0]) > pool.DrainHard {
 		return nil, errors.New("the drain command cannot be read")
 	}
-	c := &DrainCommand{Mode: pool.Drain(rest[0])}
-	if err := c.Backend.UnmarshalBinary(rest[1:]); err != nil {
-		return nil, fmt.Errorf("the drain command: %w", err)
+	c := &DrainCommand{Plan: pool.DrainPlan{Mode: pool.Drain(rest[0])}}
+	c.Plan.For = time.Duration(binary.BigEndian.Uint32(rest[1:])) * time.Second
+	c.Pool = binary.BigEndian.Uint32(rest[5:])
+	var err error
+	c.Backend, err = parseAddress(rest[drainCommandBytes:])
+	if err != nil || c.Plan.For > pool.MaxDrain {
+		return nil, errors.New("the drain command cannot be read")
 	}
-	c.Backend = plainAddr(c.Backend)
 	return c, nil
+}
+
+// parseAddress reads an IP address, of 4 bytes or 16, and a port.
+func parseAddress(b []byte) (addr netip.AddrPort, err error) {
+	if len(b) != 4+2 && len(b) != 16+2 {
+		return addr, errors.New("no address")
+	}
+	err = addr.UnmarshalBinary(b)
+	return plainAddr(addr), err
 }
 
 // plainAddr is the form in which pools have addresses: 4 bytes where that is enough, and no zone.
@@ -46,16 +79,29 @@ func plainAddr(addr netip.AddrPort) netip.AddrPort {
 func (c *DrainCommand) judge([]Member) error { return nil }
 
 func (c *DrainCommand) apply(m *Membership) error {
+	err := m.eachBackend(c.Pool, c.Backend, func(p *pool.Pool, b *pool.Backend) error { return p.Drain(b, c.Plan) })
+	if err == nil && m.cfg.Settle != nil {
+		m.cfg.Settle()
+	}
+	return err
+}
+
+// eachBackend does something to the backend of an address in the pool with the hash, or in every pool.
+func (m *Membership) eachBackend(hash uint32, addr netip.AddrPort, do func(*pool.Pool, *pool.Backend) error) error {
+	var errs []error
 	found := false
 	for _, p := range m.cfg.Pools {
 		backends := p.Snapshot().All()
-		if i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr == c.Backend }); i >= 0 {
-			p.SetDraining(backends[i], c.Mode)
+		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr == addr })
+		if i >= 0 && (hash == 0 || hash == p.Hash()) {
+			errs = append(errs, do(p, backends[i]))
 			found = true
 		}
 	}
-	if !found {
-		return fmt.Errorf("no pool of this node has a backend %s", c.Backend)
+	if !found && hash == 0 {
+		return fmt.Errorf("no pool of this node has a backend %s", addr)
+	} else if !found {
+		return fmt.Errorf("the pool of this node has no backend %s", addr)
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,47 +20,90 @@ func TestDrainRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {
 		give, want string
-		mode       pool.Drain
+		plan, got  pool.DrainPlan
 	}{
-		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainSoft},
-		{"[2001:db8::7]:443", "[2001:db8::7]:443", pool.DrainHard},
-		{"[::ffff:192.0.2.7]:443", "192.0.2.7:443", pool.DrainOff},
-		{"[fe80::7%eth0]:443", "[fe80::7]:443", pool.DrainSoft},
+		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft}, pool.DrainPlan{Mode: pool.DrainSoft}},
+		{"[2001:db8::7]:443", "[2001:db8::7]:443", pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour}, pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour}},
+		{"[::ffff:192.0.2.7]:443", "192.0.2.7:443", pool.DrainPlan{}, pool.DrainPlan{}},
+		{"[fe80::7%eth0]:443", "[fe80::7]:443", pool.DrainPlan{Mode: pool.DrainSoft, For: 1}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Second}},
+		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
 	} {
-		sealed, err := (&DrainCommand{netip.MustParseAddrPort(tt.give), tt.mode}).Seal(key(1), now)
-		if err != nil || len(sealed) > maxSealed {
-			t.Fatalf("%s: %d bytes, %v", tt.give, len(sealed), err)
-		}
-		got, at, err := openCommand([][]byte{key(2), key(1)}, sealed)
-		if err != nil || !at.Equal(now) {
-			t.Fatalf("%s: %v, at %v", tt.give, err, at)
-		}
-		want := &DrainCommand{netip.MustParseAddrPort(tt.want), tt.mode}
-		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tt.give, diff)
-		}
-		if _, _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
-			t.Errorf("another node key opened it: %v", err)
-		}
+		roundTrip(t, now, &DrainCommand{7, netip.MustParseAddrPort(tt.give), tt.plan}, &DrainCommand{7, netip.MustParseAddrPort(tt.want), tt.got})
 	}
 	if _, err := (&DrainCommand{}).Seal(key(1), now); err != nil {
 		t.Errorf("no address: %v", err) // it is refused where it is read
 	}
-}
-
-func TestParseDrainRefuses(t *testing.T) {
-	good := []byte{byte(pool.DrainHard), 192, 0, 2, 7, 187, 1}
-	if _, err := parseDrain(good); err != nil {
-		t.Fatal(err)
-	}
-	for n := range good {
-		if _, err := parseDrain(good[:n]); err == nil {
-			t.Errorf("%d bytes were read", n)
+	for _, d := range []time.Duration{-1, pool.MaxDrain + 1} {
+		if _, err := (&DrainCommand{Plan: pool.DrainPlan{For: d}}).Seal(key(1), now); err == nil {
+			t.Errorf("a drain of %s was sealed", d)
 		}
 	}
-	for _, b := range [][]byte{append(bytes.Clone(good), 0), append([]byte{3}, good[1:]...), make([]byte, 100)} {
-		if _, err := parseDrain(b); err == nil {
-			t.Errorf("%v was read", b)
+}
+
+func TestWeightRoundTrip(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, weight := range []int{0, 1, pool.MaxWeight} {
+		roundTrip(t, now, &WeightCommand{7, netip.MustParseAddrPort("[::ffff:192.0.2.7]:443"), weight},
+			&WeightCommand{7, netip.MustParseAddrPort("192.0.2.7:443"), weight})
+	}
+	for _, weight := range []int{-1, pool.MaxWeight + 1} {
+		if _, err := (&WeightCommand{Weight: weight}).Seal(key(1), now); err == nil {
+			t.Errorf("weight %d was sealed", weight)
+		}
+	}
+}
+
+// roundTrip seals a command with key 1 and opens it with that, and with no other.
+func roundTrip(t *testing.T, now time.Time, give Order, want command) {
+	t.Helper()
+	sealed, err := give.Seal(key(1), now)
+	if err != nil || len(sealed) > maxSealed {
+		t.Fatalf("%+v: %d bytes, %v", give, len(sealed), err)
+	}
+	got, at, err := openCommand([][]byte{key(2), key(1)}, sealed)
+	if err != nil || !at.Equal(now) {
+		t.Fatalf("%+v: %v, at %v", give, err, at)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		t.Errorf("%+v (-want +got):\n%s", give, diff)
+	}
+	if _, _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
+		t.Errorf("another node key opened it: %v", err)
+	}
+}
+
+func TestParseBackendCommandRefuses(t *testing.T) {
+	addr := []byte{192, 0, 2, 7, 187, 1}
+	for name, tt := range map[string]struct {
+		parse func([]byte) error
+		good  []byte
+		wrong [][]byte // in place of the part before the address
+	}{
+		"drain": {
+			func(b []byte) error { _, err := parseDrain(b); return err }, append([]byte{byte(pool.DrainHard), 0, 0, 14, 16, 0, 0, 0, 7}, addr...),
+			[][]byte{{3, 0, 0, 14, 16, 0, 0, 0, 7}, {1, 255, 0, 0, 0, 0, 0, 0, 7}},
+		},
+		"weight": {
+			func(b []byte) error { _, err := parseWeight(b); return err }, append([]byte{0, 5, 0, 0, 0, 7}, addr...),
+			[][]byte{{4, 0, 0, 0, 0, 7}},
+		},
+	} {
+		if err := tt.parse(tt.good); err != nil {
+			t.Fatal(name, err)
+		}
+		for n := range tt.good {
+			if tt.parse(tt.good[:n]) == nil {
+				t.Errorf("%s: %d bytes were read", name, n)
+			}
+		}
+		bad := [][]byte{append(bytes.Clone(tt.good), 0), make([]byte, 100)}
+		for _, head := range tt.wrong {
+			bad = append(bad, append(head, addr...))
+		}
+		for _, b := range bad {
+			if tt.parse(b) == nil {
+				t.Errorf("%s: %v was read", name, b)
+			}
 		}
 	}
 }
@@ -101,11 +145,16 @@ func TestOpenAnswerRefuses(t *testing.T) {
 
 func poolOf(t *testing.T, addrs ...string) *pool.Pool {
 	t.Helper()
+	return namedPool(t, "default", addrs...)
+}
+
+func namedPool(t *testing.T, name string, addrs ...string) *pool.Pool {
+	t.Helper()
 	var specs []pool.Spec
 	for _, addr := range addrs {
 		specs = append(specs, pool.Spec{Addr: addr})
 	}
-	p, err := pool.New("default", specs, pool.Options{})
+	p, err := pool.New(name, specs, pool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +184,7 @@ func TestDrain(t *testing.T) {
 	}
 	drain := func(nodeKey []byte, addr string, mode pool.Drain) ([]Answer, error) {
 		t.Helper()
-		sealed, err := (&DrainCommand{netip.MustParseAddrPort(addr), mode}).Seal(nodeKey, time.Now())
+		sealed, err := (&DrainCommand{0, netip.MustParseAddrPort(addr), pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,6 +228,54 @@ func TestDrain(t *testing.T) {
 	}
 	a.SetNodeKeys(nil)
 	if _, err := drain(key(1), one, pool.DrainSoft); err == nil || !strings.Contains(err.Error(), "no node key") {
+		t.Errorf("without a node key: %v", err)
+	}
+}
+
+// TestOrder: a node orders on its own authority, about one pool of several that have the address, and every node has
+// settled before it answers.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	const addr = "127.0.0.1:1001"
+	var settled atomic.Int32
+	start := func(nodeKeys [][]byte, seeds ...*testMember) *testMember {
+		web, mail := namedPool(t, "web", addr), namedPool(t, "mail", addr)
+		return startMember(t, Config{NodeKeys: nodeKeys, Pools: []*pool.Pool{web, mail}, Settle: func() { settled.Add(1) }}, seeds...)
+	}
+	a := start([][]byte{key(1)})
+	b := start([][]byte{key(1)}, a)
+	eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
+	mail := a.cfg.Pools[1].Hash()
+
+	answers, err := a.Order(t.Context(), &DrainCommand{mail, netip.MustParseAddrPort(addr), pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
+	if err != nil || !slices.Equal(answers, []Answer{{Node: a.cfg.ID}, {Node: b.cfg.ID}}) {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	if n := settled.Load(); n != 2 {
+		t.Errorf("%d nodes have settled, want 2", n)
+	}
+	if _, err := a.Order(t.Context(), &WeightCommand{mail, netip.MustParseAddrPort(addr), 9}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*testMember{a, b} {
+		for i, want := range []struct {
+			mode   pool.Drain
+			weight int
+		}{{pool.DrainOff, 1}, {pool.DrainSoft, 9}} {
+			p := m.cfg.Pools[i]
+			if one := p.Snapshot().All()[0]; one.Draining() != want.mode || one.Weight() != want.weight {
+				t.Errorf("pool %s: %s, weight %d, want %v", p.Name(), one.Draining(), one.Weight(), want)
+			}
+		}
+		if left := time.Until(m.cfg.Pools[1].DrainStatus(m.cfg.Pools[1].Snapshot().All()[0]).End); left > time.Hour || left < time.Minute {
+			t.Errorf("the drain ends in %s", left)
+		}
+	}
+	if _, err := a.Order(t.Context(), &DrainCommand{mail, netip.MustParseAddrPort("127.0.0.1:9"), pool.DrainPlan{}}); err == nil {
+		t.Error("a backend that is not there was drained")
+	}
+	a.SetNodeKeys(nil)
+	if _, err := a.Order(t.Context(), &WeightCommand{}); !errors.Is(err, ErrNoNodeKey) {
 		t.Errorf("without a node key: %v", err)
 	}
 }

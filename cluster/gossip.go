@@ -48,8 +48,12 @@ type Config struct {
 	// NodeKeys opens commands; none: they are ignored. Only nodes have it. SetNodeKeys changes it.
 	NodeKeys [][]byte
 
-	// Pools are those whose backends drain commands are about.
+	// Pools are those whose backends commands are about.
 	Pools []*pool.Pool
+
+	// Settle is called when a drain command has been followed, before it is answered: it returns once no conn is on its
+	// way any more by what was true before. It may wait for a moment, and may be nil.
+	Settle func()
 
 	// KeysChanged is called when a key command has changed the ring, to keep it. It may be nil.
 	KeysChanged func(keys [][]byte)

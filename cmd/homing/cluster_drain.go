@@ -64,7 +64,7 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 	if err != nil {
 		return err
 	}
-	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Mode: mode})
+	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Plan: pool.DrainPlan{Mode: mode}})
 	if err != nil {
 		return err
 	}
