@@ -96,7 +96,9 @@ func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
 // provedIdent says that backend id accepted t. Without create, known pairs are
 // refreshed and that is all.
 func (p *Pool) provedIdent(t *Ident, ttl, id, now uint32, create bool) {
-	exact := p.touch(t, id, now, create)
+	// A ticket that is on record as this backend's was evidence when it came here: only a different one says more.
+	old, _, ok := p.store.entries.Lookup(t.Exact, now)
+	exact := p.touch(t, id, now, create && !(ok && old == id))
 	p.proved(t.Exact, ttl, id, now, create && exact, create)
 }
 

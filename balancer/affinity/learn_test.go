@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -324,4 +325,19 @@ func TestLoopsAndOwner(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A client that offers one ticket again and again must not keep the directory's owner awake.
+func TestRepeatedTicketIsNoEvidence(t *testing.T) {
+	s := newStore(t)
+	p := s.Pool(1)
+	ticket := bytes.Repeat([]byte{7}, 120)
+	offer := Offer{Kind: OfferPSK, N: 1}
+	offer.Idents[0] = p.HashIdent(ticket)
+	for range 100 {
+		p.Accepted(&offer, 0, true, 3, 1000)
+	}
+	if n := len(s.ring); n != 1 {
+		t.Errorf("%d pieces of evidence wait for the owner, want 1", n)
+	}
 }
