@@ -66,6 +66,7 @@ type Backend struct {
 	open      atomic.Int64
 	failures  atomic.Int64 // consecutive failed connects
 	trialBusy atomic.Bool  // a conn is trying it, meaningful in stateTrial
+	count     counters     // see tally.go
 
 	// Guarded by pool.mu.
 	announced uint32 // the state that listeners and the log know, stateUp or stateDown

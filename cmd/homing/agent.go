@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cluster"
+	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/value"
 )
 
 // agentOptions is what the flags of `homing agent` say.
 type agentOptions struct {
-	clusterOptions
+	config.Member
 	backend netip.AddrPort
 	pool    string
 	weight  int
@@ -27,41 +29,42 @@ type agentOptions struct {
 	rise, fall                  int
 	drainTime                   time.Duration
 
-	log      logFormat
+	log      value.LogFormat
 	logLevel slog.Level
 	logFile  string
 }
 
 func defaultAgentOptions() *agentOptions {
 	return &agentOptions{
-		clusterOptions: clusterOptions{label: "homing"},
-		pool:           "default", weight: 1,
+		Member: config.Member{Label: "homing"},
+		pool:   "default", weight: 1,
 		checkInterval: time.Second, checkTimeout: time.Second, rise: 2, fall: 2,
 	}
 }
 
 // agentFlagTable is every flag of `homing agent`, bound to o.
-func agentFlagTable(o *agentOptions) []flagGroup {
-	return []flagGroup{
-		{"What is announced", []flagRow{
-			{"backend", addrPortValue{&o.backend}, "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"},
-			{"pool", stringValue{&o.pool, notEmpty, "NAME"}, "the pool that it serves"},
-			{"weight", intValue{&o.weight, 1, 1000}, "its share of fresh handshakes relative to the others"},
-			{"drain-time", durationValue{&o.drainTime, time.Millisecond, 30 * 24 * time.Hour, "leave at once"}, "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
+func agentFlagTable(o *agentOptions) []config.Group {
+	checks := []value.Choice[checkKind]{{Word: "tcp", Is: checkTCP}, {Word: "tls", Is: checkTLS}}
+	return []config.Group{
+		{Title: "What is announced", Rows: []config.Row{
+			{Flag: "backend", Value: value.AddrPort{P: &o.backend}, Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"},
+			{Flag: "pool", Value: value.Text{P: &o.pool, Check: value.CheckPath, Kind: "NAME"}, Doc: "the pool that it serves"},
+			{Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000}, Doc: "its share of fresh handshakes relative to the others"},
+			{Flag: "drain-time", Value: value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, ZeroIs: "leave at once"}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
 		}},
-		{"Checks", []flagRow{
-			{"check", enumValue[checkKind]{&o.check, []choice[checkKind]{{"tcp", checkTCP}, {"tls", checkTLS}}}, "tcp: it accepts a conn; tls: it completes a handshake, whatever its certificate"},
-			{"check-interval", durationValue{p: &o.checkInterval, min: 100 * time.Millisecond, max: time.Hour}, "between two checks"},
-			{"check-timeout", durationValue{p: &o.checkTimeout, min: 10 * time.Millisecond, max: time.Hour}, "for one check"},
-			{"rise", intValue{&o.rise, 1, 100}, "successes in a row until it is announced again; at the start one is enough"},
-			{"fall", intValue{&o.fall, 1, 100}, "failures in a row until it is withdrawn"},
+		{Title: "Checks", Rows: []config.Row{
+			{Flag: "check", Value: value.Enum[checkKind]{P: &o.check, Choices: checks}, Doc: "tcp: it accepts a conn; tls: it completes a handshake, whatever its certificate"},
+			{Flag: "check-interval", Value: value.Duration{P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour}, Doc: "between two checks"},
+			{Flag: "check-timeout", Value: value.Duration{P: &o.checkTimeout, Min: 10 * time.Millisecond, Max: time.Hour}, Doc: "for one check"},
+			{Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100}, Doc: "successes in a row until it is announced again; at the start one is enough"},
+			{Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100}, Doc: "failures in a row until it is withdrawn"},
 		}},
-		{"Cluster", append(memberRows(&o.clusterOptions),
-			flagRow{"cluster-bind", addrPortValue{&o.bind}, "gossip here, TCP and UDP; not given: the address of --backend, any port"})},
-		{"Seeing", []flagRow{
-			{"log", enumValue[logFormat]{&o.log, []choice[logFormat]{{"text", logText}, {"json", logJSON}, {"off", logOff}}}, "how to log"},
-			{"log-level", enumValue[slog.Level]{&o.logLevel, []choice[slog.Level]{{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}}}, "log nothing below this"},
-			{"log-file", stringValue{&o.logFile, notEmpty, "FILE"}, "append the log to this file; not given: stderr, which a Windows service does not have"},
+		{Title: "Cluster", Rows: append(config.MemberRows(&o.Member),
+			config.Row{Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind}, Doc: "gossip here, TCP and UDP; not given: the address of --backend, any port"})},
+		{Title: "Seeing", Rows: []config.Row{
+			{Flag: "log", Value: value.LogFormats(&o.log), Doc: "how to log"},
+			{Flag: "log-level", Value: value.LogLevels(&o.logLevel), Doc: "log nothing below this"},
+			{Flag: "log-file", Value: value.Text{P: &o.logFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "append the log to this file; not given: stderr, which a Windows service does not have"},
 		}},
 	}
 }
@@ -76,7 +79,7 @@ func newAgentCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), o, cmd.ErrOrStderr()) },
 	}
 	cmd.Flags().SortFlags = false
-	bind(cmd.Flags(), table)
+	config.Bind(cmd.Flags(), table)
 	setHelp(cmd, agentFlagTable(defaultAgentOptions()), agentNotes)
 	return cmd
 }
@@ -97,11 +100,11 @@ func (o *agentOptions) validate() error {
 		return errors.New("--backend is missing: say where the server is, such as --backend 192.0.2.7:443")
 	case o.backend.Port() == 0 || o.backend.Addr().IsUnspecified() || o.backend.Addr().IsMulticast() || o.backend.Addr().Zone() != "":
 		return fmt.Errorf("--backend %q: nodes cannot connect there: give the address and port that they see", o.backend)
-	case len(o.join) == 0:
+	case len(o.Join) == 0:
 		return errors.New("--cluster-join is missing: say where a node is, such as --cluster-join 192.0.2.1:7946")
 	}
-	if !o.bind.IsValid() {
-		o.bind = netip.AddrPortFrom(o.backend.Addr(), 0)
+	if !o.Bind.IsValid() {
+		o.Bind = netip.AddrPortFrom(o.backend.Addr(), 0)
 	}
 	return nil
 }
@@ -150,7 +153,7 @@ type agent struct {
 }
 
 func newAgent(o *agentOptions, log *slog.Logger) (*agent, error) {
-	cfg, err := o.config(log)
+	cfg, err := memberConfig(&o.Member, "", log)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +163,7 @@ func newAgent(o *agentOptions, log *slog.Logger) (*agent, error) {
 	}
 	a := &agent{options: o, log: log, keys: cfg.Keys}
 	if a.membership, err = cluster.Create(cfg); err != nil {
-		return nil, o.explainMember(err)
+		return nil, explainMember(&o.Member, err)
 	}
 	log.Info("agent", slog.String("version", version), slog.String("backend", o.backend.String()), slog.String("pool", o.pool),
 		slog.Int("weight", o.weight), slog.String("addr", a.membership.Addr().String()), slog.String("id", cfg.ID), slog.Bool("encrypted", cfg.Keys != nil))

@@ -18,7 +18,7 @@ type fileMark struct {
 }
 
 func (a *agent) keyFile() fileMark {
-	info, err := os.Stat(a.options.gossipKeyFile)
+	info, err := os.Stat(a.options.GossipKeyFile)
 	if err != nil {
 		return fileMark{}
 	}
@@ -35,7 +35,7 @@ func (a *agent) reloadKeys(before fileMark) fileMark {
 	if now == before || now == (fileMark{}) {
 		return before
 	}
-	keys, err := loadKeys("gossip-key-file", a.options.gossipKeyFile, a.log)
+	keys, err := loadKeys("gossip-key-file", a.options.GossipKeyFile, a.log)
 	if err == nil && !sameKeys(keys, a.keys.Keys()) {
 		err = a.keys.Replace(keys)
 		if err == nil {

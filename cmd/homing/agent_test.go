@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"homing/cluster"
+	"homing/cmd/homing/internal/value"
 )
 
 // listenHere accepts conns, and hangs up, until the test ends.
@@ -116,7 +117,7 @@ func TestAgentReloadsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := defaultAgentOptions()
-	o.backend, o.join, o.gossipKeyFile = netip.MustParseAddrPort("127.0.0.1:443"), []string{"127.0.0.1:1"}, path
+	o.backend, o.Join, o.GossipKeyFile = netip.MustParseAddrPort("127.0.0.1:443"), []string{"127.0.0.1:1"}, path
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,11 +160,11 @@ func TestAgentReloadsKeys(t *testing.T) {
 func TestAgentOrders(t *testing.T) {
 	o := defaultAgentOptions()
 	o.backend = netip.MustParseAddrPort(listenHere(t).Addr().String())
-	o.join, o.drainTime = []string{"127.0.0.1:1"}, time.Hour
+	o.Join, o.drainTime = []string{"127.0.0.1:1"}, time.Hour
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}
-	a, err := newAgent(o, newLogger(io.Discard, logText, slog.LevelError))
+	a, err := newAgent(o, newLogger(io.Discard, value.LogText, slog.LevelError))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
 	"homing/cluster"
+	"homing/cmd/homing/internal/config"
 )
 
 // leaveTimeout bounds the wait, at the very end, until the others know that this node left.
@@ -22,7 +23,7 @@ const leaveTimeout = 2 * time.Second
 // clusterNode is a node's part in its cluster.
 type clusterNode struct {
 	// Static after assemble.
-	options    *nodeOptions
+	options    *config.Cluster
 	log        *slog.Logger
 	membership *cluster.Membership
 	discovery  *cluster.Discovery  // nil when no pool discovers
@@ -37,12 +38,12 @@ type clusterNode struct {
 
 // newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
 // nothing to close.
-func newClusterNode(o *nodeOptions, log *slog.Logger) (c *clusterNode, err error) {
-	c = &clusterNode{options: o, log: log, changed: make(chan struct{}, 1)}
-	if c.nodeKeys, err = loadKeys("node-key-file", o.nodeKeyFile, log); err != nil {
+func newClusterNode(o *config.Config, log *slog.Logger) (c *clusterNode, err error) {
+	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
+	if c.nodeKeys, err = loadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err
 	}
-	if c.member, err = o.config(log); err != nil {
+	if c.member, err = memberConfig(&o.Cluster.Member, o.StateDir, log); err != nil {
 		return nil, err
 	}
 	if err = c.replicate(); err != nil {
@@ -64,9 +65,9 @@ func (c *clusterNode) replicate() (err error) {
 	if len(c.nodeKeys) == 0 {
 		return nil
 	}
-	bind := c.options.replicationBind
+	bind := c.options.ReplicationBind
 	if !bind.IsValid() {
-		bind = portAbove(c.options.bind)
+		bind = portAbove(c.options.Bind)
 	}
 	c.replicator, err = cluster.NewReplicator(cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log})
 	if err != nil {
@@ -84,11 +85,11 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 }
 
 // join makes this process a member. Nobody is dialled before start.
-func (c *clusterNode) join(pools []*pool.Pool) (err error) {
+func (c *clusterNode) join(all *config.Config, pools []*pooled) (err error) {
 	cfg := c.member
 	cfg.Meta.Role = cluster.RoleNode
 	cfg.NodeKeys = c.nodeKeys
-	cfg.Pools = pools
+	cfg.Pools = poolsOf(pools)
 	if c.replicator != nil {
 		if cfg.Meta.Replication, err = c.replicationAddr(); err != nil {
 			return err
@@ -97,14 +98,20 @@ func (c *clusterNode) join(pools []*pool.Pool) (err error) {
 	cfg.Changed = c.wake
 	cfg.KeysChanged = c.keep
 	if c.membership, err = cluster.Create(cfg); err != nil {
-		return c.options.explainMember(err)
+		return explainMember(&c.options.Member, err)
 	}
-	if c.options.discovers() {
-		var from []netip.Prefix
-		for _, source := range c.options.discoverFrom {
-			from = append(from, source.network)
+	var from []netip.Prefix
+	var discovering []*pool.Pool
+	for i, p := range pools {
+		if settings := &all.Pools[i]; all.Discovers(settings) {
+			discovering = append(discovering, p.Pool)
+			for _, source := range settings.DiscoverFrom {
+				from = append(from, source.Network)
+			}
 		}
-		c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: pools, From: from, Log: c.log})
+	}
+	if len(discovering) > 0 {
+		c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering, From: from, Log: c.log})
 	}
 	return nil
 }
@@ -117,10 +124,10 @@ func (c *clusterNode) replicationAddr() (netip.AddrPort, error) {
 	}
 	addr := bound.Addr().Unmap()
 	switch {
-	case c.options.advertise.IsValid():
-		addr = c.options.advertise.Addr()
+	case c.options.Advertise.IsValid():
+		addr = c.options.Advertise.Addr()
 	case addr.IsUnspecified():
-		addr = c.options.bind.Addr()
+		addr = c.options.Bind.Addr()
 	}
 	return netip.AddrPortFrom(addr, bound.Port()), nil
 }
@@ -135,9 +142,9 @@ func (c *clusterNode) wake() {
 
 // keep writes the gossip keys back to their file, so that a restart finds those of now.
 func (c *clusterNode) keep(keys [][]byte) {
-	if err := cluster.SaveKeys(c.options.gossipKeyFile, keys); err != nil {
+	if err := cluster.SaveKeys(c.options.GossipKeyFile, keys); err != nil {
 		c.log.Warn("the gossip keys changed, but their file could not be written: do it before this node restarts",
-			slog.String("file", c.options.gossipKeyFile), slog.Any("error", err))
+			slog.String("file", c.options.GossipKeyFile), slog.Any("error", err))
 	}
 }
 
@@ -171,7 +178,7 @@ func (c *clusterNode) reread(ctx context.Context, hangup <-chan os.Signal) {
 
 // reloadNodeKeys takes over the node keys of the file. On an error nothing has changed.
 func (c *clusterNode) reloadNodeKeys() error {
-	keys, err := loadKeys("node-key-file", c.options.nodeKeyFile, c.log)
+	keys, err := loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
 	if err != nil {
 		return err
 	}
@@ -218,7 +225,7 @@ func (c *clusterNode) announce() {
 		replication = c.replicator.Addr().String()
 	}
 	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
-		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.join)))
+		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.Join)))
 	if c.replicator == nil {
 		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
 	}

@@ -21,8 +21,8 @@ type fileLimit struct {
 	err   error
 }
 
-// raiseFiles raises the limit of open files to what the system allows, and fits an automatic --max-conns into it.
-func raiseFiles(o *options) fileLimit {
+// raiseFiles raises the limit of open files to what the system allows.
+func raiseFiles() fileLimit {
 	var limit syscall.Rlimit
 	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	if err == nil && limit.Cur < limit.Max {
@@ -30,9 +30,6 @@ func raiseFiles(o *options) fileLimit {
 		if err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err == nil {
 			limit = raised
 		}
-	}
-	if o.maxConns == 0 {
-		o.maxConns = connsFor(limit.Cur)
 	}
 	return fileLimit{limit.Cur, err}
 }

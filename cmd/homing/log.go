@@ -3,24 +3,19 @@ package main
 import (
 	"io"
 	"log/slog"
+
+	"homing/cmd/homing/internal/value"
 )
 
-type logFormat uint8
-
-const (
-	logText logFormat = iota
-	logJSON
-	logOff
-)
-
-func newLogger(w io.Writer, format logFormat, level slog.Level) *slog.Logger {
+// newLogger logs what level says at the time.
+func newLogger(w io.Writer, format value.LogFormat, level slog.Leveler) *slog.Logger {
 	opt := &slog.HandlerOptions{Level: level}
 	switch format {
-	case logText:
+	case value.LogText:
 		return slog.New(slog.NewTextHandler(w, opt))
-	case logJSON:
+	case value.LogJSON:
 		return slog.New(slog.NewJSONHandler(w, opt))
-	case logOff:
+	case value.LogOff:
 	}
 	return slog.New(slog.DiscardHandler)
 }

@@ -12,17 +12,20 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/value"
 )
 
 func newRunCommand() *cobra.Command {
-	o := defaultOptions()
-	table := flagTable(o)
+	flags := config.NewFlags()
 	cmd := &cobra.Command{
 		Use:   "run --listen ADDR --backend ADDR [flags]",
 		Short: "Balance conns, and send every resumption to the backend that can accept it",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
+			c, err := flags.Load()
+			if err != nil {
 				return err
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
@@ -30,12 +33,12 @@ func newRunCommand() *cobra.Command {
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
 			hangup := make(chan os.Signal, 1)
-			if o.node.nodeKeyFile != "" { // without, SIGHUP ends the process as usual
+			if c.Cluster.NodeKeyFile != "" { // without, SIGHUP ends the process as usual
 				signal.Notify(hangup, syscall.SIGHUP)
 				defer signal.Stop(hangup)
 			}
-			log := newLogger(cmd.ErrOrStderr(), o.log, o.logLevel)
-			s, err := assemble(o, log)
+			log := newLogger(cmd.ErrOrStderr(), c.Log.Format, c.Log.Level)
+			s, err := assemble(c, log)
 			if err != nil {
 				return err
 			}
@@ -44,8 +47,8 @@ func newRunCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().SortFlags = false
-	bind(cmd.Flags(), table)
-	setHelp(cmd, flagTable(defaultOptions()), runNotes)
+	config.Bind(cmd.Flags(), flags.Table())
+	setHelp(cmd, config.NewFlags().Table(), runNotes)
 	return cmd
 }
 
@@ -86,9 +89,10 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.
 	if s.cluster != nil {
 		s.cluster.drain()
 	}
-	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", s.options.drainTimeout),
+	timeout := s.running.Load().config.Timeouts.Drain
+	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", timeout),
 		slog.Uint64("open", s.balancer.Stats().Open))
-	limit, stop := context.WithTimeout(context.Background(), s.options.drainTimeout)
+	limit, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()
 	drained := make(chan error, 1)
 	go func() { drained <- s.balancer.Shutdown(limit) }()
@@ -96,9 +100,9 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.
 	var cut error
 	select {
 	case err := <-drained:
-		if err != nil && s.options.drainTimeout > 0 {
+		if err != nil && timeout > 0 {
 			cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
-				formatDuration(s.options.drainTimeout))
+				value.FormatDuration(timeout))
 		}
 	case sig := <-signals:
 		cancel()

@@ -8,41 +8,42 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"homing/balancer"
 	"homing/balancer/affinity"
-	"homing/balancer/health"
-	"homing/balancer/pool"
 	"homing/cluster"
-	"homing/cmd/homing/internal/admin"
+	"homing/cmd/homing/internal/config"
 )
 
 // service is one running `homing run`: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
-	options  *options
 	log      *slog.Logger
-	pool     *pool.Pool
 	store    *affinity.Store
 	balancer *balancer.Balancer
-	checks   *health.Checker   // nil with --no-checks
-	probe    *health.Prober    // nil with --probe off or --tls off
-	admin    net.Listener      // nil without --admin
-	cluster  *clusterNode      // nil without --cluster-bind
-	state    *cluster.StateDir // nil without --state-dir and --table-dir
+	admin    net.Listener      // nil without an admin address
+	cluster  *clusterNode      // nil without a cluster
+	state    *cluster.StateDir // nil when nothing is written
 	hangup   <-chan os.Signal  // SIGHUP; never comes without --node-key-file
 	files    fileLimit
 
+	// running is what a reload replaces as a whole; readers take what is there.
+	running atomic.Pointer[running]
+
 	draining   atomic.Bool
-	background sync.WaitGroup // all that start sets going
+	background sync.WaitGroup // all that start sets going, but for the pools' own
+}
+
+// running is a configuration and the pools that were made of it. It is never changed.
+type running struct {
+	config *config.Config
+	pools  []*pooled // in the order of config.Pools
 }
 
 // gcPercent keeps the heap small. The loops make no garbage and the tables lie outside the heap, so what little the
@@ -50,20 +51,17 @@ type service struct {
 const gcPercent = 25
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
-// wrong with which flag, and what to do.
-func assemble(o *options, log *slog.Logger) (*service, error) {
-	if o.loops == 0 {
-		o.loops = runtime.NumCPU()
-	}
+// wrong with which setting, and what to do.
+func assemble(c *config.Config, log *slog.Logger) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(o.loops + 2)
+		runtime.GOMAXPROCS(loopsOf(c) + 2)
 	}
-	s := &service{options: o, log: log}
-	if err := s.take(); err != nil {
+	s := &service{log: log, files: raiseFiles()}
+	if err := s.take(c); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -71,30 +69,46 @@ func assemble(o *options, log *slog.Logger) (*service, error) {
 }
 
 // take makes the parts. On an error those made so far are the caller's to close.
-func (s *service) take() (err error) {
-	o := s.options
-	s.files = raiseFiles(o)
-	if o.admin != "" {
-		if s.admin, err = net.Listen("tcp", o.admin); err != nil {
-			return explainListen("--admin", o.admin, err)
+func (s *service) take(c *config.Config) (err error) {
+	if c.Admin.Address != "" {
+		if s.admin, err = net.Listen("tcp", c.Admin.Address); err != nil {
+			return explainListen("--admin", c.Admin.Address, err)
 		}
 	}
-	if o.node.bind.IsValid() {
-		if s.cluster, err = newClusterNode(&o.node, s.log); err != nil {
+	if c.Cluster.Bind.IsValid() {
+		if s.cluster, err = newClusterNode(c, s.log); err != nil {
 			return err
 		}
 	}
-	s.pool, err = pool.New("default", o.backends, pool.Options{
-		Fall: o.fall, LoadFactor: o.loadFactor, NoChecks: o.noChecks, Discover: o.node.discovers(), Log: s.log,
-	})
+	pools, err := s.newPools(c)
 	if err != nil {
 		return err
 	}
-	known := affinity.Config{
-		TableEntries: o.tableEntries, ClientEntries: o.clientEntries, SessionTTL: o.sessionTTL, TicketTTL: o.ticketTTL,
-		Suspect: s.suspect, Memory: o.tableDir, Log: s.log,
+	if err = s.takeStore(c); err != nil {
+		return err
 	}
-	if s.state, err = openState(o, s.log); err != nil {
+	if s.balancer, err = balancer.New(s.balancerConfig(c, pools)); err != nil {
+		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
+			return explainListen("--listen", refused.Addr, refused.Err)
+		}
+		return err
+	}
+	if s.cluster != nil {
+		if err = s.cluster.join(c, pools); err != nil {
+			return err
+		}
+	}
+	s.running.Store(&running{c, pools})
+	return s.newWatches(c, pools)
+}
+
+// takeStore makes the tables, or finds those that an earlier process has left.
+func (s *service) takeStore(c *config.Config) (err error) {
+	known := affinity.Config{
+		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL, TicketTTL: c.Tables.TicketTTL,
+		Suspect: s.suspect, Memory: c.Tables.Dir, Log: s.log,
+	}
+	if s.state, err = openState(c, s.log); err != nil {
 		return err
 	}
 	if s.state != nil {
@@ -104,39 +118,23 @@ func (s *service) take() (err error) {
 		known.Fact = s.cluster.fact()
 	}
 	s.store, err = affinity.NewStore(known)
-	if err != nil {
-		if o.tableDir != "" {
-			return fmt.Errorf("--table-dir: %w", err)
-		}
+	switch {
+	case err == nil:
+		return nil
+	case c.Tables.Dir != "":
+		return fmt.Errorf("--table-dir: %w", err)
+	default:
 		return fmt.Errorf("no memory for %d table entries and %d client entries: lower --table-entries or --client-entries: %w",
-			o.tableEntries, o.clientEntries, err)
+			c.Tables.Entries, c.Tables.ClientEntries, err)
 	}
-	if s.balancer, err = balancer.New(s.config()); err != nil {
-		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
-			return explainListen("--listen", refused.Addr, refused.Err)
-		}
-		return err
-	}
-	if s.cluster != nil {
-		if err = s.cluster.join([]*pool.Pool{s.pool}); err != nil {
-			return err
-		}
-	}
-	if err = s.takeProbe(); err != nil || o.noChecks {
-		return err
-	}
-	s.checks, err = health.New([]*pool.Pool{s.pool}, health.Config{
-		Interval: o.checkInterval, Timeout: o.checkTimeout, Rise: o.rise, Fall: o.fall, Log: s.log,
-	})
-	return err
 }
 
 // openState finds what an earlier process has left. Tables in files do not hold the ticket keys; with --table-dir alone
 // those are written beside them.
-func openState(o *options, log *slog.Logger) (*cluster.StateDir, error) {
-	cfg, flag := cluster.StateDirConfig{Dir: o.node.stateDir, Log: log}, "--state-dir"
+func openState(c *config.Config, log *slog.Logger) (*cluster.StateDir, error) {
+	cfg, flag := cluster.StateDirConfig{Dir: c.StateDir, Log: log}, "--state-dir"
 	if cfg.Dir == "" {
-		cfg.Dir, cfg.KeysOnly, flag = o.tableDir, true, "--table-dir"
+		cfg.Dir, cfg.KeysOnly, flag = c.Tables.Dir, true, "--table-dir"
 	}
 	if cfg.Dir == "" {
 		return nil, nil
@@ -148,56 +146,6 @@ func openState(o *options, log *slog.Logger) (*cluster.StateDir, error) {
 	return state, nil
 }
 
-// takeProbe makes the probe, but not for backends of which no hello is read.
-func (s *service) takeProbe() (err error) {
-	o := s.options
-	if !o.probe || o.tls == balancer.TLSOff {
-		return nil
-	}
-	fromTraffic := o.probeTraffic
-	if fromTraffic == 0 {
-		fromTraffic = -1
-	}
-	s.probe, err = health.NewProber([]*pool.Pool{s.pool}, health.ProbeConfig{
-		Store: s.store, Interval: o.probeInterval, Names: o.probeNames, FromTraffic: fromTraffic, Log: s.log,
-	})
-	return err
-}
-
-// suspect hands on to the probe what affinity says. Nothing runs before there is a probe, if there will be one.
-func (s *service) suspect(pool, id uint32, doubtful bool) {
-	if s.probe != nil {
-		s.probe.Suspect(pool, id, doubtful)
-	}
-}
-
-func (s *service) config() balancer.Config {
-	o := s.options
-	cfg := balancer.Config{
-		Loops: o.loops, Store: s.store, Policy: o.policy, ECH: o.ech,
-		HelloTimeout: o.helloTimeout, ConnectTimeout: o.connectTimeout, IdleTimeout: o.idleTimeout,
-		HalfClosedTimeout: o.halfClosedTimeout, HoldTimeout: o.holdTimeout,
-		KeepAlive: orOff(o.keepAlive), UserTimeout: orOff(o.userTimeout),
-		HelloLimit: int(o.helloLimit), HoldLimit: int(o.holdLimit), MaxConns: o.maxConns, BufferMemory: o.bufferMemory,
-		SecondChance: o.secondChance, Log: s.log,
-	}
-	for _, addr := range o.listens {
-		cfg.Listeners = append(cfg.Listeners, balancer.Listener{Addr: addr, Pool: s.pool, TLS: o.tls})
-	}
-	if o.logConns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }
-	}
-	return cfg
-}
-
-// orOff translates the flags' zero, which is off, to the configuration's, which is negative.
-func orOff(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
 // start sets the goroutines beside the balancer going. They end with ctx.
 func (s *service) start(ctx context.Context) {
 	s.background.Go(func() { s.store.Run(ctx) })
@@ -205,61 +153,39 @@ func (s *service) start(ctx context.Context) {
 		s.state.Load(ctx, s.store)
 		s.background.Go(func() { s.state.Run(ctx, s.store) })
 	}
-	s.background.Go(func() { s.pool.Run(ctx) })
-	if s.checks != nil {
-		s.background.Go(func() { s.checks.Run(ctx) })
+	for _, p := range s.running.Load().pools {
+		p.start(ctx)
 	}
-	findings := func() []health.Findings { return nil }
-	if s.probe != nil {
-		s.background.Go(func() { s.probe.Run(ctx) })
-		findings = s.probe.Findings
-	}
+	s.background.Go(func() {
+		<-ctx.Done()
+		for _, p := range s.running.Load().pools {
+			p.stop()
+		}
+	})
 	if s.cluster != nil {
 		s.cluster.start(ctx, s)
 	}
-	if s.admin == nil {
-		return
-	}
-	source := admin.Source{
-		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Probe: findings, Pools: []*pool.Pool{s.pool},
-		Ready: func() bool { return !s.draining.Load() },
-	}
-	if s.state != nil {
-		source.State = s.state.Stats
-	}
-	if s.cluster != nil {
-		source.Cluster, source.Routes = s.cluster.stats, s.cluster.routes()
-	}
-	server := &http.Server{
-		Handler:           admin.Handler(source),
-		ReadHeaderTimeout: 5 * time.Second,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	s.background.Go(func() {
-		if err := server.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("admin ended", slog.Any("error", err))
-		}
-	})
-	s.background.Go(func() {
-		<-ctx.Done()
-		server.Close()
-	})
+	s.serveAdmin(ctx)
 }
 
 // announce logs what runs, one line per thing.
 func (s *service) announce() {
-	o := s.options
+	c, pools := s.running.Load().config, s.running.Load().pools
 	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()))
-	for _, addr := range s.balancer.Addrs() {
-		s.log.Info("listener", slog.String("addr", addr.String()), slog.String("pool", s.pool.Name()),
-			slog.String("policy", policyValue(&o.policy).String()), slog.String("tls", o.tls.String()))
+	for i, addr := range s.balancer.Addrs() {
+		l := &c.Listeners[i]
+		policy := pools[slicesIndexPool(c, l.Default)].Snapshot().Options().Policy
+		s.log.Info("listener", slog.String("addr", addr.String()), slog.String("pool", l.Default),
+			slog.String("policy", config.Policies(&policy).String()), slog.String("tls", l.TLS.String()))
 	}
-	for _, b := range s.pool.Snapshot().All() {
-		s.log.Info("backend", slog.String("pool", s.pool.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
-			slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
+	for _, p := range pools {
+		for _, b := range p.Snapshot().All() {
+			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
+				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
+		}
 	}
-	s.log.Info("loops", slog.Int("loops", o.loops), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", o.maxConns))
-	s.log.Info("tables", slog.Int("table_entries", o.tableEntries), slog.Int("client_entries", o.clientEntries),
+	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
+	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),
 		slog.String("memory", formatMemory(s.store.TableBytes())))
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
@@ -267,7 +193,7 @@ func (s *service) announce() {
 	if s.cluster != nil {
 		s.cluster.announce()
 	}
-	s.files.warn(s.log, o.maxConns)
+	s.files.warn(s.log, s.maxConns(c))
 	s.log.Info("ready")
 }
 

@@ -66,7 +66,7 @@ func source(t *testing.T) Source {
 		Version:  "v1.2.3",
 		Stats:    func() balancer.Stats { return stats },
 		Affinity: func() affinity.Stats { return known },
-		Pools:    []*pool.Pool{p},
+		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Ready:    func() bool { return true },
 		Cluster:  func() Cluster { return clustered() },
 		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
@@ -236,7 +236,7 @@ func TestReadyNeedsBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src.Pools = []*pool.Pool{empty}
+	src.Pools = func() []*pool.Pool { return []*pool.Pool{empty} }
 	if status, body := fetch(t, src, "/readyz"); status != http.StatusServiceUnavailable || body != "no backend\n" {
 		t.Errorf("without a backend: %d %q", status, body)
 	}

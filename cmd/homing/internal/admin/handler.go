@@ -22,7 +22,7 @@ type Source struct {
 	Stats    func() balancer.Stats
 	Affinity func() affinity.Stats
 	Probe    func() []health.Findings
-	Pools    []*pool.Pool
+	Pools    func() []*pool.Pool
 	Ready    func() bool // false while draining
 
 	Cluster func() Cluster               // nil without a cluster
@@ -75,7 +75,7 @@ func (s *Source) unready() string {
 	if !s.Ready() {
 		return "draining"
 	}
-	if !slices.ContainsFunc(s.Pools, func(p *pool.Pool) bool { return len(p.Snapshot().All()) > 0 }) {
+	if !slices.ContainsFunc(s.Pools(), func(p *pool.Pool) bool { return len(p.Snapshot().All()) > 0 }) {
 		return "no backend"
 	}
 	return ""

@@ -109,7 +109,7 @@ func backendMetrics() []metric {
 	labels := []string{"pool", "backend"}
 	each := func(value func(b *pool.Backend) float64) func(*sample, emit) {
 		return func(s *sample, out emit) {
-			for _, p := range s.src.Pools {
+			for _, p := range s.src.Pools() {
 				for _, b := range p.Snapshot().All() {
 					out(value(b), p.Name(), b.Addr.String())
 				}
@@ -171,7 +171,7 @@ func keyMetrics() []metric {
 
 // poolName finds the pool that affinity knows by its hash.
 func (s *sample) poolName(hash uint32) string {
-	for _, p := range s.src.Pools {
+	for _, p := range s.src.Pools() {
 		if p.Hash() == hash {
 			return p.Name()
 		}

@@ -70,7 +70,7 @@ type PoolSettings struct {
 	Policy       pool.Policy
 	ECH          bool    // the backends hold ECH keys
 	LoadFactor   float64 // at least 1
-	SecondChance bool
+	SecondChance pool.SecondChance
 	Checks       Checks
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
@@ -105,11 +105,9 @@ type Timeouts struct {
 
 // Limits of a node.
 type Limits struct {
-	MaxConns           int // 0: what the limit of open files allows
-	BufferMemory       int64
-	Hello, Hold        int64 // bytes
-	SecondChanceTries  int
-	SecondChanceBudget float64
+	MaxConns     int // 0: what the limit of open files allows
+	BufferMemory int64
+	Hello, Hold  int64 // bytes
 }
 
 // Tables is how much is remembered, how long, and where.
@@ -145,15 +143,16 @@ const DefaultPool = "default"
 func Default() *Config {
 	return &Config{
 		Pool: PoolSettings{
-			LoadFactor: 1.5,
-			Checks:     Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
-			Probe:      Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
+			LoadFactor:   1.5,
+			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
+			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+			Probe:        Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
 		},
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
 		},
-		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10, SecondChanceTries: 1, SecondChanceBudget: 0.05},
+		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}

@@ -248,6 +248,9 @@ func (v Bool) String() string { return strconv.FormatBool(*v.P) }
 // Type implements Value.
 func (v Bool) Type() string { return "" }
 
+// IsBoolFlag says that the flag needs no value.
+func (v Bool) IsBoolFlag() bool { return true }
+
 // Set implements Value.
 func (v Bool) Set(s string) error {
 	b, err := strconv.ParseBool(s)

@@ -1,0 +1,218 @@
+//go:build linux
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/value"
+)
+
+// Table is every setting that the top of a file can have, bound to c; those of listeners and pools to its defaults. It is
+// every flag of `homing run` too, but for those of Flags.
+func Table(c *Config) []Group {
+	return []Group{
+		{"What goes where", []Row{
+			{Flag: "policy", Key: "policy", Where: InPools, Value: Policies(&c.Pool.Policy), Doc: "how a fresh handshake finds a backend"},
+			{Flag: "tls", Key: "tls", Where: InListeners, Value: TLSModes(&c.Listener.TLS), Doc: "auto: what is not TLS is balanced as fresh; require: it is refused; off: nothing is read"},
+			{Flag: "ech", Key: "ech", Where: InPools, Value: value.OnOff(&c.Pool.ECH), Doc: "on: the backends hold ECH keys, so a verdict on a hello with ECH teaches nothing new"},
+			{Flag: "loops", Key: "loops", Fixed: true, Value: value.Auto{Int: value.Int{P: &c.Loops, Min: 1, Max: 256}}, Doc: "threads that move conns; auto: one per CPU"},
+		}},
+		{"Timeouts", timeoutRows(&c.Timeouts)},
+		{"Limits", []Row{
+			{Flag: "max-conns", Key: "limits.max_conns", Value: value.Auto{Int: value.Int{P: &c.Limits.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; each takes two open files; auto: as many as their limit allows"},
+			{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: value.Bytes{P: &c.Limits.BufferMemory, Min: 1 << 20, Max: 1 << 40}, Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed"},
+			{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &c.Limits.Hello, Min: 512, Max: 64 << 10}, Doc: "a longer ClientHello is balanced as fresh, or refused with --tls=require"},
+			{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &c.Limits.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
+		}},
+		{"What is remembered", []Row{
+			{Flag: "table-entries", Key: "tables.entries", Fixed: true, Value: value.Int{P: &c.Tables.Entries, Min: 1024, Max: 1_000_000_000}, Doc: "sessions and exact tickets; about 27 bytes each, taken at start"},
+			{Flag: "client-entries", Key: "tables.client_entries", Fixed: true, Value: value.Int{P: &c.Tables.ClientEntries, Min: 1024, Max: 100_000_000}, Doc: "clients whose last home is remembered; about 27 bytes each, taken at start"},
+			{Flag: "session-ttl", Key: "tables.session_ttl", Fixed: true, Value: span(&c.Tables.SessionTTL, time.Second, 7*day), Doc: "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
+			{Flag: "ticket-ttl", Key: "tables.ticket_ttl", Fixed: true, Value: span(&c.Tables.TicketTTL, time.Second, 7*day), Doc: "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
+			{Flag: "affinity-load-factor", Key: "affinity_load_factor", Where: InPools, Value: value.Ratio{P: &c.Pool.LoadFactor, Min: 1, Max: 1000}, Doc: "a home with more conns than 64 + this times the weighted mean is passed over"},
+			{Flag: "state-dir", Key: "state_dir", Fixed: true, Value: value.Text{P: &c.StateDir, Check: value.CheckPath, Kind: "DIR"}, Doc: "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both"},
+			{Flag: "table-dir", Key: "tables.dir", Fixed: true, Value: value.Text{P: &c.Tables.Dir, Check: value.CheckPath, Kind: "DIR"}, Doc: "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were"},
+		}},
+		{"Second chances", []Row{
+			{Flag: "second-chance", Key: "second_chance.mode", Where: InPools, Value: offAuto(&c.Pool.SecondChance.Auto), Doc: "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
+			{Flag: "second-chance-tries", Key: "second_chance.tries", Where: InPools, Value: value.Int{P: &c.Pool.SecondChance.Tries, Min: 1, Max: 8}, Doc: "other backends per conn"},
+			{Flag: "second-chance-budget", Key: "second_chance.budget", Where: InPools, Value: value.Ratio{P: &c.Pool.SecondChance.Budget, Min: 0.001, Max: 8}, Doc: "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
+		}},
+		{"Checks", checkRows(&c.Pool.Checks)},
+		{"Probes", probeRows(&c.Pool.Probe)},
+		{"Cluster", clusterRows(c)},
+		{"Seeing", []Row{
+			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off"},
+			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
+			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
+			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
+		}},
+	}
+}
+
+const day = 24 * time.Hour
+
+func span(p *time.Duration, least, most time.Duration) value.Duration {
+	return value.Duration{P: p, Min: least, Max: most}
+}
+
+func spanOrZero(p *time.Duration, least, most time.Duration, zeroIs string) value.Duration {
+	return value.Duration{P: p, Min: least, Max: most, ZeroIs: zeroIs}
+}
+
+func offAuto(p *bool) value.Enum[bool] {
+	return value.Enum[bool]{P: p, Choices: []value.Choice[bool]{{Word: "off", Is: false}, {Word: "auto", Is: true}}}
+}
+
+// TLSModes is a mode by its word.
+func TLSModes(p *balancer.TLSMode) value.Enum[balancer.TLSMode] {
+	return value.Enum[balancer.TLSMode]{P: p, Choices: []value.Choice[balancer.TLSMode]{
+		value.Named(balancer.TLSAuto), value.Named(balancer.TLSRequire), value.Named(balancer.TLSOff),
+	}}
+}
+
+// Policies is a policy by its word.
+func Policies(p *pool.Policy) value.Enum[pool.Policy] {
+	return value.Enum[pool.Policy]{P: p, Choices: []value.Choice[pool.Policy]{
+		{Word: "round-robin", Is: pool.RoundRobin}, {Word: "least-conn", Is: pool.LeastConn}, {Word: "client-hash", Is: pool.ClientHash},
+	}}
+}
+
+func timeoutRows(t *Timeouts) []Row {
+	return []Row{
+		{Flag: "hello-timeout", Key: "timeouts.hello", Value: span(&t.Hello, 10*time.Millisecond, time.Hour), Doc: "from accept to a complete ClientHello"},
+		{Flag: "connect-timeout", Key: "timeouts.connect", Value: span(&t.Connect, 10*time.Millisecond, time.Hour), Doc: "for all tries together to connect to a backend; one try gets at most a third"},
+		{Flag: "hold-timeout", Key: "timeouts.hold", Value: span(&t.Hold, 10*time.Millisecond, time.Minute), Doc: "how long a server's first bytes may wait for the verdict on an offer"},
+		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
+		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
+		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM; 0: cut them at once"},
+		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
+		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
+	}
+}
+
+func checkRows(c *Checks) []Row {
+	return []Row{
+		{Flag: "check-interval", Key: "checks.interval", Where: InPools, Value: span(&c.Interval, 100*time.Millisecond, time.Hour), Doc: "between two TCP checks of a backend"},
+		{Flag: "check-timeout", Key: "checks.timeout", Where: InPools, Value: span(&c.Timeout, 10*time.Millisecond, time.Hour), Doc: "for one check to connect"},
+		{Flag: "rise", Key: "checks.rise", Where: InPools, Value: value.Int{P: &c.Rise, Min: 1, Max: 100}, Doc: "successes in a row that bring a backend up"},
+		{Flag: "fall", Key: "checks.fall", Where: InPools, Value: value.Int{P: &c.Fall, Min: 1, Max: 100}, Doc: "failures in a row, of checks or of conns, that take a backend down"},
+		{Flag: "no-checks", Key: "checks.disabled", Where: InPools, Value: value.Bool{P: &c.Disabled}, Doc: "do not check backends"},
+	}
+}
+
+func probeRows(p *Probe) []Row {
+	return []Row{
+		{Flag: "probe", Key: "probe.enabled", Where: InPools, Value: value.OnOff(&p.Enabled), Doc: "on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls=off there are no probes"},
+		{Flag: "probe-interval", Key: "probe.interval", Where: InPools, Value: span(&p.Interval, 100*time.Millisecond, day), Doc: "between two probes of a backend; one that comes back or refuses its own tickets is probed at once"},
+		{Flag: "probe-name", Key: "probe.names", Where: InPools, Value: value.Several[string]{P: &p.Names, Parse: value.ParseServerName, Print: value.AsIs, Kind: "NAME"}, Doc: "probe with this server name too; repeatable; a hello without a name is always sent"},
+		{Flag: "probe-names-from-traffic", Key: "probe.names_from_traffic", Where: InPools, Value: value.Int{P: &p.FromTraffic, Min: 0, Max: 64}, Doc: "probe with so many of the server names that clients use most"},
+	}
+}
+
+func clusterRows(c *Config) []Row {
+	rows := []Row{
+		{Flag: "cluster-bind", Key: "cluster.bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.Bind}, Doc: "be a node of a cluster; gossip here, TCP and UDP, such as 192.0.2.1:7946"},
+	}
+	rows = append(rows, MemberRows(&c.Cluster.Member)...)
+	return append(rows,
+		Row{Flag: "node-key-file", Key: "cluster.node_key_file", Fixed: true, Value: value.Text{P: &c.Cluster.NodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated"},
+		Row{Flag: "replication-bind", Key: "cluster.replication_bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.ReplicationBind}, Doc: "share what is learned here; none: the address of --cluster-bind, the port above"},
+		Row{Flag: "discover-from", Key: "discover_from", Where: InPools, Value: value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Print: DiscoverSource.String, Kind: "CIDR|none"}, Doc: "agents may announce backends in this network; repeatable; not given: an agent's own address only"},
+	)
+}
+
+// backendRows is what a backend can have beside its address.
+func backendRows(b *pool.Spec) []Row {
+	return []Row{
+		{Flag: "weight", Key: "weight", Value: value.Int{P: &b.Weight, Min: 1, Max: pool.MaxWeight}, Doc: "share of fresh handshakes relative to the others"},
+		{Flag: "max-conns", Key: "max_conns", Value: boundValue{value.Int{P: &b.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; not given: no bound"},
+	}
+}
+
+// boundValue is an Int of which zero is not written.
+type boundValue struct{ value.Int }
+
+func (v boundValue) String() string {
+	if *v.P == 0 {
+		return ""
+	}
+	return v.Int.String()
+}
+
+// parseListen checks an address to accept on. Names are refused: a listener that moves when a name does would be a
+// surprise.
+func parseListen(s string) (string, error) {
+	_, err := balancer.ParseListenAddr(s)
+	return s, err
+}
+
+// parseBackend reads ADDR[,weight=N][,max-conns=N]. Whether a name resolves is the pool's to find out.
+func parseBackend(s string) (pool.Spec, error) {
+	fields := strings.Split(s, ",")
+	spec := pool.Spec{Addr: fields[0], Weight: 1}
+	if err := checkBackend(spec.Addr); err != nil {
+		return spec, err
+	}
+	for _, field := range fields[1:] {
+		key, text, _ := strings.Cut(field, "=")
+		known := false
+		for _, row := range backendRows(&spec) {
+			if row.Flag == key {
+				known = true
+				if err := row.Value.Set(text); err != nil {
+					return spec, fmt.Errorf("%s is %w", key, err)
+				}
+			}
+		}
+		if !known {
+			return spec, fmt.Errorf("%q is not known: a backend takes weight=N and max-conns=N", field)
+		}
+	}
+	return spec, nil
+}
+
+func checkBackend(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return errors.New("not an address with a port: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443")
+	}
+	return value.CheckPort(port, 1)
+}
+
+func (d DiscoverSource) String() string {
+	if d.None {
+		return "none"
+	}
+	return d.Network.String()
+}
+
+func parseDiscoverSource(s string) (DiscoverSource, error) {
+	if s == "none" {
+		return DiscoverSource{None: true}, nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return DiscoverSource{}, errors.New("not a network: write it such as 192.0.2.0/24 or 2001:db8::/64, or none")
+	}
+	return DiscoverSource{Network: prefix.Masked()}, nil
+}
+
+// printBackend writes what parseBackend reads.
+func printBackend(spec pool.Spec) string {
+	text := spec.Addr
+	for _, row := range backendRows(&spec) {
+		if s := row.Value.String(); s != "" {
+			text += "," + row.Flag + "=" + s
+		}
+	}
+	return text
+}

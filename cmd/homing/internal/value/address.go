@@ -1,0 +1,80 @@
+package value
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// AddrPort is an IP address with a port, which may be 0.
+type AddrPort struct{ P *netip.AddrPort }
+
+func (v AddrPort) String() string {
+	if !v.P.IsValid() {
+		return ""
+	}
+	return v.P.String()
+}
+
+// Type implements Value.
+func (v AddrPort) Type() string { return "ADDR" }
+
+// Set implements Value.
+func (v AddrPort) Set(s string) error {
+	addr, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return errors.New("not an IP address with a port: write it such as 192.0.2.1:7946 or [2001:db8::1]:7946")
+	}
+	*v.P = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	return nil
+}
+
+// CheckPath checks the name of a file or directory, which need not exist yet.
+func CheckPath(s string) error {
+	if s == "" {
+		return errors.New("empty: give a path")
+	}
+	return nil
+}
+
+// CheckAdmin checks where the admin server listens, or is found.
+func CheckAdmin(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return errors.New("not an address with a port: write it such as 127.0.0.1:9090")
+	}
+	return CheckPort(port, 0)
+}
+
+// CheckPort checks a port of at least the given number.
+func CheckPort(s string, least int) error {
+	port, err := strconv.Atoi(s)
+	if err != nil || port < least || port > 65535 {
+		return fmt.Errorf("the port %q is not a number from %d to 65535", s, least)
+	}
+	return nil
+}
+
+// ParseHostPort reads the address of another machine, which may be a name.
+func ParseHostPort(s string) (string, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" {
+		return s, errors.New("not an address with a port: write it such as 192.0.2.2:7946 or name:7946")
+	}
+	return s, CheckPort(port, 1)
+}
+
+// ParseServerName reads a host name as TLS sends it (RFC 6066, section 3): in lower case, without the last dot.
+func ParseServerName(text string) (string, error) {
+	name := strings.TrimSuffix(strings.ToLower(text), ".")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", errors.New("an IP address is no server name: give a host name, such as www.example.org")
+	}
+	if name == "" || len(name) > 253 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return "", errors.New("not a host name: give one such as www.example.org")
+	}
+	return name, nil
+}

@@ -1,0 +1,59 @@
+//go:build linux
+
+package main
+
+import (
+	"runtime"
+	"slices"
+	"time"
+
+	"homing/balancer"
+	"homing/cmd/homing/internal/config"
+)
+
+func loopsOf(c *config.Config) int {
+	if c.Loops == 0 {
+		return runtime.NumCPU()
+	}
+	return c.Loops
+}
+
+// maxConns is as many as the limit of open files allows, unless the configuration says otherwise.
+func (s *service) maxConns(c *config.Config) int {
+	if c.Limits.MaxConns == 0 {
+		return connsFor(s.files.files)
+	}
+	return c.Limits.MaxConns
+}
+
+func slicesIndexPool(c *config.Config, name string) int {
+	return slices.IndexFunc(c.Pools, func(p config.Pool) bool { return p.Name == name })
+}
+
+// balancerConfig is what the balancer is told; pools are those of c.
+func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Config {
+	t := &c.Timeouts
+	cfg := balancer.Config{
+		Loops: loopsOf(c), Store: s.store, Policy: c.Pools[0].Policy, ECH: c.Pools[0].ECH,
+		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
+		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
+		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
+		SecondChance: balancer.SecondChance(c.Pools[0].SecondChance), Log: s.log,
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		cfg.Listeners = append(cfg.Listeners, balancer.Listener{Addr: l.Address, Pool: pools[slicesIndexPool(c, l.Default)].Pool, TLS: l.TLS})
+	}
+	if c.Log.Conns {
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }
+	}
+	return cfg
+}
+
+// orOff translates the flags' zero, which is off, to the balancer's, which is negative.
+func orOff(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}

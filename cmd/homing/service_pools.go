@@ -1,0 +1,133 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"homing/balancer"
+	"homing/balancer/health"
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/config"
+)
+
+// pooled is a pool and what looks at its backends. A reload that changes how they are looked at makes another for the same
+// pool.
+type pooled struct {
+	// Static after newWatch.
+	*pool.Pool
+	checks *health.Checker // nil when they are disabled
+	probe  *health.Prober  // nil when it is disabled, or nobody reads the hellos that come here
+
+	// Owned by whoever starts and stops it, one at a time.
+	cancel context.CancelFunc // nil before start
+	ended  sync.WaitGroup
+}
+
+// newPools makes every pool of a configuration.
+func (s *service) newPools(c *config.Config) ([]*pooled, error) {
+	var pools []*pooled
+	for i := range c.Pools {
+		p, err := pool.New(c.Pools[i].Name, c.Pools[i].Backends, poolOptions(c, &c.Pools[i], s.log))
+		if err != nil {
+			return nil, err
+		}
+		pools = append(pools, &pooled{Pool: p})
+	}
+	return pools, nil
+}
+
+// newWatches gives each pool its checks and its probe.
+func (s *service) newWatches(c *config.Config, pools []*pooled) error {
+	for i, p := range pools {
+		if err := s.newWatch(c, &c.Pools[i], p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
+	if probed(c, settings) {
+		fromTraffic := settings.Probe.FromTraffic
+		if fromTraffic == 0 {
+			fromTraffic = -1
+		}
+		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
+			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: fromTraffic, Log: s.log,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !settings.Checks.Disabled {
+		p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
+			Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise, Fall: settings.Checks.Fall, Log: s.log,
+		})
+	}
+	return err
+}
+
+// probed says that a pool is to be probed: not one of which no hello is read.
+func probed(c *config.Config, p *config.Pool) bool {
+	return p.Probe.Enabled && slices.ContainsFunc(c.Listeners, func(l config.Listener) bool {
+		return l.TLS != balancer.TLSOff && (l.Default == p.Name || slices.ContainsFunc(l.Routes, func(r config.Route) bool { return r.Pool == p.Name }))
+	})
+}
+
+// start sets going what belongs to the pool. It ends with ctx, or by stop.
+func (p *pooled) start(ctx context.Context) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.ended.Go(func() { p.Run(ctx) })
+	if p.checks != nil {
+		p.ended.Go(func() { p.checks.Run(ctx) })
+	}
+	if p.probe != nil {
+		p.ended.Go(func() { p.probe.Run(ctx) })
+	}
+}
+
+// stop ends what start has set going, and returns when it has ended.
+func (p *pooled) stop() {
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.ended.Wait()
+}
+
+func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
+	return pool.Options{
+		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance,
+		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Log: log,
+	}
+}
+
+func poolsOf(pools []*pooled) []*pool.Pool {
+	plain := make([]*pool.Pool, len(pools))
+	for i, p := range pools {
+		plain[i] = p.Pool
+	}
+	return plain
+}
+
+// suspect hands on to the probe what affinity says. Nothing runs before there is a probe, if there will be one.
+func (s *service) suspect(hash, id uint32, doubtful bool) {
+	for _, p := range s.running.Load().pools {
+		if p.Hash() == hash && p.probe != nil {
+			p.probe.Suspect(hash, id, doubtful)
+		}
+	}
+}
+
+// findings is what the probes know.
+func (s *service) findings() (all []health.Findings) {
+	for _, p := range s.running.Load().pools {
+		if p.probe != nil {
+			all = append(all, p.probe.Findings()...)
+		}
+	}
+	return all
+}
