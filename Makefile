@@ -14,6 +14,9 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+NFPM := bin/tools/nfpm
+CYCLONEDX := bin/tools/cyclonedx-gomod
+ARCHS ?= amd64
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
@@ -23,7 +26,7 @@ SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnut
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -105,8 +108,16 @@ bench-second: build ## what a second and third nginx do to clients that resume, 
 	@.ci/packages nginx=nginx haproxy=haproxy
 	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
 
-clean: ## remove bin/
-	rm -rf bin
+dist: build $(NFPM) $(CYCLONEDX) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
+	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)
+
+# Builds twice, compares the bytes, and installs the package on a fresh Debian root; a few minutes, needs root.
+dist-test: dist ## the packages: reproducible, installable, removable
+	@.ci/packages debootstrap=debootstrap promtool=prometheus
+	cmd/homing/packaging/dist_test.sh $(VERSION)
+
+clean: ## remove bin/ and dist/
+	rm -rf bin dist
 
 need-go:
 	@found=$$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true); found=$${found#go}; \
@@ -119,3 +130,9 @@ need-go:
 $(GOLANGCI): | need-go
 	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/tools/golangci-lint $@
+
+$(NFPM): | need-go
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
+
+$(CYCLONEDX): | need-go
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0

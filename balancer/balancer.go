@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+
+	"homing/balancer/internal/netio"
 )
 
 // errEnded is the answer of a loop that runs no more.
@@ -17,6 +19,7 @@ var errEnded = errors.New("balancer: it has ended")
 // Reload changes the configuration meanwhile, Shutdown ends in order.
 type Balancer struct {
 	// Static after New.
+	engine  netio.Choice
 	loops   []*loop
 	records chan record
 	done    chan struct{} // closed when the loops have ended
@@ -69,6 +72,9 @@ func New(cfg Config) (*Balancer, error) {
 
 // open makes the loops and their listeners. Inherited sockets are used or closed.
 func (b *Balancer) open(found inheritance) error {
+	if err := b.chooseEngine(); err != nil {
+		return errors.Join(err, found.close())
+	}
 	for i := range b.set.cfg.Loops {
 		l, err := newLoop(b, i)
 		if err != nil {

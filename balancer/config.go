@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Listeners []Listener
 	Loops     int             // threads that move bytes. Default 1
+	Engine    Engine          // what they stand on. Default EngineAuto
 	Store     *affinity.Store // what is known; required
 
 	// Sockets that listen already, inherited from a process that ran before or from

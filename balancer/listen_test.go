@@ -144,10 +144,10 @@ func TestConfigRefused(t *testing.T) {
 	r.serveByHand()
 	r.start()
 	for name, edit := range map[string]func(*Config){
-		"no listener":      func(c *Config) { c.Listeners = nil },
-		"no pool":          func(c *Config) { c.Listeners = []Listener{{Addr: "127.0.0.1:0"}} },
-		"no store":         func(c *Config) { c.Store = nil },
-		"hello limit":      func(c *Config) { c.HelloLimit = 64<<10 + 1 },
+		"no listener": func(c *Config) { c.Listeners = nil },
+		"no pool":     func(c *Config) { c.Listeners = []Listener{{Addr: "127.0.0.1:0"}} },
+		"no store":    func(c *Config) { c.Store = nil },
+		"hello limit": func(c *Config) { c.HelloLimit = 64<<10 + 1 },
 	} {
 		cfg := r.b.settings().cfg
 		edit(&cfg)

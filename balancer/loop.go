@@ -80,8 +80,7 @@ const (
 )
 
 func newLoop(b *Balancer, index int) (*loop, error) {
-	cfg := &b.set.cfg
-	eng, err := netio.NewEpoll(cfg.BufferMemory / int64(cfg.Loops))
+	eng, err := b.openEngine()
 	if err != nil {
 		return nil, err
 	}

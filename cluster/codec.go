@@ -37,11 +37,12 @@ const (
 	frameResync                      // 8B sequence: parts of the whole table follow, which hold all up to there
 	framePart                        // 8B number of the part, from 1; then runs
 	frameDone                        // 8B parts: that was the last one
+	frameOpen                        // 8B conns: of a process that was replaced, to its heir only; see forward.go
 )
 
 // String is the word in errors.
 func (t frameType) String() string {
-	words := [...]string{"type 0", "hello", "facts", "ack", "resync", "part", "done"}
+	words := [...]string{"type 0", "hello", "facts", "ack", "resync", "part", "done", "open"}
 	if int(t) < len(words) {
 		return words[t]
 	}

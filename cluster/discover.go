@@ -38,8 +38,9 @@ type Discovery struct {
 	from Directory
 	wake chan struct{} // never closed
 
-	// Owned by Run.
+	// Owned by Prime, then by Run.
 	judged map[string]string // what the log knows of each agent, by ID
+	begun  bool              // pools have been filled
 
 	// Atomic; written by Run.
 	accepted, refused atomic.Int64
@@ -70,6 +71,10 @@ func (d *Discovery) Wake() {
 func (d *Discovery) Stats() (accepted, refused int) {
 	return int(d.accepted.Load()), int(d.refused.Load())
 }
+
+// Prime fills the pools for the first time, with the backends of agents too that an older process of the node knew and
+// this one has not met yet (Membership.Inherit): they are up until checks say otherwise. Call it before Run, if at all.
+func (d *Discovery) Prime() { d.apply() }
 
 // Run applies announcements until ctx is done. The backends stay in the pools then.
 func (d *Discovery) Run(ctx context.Context) {
@@ -122,6 +127,7 @@ func (d *Discovery) apply() {
 	for _, p := range d.cfg.Pools {
 		d.fill(p, members, standing)
 	}
+	d.begun = true
 }
 
 // judge says why an announcement is not accepted.
@@ -160,7 +166,7 @@ func (d *Discovery) fill(p *pool.Pool, members []Member, standing map[place]*Mem
 		if where.pool != p.Name() {
 			continue
 		}
-		if !one.Alive && !upIn(snapshot, where.backend) {
+		if !one.Alive && d.begun && !upIn(snapshot, where.backend) {
 			d.cfg.Log.Info("cluster: a backend is given up: its agent vanished, and it is down", about(one))
 			for i := range members {
 				if other := &members[i]; !other.Alive && other.Meta.Announced.Backend == where.backend && other.Meta.Announced.Pool == where.pool {

@@ -225,3 +225,21 @@ func TestDiscoveryByGossip(t *testing.T) {
 	agent("127.0.0.1:4432", 2)
 	eventually(t, "the agent is back", both("127.0.0.1:4432"))
 }
+
+// What agents had announced to the process before stands although nobody has met them yet; later a backend whose agent
+// is not there and that is down is given up as ever.
+func TestDiscoveryPrimes(t *testing.T) {
+	p := webPool(t)
+	d := &town{}
+	d.set(gone(agentAt("a", "192.0.2.2:443", 1)), gone(weighing(agentAt("b", "192.0.2.3:443", 1), 2)))
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}})
+	discovery.Prime()
+	if got, want := show(p), "192.0.2.2:443, 192.0.2.3:443+"; got != want {
+		t.Errorf("primed: %s, want %s", got, want)
+	}
+	p.SetUp(p.Snapshot().All()[0], false, "a test")
+	discovery.apply()
+	if got, want := show(p), "192.0.2.3:443+"; got != want || len(d.forgotten) != 1 {
+		t.Errorf("then: %s, want %s; forgotten %v", got, want, d.forgotten)
+	}
+}

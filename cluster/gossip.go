@@ -64,6 +64,10 @@ type Config struct {
 	// Log gets a line per member that comes and goes, and memberlist's own. Default: none.
 	Log *slog.Logger
 
+	// Sockets are those of the process that this one takes over from, bound to Bind: they replace Bind, and are not
+	// listened to before Run. Create owns them, also when it fails.
+	Sockets *GossipSockets
+
 	// Transport replaces TCP and UDP, in tests.
 	Transport memberlist.Transport
 
@@ -127,9 +131,15 @@ func (c *Config) memberlist(m *Membership) *memberlist.Config {
 	conf.Name = c.ID
 	conf.Transport = c.Transport
 	conf.BindAddr, conf.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
+	if m.transport != nil {
+		conf.Transport, conf.BindPort = m.transport, int(addrPortOf(m.transport.tcp.Addr()).Port())
+	}
 	conf.AdvertisePort = conf.BindPort
 	if c.Advertise.IsValid() {
-		conf.AdvertiseAddr, conf.AdvertisePort = c.Advertise.Addr().String(), int(c.Advertise.Port())
+		conf.AdvertiseAddr = c.Advertise.Addr().String()
+		if c.Bind.Port() != 0 {
+			conf.AdvertisePort = int(c.Advertise.Port())
+		}
 	}
 	conf.Label = c.Label
 	if c.Keys != nil {
@@ -159,7 +169,7 @@ type Member struct {
 // address; others say what the system refused.
 func Create(cfg Config) (*Membership, error) {
 	if err := cfg.check(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, cfg.Sockets.close())
 	}
 	m := &Membership{
 		cfg: cfg, log: cfg.Log,
@@ -173,14 +183,34 @@ func Create(cfg Config) (*Membership, error) {
 		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),
 		join: m.dial,
 	}
-	var err error
-	if m.encoded, err = m.encode(); err != nil {
+	if err := m.open(); err != nil {
+		if m.transport != nil {
+			err = errors.Join(err, m.transport.Shutdown())
+		}
 		return nil, err
 	}
-	if m.list, err = memberlist.Create(cfg.memberlist(m)); err != nil {
-		return nil, fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
-	}
 	return m, nil
+}
+
+// open makes the sockets, and memberlist over them.
+func (m *Membership) open() (err error) {
+	cfg := &m.cfg
+	switch {
+	case cfg.Sockets != nil:
+		m.transport = transportOver(cfg.Sockets.TCP, cfg.Sockets.UDP, cfg.Log)
+	case cfg.Transport == nil:
+		if m.transport, err = newTransport(cfg.Bind, cfg.Log); err != nil {
+			return fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
+		}
+		m.transport.listen()
+	}
+	if m.encoded, err = m.encode(); err != nil {
+		return err
+	}
+	if m.list, err = memberlist.Create(cfg.memberlist(m)); err != nil {
+		return fmt.Errorf("cluster: gossip on %s: %w", cfg.Bind, err)
+	}
+	return nil
 }
 
 // dial meets whoever is at an address, and all whom that one knows.
@@ -205,6 +235,9 @@ func (m *Membership) Addr() netip.AddrPort {
 // Run dials seeds and nodes that are missing, applies commands and tells others what Update changed, until ctx is
 // done. It must run for the membership to be of use.
 func (m *Membership) Run(ctx context.Context) {
+	if m.transport != nil {
+		m.transport.listen()
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

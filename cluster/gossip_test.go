@@ -45,6 +45,12 @@ func startMember(t *testing.T, cfg Config, seeds ...*testMember) *testMember {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runMember(t, m)
+}
+
+// runMember runs a member, and ends it with the test.
+func runMember(t *testing.T, m *Membership) *testMember {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -20,12 +20,13 @@ const maxVanished = 4096
 // be up.
 type Membership struct {
 	// Static after construction.
-	cfg      Config
-	log      *slog.Logger
-	list     *memberlist.Memberlist
-	rejoin   *rejoiner
-	update   chan struct{} // our metadata changed; never closed
-	commands chan []byte   // sealed commands, behind who asks; never closed
+	cfg       Config
+	log       *slog.Logger
+	transport *transport // nil with Config.Transport
+	list      *memberlist.Memberlist
+	rejoin    *rejoiner
+	update    chan struct{} // our metadata changed; never closed
+	commands  chan []byte   // sealed commands, behind who asks; never closed
 
 	// Atomic.
 	nodeKeys atomic.Pointer[[][]byte]

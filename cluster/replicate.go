@@ -34,6 +34,10 @@ type ReplicatorConfig struct {
 	// Bind is the address to accept streams at. Port 0 takes a free one; see Addr.
 	Bind string
 
+	// Listener is that of the process that this one takes over from: it replaces Bind.
+	// NewReplicator owns it, also when it fails.
+	Listener net.Listener
+
 	// NodeKeys are the keys of the nodes, see LoadKeys: this node shows that it has the
 	// first, and trusts peers that have any.
 	NodeKeys [][]byte
@@ -111,7 +115,12 @@ type Replicator struct {
 
 // NewReplicator binds the address. Give its Learned to the store as Config.Fact, then
 // Run it.
-func NewReplicator(cfg ReplicatorConfig) (*Replicator, error) {
+func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
+	defer func() {
+		if err != nil && cfg.Listener != nil {
+			err = errors.Join(err, cfg.Listener.Close())
+		}
+	}()
 	if cfg.Node == "" || len(cfg.Node) > maxNodeID {
 		return nil, fmt.Errorf("cluster: a node ID of %d bytes: want 1 to %d", len(cfg.Node), maxNodeID)
 	}
@@ -130,8 +139,8 @@ func NewReplicator(cfg ReplicatorConfig) (*Replicator, error) {
 	if cfg.clock == nil {
 		cfg.clock = time.Now
 	}
-	r := &Replicator{
-		cfg: cfg, log: cfg.Log, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
+	r = &Replicator{
+		cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
 		peers: make(map[string]*peer), quiet: make(map[string]time.Time),
 	}
 	r.streaming.Store(new([]*stream))
@@ -139,12 +148,16 @@ func NewReplicator(cfg ReplicatorConfig) (*Replicator, error) {
 	if err := r.SetNodeKeys(cfg.NodeKeys); err != nil {
 		return nil, err
 	}
-	var err error
-	if r.listener, err = net.Listen("tcp", cfg.Bind); err != nil {
-		return nil, fmt.Errorf("cluster: replication: %w", err)
+	if r.listener == nil {
+		if r.listener, err = net.Listen("tcp", cfg.Bind); err != nil {
+			return nil, fmt.Errorf("cluster: replication: %w", err)
+		}
 	}
 	return r, nil
 }
+
+// Listener is the socket that streams are accepted at. It stays the Replicator's own.
+func (r *Replicator) Listener() net.Listener { return r.listener }
 
 // Addr is where this node accepts streams.
 func (r *Replicator) Addr() net.Addr { return r.listener.Addr() }

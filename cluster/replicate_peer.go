@@ -117,9 +117,9 @@ type PeerStats struct {
 // Stats may be called by any goroutine.
 func (r *Replicator) Stats() ReplicatorStats {
 	st := ReplicatorStats{
-		Learned: r.ring.head.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
+		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
 	}
-	now := r.cfg.clock().UnixNano()
+	now, head := r.cfg.clock().UnixNano(), r.ring.head.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, p := range r.peers {
@@ -137,7 +137,7 @@ func (r *Replicator) Stats() ReplicatorStats {
 			ps.State = s.state()
 		}
 		acked := p.acked.Load()
-		ps.Unacked = max(st.Learned, acked) - acked
+		ps.Unacked = max(head, acked) - acked
 		if at := r.ring.oldest(acked); at > 0 {
 			ps.Lag = time.Duration(max(0, now-at))
 		}

@@ -13,6 +13,8 @@ import (
 type ring struct {
 	slots []slot // a power of two
 	head  atomic.Uint64
+	base  atomic.Uint64 // facts up to there are not here: resume has set out from it
+	began atomic.Uint64 // facts up to there were learned by the process before
 }
 
 // slot is one fact and the sequence it has, XORed with a digest of all the other
@@ -69,7 +71,20 @@ func (r *ring) get(seq uint64) (f affinity.Fact, at int64, ok bool) {
 // holds reports whether the facts behind sequence last are all there.
 func (r *ring) holds(last uint64) bool {
 	head := r.head.Load()
-	return last <= head && head-last < uint64(len(r.slots))
+	return last >= r.base.Load() && last <= head && head-last < uint64(len(r.slots))
+}
+
+// resume makes the ring, which is to be empty, one whose next fact has the sequence
+// behind last, and whose last ones are facts, learned at Unix nanoseconds.
+func (r *ring) resume(last uint64, facts []affinity.Fact, at int64) {
+	facts = facts[max(0, len(facts)-len(r.slots)+1):]
+	base := last - uint64(len(facts))
+	r.base.Store(base)
+	r.head.Store(base)
+	for i := range facts {
+		r.push(&facts[i], at)
+	}
+	r.began.Store(last)
 }
 
 // read appends to facts, up to its capacity, those behind sequence last. A fact that
@@ -103,6 +118,7 @@ func (r *ring) ready(last uint64) bool {
 // was learned, in Unix nanoseconds; 0 if there is none.
 func (r *ring) oldest(last uint64) int64 {
 	head := r.head.Load()
+	last = max(last, r.base.Load())
 	if last >= head {
 		return 0
 	}

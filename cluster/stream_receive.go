@@ -87,7 +87,7 @@ func (s *stream) take(ctx context.Context, t frameType, payload []byte) error {
 		p.whole = true
 		s.filling.Store(false)
 		p.filled.Add(1)
-	case frameHello:
+	case frameHello, frameOpen:
 		return errors.New("in the middle of a stream")
 	default:
 		return errors.New("unknown to this version")

@@ -1,9 +1,11 @@
 // Package health looks at backends of its own accord.
 //
-// A Checker asks whether they answer: it connects to each one at a steady interval and closes again. A backend starts as
+// A Checker asks whether they answer: it connects to each one at a steady interval, shakes hands or sends a request where
+// it is told to, and closes again. A backend starts as
 // up, is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
 // succeeded, also when it was the loops' failed connects that marked it down. The pool keeps the state, logs each change
-// in one line and tells its listeners; the Checker only calls SetUp.
+// in one line and tells its listeners; the Checker only calls SetUp, and SetReport for what an agent beside the backend
+// says of it.
 //
 // A Prober asks how they resume TLS sessions: as a client of TLS it collects tickets and offers them again. It teaches
 // affinity the names of ticket keys before any client needs them, and says what stands in the way of resumption. It
@@ -15,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,13 @@ type Config struct {
 
 	// Fall is the number of failed checks in a row that mark a backend down. Default 3.
 	Fall int
+
+	// Check is what is asked of a backend. Default: that it accepts a TCP connection.
+	Check Check
+
+	// Agent is asked after each check, if it has a port. While it says that the backend is down, it is down; what else it
+	// says becomes the backend's report. An agent that cannot be asked or understood changes nothing.
+	Agent Agent
 
 	// Log gets a line when checks cannot be made for want of something on this machine. Default: none.
 	Log *slog.Logger
@@ -76,7 +84,7 @@ func (c *Config) validate() error {
 	case c.Rise < 0 || c.Fall < 0:
 		return fmt.Errorf("health: rise %d and fall %d must be at least 1", c.Rise, c.Fall)
 	}
-	return nil
+	return c.Check.validate()
 }
 
 // Checker checks the backends of some pools.
@@ -95,7 +103,7 @@ func New(pools []*pool.Pool, cfg Config) (*Checker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Checker{pools: pools, cfg: cfg, check: connect}, nil
+	return &Checker{pools: pools, cfg: cfg, check: cfg.Check.run}, nil
 }
 
 // Run checks each backend at once and then at the interval, until ctx is done. Backends that join a pool are checked
@@ -142,17 +150,23 @@ func follow(ctx context.Context, p *pool.Pool, watch func(ctx context.Context, b
 // watch checks one backend until ctx is done.
 func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	count := tally{rise: c.cfg.Rise, fall: c.cfg.Fall}
+	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log}
 	for {
 		up := b.Up()
 		err := c.once(ctx, b.Addr)
+		agent.ask(ctx, c.cfg.Timeout, p, b)
 		if ctx.Err() != nil {
 			return // and say nothing: the check was cut short
 		}
-		if shortage(err) {
+		switch {
+		case agent.last.down:
+			// Its own word is enough, and no check brings it back while that stands.
+			p.SetUp(b, false, "its agent says "+agent.last.why)
+		case shortage(err):
 			if c.short.CompareAndSwap(false, true) {
 				c.cfg.Log.Warn("checks cannot be made, backends keep their state", slog.String("why", cause(err)))
 			}
-		} else {
+		default:
 			c.short.Store(false)
 			if count.add(up, err == nil) {
 				p.SetUp(b, !up, c.why(err))
@@ -176,21 +190,6 @@ func (c *Checker) why(err error) string {
 		return fmt.Sprintf("%d checks in a row succeeded", c.cfg.Rise)
 	}
 	return fmt.Sprintf("%d checks in a row failed, the last: %s", c.cfg.Fall, cause(err))
-}
-
-// connect is the check: a TCP connection that is opened and closed again. It closes by RST, which leaves no TIME_WAIT
-// behind: a check every 2 s would else hold a local port of every backend 30 times.
-func connect(ctx context.Context, addr netip.AddrPort) error {
-	dialer := net.Dialer{KeepAlive: -1} // it does not live long enough to be probed
-	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
-	if err != nil {
-		return err
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it the check holds as well
-	}
-	_ = conn.Close() // the backend has answered, no error can take that back
-	return nil
 }
 
 // spread gives the interval plus or minus jitter; at is from 0 to 1.

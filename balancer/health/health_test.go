@@ -236,7 +236,7 @@ func TestConnectOnLoopback(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {
 			l := listen(t, addr)
-			if err := connect(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err != nil {
+			if err := (&Check{}).run(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err != nil {
 				t.Fatal(err)
 			}
 			conn, err := l.Accept()
@@ -248,7 +248,7 @@ func TestConnectOnLoopback(t *testing.T) {
 				t.Errorf("the backend read %d bytes and %v, want a reset, which leaves no TIME_WAIT", n, err)
 			}
 			l.Close()
-			if err := connect(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err == nil || cause(err) != "connection refused" {
+			if err := (&Check{}).run(t.Context(), netip.MustParseAddrPort(l.Addr().String())); err == nil || cause(err) != "connection refused" {
 				t.Errorf("without a listener: %v, want connection refused", err)
 			}
 		})

@@ -53,14 +53,15 @@ type Backend struct {
 	perm uint64 // seed of the Maglev permutation
 
 	// Atomic; written by the pool under its mu, except state, which loops may also take from up to down.
-	weight   atomic.Int64
-	maxConns atomic.Int64
-	drain    atomic.Uint32
-	gone     atomic.Bool // no longer in the pool
-	state    atomic.Uint32
-	downSeq  atomic.Uint64 // order of marking down in the pool, 0 = never
-	downTime atomic.Int64  // when it left stateUp, ns since the pool was made
-	failTime atomic.Int64  // when it was last marked down, in a trial too, ns since the pool was made
+	weight       atomic.Int64
+	maxConns     atomic.Int64
+	drain        atomic.Uint32
+	gone         atomic.Bool // no longer in the pool
+	reportsDrain atomic.Bool // it wants no fresh handshakes, by its own report
+	state        atomic.Uint32
+	downSeq      atomic.Uint64 // order of marking down in the pool, 0 = never
+	downTime     atomic.Int64  // when it left stateUp, ns since the pool was made
+	failTime     atomic.Int64  // when it was last marked down, in a trial too, ns since the pool was made
 
 	// Atomic; written by loops.
 	open      atomic.Int64
@@ -72,9 +73,11 @@ type Backend struct {
 	announced uint32 // the state that listeners and the log know, stateUp or stateDown
 	why       string // reason of the next announcement, "" = passive counting
 
-	drained    drainState
-	specWeight int // of the spec or the announcement
-	handWeight int // set by SetWeight, 0 = none
+	drained      drainState
+	specWeight   int    // of the spec or the announcement
+	handWeight   int    // set by SetWeight, 0 = none
+	specMaxConns int    // of the spec
+	report       Report // what it says of itself
 }
 
 // Open is the number of conns between Acquire and Release.
@@ -125,4 +128,6 @@ func (b *Backend) full() bool {
 func (b *Backend) takesConns() bool { return b.state.Load() != stateDown && !b.gone.Load() }
 
 // live says that the backend also takes fresh handshakes.
-func (b *Backend) live() bool { return b.takesConns() && b.Draining() == DrainOff }
+func (b *Backend) live() bool {
+	return b.takesConns() && b.Draining() == DrainOff && !b.reportsDrain.Load()
+}

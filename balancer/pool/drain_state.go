@@ -89,7 +89,13 @@ func (p *Pool) SetWeight(b *Backend, weight int) error {
 }
 
 // effectiveWeight is the weight that counts. pool.mu is held.
-func (b *Backend) effectiveWeight() int { return cmp.Or(b.handWeight, b.specWeight) }
+func (b *Backend) effectiveWeight() int {
+	weight := cmp.Or(b.handWeight, b.specWeight)
+	if percent := b.report.Percent; percent > 0 {
+		weight = min(max((weight*percent+50)/100, 1), MaxWeight)
+	}
+	return weight
+}
 
 // forgetWeights ends all SetWeight: the specs are given anew.
 func (p *Pool) forgetWeights() {

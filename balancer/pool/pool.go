@@ -293,8 +293,8 @@ func (p *Pool) apply(want []wanted) {
 		}
 		p.drainReturns(b)
 		b.specWeight = w.weight
-		b.weight.Store(int64(b.effectiveWeight()))
-		b.maxConns.Store(int64(w.maxConns))
+		b.specMaxConns = w.maxConns
+		b.settleReport()
 		all[i] = b
 	}
 	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || idle(b) })

@@ -21,10 +21,9 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newVersionCommand())
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newVersionCommand(), newManCommand())
 	return root
 }
 

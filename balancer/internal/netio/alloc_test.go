@@ -10,6 +10,7 @@ import (
 var hello = []byte("hello")
 
 func TestEpollNoAllocs(t *testing.T) { testNoAllocs(t, NewEpoll) }
+func TestUringNoAllocs(t *testing.T) { testNoAllocs(t, NewUring) }
 
 // What happens per batch, per chunk and per connection allocates nothing, on any
 // engine.

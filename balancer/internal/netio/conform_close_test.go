@@ -17,6 +17,7 @@ func testCloseSendsEnd(t *testing.T, open opener) {
 		want := noiseBytes(5, 50_000)
 		r.send(s, want)
 		r.Close(s, false)
+		r.quiet("it is closed")
 		if !bytes.Equal(read(t, peer, len(want)), want) {
 			t.Error("the peer read other bytes than were sent")
 		}
@@ -29,8 +30,8 @@ func testCloseSendsReset(t *testing.T, open opener) {
 		s, peer := get()
 		r.Recv(s)
 		r.Close(s, true)
-		wantEnd(t, peer, unix.ECONNRESET)
 		r.quiet("it is closed")
+		wantEnd(t, peer, unix.ECONNRESET)
 	})
 }
 

@@ -89,6 +89,7 @@ func testConnectThenReset(t *testing.T, open opener) {
 		if errno != 0 {
 			t.Fatal(errno)
 		}
+		r.until("the connection", func() bool { return hasPeer(t, l.Addr()) })
 		hurry(t, l)
 		abort(t, acceptPlain(t, l))
 		c := r.take(OpConnect, s)

@@ -116,6 +116,7 @@ func testSpliceSinkReset(t *testing.T, open opener) {
 				t.Errorf("reading the source: %+v", c)
 			}
 			r.Close(f.from, true)
+			r.settle()
 			t.Logf("feeding: %v", <-f.fed) // reset, or sent in time
 			r.wantClean(t)
 		})
@@ -292,6 +293,7 @@ func testSpliceClosed(t *testing.T, open opener) {
 				}
 				r.Close(second, true)
 			}
+			r.settle()
 			t.Logf("feeding: %v", <-f.fed) // reset, or sent in time
 		})
 	}

@@ -165,6 +165,8 @@ func testShut(t *testing.T, open opener) {
 	acceptPlain(t, l)
 	before := descriptors(t)
 	t.Run("life", func(t *testing.T) {
+		runtime.LockOSThread() // as a loop does
+		defer runtime.UnlockOSThread()
 		e, err := open(1 << 20)
 		if err != nil {
 			t.Fatal(err)

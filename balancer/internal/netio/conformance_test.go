@@ -5,6 +5,7 @@ package netio
 import "testing"
 
 func TestEpoll(t *testing.T) { testEngine(t, NewEpoll) }
+func TestUring(t *testing.T) { testEngine(t, NewUring) }
 
 // testEngine is what every engine must do, seen through real sockets on
 // loopback only. It knows nothing of how.

@@ -195,6 +195,18 @@ func descriptors(t testing.TB) []string {
 // peer.
 func descriptorOf(t testing.TB, peer net.Addr) int {
 	t.Helper()
+	fd := findDescriptor(t, peer)
+	if fd < 0 {
+		t.Fatal("the engine's socket has no descriptor")
+	}
+	return fd
+}
+
+// hasPeer reports whether the engine has a socket that is connected to peer.
+func hasPeer(t testing.TB, peer net.Addr) bool { return findDescriptor(t, peer) >= 0 }
+
+func findDescriptor(t testing.TB, peer net.Addr) int {
+	t.Helper()
 	for _, d := range descriptors(t) {
 		var fd int
 		for i := 0; i < len(d) && d[i] >= '0' && d[i] <= '9'; i++ {
@@ -208,7 +220,6 @@ func descriptorOf(t testing.TB, peer net.Addr) int {
 			return fd
 		}
 	}
-	t.Fatal("the engine's socket has no descriptor")
 	return -1
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -39,12 +40,14 @@ func newRig(t testing.TB, open opener) *rig { return newRigLimit(t, open, 1<<20)
 
 func newRigLimit(t testing.TB, open opener, limit int64) *rig {
 	t.Helper()
+	runtime.LockOSThread() // as a loop does
 	e, err := open(limit)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{Engine: e, t: t, socks: map[Sock]bool{}}
 	t.Cleanup(func() {
+		defer runtime.UnlockOSThread()
 		r.check()
 		r.Shut()
 	})

@@ -89,6 +89,25 @@ func sysUnsent(fd int32) int {
 	return int(value)
 }
 
+// sysAtMark reports whether what comes next is an urgent byte (sockatmark(3)).
+func sysAtMark(fd int32) bool {
+	var value int32
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCATMARK, uintptr(unsafe.Pointer(&value)))
+	return errno == 0 && value != 0
+}
+
+// tcpClose is the state of a connection that has ended (TCP_CLOSE in the kernel's
+// include/net/tcp_states.h).
+const tcpClose = 7
+
+// sysDead reports whether a connection has ended, by RST or otherwise.
+func sysDead(fd int32) bool {
+	var state byte // the first of struct tcp_info
+	length := uint32(1)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&state)), uintptr(unsafe.Pointer(&length)), 0)
+	return errno == 0 && state == tcpClose
+}
+
 // sysCount adds one to the count of an eventfd.
 func sysCount(fd int32) {
 	one := uint64(1)

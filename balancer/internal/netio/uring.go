@@ -1,0 +1,363 @@
+//go:build linux
+
+package netio
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ringOptions are what tests change.
+type ringOptions struct {
+	size    ringSize
+	buffers int // of RecvSize bytes, a power of two
+	allowed Features
+}
+
+// defaultRing has room for what a loop submits in a batch, hundreds of
+// operations; more than that is submitted in several calls. The completion queue
+// takes what a batch of the kernel's can bring; beyond it the kernel keeps them.
+var defaultRing = ringOptions{size: ringSize{entries: 1024, completion: 8192}, buffers: 256, allowed: AllFeatures}
+
+// uring is the engine on io_uring. Sockets are received from, connected and
+// closed by the ring, one operation at a time each; sending and splicing are
+// calls of our own, made again when a poll on the ring has said that there is
+// room or input.
+//
+// The loop's goroutine must be locked to its thread from the first call other
+// than Wake on: the ring is that thread's.
+type uring struct {
+	// Constant after newUring.
+	ring   *ring
+	bufs   *recvBuffers // nil: receiving is polling and a call
+	wakeFd int32
+	base   time.Time
+
+	// Owned by the loop.
+	slots     ringSlots
+	buffers   *Buffers
+	pipes     pipes
+	listeners map[int32]*ringListener // by descriptor
+	listens   uint32                  // counts calls of Listen
+	taking    *ringListener           // connections are being taken from it
+	accepts   int                     // taken from it in this turn
+	batch     uint32                  // completions before it belong to this batch
+	run       []turn                  // sockets that may go on without a completion
+	runHead   int
+	runBatch  int // entries of run that belong to this batch
+	now       Time
+	lent      int    // the buffer that is lent, or -1
+	plain     []byte // lent when there are no bufs
+	started   bool
+	closing   bool // a close waits to be submitted
+	starved   uint64
+
+	// Guarded by mu, for Wake.
+	mu   sync.Mutex
+	shut bool
+}
+
+// NewUring returns an io_uring engine whose pool has the given soft limit in
+// bytes. Probe tells beforehand whether there can be one.
+func NewUring(bufferLimit int64) (Engine, error) { return newUring(bufferLimit, defaultRing) }
+
+func newUring(bufferLimit int64, o ringOptions) (Engine, error) {
+	r, err := openRing(o.size, o.allowed)
+	if err != nil {
+		return nil, fmt.Errorf("netio: %w", err)
+	}
+	e := &uring{
+		ring: r, wakeFd: -1, base: time.Now(), lent: -1,
+		buffers: NewBuffers(bufferLimit), listeners: map[int32]*ringListener{},
+	}
+	if r.features&FeatureBuffers != 0 {
+		if e.bufs, err = newRecvBuffers(r, o.buffers); err != nil {
+			e.release()
+			return nil, fmt.Errorf("netio: %w", err)
+		}
+	} else {
+		e.plain = make([]byte, RecvSize)
+	}
+	wakeFd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		e.release()
+		return nil, fmt.Errorf("netio: eventfd: %w", err)
+	}
+	e.wakeFd = int32(wakeFd)
+	return e, nil
+}
+
+// start makes the ring the loop's, at its first operation.
+func (e *uring) start() {
+	e.started = true
+	if err := e.ring.enable(); err != nil {
+		panic("netio: " + err.Error()) // a ring that was just made, and no other loop's
+	}
+	e.awaitWake()
+}
+
+// add fills an entry of the ring. Its success is told, unless quiet is set and
+// the kernel can be quiet.
+func (e *uring) add(entry sqe) *sockaddr {
+	if !e.started {
+		e.start()
+	}
+	return e.ring.add(entry)
+}
+
+// quiet is the flag of entries whose success nobody waits for. A kernel without it
+// tells, and userData of ringNothing makes it pass unheard.
+func (e *uring) quiet() uint8 {
+	if e.ring.features&FeatureSkip != 0 {
+		return sqeSkipSuccess
+	}
+	return 0
+}
+
+// begin hands an operation on s to the kernel; at most one of each kind is there.
+func (e *uring) begin(op ringOp, s Sock, sl *ringSlot, entry sqe) *sockaddr {
+	sl.flags |= op.has()
+	entry.fd, entry.data = sl.fd, userData(op, sl.gen, s)
+	return e.add(entry)
+}
+
+// await polls s for input or room, unless the kernel does so already.
+func (e *uring) await(op ringOp, s Sock, sl *ringSlot) {
+	if sl.flags&op.has() != 0 {
+		return
+	}
+	events := uint32(unix.POLLIN | unix.POLLRDHUP)
+	if op == ringRoom {
+		events = unix.POLLOUT
+	}
+	e.begin(op, s, sl, sqe{opcode: opPollAdd, opFlags: pollEvents(events)})
+}
+
+func (e *uring) awaitWake() {
+	e.add(sqe{opcode: opPollAdd, fd: e.wakeFd, opFlags: pollEvents(unix.POLLIN), data: userData(ringWake, 0, 0)})
+}
+
+// cancel ends an operation that the kernel has; its own completion tells.
+func (e *uring) cancel(data uint64) {
+	e.add(sqe{opcode: opAsyncCancel, flags: e.quiet(), fd: -1, addr: data, data: userData(ringNothing, 0, 0)})
+}
+
+// enqueue puts s into the run queue once.
+func (e *uring) enqueue(s Sock, sl *ringSlot) {
+	if sl.flags&rQueued == 0 {
+		sl.flags |= rQueued
+		e.run = append(e.run, turn{s, sl.gen})
+	}
+}
+
+func (e *uring) Wait(deadline Time) error {
+	if !e.started {
+		e.start()
+	}
+	e.giveBack()
+	e.run = append(e.run[:0], e.run[e.runHead:]...)
+	e.runHead = 0
+	errno := e.ring.poll()
+	e.closing = false
+	if errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
+		if left := deadline.Sub(Time(time.Since(e.base))); left > 0 {
+			errno = e.ring.wait(left)
+		}
+	}
+	e.now = Time(time.Since(e.base))
+	e.batch = e.ring.end()
+	e.runBatch = len(e.run)
+	e.taking = nil
+	switch errno {
+	case 0, unix.ETIME, unix.EINTR:
+		return nil
+	case unix.EBUSY, unix.EAGAIN:
+		// The kernel wants completions to be taken first (EBUSY, before 5.19), or
+		// has no memory for a request now. What was filled is submitted again.
+		return nil
+	}
+	return fmt.Errorf("netio: io_uring_enter: %w", errno)
+}
+
+func (e *uring) Next(c *Completion) bool {
+	e.giveBack()
+	for {
+		for e.taking != nil {
+			if e.accept(c) {
+				return true
+			}
+		}
+		if e.ring.cqHead == e.batch {
+			break
+		}
+		q := *e.ring.at(e.ring.cqHead)
+		e.ring.cqHead++
+		if e.completed(q, c) {
+			return true
+		}
+	}
+	for e.runHead < e.runBatch {
+		r := e.run[e.runHead]
+		e.runHead++
+		sl := e.slots.at(r.sock)
+		if sl.gen != r.gen {
+			continue
+		}
+		sl.flags &^= rQueued
+		if sl.flags&rWantSplice != 0 && e.splice(r.sock, sl, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// completed takes a completion of the kernel's and reports whether it ends an
+// operation of the caller's.
+func (e *uring) completed(q cqe, c *Completion) bool {
+	op := ringOp(q.data >> ringOpShift)
+	gen := uint32(q.data>>genShift) & genMask
+	switch op {
+	case ringNothing:
+		return false
+	case ringWake:
+		sysDrain(e.wakeFd)
+		e.awaitWake()
+		*c = Completion{Op: OpWake}
+		return true
+	case ringAccept:
+		return e.acceptable(int32(uint32(q.data)), gen, q.res, c)
+	case ringRecv, ringInput, ringRoom, ringConnect:
+	}
+	s := Sock(uint32(q.data))
+	sl := e.slots.at(s)
+	sl.flags &^= op.has()
+	if sl.gen&genMask != gen { // closed since
+		if q.flags&cqeBuffer != 0 {
+			e.bufs.give(uint16(q.flags >> cqeBufShift))
+		}
+		if sl.fd < 0 {
+			e.slots.settle(s, sl)
+		}
+		return false
+	}
+	switch op {
+	case ringRecv:
+		return e.received(s, sl, q, c)
+	case ringInput:
+		return e.readable(s, sl, q.res, c)
+	case ringRoom:
+		return e.writable(s, sl, q.res, c)
+	case ringConnect:
+		sl.flags &^= rWantConnect
+		*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errnoOf(q.res)}
+		sl.fail(c.Errno)
+		return true
+	case ringNothing, ringAccept, ringWake:
+	}
+	return false
+}
+
+// errnoOf is the error that a completion tells.
+func errnoOf(res int32) syscall.Errno {
+	if res < 0 {
+		return syscall.Errno(-res)
+	}
+	return 0
+}
+
+// giveBack ends the lending of the last completion.
+func (e *uring) giveBack() {
+	if e.lent >= 0 {
+		e.bufs.give(uint16(e.lent))
+		e.lent = -1
+	}
+}
+
+func (e *uring) Now() Time         { return e.now }
+func (e *uring) Buffers() *Buffers { return e.buffers }
+
+func (e *uring) Wake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shut {
+		return // the descriptor may be another file's by now
+	}
+	sysCount(e.wakeFd)
+}
+
+func (e *uring) Stats() EngineStats {
+	return EngineStats{Socks: e.slots.open, Pipes: e.pipes.made, IdlePipes: len(e.pipes.idle)}
+}
+
+// shutPatience bounds the wait for operations that are being cancelled. They end
+// at once; it is for a kernel that does not keep its word.
+const shutPatience = 5 * time.Second
+
+func (e *uring) Shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shut {
+		return
+	}
+	e.shut = true
+	for i := range e.slots.pages {
+		for j := range e.slots.pages[i] {
+			if sl := &e.slots.pages[i][j]; sl.gen&1 == 1 {
+				e.Close(Sock(i<<pageBits|j), true)
+			}
+		}
+	}
+	if e.started && !e.drain() {
+		return // the kernel may still write to what would be unmapped
+	}
+	e.pipes.shut()
+	e.buffers.shut()
+	sysClose(e.wakeFd)
+	e.release()
+}
+
+// drain cancels what the kernel has and waits for the last completion.
+func (e *uring) drain() bool {
+	for fd := range e.listeners {
+		_ = e.Unlisten(int(fd)) // known
+	}
+	e.cancel(userData(ringWake, 0, 0))
+	waking := true
+	for start := time.Now(); ; {
+		e.giveBack()
+		errno := e.ring.poll()
+		for end := e.ring.end(); e.ring.cqHead != end; {
+			q := *e.ring.at(e.ring.cqHead)
+			e.ring.cqHead++
+			switch op := ringOp(q.data >> ringOpShift); op {
+			case ringWake:
+				waking = false
+			case ringRecv, ringInput, ringRoom, ringConnect:
+				var c Completion
+				e.completed(q, &c)
+			case ringNothing, ringAccept:
+			}
+		}
+		switch {
+		case !waking && e.slots.ending == 0 && e.ring.tail == e.ring.head && len(e.ring.late) == 0:
+			return true
+		case errors.Is(errno, unix.EEXIST), time.Since(start) > shutPatience:
+			return false // another thread than the loop's
+		}
+		runtime.Gosched()
+	}
+}
+
+// release frees what belongs to the ring.
+func (e *uring) release() {
+	if e.bufs != nil {
+		e.bufs.unmap(e.ring)
+	}
+	e.ring.close()
+}

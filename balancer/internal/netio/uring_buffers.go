@@ -1,0 +1,69 @@
+//go:build linux
+
+package netio
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// recvGroup names the buffers to the kernel. A ring of ours has no others.
+const recvGroup = 0
+
+// recvBuffers is a ring of receive buffers of RecvSize that the kernel takes from
+// when something has arrived: a Recv that waits has none. Only the pages that were
+// written to cost memory.
+//
+// The kernel takes buffers in enter alone, in the calling thread, so that the
+// tail needs no barrier.
+type recvBuffers struct {
+	entries []providedBuf
+	mem     []byte // of the entries, then of the buffers
+	bufs    []byte
+	tail    uint16
+}
+
+// newRecvBuffers registers n buffers, a power of two.
+func newRecvBuffers(r *ring, n int) (*recvBuffers, error) {
+	const page = 4 << 10
+	head := (n*int(unsafe.Sizeof(providedBuf{})) + page - 1) / page * page
+	mem, err := unix.Mmap(-1, 0, head+n*RecvSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("io_uring: mmap of receive buffers: %w", err)
+	}
+	b := &recvBuffers{mem: mem, bufs: mem[head:]}
+	b.entries = unsafe.Slice((*providedBuf)(unsafe.Pointer(&mem[0])), n)
+	reg := bufReg{addr: address(unsafe.Pointer(&mem[0])), entries: uint32(n), group: recvGroup}
+	if _, errno := r.register(registerBufRing, unsafe.Pointer(&reg), 1); errno != 0 {
+		_ = unix.Munmap(mem) // a mapping of ours: cannot fail
+		return nil, fmt.Errorf("io_uring: registering receive buffers: %w", errno)
+	}
+	for i := range n {
+		b.give(uint16(i))
+	}
+	return b, nil
+}
+
+// at is the first n bytes of buffer id.
+func (b *recvBuffers) at(id uint16, n int) []byte {
+	from := int(id) * RecvSize
+	return b.bufs[from : from+n : from+RecvSize]
+}
+
+// give hands buffer id to the kernel.
+func (b *recvBuffers) give(id uint16) {
+	e := &b.entries[int(b.tail)&(len(b.entries)-1)]
+	e.addr = address(unsafe.Pointer(&b.bufs[int(id)*RecvSize]))
+	e.length, e.id = RecvSize, id
+	b.tail++
+	b.entries[0].tail = b.tail
+}
+
+// unmap takes the buffers back; no receive is in flight.
+func (b *recvBuffers) unmap(r *ring) {
+	reg := bufReg{group: recvGroup}
+	_, _ = r.register(unregisterBufRing, unsafe.Pointer(&reg), 1) // goes with the ring otherwise
+	_ = unix.Munmap(b.mem)                                        // a mapping of ours: cannot fail
+}

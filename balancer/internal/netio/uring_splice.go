@@ -1,0 +1,119 @@
+//go:build linux
+
+package netio
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func (e *uring) Splice(from, to Sock) {
+	src, sink := e.slots.at(from), e.slots.at(to)
+	switch {
+	case src.flags&(rWantRecv|rWantSplice) != 0:
+		panic("netio: Splice while a Recv or Splice is in flight")
+	case sink.flags&rWantSend != 0:
+		panic("netio: Splice while a Send is in flight")
+	case (src.peer != NoSock || sink.peer != NoSock) && (src.peer != to || sink.peer != from):
+		panic("netio: Splice with a third socket")
+	}
+	e.ackNow(src)
+	sink.flags &^= rAckWaits
+	// The two stay each other's peer until one is closed: the opposite flow may
+	// be spliced at the same time.
+	src.peer, sink.peer = to, from
+	src.flags |= rWantSplice
+	e.slots.out(src).moved = 0
+	if src.flags&rMore != 0 {
+		e.enqueue(from, src)
+	} else {
+		e.await(ringInput, from, src)
+	}
+}
+
+// isSink reports whether a Splice to s is in flight.
+func (e *uring) isSink(s Sock, sl *ringSlot) bool {
+	if sl.peer == NoSock {
+		return false
+	}
+	src := e.slots.at(sl.peer)
+	return src.peer == s && src.flags&rWantSplice != 0
+}
+
+// splice moves bytes from src to its sink.
+//
+// On entry src holds wantSplice, and its pipe is nil or holds exactly the bytes
+// (pipe.n > 0) that the sink had no room for.
+// On exit one and only one of these holds:
+//   - false: the source is empty, nothing has moved, there is no pipe; a poll of
+//     the source goes on;
+//   - false: the sink is full and the pipe holds bytes; a poll of the sink, which
+//     has wantSink, goes on;
+//   - true: c has the outcome and there is no pipe.
+func (e *uring) splice(from Sock, src *ringSlot, c *Completion) bool {
+	out := src.moves
+	if out.pipe == nil {
+		// splice(2) does not get past an urgent byte, recv(2) does.
+		if src.flags&rUrgent == 0 {
+			out.pipe = e.pipes.get()
+		}
+		if out.pipe == nil {
+			return e.spliced(from, src, c, unix.ENOBUFS, false)
+		}
+	}
+	for src.flags &^= rMore; ; {
+		if out.pipe.n == 0 {
+			if out.moved >= spliceBudget {
+				src.flags |= rMore
+				return e.spliced(from, src, c, 0, false)
+			}
+			n, errno := sysSplice(src.fd, out.pipe.w, out.pipe.size)
+			if errno == unix.EAGAIN {
+				// The pipe is empty, so it is the socket that has nothing.
+				if out.moved > 0 {
+					return e.spliced(from, src, c, 0, false)
+				}
+				if sysAtMark(src.fd) {
+					src.flags |= rUrgent
+					return e.spliced(from, src, c, unix.ENOBUFS, false)
+				}
+				e.dropPipe(src)
+				e.await(ringInput, from, src)
+				return false
+			}
+			if errno != 0 || n == 0 {
+				src.fail(errno)
+				if out.moved > 0 {
+					return e.spliced(from, src, c, 0, false) // the next Splice meets the end, or fault
+				}
+				return e.spliced(from, src, c, syscall.Errno(src.fault), false)
+			}
+			out.pipe.n = n
+		}
+		sink := e.slots.at(src.peer)
+		n, errno := sysSplice(out.pipe.r, sink.fd, out.pipe.n)
+		if errno == unix.EAGAIN {
+			// The pipe holds bytes, so it is the sink that has no room.
+			sink.flags |= rWantSink
+			e.await(ringRoom, src.peer, sink)
+			return false
+		}
+		if errno != 0 {
+			sink.fail(errno)
+			return e.spliced(from, src, c, errno, true)
+		}
+		out.pipe.n -= n
+		out.moved += uint32(n)
+	}
+}
+
+// spliced ends the Splice from src and gives its pipe back; one that still
+// holds bytes, because the sink failed, is destroyed with them.
+func (e *uring) spliced(from Sock, src *ringSlot, c *Completion, errno syscall.Errno, sink bool) bool {
+	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(src.moves.moved), Errno: errno, Sink: sink}
+	e.dropPipe(src)
+	src.flags &^= rWantSplice
+	e.slots.done(src)
+	return true
+}

@@ -1,0 +1,208 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// gossipBuffer is the room for packets that wait in the kernel, in bytes: memberlist's own. The kernel may give less.
+	gossipBuffer = 2 << 20
+
+	// largestPacket is the most that UDP carries.
+	largestPacket = 64 << 10
+
+	// bindTries: with port 0 the kernel finds a TCP port, and the UDP port of that number may be taken.
+	bindTries = 10
+
+	// listenPause is the pause after an error of a socket, most likely for want of files or memory.
+	listenPause = 10 * time.Millisecond
+)
+
+// transport carries gossip over a UDP and a TCP socket, as memberlist's own does. Other than that one it can take over
+// the sockets of an older process, and hears nothing before listen: two processes of one node that read from one socket
+// would take each other's answers.
+type transport struct {
+	// Static after construction.
+	tcp     *net.TCPListener
+	udp     *net.UDPConn
+	log     *slog.Logger
+	packets chan *memberlist.Packet // never closed
+	streams chan net.Conn           // never closed
+	ended   chan struct{}           // closed by Shutdown
+
+	listening sync.WaitGroup
+	start     sync.Once
+	end       sync.Once
+}
+
+// newTransport binds the address.
+func newTransport(bind netip.AddrPort, log *slog.Logger) (*transport, error) {
+	tries := 1
+	if bind.Port() == 0 {
+		tries = bindTries
+	}
+	var err error
+	for range tries {
+		var tcp *net.TCPListener
+		if tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(bind)); err != nil {
+			return nil, err
+		}
+		var udp *net.UDPConn
+		port := addrPortOf(tcp.Addr()).Port()
+		if udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(bind.Addr(), port))); err != nil {
+			tcp.Close()
+			continue
+		}
+		return transportOver(tcp, udp, log), nil
+	}
+	return nil, err
+}
+
+// transportOver takes sockets that are bound. They are its own from now on.
+func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *transport {
+	for size := gossipBuffer; size > 0 && udp.SetReadBuffer(size) != nil; size /= 2 {
+	}
+	return &transport{
+		tcp: tcp, udp: udp, log: log,
+		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
+	}
+}
+
+// listen begins to hear. It may be called more than once.
+func (t *transport) listen() {
+	t.start.Do(func() {
+		t.listening.Go(t.receive)
+		t.listening.Go(t.accept)
+	})
+}
+
+// receive hands on packets until Shutdown.
+func (t *transport) receive() {
+	buf := make([]byte, largestPacket)
+	for {
+		n, from, err := t.udp.ReadFrom(buf)
+		now := time.Now()
+		if err != nil {
+			if t.over(err, "receive gossip") {
+				return
+			}
+			continue
+		}
+		if n == 0 {
+			continue
+		}
+		select {
+		case t.packets <- &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: now}:
+		case <-t.ended:
+			return
+		}
+	}
+}
+
+// accept hands on connections until Shutdown.
+func (t *transport) accept() {
+	for {
+		conn, err := t.tcp.Accept()
+		if err != nil {
+			if t.over(err, "accept gossip") {
+				return
+			}
+			continue
+		}
+		select {
+		case t.streams <- conn:
+		case <-t.ended:
+			conn.Close()
+			return
+		}
+	}
+}
+
+// over waits a moment after an error of a socket, and says whether that was the end.
+func (t *transport) over(err error, what string) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	t.log.Debug(what, slog.Any("error", err))
+	timer := time.NewTimer(listenPause)
+	defer timer.Stop()
+	select {
+	case <-t.ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// FinalAdvertiseAddr implements memberlist.Transport.
+func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
+	addr := addrPortOf(t.tcp.Addr())
+	if ip != "" {
+		given, err := netip.ParseAddr(ip)
+		if err != nil {
+			return nil, 0, fmt.Errorf("advertise: %w", err)
+		}
+		addr = netip.AddrPortFrom(given, uint16(port))
+	}
+	return addr.Addr().Unmap().AsSlice(), int(addr.Port()), nil
+}
+
+// WriteTo implements memberlist.Transport.
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, err = t.udp.WriteTo(b, to)
+	return time.Now(), err
+}
+
+// WriteToAddress implements memberlist.NodeAwareTransport.
+func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
+	return t.WriteTo(b, addr.Addr)
+}
+
+// PacketCh implements memberlist.Transport.
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// DialTimeout implements memberlist.Transport.
+func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	return (&net.Dialer{Timeout: timeout}).Dial("tcp", addr)
+}
+
+// DialAddressTimeout implements memberlist.NodeAwareTransport.
+func (t *transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return t.DialTimeout(addr.Addr, timeout)
+}
+
+// StreamCh implements memberlist.Transport.
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
+
+// Shutdown implements memberlist.Transport: this process's hold on the sockets ends. What another has of them stays.
+func (t *transport) Shutdown() (err error) {
+	t.end.Do(func() {
+		close(t.ended)
+		err = errors.Join(t.tcp.Close(), t.udp.Close())
+		t.start.Do(func() {}) // listen comes too late
+		t.listening.Wait()
+	})
+	return err
+}
+
+func addrPortOf(addr net.Addr) netip.AddrPort {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return addrOf(a.IP, uint16(a.Port))
+	case *net.UDPAddr:
+		return addrOf(a.IP, uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
