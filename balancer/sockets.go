@@ -73,9 +73,9 @@ func (s *socket) close() error {
 	if s.fd < 0 {
 		return nil
 	}
+	defer close(s.closed) // not before the port is free
 	fd := s.fd
 	s.fd = -1
-	close(s.closed)
 	return netio.CloseListener(fd)
 }
 
