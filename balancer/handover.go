@@ -25,8 +25,8 @@ func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
 		one := ListenSocket{Addr: p.bound}
 		for _, sockets := range p.sockets {
 			for _, s := range sockets {
-				if s.alias {
-					continue // its queue is another one's
+				if s.alias || stage == stageMade && s.dormant {
+					continue // its queue is another one's, or it has none yet
 				}
 				fd, err := s.dup()
 				if err != nil {

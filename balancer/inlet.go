@@ -73,6 +73,12 @@ func (l *loop) watch(in *inlet, tag uint32) error {
 	if in.watched || in.fd < 0 {
 		return nil
 	}
+	if in.dormant {
+		if err := netio.StartListener(in.fd); err != nil {
+			return err
+		}
+		in.dormant = false
+	}
 	err := l.eng.Listen(in.fd, tag)
 	in.watched = err == nil
 	return err

@@ -39,6 +39,9 @@ type socket struct {
 	alias  bool          // a second descriptor of another loop's socket
 	closed chan struct{} // closed when fd is
 
+	// Owned by the loop's thread, once it runs.
+	dormant bool // bound, and to listen when the loop takes from it
+
 	// Guarded by mu.
 	mu     sync.Mutex
 	fd     int  // -1 when closed
@@ -148,7 +151,8 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 // inherit makes a place of sockets that listen already. Every one of them is taken
 // from by a loop, or what waits in its queue would be lost. A loop that is left
 // without gets one more where the sockets share their address, else it takes from
-// the queue of another loop's.
+// the queue of another loop's. Those that are added listen only when their loop runs:
+// from then on they get connections, which nobody else could take.
 //
 // The descriptors are the place's, and closed on an error.
 func inherit(asked netip.AddrPort, from ListenSocket, loops int) (*place, error) {
@@ -172,7 +176,7 @@ func inherit(asked netip.AddrPort, from ListenSocket, loops int) (*place, error)
 		var fd int
 		err, alias := errors.ErrUnsupported, false
 		if share {
-			fd, err = netio.ListenTCP(p.bound, true)
+			fd, err = netio.BindTCP(p.bound, true)
 		}
 		if err != nil { // or it is another user's, as systemd's are
 			alias = true
@@ -182,7 +186,7 @@ func inherit(asked netip.AddrPort, from ListenSocket, loops int) (*place, error)
 			return nil, errors.Join(err, p.close())
 		}
 		s := newSocket(fd)
-		s.alias, s.handed = alias, alias
+		s.alias, s.handed, s.dormant = alias, alias, !alias
 		p.sockets[i] = []*socket{s}
 	}
 	return p, nil

@@ -25,6 +25,18 @@ const backlog = 65535
 // connections over them, if all of them share: other processes of this user may
 // join too. EADDRINUSE tells of a socket that does not share.
 func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
+	if fd, err = BindTCP(addr, share); err != nil {
+		return -1, err
+	}
+	if err := StartListener(fd); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// BindTCP is ListenTCP up to the listening: the kernel gives the socket no
+// connections until StartListener.
+func BindTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
 		family = unix.AF_INET6
@@ -57,14 +69,20 @@ func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	if err := unix.Bind(fd, sockaddrOf(addr)); err != nil {
 		return fd, fmt.Errorf("bind: %w", err)
 	}
+	return fd, nil
+}
+
+// StartListener lets connections into the queue of a socket, which may listen
+// already: then it sets the length of the queue, and what waits stays.
+func StartListener(fd int) error {
 	if err := unix.Listen(fd, backlog); err != nil {
-		return fd, fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("listen: %w", err)
 	}
 	// Not earlier: listen(2) resets it (inet_csk_listen_start in the kernel).
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
-		return fd, fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
+		return fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
 	}
-	return fd, nil
+	return nil
 }
 
 // AdoptListener makes a listening socket of another process, or of systemd, one as
@@ -86,12 +104,8 @@ func AdoptListener(fd int) (shared bool, err error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return false, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
 	}
-	// Again, for the length of the queue; what waits in it stays.
-	if err := unix.Listen(fd, backlog); err != nil {
-		return false, fmt.Errorf("listen: %w", err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
-		return false, fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
+	if err := StartListener(fd); err != nil {
+		return false, err
 	}
 	share, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	return share != 0 && err == nil, nil
