@@ -58,9 +58,7 @@ func (c *clusterNode) stats() admin.Cluster {
 	for _, one := range c.membership.Members() {
 		known.Members[admin.Kind{Role: one.Meta.Role, Alive: one.Alive}]++
 	}
-	if c.discovery != nil {
-		known.Accepted, known.Refused = c.discovery.Stats()
-	}
+	known.Accepted, known.Refused = c.discovery.Stats()
 	if c.replicator != nil {
 		shared := c.replicator.Stats()
 		known.Sharing = &shared

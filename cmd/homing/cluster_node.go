@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/balancer/pool"
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
 )
@@ -26,7 +24,7 @@ type clusterNode struct {
 	options    *config.Cluster
 	log        *slog.Logger
 	membership *cluster.Membership
-	discovery  *cluster.Discovery  // nil when no pool discovers
+	discovery  *cluster.Discovery
 	replicator *cluster.Replicator // nil without a node key
 	nodeKeys   [][]byte
 	member     cluster.Config // to become a member with
@@ -100,20 +98,31 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled) (err error) {
 	if c.membership, err = cluster.Create(cfg); err != nil {
 		return explainMember(&c.options.Member, err)
 	}
-	var from []netip.Prefix
-	var discovering []*pool.Pool
-	for i, p := range pools {
-		if settings := &all.Pools[i]; all.Discovers(settings) {
-			discovering = append(discovering, p.Pool)
-			for _, source := range settings.DiscoverFrom {
-				from = append(from, source.Network)
-			}
-		}
-	}
-	if len(discovering) > 0 {
-		c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering, From: from, Log: c.log})
-	}
+	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Log: c.log})
 	return nil
+}
+
+// discovering is the pools that take backends that announce themselves.
+func discovering(c *config.Config, pools []*pooled) []cluster.DiscoverPool {
+	var some []cluster.DiscoverPool
+	for i, p := range pools {
+		settings := &c.Pools[i]
+		if !c.Discovers(settings) {
+			continue
+		}
+		one := cluster.DiscoverPool{Pool: p.Pool}
+		for _, source := range settings.DiscoverFrom {
+			one.From = append(one.From, source.Network)
+		}
+		some = append(some, one)
+	}
+	return some
+}
+
+// setPools goes on with the pools of another configuration.
+func (c *clusterNode) setPools(all *config.Config, pools []*pooled) {
+	c.membership.SetPools(poolsOf(pools))
+	c.discovery.SetPools(discovering(all, pools))
 }
 
 // replicationAddr is where the others find our streams.
@@ -152,42 +161,29 @@ func (c *clusterNode) keep(keys [][]byte) {
 func (c *clusterNode) start(ctx context.Context, s *service) {
 	c.started = true
 	s.background.Go(func() { c.membership.Run(ctx) })
-	if c.discovery != nil {
-		s.background.Go(func() { c.discovery.Run(ctx) })
-	}
+	s.background.Go(func() { c.discovery.Run(ctx) })
 	if c.replicator != nil {
 		s.background.Go(func() { c.replicator.Run(ctx, s.store) })
 	}
 	s.background.Go(func() { c.follow(ctx) })
-	s.background.Go(func() { c.reread(ctx, s.hangup) })
 }
 
-// reread reads the node keys again at every SIGHUP.
-func (c *clusterNode) reread(ctx context.Context, hangup <-chan os.Signal) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			if err := c.reloadNodeKeys(); err != nil {
-				c.log.Warn("the node keys stay as they are", slog.Any("error", err))
-			}
-		}
-	}
+// loadNodeKeys reads the node keys of the file again, which setNodeKeys takes over. There are none without a file.
+func (c *clusterNode) loadNodeKeys() ([][]byte, error) {
+	return loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
 }
 
-// reloadNodeKeys takes over the node keys of the file. On an error nothing has changed.
-func (c *clusterNode) reloadNodeKeys() error {
-	keys, err := loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
-	if err != nil {
-		return err
+// setNodeKeys has the others shown the first key, and all of them trusted.
+func (c *clusterNode) setNodeKeys(keys [][]byte) {
+	if len(keys) == 0 {
+		return
 	}
-	if err := c.replicator.SetNodeKeys(keys); err != nil {
-		return err
+	if err := c.replicator.SetNodeKeys(keys); err != nil { // not with keys that could be read
+		c.log.Warn("the node keys stay as they are", slog.Any("error", err))
+		return
 	}
 	c.membership.SetNodeKeys(keys)
 	c.log.Info("node keys read again", slog.Int("keys", len(keys)), slog.String("in_use", cluster.PrintOf(keys[0]).String()))
-	return nil
 }
 
 // follow tells whoever depends on the members that they changed.
@@ -198,9 +194,7 @@ func (c *clusterNode) follow(ctx context.Context) {
 			return
 		case <-c.changed:
 		}
-		if c.discovery != nil {
-			c.discovery.Wake()
-		}
+		c.discovery.Wake()
 		if c.replicator != nil {
 			c.replicator.SetPeers(peersOf(c.membership.Members()))
 		}
@@ -219,13 +213,13 @@ func peersOf(members []cluster.Member) []cluster.Peer {
 }
 
 // announce logs what this node is in its cluster.
-func (c *clusterNode) announce() {
+func (c *clusterNode) announce(discovers bool) {
 	replication := "none"
 	if c.replicator != nil {
 		replication = c.replicator.Addr().String()
 	}
 	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
-		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.Join)))
+		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", discovers), slog.Int("seeds", len(c.options.Join)))
 	if c.replicator == nil {
 		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
 	}

@@ -33,17 +33,17 @@ func newRunCommand() *cobra.Command {
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
 			hangup := make(chan os.Signal, 1)
-			if c.Cluster.NodeKeyFile != "" { // without, SIGHUP ends the process as usual
-				signal.Notify(hangup, syscall.SIGHUP)
-				defer signal.Stop(hangup)
-			}
-			log := newLogger(cmd.ErrOrStderr(), c.Log.Format, c.Log.Level)
-			s, err := assemble(c, log)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			level := new(slog.LevelVar)
+			level.Set(c.Log.Level)
+			log := newLogger(cmd.ErrOrStderr(), c.Log.Format, level)
+			s, err := assemble(c, log, level)
 			if err != nil {
-				return err
+				return inTheWordsOf(flags, err)
 			}
-			s.hangup = hangup
-			return s.run(cmd.Context(), signals)
+			s.flags = flags
+			return s.run(cmd.Context(), signals, hangup)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -55,22 +55,25 @@ func newRunCommand() *cobra.Command {
 const runNotes = `
 Durations have a unit (500ms, 30s, 5m, 10h); bytes may have one (16384, 16KiB, 256MiB).
 SIGTERM or SIGINT drains: no new conns, open ones may end within --drain-timeout; a second signal ends at once.
-SIGHUP reads --node-key-file again: the first key is shown to others, all are trusted. To replace a key without a gap, at
-every node: add the new one below, SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
+SIGHUP reads --config and --node-key-file again and resolves names: all is taken over, or nothing, and the log says why. Of the
+node keys the first is shown to others, all are trusted. To replace one without a gap, at every node: add the new one below,
+SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
 Exit codes: 0 drained; 1 failed while running, or conns were cut; 2 nothing was started, stderr says why.
 `
 
 // run starts what was assembled and waits until it has ended, by a signal or by itself. Whatever happens, everything
 // that was started has ended when it returns.
-func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
+func (s *service) run(ctx context.Context, signals, hangup <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.close()
 	defer s.background.Wait()
+	defer s.stopPools()
 	defer cancel()
 	s.start(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.balancer.Run(ctx) }()
 	s.announce()
+	s.background.Go(func() { s.reloadAt(ctx, hangup) })
 
 	select {
 	case err := <-ended:

@@ -30,11 +30,17 @@ type service struct {
 	admin    net.Listener      // nil without an admin address
 	cluster  *clusterNode      // nil without a cluster
 	state    *cluster.StateDir // nil when nothing is written
-	hangup   <-chan os.Signal  // SIGHUP; never comes without --node-key-file
 	files    fileLimit
+	flags    *config.Flags  // what a reload begins with; set before run
+	level    *slog.LevelVar // of log
 
 	// running is what a reload replaces as a whole; readers take what is there.
 	running atomic.Pointer[running]
+	reloads reloadCounts
+
+	// changing is held by who replaces running, or hands all over to another process: one at a time.
+	changing sync.Mutex
+	alive    context.Context // guarded by changing: pools run until it is done; nil before start
 
 	draining   atomic.Bool
 	background sync.WaitGroup // all that start sets going, but for the pools' own
@@ -52,7 +58,7 @@ const gcPercent = 25
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, log *slog.Logger) (*service, error) {
+func assemble(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -60,7 +66,7 @@ func assemble(c *config.Config, log *slog.Logger) (*service, error) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(loopsOf(c) + 2)
 	}
-	s := &service{log: log, files: raiseFiles()}
+	s := &service{log: log, level: level, files: raiseFiles()}
 	if err := s.take(c); err != nil {
 		s.close()
 		return nil, err
@@ -153,15 +159,13 @@ func (s *service) start(ctx context.Context) {
 		s.state.Load(ctx, s.store)
 		s.background.Go(func() { s.state.Run(ctx, s.store) })
 	}
+	s.changing.Lock()
+	s.alive = ctx
 	for _, p := range s.running.Load().pools {
 		p.start(ctx)
 	}
-	s.background.Go(func() {
-		<-ctx.Done()
-		for _, p := range s.running.Load().pools {
-			p.stop()
-		}
-	})
+	s.reloads.applied(s.running.Load().config)
+	s.changing.Unlock()
 	if s.cluster != nil {
 		s.cluster.start(ctx, s)
 	}
@@ -172,18 +176,7 @@ func (s *service) start(ctx context.Context) {
 func (s *service) announce() {
 	c, pools := s.running.Load().config, s.running.Load().pools
 	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()))
-	for i, addr := range s.balancer.Addrs() {
-		l := &c.Listeners[i]
-		policy := pools[slicesIndexPool(c, l.Default)].Snapshot().Options().Policy
-		s.log.Info("listener", slog.String("addr", addr.String()), slog.String("pool", l.Default),
-			slog.String("policy", config.Policies(&policy).String()), slog.String("tls", l.TLS.String()))
-	}
-	for _, p := range pools {
-		for _, b := range p.Snapshot().All() {
-			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
-				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
-		}
-	}
+	s.announceRoutes(&running{c, pools})
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),
 		slog.String("memory", formatMemory(s.store.TableBytes())))
@@ -191,10 +184,39 @@ func (s *service) announce() {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
 	if s.cluster != nil {
-		s.cluster.announce()
+		s.cluster.announce(len(discovering(c, pools)) > 0)
 	}
 	s.files.warn(s.log, s.maxConns(c))
 	s.log.Info("ready")
+}
+
+// announceRoutes logs where conns are accepted and where they go.
+func (s *service) announceRoutes(now *running) {
+	addrs := s.balancer.Addrs()
+	for i := range now.config.Listeners {
+		l := &now.config.Listeners[i]
+		s.log.Info("listener", slog.String("addr", addrs[i].String()), slog.String("name", l.Name), slog.String("pool", l.Default),
+			slog.Int("routes", len(l.Routes)), slog.String("tls", l.TLS.String()))
+	}
+	for i, p := range now.pools {
+		s.log.Info("pool", slog.String("pool", p.Name()), slog.String("policy", now.config.Pools[i].Policy.String()))
+		for _, b := range p.Snapshot().All() {
+			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
+				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
+		}
+	}
+	for _, remark := range now.config.Remarks() {
+		s.log.Warn(remark)
+	}
+}
+
+// stopPools ends what belongs to the pools, once nothing is reloaded any more.
+func (s *service) stopPools() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	for _, p := range s.running.Load().pools {
+		p.stop()
+	}
 }
 
 // close gives back what assemble took. It is called once nothing runs.

@@ -26,7 +26,8 @@ func (s *service) maxConns(c *config.Config) int {
 	return c.Limits.MaxConns
 }
 
-func slicesIndexPool(c *config.Config, name string) int {
+// poolIndex finds a pool by its name, -1: there is none.
+func poolIndex(c *config.Config, name string) int {
 	return slices.IndexFunc(c.Pools, func(p config.Pool) bool { return p.Name == name })
 }
 
@@ -43,11 +44,11 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS}
-		if j := slicesIndexPool(c, l.Default); j >= 0 {
+		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
 		}
 		for _, r := range l.Routes {
-			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[slicesIndexPool(c, r.Pool)].Pool})
+			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[poolIndex(c, r.Pool)].Pool})
 		}
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}

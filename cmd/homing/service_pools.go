@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"sync"
 
 	"homing/balancer"
 	"homing/balancer/health"
@@ -22,9 +21,9 @@ type pooled struct {
 	checks *health.Checker // nil when they are disabled
 	probe  *health.Prober  // nil when it is disabled, or nobody reads the hellos that come here
 
-	// Owned by whoever starts and stops it, one at a time.
-	cancel context.CancelFunc // nil before start
-	ended  sync.WaitGroup
+	// Owned by start, stop and reload, one at a time; nil before start.
+	own   *task // the pool's own: one for all pooled of a pool
+	watch *task // of checks and probe
 }
 
 // newPools makes every pool of a configuration.
@@ -78,24 +77,28 @@ func probed(c *config.Config, p *config.Pool) bool {
 	})
 }
 
-// start sets going what belongs to the pool. It ends with ctx, or by stop.
+// start sets going what belongs to the pool and is not running yet. It ends with ctx, or by stop.
 func (p *pooled) start(ctx context.Context) {
-	ctx, p.cancel = context.WithCancel(ctx)
-	p.ended.Go(func() { p.Run(ctx) })
+	if p.own == nil {
+		p.own = startTask(ctx, p.Run)
+	}
+	if p.watch != nil {
+		return
+	}
+	var watches []func(context.Context)
 	if p.checks != nil {
-		p.ended.Go(func() { p.checks.Run(ctx) })
+		watches = append(watches, p.checks.Run)
 	}
 	if p.probe != nil {
-		p.ended.Go(func() { p.probe.Run(ctx) })
+		watches = append(watches, p.probe.Run)
 	}
+	p.watch = startTask(ctx, watches...)
 }
 
 // stop ends what start has set going, and returns when it has ended.
 func (p *pooled) stop() {
-	if p.cancel != nil {
-		p.cancel()
-	}
-	p.ended.Wait()
+	p.watch.stop()
+	p.own.stop()
 }
 
 func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {

@@ -60,7 +60,7 @@ func Table(c *Config) []Group {
 
 // InKeys words a text that names settings as --tls=require for a file.
 func InKeys(text string) string {
-	keys := make(map[string]string)
+	keys := map[string]string{"listen": "listener", "backend": "backend"}
 	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
 		keys[row.Flag] = row.Key
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"homing/balancer"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
@@ -82,7 +83,10 @@ func parseRouteName(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case wild:
-		return "*." + name, nil
+		name = "*." + name
+	}
+	if _, err := balancer.CheckRouteName(name); err != nil {
+		return "", errors.New("not a host name that can be sent: give one such as www.example.org")
 	}
 	return name, nil
 }
