@@ -104,7 +104,7 @@ func TestPackagedMetricsExist(t *testing.T) {
 			}
 		}
 		for _, g := range grouping.FindAllStringSubmatch(expr, -1) {
-			for _, name := range strings.SplitSeq(g[1], ",") {
+			for name := range strings.SplitSeq(g[1], ",") {
 				if name = strings.TrimSpace(name); !slices.Contains(labels, name) {
 					t.Errorf("grouped by %s, which nothing has, in %q", name, expr)
 				}
