@@ -19,6 +19,7 @@ import (
 type Balancer struct {
 	// Static after New.
 	cfg     Config
+	engine  netio.Choice
 	loops   []*loop
 	addrs   []netip.AddrPort
 	records chan *ConnRecord // nil without a conn log
@@ -59,6 +60,9 @@ func New(cfg Config) (*Balancer, error) {
 
 // open makes the loops and their listeners.
 func (b *Balancer) open() error {
+	if err := b.chooseEngine(); err != nil {
+		return err
+	}
 	for i := range b.cfg.Loops {
 		l, err := newLoop(b, i)
 		if err != nil {

@@ -60,6 +60,7 @@ type SecondChance struct {
 type Config struct {
 	Listeners []Listener
 	Loops     int             // threads that move bytes. Default 1
+	Engine    Engine          // what they stand on. Default EngineAuto
 	Store     *affinity.Store // what is known; required
 	Policy    pool.Policy     // for fresh handshakes
 

@@ -99,6 +99,7 @@ func outOfDescriptors(t *testing.T, part string) {
 	var lines atomic.Int32
 	defer r.queueServer().ln.Close() // resets what waits in its queue
 	r.prepare(pool.Options{}, tlsOff, func(c *Config) { c.Log = slog.New(counting{lines: &lines}) })
+	lines.Store(0) // prepare has named the engine
 	var all []*net.TCPConn
 	for range clients {
 		all = append(all, r.dial())

@@ -126,9 +126,16 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	if r.store, err = affinity.NewStore(affinity.Config{Seed: 1, TableEntries: 1 << 14, ClientEntries: 1 << 12}); err != nil {
 		r.Fatal(err)
 	}
+	engine := EngineAuto
+	if name := os.Getenv("HOMING_ENGINE"); name != "" { // make test runs all with each
+		if engine, err = ParseEngine(name); err != nil {
+			r.Fatal(err)
+		}
+	}
 	cfg := Config{
 		Listeners: []Listener{{Addr: "127.0.0.1:0", Pool: r.pool}},
 		Store:     r.store,
+		Engine:    engine,
 		ConnLog: func(rec *ConnRecord) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -87,7 +87,7 @@ const (
 )
 
 func newLoop(b *Balancer, index int) (*loop, error) {
-	eng, err := netio.NewEpoll(b.cfg.BufferMemory / int64(b.cfg.Loops))
+	eng, err := b.openEngine()
 	if err != nil {
 		return nil, err
 	}

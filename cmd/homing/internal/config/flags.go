@@ -44,7 +44,7 @@ func (f *Flags) Table() []Group {
 			Doc: "read listeners, pools and all else from this file, see homing config -h; flags beside it win over its top"},
 		{Flag: "listen", Key: "listeners[].address", Value: value.Several[string]{P: &f.listens, Parse: parseListen, Print: value.AsIs, Kind: "ADDR"},
 			Doc: "accept here; repeatable: 192.0.2.1:443, [2001:db8::1]:443, or :443 for IPv4 and IPv6"},
-		{Flag: "backend", Key: "pools[].backends[].address", Value: value.Several[pool.Spec]{P: &f.backends, Parse: parseBackend, Print: printBackend, Kind: "ADDR[,weight=N][,max-conns=N]"},
+		{Flag: "backend", Key: "pools[].backends[].address", Value: backendsValue(&f.backends),
 			Doc: "send there; repeatable: an address or a name, with its port; weight 1 to 1000"},
 	}, table[0].Rows)
 	return table

@@ -38,8 +38,8 @@ func Table(c *Config) []Group {
 			{Flag: "session-ttl", Key: "tables.session_ttl", Fixed: true, Value: span(&c.Tables.SessionTTL, time.Second, 7*day), Doc: "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
 			{Flag: "ticket-ttl", Key: "tables.ticket_ttl", Fixed: true, Value: span(&c.Tables.TicketTTL, time.Second, 7*day), Doc: "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
 			{Flag: "affinity-load-factor", Key: "affinity_load_factor", Where: InPools, Value: value.Ratio{P: &c.Pool.LoadFactor, Min: 1, Max: 1000}, Doc: "a home with more conns than 64 + this times the weighted mean is passed over"},
-			{Flag: "state-dir", Key: "state_dir", Fixed: true, Value: value.Text{P: &c.StateDir, Check: value.CheckPath, Kind: "DIR"}, Doc: "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both"},
-			{Flag: "table-dir", Key: "tables.dir", Fixed: true, Value: value.Text{P: &c.Tables.Dir, Check: value.CheckPath, Kind: "DIR"}, Doc: "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were"},
+			{Flag: "state-dir", Key: "state_dir", Fixed: true, Value: value.Text{P: &c.StateDir, Check: value.CheckPath, Kind: "DIR"}, Doc: "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both", Example: "/var/lib/homing"},
+			{Flag: "table-dir", Key: "tables.dir", Fixed: true, Value: value.Text{P: &c.Tables.Dir, Check: value.CheckPath, Kind: "DIR"}, Doc: "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were", Example: "/run/homing"},
 		}},
 		{"Second chances", []Row{
 			{Flag: "second-chance", Key: "second_chance.mode", Where: InPools, Value: offAuto(&c.Pool.SecondChance.Auto), Doc: "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
@@ -50,12 +50,31 @@ func Table(c *Config) []Group {
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
 		{"Seeing", []Row{
-			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off"},
+			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off", Example: "127.0.0.1:9090"},
 			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
 			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
 			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
 		}},
 	}
+}
+
+// InKeys words a text that names settings as --tls=require for a file.
+func InKeys(text string) string {
+	keys := make(map[string]string)
+	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
+		keys[row.Flag] = row.Key
+	}
+	return settingName.ReplaceAllStringFunc(text, func(name string) string {
+		match := settingName.FindStringSubmatch(name)
+		key := keys[match[1]]
+		switch {
+		case key == "":
+			return name
+		case match[2] != "":
+			return key + ": "
+		}
+		return key
+	})
 }
 
 const day = 24 * time.Hour
@@ -113,20 +132,20 @@ func probeRows(p *Probe) []Row {
 	return []Row{
 		{Flag: "probe", Key: "probe.enabled", Where: InPools, Value: value.OnOff(&p.Enabled), Doc: "on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls=off there are no probes"},
 		{Flag: "probe-interval", Key: "probe.interval", Where: InPools, Value: span(&p.Interval, 100*time.Millisecond, day), Doc: "between two probes of a backend; one that comes back or refuses its own tickets is probed at once"},
-		{Flag: "probe-name", Key: "probe.names", Where: InPools, Value: value.Several[string]{P: &p.Names, Parse: value.ParseServerName, Print: value.AsIs, Kind: "NAME"}, Doc: "probe with this server name too; repeatable; a hello without a name is always sent"},
+		{Flag: "probe-name", Key: "probe.names", Where: InPools, Value: value.Several[string]{P: &p.Names, Parse: value.ParseServerName, Print: value.AsIs, Kind: "NAME"}, Doc: "probe with this server name too; repeatable; a hello without a name is always sent", Example: "www.example.org"},
 		{Flag: "probe-names-from-traffic", Key: "probe.names_from_traffic", Where: InPools, Value: value.Int{P: &p.FromTraffic, Min: 0, Max: 64}, Doc: "probe with so many of the server names that clients use most"},
 	}
 }
 
 func clusterRows(c *Config) []Row {
 	rows := []Row{
-		{Flag: "cluster-bind", Key: "cluster.bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.Bind}, Doc: "be a node of a cluster; gossip here, TCP and UDP, such as 192.0.2.1:7946"},
+		{Flag: "cluster-bind", Key: "cluster.bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.Bind}, Doc: "be a node of a cluster; gossip here, TCP and UDP, such as 192.0.2.1:7946", Example: "192.0.2.1:7946"},
 	}
 	rows = append(rows, MemberRows(&c.Cluster.Member)...)
 	return append(rows,
-		Row{Flag: "node-key-file", Key: "cluster.node_key_file", Fixed: true, Value: value.Text{P: &c.Cluster.NodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated"},
-		Row{Flag: "replication-bind", Key: "cluster.replication_bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.ReplicationBind}, Doc: "share what is learned here; none: the address of --cluster-bind, the port above"},
-		Row{Flag: "discover-from", Key: "discover_from", Where: InPools, Value: value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Print: DiscoverSource.String, Kind: "CIDR|none"}, Doc: "agents may announce backends in this network; repeatable; not given: an agent's own address only"},
+		Row{Flag: "node-key-file", Key: "cluster.node_key_file", Fixed: true, Value: value.Text{P: &c.Cluster.NodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated", Example: "/etc/homing/node.key"},
+		Row{Flag: "replication-bind", Key: "cluster.replication_bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.ReplicationBind}, Doc: "share what is learned here; none: the address of --cluster-bind, the port above", Example: "192.0.2.1:7947"},
+		Row{Flag: "discover-from", Key: "discover_from", Where: InPools, Value: value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Print: DiscoverSource.String, Kind: "CIDR|none"}, Doc: "agents may announce backends in this network; repeatable; not given: an agent's own address only", Example: "192.0.2.0/24"},
 	)
 }
 
@@ -134,7 +153,7 @@ func clusterRows(c *Config) []Row {
 func backendRows(b *pool.Spec) []Row {
 	return []Row{
 		{Flag: "weight", Key: "weight", Value: value.Int{P: &b.Weight, Min: 1, Max: pool.MaxWeight}, Doc: "share of fresh handshakes relative to the others"},
-		{Flag: "max-conns", Key: "max_conns", Value: boundValue{value.Int{P: &b.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; not given: no bound"},
+		{Flag: "max-conns", Key: "max_conns", Value: boundValue{value.Int{P: &b.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; not given: no bound", Example: "5000"},
 	}
 }
 

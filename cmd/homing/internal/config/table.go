@@ -20,6 +20,8 @@ type Row struct {
 	Doc   string // one line, without a stop; names other settings by their flags, as --tls=require
 	Where Where
 	Fixed bool // a process keeps what it began with
+
+	Example string // a value for the example of a file, where the default says nothing
 }
 
 // Where is the section of the file that has a setting.
@@ -40,11 +42,13 @@ type Group struct {
 	Rows  []Row
 }
 
-// InFlags words a text that names settings as --tls=require for the command line.
-func InFlags(text string) string { return settingName.ReplaceAllString(text, "--$1 ") }
+// settingName finds the settings that a text names, and a value behind an equals sign.
+var settingName = regexp.MustCompile(`--([a-z-]+)(=?)`)
 
-// settingName finds the settings with a value that a text names.
-var settingName = regexp.MustCompile(`--([a-z-]+)=`)
+// InFlags words a text that names settings as --tls=require for the command line.
+func InFlags(text string) string {
+	return settingName.ReplaceAllStringFunc(text, func(name string) string { return strings.Replace(name, "=", " ", 1) })
+}
 
 // Bind adds the flags of a table to a flag set.
 func Bind(flags *pflag.FlagSet, table []Group) {

@@ -1,0 +1,46 @@
+//go:build linux
+
+package balancer
+
+import (
+	"homing/balancer/internal/netio"
+)
+
+// Engine is the kernel's interface that the loops stand on.
+type Engine = netio.Kind
+
+// The engines.
+const (
+	// EngineAuto is io_uring where the kernel has it and lets it be used, epoll
+	// elsewhere.
+	EngineAuto  = netio.KindAuto
+	EngineUring = netio.KindUring
+	EngineEpoll = netio.KindEpoll
+)
+
+// ParseEngine reads what Engine.String writes.
+func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
+
+// chooseEngine settles the engine of all loops, and says in the log which it is and
+// why.
+func (b *Balancer) chooseEngine() error {
+	choice, err := netio.Choose(b.cfg.Engine)
+	if err != nil {
+		return err
+	}
+	b.engine = choice
+	b.cfg.Log.Info("engine", "engine", choice.Kind, "why", choice.Why, "loops", b.cfg.Loops)
+	return nil
+}
+
+// openEngine makes a loop's engine. What auto has chosen may still be refused, for
+// want of memory or descriptors that a ring takes: then it is epoll.
+func (b *Balancer) openEngine() (netio.Engine, error) {
+	limit := b.cfg.BufferMemory / int64(b.cfg.Loops)
+	e, err := b.engine.Open(limit)
+	if err != nil && b.cfg.Engine == EngineAuto && b.engine.Kind == EngineUring {
+		b.cfg.Log.Warn("engine refused, using epoll for a loop", "engine", b.engine.Kind, "error", err)
+		return netio.NewEpoll(limit)
+	}
+	return e, err
+}

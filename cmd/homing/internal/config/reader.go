@@ -1,0 +1,346 @@
+//go:build linux
+
+package config
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+
+	"homing/cmd/homing/internal/value"
+)
+
+// reader walks one file and notes all that is wrong with it.
+type reader struct {
+	lines    []string
+	problems []Problem
+	anchors  map[string]ast.Node
+	places   map[string]place // of the settings and sections that were read, by path
+	odd      map[string]bool  // sections with a key that is not known, by path: what is missing may be meant by it
+	failed   map[string]bool  // settings and sections with something wrong in them, by path
+}
+
+// missing says that a section does not have a key, nor anything that could be meant for it.
+func (r *reader) missing(section, key string) bool {
+	_, there := r.places[join(section, key)]
+	return !there && !r.odd[section]
+}
+
+// place is where something stands.
+type place struct{ line, column, width int }
+
+// say notes a problem.
+func (r *reader) say(at place, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Line: at.line, Column: at.column, Width: at.width, Text: fmt.Sprintf(format, args...)})
+}
+
+// at is the place of a path, or of the nearest section around it that was read.
+func (r *reader) at(path string) place {
+	for {
+		if at, ok := r.places[path]; ok {
+			return at
+		}
+		cut := max(strings.LastIndexByte(path, '.'), strings.LastIndexByte(path, '['))
+		if cut < 0 {
+			return place{}
+		}
+		path = path[:cut]
+	}
+}
+
+// entry is one key of a mapping with its value.
+type entry struct {
+	key   string
+	at    place // of the key
+	value ast.Node
+}
+
+// maxReferences bounds how many references lead to each other.
+const maxReferences = 16
+
+// resolve follows references and sees through anchors. It is nil, and said, when there is nothing behind them.
+func (r *reader) resolve(node ast.Node) ast.Node {
+	for range maxReferences {
+		switch n := node.(type) {
+		case *ast.AnchorNode:
+			node = n.Value
+		case *ast.AliasNode:
+			name := n.Value.GetToken().Value
+			behind, ok := r.anchors[name]
+			if !ok {
+				r.say(r.placeOf(n), "*%s looks like a reference to an anchor, and there is none: in quotes it is text, as %q", name, "*"+name)
+				return nil
+			}
+			node = behind
+		case *ast.TagNode:
+			r.say(r.placeOf(n), "%s is a type, and types are known without: leave it out", n.Start.Value)
+			return nil
+		default:
+			return node
+		}
+	}
+	r.say(r.placeOf(node), "references lead in a circle: write the value out")
+	return nil
+}
+
+// collect finds the anchors of the file.
+func (r *reader) collect(node ast.Node) {
+	if anchor, ok := node.(*ast.AnchorNode); ok {
+		r.anchors[anchor.Name.GetToken().Value] = anchor.Value
+	}
+}
+
+// entries is the keys of a mapping. Each key comes once: those behind << only where the mapping does not have them.
+// What is no mapping is said. A section without anything in it is empty.
+func (r *reader) entries(node ast.Node, s *section) []entry {
+	node = r.resolve(node)
+	switch n := node.(type) {
+	case nil, *ast.NullNode:
+		return nil
+	case ast.MapNode:
+		return r.pairs(n, s, 0)
+	case *ast.SequenceNode:
+		r.say(r.placeOf(node), "%s takes keys, not a list: leave out the dash", s.title())
+	default:
+		r.say(r.placeOf(node), "%s takes keys below it, such as %s, not a value", s.title(), s.fields[0].name+": ...")
+	}
+	return nil
+}
+
+func (s *section) title() string {
+	if s.path == "" {
+		return "the file"
+	}
+	return s.path
+}
+
+func (r *reader) pairs(n ast.MapNode, s *section, depth int) []entry {
+	var own, merged []entry
+	first := make(map[string]place)
+	for pairs := n.MapRange(); pairs.Next(); {
+		key := pairs.Key()
+		switch key.(type) {
+		case *ast.MergeKeyNode:
+			merged = append(merged, r.merge(pairs.Value(), s, depth)...)
+			continue
+		case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode:
+		default:
+			r.say(r.placeOf(key), "this cannot be a key: %s has %s", s.what, strings.Join(s.names(), ", "))
+			continue
+		}
+		e := entry{key.GetToken().Value, r.placeOf(key), pairs.Value()}
+		if before, twice := first[e.key]; twice {
+			r.say(e.at, "%s is given twice, first in line %d: leave one out", e.key, before.line)
+			continue
+		}
+		first[e.key] = e.at
+		own = append(own, e)
+	}
+	for _, e := range merged {
+		if _, given := first[e.key]; !given {
+			first[e.key] = e.at
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
+// merge is the keys of what stands behind <<: a mapping or several, by reference.
+func (r *reader) merge(node ast.Node, s *section, depth int) []entry {
+	node = r.resolve(node)
+	if node == nil {
+		return nil
+	}
+	if depth == maxReferences {
+		r.say(r.placeOf(node), "references lead in a circle: write the keys out")
+		return nil
+	}
+	switch n := node.(type) {
+	case ast.MapNode:
+		return r.pairs(n, s, depth+1)
+	case *ast.SequenceNode:
+		var all []entry
+		for _, one := range n.Values {
+			all = append(all, r.merge(one, s, depth+1)...)
+		}
+		return all
+	}
+	r.say(r.placeOf(node), "<< takes a reference to keys, such as *name, not a value")
+	return nil
+}
+
+// section reads what a section says, at the path that its messages and places have.
+func (r *reader) section(node ast.Node, s *section) {
+	before := len(r.problems)
+	entries := r.entries(node, s)
+	r.odd[s.path] = len(r.problems) > before
+	for _, e := range entries {
+		f := s.find(e.key)
+		if f == nil {
+			r.say(e.at, "%s is not known here: %s", quote(e.key), s.advice(e.key))
+			r.odd[s.path] = true
+			continue
+		}
+		path := join(s.path, f.name)
+		r.places[path] = e.at
+		before := len(r.problems)
+		switch {
+		case f.row != nil:
+			r.setting(path, f.row, e)
+		case f.below != nil:
+			r.section(e.value, f.below)
+		default:
+			f.list(path, e.value)
+		}
+		r.failed[path] = len(r.problems) > before
+	}
+}
+
+// setting gives a row its value.
+func (r *reader) setting(path string, row *Row, e entry) {
+	_, name, _ := cutLast(path)
+	list, several := row.Value.(value.List)
+	node := r.resolve(e.value)
+	switch n := node.(type) {
+	case nil:
+		return
+	case *ast.NullNode:
+		r.say(e.at, "%s has no value: give it %s, or leave the key out", name, kind(row))
+		return
+	case ast.MapNode:
+		r.say(e.at, "%s takes %s, not keys below it", name, kind(row))
+		return
+	case *ast.SequenceNode:
+		if !several {
+			r.say(e.at, "%s takes %s, not a list", name, kind(row))
+			return
+		}
+		list.Reset()
+		for i, one := range n.Values {
+			if one = r.resolve(one); one != nil {
+				at := r.placeOf(one)
+				r.places[fmt.Sprintf("%s[%d]", path, i)] = at
+				r.set(name, row, one)
+			}
+		}
+	default:
+		r.places[path] = r.placeOf(node)
+		if several {
+			list.Reset()
+		}
+		r.set(name, row, node)
+	}
+}
+
+// set gives a row one scalar.
+func (r *reader) set(name string, row *Row, node ast.Node) {
+	text, ok := r.scalar(name, row, node)
+	if !ok {
+		return
+	}
+	if err := row.Value.Set(text); err != nil {
+		r.say(r.placeOf(node), "%s %s: %s", name, quote(text), InKeys(err.Error()))
+	}
+}
+
+// scalar is the text of one value, as it stands in the file. What cannot be one is said.
+func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok bool) {
+	switch n := node.(type) {
+	case *ast.StringNode:
+		text = n.Value
+		if quoted := n.Token.Type == token.DoubleQuoteType || n.Token.Type == token.SingleQuoteType; quoted && !takesText(row.Value) {
+			r.say(r.placeOf(node), "%s takes %s, not text: leave out the quotes", name, kind(row))
+			return "", false
+		}
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		text = node.GetToken().Value
+	case *ast.NullNode:
+		r.say(r.placeOf(node), "%s has an empty entry: give it %s, or leave it out", name, kind(row))
+		return "", false
+	case *ast.LiteralNode:
+		r.say(r.placeOf(node), "%s takes %s, on one line", name, kind(row))
+		return "", false
+	default:
+		r.say(r.placeOf(node), "%s takes %s here, nothing deeper", name, kind(row))
+		return "", false
+	}
+	if i := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }); i >= 0 {
+		r.say(r.placeOf(node), "%s %s: has a character that cannot be meant: take %q out", name, quote(text), []rune(text[i:])[0])
+		return "", false
+	}
+	return text, true
+}
+
+// takesText says that the setting's value may stand in quotes.
+func takesText(v value.Value) bool {
+	switch v.(type) {
+	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue:
+		return false
+	}
+	return true
+}
+
+// kind words what a setting takes.
+func kind(row *Row) string {
+	switch typ := row.Value.Type(); typ {
+	case "":
+		return "true or false"
+	case "duration":
+		return "a duration, such as 30s"
+	case "number", "ratio":
+		return "a number"
+	case "bytes":
+		return "a number of bytes, such as 16KiB"
+	case "ADDR":
+		return "an address"
+	case "FILE", "DIR":
+		return "a path"
+	case "NAME", "WORD":
+		return "a name"
+	default:
+		return strings.ReplaceAll(typ, "|", " or ")
+	}
+}
+
+// quote is a text as a message shows it, cut where nobody reads on.
+func quote(text string) string {
+	const most = 80
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "..."
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// placeOf is where a node begins, and how much of its first line it covers.
+func (r *reader) placeOf(node ast.Node) place {
+	tok := node.GetToken()
+	if start := firstToken(node); start != nil {
+		tok = start
+	}
+	if tok == nil || tok.Position == nil {
+		return place{}
+	}
+	at := place{tok.Position.Line, tok.Position.Column, 1}
+	if text := strings.TrimSpace(tok.Origin); !strings.Contains(text, "\n") {
+		at.width = max(utf8.RuneCountInString(text), 1)
+	}
+	return at
+}
+
+// firstToken is where a mapping begins: its own token is the colon behind the first key.
+func firstToken(node ast.Node) *token.Token {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	case *ast.AliasNode:
+		return n.Start
+	}
+	return nil
+}
