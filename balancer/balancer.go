@@ -6,50 +6,62 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 
 	"homing/balancer/internal/netio"
 )
 
+// errEnded is the answer of a loop that runs no more.
+var errEnded = errors.New("balancer: it has ended")
+
 // Balancer relays the connections of its listeners. New binds, Run moves bytes,
-// Shutdown ends in order.
+// Reload changes the configuration meanwhile, Shutdown ends in order.
 type Balancer struct {
 	// Static after New.
-	cfg     Config
 	engine  netio.Choice
 	loops   []*loop
-	addrs   []netip.AddrPort
-	records chan *ConnRecord // nil without a conn log
+	records chan record
+	done    chan struct{} // closed when the loops have ended
 
-	stop sync.Once
-	done chan struct{} // closed when Run has returned
+	// reloading is held by whoever begins, reloads or releases, one at a time, and
+	// taken before mu. It guards leaving.
+	reloading sync.Mutex
+	leaving   []*place // removed and perhaps not closed yet
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	stage  stage
+	set    *settings
+	places []*place // by listener of set
+	blocks []blocks // by loop; the maps grow, what they point to is the loop's
 }
 
-// ListenError says why an address could not be listened on.
-type ListenError struct {
-	Addr string
-	Err  error
-}
+// stage is what a Balancer is at.
+type stage uint8
 
-func (e *ListenError) Error() string { return fmt.Sprintf("cannot listen on %s: %v", e.Addr, e.Err) }
-
-// Unwrap returns the system's error, a netio.Errno, which is syscall.Errno, in most cases.
-func (e *ListenError) Unwrap() error { return e.Err }
+const (
+	stageMade     stage = iota // New has returned
+	stageRunning               // Run was called
+	stageReleased              // running, without listening
+	stageEnding                // Shutdown was called, or a loop has failed
+	stageEnded                 // nothing is left
+)
 
 // New checks the configuration and binds every listener, or none. A failure to
-// bind is a *ListenError.
+// bind is a *ListenError. Descriptors in Config.Sockets are New's from then on, also
+// on an error. A Balancer that was made is to be run, or to be closed.
 func New(cfg Config) (*Balancer, error) {
-	if err := cfg.setDefaults(); err != nil {
+	found, err := newInheritance(cfg.Sockets)
+	if err != nil {
 		return nil, err
 	}
-	b := &Balancer{cfg: cfg, done: make(chan struct{})}
-	if cfg.ConnLog != nil {
-		b.records = make(chan *ConnRecord, recordQueue)
+	set, err := newSettings(cfg)
+	if err != nil {
+		return nil, errors.Join(err, found.close())
 	}
-	if err := b.open(); err != nil {
+	b := &Balancer{records: make(chan record, recordQueue), done: make(chan struct{}), set: set}
+	if err := b.open(found); err != nil {
 		for _, l := range b.loops {
 			l.shut()
 		}
@@ -58,111 +70,112 @@ func New(cfg Config) (*Balancer, error) {
 	return b, nil
 }
 
-// open makes the loops and their listeners.
-func (b *Balancer) open() error {
+// open makes the loops and their listeners. Inherited sockets are used or closed.
+func (b *Balancer) open(found inheritance) error {
 	if err := b.chooseEngine(); err != nil {
-		return err
+		return errors.Join(err, found.close())
 	}
-	for i := range b.cfg.Loops {
+	for i := range b.set.cfg.Loops {
 		l, err := newLoop(b, i)
 		if err != nil {
-			return err
+			return errors.Join(err, found.close())
 		}
 		b.loops = append(b.loops, l)
+		b.blocks = append(b.blocks, newBlocks())
 	}
-	for i, ln := range b.cfg.Listeners {
-		addr, err := ParseListenAddr(ln.Addr)
-		if err != nil {
-			return &ListenError{Addr: ln.Addr, Err: err}
-		}
-		bound, err := b.bind(i, addr)
-		if err != nil {
-			return &ListenError{Addr: ln.Addr, Err: err}
-		}
-		b.addrs = append(b.addrs, bound)
-	}
-	return nil
-}
-
-// bind opens the listener's sockets: one a loop, among which the kernel spreads
-// connections (SO_REUSEPORT).
-func (b *Balancer) bind(i int, addr netip.AddrPort) (netip.AddrPort, error) {
-	share := len(b.loops) > 1
-	if share {
-		// A shared address would be shared with another homing too, so an
-		// exclusive socket asks first whether somebody is there.
-		fd, err := netio.ListenTCP(addr, false)
-		if err != nil {
-			return addr, err
-		}
-		addr, err = netio.LocalAddr(fd) // port 0: the same for every loop
-		if err := errors.Join(err, netio.CloseListener(fd)); err != nil {
-			return addr, err
-		}
-	}
-	for _, l := range b.loops {
-		fd, err := netio.ListenTCP(addr, share)
-		if err != nil {
-			return addr, err
-		}
-		l.listeners = append(l.listeners, &listener{Listener: b.cfg.Listeners[i], fd: fd})
-		if addr, err = netio.LocalAddr(fd); err != nil {
-			return addr, err
-		}
-	}
-	return addr, nil
-}
-
-// ParseListenAddr reads host:port, where the host is an IP address, in brackets
-// for IPv6, or empty for all addresses of both families.
-func ParseListenAddr(text string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(text)
+	places, made, err := b.findPlaces(b.set, found)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("want host:port, such as 0.0.0.0:443 or [::]:443")
+		return errors.Join(err, closePlaces(made))
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%q is not a port, want 0 to 65535", port)
+	b.places = places
+	for i, a := range b.adoptions(b.set, places) {
+		err = errors.Join(err, b.loops[i].adopt(a)) // no thread runs yet
 	}
-	addr := netip.IPv6Unspecified()
-	if host != "" {
-		if addr, err = netip.ParseAddr(host); err != nil {
-			return netip.AddrPort{}, fmt.Errorf("%q is not an IP address", host)
-		}
-	}
-	return netip.AddrPortFrom(addr, uint16(n)), nil
+	return err
 }
 
 // Addrs are the addresses listened on, in the order of the configuration.
-func (b *Balancer) Addrs() []netip.AddrPort { return b.addrs }
+func (b *Balancer) Addrs() []netip.AddrPort {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []netip.AddrPort
+	for _, p := range b.places {
+		all = append(all, p.bound)
+	}
+	return all
+}
+
+// settings is the present generation.
+func (b *Balancer) settings() *settings {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.set
+}
+
+// become changes the stage, if it is one of those given, and says whether it was.
+func (b *Balancer) become(next stage, from ...stage) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range from {
+		if b.stage == s {
+			b.stage = next
+			return true
+		}
+	}
+	return false
+}
 
 // Run moves bytes until Shutdown has ended all conns, or until ctx is done,
-// which resets those still open. It may be called once.
+// which resets those still open. It may be called once; after Shutdown or Close it
+// returns at once.
+//
+// A loop that fails, for which only a shortage of memory is known as a reason, ends
+// all: a node that serves half of its connections would be worse than one that is
+// started again.
 func (b *Balancer) Run(ctx context.Context) error {
-	defer close(b.done)
-	var logging, running sync.WaitGroup
-	if b.records != nil {
-		logging.Go(func() { runRecords(b.records, b.cfg.ConnLog) })
+	if !b.begin() {
+		if b.is(stageEnded) {
+			return nil
+		}
+		return errors.New("balancer: Run may be called once")
 	}
+	defer b.become(stageEnded, stageRunning, stageReleased, stageEnding)
+	var logging, running sync.WaitGroup
+	logging.Go(func() { runRecords(b.records) })
 	errs := make([]error, len(b.loops))
 	for i, l := range b.loops {
-		running.Go(func() { errs[i] = l.run() })
+		running.Go(func() {
+			if errs[i] = l.run(); errs[i] != nil {
+				errs[i] = fmt.Errorf("balancer: loop %d: %w", i, errs[i])
+				b.settings().cfg.Log.Error("a loop has failed, all conns are reset", "error", errs[i])
+				b.post(command{kind: commandKill})
+			}
+		})
 	}
 	unwatch := context.AfterFunc(ctx, func() { b.post(command{kind: commandKill}) })
 	running.Wait()
 	unwatch()
-	if b.records != nil {
-		close(b.records)
-		logging.Wait()
-	}
+	close(b.records)
+	logging.Wait()
+	close(b.done)
 	return errors.Join(errs...)
 }
 
+// begin makes a Balancer that was made one that runs, not in the midst of a reload.
+func (b *Balancer) begin() bool {
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
+	return b.become(stageRunning, stageMade)
+}
+
 // Shutdown stops taking connections, lets the open ones finish until ctx is
-// done, resets the rest, and waits for Run to return. It returns ctx's error if
-// conns had to be reset.
+// done, resets the rest, and waits for the loops to end. It returns ctx's error if
+// conns had to be reset. Without Run there is nothing to wait for: it closes.
 func (b *Balancer) Shutdown(ctx context.Context) error {
-	b.stop.Do(func() { b.post(command{kind: commandDrain}) })
+	if b.closeUnrun() {
+		return nil
+	}
+	b.drain()
 	select {
 	case <-b.done:
 		return nil
@@ -173,14 +186,67 @@ func (b *Balancer) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Stats sums up what the loops have counted.
-func (b *Balancer) Stats() Stats {
-	var s Stats
-	for _, l := range b.loops {
-		l.count.addTo(&s)
-		s.BufferBytes += uint64(l.buffers.Used())
+// drain makes the loops take no more connections. Not in the midst of a reload, which
+// would give them more.
+func (b *Balancer) drain() {
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
+	if b.become(stageEnding, stageRunning, stageReleased) {
+		b.post(command{kind: commandDrain})
 	}
-	return s
+}
+
+// Close ends at once: what is open is reset, and what listens is closed. It is for
+// a Balancer that was made and not run; one that runs it ends as a Shutdown without
+// any time.
+func (b *Balancer) Close() {
+	if b.closeUnrun() {
+		return
+	}
+	b.become(stageEnding, stageRunning, stageReleased)
+	b.post(command{kind: commandKill})
+	<-b.done
+}
+
+// closeUnrun ends a Balancer that was never run, and says whether it was one.
+func (b *Balancer) closeUnrun() bool {
+	b.reloading.Lock() // not in the midst of a reload
+	defer b.reloading.Unlock()
+	if !b.become(stageEnded, stageMade) {
+		return false
+	}
+	for _, l := range b.loops {
+		l.shut()
+	}
+	close(b.done)
+	return true
+}
+
+// Sync returns once every loop has finished what it had begun when Sync was called:
+// no decision is under way any more that rests on something older. An error is ctx's,
+// or says that the Balancer has ended. Before Run nothing is under way.
+func (b *Balancer) Sync(ctx context.Context) error {
+	if b.is(stageMade) {
+		return nil
+	}
+	answers := b.ask(func(int) command { return command{kind: commandSync} })
+	for range b.loops {
+		select {
+		case err := <-answers:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (b *Balancer) is(s stage) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stage == s
 }
 
 // post hands a command to every loop.
@@ -188,4 +254,26 @@ func (b *Balancer) post(c command) {
 	for _, l := range b.loops {
 		l.post(c)
 	}
+}
+
+// ask hands every loop a command and returns where each answers once.
+func (b *Balancer) ask(of func(loop int) command) <-chan error {
+	answers := make(chan error, len(b.loops))
+	for i, l := range b.loops {
+		c := of(i)
+		c.done = answers
+		l.post(c)
+	}
+	return answers
+}
+
+// order is ask, and waits for all. It returns the first error.
+func (b *Balancer) order(of func(loop int) command) (err error) {
+	answers := b.ask(of)
+	for range b.loops {
+		if e := <-answers; err == nil {
+			err = e
+		}
+	}
+	return err
 }

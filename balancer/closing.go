@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"sync/atomic"
 	"time"
 
 	"homing/balancer/internal/netio"
@@ -32,7 +33,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 		if reset && (c.state == stateObserve || c.state == stateRelay) {
 			wait = l.unfinished(c, cause)
 		}
-		l.count.terminations[end.Cause][end.Phase].Add(1)
+		c.lane.terminations()[end.Cause][end.Phase].Add(1)
 		l.log(c, end)
 	}
 	if c.hs != nil {
@@ -56,8 +57,27 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 		return
 	}
 	l.wheel.unset(&l.conns, c)
-	l.count.open.Add(^uint64(0))
+	l.uncount(c)
 	l.conns.give(c)
+}
+
+// uncount counts what accepted and enter have begun as over.
+func (l *loop) uncount(c *conn) {
+	l.count.open.Add(^uint64(0))
+	c.lane.gate.count.open.Add(^uint64(0))
+	if share := c.lane.share; share != nil {
+		share.count.open.Add(^uint64(0))
+		share.count.bytesIn.Add(c.flows[sideClient].bytes)
+		share.count.bytesOut.Add(c.flows[sideBackend].bytes)
+	}
+}
+
+// terminations is where the end of the lane's conns is counted.
+func (ln *lane) terminations() *[NumCauses][NumPhases]atomic.Uint64 {
+	if ln.share == nil {
+		return &ln.gate.count.terminations
+	}
+	return &ln.share.count.terminations
 }
 
 // failed is the side whose RST ended the conn.
@@ -145,7 +165,7 @@ func (l *loop) log(c *conn, end Termination) {
 	}
 	c.record = nil
 	select {
-	case l.b.records <- r:
+	case l.b.records <- record{r, c.lane.cfg.ConnLog}:
 	default:
 		l.count.recordsDropped.Add(1)
 	}

@@ -35,11 +35,11 @@ func (s side) other() side { return 1 - s }
 // of the engine, and nothing else: what the handshake needs is in hs.
 type conn struct {
 	// Constant while open.
-	index    uint32
-	listener uint16 // in loop.listeners
-	opened   netio.Time
+	index  uint32
+	opened netio.Time
 
 	// Owned by the loop.
+	lane       *lane // the listener's, then the pool's
 	state      state
 	mark       handshakeMark
 	persistent bool         // keepalive options are set

@@ -24,7 +24,7 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 		}
 		hs.tries++
 		hs.skip.Add(b.ID) // has room for maxTries
-		l.count.connects.Add(1)
+		c.lane.share.count.connects.Add(1)
 		b.Acquire()
 		c.backend = b
 		sock, errno := l.eng.Connect(b.Addr, c.tag(sideBackend))
@@ -37,7 +37,7 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 		}
 	}
 	// One try gets at most a third of the time for all.
-	hs.tryUntil = min(hs.deadline, l.now.Add(l.cfg.ConnectTimeout/3))
+	hs.tryUntil = min(hs.deadline, l.now.Add(c.lane.cfg.ConnectTimeout/3))
 	l.setDue(c, l.due(c))
 }
 
@@ -49,7 +49,7 @@ func (l *loop) connected(c *conn, errno netio.Errno) {
 		}
 		return
 	}
-	l.listeners[c.listener].Pool.ConnectOK(c.backend)
+	c.lane.pool.ConnectOK(c.backend)
 	l.becomeObserve(c)
 }
 
@@ -84,8 +84,8 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	case netio.IsShortage(errno):
 		l.count.noDescriptors.Add(1)
 	case netio.IsUnreachable(errno):
-		l.count.connectFailures.Add(1)
-		l.listeners[c.listener].Pool.ConnectFailed(failed)
+		c.lane.share.count.connectFailures.Add(1)
+		c.lane.pool.ConnectFailed(failed)
 	}
 	if hs.stash.used() {
 		l.unstash(c)
@@ -95,13 +95,13 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 		l.becomeClosing(c, CauseResource, true)
 		return false
 	}
-	l.count.replays.Add(1)
+	c.lane.share.count.replays.Add(1)
 	return true
 }
 
 // unroutable ends a conn that no backend takes: with RST, at once.
 func (l *loop) unroutable(c *conn) {
-	l.count.unroutable.Add(1)
+	c.lane.share.count.nobody.Add(1)
 	l.becomeClosing(c, CauseBackend, true)
 }
 
@@ -140,13 +140,13 @@ func (l *loop) mayRetry(c *conn) bool {
 	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c)
 }
 
-// spend takes one second chance out of the budget.
-func (l *loop) spend() bool {
-	if l.budget < 1 {
-		l.count.noBudget.Add(1)
+// spend takes one second chance out of the pool's budget.
+func (s *share) spend() bool {
+	if s.budget < 1 {
+		s.count.noBudget.Add(1)
 		return false
 	}
-	l.budget--
+	s.budget--
 	return true
 }
 
@@ -158,15 +158,15 @@ func (l *loop) retry(c *conn) bool {
 	hs := c.hs
 	source, lost := hs.source, hs.lost
 	if !hs.offer.RefreshOnly {
-		l.listeners[c.listener].affinity.Refused(&hs.offer, source, uint32(c.backend.ID), l.unix)
+		c.lane.known.Refused(&hs.offer, source, uint32(c.backend.ID), l.unix)
 	}
 	b := l.route(c)
-	if b == nil || !l.spend() {
+	if b == nil || !c.lane.share.spend() {
 		hs.source, hs.lost = source, lost
 		return false
 	}
 	hs.chances++
-	l.count.secondChances.Add(1)
+	c.lane.share.count.secondChances.Add(1)
 	l.dropBackend(c)
 	l.resetServer(hs)
 	l.becomeConnect(c, b)
@@ -180,7 +180,8 @@ func (l *loop) maySecond(c *conn) bool {
 		return false // it has answered before it had the whole hello: it may not be done with it
 	}
 	guessed := hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
-	return l.cfg.SecondChance.Auto && guessed && hs.chances < l.cfg.SecondChance.Tries && l.mayReplay(c)
+	second := &c.lane.pool.Snapshot().Options().SecondChance
+	return second.Auto && guessed && hs.chances < second.Tries && l.mayReplay(c)
 }
 
 // second keeps the refusal aside and asks the next candidate. It reports whether
@@ -188,17 +189,17 @@ func (l *loop) maySecond(c *conn) bool {
 func (l *loop) second(c *conn) bool {
 	hs := c.hs
 	source, lost := hs.source, hs.lost
-	s := l.listeners[c.listener].Pool.Snapshot()
-	b := s.Maglev(l.listeners[c.listener].affinity.Explore(&hs.offer), hs.skip)
-	if b == nil || !l.spend() {
+	s := c.lane.pool.Snapshot()
+	b := s.Maglev(c.lane.known.Explore(&hs.offer), hs.skip)
+	if b == nil || !c.lane.share.spend() {
 		return false
 	}
 	hs.chances++
-	l.count.secondChances.Add(1)
+	c.lane.share.count.secondChances.Add(1)
 	if hs.stash.used() {
 		l.dropBackend(c) // only the first answer is kept
 	} else {
-		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(l.cfg.HoldTimeout)}
+		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(c.lane.cfg.HoldTimeout)}
 		hs.held = nil
 		c.socks[sideBackend] = netio.NoSock
 		c.backend = nil

@@ -24,22 +24,24 @@ func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
 // chooseEngine settles the engine of all loops, and says in the log which it is and
 // why.
 func (b *Balancer) chooseEngine() error {
-	choice, err := netio.Choose(b.cfg.Engine)
+	cfg := &b.set.cfg
+	choice, err := netio.Choose(cfg.Engine)
 	if err != nil {
 		return err
 	}
 	b.engine = choice
-	b.cfg.Log.Info("engine", "engine", choice.Kind, "why", choice.Why, "loops", b.cfg.Loops)
+	cfg.Log.Info("engine", "engine", choice.Kind, "why", choice.Why, "loops", cfg.Loops)
 	return nil
 }
 
 // openEngine makes a loop's engine. What auto has chosen may still be refused, for
 // want of memory or descriptors that a ring takes: then it is epoll.
 func (b *Balancer) openEngine() (netio.Engine, error) {
-	limit := b.cfg.BufferMemory / int64(b.cfg.Loops)
+	cfg := &b.set.cfg
+	limit := cfg.BufferMemory / int64(cfg.Loops)
 	e, err := b.engine.Open(limit)
-	if err != nil && b.cfg.Engine == EngineAuto && b.engine.Kind == EngineUring {
-		b.cfg.Log.Warn("engine refused, using epoll for a loop", "engine", b.engine.Kind, "error", err)
+	if err != nil && cfg.Engine == EngineAuto && b.engine.Kind == EngineUring {
+		cfg.Log.Warn("engine refused, using epoll for a loop", "engine", b.engine.Kind, "error", err)
 		return netio.NewEpoll(limit)
 	}
 	return e, err

@@ -77,6 +77,21 @@ func lostOf(r affinity.Reason) Lost {
 	return LostUnknown
 }
 
+// Refusal says which rule of a listener a conn was refused by.
+type Refusal uint8
+
+// The refusals.
+const (
+	RefusedNone    Refusal = iota
+	RefusedNoRoute         // no route takes it, and there is no default pool
+	RefusedNoTLS           // the listener requires a hello that can be read
+	NumRefusals
+)
+
+func (r Refusal) String() string {
+	return [...]string{"none", "no_route", "no_tls"}[r]
+}
+
 // Cause is the first letter of a Termination: who ended the conn.
 type Cause uint8
 

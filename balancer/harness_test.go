@@ -133,7 +133,7 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 		}
 	}
 	cfg := Config{
-		Listeners: []Listener{{Addr: "127.0.0.1:0", Pool: r.pool}},
+		Listeners: []Listener{{Addr: "127.0.0.1:0", Default: r.pool}},
 		Store:     r.store,
 		Engine:    engine,
 		ConnLog: func(rec *ConnRecord) {
@@ -150,6 +150,25 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	}
 	r.addr = r.b.Addrs()[0].String()
 }
+
+// withPool changes the options of the first listener's pool.
+func withPool(edit func(*pool.Options)) func(*Config) {
+	return func(c *Config) {
+		p := c.Listeners[0].Default
+		var specs []pool.Spec
+		for _, b := range p.Snapshot().All() {
+			specs = append(specs, pool.Spec{Addr: b.Addr.String(), Weight: b.Weight(), MaxConns: b.MaxConns()})
+		}
+		opt := *p.Snapshot().Options()
+		edit(&opt)
+		if _, err := p.Reconfigure(specs, opt); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// share is what the first loop counts of the rig's pool.
+func (r *rig) share() *share { return r.b.blocks[0].shares[r.pool.Name()] }
 
 func (r *rig) idOf(addr string) pool.ID {
 	for _, b := range r.pool.Snapshot().All() {

@@ -20,13 +20,13 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 	c.hs = l.takeHandshake()
 	c.hs.peer = peer
 	l.count.handshakes.Add(1)
-	l.setDue(c, c.opened.Add(l.cfg.HelloTimeout))
-	if l.listeners[c.listener].TLS == TLSOff {
+	l.setDue(c, c.opened.Add(c.lane.cfg.HelloTimeout))
+	if c.lane.gate.TLS == TLSOff {
 		l.countHello(c, HelloSkipped)
-		l.depart(c)
+		l.enter(c, c.lane.gate.fallback)
 		return
 	}
-	c.hs.parser.Reset(l.cfg.HelloLimit)
+	c.hs.parser.Reset(c.lane.cfg.HelloLimit)
 	l.recv(c, sideClient)
 }
 
@@ -47,7 +47,7 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	}
 	switch hs.parser.Next(hs.hello) {
 	case tlsparse.NeedMore:
-		if len(hs.hello) > helloStreamFactor*l.cfg.HelloLimit+1024 {
+		if len(hs.hello) > helloStreamFactor*c.lane.cfg.HelloLimit+1024 {
 			l.helloUnread(c, HelloTooLong)
 			return
 		}
@@ -74,57 +74,83 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	}
 }
 
-// helloUnread goes on with a client whose hello cannot be read: as fresh, or not
-// at all.
+// helloUnread goes on with a client whose hello cannot be read, or not be gone by:
+// as fresh in the default pool, or not at all. Unknown must not mean weaker.
 func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 	l.countHello(c, o)
-	if l.listeners[c.listener].TLS == TLSRequire {
-		l.becomeClosing(c, CauseRefused, true)
+	g := c.lane.gate.latest()
+	if g.TLS == TLSRequire {
+		l.refuse(c, RefusedNoTLS)
 		return
+	}
+	l.enter(c, g.fallback)
+}
+
+// refuse ends a conn that the rules of its listener do not let in.
+func (l *loop) refuse(c *conn, why Refusal) {
+	c.lane.gate.count.refused[why].Add(1)
+	if c.record != nil {
+		c.record.Refused = why
+	}
+	l.becomeClosing(c, CauseRefused, true)
+}
+
+// enter puts the conn into a pool, for good; nil is none.
+func (l *loop) enter(c *conn, to *lane) {
+	if to == nil {
+		l.refuse(c, RefusedNoRoute)
+		return
+	}
+	c.lane = to
+	to.share.count.routed.Add(1)
+	to.share.count.open.Add(1)
+	if c.record != nil {
+		c.record.Pool = to.pool.Name()
+	}
+	if c.hs.readable {
+		l.offered(c)
 	}
 	l.depart(c)
 }
 
-// helloRead turns the parsed hello into an offer. The hello itself stays in the
-// buffer; of its identifiers only hashes are kept.
+// helloRead sends the conn where the parsed hello says.
 func (l *loop) helloRead(c *conn) {
 	hs, h := c.hs, &l.hello
-	known := l.listeners[c.listener].affinity
-	hs.readable = true
 	hs.later = len(hs.hello) > hs.parser.End()
-	hs.early = h.EarlyData
-	hs.psks = h.PSKCount()
 	if c.record != nil {
 		c.record.SNI = string(h.ServerName())
 	}
+	switch {
+	case h.ManyNames: // which name the server will take is its secret
+		l.helloUnread(c, HelloNames)
+		return
+	case h.ECH:
+		l.countHello(c, HelloECH)
+	default:
+		l.countHello(c, HelloTLS)
+	}
+	hs.readable = true
+	l.enter(c, c.lane.gate.latest().route(h.ServerName(), h.ALPN))
+}
+
+// offered turns the parsed hello into an offer to the conn's pool. The hello itself
+// stays in the buffer; of its identifiers only hashes are kept, which no other pool
+// would make of them.
+func (l *loop) offered(c *conn) {
+	hs, h := c.hs, &l.hello
+	known := c.lane.known
+	hs.early = h.EarlyData
+	hs.psks = h.PSKCount()
 	if len(h.SessionID) > 0 {
 		hs.sessionID = known.HashID(h.SessionID)
 	}
-	if h.ManyNames {
-		// Which name the server will take is its secret: unknown must not mean weaker.
-		if l.listeners[c.listener].TLS == TLSRequire {
-			l.countHello(c, HelloNames)
-			l.becomeClosing(c, CauseRefused, true)
-			return
-		}
-		hs.readable = false
-		l.countHello(c, HelloNames)
-		l.depart(c)
-		return
-	}
-	if h.ECH {
-		l.countHello(c, HelloECH)
-	} else {
-		l.countHello(c, HelloTLS)
-	}
-	c.name = l.listeners[c.listener].Pool.Names().Offer(h.ServerName())
+	c.name = c.lane.pool.Names().Offer(h.ServerName())
 	addr := hs.peer.Addr()
 	hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
 	hs.offer = offerOf(known, h, hs.sessionID)
 	hs.offer.Client = hs.client
-	hs.offer.RefreshOnly = h.ECH && l.cfg.ECH
+	hs.offer.RefreshOnly = h.ECH && c.lane.pool.Snapshot().Options().ECH
 	hs.offer.Network = affinity.HashNetwork(addr)
-	l.depart(c)
 }
 
 // offerOf hashes what h offers to resume: PSKs before a ticket before an ID, as
@@ -152,7 +178,7 @@ func offerOf(known *affinity.Pool, h *tlsparse.Hello, id affinity.Key) affinity.
 }
 
 func (l *loop) countHello(c *conn, o HelloOutcome) {
-	l.count.hellos[o].Add(1)
+	c.lane.gate.count.hellos[o].Add(1)
 	if c.record != nil {
 		c.record.Hello = o
 	}
@@ -163,17 +189,18 @@ func (l *loop) depart(c *conn) {
 	hs := c.hs
 	l.unlist(hs)
 	hs.helloAt = l.now
-	hs.deadline = l.now.Add(l.cfg.ConnectTimeout)
-	known := l.listeners[c.listener].affinity
+	hs.deadline = l.now.Add(c.lane.cfg.ConnectTimeout)
+	known := c.lane.known
 	if hs.offer.Kind != affinity.OfferNone {
 		hs.home = known.Find(&hs.offer, l.unix)
 	}
 	if hs.offered() {
-		l.count.offers[hs.offer.Kind].Add(1)
+		c.lane.share.count.offers[hs.offer.Kind].Add(1)
 		hs.holding = true
 	} else {
-		l.count.offers[affinity.OfferNone].Add(1)
+		c.lane.share.count.offers[affinity.OfferNone].Add(1)
 	}
-	l.budget = min(l.budget+l.cfg.SecondChance.Budget, budgetBurst)
+	share := c.lane.share
+	share.budget = min(share.budget+c.lane.pool.Snapshot().Options().SecondChance.Budget, budgetBurst)
 	l.becomeConnect(c, l.route(c))
 }

@@ -39,7 +39,7 @@ func TestUnreadHello(t *testing.T) {
 			}
 			r.start(func(c *Config) {
 				strict := c.Listeners[0]
-				strict.TLS = TLSRequire
+				strict.Name, strict.TLS = "strict", TLSRequire
 				c.Listeners = append(c.Listeners, strict)
 			})
 			home := r.teachID(id) // an ID that would send a readable hello there
@@ -77,6 +77,8 @@ func TestUnreadHello(t *testing.T) {
 			}
 			if s := r.b.Stats(); s.Hellos[test.outcome] != 5 || s.Terminations[CauseRefused][PhaseHello] != 1 || s.Connects != 5 {
 				t.Errorf("hellos %v, terminations %v, %d connects", s.Hellos, s.Terminations, s.Connects)
+			} else if s.Refused[RefusedNoTLS] != 1 || rec.Refused != RefusedNoTLS || rec.Listener != "strict" || rec.Pool != "" {
+				t.Errorf("refused %v, record %+v", s.Refused, rec)
 			}
 		})
 	}

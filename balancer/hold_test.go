@@ -189,7 +189,7 @@ func TestHoldTimeout(t *testing.T) {
 // narrowSend makes the kernel take little at a time from the balancer for a
 // client. Before run.
 func (r *rig) narrowSend() {
-	fd := r.b.loops[0].listeners[0].fd
+	fd := r.b.loops[0].inlets[0].fd
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096); err != nil {
 		r.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 		case tlsparse.EventTicketPart:
 			l.judge(c, true)
 			if !hs.ticket {
-				hs.digest.Reset(l.listeners[c.listener].affinity)
+				hs.digest.Reset(c.lane.known)
 				hs.ticket = true
 			}
 			hs.digest.Write(hs.server.TicketPart())
@@ -60,7 +60,7 @@ func (l *loop) retryRequested(c *conn) {
 	hs.tooLate = true
 	if !hs.later && hs.offer.Kind == affinity.OfferPSK {
 		hs.second = true
-		hs.parser.ResetSecond(l.cfg.HelloLimit)
+		hs.parser.ResetSecond(c.lane.cfg.HelloLimit)
 		l.buffers.Put(hs.hello)
 		hs.hello = nil
 	}
@@ -85,7 +85,7 @@ func (l *loop) serverHello(c *conn) {
 		return
 	}
 	if id := hs.server.SessionID(); len(id) > 0 {
-		if k := l.listeners[c.listener].affinity.HashID(id); k != hs.sessionID {
+		if k := c.lane.known.HashID(id); k != hs.sessionID {
 			hs.issued = k
 		}
 	}
@@ -123,7 +123,7 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 		return
 	}
 	hs.verdict = v
-	known, id := l.listeners[c.listener].affinity, uint32(c.backend.ID)
+	known, id := c.lane.known, uint32(c.backend.ID)
 	// With real ECH the verdict may speak of a PSK that only the server sees: it
 	// refreshes what is known, and says nothing against it.
 	hidden := hs.offer.RefreshOnly
@@ -163,9 +163,9 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 func (l *loop) ticketIssued(c *conn) {
 	hs := c.hs
 	if hs.ticket && hs.server.TicketLen() > 0 {
-		known := l.listeners[c.listener].affinity
+		known := c.lane.known
 		known.IssuedTicket(hs.digest.Ident(), hs.server.TicketLifetime(), uint32(c.backend.ID), l.unix)
-		l.count.issuedTickets.Add(1)
+		c.lane.share.count.issuedTickets.Add(1)
 	}
 	hs.ticket = false
 }
@@ -178,19 +178,19 @@ func (l *loop) serverFinished(c *conn) {
 	if !hs.full {
 		return
 	}
-	known, id := l.listeners[c.listener].affinity, uint32(c.backend.ID)
+	known, id := c.lane.known, uint32(c.backend.ID)
 	if hs.issued != 0 {
 		known.IssuedID(hs.issued, id, l.unix)
-		l.count.issuedIDs.Add(1)
+		c.lane.share.count.issuedIDs.Add(1)
 	}
 	known.Completed(hs.client, id, l.unix)
-	l.listeners[c.listener].Pool.Names().Completed(c.name)
+	c.lane.pool.Names().Completed(c.name)
 	c.mark = markCompleted
 }
 
 // countRoute counts by which rule the conn was routed, once its backend is final.
 func (l *loop) countRoute(c *conn) {
-	l.count.routes[c.hs.source].Add(1)
+	c.lane.share.count.routes[c.hs.source].Add(1)
 }
 
 // countVerdict counts the verdict on the offer, once.
@@ -202,12 +202,12 @@ func (l *loop) countVerdict(c *conn) {
 	hs.counted = true
 	if !hs.offered() {
 		// A random-looking ID that a server knew after all.
-		l.count.offers[affinity.OfferNone].Add(^uint64(0))
-		l.count.offers[hs.offer.Kind].Add(1)
+		c.lane.share.count.offers[affinity.OfferNone].Add(^uint64(0))
+		c.lane.share.count.offers[hs.offer.Kind].Add(1)
 	}
-	l.count.verdicts[hs.offer.Kind][hs.verdict].Add(1)
+	c.lane.share.count.verdicts[hs.offer.Kind][hs.verdict].Add(1)
 	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
-		l.count.lost[hs.lost].Add(1)
+		c.lane.share.count.lost[hs.lost].Add(1)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/balancer/pool"
 )
 
 // turn is what one side of a dialog says.
@@ -190,7 +191,7 @@ func TestLearn(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				r := newRig(t)
 				s := r.serveByHand()
-				r.start(func(c *Config) { c.ECH = test.ech })
+				r.start(withPool(func(o *pool.Options) { o.ECH = test.ech }))
 				c := r.dial()
 				sent := test.hello.bytes()
 				write(t, c, sent)

@@ -70,9 +70,9 @@ func TestListenError(t *testing.T) {
 			}
 			r.serveByHand()
 			r.prepare(pool.Options{}) // for a store; it never runs
-			cfg := r.b.cfg
+			cfg := r.b.settings().cfg
 			cfg.Loops = loops
-			cfg.Listeners = []Listener{{Addr: "127.0.0.1:0", Pool: p}, {Addr: test.addr, Pool: p}}
+			cfg.Listeners = []Listener{{Addr: "127.0.0.1:0", Default: p}, {Addr: test.addr, Default: p}}
 			_, err = New(cfg)
 			var listen *ListenError
 			if !errors.As(err, &listen) || listen.Addr != test.addr || test.cause != nil && !errors.Is(err, test.cause) {
@@ -91,9 +91,9 @@ func TestListenBesideAnother(t *testing.T) {
 		r := newRig(t)
 		r.serveByHand()
 		r.start(func(c *Config) { c.Loops = 2 })
-		cfg := r.b.cfg
+		cfg := r.b.settings().cfg
 		cfg.Loops = loops
-		cfg.Listeners = []Listener{{Addr: r.addr, Pool: r.pool}}
+		cfg.Listeners = []Listener{{Addr: r.addr, Default: r.pool}}
 		if b, err := New(cfg); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("%d loops: %v, %v, want EADDRINUSE", loops, b, err)
 		}
@@ -144,24 +144,15 @@ func TestConfigRefused(t *testing.T) {
 	r.serveByHand()
 	r.start()
 	for name, edit := range map[string]func(*Config){
-		"no listener":      func(c *Config) { c.Listeners = nil },
-		"no pool":          func(c *Config) { c.Listeners = []Listener{{Addr: "127.0.0.1:0"}} },
-		"no store":         func(c *Config) { c.Store = nil },
-		"hello limit":      func(c *Config) { c.HelloLimit = 64<<10 + 1 },
-		"too many chances": func(c *Config) { c.SecondChance.Tries = maxTries },
+		"no listener": func(c *Config) { c.Listeners = nil },
+		"no pool":     func(c *Config) { c.Listeners = []Listener{{Addr: "127.0.0.1:0"}} },
+		"no store":    func(c *Config) { c.Store = nil },
+		"hello limit": func(c *Config) { c.HelloLimit = 64<<10 + 1 },
 	} {
-		cfg := r.b.cfg
+		cfg := r.b.settings().cfg
 		edit(&cfg)
 		if b, err := New(cfg); err == nil || b != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-	for _, m := range []TLSMode{TLSAuto, TLSRequire, TLSOff} {
-		if got, err := ParseTLSMode(m.String()); got != m || err != nil {
-			t.Errorf("%v: %v, %v", m, got, err)
-		}
-	}
-	if _, err := ParseTLSMode("maybe"); err == nil {
-		t.Error("a TLS mode of maybe")
 	}
 }

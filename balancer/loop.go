@@ -3,13 +3,10 @@
 package balancer
 
 import (
-	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
-	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/tlsparse"
 )
@@ -22,10 +19,6 @@ const acceptPause = 50 * time.Millisecond
 // which may last and shows in the counters.
 const warnEvery = 10 * time.Second
 
-// drainGrace is the time to take what waits in the listeners' queues when a drain
-// begins. Under load there is always one more: then they are closed all the same.
-const drainGrace = 200 * time.Millisecond
-
 // persistAfter is the age at which a conn gets its keepalive options. Most are
 // gone by then and never pay for the calls; before it, tighter deadlines hold.
 const persistAfter = 5 * time.Second
@@ -34,14 +27,14 @@ const persistAfter = 5 * time.Second
 type loop struct {
 	// Static after newLoop.
 	b       *Balancer
-	cfg     *Config
 	index   int
 	eng     netio.Engine
 	buffers *netio.Buffers
-	options netio.Options
 
 	// Owned by the loop's thread.
-	listeners      []*listener
+	set            *settings
+	inlets         []*inlet // by the engine's tag
+	spent          []uint32 // tags of closed inlets, the oldest first
 	conns          conns
 	wheel          *wheel
 	idleHandshakes []*handshake
@@ -50,13 +43,12 @@ type loop struct {
 	paused         bool   // listeners are not taken from
 	resumeAt       netio.Time
 	warnedAt       netio.Time // of the shortage that paused it; 0: never
-	drainBy        netio.Time
+	running        bool
 	draining       bool
-	accepting      bool // the last batch had an OpAccept
+	leaving        int // inlets that are to be closed
 	killed         bool
 	newest         *handshake // of the conns with a part of a hello: the order of shedding
 	partial        int64      // bytes of buffers that these hold
-	budget         float64    // second chances that may be used now
 	hello          tlsparse.Hello
 	scratch        []byte
 
@@ -69,21 +61,22 @@ type loop struct {
 	gone     bool // shut: commands are not for anybody any more
 }
 
-// listener is a loop's own socket on a listener's address.
-type listener struct {
-	Listener
-	fd       int // -1 when closed
-	affinity *affinity.Pool
-}
-
 // command is what others want of a loop.
-type command struct{ kind commandKind }
+type command struct {
+	kind  commandKind
+	adopt *adoption    // of commandAdopt
+	done  chan<- error // gets one answer and has room for it; nil: nobody waits
+}
 
 type commandKind uint8
 
 const (
-	commandDrain commandKind = iota // take no more connections, end when the last conn has
-	commandKill                     // reset all conns and end
+	commandDrain   commandKind = iota // take no more connections, end when the last conn has
+	commandKill                       // reset all conns and end
+	commandAdopt                      // follow other settings
+	commandSettle                     // close what the settings do not name
+	commandRelease                    // close all listening sockets and leave their queues to others
+	commandSync                       // answer
 )
 
 func newLoop(b *Balancer, index int) (*loop, error) {
@@ -91,37 +84,50 @@ func newLoop(b *Balancer, index int) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{
-		b: b, cfg: &b.cfg, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(),
-		options: netio.Options{KeepAlive: b.cfg.KeepAlive, UserTimeout: b.cfg.UserTimeout},
-		scratch: make([]byte, b.cfg.HelloLimit),
-		budget:  budgetBurst,
-	}, nil
+	return &loop{b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel()}, nil
 }
 
 // post queues a command. Any goroutine.
 func (l *loop) post(c command) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
-		return // the engine's descriptors may be somebody else's by now
+	if l.gone { // the engine's descriptors may be somebody else's by now
+		c.refuse()
+		return
 	}
 	l.commands = append(l.commands, c)
 	l.eng.Wake()
 }
 
+// refuse is the answer of a loop that is gone. What it was given is closed.
+func (c *command) refuse() {
+	if c.adopt != nil {
+		for s := range c.adopt.gates {
+			_ = s.close() // nothing to be done about it
+		}
+	}
+	c.answer(errEnded)
+}
+
+func (c *command) answer(err error) {
+	if c.done != nil {
+		c.done <- err
+	}
+}
+
 // shut releases everything; the thread is not running.
 func (l *loop) shut() {
-	for _, ln := range l.listeners {
-		if ln.fd >= 0 {
-			_ = netio.CloseListener(ln.fd) // nothing to be done about it
-			ln.fd = -1
-		}
+	for _, in := range l.inlets {
+		_ = in.close() // nothing to be done about it
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gone = true
 	l.eng.Shut()
+	for i := range l.commands {
+		l.commands[i].refuse()
+	}
+	l.commands = nil
 }
 
 // run is the loop's thread.
@@ -129,20 +135,17 @@ func (l *loop) run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer l.shut()
-	for i, ln := range l.listeners {
-		ln.affinity = l.cfg.Store.Pool(ln.Pool.Hash())
-		if err := l.eng.Listen(ln.fd, uint32(i)); err != nil {
-			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
-		}
+	l.running = true
+	if err := l.listen(); err != nil {
+		return err
 	}
 	var c netio.Completion // on the heap, once: the engine is an interface
 	for !l.ended() {
 		if err := l.eng.Wait(l.deadline()); err != nil {
-			return fmt.Errorf("balancer: loop %d: %w", l.index, err)
+			return err
 		}
 		l.now = l.eng.Now()
 		l.unix = uint32(time.Now().Unix())
-		l.accepting = false
 		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
 		}
@@ -156,7 +159,7 @@ func (l *loop) run() error {
 }
 
 func (l *loop) ended() bool {
-	return l.killed || l.draining && l.conns.open == 0 && l.closedListeners()
+	return l.killed || l.draining && l.conns.open == 0 && !l.listens()
 }
 
 // deadline is when Wait must return at the latest.
@@ -165,7 +168,7 @@ func (l *loop) deadline() netio.Time {
 	if l.paused {
 		d = min(d, l.resumeAt)
 	}
-	if l.draining && !l.closedListeners() {
+	if l.leaving > 0 && !l.paused {
 		d = min(d, l.now) // admit closes them as soon as their queues are empty
 	}
 	return d
@@ -240,14 +243,21 @@ func (l *loop) obey() {
 	l.commands = nil
 	l.mu.Unlock()
 	for _, c := range commands {
+		var err error
 		switch c.kind {
 		case commandDrain:
-			l.draining = true
-			l.drainBy = l.now.Add(drainGrace)
-			l.accepting = true // one more batch, to take what waits in the queues
+			l.drain()
 		case commandKill:
 			l.kill()
+		case commandAdopt:
+			err = l.adopt(c.adopt)
+		case commandSettle:
+			l.settle()
+		case commandRelease:
+			l.releaseInlets()
+		case commandSync:
 		}
+		c.answer(err)
 	}
 }
 
@@ -270,17 +280,19 @@ func (l *loop) accepted(done *netio.Completion) {
 		l.pause("cannot accept", done.Errno)
 		return
 	}
-	l.accepting = true
+	g := l.inlets[done.Tag].gate
 	l.count.accepted.Add(1)
 	l.count.open.Add(1)
+	g.count.accepted.Add(1)
+	g.count.open.Add(1)
 	c := l.conns.take()
-	c.listener = uint16(done.Tag)
+	c.lane = &g.entry
 	c.opened = l.now
 	c.active = l.now
 	c.socks[sideClient] = done.Sock
 	l.eng.Tag(done.Sock, c.tag(sideClient))
-	if l.cfg.ConnLog != nil {
-		c.record = &ConnRecord{Start: time.Now(), Client: done.Peer, Pool: l.listeners[done.Tag].Pool.Name()}
+	if g.cfg.ConnLog != nil {
+		c.record = &ConnRecord{Start: time.Now(), Client: done.Peer, Listener: g.Name}
 	}
 	l.becomeHello(c, done.Peer)
 	if l.full() {
@@ -290,7 +302,8 @@ func (l *loop) accepted(done *netio.Completion) {
 
 // full says whether the node has as many conns as it may.
 func (l *loop) full() bool {
-	return l.cfg.MaxConns > 0 && l.b.openConns() >= l.cfg.MaxConns
+	most := l.set.cfg.MaxConns
+	return most > 0 && l.b.openConns() >= most
 }
 
 func (b *Balancer) openConns() int {
@@ -301,70 +314,13 @@ func (b *Balancer) openConns() int {
 	return n
 }
 
-// pause stops taking connections for acceptPause; they wait in the kernel's
-// queue.
-func (l *loop) pause(why string, errno netio.Errno) {
-	if l.paused {
-		return
-	}
-	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
-		l.warnedAt = l.now
-		l.cfg.Log.Warn(why+", pausing", "error", errno, "pause", acceptPause, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)")
-	}
-	l.paused = true
-	l.resumeAt = l.now.Add(acceptPause)
-	for _, ln := range l.listeners {
-		if ln.fd >= 0 {
-			_ = l.eng.Unlisten(ln.fd) // a registered descriptor of ours
-		}
-	}
-}
-
-// admit takes connections again after a pause, and closes the listeners of a
-// draining loop once their queues are empty, so that nobody who was let in by
-// the kernel is reset.
-func (l *loop) admit() {
-	if l.paused && l.now >= l.resumeAt {
-		if l.full() {
-			l.resumeAt = l.now.Add(acceptPause)
-		} else {
-			l.paused = false
-			for i, ln := range l.listeners {
-				if ln.fd >= 0 {
-					if err := l.eng.Listen(ln.fd, uint32(i)); err != nil {
-						l.cfg.Log.Error("cannot listen again", "addr", ln.Addr, "error", err)
-					}
-				}
-			}
-		}
-	}
-	if l.draining && (!l.accepting || l.now >= l.drainBy) && !l.closedListeners() {
-		for _, ln := range l.listeners {
-			err := errors.Join(l.eng.Unlisten(ln.fd), netio.CloseListener(ln.fd))
-			if err != nil {
-				l.cfg.Log.Warn("closing a listener", "addr", ln.Addr, "error", err)
-			}
-			ln.fd = -1
-		}
-	}
-}
-
-func (l *loop) closedListeners() bool {
-	for _, ln := range l.listeners {
-		if ln.fd >= 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // shed drops the newest conns with a part of a hello while the buffers are over
 // their limit: an attacker's slow hellos go first, and among them those who came
 // last. A conn that holds no memory is none to shed, and a quarter of the limit is
 // theirs whatever else is held: clients who do not read must not keep out those
 // whose hello comes in two segments.
 func (l *loop) shed() {
-	for l.buffers.Over() && l.partial > l.cfg.BufferMemory/int64(4*l.cfg.Loops) {
+	for l.buffers.Over() && l.partial > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
 		c := l.conns.at(l.newest.conn)
 		l.count.shed.Add(1)
 		l.countHello(c, HelloShed)

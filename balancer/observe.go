@@ -79,10 +79,10 @@ func (l *loop) observeClient(c *conn, done *netio.Completion) {
 // the accepted identity counts its identities.
 func (l *loop) readSecond(c *conn, b []byte) {
 	hs := c.hs
-	known := l.listeners[c.listener].affinity
+	known := c.lane.known
 	var ok bool
 	hs.hello, ok = l.buffers.Append(hs.hello, b)
-	if !ok || len(hs.hello) > helloStreamFactor*l.cfg.HelloLimit+1024 {
+	if !ok || len(hs.hello) > helloStreamFactor*c.lane.cfg.HelloLimit+1024 {
 		hs.second = false
 		return
 	}
@@ -139,7 +139,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 		return
 	}
 	wait := hs.verdict == VerdictNone && !opaque && !hs.alerted && !hs.tooLate
-	if wait && len(hs.held)+done.N <= l.cfg.HoldLimit {
+	if wait && len(hs.held)+done.N <= c.lane.cfg.HoldLimit {
 		if held, ok := l.buffers.Append(hs.held, done.Buf); ok {
 			hs.held = held
 			l.next(c, sideBackend)

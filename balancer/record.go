@@ -15,7 +15,9 @@ type ConnRecord struct {
 	Start       time.Time
 	Client      netip.AddrPort
 	Backend     netip.AddrPort // zero: none was chosen
-	Pool        string
+	Listener    string
+	Pool        string  // "": it came into none
+	Refused     Refusal // by the rules of the listener
 	SNI         string
 	Hello       HelloOutcome
 	Offer       affinity.OfferKind
@@ -32,13 +34,19 @@ type ConnRecord struct {
 	Termination Termination
 }
 
+// record is a ConnRecord on its way to the log of its generation.
+type record struct {
+	*ConnRecord
+	to func(*ConnRecord)
+}
+
 // recordQueue bounds the records that wait for the log; a log that blocks loses
 // records, counted, and stops no loop.
 const recordQueue = 4096
 
 // runRecords hands records to the log until the queue is closed.
-func runRecords(queue <-chan *ConnRecord, log func(*ConnRecord)) {
+func runRecords(queue <-chan record) {
 	for r := range queue {
-		log(r)
+		r.to(r.ConnRecord)
 	}
 }

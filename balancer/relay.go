@@ -92,8 +92,8 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 		}
 	case c.mark == markBackend && from == sideBackend:
 		if b[0] == recordApplicationData {
-			l.listeners[c.listener].affinity.Completed(c.client, uint32(c.backend.ID), l.unix)
-			l.listeners[c.listener].Pool.Names().Completed(c.name)
+			c.lane.known.Completed(c.client, uint32(c.backend.ID), l.unix)
+			c.lane.pool.Names().Completed(c.name)
 		}
 		c.mark = markCompleted
 	}
@@ -237,7 +237,7 @@ func (l *loop) sinkFailed(c *conn, from side) {
 func (l *loop) due(c *conn) netio.Time {
 	switch c.state {
 	case stateHello:
-		return c.opened.Add(l.cfg.HelloTimeout)
+		return c.opened.Add(c.lane.cfg.HelloTimeout)
 	case stateConnect:
 		if c.hs.stash.used() {
 			return min(c.hs.tryUntil, c.hs.stash.until)
@@ -248,7 +248,7 @@ func (l *loop) due(c *conn) netio.Time {
 			return c.hs.stash.until
 		}
 		if c.hs.holding {
-			return c.hs.sentAt.Add(l.cfg.HoldTimeout)
+			return c.hs.sentAt.Add(c.lane.cfg.HoldTimeout)
 		}
 	case stateClosing:
 		return l.now.Add(lingerPoll)
@@ -264,9 +264,9 @@ func (l *loop) due(c *conn) netio.Time {
 // patience is how long the conn may be silent.
 func (l *loop) patience(c *conn) time.Duration {
 	if c.flows[sideClient].is(ended) || c.flows[sideBackend].is(ended) {
-		return l.cfg.HalfClosedTimeout
+		return c.lane.cfg.HalfClosedTimeout
 	}
-	return l.cfg.IdleTimeout
+	return c.lane.cfg.IdleTimeout
 }
 
 // expire asks a conn whose slot has come.
@@ -307,8 +307,8 @@ func (l *loop) expire(c *conn) {
 	}
 	if !c.persistent {
 		c.persistent = true
-		l.eng.Persist(c.socks[sideClient], l.options)
-		l.eng.Persist(c.socks[sideBackend], l.options)
+		l.eng.Persist(c.socks[sideClient], c.lane.gate.options)
+		l.eng.Persist(c.socks[sideBackend], c.lane.gate.options)
 		l.setDue(c, l.due(c))
 		return
 	}

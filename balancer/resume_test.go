@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/balancer/pool"
 )
 
 // TestResume is the main job: whatever a client offers goes where it was issued,
@@ -198,7 +199,7 @@ func TestNamelessTickets13BySecondChance(t *testing.T) {
 	for range 3 {
 		r.serveTLS(false)
 	}
-	r.start(func(c *Config) { c.SecondChance = SecondChance{Auto: true, Tries: 2, Budget: 1} })
+	r.start(withPool(func(o *pool.Options) { o.SecondChance = pool.SecondChance{Auto: true, Tries: 2, Budget: 1} }))
 	for i := range 8 {
 		c := r.browser(tls.VersionTLS13)
 		home, _ := c.visit(source(i))
@@ -226,7 +227,7 @@ func TestHelloRetryRequest(t *testing.T) {
 	for range 3 {
 		r.serveTLS(true, p256)
 	}
-	r.start(func(c *Config) { c.SecondChance = SecondChance{Auto: true, Tries: 2, Budget: 1} })
+	r.start(withPool(func(o *pool.Options) { o.SecondChance = pool.SecondChance{Auto: true, Tries: 2, Budget: 1} }))
 	retried := 0
 	curves := func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256} }
 	for i := range 9 {

@@ -65,9 +65,9 @@ func TestReplayOfHangUp(t *testing.T) {
 			for range 3 {
 				r.serveByHand()
 			}
-			r.prepare(pool.Options{}, func(c *Config) { c.HoldTimeout, c.SecondChance.Budget = patience, 1e-9 })
+			r.prepare(pool.Options{}, func(c *Config) { c.HoldTimeout = patience }, withPool(func(o *pool.Options) { o.SecondChance.Budget = 1e-9 }))
 			if test.poor {
-				r.b.loops[0].budget = 0
+				r.share().budget = 0
 			}
 			r.run()
 			n := 1

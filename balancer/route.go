@@ -12,7 +12,7 @@ import (
 // asked again for every replay. nil: no backend is left.
 func (l *loop) route(c *conn) *pool.Backend {
 	hs := c.hs
-	s := l.listeners[c.listener].Pool.Snapshot()
+	s := c.lane.pool.Snapshot()
 	hs.source = hs.home.Source
 	if b := l.routeHome(c, s); b != nil {
 		return b
@@ -23,7 +23,7 @@ func (l *loop) route(c *conn) *pool.Backend {
 		}
 	}
 	hs.source = affinity.SourceFresh
-	if b := s.Fresh(l.cfg.Policy, uint64(hs.client), hs.skip); b != nil {
+	if b := s.Fresh(s.Options().Policy, uint64(hs.client), hs.skip); b != nil {
 		return b
 	}
 	// Every backend is down, full or tried: the one marked last may be back.
@@ -96,7 +96,7 @@ func (l *loop) single(c *conn, s *pool.Snapshot) *pool.Backend {
 // same on every node, passing over those that have refused its kind.
 func (l *loop) explore(c *conn, s *pool.Snapshot) *pool.Backend {
 	hs := c.hs
-	known := l.listeners[c.listener].affinity
+	known := c.lane.known
 	if id := pool.ID(known.Hint(&hs.offer, l.unix)); id != pool.NoID && !hs.skip.Has(id) {
 		if b := s.ByID(id); b != nil && s.Usable(b) == pool.UsableOK {
 			return b

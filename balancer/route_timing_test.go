@@ -36,14 +36,14 @@ func routeRig(tb testing.TB) (*loop, *conn, []byte) {
 		defer close(ran)
 		store.Run(ctx)
 	}()
-	b, err := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0", Pool: p}}, Store: store})
+	b, err := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0", Default: p}}, Store: store})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	l := b.loops[0]
-	tb.Cleanup(l.shut)
+	tb.Cleanup(b.Close)
 	known := store.Pool(p.Hash())
-	l.listeners[0].affinity, l.unix = known, now()
+	l.unix = now()
 	r := &rig{TB: tb, b: b, pool: p, store: store}
 	for i, backend := range p.Snapshot().All() {
 		for j := range 4 { // two tickets of a name will do, but for one pair in 256
@@ -54,6 +54,7 @@ func routeRig(tb testing.TB) (*loop, *conn, []byte) {
 	cancel()
 	<-ran
 	c := l.conns.take()
+	c.lane = l.inlets[0].gate.fallback
 	c.hs = l.takeHandshake()
 	c.hs.peer = netip.MustParseAddrPort("192.0.2.1:40000")
 	ticket := named(keyName(2), 99)
@@ -67,8 +68,8 @@ func keyName(i int) string { return fmt.Sprintf("%04d, a key name", i) }
 // parseAndRoute is what a loop does between the hello's last byte and the connect.
 func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {
 	hs := c.hs
-	known := l.listeners[c.listener].affinity
-	hs.parser.Reset(l.cfg.HelloLimit)
+	known := c.lane.known
+	hs.parser.Reset(c.lane.cfg.HelloLimit)
 	if hs.parser.Next(sent) != tlsparse.Got || hs.parser.Parse(sent, l.scratch, &l.hello) != tlsparse.Got {
 		return nil
 	}
@@ -79,7 +80,7 @@ func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {
 
 func find(l *loop, c *conn) *pool.Backend {
 	hs := c.hs
-	hs.home = l.listeners[c.listener].affinity.Find(&hs.offer, l.unix)
+	hs.home = c.lane.known.Find(&hs.offer, l.unix)
 	return l.route(c)
 }
 
@@ -87,7 +88,7 @@ func find(l *loop, c *conn) *pool.Backend {
 func TestRouteByTicketKey(t *testing.T) {
 	l, c, sent := routeRig(t)
 	b := parseAndRoute(l, c, sent)
-	if b == nil || c.hs.source != affinity.SourceTicketKey || b != l.listeners[0].Pool.Snapshot().All()[2] {
+	if b == nil || c.hs.source != affinity.SourceTicketKey || b != c.lane.pool.Snapshot().All()[2] {
 		t.Fatalf("routed to %v by %v", b, c.hs.source)
 	}
 	if n := testing.AllocsPerRun(100, func() { parseAndRoute(l, c, sent) }); n != 0 {

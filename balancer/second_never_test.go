@@ -27,7 +27,7 @@ func TestNoSecondChance(t *testing.T) {
 		retry  bool // HelloRetryRequest comes first
 		alone  bool
 	}{
-		{name: "off", edit: func(c *Config) { c.SecondChance.Auto = false }},
+		{name: "off", edit: withPool(func(o *pool.Options) { o.SecondChance.Auto = false })},
 		{name: "no budget", poor: true},
 		{name: "home", proven: true},
 		{name: "early data", early: true},
@@ -48,11 +48,11 @@ func TestNoSecondChance(t *testing.T) {
 				edits = append(edits, test.edit)
 			}
 			if test.poor {
-				edits = append(edits, func(c *Config) { c.SecondChance.Budget = 1e-9 })
+				edits = append(edits, withPool(func(o *pool.Options) { o.SecondChance.Budget = 1e-9 }))
 			}
 			r.prepare(pool.Options{}, edits...)
 			if test.poor {
-				r.b.loops[0].budget = 0
+				r.share().budget = 0
 			}
 			r.run()
 			n, ticket := 1, named("sixteen bytes nm", 1)

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/balancer/pool"
 )
 
 // withChances switches rule (c) of section 3.4 on.
 func withChances(tries int) func(*Config) {
 	return func(c *Config) {
-		c.SecondChance = SecondChance{Auto: true, Tries: tries, Budget: 1}
+		withPool(func(o *pool.Options) { o.SecondChance = pool.SecondChance{Auto: true, Tries: tries, Budget: 1} })(c)
 		c.HoldTimeout = patience
 	}
 }

@@ -47,8 +47,10 @@ func TestDrain(t *testing.T) {
 		for range queued {
 			all = append(all, r.dial()) // nobody takes them yet
 		}
-		done := r.shutdown(context.Background())
+		r.b.post(command{kind: commandDrain}) // before the first look at the queues
 		r.run()
+		r.await("it runs", func() bool { return r.b.is(stageRunning) })
+		done := r.shutdown(context.Background())
 		for range queued {
 			go echo(r.arrival())
 		}

@@ -3,89 +3,232 @@
 package balancer
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"homing/balancer/affinity"
 )
 
 // Stats are the sums over all loops since the start; Open, Handshakes and
-// BufferBytes are of now.
+// BufferBytes are of now. Counters never go back, whatever a reload removes.
 type Stats struct {
-	Accepted      uint64 // client connections taken
-	Open          uint64
-	BytesIn       uint64 // received from clients
-	BytesOut      uint64 // received from backends
-	Spliced       uint64 // of both, moved by splice
-	Hellos        [NumHelloOutcomes]uint64
+	Accepted       uint64 // client connections taken
+	Open           uint64
+	BytesIn        uint64 // received from clients
+	BytesOut       uint64 // received from backends
+	Spliced        uint64 // of both, moved by splice
+	Hellos         [NumHelloOutcomes]uint64
+	Refused        [NumRefusals]uint64 // conns that the rules of a listener refused
+	Terminations   [NumCauses][NumPhases]uint64
+	NoPorts        uint64 // EADDRNOTAVAIL: no source port to be had
+	NoDescriptors  uint64 // EMFILE or ENFILE on accept or connect
+	Shed           uint64 // conns dropped because buffer memory ran short
+	RecordsDropped uint64 // conn records that the log could not take in time
+	Handshakes     uint64
+	BufferBytes    uint64
+
+	PoolCounts // of all pools together
+
+	Listeners []ListenerStats // those of now, and those with open conns, by name
+	Pools     []PoolStats     // those of now, and those with open conns, by name
+}
+
+// ListenerStats are one listener's part of Stats.
+type ListenerStats struct {
+	Name         string
+	Accepted     uint64
+	Open         uint64
+	Hellos       [NumHelloOutcomes]uint64
+	Refused      [NumRefusals]uint64
+	Terminations [NumCauses][NumPhases]uint64 // of conns that ended before they were in a pool
+}
+
+// PoolStats are one pool's part of Stats.
+type PoolStats struct {
+	Name string
+	Open uint64
+	// Bytes of conns that have ended.
+	BytesIn, BytesOut uint64
+	Terminations      [NumCauses][NumPhases]uint64 // of conns that ended in the pool
+	PoolCounts
+}
+
+// PoolCounts are what is counted by pool.
+type PoolCounts struct {
+	Routed        uint64 // conns that came into a pool
 	Offers        [affinity.NumOfferKinds]uint64
 	Routes        [affinity.NumSources]uint64
 	Verdicts      [affinity.NumOfferKinds][NumVerdicts]uint64
 	Lost          [NumLost]uint64
-	Terminations  [NumCauses][NumPhases]uint64
 	IssuedIDs     uint64 // session IDs learned from their issue
 	IssuedTickets uint64
 
 	Connects        uint64 // tried
 	ConnectFailures uint64 // refused, unreachable or timed out
-	NoPorts         uint64 // EADDRNOTAVAIL: no source port to be had
-	NoDescriptors   uint64 // EMFILE or ENFILE on accept or connect
 	Replays         uint64 // connects after a failed connect
 	SecondChances   uint64 // connects after an answer (DESIGN.md 3.4 b and c)
 	NoBudget        uint64 // second chances that the budget forbade
 	Unroutable      uint64 // conns that no backend took
-	Shed            uint64 // conns dropped because buffer memory ran short
-	RecordsDropped  uint64 // conn records that the log could not take in time
-	Handshakes      uint64
-	BufferBytes     uint64
 }
 
-// counters are one loop's share of Stats. The loop writes, anybody reads.
+// counters are one loop's own share of Stats. The loop writes, anybody reads; so it
+// is with the counters by listener and by pool.
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
-	hellos                                     [NumHelloOutcomes]atomic.Uint64
-	offers                                     [affinity.NumOfferKinds]atomic.Uint64
-	routes                                     [affinity.NumSources]atomic.Uint64
-	verdicts                                   [affinity.NumOfferKinds][NumVerdicts]atomic.Uint64
-	lost                                       [NumLost]atomic.Uint64
-	terminations                               [NumCauses][NumPhases]atomic.Uint64
-	issuedIDs, issuedTickets                   atomic.Uint64
-	connects, connectFailures                  atomic.Uint64
 	noPorts, noDescriptors                     atomic.Uint64
-	replays, secondChances, noBudget           atomic.Uint64
-	unroutable, shed, recordsDropped           atomic.Uint64
-	handshakes                                 atomic.Uint64
+	shed, recordsDropped, handshakes           atomic.Uint64
 }
 
-// addTo adds the counters to s.
+// listenerCounters are one loop's share of ListenerStats.
+type listenerCounters struct {
+	accepted, open atomic.Uint64
+	hellos         [NumHelloOutcomes]atomic.Uint64
+	refused        [NumRefusals]atomic.Uint64
+	terminations   [NumCauses][NumPhases]atomic.Uint64
+}
+
+// poolCounters are one loop's share of PoolStats.
+type poolCounters struct {
+	routed, open, bytesIn, bytesOut          atomic.Uint64
+	terminations                             [NumCauses][NumPhases]atomic.Uint64
+	offers                                   [affinity.NumOfferKinds]atomic.Uint64
+	routes                                   [affinity.NumSources]atomic.Uint64
+	verdicts                                 [affinity.NumOfferKinds][NumVerdicts]atomic.Uint64
+	lost                                     [NumLost]atomic.Uint64
+	issuedIDs, issuedTickets                 atomic.Uint64
+	connects, connectFailures                atomic.Uint64
+	replays, secondChances, noBudget, nobody atomic.Uint64
+}
+
+// Stats sums up what the loops have counted.
+func (b *Balancer) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var s Stats
+	listeners, pools := map[string]*ListenerStats{}, map[string]*PoolStats{}
+	for i, l := range b.loops {
+		l.count.addTo(&s)
+		s.BufferBytes += uint64(l.buffers.Used())
+		for name, c := range b.blocks[i].listeners {
+			c.addTo(entry(listeners, name))
+		}
+		for name, share := range b.blocks[i].shares {
+			share.count.addTo(entry(pools, name))
+		}
+	}
+	for name, one := range listeners {
+		one.Name = name
+		add(s.Hellos[:], one.Hellos[:])
+		add(s.Refused[:], one.Refused[:])
+		addTerminations(&s.Terminations, &one.Terminations)
+		if one.Open == 0 && !slices.ContainsFunc(b.set.cfg.Listeners, func(ln Listener) bool { return ln.Name == name }) {
+			delete(listeners, name)
+		}
+	}
+	for name, one := range pools {
+		one.Name = name
+		s.PoolCounts.add(&one.PoolCounts)
+		addTerminations(&s.Terminations, &one.Terminations)
+		if one.Open == 0 && !b.set.hasPool(name) {
+			delete(pools, name)
+		}
+	}
+	for one := range maps.Values(listeners) {
+		s.Listeners = append(s.Listeners, *one)
+	}
+	for one := range maps.Values(pools) {
+		s.Pools = append(s.Pools, *one)
+	}
+	slices.SortFunc(s.Listeners, func(a, b ListenerStats) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Pools, func(a, b PoolStats) int { return cmp.Compare(a.Name, b.Name) })
+	return s
+}
+
+// entry is m's value for name, made when there is none.
+func entry[T any](m map[string]*T, name string) *T {
+	if m[name] == nil {
+		m[name] = new(T)
+	}
+	return m[name]
+}
+
 func (c *counters) addTo(s *Stats) {
 	s.Accepted += c.accepted.Load()
 	s.Open += c.open.Load()
 	s.BytesIn += c.bytesIn.Load()
 	s.BytesOut += c.bytesOut.Load()
 	s.Spliced += c.spliced.Load()
+	s.NoPorts += c.noPorts.Load()
+	s.NoDescriptors += c.noDescriptors.Load()
+	s.Shed += c.shed.Load()
+	s.RecordsDropped += c.recordsDropped.Load()
+	s.Handshakes += c.handshakes.Load()
+}
+
+func (c *listenerCounters) addTo(s *ListenerStats) {
+	s.Accepted += c.accepted.Load()
+	s.Open += c.open.Load()
 	addAll(s.Hellos[:], c.hellos[:])
+	addAll(s.Refused[:], c.refused[:])
+	for i := range c.terminations {
+		addAll(s.Terminations[i][:], c.terminations[i][:])
+	}
+}
+
+func (c *poolCounters) addTo(s *PoolStats) {
+	s.Open += c.open.Load()
+	s.BytesIn += c.bytesIn.Load()
+	s.BytesOut += c.bytesOut.Load()
+	for i := range c.terminations {
+		addAll(s.Terminations[i][:], c.terminations[i][:])
+	}
+	s.Routed += c.routed.Load()
 	addAll(s.Offers[:], c.offers[:])
 	addAll(s.Routes[:], c.routes[:])
 	for i := range c.verdicts {
 		addAll(s.Verdicts[i][:], c.verdicts[i][:])
 	}
 	addAll(s.Lost[:], c.lost[:])
-	for i := range c.terminations {
-		addAll(s.Terminations[i][:], c.terminations[i][:])
-	}
 	s.IssuedIDs += c.issuedIDs.Load()
 	s.IssuedTickets += c.issuedTickets.Load()
 	s.Connects += c.connects.Load()
 	s.ConnectFailures += c.connectFailures.Load()
-	s.NoPorts += c.noPorts.Load()
-	s.NoDescriptors += c.noDescriptors.Load()
 	s.Replays += c.replays.Load()
 	s.SecondChances += c.secondChances.Load()
 	s.NoBudget += c.noBudget.Load()
-	s.Unroutable += c.unroutable.Load()
-	s.Shed += c.shed.Load()
-	s.RecordsDropped += c.recordsDropped.Load()
-	s.Handshakes += c.handshakes.Load()
+	s.Unroutable += c.nobody.Load()
+}
+
+func (s *PoolCounts) add(one *PoolCounts) {
+	s.Routed += one.Routed
+	add(s.Offers[:], one.Offers[:])
+	add(s.Routes[:], one.Routes[:])
+	for i := range s.Verdicts {
+		add(s.Verdicts[i][:], one.Verdicts[i][:])
+	}
+	add(s.Lost[:], one.Lost[:])
+	s.IssuedIDs += one.IssuedIDs
+	s.IssuedTickets += one.IssuedTickets
+	s.Connects += one.Connects
+	s.ConnectFailures += one.ConnectFailures
+	s.Replays += one.Replays
+	s.SecondChances += one.SecondChances
+	s.NoBudget += one.NoBudget
+	s.Unroutable += one.Unroutable
+}
+
+func addTerminations(to, from *[NumCauses][NumPhases]uint64) {
+	for i := range to {
+		add(to[i][:], from[i][:])
+	}
+}
+
+func add(to, from []uint64) {
+	for i := range from {
+		to[i] += from[i]
+	}
 }
 
 func addAll(to []uint64, from []atomic.Uint64) {

@@ -26,7 +26,7 @@ func newRunCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.Load()
 			if err != nil {
-				return err
+				return explainConfig(cmd.ErrOrStderr(), err)
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
 			signals := make(chan os.Signal, 2)

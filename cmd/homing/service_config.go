@@ -34,15 +34,22 @@ func slicesIndexPool(c *config.Config, name string) int {
 func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Config {
 	t := &c.Timeouts
 	cfg := balancer.Config{
-		Loops: loopsOf(c), Store: s.store, Policy: c.Pools[0].Policy, ECH: c.Pools[0].ECH,
+		Loops: loopsOf(c), Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
 		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
-		SecondChance: balancer.SecondChance(c.Pools[0].SecondChance), Log: s.log,
+		Log: s.log,
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		cfg.Listeners = append(cfg.Listeners, balancer.Listener{Addr: l.Address, Pool: pools[slicesIndexPool(c, l.Default)].Pool, TLS: l.TLS})
+		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS}
+		if j := slicesIndexPool(c, l.Default); j >= 0 {
+			ln.Default = pools[j].Pool
+		}
+		for _, r := range l.Routes {
+			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[slicesIndexPool(c, r.Pool)].Pool})
+		}
+		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
 		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }

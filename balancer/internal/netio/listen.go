@@ -67,6 +67,63 @@ func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	return fd, nil
 }
 
+// AdoptListener makes a listening socket of another process, or of systemd, one as
+// ListenTCP returns it; the descriptor stays the same. Shared says that further
+// sockets may be bound to its address.
+func AdoptListener(fd int) (shared bool, err error) {
+	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return false, fmt.Errorf("descriptor %d is no socket: %w", fd, err)
+	}
+	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err != nil || protocol != unix.IPPROTO_TCP || listening == 0 {
+		return false, fmt.Errorf("descriptor %d is no listening TCP socket", fd)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return false, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return false, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
+	}
+	// Again, for the length of the queue; what waits in it stays.
+	if err := unix.Listen(fd, backlog); err != nil {
+		return false, fmt.Errorf("listen: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
+		return false, fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
+	}
+	share, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	return share != 0 && err == nil, nil
+}
+
+// DupListener returns a second descriptor of the same socket, with the same queue.
+func DupListener(fd int) (int, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("fcntl F_DUPFD_CLOEXEC: %w", err)
+	}
+	return dup, nil
+}
+
+// Queued reports whether a connection waits in the queue of a listening socket.
+func Queued(fd int) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, 0)
+		if err != unix.EINTR {
+			return n == 1 && poll[0].Revents&unix.POLLIN != 0
+		}
+	}
+}
+
+// ShutQueue lets no more into the queue of a listening socket than is in it, as far
+// as the kernel can tell: one more gets in when it is empty. Clients try again. It
+// works on all descriptors of the socket, in whatever process they are.
+func ShutQueue(fd int) {
+	_ = unix.Listen(fd, 0) // on a socket that listens it only sets the length
+}
+
 // LocalAddr is the address that fd is bound to.
 func LocalAddr(fd int) (netip.AddrPort, error) {
 	sa, err := unix.Getsockname(fd)

@@ -32,7 +32,8 @@ func source(t *testing.T) Source {
 	}
 	p.Snapshot().All()[0].Acquire()
 	p.SetUp(p.Snapshot().All()[1], false, "the test says so")
-	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000, IssuedIDs: 4, IssuedTickets: 5, Unroutable: 1}
+	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000}
+	stats.IssuedIDs, stats.IssuedTickets, stats.Unroutable = 4, 5, 1
 	stats.Hellos[balancer.HelloTLS] = 11
 	stats.Offers[affinity.OfferPSK] = 7
 	stats.Routes[affinity.SourceTicketKey] = 6

@@ -75,19 +75,7 @@ func (r *reader) checkListener(c *Config, i int) {
 	if r.missing(path, "address") {
 		r.say(r.at(path), "the listener has no address: say where to accept, such as address: :443")
 	}
-	for j := range c.Listeners[:i] {
-		other := &c.Listeners[j]
-		line := r.at(fmt.Sprintf("listeners[%d].address", j)).line
-		if overlap(l.Address, other.Address) {
-			if l.Address == other.Address {
-				r.say(r.at(path+".address"), "the listener of line %d has that address too: leave one out", line)
-			} else {
-				r.say(r.at(path+".address"), "the listener of line %d takes those conns already, at %s: leave one out, or name each address of this machine", line, other.Address)
-			}
-		} else if l.Name != "" && l.Name == other.Name && l.Name != l.Address {
-			r.say(r.at(path+".name"), "the listener of line %d has the name %q too: choose another", line, l.Name)
-		}
-	}
+	r.checkAgainst(c.Listeners[:i], l, path)
 	if l.Default != "" {
 		r.checkPoolName(c, path+".default", l.Default)
 	}
@@ -99,6 +87,24 @@ func (r *reader) checkListener(c *Config, i int) {
 		return
 	}
 	r.checkRoutes(c, l, path)
+}
+
+// checkAgainst finds an earlier listener with the same name or address.
+func (r *reader) checkAgainst(earlier []Listener, l *Listener, path string) {
+	for j, other := range earlier {
+		line := r.at(fmt.Sprintf("listeners[%d].address", j)).line
+		switch {
+		case l.Address == other.Address && overlap(l.Address, other.Address):
+			r.say(r.at(path+".address"), "the listener of line %d has that address too: leave one out", line)
+			return
+		case overlap(l.Address, other.Address):
+			r.say(r.at(path+".address"), "the listener of line %d takes those conns already, at %s: leave one out, or name each address of this machine", line, other.Address)
+			return
+		case l.Name == other.Name && l.Name != l.Address:
+			r.say(r.at(path+".name"), "the listener of line %d has the name %q too: choose another", line, l.Name)
+			return
+		}
+	}
 }
 
 // anyPool is a pool to give as an example.

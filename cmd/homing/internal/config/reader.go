@@ -79,11 +79,31 @@ func (r *reader) resolve(node ast.Node) ast.Node {
 			r.say(r.placeOf(n), "%s is a type, and types are known without: leave it out", n.Start.Value)
 			return nil
 		default:
-			return node
+			return reglue(node)
 		}
 	}
 	r.say(r.placeOf(node), "references lead in a circle: write the value out")
 	return nil
+}
+
+// reglue undoes what the library does to [name:443] in braces: it reads name: 443, though YAML 1.2 (section 7.3.3) wants
+// white space behind a colon that ends a key (goccy/go-yaml issue 832).
+func reglue(node ast.Node) ast.Node {
+	m, ok := node.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return node
+	}
+	key, colon, value := m.Values[0].Key.GetToken(), m.Values[0].Start, m.Values[0].Value.GetToken()
+	if colon == nil || value == nil || key.Type == token.DoubleQuoteType || key.Type == token.SingleQuoteType ||
+		key.Position.Line != value.Position.Line || colon.Position.Column+1 != value.Position.Column {
+		return node
+	}
+	switch m.Values[0].Value.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode:
+		text := key.Value + ":" + value.Value
+		return ast.String(token.New(text, text, key.Position))
+	}
+	return node
 }
 
 // collect finds the anchors of the file.

@@ -40,7 +40,7 @@ func startHoming(ctx context.Context, backends []string) (*homing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("demo: make table: %w", err)
 	}
-	b, err := balancer.New(balancer.Config{Listeners: []balancer.Listener{{Addr: "127.0.0.1:0", Pool: p}}, Store: store})
+	b, err := balancer.New(balancer.Config{Listeners: []balancer.Listener{{Addr: "127.0.0.1:0", Default: p}}, Store: store})
 	if err != nil {
 		_ = store.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("demo: make balancer: %w", err)

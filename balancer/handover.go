@@ -1,0 +1,54 @@
+//go:build linux
+
+package balancer
+
+import "errors"
+
+// ListenSockets returns duplicates of all sockets that are listened on, for another
+// process: they are the caller's to close, and close on exec. That process has to
+// take from each of them, for each has a queue of its own.
+//
+// The hand-over of a process, so that no connection is refused or lost: another one
+// gets the sockets in its Config.Sockets and runs; both take connections for a while;
+// then Release here, and Shutdown when it suits.
+func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
+	b.reloading.Lock() // sockets come and go with a reload
+	defer b.reloading.Unlock()
+	b.mu.Lock()
+	places, stage := b.places, b.stage
+	b.mu.Unlock()
+	if stage != stageMade && stage != stageRunning {
+		return nil, errors.New("balancer: it listens no more")
+	}
+	var all inheritance
+	for _, p := range places {
+		one := ListenSocket{Addr: p.bound}
+		for _, sockets := range p.sockets {
+			for _, s := range sockets {
+				if s.alias {
+					continue // its queue is another one's
+				}
+				fd, err := s.dup()
+				if err != nil {
+					return nil, errors.Join(err, all.close(), inheritance{one}.close())
+				}
+				one.FDs = append(one.FDs, fd)
+			}
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// Release stops listening and leaves what waits in the queues to the process that has
+// the sockets from ListenSockets. When it returns no loop takes connections any more
+// and this process has closed its descriptors. Open conns go on, until they end or
+// Shutdown. An error says that there was nothing to release.
+func (b *Balancer) Release() error {
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
+	if !b.become(stageReleased, stageRunning) {
+		return errors.New("balancer: it does not run, or listens no more")
+	}
+	return b.order(func(int) command { return command{kind: commandRelease} })
+}

@@ -1,0 +1,211 @@
+//go:build linux
+
+package balancer
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"homing/balancer/internal/netio"
+)
+
+// drainGrace is the time to take what waits in the listeners' queues when a
+// listener is to be closed. Under load there is always one more: then they are closed all the same.
+const drainGrace = 200 * time.Millisecond
+
+// inletsKept is how many closed inlets are kept before the tag of one is used again,
+// so that an accept that was under way in the engine when it was closed finds its gate.
+const inletsKept = 32
+
+// inlet is a loop's use of a listening socket. Its place in loop.inlets is the tag
+// under which the engine reports connections from it.
+type inlet struct {
+	*socket // fd is read without its lock here, for the loop alone writes it
+	gate    *gate
+	watched bool // the engine takes from it
+	unnamed bool // the settings do not name it: closed by settle, if they stand
+	leaving bool // closed as soon as nothing waits in its queue
+	leaveBy netio.Time
+}
+
+// adopt makes the loop follow other settings. Sockets that these do not name go on
+// as they were until settle, so that everything can be taken back: an error says that
+// a new one cannot be taken from.
+func (l *loop) adopt(a *adoption) (err error) {
+	l.set = a.set
+	if limit := a.set.cfg.HelloLimit; limit > len(l.scratch) { // conns of before may have had more
+		l.scratch = make([]byte, limit)
+	}
+	had := make(map[*socket]bool, len(l.inlets))
+	for _, in := range l.inlets {
+		g := a.gates[in.socket]
+		in.unnamed = g == nil
+		if g != nil {
+			had[in.socket] = true
+			in.gate.next, in.gate = g, g
+		}
+	}
+	for s, g := range a.gates {
+		if !had[s] {
+			err = errors.Join(err, l.addInlet(&inlet{socket: s, gate: g}))
+		}
+	}
+	return err
+}
+
+func (l *loop) addInlet(in *inlet) error {
+	tag := len(l.inlets)
+	if len(l.spent) > inletsKept {
+		tag = int(l.spent[0])
+		l.spent = l.spent[1:]
+		l.inlets[tag] = in
+	} else {
+		l.inlets = append(l.inlets, in)
+	}
+	if !l.running || l.paused {
+		return nil
+	}
+	return l.watch(in, uint32(tag))
+}
+
+func (l *loop) watch(in *inlet, tag uint32) error {
+	if in.watched || in.fd < 0 {
+		return nil
+	}
+	err := l.eng.Listen(in.fd, tag)
+	in.watched = err == nil
+	return err
+}
+
+// listen takes connections from every inlet.
+func (l *loop) listen() (err error) {
+	for i, in := range l.inlets {
+		err = errors.Join(err, l.watch(in, uint32(i)))
+	}
+	return err
+}
+
+// unlisten leaves connections to the queues.
+func (l *loop) unlisten() {
+	for _, in := range l.inlets {
+		l.unwatch(in)
+	}
+}
+
+func (l *loop) unwatch(in *inlet) {
+	if in.watched {
+		_ = l.eng.Unlisten(in.fd) // a registered descriptor of ours
+		in.watched = false
+	}
+}
+
+// settle begins to close the inlets that the settings do not name.
+func (l *loop) settle() {
+	for _, in := range l.inlets {
+		if in.unnamed {
+			l.depose(in)
+		}
+	}
+}
+
+// depose closes an inlet once its queue is empty, so that nobody whom the kernel has
+// let in is reset.
+func (l *loop) depose(in *inlet) {
+	if in.fd < 0 || in.leaving {
+		return
+	}
+	if !l.running { // nobody takes from it
+		l.closeInlet(in)
+		return
+	}
+	in.leaving, in.leaveBy = true, l.now.Add(drainGrace)
+	l.leaving++
+	if l.paused {
+		in.shutQueue()
+	}
+}
+
+// closeInlet closes an inlet now; what waits in its queue is reset, unless another process
+// has the socket too.
+func (l *loop) closeInlet(in *inlet) {
+	if in.fd < 0 {
+		return
+	}
+	l.unwatch(in)
+	if in.leaving {
+		in.leaving = false
+		l.leaving--
+	}
+	if err := in.socket.close(); err != nil {
+		l.set.cfg.Log.Warn("closing a listener", "listener", in.gate.Name, "error", err)
+	}
+	l.spent = append(l.spent, uint32(slices.Index(l.inlets, in)))
+}
+
+// drain stops taking connections.
+func (l *loop) drain() {
+	l.draining = true
+	for _, in := range l.inlets {
+		l.depose(in)
+	}
+}
+
+// releaseInlets closes all inlets: what waits is another process's.
+func (l *loop) releaseInlets() {
+	for _, in := range l.inlets {
+		l.closeInlet(in)
+	}
+}
+
+// listens says whether any inlet is open.
+func (l *loop) listens() bool {
+	return slices.ContainsFunc(l.inlets, func(in *inlet) bool { return in.fd >= 0 })
+}
+
+// pause stops taking connections for acceptPause; they wait in the kernel's
+// queue.
+func (l *loop) pause(why string, errno netio.Errno) {
+	if l.paused {
+		return
+	}
+	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
+		l.warnedAt = l.now
+		l.set.cfg.Log.Warn(why+", pausing", "error", errno, "pause", acceptPause, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)")
+	}
+	l.paused = true
+	l.resumeAt = l.now.Add(acceptPause)
+	l.unlisten()
+	for _, in := range l.inlets {
+		if in.leaving {
+			in.shutQueue() // it is emptied as room comes; more would have no end
+		}
+	}
+}
+
+// admit takes connections again after a pause, and closes the inlets that are
+// leaving once their queues are empty: at the latest after drainGrace, for under load
+// there is always one more, but not while nothing was taken from them.
+func (l *loop) admit() {
+	if l.paused && l.now >= l.resumeAt {
+		if l.full() {
+			l.resumeAt = l.now.Add(acceptPause)
+		} else {
+			l.paused = false
+			if err := l.listen(); err != nil {
+				l.set.cfg.Log.Error("cannot listen again", "error", err)
+			}
+			for _, in := range l.inlets {
+				in.leaveBy = l.now.Add(drainGrace)
+			}
+		}
+	}
+	if l.leaving == 0 {
+		return
+	}
+	for _, in := range l.inlets {
+		if in.leaving && (!netio.Queued(in.fd) || !l.paused && l.now >= in.leaveBy) {
+			l.closeInlet(in)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+//go:build linux
+
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// adoption is what a loop is given of a new generation. It is never changed.
+type adoption struct {
+	set   *settings
+	gates map[*socket]*gate // all sockets of the loop, from now on
+}
+
+// adoptions makes every loop's part of the settings. b.mu is held, or nobody else
+// knows b.
+func (b *Balancer) adoptions(set *settings, places []*place) []*adoption {
+	all := make([]*adoption, len(b.loops))
+	for i := range b.loops {
+		a := &adoption{set: set, gates: map[*socket]*gate{}}
+		for j, g := range set.gates(&b.blocks[i]) {
+			for _, s := range places[j].sockets[i] {
+				a.gates[s] = g
+			}
+		}
+		all[i] = a
+	}
+	return all
+}
+
+// Reload replaces the configuration, or changes nothing and says why. It waits until
+// every loop follows the new one.
+//
+// A listener is the one of before if its address is the same, or the port 0 of the
+// same host; new ones are bound first; removed ones take what waits in their queues
+// before they close. Open conns stay in their pool, with the timeouts they have had;
+// conns whose hello is still to come follow the new routes. Loops, Engine, Store
+// and BufferMemory cannot change.
+func (b *Balancer) Reload(cfg Config) error {
+	found, err := newInheritance(cfg.Sockets)
+	if err != nil {
+		return err
+	}
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
+	old := b.settings()
+	set, err := newSettings(cfg)
+	if err == nil {
+		err = old.fixed(set)
+	}
+	if err == nil && !b.is(stageMade) && !b.is(stageRunning) {
+		err = errors.New("balancer: it takes no connections any more and cannot be given others")
+	}
+	if err != nil {
+		return errors.Join(err, found.close())
+	}
+	places, made, err := b.findPlaces(set, found)
+	if err != nil {
+		return errors.Join(err, closePlaces(made))
+	}
+
+	b.mu.Lock()
+	stage, oldPlaces := b.stage, b.places
+	before, after := b.adoptions(old, oldPlaces), b.adoptions(set, places)
+	b.set, b.places = set, places
+	b.mu.Unlock()
+	if stage == stageMade { // which it stays: whoever changes that waits for reloading
+		for i, l := range b.loops {
+			err = errors.Join(err, l.adopt(after[i]))
+			l.settle()
+		}
+		return err
+	}
+	if err = b.orderAdoptions(after); err != nil {
+		b.mu.Lock()
+		b.set, b.places = old, oldPlaces
+		b.mu.Unlock()
+		err = errors.Join(err, b.orderAdoptions(before))
+	}
+	err = errors.Join(err, b.order(func(int) command { return command{kind: commandSettle} }))
+	if err != nil {
+		return err
+	}
+	for _, p := range oldPlaces {
+		if !slices.Contains(places, p) {
+			b.leaving = append(b.leaving, p)
+		}
+	}
+	return nil
+}
+
+func (b *Balancer) orderAdoptions(all []*adoption) error {
+	return b.order(func(loop int) command { return command{kind: commandAdopt, adopt: all[loop]} })
+}
+
+// fixed refuses what cannot change while the loops run.
+func (set *settings) fixed(next *settings) error {
+	for what, same := range map[string]bool{
+		"the number of loops": set.cfg.Loops == next.cfg.Loops,
+		"the engine":          set.cfg.Engine == next.cfg.Engine,
+		"the affinity store":  set.cfg.Store == next.cfg.Store,
+		"the buffer memory":   set.cfg.BufferMemory == next.cfg.BufferMemory,
+	} {
+		if !same {
+			return fmt.Errorf("balancer: %s cannot change while it runs: it needs a restart or an upgrade", what)
+		}
+	}
+	return nil
+}
+
+// findPlaces finds the places of the listeners of set: those that there are, then
+// inherited sockets, then new ones, which are in made too. Inherited sockets that
+// nobody wants are closed with a line in the log. On an error made is the caller's to
+// close. b.reloading is held, or nobody else knows b.
+func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []*place, err error) {
+	defer func() {
+		for _, s := range found {
+			if err == nil {
+				set.cfg.Log.Warn("an inherited socket is not wanted by any listener and is closed", "addr", s.Addr.String())
+			}
+		}
+		err = errors.Join(err, found.close())
+	}()
+	b.forgetClosed()
+	for _, ln := range set.cfg.Listeners {
+		addr, err := ParseListenAddr(ln.Addr)
+		if err != nil {
+			return nil, made, &ListenError{Addr: ln.Addr, Err: err}
+		}
+		i := slices.IndexFunc(b.places, func(p *place) bool { return p.takes(addr) && !slices.Contains(places, p) })
+		if i >= 0 {
+			places = append(places, b.places[i])
+			continue
+		}
+		var p *place
+		if s, ok := found.take(addr); ok {
+			p, err = inherit(addr, s, set.cfg.Loops)
+			if err == nil && !sameAddr(p.bound, addr) {
+				set.cfg.Log.Warn("a listener has an inherited socket of another address", "listener", ln.Name, "addr", p.bound.String())
+			}
+		} else {
+			b.awaitLeaving(addr.Port())
+			p, err = bind(addr, set.cfg.Loops)
+		}
+		if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(b.places, func(p *place) bool { return p.bound.Port() == addr.Port() }) {
+			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, add this in the next", err)
+		}
+		if err != nil {
+			return nil, made, &ListenError{Addr: ln.Addr, Err: err}
+		}
+		places, made = append(places, p), append(made, p)
+	}
+	return places, made, nil
+}
+
+// leavingPatience bounds how long a reload waits for the port of a listener that an
+// earlier one has removed: as a rule its queue is empty by then.
+const leavingPatience = 5 * drainGrace
+
+// awaitLeaving waits for removed listeners on a port that are still emptying their
+// queues.
+func (b *Balancer) awaitLeaving(port uint16) {
+	timeout := time.NewTimer(leavingPatience)
+	defer timeout.Stop()
+	for _, p := range b.leaving {
+		if p.bound.Port() != port {
+			continue
+		}
+		for _, s := range slices.Concat(p.sockets...) {
+			select {
+			case <-s.closed:
+			case <-timeout.C:
+				return
+			}
+		}
+	}
+}
+
+// forgetClosed drops removed listeners that are closed by now.
+func (b *Balancer) forgetClosed() {
+	b.leaving = slices.DeleteFunc(b.leaving, func(p *place) bool {
+		return !slices.ContainsFunc(slices.Concat(p.sockets...), (*socket).open)
+	})
+}
+
+func closePlaces(all []*place) (err error) {
+	for _, p := range all {
+		err = errors.Join(err, p.close())
+	}
+	return err
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package balancer
+
+import (
+	"slices"
+
+	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
+)
+
+// settings is one generation of the configuration: what a reload replaces as a
+// whole. It is never changed once it is made, and shared by all loops. A conn keeps
+// the settings under which its hello was read for as long as it is open.
+type settings struct {
+	cfg      Config // with its defaults filled in
+	options  netio.Options
+	matchers []*matcher   // by listener, to indexes of pools
+	pools    []*pool.Pool // each once
+	known    []*affinity.Pool
+}
+
+// newSettings checks the configuration. It changes nothing but what affinity.Store
+// holds: a pool that is asked for is made.
+func newSettings(cfg Config) (*settings, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	set := &settings{cfg: cfg, options: netio.Options{KeepAlive: cfg.KeepAlive, UserTimeout: cfg.UserTimeout}}
+	set.cfg.Listeners = make([]Listener, len(cfg.Listeners)) // names are filled in
+	for i, ln := range cfg.Listeners {
+		m, err := ln.check(&set.pools)
+		if err != nil {
+			return nil, err
+		}
+		set.cfg.Listeners[i] = ln
+		set.matchers = append(set.matchers, m)
+	}
+	if err := set.checkNames(); err != nil {
+		return nil, err
+	}
+	for _, p := range set.pools {
+		set.known = append(set.known, cfg.Store.Pool(p.Hash()))
+	}
+	return set, nil
+}
+
+// gate is what one loop does with the connections of one listener, in one
+// generation. Only its counters and next change.
+type gate struct {
+	Listener
+	cfg      *Config
+	options  netio.Options
+	match    *matcher
+	lanes    []lane // by index of settings.pools
+	fallback *lane  // of the default pool; nil: none
+	entry    lane   // of the conns that are in no pool yet
+	count    *listenerCounters
+
+	// Owned by the loop's thread.
+	next *gate // of the same listener in the next generation; nil: none
+}
+
+// lane is a gate's way into one pool: all that a conn needs to know of where it
+// came from and where it goes. The entry lane has no pool.
+type lane struct {
+	gate  *gate
+	cfg   *Config
+	pool  *pool.Pool
+	known *affinity.Pool // what is known of the pool's sessions
+	share *share
+}
+
+// share is one loop's part of a pool. It outlives all generations.
+type share struct {
+	count poolCounters
+
+	// Owned by the loop's thread.
+	budget float64 // second chances that may be used now
+}
+
+// blocks are one loop's counters by name of listener and of pool. They are made for
+// the first generation that has the name, and stay, so that sums never go back.
+type blocks struct {
+	listeners map[string]*listenerCounters
+	shares    map[string]*share
+}
+
+func newBlocks() blocks {
+	return blocks{listeners: map[string]*listenerCounters{}, shares: map[string]*share{}}
+}
+
+// gates makes the gates of one loop, by listener. b's maps get what is new.
+func (set *settings) gates(b *blocks) []*gate {
+	shares := make([]*share, len(set.pools))
+	for i, p := range set.pools {
+		if shares[i] = b.shares[p.Name()]; shares[i] == nil {
+			shares[i] = &share{budget: budgetBurst}
+			b.shares[p.Name()] = shares[i]
+		}
+	}
+	all := make([]*gate, len(set.cfg.Listeners))
+	for i, ln := range set.cfg.Listeners {
+		g := &gate{
+			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i],
+			lanes: make([]lane, len(set.pools)), count: b.listeners[ln.Name],
+		}
+		if g.count == nil {
+			g.count = &listenerCounters{}
+			b.listeners[ln.Name] = g.count
+		}
+		g.entry = lane{gate: g, cfg: &set.cfg}
+		for j, p := range set.pools {
+			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.known[j], share: shares[j]}
+			if p == ln.Default {
+				g.fallback = &g.lanes[j]
+			}
+		}
+		all[i] = g
+	}
+	return all
+}
+
+// latest is what stands in for g today: of a listener that was removed, the last
+// there was.
+func (g *gate) latest() *gate {
+	for g.next != nil {
+		g = g.next
+	}
+	return g
+}
+
+// route is the lane of the most specific route for a server name and protocols;
+// nil if there is none and no default.
+func (g *gate) route(name, alpn []byte) *lane {
+	if i := g.match.match(name, alpn); i != noMatch {
+		return &g.lanes[i]
+	}
+	return g.fallback
+}
+
+// hasPool says whether a pool of that name takes conns.
+func (set *settings) hasPool(name string) bool {
+	return slices.ContainsFunc(set.pools, func(p *pool.Pool) bool { return p.Name() == name })
+}

@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"homing/cmd/homing/internal/config"
+)
+
+func newConfigCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check, explain and print the configuration file of homing run",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigCheckCommand(), newConfigExampleCommand(), newConfigPrintCommand())
+	return cmd
+}
+
+func newConfigCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say all that is wrong with a file, each with its line and what to write instead",
+		Long: `Says all that is wrong with a configuration file, each problem with its line and what to write instead. Nothing is opened
+but the file: no name is resolved, no key read, no address listened on.
+
+Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
+		Args: oneArg("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := config.Parse(args[0], text, nil)
+			if err != nil {
+				return &runError{explainConfig(cmd.ErrOrStderr(), err)}
+			}
+			for _, remark := range c.Remarks() {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], remark); err != nil {
+					return err
+				}
+			}
+			backends := 0
+			for i := range c.Pools {
+				backends += len(c.Pools[i].Backends)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s, %s, %s\n", args[0],
+				count(len(c.Listeners), "listener"), count(len(c.Pools), "pool"), count(backends, "backend"))
+			return err
+		},
+	}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// explainConfig writes what is wrong with a file, a block for each problem, and makes an error of how many there are.
+// Another error stays as it is.
+func explainConfig(w io.Writer, err error) error {
+	wrong, ok := errors.AsType[*config.Errors](err)
+	if !ok {
+		return err
+	}
+	if err := wrong.Write(w); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s has %s", wrong.File, count(len(wrong.Problems), "error"))
+}
+
+func newConfigExampleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "example",
+		Short: "Print a file that explains every key, with its default",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(config.Example())
+			return err
+		},
+	}
+}
+
+func newConfigPrintCommand() *cobra.Command {
+	flags := config.NewFlags()
+	cmd := &cobra.Command{
+		Use:   "print [--config FILE] [flags]",
+		Short: "Print what homing run would make of a file and flags, as a file",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.Load()
+			if err != nil {
+				return explainConfig(cmd.ErrOrStderr(), err)
+			}
+			_, err = cmd.OutOrStdout().Write(config.Print(c))
+			return err
+		},
+	}
+	cmd.Flags().SortFlags = false
+	config.Bind(cmd.Flags(), flags.Table())
+	setHelp(cmd, config.NewFlags().Table(), printNotes)
+	return cmd
+}
+
+const printNotes = `
+The file says all that holds, defaults too, and reads back as the same: so flags are turned into a file. Keys and other
+secrets stand in files of their own, which are not opened.
+Exit codes: 0 printed; 2 nothing was, stderr says why.
+`
