@@ -146,6 +146,11 @@ func frame(b []byte) (int, Status) {
 	return 0, Invalid
 }
 
+// Begins reports whether b begins with the signature of a header.
+func Begins(b []byte) bool {
+	return len(b) >= len(signature1) && hasBegin(b, signature1) || len(b) >= len(signature2) && hasBegin(b, signature2)
+}
+
 // hasBegin reports whether b begins as the signature does, as far as either goes.
 func hasBegin(b []byte, signature string) bool {
 	n := min(len(b), len(signature))
