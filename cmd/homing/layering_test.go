@@ -30,7 +30,7 @@ var allowedEdges = map[string][]string{
 	"balancer/internal/netio":       {},
 	"balancer/internal/proxyheader": {},
 	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
-	"balancer/health":               {"balancer/pool", "balancer/affinity"},
+	"balancer/health":               {"balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
 	"cluster":                       {"balancer/affinity", "balancer/pool"},
 	"bench":                         {},
 	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse"},
