@@ -28,7 +28,8 @@ const patience = 20 * time.Second
 type rig struct {
 	testing.TB
 	b       *Balancer
-	pool    *pool.Pool
+	pool    *pool.Pool   // of all servers that are in no other
+	pools   []*pool.Pool // the others
 	store   *affinity.Store
 	addr    string
 	servers []*server
@@ -111,18 +112,14 @@ func (r *rig) startPool(opt pool.Options, edit ...func(*Config)) *rig {
 // prepare makes everything but does not run it.
 func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	r.Helper()
-	var specs []pool.Spec
+	var rest []*server
 	for _, s := range r.servers {
-		s.spec.Addr = s.addr
-		specs = append(specs, s.spec)
+		if s.backend == nil {
+			rest = append(rest, s)
+		}
 	}
 	var err error
-	if r.pool, err = pool.New("test", specs, opt); err != nil {
-		r.Fatal(err)
-	}
-	for _, s := range r.servers {
-		s.backend = r.pool.Snapshot().ByID(r.idOf(s.addr))
-	}
+	r.pool = r.makePool("test", opt, rest...)
 	if r.store, err = affinity.NewStore(affinity.Config{Seed: 1, TableEntries: 1 << 14, ClientEntries: 1 << 12}); err != nil {
 		r.Fatal(err)
 	}
@@ -151,6 +148,35 @@ func (r *rig) prepare(opt pool.Options, edit ...func(*Config)) {
 	r.addr = r.b.Addrs()[0].String()
 }
 
+// newPool makes a pool of servers beside the rig's own.
+func (r *rig) newPool(name string, opt pool.Options, servers ...*server) *pool.Pool {
+	r.Helper()
+	p := r.makePool(name, opt, servers...)
+	r.pools = append(r.pools, p)
+	return p
+}
+
+func (r *rig) makePool(name string, opt pool.Options, servers ...*server) *pool.Pool {
+	r.Helper()
+	var specs []pool.Spec
+	for _, s := range servers {
+		s.spec.Addr = s.addr
+		specs = append(specs, s.spec)
+	}
+	p, err := pool.New(name, specs, opt)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, s := range servers {
+		for _, b := range p.Snapshot().All() {
+			if b.Addr.String() == s.addr {
+				s.backend = b
+			}
+		}
+	}
+	return p
+}
+
 // withPool changes the options of the first listener's pool.
 func withPool(edit func(*pool.Options)) func(*Config) {
 	return func(c *Config) {
@@ -169,16 +195,6 @@ func withPool(edit func(*pool.Options)) func(*Config) {
 
 // share is what the first loop counts of the rig's pool.
 func (r *rig) share() *share { return r.b.blocks[0].shares[r.pool.Name()] }
-
-func (r *rig) idOf(addr string) pool.ID {
-	for _, b := range r.pool.Snapshot().All() {
-		if b.Addr.String() == addr {
-			return b.ID
-		}
-	}
-	r.Fatalf("no backend %s", addr)
-	return 0
-}
 
 // run starts what prepare has made.
 func (r *rig) run() {
@@ -241,9 +257,11 @@ func (r *rig) idle() {
 		s := r.b.Stats()
 		return s.Open == 0 && s.Handshakes == 0 && s.BufferBytes == 0
 	})
-	for _, b := range r.pool.Snapshot().All() {
-		if b.Open() != 0 {
-			r.Errorf("backend %s still has %d conns", b.Addr, b.Open())
+	for _, p := range append(r.pools, r.pool) {
+		for _, b := range p.Snapshot().All() {
+			if b.Open() != 0 {
+				r.Errorf("pool %s: backend %s still has %d conns", p.Name(), b.Addr, b.Open())
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ type hello struct {
 	ticket []byte   // nil: no session_ticket extension
 	psks   [][]byte // nil: no pre_shared_key
 	names  []string
+	alpn   []string
 	tls13  bool
 	early  bool
 	ech    bool
@@ -33,6 +34,9 @@ func (h hello) message() []byte {
 			list = append(list, vec16([]byte(n))...)
 		}
 		ext = extension(ext, 0, vec16(list))
+	}
+	if len(h.alpn) > 0 {
+		ext = extension(ext, 16, vec16(protocols(h.alpn...)))
 	}
 	if h.ticket != nil {
 		ext = extension(ext, 35, h.ticket)

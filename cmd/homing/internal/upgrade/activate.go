@@ -1,0 +1,197 @@
+//go:build linux
+
+package upgrade
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+
+	"homing/balancer"
+)
+
+// listenerName is that of the balancer's sockets in a parcel.
+const listenerName = "listener"
+
+// socket is one that systemd has bound (sd_listen_fds(3)).
+type socket struct {
+	name   string // of the unit, or FileDescriptorName=
+	fd     int
+	packet bool           // UDP
+	addr   netip.AddrPort // invalid: not of TCP or UDP
+	path   string         // of a unix socket
+}
+
+// activated is what systemd gives to this process. One that is of no use to a server is an error that names it.
+func activated() (sockets []socket, err error) {
+	for _, f := range activation.Files(true) {
+		fd, err := duplicate(f)
+		name := f.Name()
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return sockets, fmt.Errorf("socket %q of systemd: %w", name, err)
+		}
+		s, err := inspect(name, fd)
+		if err != nil {
+			return sockets, fmt.Errorf("socket %q of systemd: %w", name, err)
+		}
+		sockets = append(sockets, s)
+	}
+	return sockets, nil
+}
+
+// inspect finds out what a descriptor is.
+func inspect(name string, fd int) (s socket, err error) {
+	s = socket{name: name, fd: fd}
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		return s, fmt.Errorf("not a socket: %w", err)
+	}
+	style, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return s, err
+	}
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return s, err
+	}
+	s.packet = style == unix.SOCK_DGRAM
+	if !s.packet && listens == 0 {
+		return s, fmt.Errorf("it does not listen: Accept=no is needed in the socket unit")
+	}
+	switch a := address.(type) {
+	case *unix.SockaddrInet4:
+		s.addr = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		s.addr = netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	case *unix.SockaddrUnix:
+		s.path = a.Name
+	default:
+		return s, fmt.Errorf("neither of TCP, UDP nor of unix")
+	}
+	return s, nil
+}
+
+// at says that the socket serves an address: the same one, or both are all addresses of the machine.
+func (s *socket) at(want netip.AddrPort) bool {
+	if !s.addr.IsValid() || s.addr.Port() != want.Port() {
+		return false
+	}
+	have, wanted := s.addr.Addr().Unmap(), want.Addr().Unmap()
+	return have == wanted || have.IsUnspecified() && wanted.IsUnspecified()
+}
+
+// take takes out the sockets that fit.
+func (e *Estate) take(fits func(*socket) bool) (files []int) {
+	e.sockets = slices.DeleteFunc(e.sockets, func(s socket) bool {
+		if fits(&s) {
+			files = append(files, s.fd)
+			return true
+		}
+		return false
+	})
+	return files
+}
+
+// Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and those
+// of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the caller's own.
+func (e *Estate) Sockets(addresses []string) balancer.ListenSocket {
+	files := e.Take(listenerName)
+	for _, text := range addresses {
+		if addr, err := balancer.ParseListenAddr(text); err == nil {
+			files = append(files, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
+		}
+	}
+	return balancer.ListenSocket{FDs: files}
+}
+
+// AddListeners puts the balancer's listening sockets in, which are the parcel's own from now on.
+func (p *Parcel) AddListeners(sockets []balancer.ListenSocket) {
+	for _, s := range sockets {
+		for _, fd := range s.FDs {
+			p.Add(listenerName, fd)
+		}
+	}
+}
+
+// File takes the listening socket that the elder used under that name, else one of systemd, if it is bound to that
+// address: HOST:PORT of tcp or udp, or a path of unix. It is nil where there is none.
+func (e *Estate) File(name, network, address string) *os.File {
+	for _, fd := range e.socketsAt(name, network, address) {
+		return os.NewFile(uintptr(fd), name)
+	}
+	return nil
+}
+
+// Listener is File as a listener of tcp; nil where there is none.
+func (e *Estate) Listener(name, address string) *net.TCPListener {
+	file := e.File(name, "tcp", address)
+	if file == nil {
+		return nil
+	}
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil // it listens: no error is known
+	}
+	return l.(*net.TCPListener)
+}
+
+// PacketConn is File as a socket of udp; nil where there is none.
+func (e *Estate) PacketConn(name, address string) *net.UDPConn {
+	file := e.File(name, "udp", address)
+	if file == nil {
+		return nil
+	}
+	defer file.Close()
+	c, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil
+	}
+	return c.(*net.UDPConn)
+}
+
+// socketsAt takes the sockets that are bound to an address, at most one; others under the name are closed.
+func (e *Estate) socketsAt(name, network, address string) []int {
+	want, err := balancer.ParseListenAddr(address)
+	fits := func(s *socket) bool {
+		if network == "unix" {
+			return s.path != "" && s.path == address
+		}
+		return err == nil && s.packet == (network == "udp") && s.at(want)
+	}
+	files := e.Take(name)
+	files = slices.DeleteFunc(files, func(fd int) bool {
+		s, err := inspect(name, fd)
+		if err == nil && fits(&s) {
+			return false
+		}
+		closeAll([]int{fd})
+		return true
+	})
+	files = append(files, e.take(fits)...)
+	if len(files) > 1 {
+		closeAll(files[1:])
+		files = files[:1]
+	}
+	return files
+}
+
+// Unused names the sockets that nobody took, for a line in the log, when all has been taken.
+func (e *Estate) Unused() (names []string) {
+	for _, f := range e.files {
+		names = append(names, f.name)
+	}
+	for _, s := range e.sockets {
+		names = append(names, fmt.Sprintf("%s of systemd (%s)", s.name, cmp.Or(s.path, s.addr.String())))
+	}
+	return names
+}

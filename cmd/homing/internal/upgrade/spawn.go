@@ -1,0 +1,191 @@
+//go:build linux
+
+package upgrade
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// envHeir names the descriptor of the channel in the environment of an heir.
+	envHeir = "HOMING_HEIR"
+
+	// heirChannel and heirStderr are descriptors of the heir, behind its standard ones.
+	heirChannel = 3
+	heirStderr  = 4
+
+	// longestLine bounds the line that is kept of what an heir says, in bytes.
+	longestLine = 1024
+
+	// lastWords bounds the wait for what an heir that has ended still had to say.
+	lastWords = 2 * time.Second
+)
+
+// Command says how to start this program again.
+type Command struct {
+	Path string
+	Args []string // with the name of the program first
+	Dir  string
+}
+
+// Self is the command that this process was started with, the path as it was given: where a link leads to another
+// version by the time of an upgrade, that one is started. Call it before anything changes the directory.
+func Self() (Command, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Command{}, fmt.Errorf("upgrade: %w", err)
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) { // started under a name that is no path
+		path, err = os.Executable()
+	}
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return Command{}, fmt.Errorf("upgrade: where is this program? %w", err)
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return Command{Path: path, Args: slices.Clone(os.Args), Dir: dir}, nil
+}
+
+// environment is ours without what is for this process alone, and with the channel.
+func environment(ours []string) []string {
+	private := []string{envHeir, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"}
+	env := slices.DeleteFunc(slices.Clone(ours), func(s string) bool {
+		name, _, _ := strings.Cut(s, "=")
+		return slices.Contains(private, name)
+	})
+	return append(env, fmt.Sprintf("%s=%d", envHeir, heirChannel))
+}
+
+// heir is a process that was started to take this one's place.
+type heir struct {
+	channel *channel
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed once it has been waited for
+	state   string        // how it ended; read after ended
+	said    *errorLine
+}
+
+// start starts the heir. What it says on stderr goes to ours, word for word.
+func (c *Command) start(env []string, stderr *os.File) (h *heir, err error) {
+	ours, theirs, err := newChannels()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		ours.close()
+		return nil, err
+	}
+	defer write.Close()
+	h = &heir{channel: ours, ended: make(chan struct{}), said: &errorLine{heard: make(chan struct{})}}
+	h.cmd = &exec.Cmd{
+		Path: c.Path, Args: c.Args, Dir: c.Dir, Env: env,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: write, ExtraFiles: []*os.File{theirs, stderr},
+	}
+	if err := h.cmd.Start(); err != nil {
+		ours.close()
+		return nil, errors.Join(err, read.Close())
+	}
+	go h.said.listen(read, stderr)
+	go func() {
+		if err := h.cmd.Wait(); err != nil {
+			h.state = err.Error()
+		} else {
+			h.state = "exit status 0"
+		}
+		close(h.ended)
+	}()
+	return h, nil
+}
+
+func (h *heir) pid() int { return h.cmd.Process.Pid }
+
+// kill ends the heir and waits for that.
+func (h *heir) kill() {
+	_ = h.cmd.Process.Kill() // it may have ended by itself
+	<-h.ended
+	h.channel.close()
+}
+
+// obituary says how an heir that has ended by itself, or was killed, came to that.
+func (h *heir) obituary() string {
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-h.said.heard:
+	case <-timer.C: // a child of its own holds the pipe
+	}
+	if line := h.said.line(); line != "" {
+		return fmt.Sprintf("%s (%s)", line, h.state)
+	}
+	return h.state + ", and it said nothing"
+}
+
+// errorLine finds, in what an heir says, the line that tells why it failed.
+type errorLine struct {
+	heard chan struct{} // closed when it says nothing any more
+
+	mu          sync.Mutex
+	first, last string // guarded by mu: the first line that is an error, the last of all
+}
+
+// listen copies lines to stderr until the heir closes its end.
+func (l *errorLine) listen(from *os.File, stderr io.Writer) {
+	defer close(l.heard)
+	defer from.Close()
+	lines := bufio.NewReaderSize(from, longestLine)
+	for {
+		line, err := lines.ReadSlice('\n') // a longer one comes in parts
+		if len(line) > 0 {
+			_, _ = stderr.Write(line) // where ours goes, it may be lost
+			l.add(strings.TrimSpace(string(line)))
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}
+
+func (l *errorLine) add(line string) {
+	if line == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = line
+	if l.first == "" && isError(line) {
+		l.first = line
+	}
+}
+
+func (l *errorLine) line() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first != "" {
+		return strings.TrimPrefix(l.first, "homing: ")
+	}
+	return l.last
+}
+
+// isError tells the lines with which this program, or the runtime of Go, ends from those of the log.
+func isError(line string) bool {
+	for _, prefix := range []string{"homing: ", "panic: ", "fatal error: ", "runtime: ", "SIG"} {
+		if strings.HasPrefix(line, prefix) {
+			return true
+		}
+	}
+	return false
+}
