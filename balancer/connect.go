@@ -27,9 +27,9 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 		c.lane.share.count.connects.Add(1)
 		b.Acquire()
 		c.backend = b
-		sock, errno := l.eng.Connect(b.Addr, c.tag(sideBackend))
+		hs.sources = 0
+		errno := l.dial(c)
 		if errno == 0 {
-			c.socks[sideBackend] = sock
 			break
 		}
 		if !l.connectFailed(c, errno) {
@@ -43,6 +43,9 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 
 // connected ends a try.
 func (l *loop) connected(c *conn, errno netio.Errno) {
+	if errno == netio.ErrNoPort && l.redial(c) {
+		return
+	}
 	if errno != 0 {
 		if l.connectFailed(c, errno) {
 			l.becomeConnect(c, l.route(c))

@@ -51,6 +51,8 @@ type loop struct {
 	partial        int64      // bytes of buffers that these hold
 	hello          tlsparse.Hello
 	scratch        []byte
+	opened         []byte // see opening
+	source         int    // turn of the source addresses
 
 	// Written by the loop, read by all.
 	count counters

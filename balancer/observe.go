@@ -14,8 +14,8 @@ func (l *loop) becomeObserve(c *conn) {
 	c.state = stateObserve
 	c.active = l.now
 	hs.sentAt = l.now
-	if len(hs.hello) > 0 {
-		done, errno := l.eng.Send(c.socks[sideBackend], hs.hello)
+	if first := l.opening(c); len(first) > 0 {
+		done, errno := l.eng.Send(c.socks[sideBackend], first)
 		switch {
 		case errno == netio.ErrNoBuffer:
 			l.becomeClosing(c, CauseResource, true)

@@ -24,16 +24,17 @@ const module = "homing"
 // allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
 // A package of the command may import whatever the command may, and the command's own internal packages.
 var allowedEdges = map[string][]string{
-	"tlsparse":                {},
-	"balancer/affinity":       {},
-	"balancer/pool":           {},
-	"balancer/internal/netio": {},
-	"balancer":                {"tlsparse", "balancer/affinity", "balancer/pool", "balancer/internal/netio"},
-	"balancer/health":         {"balancer/pool", "balancer/affinity"},
-	"cluster":                 {"balancer/affinity", "balancer/pool"},
-	"bench":                   {},
-	"cmd/homing":              {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse"},
-	"cmd/homing-bench":        {"bench"},
+	"tlsparse":                      {},
+	"balancer/affinity":             {},
+	"balancer/pool":                 {},
+	"balancer/internal/netio":       {},
+	"balancer/internal/proxyheader": {},
+	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
+	"balancer/health":               {"balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
+	"cluster":                       {"balancer/affinity", "balancer/pool"},
+	"bench":                         {},
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse"},
+	"cmd/homing-bench":              {"bench"},
 }
 
 // onlyStd names the packages that stand on the standard library alone, but for what is listed.

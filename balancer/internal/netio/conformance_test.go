@@ -35,6 +35,7 @@ var conformance = []struct {
 	{name: "UnlistenLeavesQueue", test: testUnlistenLeavesQueue},
 	{name: "UnlistenInBatch", test: testUnlistenInBatch},
 	{name: "ListenErrors", test: testListenErrors},
+	{name: "ConnectFrom", test: testConnectFrom},
 	{name: "AcceptedAckRides", test: testAcceptedAckRides},
 	{name: "OptionsInherited", test: testOptionsInherited},
 

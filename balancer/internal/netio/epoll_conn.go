@@ -12,13 +12,15 @@ import (
 
 func (e *epoll) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
-func (e *epoll) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+func (e *epoll) ConnectFrom(src Source, addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
 	fd, errno := sysSocket(addr)
 	if errno != 0 {
 		return NoSock, errno
 	}
 	setFast(fd)
-	errno = sysConnect(fd, addr)
+	if errno = bindSource(fd, src); errno == 0 {
+		errno = sysConnect(fd, addr)
+	}
 	if errno != 0 && errno != unix.EINPROGRESS {
 		sysClose(fd)
 		return NoSock, errno

@@ -73,6 +73,12 @@ type Engine interface {
 	// The ACK that ends the handshake rides on the first Send. It is sent for
 	// itself when the first operation is a Recv or Splice, or after 200 ms.
 	Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno)
+	// ConnectFrom is Connect from an address of choice. EADDRNOTAVAIL, here or in
+	// OpConnect, says that it has no port left for addr, or is nobody's; EPERM
+	// that a foreign one takes CAP_NET_ADMIN.
+	ConnectFrom(src Source, addr netip.AddrPort, tag uint32) (Sock, syscall.Errno)
+	// Local is the address of s on this machine; not valid if the connection is gone.
+	Local(s Sock) netip.AddrPort
 	// Recv asks for the next bytes of s. All that the peer sent is delivered
 	// before its FIN or RST. Either stays: a further Recv meets it again. A RST
 	// is told as ECONNRESET even if another call has met it before; it never

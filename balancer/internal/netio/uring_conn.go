@@ -12,7 +12,7 @@ import (
 
 func (e *uring) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
-func (e *uring) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+func (e *uring) ConnectFrom(src Source, addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
 	fd, errno := sysSocket(addr)
 	if errno == unix.EMFILE && e.closing {
 		e.flush() // gives descriptors back
@@ -22,6 +22,10 @@ func (e *uring) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
 		return NoSock, errno
 	}
 	setFast(fd)
+	if errno := bindSource(fd, src); errno != 0 {
+		sysClose(fd)
+		return NoSock, errno
+	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = rWantConnect | rAckWaits
 	var sa sockaddr
