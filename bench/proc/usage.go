@@ -184,3 +184,25 @@ func statOf(pid int) (parent int, state byte) {
 func statFields(b []byte) []string {
 	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
+
+// MaxFiles is how many files a process of this user may have open at most: the hard limit, which whoever starts inherits.
+func MaxFiles() (int, error) {
+	const path = "/proc/self/limits"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			f := strings.Fields(rest) // soft, hard, "files"
+			if len(f) < 2 {
+				break
+			}
+			if f[1] == "unlimited" {
+				return 1 << 20, nil
+			}
+			return strconv.Atoi(f[1])
+		}
+	}
+	return 0, fmt.Errorf("%s does not tell the limit of open files", path)
+}

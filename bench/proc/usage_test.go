@@ -3,6 +3,7 @@ package proc
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -109,5 +110,15 @@ func TestMemoryOfThisProcess(t *testing.T) {
 	}
 	if _, err := Memory([]int{1 << 30}); err == nil {
 		t.Error("the memory of a process that does not exist was told")
+	}
+}
+
+func TestMaxFilesIsTheHardLimit(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := MaxFiles(); err != nil || uint64(n) != min(limit.Max, 1<<20) && uint64(n) != limit.Max {
+		t.Errorf("%d files: %v, want %d", n, err, limit.Max)
 	}
 }
