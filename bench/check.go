@@ -50,6 +50,11 @@ func (p *Plan) Check() error {
 		}
 		seen[g.Name] = true
 	}
+	for i := range p.Groups {
+		if p.Groups[i].Hold != p.Groups[0].Hold {
+			return errors.New("bench: hold: all groups hold their conns, or none does")
+		}
+	}
 	if len(p.Disturb) > 0 && p.Control == nil {
 		return errors.New("bench: disturb: nobody is there to carry it out")
 	}

@@ -72,7 +72,7 @@ func TestRecorderMerges(t *testing.T) {
 		g.answeredBy("x", BackendTally{Conns: 5, Accepted: 3})
 		record(&g.Answer, time.Millisecond)
 		r.tick(time.Second).Done++
-		r.tick(time.Second + 249*time.Millisecond).Errors++
+		r.tick(time.Second+249*time.Millisecond).Errors++
 		if r.tick(999*time.Millisecond) != nil || r.tick(1300*time.Millisecond) != nil {
 			t.Error("a tick outside the timeline")
 		}

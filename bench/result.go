@@ -65,7 +65,7 @@ type Group struct {
 // Tally counts conns. Attempts = Done + the sum of Errors; Offered = Accepted + Refused + offers on conns that failed
 // before the answer.
 type Tally struct {
-	Attempts int64 `json:"attempts"` // conns begun
+	Attempts int64 `json:"attempts"` // conns that should have begun
 	Shaken   int64 `json:"shaken"`   // handshakes completed
 	Done     int64 `json:"done"`     // conns that ended as planned
 	Offered  int64 `json:"offered"`  // hellos that offered a session
@@ -75,7 +75,8 @@ type Tally struct {
 	EarlyOffered  int64 `json:"early_offered,omitempty"` // hellos followed by early data
 	EarlyAccepted int64 `json:"early_accepted,omitempty"`
 
-	Requests int64 `json:"requests"` // answers received whole
+	Moved    int64 `json:"moved,omitempty"` // connects that failed and went on to another target
+	Requests int64 `json:"requests"`        // answers received whole
 	Read     int64 `json:"read_bytes"`
 	Written  int64 `json:"written_bytes"`
 
@@ -182,6 +183,7 @@ func (t *Tally) Add(o *Tally) {
 	t.Refused += o.Refused
 	t.EarlyOffered += o.EarlyOffered
 	t.EarlyAccepted += o.EarlyAccepted
+	t.Moved += o.Moved
 	t.Requests += o.Requests
 	t.Read += o.Read
 	t.Written += o.Written

@@ -49,7 +49,7 @@ func NewPoller() (*Poller, error) {
 		return nil, errors.Join(fmt.Errorf("create eventfd: %w", err), unix.Close(fd))
 	}
 	p := &Poller{fd: fd, wake: wake}
-	if err := p.control(wake, wakeToken, unix.EPOLLIN); err != nil {
+	if err := p.control(unix.EPOLL_CTL_ADD, wake, wakeToken, unix.EPOLLIN); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -58,15 +58,29 @@ func NewPoller() (*Poller, error) {
 // Close gives the set back. What is in it stays open.
 func (p *Poller) Close() error { return errors.Join(unix.Close(p.wake), unix.Close(p.fd)) }
 
-// Add puts a conn into the set, for both directions and until it is closed. Its events carry the token, which is not
-// the greatest uint64.
-func (p *Poller) Add(fd int, token uint64) error {
-	return p.control(fd, token, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+const (
+	readEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	bothEvents = readEvents | unix.EPOLLOUT
+)
+
+// Add puts a conn into the set until it is closed: for reading, and if both is true for writing. Its events carry the
+// token, which is not the greatest uint64.
+func (p *Poller) Add(fd int, token uint64, both bool) error {
+	events := uint32(readEvents)
+	if both {
+		events = bothEvents
+	}
+	return p.control(unix.EPOLL_CTL_ADD, fd, token, events)
 }
 
-func (p *Poller) control(fd int, token uint64, events uint32) error {
+// Both has a conn that is in the set for reading be in it for writing too.
+func (p *Poller) Both(fd int, token uint64) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, token, bothEvents)
+}
+
+func (p *Poller) control(op, fd int, token uint64, events uint32) error {
 	e := unix.EpollEvent{Events: events, Fd: int32(token), Pad: int32(token >> 32)} //nolint:gosec // halves of the token
-	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
+	if err := unix.EpollCtl(p.fd, op, fd, &e); err != nil {
 		return fmt.Errorf("add to epoll: %w", err)
 	}
 	return nil

@@ -70,7 +70,7 @@ func TestConnFromASourceAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sock.Close(fd)
-	if err := p.Add(fd, token); err != nil {
+	if err := p.Add(fd, token, true); err != nil {
 		t.Fatal(err)
 	}
 	until(t, p, func(e sock.Event) bool { return e.Token == token && e.Writable })
@@ -124,7 +124,7 @@ func TestConnectThatFails(t *testing.T) {
 	fd, err := sock.Connect(closed, sock.Options{})
 	if err == nil {
 		defer sock.Close(fd)
-		if err := p.Add(fd, 1); err != nil {
+		if err := p.Add(fd, 1, true); err != nil {
 			t.Fatal(err)
 		}
 		until(t, p, func(e sock.Event) bool { return e.Writable })
@@ -162,6 +162,26 @@ func TestWriteStopsWhenThereIsNoRoom(t *testing.T) {
 	if _, err := io.Copy(io.Discard, peer); err == nil || !strings.Contains(err.Error(), "reset") {
 		t.Errorf("the peer of an aborted conn saw %v", err)
 	}
+}
+
+// A conn that is watched for reading alone says nothing while it could be written to, until it is asked to.
+func TestWatchWritingLater(t *testing.T) {
+	l, p := listen(t), poller(t)
+	fd, err := sock.Connect(target(l), sock.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close(fd)
+	if err := p.Add(fd, 5, false); err != nil {
+		t.Fatal(err)
+	}
+	if events, err := p.Wait(5 * time.Millisecond); len(events) != 0 || err != nil {
+		t.Errorf("%+v, %v", events, err)
+	}
+	if err := p.Both(fd, 5); err != nil {
+		t.Fatal(err)
+	}
+	until(t, p, func(e sock.Event) bool { return e == sock.Event{Token: 5, Writable: true} })
 }
 
 func TestWaitEnds(t *testing.T) {
