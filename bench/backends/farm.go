@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// N is how many; 0 is 3.
 	N int
-	// Nginx takes real nginx. Otherwise Self is the path of homing-bench, whose serve command is started for each.
+	// Nginx takes real nginx. Otherwise Self is the path of homing-bench, whose backend command is started for each.
 	Nginx bool
 	Self  string
 	// Addrs are the addresses to listen on, one for each; nil: free ones on 127.0.0.1.
@@ -132,7 +132,7 @@ func (o *Options) goServer(dir, name, addr string) (proc.Command, error) {
 			return proc.Command{}, fmt.Errorf("backends: write files of %s: %w", name, err)
 		}
 	}
-	args := []string{"serve", "--listen", addr, "--name", name, "--cert", chain, "--key", key, "--quiet"}
+	args := []string{"backend", "--listen", addr, "--name", name, "--cert", chain, "--key", key}
 	if o.NoTickets {
 		args = append(args, "--no-tickets")
 	}

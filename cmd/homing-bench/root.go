@@ -30,7 +30,8 @@ from when they should have begun, and what it cost clients, balancer and backend
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
-	root.AddCommand(newVersionCommand())
+	root.AddCommand(newScenarioCommands()...)
+	root.AddCommand(newServeCommand(), newVersionCommand())
 	return root
 }
 
