@@ -26,8 +26,8 @@ const (
 	endWait = time.Second
 	// ticketWait is how long a TLS 1.3 server may take for its first ticket on a conn without a request.
 	ticketWait = 250 * time.Millisecond
-	// slowReadsPerSecond is how often a slow reader reads.
-	slowReadsPerSecond = 10
+	// leastReadsPerSecond is how often a slow reader reads at least, while there is something to read.
+	leastReadsPerSecond = 10
 	// slowBuffer is a slow reader's SO_RCVBUF in bytes: little, so that its slowness is felt on the other side.
 	slowBuffer = 16 << 10
 )
@@ -49,7 +49,7 @@ type conn struct {
 	shaken  bool // and the handshake is over
 	blamed  error
 	both    bool // epoll tells of room to write too
-	read    bool // a slow reader has to wait before it reads again
+	read    bool // a slow reader has read, and waits
 	waiting bool // a gap of the hello is under way
 	ended   bool // the server sent the end of the stream
 

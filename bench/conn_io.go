@@ -175,7 +175,7 @@ func (l *loop) broken(k *conn, err error) {
 func (l *loop) readMore(k *conn, ended bool) {
 	buf, rate := l.buf, k.client.group.ReadRate
 	if rate > 0 {
-		buf = buf[:min(int64(len(buf)), max(rate/slowReadsPerSecond, 1))]
+		buf = buf[:min(int64(len(buf)), max(rate/leastReadsPerSecond, 1))]
 	}
 	gen := k.gen
 	for {
@@ -190,12 +190,16 @@ func (l *loop) readMore(k *conn, ended bool) {
 		} else {
 			l.received(k, buf[:n], err)
 		}
-		if err != nil || k.gen != gen || k.state == gone || n < len(buf) && !ended {
+		if err != nil || k.gen != gen || k.state == gone {
 			return
 		}
 		if rate > 0 {
 			k.read = true
-			l.timers.add(timer{at: l.clock() + time.Second/slowReadsPerSecond, slot: k.slot, gen: k.gen, what: dueRead})
+			pause := time.Duration(int64(n) * int64(time.Second) / rate)
+			l.timers.add(timer{at: l.clock() + pause, slot: k.slot, gen: k.gen, what: dueRead})
+			return
+		}
+		if n < len(buf) && !ended {
 			return
 		}
 	}
