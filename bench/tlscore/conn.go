@@ -48,6 +48,8 @@ type State struct {
 	EarlyOffered, EarlyAccepted bool
 	// Retried says that the server asked for a second hello.
 	Retried bool
+	// Asked says that the server asked for a client certificate.
+	Asked bool
 	// ServerID is the session ID in the ServerHello: in TLS 1.3 but an echo.
 	ServerID []byte
 	// Certificates that the server showed, leaf first; in a resumed handshake those of the session.

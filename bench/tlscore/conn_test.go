@@ -192,7 +192,9 @@ func TestConnAnswersACertificateRequest(t *testing.T) {
 	strict, _ := serve(t, ecdsaKey(t), func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		o := only(cfg, version)
-		get(t, addr, o)
+		if !get(t, addr, o).State().Asked {
+			t.Errorf("%s: the state does not say that the server asked", tls.VersionName(version))
+		}
 		o.Verify = VerifySignature
 		d := drive(t, strict, &o)
 		err := d.shake()

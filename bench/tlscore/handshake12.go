@@ -96,7 +96,7 @@ func (c *Conn) keyExchange(kind byte, body []byte) error {
 func (c *Conn) helloDone(kind byte, body []byte) error {
 	switch {
 	case kind == typeCertificateRequest && !c.h.asked:
-		c.h.asked = true
+		c.h.asked, c.state.Asked = true, true
 		return nil
 	case kind != typeServerHelloDone || len(body) > 0:
 		return unexpected(kind)

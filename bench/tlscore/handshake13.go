@@ -75,6 +75,7 @@ func (c *Conn) certificate13(kind byte, body []byte) error {
 	case kind == typeCertificateRequest && !h.asked: // RFC 9846 section 4.4.2
 		r := reader{b: body}
 		h.asked, h.context = true, bytes.Clone(r.vector8())
+		c.state.Asked = true
 		if r.bad {
 			return malformed("CertificateRequest")
 		}

@@ -31,7 +31,8 @@ from when they should have begun, and what it cost clients, balancer and backend
 	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
 	root.AddCommand(newScenarioCommands()...)
-	root.AddCommand(newServeCommand(), newVersionCommand())
+	root.AddCommand(newCompareCommand(), newReportCommand())
+	root.AddCommand(newServeCommand(), newDiagnoseCommand(), newVersionCommand())
 	return root
 }
 
