@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // binary is the homing under test: HOMING_BINARY, or built once by TestMain.

@@ -9,13 +9,14 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"io"
 	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"homing/bench/tlscore"
 )
 
 const serverName = "homing.test"
@@ -24,21 +25,8 @@ const serverName = "homing.test"
 // client configuration that trusts it.
 func serve(t *testing.T, key crypto.Signer, mutate func(*tls.Config)) (string, Config) {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	cert, roots := certify(t, key)
+	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
 	if mutate != nil {
 		mutate(cfg)
 	}
@@ -65,7 +53,27 @@ func serve(t *testing.T, key crypto.Signer, mutate func(*tls.Config)) (string, C
 	return l.Addr().String(), Config{Version: tls.VersionTLS12, ServerName: serverName, Roots: roots}
 }
 
-func ecdsaKey(t *testing.T) crypto.Signer {
+// certify makes a certificate for serverName, and a pool that trusts it.
+func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	return cert, roots
+}
+
+func ecdsaKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -74,7 +82,7 @@ func ecdsaKey(t *testing.T) crypto.Signer {
 	return key
 }
 
-func rsaKey(t *testing.T) crypto.Signer {
+func rsaKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -120,7 +128,7 @@ func TestIDClientRefuses(t *testing.T) {
 
 func TestIDClientHelloOffersTheSession(t *testing.T) {
 	c := NewID(Config{ServerName: serverName})
-	c.id = bytes.Repeat([]byte{7}, 32)
+	c.options.Session = &tlscore.Session{Version: tls.VersionTLS12, ID: bytes.Repeat([]byte{7}, 32)}
 	hello, err := c.Hello()
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +145,7 @@ func TestIDClientHelloOffersTheSession(t *testing.T) {
 	if seen != serverName {
 		t.Errorf("the server read the name %q", seen)
 	}
-	if !bytes.Contains(hello, append([]byte{32}, c.id...)) {
+	if !bytes.Contains(hello, append([]byte{32}, c.ID()...)) {
 		t.Error("the hello does not hold the session ID")
 	}
 	c.Forget()
@@ -182,40 +190,5 @@ func TestSources(t *testing.T) {
 	}
 	if got := Loopback(1).IP.String(); got != "127.0.0.1" {
 		t.Errorf("the first is %s", got)
-	}
-}
-
-// The vector is from https://mailarchive.ietf.org/arch/msg/tls/fzVCzk-z3FShgGJ6DOXqM1ydxms/ (P_SHA256).
-func TestPRF(t *testing.T) {
-	unhex := func(s string) []byte {
-		b, err := hex.DecodeString(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	got := prf(unhex("9bbe436ba940f017b17652849a71db35"), "test label", unhex("a0ba9f936cda311827a6f796ffd5198c"), 100)
-	want := "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a" +
-		"6b301791e90d35c9c9a46b4e14baf9af0fa022f7077def17abfd3797c0564bab4f" +
-		"bc91666e9def9b97fce34f796789baa48082d122ee42c5a72e5a5110fff70187347b66"
-	if hex.EncodeToString(got) != want {
-		t.Errorf("%x, want %s", got, want)
-	}
-}
-
-func TestServerHelloEveryPrefixIsMalformed(t *testing.T) {
-	body := append([]byte{3, 3}, make([]byte, 32)...)
-	body = appendVector8(body, []byte("0123456789"))
-	body = append(body, 0xc0, 0x2f, 0)
-	bare := len(body) // without extensions, which is a whole message too
-	body = appendVector16(body, appendExtension(nil, extensionExtendedMaster, nil))
-	var s serverHello
-	if err := s.parse(body); err != nil || !s.extended || string(s.sessionID) != "0123456789" {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	for n := range body {
-		if err := new(serverHello).parse(body[:n]); (err == nil) != (n == bare) {
-			t.Errorf("a prefix of %d bytes: error %v", n, err)
-		}
 	}
 }
