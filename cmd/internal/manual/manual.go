@@ -1,4 +1,5 @@
-package main
+// Package manual writes the manual pages of a command, for the packages.
+package manual
 
 import (
 	"fmt"
@@ -10,8 +11,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// newManCommand is for the packages: `make dist`.
-func newManCommand() *cobra.Command {
+// NewCommand is a hidden command that writes a page for each command of the root that it is added to.
+func NewCommand(version string) *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
 		Short:  "Write a manual page for each command",
@@ -24,7 +25,7 @@ func newManCommand() *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true // the date is in the header, and the same for the same source
-			header := &doc.GenManHeader{Section: "1", Source: "homing " + version, Manual: "homing", Date: &date}
+			header := &doc.GenManHeader{Section: "1", Source: root.Name() + " " + version, Manual: root.Name(), Date: &date}
 			return doc.GenManTree(root, header, args[0])
 		},
 	}
