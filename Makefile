@@ -15,7 +15,6 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM := bin/tools/nfpm
-CYCLONEDX := bin/tools/cyclonedx-gomod
 ARCHS ?= amd64
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -32,7 +31,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 build: need-go ## static binaries in bin/, version from git
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/homing ./cmd/homing-bench
 
 test: unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
 
@@ -108,7 +107,7 @@ bench-second: build ## what a second and third nginx do to clients that resume, 
 	@.ci/packages nginx=nginx haproxy=haproxy
 	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
 
-dist: build $(NFPM) $(CYCLONEDX) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
+dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)
 
 # Builds twice, compares the bytes, and installs the package on a fresh Debian root; a few minutes, needs root.
@@ -132,7 +131,4 @@ $(GOLANGCI): | need-go
 	@mv bin/tools/golangci-lint $@
 
 $(NFPM): | need-go
-	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
-
-$(CYCLONEDX): | need-go
-	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0

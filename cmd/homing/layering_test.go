@@ -35,9 +35,9 @@ var allowedEdges = map[string][]string{
 	"balancer/health":               {"balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
 	"cluster":                       {"balancer/affinity", "balancer/pool"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse", "bench/tlsclient", "cmd/internal/manual"},
-	"cmd/homing-bench":              {"bench", "cmd/internal/manual"},
-	"cmd/internal/manual":           {}, // the manual pages of both commands
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse", "bench/tlsclient", "cmd/internal"},
+	"cmd/homing-bench":              {"bench", "cmd/internal"},
+	"cmd/internal":                  {}, // of both commands
 }
 
 // onlyStd names the packages that stand on the standard library alone, but for what is listed.
