@@ -37,7 +37,7 @@ func newRunCommand() *cobra.Command {
 			defer signal.Stop(hangup)
 			level := new(slog.LevelVar)
 			level.Set(c.Log.Level)
-			log := newLogger(cmd.ErrOrStderr(), c.Log.Format, level)
+			log := watched(newLogger(cmd.ErrOrStderr(), c.Log.Format, level))
 			s, err := assemble(c, log, level)
 			if err != nil {
 				return inTheWordsOf(flags, err)

@@ -18,21 +18,23 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/cluster"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
 // service is one running `homing run`: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
-	log      *slog.Logger
-	store    *affinity.Store
-	balancer *balancer.Balancer
-	admin    net.Listener      // nil without an admin address
-	cluster  *clusterNode      // nil without a cluster
-	state    *cluster.StateDir // nil when nothing is written
-	files    fileLimit
-	flags    *config.Flags  // what a reload begins with; set before run
-	level    *slog.LevelVar // of log
+	log       *slog.Logger
+	store     *affinity.Store
+	balancer  *balancer.Balancer
+	level     *slog.LevelVar    // of log
+	admin     net.Listener      // nil without an admin address
+	operators *admin.Server     // serves admin
+	cluster   *clusterNode      // nil without a cluster
+	state     *cluster.StateDir // nil when nothing is written
+	flags     *config.Flags     // what a reload begins with; set before run
+	files     fileLimit
 
 	// running is what a reload replaces as a whole; readers take what is there.
 	running atomic.Pointer[running]
@@ -76,11 +78,6 @@ func assemble(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*servic
 
 // take makes the parts. On an error those made so far are the caller's to close.
 func (s *service) take(c *config.Config) (err error) {
-	if c.Admin.Address != "" {
-		if s.admin, err = net.Listen("tcp", c.Admin.Address); err != nil {
-			return explainListen("--admin", c.Admin.Address, err)
-		}
-	}
 	if c.Cluster.Bind.IsValid() {
 		if s.cluster, err = newClusterNode(c, s.log); err != nil {
 			return err
@@ -105,7 +102,10 @@ func (s *service) take(c *config.Config) (err error) {
 		}
 	}
 	s.running.Store(&running{c, pools})
-	return s.newWatches(c, pools)
+	if err = s.newWatches(c, pools); err != nil {
+		return err
+	}
+	return s.takeAdmin(c)
 }
 
 // takeStore makes the tables, or finds those that an earlier process has left.

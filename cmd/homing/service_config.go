@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
@@ -53,7 +54,8 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }
+		log := admin.Unwatched(s.log)
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(log, r) }
 	}
 	return cfg
 }

@@ -9,6 +9,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -127,6 +128,15 @@ type Cluster struct {
 // Admin is the server for operators.
 type Admin struct {
 	Address string // "": none
+
+	// Whom it answers beyond loopback; "": none of it.
+	TokenFile, CertFile, KeyFile, ClientCAFile string
+}
+
+// Access is the settings as the server wants them. Address is not empty, and has been checked.
+func (a *Admin) Access() api.Access {
+	address, _ := api.ParseAddress(a.Address) // as above
+	return api.Access{Address: address, TokenFile: a.TokenFile, CertFile: a.CertFile, KeyFile: a.KeyFile, ClientCAFile: a.ClientCAFile}
 }
 
 // Log is what is logged, and how.

@@ -49,12 +49,11 @@ func Table(c *Config) []Group {
 		{"Checks", checkRows(&c.Pool.Checks)},
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
-		{"Seeing", []Row{
-			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off", Example: "127.0.0.1:9090"},
+		{"Seeing", append(adminRows(&c.Admin), []Row{
 			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
 			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
 			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
-		}},
+		}...)},
 	}
 }
 
@@ -103,6 +102,19 @@ func Policies(p *pool.Policy) value.Enum[pool.Policy] {
 	return value.Enum[pool.Policy]{P: p, Choices: []value.Choice[pool.Policy]{
 		{Word: "round-robin", Is: pool.RoundRobin}, {Word: "least-conn", Is: pool.LeastConn}, {Word: "client-hash", Is: pool.ClientHash},
 	}}
+}
+
+func adminRows(a *Admin) []Row {
+	file := func(flag, key string, p *string, doc string) Row {
+		return Row{Flag: flag, Key: key, Fixed: true, Value: value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, Doc: doc}
+	}
+	return []Row{
+		{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &a.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve the admin API, the status page and /metrics here, or at unix:/PATH; none: off", Example: "127.0.0.1:9090"},
+		file("admin-token-file", "admin.token_file", &a.TokenFile, "who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback"),
+		file("admin-tls-cert", "admin.tls_cert", &a.CertFile, "the admin server speaks TLS with this certificate, PEM"),
+		file("admin-tls-key", "admin.tls_key", &a.KeyFile, "and this key"),
+		file("admin-client-ca", "admin.client_ca", &a.ClientCAFile, "a client certificate signed by one of these is as good as the token"),
+	}
 }
 
 func timeoutRows(t *Timeouts) []Row {

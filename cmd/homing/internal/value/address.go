@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"homing/cmd/homing/internal/api"
 )
 
 // AddrPort is an IP address with a port, which may be 0.
@@ -42,11 +44,8 @@ func CheckPath(s string) error {
 
 // CheckAdmin checks where the admin server listens, or is found.
 func CheckAdmin(s string) error {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return errors.New("not an address with a port: write it such as 127.0.0.1:9090")
-	}
-	return CheckPort(port, 0)
+	_, err := api.ParseAddress(s)
+	return err
 }
 
 // CheckPort checks a port of at least the given number.
