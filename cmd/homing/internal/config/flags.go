@@ -120,8 +120,12 @@ func (f *Flags) alone() (*Config, error) {
 		return nil, err
 	}
 	c.Pools = []Pool{{Name: DefaultPool, Backends: slices.Clone(f.backends), PoolSettings: c.Pool}}
-	for _, addr := range f.listens {
-		c.Listeners = append(c.Listeners, Listener{Name: addr, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
+	for i, addr := range f.listens {
+		name := addr
+		if slices.Contains(f.listens[:i], addr) { // port 0; else it is refused below
+			name = fmt.Sprintf("listener-%d", i+1)
+		}
+		c.Listeners = append(c.Listeners, Listener{Name: name, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
 	}
 	if len(f.listens) == 0 {
 		return nil, errors.New("--listen is missing: say where to accept, such as --listen :443")

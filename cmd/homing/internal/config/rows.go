@@ -183,6 +183,11 @@ func (v boundValue) String() string {
 // surprise.
 func parseListen(s string) (string, error) {
 	_, err := balancer.ParseListenAddr(s)
+	if host, _, split := net.SplitHostPort(s); err != nil && split == nil && host != "" {
+		if _, bad := netip.ParseAddr(host); bad != nil {
+			return s, fmt.Errorf("%w: give one of this machine, or leave the host out", err)
+		}
+	}
 	return s, err
 }
 
@@ -212,6 +217,9 @@ func parseBackend(s string) (pool.Spec, error) {
 }
 
 func checkBackend(addr string) error {
+	if scheme, _, url := strings.Cut(addr, "://"); url {
+		return fmt.Errorf("an address has no %s:// and no path: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443", scheme)
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {
 		return errors.New("not an address with a port: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443")

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"homing/cmd/homing/internal/api"
 )
@@ -38,6 +39,14 @@ func (v AddrPort) Set(s string) error {
 func CheckPath(s string) error {
 	if s == "" {
 		return errors.New("empty: give a path")
+	}
+	return CheckPrintable(s)
+}
+
+// CheckPrintable refuses what neither a file of settings nor a log can say.
+func CheckPrintable(s string) error {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return errors.New("has a character that is no text: leave it out")
 	}
 	return nil
 }
