@@ -23,7 +23,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newVersionCommand(), newManCommand())
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), newVersionCommand(), newManCommand())
 	return root
 }
 

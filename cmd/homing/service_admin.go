@@ -23,7 +23,7 @@ func (s *service) takeAdmin(c *config.Config) (err error) {
 	if s.operators, err = admin.New(access, s.adminSource(), s.log); err != nil {
 		return err
 	}
-	if s.admin, err = admin.Listen(access.Address, nil); err != nil {
+	if s.admin, err = admin.Listen(access.Address, s.estate.File(giveAdmin, access.Address.Network, access.Address.Addr)); err != nil {
 		return explainListen("--admin", access.Address.Addr, err)
 	}
 	return nil
@@ -38,6 +38,7 @@ func (s *service) adminSource() admin.Source {
 		Listeners: s.viewListeners,
 		Ready:     func() bool { return !s.draining.Load() },
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
+		Upgrade:   s.requestUpgrade,
 		LogLevel:  s.level,
 		Events:    admin.EventsOf(s.log),
 	}

@@ -102,6 +102,7 @@ type DiscoverSource struct {
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
 	KeepAlive, User                               time.Duration // 0: off
+	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
 
 // Limits of a node.
@@ -161,6 +162,7 @@ func Default() *Config {
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
+			Upgrade: 30 * time.Second,
 		},
 		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},

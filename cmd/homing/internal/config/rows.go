@@ -125,6 +125,7 @@ func timeoutRows(t *Timeouts) []Row {
 		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
 		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
 		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM; 0: cut them at once"},
+		{Flag: "upgrade-timeout", Key: "timeouts.upgrade", Value: span(&t.Upgrade, 100*time.Millisecond, time.Hour), Doc: "for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"},
 		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
 		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
 	}
