@@ -13,6 +13,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
 )
 
 // leaveTimeout bounds the wait, at the very end, until the others know that this node left.
@@ -32,11 +33,12 @@ type clusterNode struct {
 
 	// Owned by service.run.
 	started bool
+	handed  bool // the heir goes on with the node: it is not to leave
 }
 
 // newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
 // nothing to close.
-func newClusterNode(o *config.Config, log *slog.Logger) (c *clusterNode, err error) {
+func newClusterNode(o *config.Config, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
 	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
 	if c.nodeKeys, err = loadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err
@@ -44,22 +46,17 @@ func newClusterNode(o *config.Config, log *slog.Logger) (c *clusterNode, err err
 	if c.member, err = memberConfig(&o.Cluster.Member, o.StateDir, log); err != nil {
 		return nil, err
 	}
-	if err = c.replicate(); err != nil {
+	if err = c.inherit(estate); err != nil {
+		return nil, err
+	}
+	if err = c.replicate(estate); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// fact is the hook of the store, nil when nothing is shared.
-func (c *clusterNode) fact() func(affinity.Fact) {
-	if c.replicator == nil {
-		return nil
-	}
-	return c.replicator.Learned
-}
-
 // replicate listens for the other nodes' streams, when there is a node key.
-func (c *clusterNode) replicate() (err error) {
+func (c *clusterNode) replicate(estate *upgrade.Estate) (err error) {
 	if len(c.nodeKeys) == 0 {
 		return nil
 	}
@@ -67,8 +64,11 @@ func (c *clusterNode) replicate() (err error) {
 	if !bind.IsValid() {
 		bind = portAbove(c.options.Bind)
 	}
-	c.replicator, err = cluster.NewReplicator(cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log})
-	if err != nil {
+	cfg := cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log}
+	if listener := estate.Listener(giveReplication, bind.String()); listener != nil {
+		cfg.Listener = listener
+	}
+	if c.replicator, err = cluster.NewReplicator(cfg); err != nil {
 		return explainListen("--replication-bind", bind.String(), err)
 	}
 	return nil
@@ -157,15 +157,14 @@ func (c *clusterNode) keep(keys [][]byte) {
 	}
 }
 
-// start sets everything going; it ends with ctx.
-func (c *clusterNode) start(ctx context.Context, s *service) {
+// start is all that is to run from now on.
+func (c *clusterNode) start(store *affinity.Store) []func(context.Context) {
 	c.started = true
-	s.background.Go(func() { c.membership.Run(ctx) })
-	s.background.Go(func() { c.discovery.Run(ctx) })
+	all := []func(context.Context){c.membership.Run, c.discovery.Run, c.follow}
 	if c.replicator != nil {
-		s.background.Go(func() { c.replicator.Run(ctx, s.store) })
+		all = append(all, func(ctx context.Context) { c.replicator.Run(ctx, store) })
 	}
-	s.background.Go(func() { c.follow(ctx) })
+	return all
 }
 
 // loadNodeKeys reads the node keys of the file again, which setNodeKeys takes over. There are none without a file.
@@ -236,7 +235,7 @@ func (c *clusterNode) drain() {
 func (c *clusterNode) close() {
 	var errs []error
 	if c.membership != nil {
-		if c.started {
+		if c.started && !c.handed {
 			errs = append(errs, c.membership.Leave(leaveTimeout))
 		}
 		errs = append(errs, c.membership.Shutdown())

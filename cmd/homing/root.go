@@ -25,7 +25,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newVersionCommand(), manual.NewCommand(version))
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), newVersionCommand(), manual.NewCommand(version))
 	return root
 }
 

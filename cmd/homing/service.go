@@ -18,21 +18,26 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/cluster"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
 )
 
 // service is one running `homing run`: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
-	log      *slog.Logger
-	store    *affinity.Store
-	balancer *balancer.Balancer
-	admin    net.Listener      // nil without an admin address
-	cluster  *clusterNode      // nil without a cluster
-	state    *cluster.StateDir // nil when nothing is written
-	files    fileLimit
-	flags    *config.Flags  // what a reload begins with; set before run
-	level    *slog.LevelVar // of log
+	log       *slog.Logger
+	store     *affinity.Store
+	balancer  *balancer.Balancer
+	level     *slog.LevelVar    // of log
+	admin     net.Listener      // nil without an admin address
+	operators *admin.Server     // serves admin
+	cluster   *clusterNode      // nil without a cluster
+	state     *cluster.StateDir // nil when nothing is written
+	flags     *config.Flags     // what a reload begins with; set before run
+	files     fileLimit
+
+	*succession
 
 	// running is what a reload replaces as a whole; readers take what is there.
 	running atomic.Pointer[running]
@@ -58,7 +63,7 @@ const gcPercent = 25
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*service, error) {
+func assemble(c *config.Config, estate *upgrade.Estate, log *slog.Logger, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -67,6 +72,10 @@ func assemble(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*servic
 		runtime.GOMAXPROCS(loopsOf(c) + 2)
 	}
 	s := &service{log: log, level: level, files: raiseFiles()}
+	var err error
+	if s.succession, err = newSuccession(estate, c, log); err != nil {
+		return nil, err
+	}
 	if err := s.take(c); err != nil {
 		s.close()
 		return nil, err
@@ -76,13 +85,8 @@ func assemble(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*servic
 
 // take makes the parts. On an error those made so far are the caller's to close.
 func (s *service) take(c *config.Config) (err error) {
-	if c.Admin.Address != "" {
-		if s.admin, err = net.Listen("tcp", c.Admin.Address); err != nil {
-			return explainListen("--admin", c.Admin.Address, err)
-		}
-	}
 	if c.Cluster.Bind.IsValid() {
-		if s.cluster, err = newClusterNode(c, s.log); err != nil {
+		if s.cluster, err = newClusterNode(c, s.estate, s.log); err != nil {
 			return err
 		}
 	}
@@ -105,14 +109,20 @@ func (s *service) take(c *config.Config) (err error) {
 		}
 	}
 	s.running.Store(&running{c, pools})
-	return s.newWatches(c, pools)
+	if err = s.newWatches(c, pools); err != nil {
+		return err
+	}
+	return s.takeAdmin(c)
 }
 
 // takeStore makes the tables, or finds those that an earlier process has left.
 func (s *service) takeStore(c *config.Config) (err error) {
 	known := affinity.Config{
 		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL, TicketTTL: c.Tables.TicketTTL,
-		Suspect: s.suspect, Memory: c.Tables.Dir, Log: s.log,
+		Suspect: s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
+	}
+	if err = s.lock(c); err != nil {
+		return err
 	}
 	if s.state, err = openState(c, s.log); err != nil {
 		return err
@@ -121,7 +131,10 @@ func (s *service) takeStore(c *config.Config) (err error) {
 		known.Seed, known.SeedMade = s.state.Seed().Value, s.state.Seed().Made
 	}
 	if s.cluster != nil {
-		known.Fact = s.cluster.fact()
+		s.facts.set(s.cluster.hears(s.succession))
+	}
+	if err = s.inheritTables(&known); err != nil {
+		return err
 	}
 	s.store, err = affinity.NewStore(known)
 	switch {
@@ -154,11 +167,6 @@ func openState(c *config.Config, log *slog.Logger) (*cluster.StateDir, error) {
 
 // start sets the goroutines beside the balancer going. They end with ctx.
 func (s *service) start(ctx context.Context) {
-	s.background.Go(func() { s.store.Run(ctx) })
-	if s.state != nil { // before the first conn is looked at
-		s.state.Load(ctx, s.store)
-		s.background.Go(func() { s.state.Run(ctx, s.store) })
-	}
 	s.changing.Lock()
 	s.alive = ctx
 	for _, p := range s.running.Load().pools {
@@ -166,10 +174,7 @@ func (s *service) start(ctx context.Context) {
 	}
 	s.reloads.applied(s.running.Load().config)
 	s.changing.Unlock()
-	if s.cluster != nil {
-		s.cluster.start(ctx, s)
-	}
-	s.serveAdmin(ctx)
+	s.startAlone(ctx)
 }
 
 // announce logs what runs, one line per thing.
@@ -227,9 +232,13 @@ func (s *service) close() {
 	if s.admin != nil {
 		s.admin.Close()
 	}
+	if s.balancer != nil {
+		s.balancer.Close()
+	}
 	if s.store != nil {
 		s.store.Close()
 	}
+	s.unlock()
 }
 
 // explainListen says which address of which flag cannot be listened on, why, and what to do.

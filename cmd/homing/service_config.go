@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
@@ -41,8 +42,10 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
 		Log: s.log,
 	}
+	var addresses []string
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
+		addresses = append(addresses, l.Address)
 		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS}
 		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
@@ -53,8 +56,10 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }
+		log := admin.Unwatched(s.log)
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(log, r) }
 	}
+	cfg.Sockets = s.inheritSockets(addresses)
 	return cfg
 }
 

@@ -7,7 +7,6 @@ version=$1; shift
 # A package's version begins with a digit: without a tag it is 0.0.0 and the commit.
 case $version in v[0-9]*) package=${version#v};; *) package=0.0.0~git.${version//-/.};; esac
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export VERSION=$package ARCH STAGE
 umask 022
 rm -rf dist; mkdir -p dist
 for ARCH in "${@:-amd64}"; do
@@ -25,7 +24,9 @@ for ARCH in "${@:-amd64}"; do
   go run ./cmd/homing metrics >"$STAGE/doc/metrics.txt"
   gzip -9nf "$STAGE"/man/*
   cp README.md LICENSE cmd/homing/packaging/{nginx.md,iis.md,transparent.conf,dashboard.json,alerts.yml} "$STAGE/doc/"
-  for format in deb rpm; do bin/tools/nfpm package -f cmd/homing/packaging/nfpm.yaml -p $format -t dist/ >/dev/null || { bin/tools/nfpm package -f cmd/homing/packaging/nfpm.yaml -p $format -t dist/; exit 1; }; done
+  sed "s|@STAGE@|$STAGE|; s|@ARCH@|$ARCH|; s|@VERSION@|$package|" cmd/homing/packaging/nfpm.yaml >"$STAGE/nfpm.yaml"
+  for format in deb rpm; do bin/tools/nfpm package -f "$STAGE/nfpm.yaml" -p $format -t dist/ >"$STAGE/nfpm.log" || { cat "$STAGE/nfpm.log" >&2; exit 1; }; done
+  rm "$STAGE"/nfpm.*
   name=homing_${package}_linux_$ARCH
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$STAGE" -cf - . | gzip -9n >"dist/$name.tar.gz"
   go run ./cmd/internal/sbom/generate "$STAGE/homing" homing "$version" >"dist/$name.sbom.json"

@@ -98,9 +98,13 @@ func (r *reader) checkAgainst(earlier []Listener, l *Listener, path string) {
 			r.say(r.at(path+".address"), "the listener of line %d has that address too: leave one out", line)
 			return
 		case overlap(l.Address, other.Address):
-			r.say(r.at(path+".address"), "the listener of line %d takes those conns already, at %s: leave one out, or name each address of this machine", line, other.Address)
+			r.say(r.at(path+".address"), "this and the listener of line %d, at %s, take the same conns: leave one out, or name each address of this machine", line, other.Address)
 			return
-		case l.Name == other.Name && l.Name != l.Address:
+		case l.Name == "" || l.Name != other.Name:
+		case l.Name == l.Address: // with port 0
+			r.say(r.at(path+".address"), "the listener of line %d has that address too, and the system chooses both ports: give each a name", line)
+			return
+		default:
 			r.say(r.at(path+".name"), "the listener of line %d has the name %q too: choose another", line, l.Name)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -101,6 +102,7 @@ type DiscoverSource struct {
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
 	KeepAlive, User                               time.Duration // 0: off
+	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
 
 // Limits of a node.
@@ -127,6 +129,15 @@ type Cluster struct {
 // Admin is the server for operators.
 type Admin struct {
 	Address string // "": none
+
+	// Whom it answers beyond loopback; "": none of it.
+	TokenFile, CertFile, KeyFile, ClientCAFile string
+}
+
+// Access is the settings as the server wants them. Address is not empty, and has been checked.
+func (a *Admin) Access() api.Access {
+	address, _ := api.ParseAddress(a.Address) // as above
+	return api.Access{Address: address, TokenFile: a.TokenFile, CertFile: a.CertFile, KeyFile: a.KeyFile, ClientCAFile: a.ClientCAFile}
 }
 
 // Log is what is logged, and how.
@@ -151,6 +162,7 @@ func Default() *Config {
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
+			Upgrade: 30 * time.Second,
 		},
 		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},

@@ -16,7 +16,8 @@ const exampleHead = `# The configuration of homing: every key with its meaning a
 
 // Example is a file that shows and explains every key. It is a valid one.
 func Example() []byte {
-	p := &printer{notes: true, noted: make(map[string]bool)}
+	p := newPrinter()
+	p.notes = true
 	p.out.WriteString(exampleHead)
 	p.top(exampleConfig())
 	return p.out.Bytes()

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -119,8 +120,12 @@ func (f *Flags) alone() (*Config, error) {
 		return nil, err
 	}
 	c.Pools = []Pool{{Name: DefaultPool, Backends: slices.Clone(f.backends), PoolSettings: c.Pool}}
-	for _, addr := range f.listens {
-		c.Listeners = append(c.Listeners, Listener{Name: addr, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
+	for i, addr := range f.listens {
+		name := addr
+		if slices.Contains(f.listens[:i], addr) { // port 0; else it is refused below
+			name = fmt.Sprintf("listener-%d", i+1)
+		}
+		c.Listeners = append(c.Listeners, Listener{Name: name, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
 	}
 	if len(f.listens) == 0 {
 		return nil, errors.New("--listen is missing: say where to accept, such as --listen :443")
@@ -176,6 +181,9 @@ func (c *Config) contradictions() []contradiction {
 			}
 		}
 	}
+	if key, text := c.Admin.contradiction(); key != "" {
+		add(key, "%s", text)
+	}
 	if noneAmong(c.Pool.DiscoverFrom) {
 		add("discover_from", "--discover-from=none contradicts the others: leave it out, or them")
 	}
@@ -188,6 +196,31 @@ func (c *Config) contradictions() []contradiction {
 		add("log.conns", "--log-conns logs at level info: leave out --log-level=%s", strings.ToLower(c.Log.Level.String()))
 	}
 	return wrong
+}
+
+// contradiction finds what the settings of the admin server say against each other; an empty key: nothing.
+func (a *Admin) contradiction() (key, text string) {
+	keyOf := func(flag string) string {
+		if flag == "admin" {
+			return "admin.address"
+		}
+		return "admin." + strings.ReplaceAll(strings.TrimPrefix(flag, "admin-"), "-", "_")
+	}
+	if a.Address == "" {
+		for _, file := range []struct{ path, flag string }{
+			{a.TokenFile, "admin-token-file"}, {a.CertFile, "admin-tls-cert"}, {a.KeyFile, "admin-tls-key"}, {a.ClientCAFile, "admin-client-ca"},
+		} {
+			if file.path != "" {
+				return keyOf(file.flag), "--" + file.flag + " needs --admin: say where to listen, such as --admin=127.0.0.1:9090"
+			}
+		}
+		return "", ""
+	}
+	access := a.Access()
+	if wrong, ok := errors.AsType[*api.AccessError](access.Check()); ok {
+		return keyOf(wrong.Setting), wrong.Text
+	}
+	return "", ""
 }
 
 // noneAmong finds the word none where it does not stand alone.

@@ -49,12 +49,11 @@ func Table(c *Config) []Group {
 		{"Checks", checkRows(&c.Pool.Checks)},
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
-		{"Seeing", []Row{
-			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off", Example: "127.0.0.1:9090"},
+		{"Seeing", append(adminRows(&c.Admin), []Row{
 			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
 			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
 			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
-		}},
+		}...)},
 	}
 }
 
@@ -105,6 +104,19 @@ func Policies(p *pool.Policy) value.Enum[pool.Policy] {
 	}}
 }
 
+func adminRows(a *Admin) []Row {
+	file := func(flag, key string, p *string, doc string) Row {
+		return Row{Flag: flag, Key: key, Fixed: true, Value: value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, Doc: doc}
+	}
+	return []Row{
+		{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &a.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve the admin API, the status page and /metrics here, or at unix:/PATH; none: off", Example: "127.0.0.1:9090"},
+		file("admin-token-file", "admin.token_file", &a.TokenFile, "who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback"),
+		file("admin-tls-cert", "admin.tls_cert", &a.CertFile, "the admin server speaks TLS with this certificate, PEM"),
+		file("admin-tls-key", "admin.tls_key", &a.KeyFile, "and this key"),
+		file("admin-client-ca", "admin.client_ca", &a.ClientCAFile, "a client certificate signed by one of these is as good as the token"),
+	}
+}
+
 func timeoutRows(t *Timeouts) []Row {
 	return []Row{
 		{Flag: "hello-timeout", Key: "timeouts.hello", Value: span(&t.Hello, 10*time.Millisecond, time.Hour), Doc: "from accept to a complete ClientHello"},
@@ -113,6 +125,7 @@ func timeoutRows(t *Timeouts) []Row {
 		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
 		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
 		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM; 0: cut them at once"},
+		{Flag: "upgrade-timeout", Key: "timeouts.upgrade", Value: span(&t.Upgrade, 100*time.Millisecond, time.Hour), Doc: "for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"},
 		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
 		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
 	}
@@ -171,6 +184,11 @@ func (v boundValue) String() string {
 // surprise.
 func parseListen(s string) (string, error) {
 	_, err := balancer.ParseListenAddr(s)
+	if host, _, split := net.SplitHostPort(s); err != nil && split == nil && host != "" {
+		if _, bad := netip.ParseAddr(host); bad != nil {
+			return s, fmt.Errorf("%w: give one of this machine, or leave the host out", err)
+		}
+	}
 	return s, err
 }
 
@@ -200,6 +218,9 @@ func parseBackend(s string) (pool.Spec, error) {
 }
 
 func checkBackend(addr string) error {
+	if scheme, _, url := strings.Cut(addr, "://"); url {
+		return fmt.Errorf("an address has no %s:// and no path: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443", scheme)
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {
 		return errors.New("not an address with a port: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443")
