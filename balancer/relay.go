@@ -148,6 +148,7 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	} else {
 		l.count.bytesOut.Add(uint64(done.N))
 	}
+	c.tallyBytes(from, done.N)
 	switch {
 	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
