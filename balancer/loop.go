@@ -185,7 +185,7 @@ func (l *loop) dispatch(c *netio.Completion) {
 		l.obey()
 	case netio.OpConnect:
 		cn, _ := conn()
-		l.connected(cn, c.Errno)
+		l.connected(cn, c)
 	case netio.OpRecv:
 		cn, from := conn()
 		cn.flows[from].flags &^= reading

@@ -293,7 +293,7 @@ func (l *loop) expire(c *conn) {
 			l.unstash(c)
 			return
 		}
-		l.connected(c, netio.ErrTimedOut)
+		l.connected(c, &netio.Completion{Errno: netio.ErrTimedOut})
 		return
 	case stateObserve:
 		if c.hs.stash.used() {
