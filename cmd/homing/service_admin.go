@@ -37,6 +37,7 @@ func (s *service) adminSource() admin.Source {
 		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
 		Listeners: s.viewListeners,
 		Ready:     func() bool { return !s.draining.Load() },
+		Config:    s.reloads.state,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
 		Upgrade:   s.requestUpgrade,
 		LogLevel:  s.level,

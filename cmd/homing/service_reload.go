@@ -14,6 +14,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
@@ -185,6 +186,13 @@ func (r *reloadCounts) applied(c *config.Config) {
 		r.done++
 	}
 	r.hash, r.since = config.Hash(c), time.Now()
+}
+
+// state is what metrics say.
+func (r *reloadCounts) state() admin.ConfigState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return admin.ConfigState{Hash: r.hash, Since: r.since, Applied: r.done, Refused: r.failed}
 }
 
 func (r *reloadCounts) refused() {

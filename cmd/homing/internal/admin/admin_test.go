@@ -73,6 +73,7 @@ func source(t *testing.T) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Ready:    func() bool { return true },
+		Config:   func() ConfigState { return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2} },
 		Cluster:  func() Cluster { return clustered() },
 		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
 		Node:     "node-a",
@@ -213,6 +214,10 @@ func TestMetricsValues(t *testing.T) {
 	for _, want := range []string{
 		`homing_build_info{version="v1.2.3"} 1`,
 		`homing_ready 1`,
+		`homing_config_info{hash="0123456789abcdef"} 1`,
+		`homing_config_timestamp_seconds 1.7000000005e+09`,
+		`homing_reloads_total{result="applied"} 3`,
+		`homing_reloads_total{result="refused"} 2`,
 		`homing_conns_accepted_total 12`,
 		`homing_conns_open 3`,
 		`homing_conns_unroutable_total 1`,

@@ -27,6 +27,7 @@ type Source struct {
 	Pools     func() []*pool.Pool
 	Listeners func() []api.Listener
 	Ready     func() bool // false while draining
+	Config    func() ConfigState
 
 	// Sync returns when no loop acts on what was true before it was called.
 	Sync func(context.Context) error
