@@ -40,6 +40,7 @@ func (s *service) adminSource() admin.Source {
 		Config:    s.reloads.state,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
 		Upgrade:   s.requestUpgrade,
+		Elder:     s.viewElder,
 		LogLevel:  s.level,
 		Events:    admin.EventsOf(s.log),
 	}

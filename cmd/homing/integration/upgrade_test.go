@@ -84,6 +84,9 @@ func TestIntegrationUpgrade(t *testing.T) {
 	clients.more(t, 60)
 	seen := clients.end(t)
 	t.Logf("5 upgrades: %v", &seen)
+	if n := l.metrics(t)["homing_elder_conns_open"]; n != 1 {
+		t.Errorf("the newest process says that its elder has %v conns, want 1", n)
+	}
 	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
 	// What the clients have got since through any of the processes, the other node knows.
 	for i, list := range lists {
@@ -108,6 +111,9 @@ func TestIntegrationUpgrade(t *testing.T) {
 		k.conn.Close()
 	}
 	w.waitFor(t, "the older processes end", func() bool { return slices.Equal(l.alive(t), []int{l.newest}) })
+	if n, there := l.metrics(t)["homing_elder_conns_open"]; there {
+		t.Errorf("an elder that is gone has %v conns", n)
+	}
 	if n := l.said(t, "level=ERROR"); n > 0 {
 		t.Errorf("%d errors are logged", n)
 	}

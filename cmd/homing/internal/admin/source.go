@@ -29,6 +29,9 @@ type Source struct {
 	Ready     func() bool // false while draining
 	Config    func() ConfigState
 
+	// Elder is the process that this one took over from, and its conns, while it drains. nil: there was none.
+	Elder func() (pid int, conns uint64, ok bool)
+
 	// Sync returns when no loop acts on what was true before it was called.
 	Sync func(context.Context) error
 
