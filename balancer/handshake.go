@@ -50,6 +50,7 @@ type handshake struct {
 	skip       pool.Skip  // tried already
 	tries      int        // connects
 	sources    int        // source addresses tried for this backend
+	given      bool       // the engine sends the opening
 	chances    int        // second chances used
 	deadline   netio.Time // of all tries together
 	tryUntil   netio.Time // of this try

@@ -185,7 +185,7 @@ func (l *loop) dispatch(c *netio.Completion) {
 		l.obey()
 	case netio.OpConnect:
 		cn, _ := conn()
-		l.connected(cn, c.Errno)
+		l.connected(cn, c)
 	case netio.OpRecv:
 		cn, from := conn()
 		cn.flows[from].flags &^= reading
@@ -211,6 +211,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		} else {
 			l.count.bytesOut.Add(uint64(done.N))
 		}
+		c.tallyBytes(from, done.N)
 	}
 	if from == sideClient && c.hs != nil && c.hs.stash.used() && done.Errno == 0 {
 		// It has not waited for the second chance, so there is none: the first

@@ -23,10 +23,10 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case len(opt.Sources) > 0:
 			src.Addr = l.nextSource(opt.Sources, c.backend.Addr.Addr().Is4())
 		}
-		sock, errno := l.eng.ConnectFrom(src, c.backend.Addr, c.tag(sideBackend))
+		sock, given, errno := l.eng.Connect(src, c.backend.Addr, l.entrusted(c), c.tag(sideBackend))
 		switch {
 		case errno == 0:
-			c.socks[sideBackend] = sock
+			c.socks[sideBackend], hs.given = sock, given
 			return 0
 		case errno != netio.ErrNoPort || hs.sources+1 >= len(opt.Sources):
 			return errno
@@ -34,6 +34,16 @@ func (l *loop) dial(c *conn) netio.Errno {
 		l.count.noPorts.Add(1)
 		hs.sources++
 	}
+}
+
+// entrusted is what the engine may send as soon as it has a connection: the opening,
+// unless the client may add to it meanwhile. Early data must not have reached a
+// backend whose connect was given up at the same moment: it goes to another then.
+func (l *loop) entrusted(c *conn) []byte {
+	if c.flows[sideClient].is(reading) || c.hs.early {
+		return nil
+	}
+	return l.opening(c)
 }
 
 // redial tries the next source address after one had no port left for the backend,

@@ -82,9 +82,10 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr(), addr.Port()+1)
 }
 
-// join makes this process a member. Nobody is dialled before start.
-func (c *clusterNode) join(all *config.Config, pools []*pooled) (err error) {
+// join makes this process a member. Nobody is dialled before start. settle returns when no loop acts on what was before.
+func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (err error) {
 	cfg := c.member
+	cfg.Settle = settle
 	cfg.Meta.Role = cluster.RoleNode
 	cfg.NodeKeys = c.nodeKeys
 	cfg.Pools = poolsOf(pools)

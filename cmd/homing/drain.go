@@ -95,7 +95,7 @@ func (d *drainer) drain(ctx context.Context, w io.Writer, backend string) error 
 	if err := d.report(w, &changed); err != nil || !d.wait {
 		return err
 	}
-	return d.follow(ctx, w, client, backend)
+	return d.follow(ctx, w, client, backend, &changed)
 }
 
 func (d *drainer) undrain(ctx context.Context, w io.Writer, backend string) error {
@@ -176,15 +176,15 @@ const (
 	tellEvery   = 5 * time.Second
 )
 
-// follow prints what is left, until nothing is at any node, or the time is over. Then it is an error.
-func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, backend string) error {
+// follow prints what is left since changed was, until nothing is at any node, or the time is over. Then it is an error.
+func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, backend string, changed *api.Changed) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	what := "drained" // asks all nodes
 	if d.thisNode {
 		what = ""
 	}
-	var told drainProgress
+	told, _ := progressOf(changed, time.Now()) // a drain that was ended at once is met below
 	for {
 		var now api.Changed
 		if err := client.Get(ctx, api.BackendPath(backend, d.pool, what), &now); err != nil {

@@ -31,7 +31,8 @@ func newRunCommand() *cobra.Command {
 			}
 			c, err := flags.Load()
 			if err != nil {
-				return estate.Fail(explainConfig(cmd.ErrOrStderr(), err))
+				_ = estate.Fail(err) // which returns it
+				return explainConfig(cmd.ErrOrStderr(), err)
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
 			signals := make(chan os.Signal, 2)

@@ -104,7 +104,7 @@ func (s *service) take(c *config.Config) (err error) {
 		return err
 	}
 	if s.cluster != nil {
-		if err = s.cluster.join(c, pools); err != nil {
+		if err = s.cluster.join(c, pools, s.settle); err != nil {
 			return err
 		}
 	}

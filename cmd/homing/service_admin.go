@@ -55,6 +55,18 @@ func (s *service) adminSource() admin.Source {
 	return source
 }
 
+// settleTimeout bounds the wait for the loops, for it holds up gossip. A turn of one takes less than a millisecond.
+const settleTimeout = time.Second
+
+// settle returns once no loop acts on what was true before.
+func (s *service) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := s.balancer.Sync(ctx); err != nil && !s.draining.Load() {
+		s.log.Warn("a loop does not answer", slog.Any("error", err))
+	}
+}
+
 // nodeName is what the node is called: its ID in the cluster, or the machine's name.
 func nodeName(c *clusterNode) string {
 	if c != nil {

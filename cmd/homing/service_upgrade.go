@@ -348,6 +348,8 @@ type forwards struct {
 	before    *func(affinity.Fact) // who heard of facts before
 	stop      context.CancelFunc
 	ended     chan struct{} // closed when the heir is told nothing any more
+
+	alone atomic.Bool // there is an heir, and nobody else hears of facts
 }
 
 // begin makes the stream, puts the heir's end of it into the parcel, and adds the heir to those who hear of facts.
@@ -371,7 +373,7 @@ func (f *forwards) begin(p *upgrade.Parcel) error {
 		defer close(f.ended)
 		err := f.forwarder.Run(ctx, stream, f.s.store, func() int { return int(f.s.balancer.Stats().Open) })
 		stream.Close()
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && f.alone.Load() {
 			f.s.log.Warn("the new process is told no more of what this one learns", slog.Any("error", err))
 		}
 	}()
@@ -441,6 +443,7 @@ func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
 		err = errors.Join(err, wrong, s.cluster.letGo(p, keeps))
 	}
 	s.facts.set(f.forwarder.Learned)
+	f.alone.Store(true)
 	s.forwards = f
 	if err != nil {
 		s.log.Warn("upgrade: something stays behind", slog.Any("error", err))

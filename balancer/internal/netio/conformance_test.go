@@ -36,6 +36,10 @@ var conformance = []struct {
 	{name: "UnlistenInBatch", test: testUnlistenInBatch},
 	{name: "ListenErrors", test: testListenErrors},
 	{name: "ConnectFrom", test: testConnectFrom},
+	{name: "ConnectFirst", test: testConnectFirst},
+	{name: "ConnectFirstRefused", test: testConnectFirstRefused},
+	{name: "ConnectFirstClosed", test: testConnectFirstClosed},
+	{name: "ConnectFirstReset", test: testConnectFirstReset},
 	{name: "AcceptedAckRides", test: testAcceptedAckRides},
 	{name: "OptionsInherited", test: testOptionsInherited},
 

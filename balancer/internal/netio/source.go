@@ -74,12 +74,3 @@ func sysLocal(fd int32) netip.AddrPort {
 
 func (e *epoll) Local(s Sock) netip.AddrPort { return sysLocal(e.slots.at(s).fd) }
 func (e *uring) Local(s Sock) netip.AddrPort { return sysLocal(e.slots.at(s).fd) }
-
-// Connect leaves the source to the kernel.
-func (e *epoll) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
-	return e.ConnectFrom(Source{}, addr, tag)
-}
-
-func (e *uring) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
-	return e.ConnectFrom(Source{}, addr, tag)
-}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"time"
 
 	"homing/cmd/homing/internal/api"
 )
@@ -64,6 +65,8 @@ func change[In, Out any](method, path, summary string, do func(*Server, *http.Re
 				return
 			}
 			out, err := do(s, r, &in)
+			// From now, however long it took: an upgrade may take longer than writing an answer may.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder of a test has none
 			respond(w, out, err)
 		},
 	}

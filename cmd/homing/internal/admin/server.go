@@ -63,6 +63,7 @@ const (
 	readTimeout   = 10 * time.Second
 	writeTimeout  = 30 * time.Second // a change waits for other nodes for 9 s
 	idleTimeout   = time.Minute
+	lastAnswers   = 5 * time.Second // for requests under way when a process ends that another has replaced
 	maxHeader     = 16 << 10
 	maxConns      = 64
 )
@@ -95,7 +96,11 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) {
 	err := server.Serve(s.secrets.listener(bounded))
 	select {
 	case <-s.closing:
-		<-ctx.Done() // what is being answered ends in its own time
+		<-ctx.Done()
+		// The process ends, maybe because of the very request that is being answered.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+		defer cancel()
+		_ = server.Shutdown(last)
 		server.Close()
 	default:
 		if !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {

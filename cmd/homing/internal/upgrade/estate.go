@@ -89,7 +89,9 @@ func (e *Estate) Fail(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), doneTimeout)
 	defer cancel()
 	_ = e.channel.send(ctx, &message{Kind: kindFailed, Error: err.Error()}) // it sees our end anyway
-	e.leave()
+	e.Close()
+	e.channel.close() // and goes on reading our stderr
+	e.channel = nil
 	return err
 }
 
