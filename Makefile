@@ -35,8 +35,10 @@ build: need-go ## static binaries in bin/, version from git
 
 test: unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
 
+# The loops' tests run on the engine of choice, which is io_uring where there is one, and on epoll.
 unit: need-go ## unit tests
 	go test ./...
+	HOMING_ENGINE=epoll go test ./balancer
 
 # The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
 integration: build ## tests with real servers and clients; installs them when root
@@ -52,6 +54,7 @@ race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
 	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
 	CGO_ENABLED=1 go test -race -shuffle=on ./...
+	CGO_ENABLED=1 HOMING_ENGINE=epoll go test -race -shuffle=on ./balancer
 
 fuzz: need-go ## each fuzz target for FUZZTIME (30s)
 	@list=$$(go test -list '^Fuzz' ./...); \

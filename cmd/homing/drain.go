@@ -77,7 +77,7 @@ func newUndrainCommand() *cobra.Command {
 }
 
 func (d *drainer) bindCommon(flags *pflag.FlagSet) {
-	flags.Var(value.Text{P: &d.pool, Check: notEmpty, Kind: "NAME"}, "pool", "the backend's pool, where several have one of that name")
+	flags.Var(value.Text{P: &d.pool, Check: value.CheckName, Kind: "NAME"}, "pool", "the backend's pool, where several have one of that name")
 	flags.VarPF(value.Bool{P: &d.thisNode}, "this-node", "", "only at the node that is asked").NoOptDefVal = "true"
 	d.bind(flags)
 }

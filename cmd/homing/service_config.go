@@ -36,7 +36,7 @@ func poolIndex(c *config.Config, name string) int {
 func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Config {
 	t := &c.Timeouts
 	cfg := balancer.Config{
-		Loops: loopsOf(c), Store: s.store,
+		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
 		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
@@ -46,7 +46,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		addresses = append(addresses, l.Address)
-		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS}
+		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy}
 		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
 		}

@@ -102,6 +102,9 @@ func explainReload(err error) error {
 
 // prepare makes what a configuration has and the old one does not, and plans what there is already.
 func (s *service) prepare(old *running, c *config.Config) (next *running, plans []*pool.Plan, err error) {
+	if err := mayBeTransparent(c); err != nil {
+		return nil, nil, err
+	}
 	next = &running{config: c}
 	for i := range c.Pools {
 		settings := &c.Pools[i]

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -452,4 +453,48 @@ func shm(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// Nothing of the old process's conns is open in the new one: else they would not end when the old one ends them.
+func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
+	for _, engine := range []string{"epoll", "auto"} {
+		l := newLineage(t, addrs(servers), "--engine", engine, "--drain-timeout", "1s", "--loops", "2")
+		l.start(t)
+		var open []*kept
+		for range 20 {
+			open = append(open, keep(t, l.addr, cert))
+		}
+		count := func(pid int) (sockets int) {
+			dir := fmt.Sprintf("/proc/%d/fd", pid)
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if to, _ := os.Readlink(filepath.Join(dir, e.Name())); strings.HasPrefix(to, "socket:") {
+					sockets++
+				}
+			}
+			return sockets
+		}
+		elder := l.newest
+		l.upgradeBySignal(t)
+		if n, m := count(elder), count(l.newest); n < 40 || m > 12 {
+			t.Errorf("%s: the old process has %d sockets, the new one %d", engine, n, m)
+		}
+		// Cut by the deadline: the client hears of it at once.
+		if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+			t.Errorf("%s: processes %v", engine, l.alive(t))
+		}
+		for _, k := range open {
+			if err := k.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := k.answer.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: a conn of a process that is gone: %v", engine, err)
+			}
+		}
+		l.stop(t)
+	}
 }

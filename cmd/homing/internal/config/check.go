@@ -49,6 +49,12 @@ func (r *reader) checkPool(c *Config, i int) {
 			r.say(from, "discover_from needs cluster.bind: say where to gossip, such as bind: 192.0.2.1:7946 below cluster")
 		}
 	}
+	if p.Checks.CAFile != "" && p.Checks.ServerName == "" && !r.failed[path+".checks"] && !r.failed["checks"] {
+		r.say(r.at(path+".checks.ca_file"), "ca_file needs server_name beside it: a certificate is good for a name")
+	}
+	if p.Transparent && len(p.Sources) > 0 && !(c.Pool.Transparent && len(c.Pool.Sources) > 0) {
+		r.say(r.at(path), "the pool is transparent, so its sources go unused: leave out one of them")
+	}
 	if len(p.Backends) == 0 && !r.odd[path] && !r.failed[path+".backends"] && !c.Discovers(p) && !r.failed["cluster"] {
 		r.say(r.at(path), "the pool has no backend: give it one, such as backends: [192.0.2.7:443]")
 	}

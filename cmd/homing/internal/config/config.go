@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
@@ -26,6 +27,7 @@ type Config struct {
 	Pool     PoolSettings
 
 	Loops    int // 0: one per CPU
+	Engine   balancer.Engine
 	Timeouts Timeouts
 	Limits   Limits
 	Tables   Tables
@@ -48,7 +50,8 @@ type Listener struct {
 
 // ListenerSettings is what a listener has, and what the top of the file gives to all.
 type ListenerSettings struct {
-	TLS balancer.TLSMode
+	TLS         balancer.TLSMode
+	AcceptProxy []netip.Prefix // of proxies that say whose conn it is; none: nobody does
 }
 
 // Route takes hellos of some names and protocols to a pool.
@@ -72,7 +75,11 @@ type PoolSettings struct {
 	ECH          bool    // the backends hold ECH keys
 	LoadFactor   float64 // at least 1
 	SecondChance pool.SecondChance
+	ProxyHeader  pool.ProxyHeader
+	Sources      []netip.Addr // that backends are connected from; none: what the system chooses
+	Transparent  bool         // they are connected from the clients' addresses
 	Checks       Checks
+	Agent        health.Agent
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
 }
@@ -82,6 +89,14 @@ type Checks struct {
 	Disabled          bool
 	Interval, Timeout time.Duration
 	Rise, Fall        int
+
+	Kind         health.Kind
+	Port         int // 0: the backend's own
+	ServerName   string
+	ALPN         []string
+	CAFile       string // "": no certificate is looked at
+	Method, Path string
+	Expect       []health.StatusRange // empty: 200 to 399
 }
 
 // Probe is how backends are asked for the names of their ticket keys.
@@ -156,7 +171,7 @@ func Default() *Config {
 		Pool: PoolSettings{
 			LoadFactor:   1.5,
 			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
-			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Method: "GET", Path: "/"},
 			Probe:        Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
 		},
 		Timeouts: Timeouts{

@@ -77,9 +77,10 @@ func backendDifferences(old, next *Pool) []string {
 	return differ("backend", old.Backends, next.Backends, func(b *pool.Spec) string { return plainBackend(b.Addr) }, nil)
 }
 
-// WatchedAlike says that two configurations of a pool look at its backends in the same way.
+// WatchedAlike says that two configurations of a pool look at its backends in the same way. What stands in files may have
+// changed in them.
 func WatchedAlike(a, b *Pool) bool {
-	return reflect.DeepEqual(a.Checks, b.Checks) && reflect.DeepEqual(a.Probe, b.Probe)
+	return reflect.DeepEqual(a.Checks, b.Checks) && a.Checks.CAFile == "" && a.Agent == b.Agent && reflect.DeepEqual(a.Probe, b.Probe)
 }
 
 // Summary is how much there is, in words.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
@@ -133,6 +134,9 @@ func (f *Flags) alone() (*Config, error) {
 	if wrong := c.contradictions(); len(wrong) > 0 {
 		return nil, errors.New(InFlags(wrong[0].text))
 	}
+	if c.Pool.Checks.CAFile != "" && c.Pool.Checks.ServerName == "" {
+		return nil, errors.New("--check-ca-file needs --check-server-name: a certificate is good for a name")
+	}
 	if len(f.backends) == 0 && !c.Discovers(&c.Pools[0]) {
 		return nil, errors.New("--backend is missing: say where to send, such as --backend 192.0.2.7:443")
 	}
@@ -190,6 +194,7 @@ func (c *Config) contradictions() []contradiction {
 	if c.Cluster.Bind.IsValid() && c.Cluster.NodeKeyFile == "" && c.Cluster.ReplicationBind.IsValid() {
 		add("cluster.replication_bind", "--replication-bind needs --node-key-file: nodes show by its key that they are nodes")
 	}
+	c.uselessChecks(add)
 	if c.Log.Conns && c.Log.Format == value.LogOff {
 		add("log.conns", "--log-conns needs a log: leave out --log=off")
 	} else if c.Log.Conns && c.Log.Level > slog.LevelInfo {
@@ -221,6 +226,34 @@ func (a *Admin) contradiction() (key, text string) {
 		return keyOf(wrong.Setting), wrong.Text
 	}
 	return "", ""
+}
+
+// uselessChecks finds what is said of checks at the top, and no pool's checks ask for.
+func (c *Config) uselessChecks(add func(key, format string, args ...any)) {
+	most := c.Pool.Checks.Kind
+	for i := range c.Pools {
+		most = max(most, c.Pools[i].Checks.Kind)
+	}
+	usual := Default().Pool.Checks
+	for _, unused := range []struct {
+		given     bool
+		flag, key string
+		wants     health.Kind
+	}{
+		{c.Pool.Checks.ServerName != "", "check-server-name", "checks.server_name", health.CheckTLS},
+		{len(c.Pool.Checks.ALPN) > 0, "check-alpn", "checks.alpn", health.CheckTLS},
+		{c.Pool.Checks.CAFile != "", "check-ca-file", "checks.ca_file", health.CheckTLS},
+		{c.Pool.Checks.Method != usual.Method, "check-method", "checks.method", health.CheckHTTPS},
+		{c.Pool.Checks.Path != usual.Path, "check-path", "checks.path", health.CheckHTTPS},
+		{len(c.Pool.Checks.Expect) > 0, "check-expect", "checks.expect", health.CheckHTTPS},
+	} {
+		if unused.given && most < unused.wants {
+			add(unused.key, "--%s goes unused: check by --check=%s, or leave it out", unused.flag, unused.wants)
+		}
+	}
+	if c.Pool.Transparent && len(c.Pool.Sources) > 0 {
+		add("sources", "--source goes unused: leave it out, or --transparent=on")
+	}
 }
 
 // noneAmong finds the word none where it does not stand alone.

@@ -290,7 +290,7 @@ func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok b
 // takesText says that the setting's value may stand in quotes.
 func takesText(v value.Value) bool {
 	switch v.(type) {
-	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue:
+	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue, portValue:
 		return false
 	}
 	return true
@@ -309,10 +309,18 @@ func kind(row *Row) string {
 		return "a number of bytes"
 	case "ADDR":
 		return "an address"
-	case "FILE", "DIR":
+	case "FILE", "DIR", "PATH":
 		return "a path"
 	case "NAME", "WORD":
 		return "a name"
+	case "CIDR":
+		return "a network"
+	case "IP":
+		return "an IP address"
+	case "TEXT":
+		return "a text"
+	case "STATUS":
+		return "a status"
 	default:
 		return strings.ReplaceAll(typ, "|", " or ")
 	}

@@ -242,8 +242,13 @@ func orNothing(line string) string {
 	return line
 }
 
-// watch tells of an heir that ends while this process still drains.
+// watch tells of an heir that ends while this process still drains. In order it does so when it was stopped, or has an
+// heir itself.
 func (u *Upgrader) watch(h *heir) {
 	<-h.ended
-	u.cfg.Log.Error("the process that took over has ended", slog.Int("pid", h.pid()), slog.String("how", h.state))
+	level := slog.LevelError
+	if h.cmd.ProcessState.Success() {
+		level = slog.LevelInfo
+	}
+	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", h.pid()), slog.String("how", h.state))
 }

@@ -43,6 +43,14 @@ func CheckPath(s string) error {
 	return CheckPrintable(s)
 }
 
+// CheckName checks the name of something that exists elsewhere.
+func CheckName(s string) error {
+	if s == "" {
+		return errors.New("empty: give a name")
+	}
+	return CheckPrintable(s)
+}
+
 // CheckPrintable refuses what neither a file of settings nor a log can say.
 func CheckPrintable(s string) error {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
