@@ -44,6 +44,9 @@ func source(t *testing.T) Source {
 	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
 	stats.Lost[balancer.LostRotated] = 2
 	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8
+	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
+	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
+	stats.Pools[0].Routed = 9
 	known := affinity.Stats{
 		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
 		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},
@@ -73,12 +76,14 @@ func source(t *testing.T) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Ready:    func() bool { return true },
-		Config:   func() ConfigState { return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2} },
-		Cluster:  func() Cluster { return clustered() },
-		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
-		Node:     "node-a",
-		Started:  time.Now().Add(-time.Hour),
-		Store:    storeOf(t, p),
+		Config: func() ConfigState {
+			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
+		},
+		Cluster: func() Cluster { return clustered() },
+		State:   func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
+		Node:    "node-a",
+		Started: time.Now().Add(-time.Hour),
+		Store:   storeOf(t, p),
 		Listeners: func() []api.Listener {
 			return []api.Listener{{Name: "web", Address: "192.0.2.9:443", TLS: "auto", Default: "default", Routes: []api.Route{{Names: []string{"*.example.org"}, Pool: "default"}}}}
 		},
@@ -226,6 +231,16 @@ func TestMetricsValues(t *testing.T) {
 		`homing_hellos_total{outcome="tls"} 11`,
 		`homing_hellos_total{outcome="sslv2"} 0`,
 		`homing_offers_total{offer="psk"} 7`,
+		`homing_listener_conns_accepted_total{listener="web"} 12`,
+		`homing_listener_conns_open{listener="web"} 3`,
+		`homing_listener_refused_total{listener="web",reason="no_route"} 4`,
+		`homing_pool_conns_open{pool="default"} 2`,
+		`homing_pool_conns_total{pool="default"} 9`,
+		`homing_pool_conns_unroutable_total{pool="default"} 1`,
+		`homing_pool_offers_total{offer="psk",pool="default"} 7`,
+		`homing_pool_routes_total{pool="default",source="ticket_key"} 6`,
+		`homing_pool_verdicts_total{pool="default",verdict="accepted"} 5`,
+		`homing_pool_lost_total{pool="default",reason="rotated"} 2`,
 		`homing_routes_total{source="ticket_key"} 6`,
 		`homing_routes_total{source="explore"} 0`,
 		`homing_verdicts_total{offer="psk",verdict="accepted"} 5`,

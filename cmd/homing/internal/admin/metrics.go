@@ -18,7 +18,7 @@ const (
 
 // table is every metric of homing's own.
 func table() []metric {
-	return slices.Concat(processMetrics(), configMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
+	return slices.Concat(processMetrics(), configMetrics(), connMetrics(), listenerMetrics(), poolMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
 		clusterMetrics(), replicationMetrics(), stateMetrics())
 }
 
