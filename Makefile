@@ -15,14 +15,13 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM := bin/tools/nfpm
-CYCLONEDX := bin/tools/cyclonedx-gomod
 ARCHS ?= amd64
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 DEMO_FLAGS ?=
 
-SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived ip=iproute2 \
+SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived ip=iproute2 nft=nftables sysctl=procps \
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
@@ -32,12 +31,14 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 build: need-go ## static binaries in bin/, version from git
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/homing ./cmd/homing-bench
 
 test: unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
 
+# The loops' tests run on the engine of choice, which is io_uring where there is one, and on epoll.
 unit: need-go ## unit tests
 	go test ./...
+	HOMING_ENGINE=epoll go test ./balancer
 
 # The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
 integration: build ## tests with real servers and clients; installs them when root
@@ -45,14 +46,15 @@ integration: build ## tests with real servers and clients; installs them when ro
 	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 # HOMING_SEED=n repeats the conns of another run.
-soak: build ## hostile clients, and every byte of 11,000 random conns, at full length
+soak: build ## hostile clients, every byte of 11,000 random conns, and ten minutes of dying nodes and backends
 	@.ci/packages nginx=nginx
-	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 15m -run '^TestIntegration(Exact|Hostile)' ./cmd/homing/integration
+	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 25m -run '^TestIntegration(Exact|Hostile|Chaos)' ./cmd/homing/integration
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
 	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
 	CGO_ENABLED=1 go test -race -shuffle=on ./...
+	CGO_ENABLED=1 HOMING_ENGINE=epoll go test -race -shuffle=on ./balancer
 
 fuzz: need-go ## each fuzz target for FUZZTIME (30s)
 	@list=$$(go test -list '^Fuzz' ./...); \
@@ -108,7 +110,7 @@ bench-second: build ## what a second and third nginx do to clients that resume, 
 	@.ci/packages nginx=nginx haproxy=haproxy
 	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
 
-dist: build $(NFPM) $(CYCLONEDX) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
+dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)
 
 # Builds twice, compares the bytes, and installs the package on a fresh Debian root; a few minutes, needs root.
@@ -132,7 +134,4 @@ $(GOLANGCI): | need-go
 	@mv bin/tools/golangci-lint $@
 
 $(NFPM): | need-go
-	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
-
-$(CYCLONEDX): | need-go
-	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0

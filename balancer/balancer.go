@@ -140,6 +140,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		return errors.New("balancer: Run may be called once")
 	}
 	defer b.become(stageEnded, stageRunning, stageReleased, stageEnding)
+	b.announceEngine()
 	var logging, running sync.WaitGroup
 	logging.Go(func() { runRecords(b.records) })
 	errs := make([]error, len(b.loops))

@@ -47,6 +47,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 		}
 	}
 	if c.backend != nil {
+		c.tallyRest()
 		c.backend.Release()
 		c.backend = nil
 	}

@@ -27,9 +27,9 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 		c.lane.share.count.connects.Add(1)
 		b.Acquire()
 		c.backend = b
-		sock, errno := l.eng.Connect(b.Addr, c.tag(sideBackend))
+		hs.sources = 0
+		errno := l.dial(c)
 		if errno == 0 {
-			c.socks[sideBackend] = sock
 			break
 		}
 		if !l.connectFailed(c, errno) {
@@ -42,15 +42,18 @@ func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
 }
 
 // connected ends a try.
-func (l *loop) connected(c *conn, errno netio.Errno) {
-	if errno != 0 {
-		if l.connectFailed(c, errno) {
+func (l *loop) connected(c *conn, done *netio.Completion) {
+	if done.Errno != 0 && !done.Sink {
+		if done.Errno == netio.ErrNoPort && l.redial(c) {
+			return
+		}
+		if l.connectFailed(c, done.Errno) {
 			l.becomeConnect(c, l.route(c))
 		}
 		return
 	}
 	c.lane.pool.ConnectOK(c.backend)
-	l.becomeObserve(c)
+	l.becomeObserve(c, done.Errno)
 }
 
 // connectReceived keeps what the client sends while its hello goes to another

@@ -21,8 +21,7 @@ const (
 // ParseEngine reads what Engine.String writes.
 func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
 
-// chooseEngine settles the engine of all loops, and says in the log which it is and
-// why.
+// chooseEngine settles the engine of all loops.
 func (b *Balancer) chooseEngine() error {
 	cfg := &b.set.cfg
 	choice, err := netio.Choose(cfg.Engine)
@@ -30,8 +29,13 @@ func (b *Balancer) chooseEngine() error {
 		return err
 	}
 	b.engine = choice
-	cfg.Log.Info("engine", "engine", choice.Kind, "why", choice.Why, "loops", cfg.Loops)
 	return nil
+}
+
+// announceEngine says in the log which engine it is and why.
+func (b *Balancer) announceEngine() {
+	cfg := &b.settings().cfg
+	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
 }
 
 // openEngine makes a loop's engine. What auto has chosen may still be refused, for

@@ -85,11 +85,12 @@ const (
 	RefusedNone    Refusal = iota
 	RefusedNoRoute         // no route takes it, and there is no default pool
 	RefusedNoTLS           // the listener requires a hello that can be read
+	RefusedHeader          // a PROXY header is missing, malformed, or from somebody who may not send one
 	NumRefusals
 )
 
 func (r Refusal) String() string {
-	return [...]string{"none", "no_route", "no_tls"}[r]
+	return [...]string{"none", "no_route", "no_tls", "proxy_header"}[r]
 }
 
 // Cause is the first letter of a Termination: who ended the conn.

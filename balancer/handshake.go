@@ -24,7 +24,9 @@ type handshake struct {
 	older, newer *handshake
 
 	// The client side.
-	peer       netip.AddrPort
+	peer       netip.AddrPort // the client: of the socket, or of the PROXY header
+	local      netip.AddrPort // what it connected to, by the PROXY header; not valid without one
+	heading    bool           // a PROXY header has to come first
 	parser     tlsparse.Client
 	hello      []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
 	later      bool   // the client has sent more than the hello, or FIN
@@ -47,6 +49,8 @@ type handshake struct {
 	// Tries.
 	skip       pool.Skip  // tried already
 	tries      int        // connects
+	sources    int        // source addresses tried for this backend
+	given      bool       // the engine sends the opening
 	chances    int        // second chances used
 	deadline   netio.Time // of all tries together
 	tryUntil   netio.Time // of this try

@@ -7,6 +7,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
+	"homing/balancer/internal/proxyheader"
 	"homing/tlsparse"
 )
 
@@ -21,7 +22,8 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 	c.hs.peer = peer
 	l.count.handshakes.Add(1)
 	l.setDue(c, c.opened.Add(c.lane.cfg.HelloTimeout))
-	if c.lane.gate.TLS == TLSOff {
+	c.hs.heading = c.lane.gate.speaksFor(peer)
+	if c.lane.gate.TLS == TLSOff && !c.hs.heading {
 		l.countHello(c, HelloSkipped)
 		l.enter(c, c.lane.gate.fallback)
 		return
@@ -43,6 +45,9 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 		l.countHello(c, HelloShed)
 		l.count.shed.Add(1)
 		l.becomeClosing(c, CauseResource, true)
+		return
+	}
+	if hs.heading && !l.headerRead(c) {
 		return
 	}
 	switch hs.parser.Next(hs.hello) {
@@ -79,6 +84,10 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 	l.countHello(c, o)
 	g := c.lane.gate.latest()
+	if len(g.AcceptProxy) > 0 && proxyheader.Begins(c.hs.hello) {
+		l.refuse(c, RefusedHeader) // of somebody who may not speak for others
+		return
+	}
 	if g.TLS == TLSRequire {
 		l.refuse(c, RefusedNoTLS)
 		return

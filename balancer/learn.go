@@ -191,6 +191,7 @@ func (l *loop) serverFinished(c *conn) {
 // countRoute counts by which rule the conn was routed, once its backend is final.
 func (l *loop) countRoute(c *conn) {
 	c.lane.share.count.routes[c.hs.source].Add(1)
+	c.backend.CountConn(!c.hs.offered())
 }
 
 // countVerdict counts the verdict on the offer, once.
@@ -209,6 +210,7 @@ func (l *loop) countVerdict(c *conn) {
 	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
 		c.lane.share.count.lost[hs.lost].Add(1)
 	}
+	c.tallyVerdict()
 }
 
 // endHandshake settles what is still open when the plaintext is over or the conn

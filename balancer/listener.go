@@ -40,6 +40,11 @@ type Listener struct {
 	TLS     TLSMode
 	Routes  []Route    // none with TLSOff: there is no hello to go by
 	Default *pool.Pool // nil: what no route takes is closed and counted
+
+	// AcceptProxy are the networks of proxies that begin each connection with a PROXY
+	// header, which says whose it is. From them it must come; from anybody else a hello
+	// that begins like one is refused.
+	AcceptProxy []netip.Prefix
 }
 
 // Route takes hellos of some names and protocols to a pool.

@@ -51,6 +51,8 @@ type loop struct {
 	partial        int64      // bytes of buffers that these hold
 	hello          tlsparse.Hello
 	scratch        []byte
+	opened         []byte // see opening
+	source         int    // turn of the source addresses
 
 	// Written by the loop, read by all.
 	count counters
@@ -183,7 +185,7 @@ func (l *loop) dispatch(c *netio.Completion) {
 		l.obey()
 	case netio.OpConnect:
 		cn, _ := conn()
-		l.connected(cn, c.Errno)
+		l.connected(cn, c)
 	case netio.OpRecv:
 		cn, from := conn()
 		cn.flows[from].flags &^= reading
@@ -209,6 +211,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		} else {
 			l.count.bytesOut.Add(uint64(done.N))
 		}
+		c.tallyBytes(from, done.N)
 	}
 	if from == sideClient && c.hs != nil && c.hs.stash.used() && done.Errno == 0 {
 		// It has not waited for the second chance, so there is none: the first

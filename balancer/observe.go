@@ -7,27 +7,31 @@ import (
 	"homing/tlsparse"
 )
 
-// becomeObserve sends the hello to the connected backend and begins to read both
-// sides. Of a client whose hello could not be read there is nothing to observe.
-func (l *loop) becomeObserve(c *conn) {
+// becomeObserve sends the hello to the connected backend, or takes note that the
+// engine has, or failed to with errno; and begins to read both sides. Of a client
+// whose hello could not be read there is nothing to observe.
+func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	hs := c.hs
 	c.state = stateObserve
 	c.active = l.now
 	hs.sentAt = l.now
-	if len(hs.hello) > 0 {
-		done, errno := l.eng.Send(c.socks[sideBackend], hs.hello)
-		switch {
-		case errno == netio.ErrNoBuffer:
-			l.becomeClosing(c, CauseResource, true)
-			return
-		case errno != 0:
-			// The backend has hung up already; reading it tells how.
-			l.sinkFailed(c, sideClient)
-		case !done:
-			c.flows[sideClient].flags |= sending
-		case c.flows[sideClient].is(ended):
-			l.eng.Shutdown(c.socks[sideBackend])
+	done := true
+	if !hs.given {
+		if first := l.opening(c); len(first) > 0 {
+			done, errno = l.eng.Send(c.socks[sideBackend], first)
 		}
+	}
+	switch {
+	case errno == netio.ErrNoBuffer:
+		l.becomeClosing(c, CauseResource, true)
+		return
+	case errno != 0:
+		// The backend has hung up already; reading it tells how.
+		l.sinkFailed(c, sideClient)
+	case !done:
+		c.flows[sideClient].flags |= sending
+	case c.flows[sideClient].is(ended):
+		l.eng.Shutdown(c.socks[sideBackend])
 	}
 	if !hs.holding {
 		l.buffers.Put(hs.hello)

@@ -148,6 +148,7 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	} else {
 		l.count.bytesOut.Add(uint64(done.N))
 	}
+	c.tallyBytes(from, done.N)
 	switch {
 	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
@@ -292,7 +293,7 @@ func (l *loop) expire(c *conn) {
 			l.unstash(c)
 			return
 		}
-		l.connected(c, netio.ErrTimedOut)
+		l.connected(c, &netio.Completion{Errno: netio.ErrTimedOut})
 		return
 	case stateObserve:
 		if c.hs.stash.used() {

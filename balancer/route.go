@@ -56,7 +56,10 @@ func (l *loop) routeHome(c *conn, s *pool.Snapshot) *pool.Backend {
 		return b
 	case affinity.SourceClient:
 		b := s.ByID(pool.ID(home.ID))
-		if b != nil && s.Usable(b) == pool.UsableOK && !hs.skip.Has(b.ID) {
+		// A session ID that nobody knows may be none: it is a guess too many for a
+		// backend that is to get no fresh handshakes.
+		guess := hs.offer.N > 0 || b != nil && b.InService()
+		if guess && b != nil && s.Usable(b) == pool.UsableOK && !hs.skip.Has(b.ID) {
 			return b
 		}
 		// What is offered may still be somebody else's.

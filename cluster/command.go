@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// command is what all nodes are told to do, by whoever has the node key: a *KeyCommand, a *DrainCommand or
-// a *WeightCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
+// command is what all nodes are told to do, by whoever has the node key: a *KeyCommand, a *DrainCommand,
+// a *WeightCommand or an *IdleCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
 type command interface {
 	// judge says whom the command would cut off. It is asked at the node that the command was given to.
 	judge(members []Member) error
@@ -25,7 +25,8 @@ type command interface {
 
 // The sealed form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version, op, force
 // (one byte each), time (8 bytes, seconds since 1970), and what belongs to the op: the key (KeyAdd), the print (KeyUse,
-// KeyRemove), what is to be done and the backend's address (opDrain, opWeight), or an answer (opAnswer).
+// KeyRemove), what is to be done and the backend's address (opDrain, opWeight, opIdle), or an answer
+// (opAnswer).
 const (
 	commandVersion = 1
 	commandHeader  = 3 + 8
@@ -37,6 +38,7 @@ const (
 	opDrain  = 4
 	opAnswer = 5
 	opWeight = 6
+	opIdle   = 7
 
 	// commandAge is by how much a command's time may differ from the clock here, in either direction. Nonces are
 	// remembered for as long, so that no command works twice.
@@ -127,6 +129,9 @@ func parseCommand(plain []byte) (command, time.Time, error) {
 		return c, at, err
 	case opWeight:
 		c, err := parseWeight(rest)
+		return c, at, err
+	case opIdle:
+		c, err := parseIdle(rest)
 		return c, at, err
 	}
 	c, err := parseKeyCommand(KeyOp(op), force, rest)
@@ -240,7 +245,7 @@ func (m *Membership) receiveCommand(message []byte) {
 		return // an agent: its keys are in its file
 	}
 	err := m.apply(sealed, false)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrBusy) {
 		m.log.Warn("cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 	}
 	if !errors.Is(err, ErrCommand) { // nobody is answered who may not ask

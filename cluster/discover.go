@@ -5,21 +5,28 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"homing/balancer/pool"
 )
 
-// DiscoverConfig says which announcements a node accepts.
-type DiscoverConfig struct {
-	// Pools are those that take backends that announce themselves (pool.Options.Discover).
-	Pools []*pool.Pool
+// DiscoverPool is a pool that takes backends that announce themselves (pool.Options.Discover).
+type DiscoverPool struct {
+	*pool.Pool
 
 	// From bounds the addresses of backends. Empty: an agent may announce its own address only, the one that it
 	// gossips from.
 	From []netip.Prefix
+}
+
+// DiscoverConfig says which announcements a node accepts.
+type DiscoverConfig struct {
+	// Pools are those that take any, in the beginning: see SetPools.
+	Pools []DiscoverPool
 
 	// Log gets a line per announcement that is taken, given up or refused. Default: none.
 	Log *slog.Logger
@@ -44,6 +51,12 @@ type Discovery struct {
 
 	// Atomic; written by Run.
 	accepted, refused atomic.Int64
+
+	// Atomic; written by SetPools.
+	pools atomic.Pointer[[]DiscoverPool]
+
+	mu      sync.Mutex
+	watched map[*pool.Pool]bool // guarded by mu: their changes wake Run
 }
 
 // NewDiscovery makes a Discovery; Run makes it work.
@@ -51,12 +64,30 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Discovery{cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string)}
-	for _, p := range cfg.Pools {
-		// The backend of an agent that vanished goes when it is marked down.
-		p.OnChange(func(*pool.Backend, bool, string) { d.Wake() })
+	d := &Discovery{
+		cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string), watched: make(map[*pool.Pool]bool),
 	}
+	d.SetPools(cfg.Pools)
 	return d
+}
+
+// SetPools replaces the pools that take backends that announce themselves. Those that were announced to a pool that is no
+// longer among them are the pool's owner's to take out. It may be called by any goroutine.
+func (d *Discovery) SetPools(pools []DiscoverPool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range pools {
+		if !d.watched[p.Pool] {
+			d.watched[p.Pool] = true
+			// The backend of an agent that vanished goes when it is marked down.
+			p.OnChange(func(*pool.Backend, bool, string) { d.Wake() })
+		}
+	}
+	maps.DeleteFunc(d.watched, func(p *pool.Pool, _ bool) bool { // so that it can be collected; it does not change any more
+		return !slices.ContainsFunc(pools, func(one DiscoverPool) bool { return one.Pool == p })
+	})
+	d.pools.Store(&pools)
+	d.Wake()
 }
 
 // Wake has the announcements looked at again. It never blocks.
@@ -96,6 +127,12 @@ type place struct {
 
 // apply brings every pool in step with the members of now.
 func (d *Discovery) apply() {
+	pools := *d.pools.Load()
+	if len(pools) == 0 {
+		d.accepted.Store(0)
+		d.refused.Store(0)
+		return // announcements are for other nodes
+	}
 	members := d.from.Members()
 	judged := make(map[string]string)
 	standing := make(map[place]*Member)
@@ -105,7 +142,7 @@ func (d *Discovery) apply() {
 		if one.Meta.Role != RoleAgent {
 			continue
 		}
-		if err := d.judge(one); err != nil {
+		if err := judge(pools, one); err != nil {
 			refused++
 			judged[one.ID] = err.Error()
 			if d.judged[one.ID] != err.Error() {
@@ -124,26 +161,27 @@ func (d *Discovery) apply() {
 	d.judged = judged
 	d.accepted.Store(accepted)
 	d.refused.Store(refused)
-	for _, p := range d.cfg.Pools {
-		d.fill(p, members, standing)
+	for _, p := range pools {
+		d.fill(p.Pool, members, standing)
 	}
 	d.begun = true
 }
 
 // judge says why an announcement is not accepted.
-func (d *Discovery) judge(one *Member) error {
+func judge(pools []DiscoverPool, one *Member) error {
 	a := &one.Meta.Announced
-	if !slices.ContainsFunc(d.cfg.Pools, func(p *pool.Pool) bool { return p.Name() == a.Pool }) {
+	i := slices.IndexFunc(pools, func(p DiscoverPool) bool { return p.Name() == a.Pool })
+	if i < 0 {
 		return fmt.Errorf("no pool %q takes backends that announce themselves here", a.Pool)
 	}
-	addr := a.Backend.Addr()
-	if len(d.cfg.From) == 0 {
+	addr, from := a.Backend.Addr(), pools[i].From
+	if len(from) == 0 {
 		if addr != one.Addr.Addr() {
 			return fmt.Errorf("%s is not the agent's own address %s: name the addresses of backends with --discover-from", addr, one.Addr.Addr())
 		}
 		return nil
 	}
-	if !slices.ContainsFunc(d.cfg.From, func(prefix netip.Prefix) bool { return prefix.Contains(addr) }) {
+	if !slices.ContainsFunc(from, func(prefix netip.Prefix) bool { return prefix.Contains(addr) }) {
 		return fmt.Errorf("%s is in no network of --discover-from", addr)
 	}
 	return nil

@@ -50,7 +50,12 @@ func weighing(m Member, w uint16) Member { m.Meta.Announced.Weight = w; return m
 
 func webPool(t *testing.T, specs ...pool.Spec) *pool.Pool {
 	t.Helper()
-	p, err := pool.New("web", specs, pool.Options{Discover: true})
+	return discoverPool(t, "web", specs...)
+}
+
+func discoverPool(t *testing.T, name string, specs ...pool.Spec) *pool.Pool {
+	t.Helper()
+	p, err := pool.New(name, specs, pool.Options{Discover: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +82,7 @@ func show(p *pool.Pool) string {
 func TestDiscovery(t *testing.T) {
 	p := webPool(t, pool.Spec{Addr: "192.0.2.1:443", Weight: 2})
 	d := &town{}
-	discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}})
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p}}})
 	one, two := agentAt("a", "192.0.2.2:443", 1), agentAt("b", "192.0.2.3:443", 1)
 	second := func() *pool.Backend { return p.Snapshot().All()[1] }
 	for _, step := range []struct {
@@ -145,7 +150,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 	} {
 		log.Reset()
 		d := &town{members: []Member{tt.member}}
-		discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}, From: tt.from, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: tt.from}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		discovery.apply()
 		discovery.apply()
 		if got := len(p.Snapshot().All()) == 1; got != tt.ok {
@@ -183,7 +188,7 @@ func TestDiscoveryByGossip(t *testing.T) {
 			cfg.Join = []string{sides[0].Addr().String()}
 		}
 		m := startMember(t, cfg)
-		discovery = NewDiscovery(m, DiscoverConfig{Pools: []*pool.Pool{p}})
+		discovery = NewDiscovery(m, DiscoverConfig{Pools: []DiscoverPool{{Pool: p}}})
 		close(ready)
 		running.Go(func() { discovery.Run(ctx) })
 		sides = append(sides, side{m, p})
@@ -232,7 +237,7 @@ func TestDiscoveryPrimes(t *testing.T) {
 	p := webPool(t)
 	d := &town{}
 	d.set(gone(agentAt("a", "192.0.2.2:443", 1)), gone(weighing(agentAt("b", "192.0.2.3:443", 1), 2)))
-	discovery := NewDiscovery(d, DiscoverConfig{Pools: []*pool.Pool{p}})
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p}}})
 	discovery.Prime()
 	if got, want := show(p), "192.0.2.2:443, 192.0.2.3:443+"; got != want {
 		t.Errorf("primed: %s, want %s", got, want)
@@ -241,5 +246,44 @@ func TestDiscoveryPrimes(t *testing.T) {
 	discovery.apply()
 	if got, want := show(p), "192.0.2.3:443+"; got != want || len(d.forgotten) != 1 {
 		t.Errorf("then: %s, want %s; forgotten %v", got, want, d.forgotten)
+	}
+}
+
+// TestDiscoveryPools: each pool has its own networks, and pools come and go while agents announce.
+func TestDiscoveryPools(t *testing.T) {
+	web, mail := webPool(t, pool.Spec{Addr: "192.0.2.1:443"}), discoverPool(t, "mail")
+	d := &town{}
+	toMail := agentAt("m", "198.51.100.2:465", 1)
+	toMail.Meta.Announced.Pool = "mail"
+	d.set(agentAt("w", "192.0.2.2:443", 1), toMail)
+	var log bytes.Buffer
+	discovery := NewDiscovery(d, DiscoverConfig{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	onlyMail := []DiscoverPool{{Pool: mail, From: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}}
+	both := append([]DiscoverPool{{Pool: web, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}, onlyMail...)
+	for _, step := range []struct {
+		why               string
+		pools             []DiscoverPool
+		web, mail         string
+		accepted, refused int
+	}{
+		{"no pool: nothing is judged", nil, "192.0.2.1:443", "", 0, 0},
+		{"one pool: the other's agent is refused", onlyMail, "192.0.2.1:443", "198.51.100.2:465", 1, 1},
+		{"both, each with its networks", both, "192.0.2.1:443, 192.0.2.2:443", "198.51.100.2:465", 2, 0},
+		{"the networks of one are not the other's", []DiscoverPool{{Pool: web, From: onlyMail[0].From}, {Pool: mail, From: both[0].From}}, "192.0.2.1:443", "", 0, 2},
+	} {
+		discovery.SetPools(step.pools)
+		discovery.apply()
+		if got := show(web); got != step.web {
+			t.Errorf("%s: web has %s, want %s", step.why, got, step.web)
+		}
+		if got := show(mail); got != step.mail {
+			t.Errorf("%s: mail has %s, want %s", step.why, got, step.mail)
+		}
+		if accepted, refused := discovery.Stats(); accepted != step.accepted || refused != step.refused {
+			t.Errorf("%s: %d accepted and %d refused, want %d and %d", step.why, accepted, refused, step.accepted, step.refused)
+		}
+	}
+	if n := strings.Count(log.String(), "refused"); n != 3 {
+		t.Errorf("%d refusals in the log, want 3:\n%s", n, &log)
 	}
 }

@@ -86,11 +86,14 @@ func (c *DrainCommand) apply(m *Membership) error {
 	return err
 }
 
+// SetPools replaces the pools whose backends commands are about.
+func (m *Membership) SetPools(pools []*pool.Pool) { m.pools.Store(&pools) }
+
 // eachBackend does something to the backend of an address in the pool with the hash, or in every pool.
 func (m *Membership) eachBackend(hash uint32, addr netip.AddrPort, do func(*pool.Pool, *pool.Backend) error) error {
 	var errs []error
 	found := false
-	for _, p := range m.cfg.Pools {
+	for _, p := range *m.pools.Load() {
 		backends := p.Snapshot().All()
 		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr == addr })
 		if i >= 0 && (hash == 0 || hash == p.Hash()) {

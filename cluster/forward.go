@@ -17,7 +17,8 @@ import (
 // two have, in the frames of replication:
 //
 //	elder                                 heir
-//	  part..., done  ──────────────────►  all ticket keys, or the whole table if the heir has another one
+//	                 ◄──────────────────  one byte: what it needs first
+//	  part..., done  ──────────────────►  all ticket keys, or everything if the heir has tables of its own
 //	  facts          ──────────────────►  merged, and shared with the peers
 //	  open           ──────────────────►  conns that the elder still has, every second
 //
@@ -29,6 +30,10 @@ const (
 
 	// forwardWrite bounds the wait for an heir that takes nothing; it is as good as gone then.
 	forwardWrite = 10 * time.Second
+
+	// What an heir needs first.
+	wantKeys  = 'k'
+	wantWhole = 'w'
 
 	// openEvery is how often the number of conns is told, which is a sign of life too.
 	openEvery = time.Second
@@ -66,11 +71,17 @@ type ForwarderStats struct {
 // Stats may be called by any goroutine.
 func (f *Forwarder) Stats() ForwarderStats { return ForwarderStats{f.sent.Load(), f.lost.Load()} }
 
-// Run sends an export of the ticket keys, or of all if whole is set, and what is learned, until ctx is done and all that
-// was learned has been sent. open is the number of conns. It returns why the heir can be told nothing any more, if so.
-func (f *Forwarder) Run(ctx context.Context, heir net.Conn, store *affinity.Store, whole bool, open func() int) error {
+// Run sends an export of the ticket keys, or of all if the heir wants that, and what is learned, until ctx is done and all
+// that was learned has been sent. open is the number of conns. It returns why the heir can be told nothing any more, if so.
+func (f *Forwarder) Run(ctx context.Context, heir net.Conn, store *affinity.Store, open func() int) error {
 	x := &forwarding{f: f, heir: heir, store: store, seed: store.Seed(), open: open, batch: make([]affinity.Fact, 0, batchFacts)}
-	if !whole {
+	var want [1]byte
+	stop := closeWith(ctx, heir)
+	if _, err := heir.Read(want[:]); err != nil {
+		return fmt.Errorf("forward to the heir: %w", err)
+	}
+	stop()
+	if want[0] != wantWhole {
 		x.export = store.ExportKeys()
 	}
 	x.exporting = true
@@ -175,14 +186,22 @@ func (x *forwarding) write() error {
 // FollowConfig is what an heir does with what its elder sends.
 type FollowConfig struct {
 	Store   *affinity.Store     // its Run must be running
+	Tables  bool                // the store shares no tables with the elder: it wants everything first
 	Learned func(affinity.Fact) // gets what the elder learns; nil: nobody
 	Whole   func()              // called once, when all of the first export is there for the loops to see
 	Open    func(conns uint64)  // what the elder said of its conns; nil: nobody
 }
 
 // Follow merges what an elder sends until it ends, which is no error, or ctx is done.
-func Follow(ctx context.Context, elder io.ReadCloser, cfg FollowConfig) error {
+func Follow(ctx context.Context, elder io.ReadWriteCloser, cfg FollowConfig) error {
 	defer closeWith(ctx, elder)()
+	want := []byte{wantKeys}
+	if cfg.Tables {
+		want[0] = wantWhole
+	}
+	if _, err := elder.Write(want); err != nil {
+		return fmt.Errorf("cluster: ask the elder: %w", err)
+	}
 	seed := cfg.Store.Seed()
 	frames := newFrameReader(elder)
 	var facts []affinity.Fact

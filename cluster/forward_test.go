@@ -20,6 +20,7 @@ type pair struct {
 	learned     atomic.Int64 // facts that the heir shares with its peers
 	open        atomic.Int64
 	whole       chan struct{}
+	tables      bool // the heir wants everything
 }
 
 func newPair(t *testing.T) *pair {
@@ -53,17 +54,17 @@ func (p *pair) follow(ctx context.Context) chan error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- Follow(ctx, p.to, FollowConfig{
-			Store: p.heir, Learned: func(affinity.Fact) { p.learned.Add(1) },
+			Store: p.heir, Tables: p.tables, Learned: func(affinity.Fact) { p.learned.Add(1) },
 			Whole: sync.OnceFunc(func() { close(p.whole) }), Open: func(n uint64) { p.open.Store(int64(n)) },
 		})
 	}()
 	return ended
 }
 
-func (p *pair) forward(ctx context.Context, whole bool) chan error {
+func (p *pair) forward(ctx context.Context) chan error {
 	ended := make(chan error, 1)
 	go func() {
-		err := p.forwarder.Run(ctx, p.from, p.elder, whole, func() int { return 42 })
+		err := p.forwarder.Run(ctx, p.from, p.elder, func() int { return 42 })
 		p.from.Close()
 		ended <- err
 	}()
@@ -105,7 +106,8 @@ func TestForward(t *testing.T) {
 		p.elder.Pool(1).IssuedID(77, 3, now())
 		p.forwarder = NewForwarder() // the hand-over begins here
 		ctx, cancel := context.WithCancel(t.Context())
-		followed, forwarded := p.follow(t.Context()), p.forward(ctx, whole)
+		p.tables = whole
+		followed, forwarded := p.follow(t.Context()), p.forward(ctx)
 		<-p.whole
 		if n := keysOf(p.heir); n != 1 {
 			t.Errorf("whole %v: %d keys", whole, n)
@@ -145,7 +147,7 @@ func TestForward(t *testing.T) {
 func TestForwardOverflow(t *testing.T) {
 	p := newPair(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	forwarded := p.forward(ctx, false) // stands in its first write
+	forwarded := p.forward(ctx) // nobody asks yet
 	for i := range 2 * forwardRing {
 		p.forwarder.Learned(affinity.Fact{Kind: affinity.FactEntry, Key: sessionKey(i), ID: 5, Time: now() + 1000})
 	}
@@ -171,7 +173,7 @@ func TestForwardOverflow(t *testing.T) {
 // Facts under another seed than the one of the hand-over go to nobody.
 func TestForwardAnotherSeed(t *testing.T) {
 	p := newPair(t)
-	followed, forwarded := p.follow(t.Context()), p.forward(t.Context(), false)
+	followed, forwarded := p.follow(t.Context()), p.forward(t.Context())
 	<-p.whole
 	if err := p.heir.Reseed(t.Context(), affinity.Seed{Value: 8, Made: 1}); err != nil {
 		t.Fatal(err)
@@ -208,7 +210,8 @@ func TestFollowRefuses(t *testing.T) {
 		p := newPair(t)
 		followed := p.follow(t.Context())
 		go func() {
-			_ = p.from.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			_ = p.from.SetDeadline(time.Now().Add(20 * time.Second))
+			_, _ = p.from.Read(make([]byte, 1))
 			_, _ = p.from.Write(bytes)
 			p.from.Close()
 		}()
@@ -219,8 +222,17 @@ func TestFollowRefuses(t *testing.T) {
 	p := newPair(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	followed := p.follow(ctx)
+	_, _ = p.from.Read(make([]byte, 1))
 	cancel()
 	if err := <-followed; err != nil {
 		t.Errorf("its end on purpose: %v", err)
+	}
+	// An elder that is broken off before the heir asks does not wait for that.
+	p = newPair(t)
+	ctx, cancel = context.WithCancel(t.Context())
+	forwarded := p.forward(ctx)
+	cancel()
+	if err := <-forwarded; err == nil {
+		t.Error("the elder says nothing of an heir that never asked")
 	}
 }

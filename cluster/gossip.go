@@ -48,7 +48,7 @@ type Config struct {
 	// NodeKeys opens commands; none: they are ignored. Only nodes have it. SetNodeKeys changes it.
 	NodeKeys [][]byte
 
-	// Pools are those whose backends commands are about.
+	// Pools are those whose backends commands are about. SetPools changes them.
 	Pools []*pool.Pool
 
 	// Settle is called when a drain command has been followed, before it is answered: it returns once no conn is on its
@@ -178,6 +178,7 @@ func Create(cfg Config) (*Membership, error) {
 		meta:     cfg.Meta,
 		members:  make(map[string]*Member), questions: make(map[[nonceBytes]byte]*question),
 	}
+	m.pools.Store(&m.cfg.Pools)
 	m.SetNodeKeys(cfg.NodeKeys)
 	m.rejoin = &rejoiner{
 		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -16,11 +15,6 @@ import (
 type GossipSockets struct {
 	TCP *net.TCPListener
 	UDP *net.UDPConn
-}
-
-// At reports whether the sockets serve a member that is to bind the address.
-func (s *GossipSockets) At(bind netip.AddrPort) bool {
-	return bindsTo(addrPortOf(s.TCP.Addr()), bind) && bindsTo(addrPortOf(s.UDP.LocalAddr()), bind)
 }
 
 func (s *GossipSockets) close() error {
@@ -94,18 +88,6 @@ func (m *Membership) Inherit(legacy MemberLegacy) {
 		}
 		m.replays.seen[[nonceBytes]byte(nonce)] = until
 	}
-}
-
-// bindsTo says that sockets of that address serve a member that is to bind the other: an unspecified address is
-// reported as that of IPv6, whichever it was.
-func bindsTo(bound, wanted netip.AddrPort) bool {
-	if bound.Port() != wanted.Port() {
-		return false
-	}
-	if wanted.Addr().IsUnspecified() {
-		return bound.Addr().IsUnspecified()
-	}
-	return bound.Addr().Unmap() == wanted.Addr().Unmap()
 }
 
 // maxTail bounds the facts that a replicator hands over because peers have not acknowledged them yet; who misses more

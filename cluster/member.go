@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/memberlist"
+
+	"homing/balancer/pool"
 )
 
 // maxVanished bounds the members that are remembered without being there.
@@ -30,6 +32,7 @@ type Membership struct {
 
 	// Atomic.
 	nodeKeys atomic.Pointer[[][]byte]
+	pools    atomic.Pointer[[]*pool.Pool]
 
 	// Owned by whoever applies commands, under applying.
 	applying sync.Mutex

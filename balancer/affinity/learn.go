@@ -98,7 +98,7 @@ func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
 func (p *Pool) provedIdent(t *Ident, ttl, id, now uint32, create bool) {
 	// A ticket that is on record as this backend's was evidence when it came here: only a different one says more.
 	old, _, ok := p.store.entries.Lookup(t.Exact, now)
-	exact := p.touch(t, id, now, create && !(ok && old == id))
+	exact := p.touch(t, id, now, create && (!ok || old != id))
 	p.proved(t.Exact, ttl, id, now, create && exact, create)
 }
 

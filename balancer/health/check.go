@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"homing/balancer/internal/proxyheader"
+	"homing/balancer/pool"
 )
 
 // Kind says what a check asks of a backend. Each asks what the one before it asks, and more.
@@ -96,8 +99,9 @@ func (k *Check) validate() error {
 	return nil
 }
 
-// run is one check of the backend at addr, bounded by ctx. nil: it is as it should be.
-func (k *Check) run(ctx context.Context, addr netip.AddrPort) error {
+// run is one check of the backend at addr, bounded by ctx. What is said behind the connect begins with the PROXY header
+// that all conns to the backend begin with. nil: it is as it should be.
+func (k *Check) run(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error {
 	if k.Port != 0 {
 		addr = netip.AddrPortFrom(addr.Addr(), k.Port)
 	}
@@ -111,6 +115,9 @@ func (k *Check) run(ctx context.Context, addr netip.AddrPort) error {
 	}
 	// One way to end for all that follows, whether ctx is cancelled or runs out: the socket's deadline.
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := sayHeader(conn, header); err != nil {
+		return fmt.Errorf("PROXY header: %s", reason(err))
+	}
 	secured := tls.Client(conn, k.config())
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS handshake: %s", reason(err))
@@ -177,6 +184,19 @@ func reason(err error) string {
 func dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{KeepAlive: -1} // it does not live long enough to be probed
 	return dialer.DialContext(ctx, "tcp", addr.String())
+}
+
+// sayHeader begins a connection of our own, in which nobody is spoken for.
+func sayHeader(conn net.Conn, header pool.ProxyHeader) error {
+	if header == pool.ProxyOff {
+		return nil
+	}
+	text, err := proxyheader.Append(nil, proxyheader.Version(header), &proxyheader.Header{})
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write(text)
+	return err
 }
 
 // hangUp closes by RST, which leaves no TIME_WAIT behind: a check every 2 s would else hold a local port of every backend

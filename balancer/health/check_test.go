@@ -115,7 +115,7 @@ func TestCheckSaysWhatIsTrue(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			err := c.check.run(ctx, c.addr)
+			err := c.check.run(ctx, c.addr, pool.ProxyOff)
 			switch {
 			case c.want == "" && err != nil:
 				t.Errorf("error %v, want none", err)

@@ -181,6 +181,7 @@ func (e *examination) shake(ctx context.Context, o offer) (answer, error) {
 	t := e.target
 	ctx, cancel := context.WithTimeout(ctx, t.prober.cfg.Timeout)
 	defer cancel()
+	o.header = t.pool.Snapshot().Options().ProxyHeader
 	ans, err := t.prober.handshake(ctx, t.backend.Addr, o)
 	h := Handshake{Version: ans.version}
 	switch {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"homing/balancer/pool"
 )
 
 const (
@@ -30,6 +32,7 @@ type offer struct {
 	name    string                  // server name, "" = none
 	most    uint16                  // highest version; all down to TLS 1.0 are offered
 	session *tls.ClientSessionState // to resume, or nil
+	header  pool.ProxyHeader        // before the hello
 }
 
 // answer is what a handshake has shown.
@@ -70,6 +73,9 @@ func handshake(ctx context.Context, addr netip.AddrPort, o offer) (answer, error
 	// One way to end for all that follows, whether ctx is cancelled or runs out: the socket's deadline.
 	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })()
 
+	if err := sayHeader(raw, o.header); err != nil {
+		return answer{}, &handshakeError{err: err, connected: true}
+	}
 	var ans answer
 	tickets := &ticketCache{offer: o.session}
 	conn := tls.Client(raw, probeTLS(o, tickets, &ans.certAsked))

@@ -92,7 +92,7 @@ type Checker struct {
 	// Static after construction.
 	pools []*pool.Pool
 	cfg   Config
-	check func(ctx context.Context, addr netip.AddrPort) error // nil: it answers; tests have their own
+	check func(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error // nil: it answers; tests have their own
 
 	// Atomic; written by all checks.
 	short atomic.Bool // this machine lacks something that checks need, and the log says so
@@ -153,7 +153,7 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log}
 	for {
 		up := b.Up()
-		err := c.once(ctx, b.Addr)
+		err := c.once(ctx, b.Addr, p.Snapshot().Options().ProxyHeader)
 		agent.ask(ctx, c.cfg.Timeout, p, b)
 		if ctx.Err() != nil {
 			return // and say nothing: the check was cut short
@@ -178,10 +178,10 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	}
 }
 
-func (c *Checker) once(ctx context.Context, addr netip.AddrPort) error {
+func (c *Checker) once(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	return c.check(ctx, addr)
+	return c.check(ctx, addr, header)
 }
 
 // why words the reason of a change for the log.

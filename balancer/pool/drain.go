@@ -143,6 +143,9 @@ func (p *Pool) lookAtDrains() {
 	}
 }
 
+// InService says that nobody has the backend emptied, neither an operator nor itself.
+func (b *Backend) InService() bool { return b.Draining() == DrainOff && !b.reportsDrain.Load() }
+
 // DrainStatus says how far the draining of a backend has come.
 func (p *Pool) DrainStatus(b *Backend) DrainStatus {
 	p.mu.Lock()

@@ -105,3 +105,6 @@ func (p *Pool) forgetWeights() {
 		b.handWeight = 0
 	}
 }
+
+// OnTrial reports whether the backend was down, and one conn at a time may try it: see Options.NoChecks.
+func (b *Backend) OnTrial() bool { return b.state.Load() == stateTrial && !b.gone.Load() }

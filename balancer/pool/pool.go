@@ -44,6 +44,17 @@ type Options struct {
 	// SecondChance is for offers that a guessed backend has refused.
 	SecondChance SecondChance
 
+	// ProxyHeader is the PROXY header that each conn to a backend begins with, checks included. Default ProxyOff.
+	ProxyHeader ProxyHeader
+
+	// Sources are addresses of this machine that conns to the backends come from, in turn; each has its own ports. Of
+	// the backend's family; a backend without one in the list is connected to from wherever the kernel says. Default: none.
+	Sources []netip.Addr
+
+	// Transparent has conns come from their clients' own addresses (Sources are not used then). A client of the other
+	// family than the backend's is connected from this machine's address.
+	Transparent bool
+
 	// Fall is the number of consecutive failed connects that mark a backend down. Default 3.
 	Fall int
 

@@ -3,53 +3,36 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
-
 	"homing/cluster"
 	"homing/cmd/homing/internal/admin"
+	"homing/cmd/homing/internal/api"
 )
 
-// routes is what the admin server serves of the cluster: its members, for anybody, and commands, for whoever has the
-// node key.
-func (c *clusterNode) routes() map[string]http.Handler {
-	return map[string]http.Handler{
-		"GET /cluster":          http.HandlerFunc(c.serveMembers),
-		"POST /cluster/command": http.HandlerFunc(c.serveCommand),
-	}
-}
-
-func (c *clusterNode) serveMembers(w http.ResponseWriter, _ *http.Request) {
-	view := clusterView{Members: []memberView{viewOf(c.membership.Self())}}
+// viewMembers is every member, this one first.
+func (c *clusterNode) viewMembers() []api.Member {
+	members := []api.Member{viewOf(c.membership.Self())}
 	for _, one := range c.membership.Members() {
-		view.Members = append(view.Members, viewOf(one))
+		members = append(members, viewOf(one))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(view) // the client that left does not want it
+	return members
 }
 
-// maxCommandBody is more than any sealed command has.
-const maxCommandBody = 1 << 10
-
-func (c *clusterNode) serveCommand(w http.ResponseWriter, r *http.Request) {
-	sealed, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCommandBody))
-	if err != nil {
-		http.Error(w, "the command cannot be read", http.StatusBadRequest)
-		return
+// viewOf is a member for people. Keys are named, not told.
+func viewOf(one cluster.Member) api.Member {
+	view := api.Member{
+		ID: one.ID, Role: one.Meta.Role.String(), State: one.Meta.State.String(), Addr: one.Addr.String(), Version: one.Meta.Version,
 	}
-	answers, err := c.membership.Command(r.Context(), sealed)
-	if err != nil {
-		status := http.StatusConflict
-		if errors.Is(err, cluster.ErrCommand) {
-			status = http.StatusForbidden
-		}
-		http.Error(w, err.Error(), status)
-		return
+	if !one.Alive {
+		view.State = "vanished"
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answers) // as above
+	for _, print := range one.Meta.Keys {
+		view.Keys = append(view.Keys, print.String())
+	}
+	if one.Meta.Role == cluster.RoleAgent {
+		announced := one.Meta.Announced
+		view.Pool, view.Backend, view.Weight = announced.Pool, announced.Backend.String(), int(announced.Weight)
+	}
+	return view
 }
 
 // stats is what metrics show of the cluster.
@@ -58,9 +41,7 @@ func (c *clusterNode) stats() admin.Cluster {
 	for _, one := range c.membership.Members() {
 		known.Members[admin.Kind{Role: one.Meta.Role, Alive: one.Alive}]++
 	}
-	if c.discovery != nil {
-		known.Accepted, known.Refused = c.discovery.Stats()
-	}
+	known.Accepted, known.Refused = c.discovery.Stats()
 	if c.replicator != nil {
 		shared := c.replicator.Stats()
 		known.Sharing = &shared

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -19,13 +16,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cluster"
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/value"
 )
 
 // clusterClient talks to the admin server of one node.
 type clusterClient struct {
-	admin       string
+	admin       adminClient
 	nodeKeyFile string
 	force, hard bool
+	drainFor    time.Duration
 }
 
 func newClusterCommand() *cobra.Command {
@@ -36,7 +36,7 @@ func newClusterCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().VarPF(stringValue{&c.admin, checkAdmin, "ADDR"}, "admin", "", "the --admin address of a running node")
+	c.admin.persistent(cmd)
 	members := &cobra.Command{
 		Use: "members", Short: "Print every node and agent that a node knows", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printMembers(cmd.Context(), cmd.OutOrStdout()) },
@@ -80,7 +80,7 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 				return c.send(cmd.Context(), cmd.OutOrStdout(), op.op, args[0])
 			},
 		}
-		one.Flags().VarPF(boolValue{&c.force}, "force", "", "although members would be cut off").NoOptDefVal = "true"
+		one.Flags().VarPF(value.Bool{P: &c.force}, "force", "", "although members would be cut off").NoOptDefVal = "true"
 		cmd.AddCommand(one)
 	}
 	return cmd
@@ -96,7 +96,7 @@ func oneArg(name string) cobra.PositionalArgs {
 }
 
 func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
-	flags.VarPF(stringValue{&c.nodeKeyFile, notEmpty, "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
+	flags.VarPF(value.Text{P: &c.nodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
 }
 
 // send has all nodes change their keys, and says how far it got.
@@ -138,17 +138,22 @@ type sealer interface {
 }
 
 // order seals a command and gives it to a node, which tells the others. It returns every node's answer.
-func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command sealer) (answers []cluster.Answer, err error) {
+func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command sealer) (answers []api.NodeAnswer, err error) {
 	sealed, err := command.Seal(nodeKey, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	err = c.ask(ctx, http.MethodPost, "/cluster/command", sealed, &answers)
-	return answers, err
+	client, err := c.admin.connect()
+	if err != nil {
+		return nil, err
+	}
+	var out api.CommandAnswers
+	err = client.Post(ctx, "/v1/cluster/command", api.SealedCommand{Sealed: sealed}, &out)
+	return out.Nodes, answered(err)
 }
 
 // notAll is an error that names the nodes that do not follow a command, or nil.
-func notAll(answers []cluster.Answer) error {
+func notAll(answers []api.NodeAnswer) error {
 	var not []string
 	for _, one := range answers {
 		if one.Error != "" {
@@ -174,10 +179,19 @@ func parseKeyOrName(s string, op cluster.KeyOp) ([]byte, cluster.KeyPrint, error
 	return key, cluster.PrintOf(key), nil
 }
 
-func (c *clusterClient) members(ctx context.Context) ([]memberView, error) {
-	var view clusterView
-	err := c.ask(ctx, http.MethodGet, "/cluster", nil, &view)
-	return view.Members, err
+func (c *clusterClient) members(ctx context.Context) ([]api.Member, error) {
+	client, err := c.admin.connect()
+	if err != nil {
+		return nil, err
+	}
+	var view api.Cluster
+	if err := client.Get(ctx, "/v1/cluster", &view); err != nil {
+		return nil, answered(err)
+	}
+	if len(view.Members) == 0 {
+		return nil, &runError{errors.New("the node is in no cluster: it runs without --cluster-bind")}
+	}
+	return view.Members, nil
 }
 
 func (c *clusterClient) printMembers(ctx context.Context, w io.Writer) error {
@@ -203,7 +217,7 @@ func (c *clusterClient) printKeys(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	members = slices.DeleteFunc(members, func(m memberView) bool { return m.State == "vanished" })
+	members = slices.DeleteFunc(members, func(m api.Member) bool { return m.State == "vanished" })
 	var keys []string
 	for _, m := range members {
 		for _, key := range m.Keys {
@@ -237,38 +251,4 @@ func (c *clusterClient) printKeys(ctx context.Context, w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\n", key, used, trusted, len(members), strings.Join(not, " "))
 	}
 	return table.Flush()
-}
-
-// askTimeout bounds one request: a node waits for others for 9 s at most.
-const askTimeout = 15 * time.Second
-
-// ask sends a request to the admin server and reads the JSON of the answer.
-func (c *clusterClient) ask(ctx context.Context, method, path string, body []byte, answer any) error {
-	if c.admin == "" {
-		return errors.New("--admin is missing: give the --admin address of a running node")
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.admin+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return &runError{fmt.Errorf("no answer from the node: %w", err)}
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
-	switch {
-	case err != nil:
-		return &runError{fmt.Errorf("the answer of the node broke off: %w", err)}
-	case response.StatusCode == http.StatusNotFound:
-		return &runError{errors.New("the node is in no cluster: it runs without --cluster-bind")}
-	case response.StatusCode != http.StatusOK:
-		return &runError{fmt.Errorf("refused: %s", oneLine(strings.TrimSpace(string(text))))}
-	}
-	if err := json.Unmarshal(text, answer); err != nil {
-		return &runError{fmt.Errorf("the answer of the node cannot be read: %w", err)}
-	}
-	return nil
 }

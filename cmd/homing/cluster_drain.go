@@ -22,21 +22,21 @@ func (c *clusterClient) drainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain BACKEND",
 		Short: "Send a backend no more fresh handshakes, at every node",
-		Long: `Drains a backend at every node: no more fresh handshakes, but its own resumptions; with --hard no new conns at all.
-Conns that are open stay.
+		Long: `Drains a backend at every node: no more fresh handshakes, and its own resumptions for as long as --for says; with --hard no
+new conns at all. Conns that are open stay. homing drain does the same through a node's own key, and follows it.
 
 ` + drainNotes,
 		Args: oneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			mode := pool.DrainSoft
+			plan := pool.DrainPlan{Mode: pool.DrainSoft, For: c.drainFor}
 			if c.hard {
-				mode = pool.DrainHard
+				plan.Mode = pool.DrainHard
 			}
-			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], mode)
+			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], plan)
 		},
 	}
 	c.bindNodeKey(cmd.Flags())
-	cmd.Flags().VarPF(boolValue{&c.hard}, "hard", "", "not even its own resumptions").NoOptDefVal = "true"
+	bindDrain(cmd.Flags(), &c.hard, &c.drainFor)
 	return cmd
 }
 
@@ -47,7 +47,7 @@ func (c *clusterClient) undrainCommand() *cobra.Command {
 		Long:  "Ends the draining of a backend at every node.\n\n" + drainNotes,
 		Args:  oneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], pool.DrainOff)
+			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], pool.DrainPlan{})
 		},
 	}
 	c.bindNodeKey(cmd.Flags())
@@ -55,7 +55,7 @@ func (c *clusterClient) undrainCommand() *cobra.Command {
 }
 
 // drain has all nodes drain a backend, and prints their answers.
-func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, mode pool.Drain) error {
+func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, plan pool.DrainPlan) error {
 	addr, err := parseBackendAddr(backend)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 	if err != nil {
 		return err
 	}
-	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Plan: pool.DrainPlan{Mode: mode}})
+	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Plan: plan})
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 			fmt.Fprintf(table, "%s\t?\t%s\n", one.Node, oneLine(one.Error))
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\tdone\n", one.Node, mode)
+		fmt.Fprintf(table, "%s\t%s\tdone\n", one.Node, plan.Mode)
 	}
 	if err := table.Flush(); err != nil {
 		return err

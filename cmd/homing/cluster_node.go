@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/balancer/pool"
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
 )
 
 // leaveTimeout bounds the wait, at the very end, until the others know that this node left.
@@ -26,7 +25,7 @@ type clusterNode struct {
 	options    *config.Cluster
 	log        *slog.Logger
 	membership *cluster.Membership
-	discovery  *cluster.Discovery  // nil when no pool discovers
+	discovery  *cluster.Discovery
 	replicator *cluster.Replicator // nil without a node key
 	nodeKeys   [][]byte
 	member     cluster.Config // to become a member with
@@ -34,11 +33,12 @@ type clusterNode struct {
 
 	// Owned by service.run.
 	started bool
+	handed  bool // the heir goes on with the node: it is not to leave
 }
 
 // newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
 // nothing to close.
-func newClusterNode(o *config.Config, log *slog.Logger) (c *clusterNode, err error) {
+func newClusterNode(o *config.Config, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
 	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
 	if c.nodeKeys, err = loadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err
@@ -46,22 +46,17 @@ func newClusterNode(o *config.Config, log *slog.Logger) (c *clusterNode, err err
 	if c.member, err = memberConfig(&o.Cluster.Member, o.StateDir, log); err != nil {
 		return nil, err
 	}
-	if err = c.replicate(); err != nil {
+	if err = c.inherit(estate); err != nil {
+		return nil, err
+	}
+	if err = c.replicate(estate); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// fact is the hook of the store, nil when nothing is shared.
-func (c *clusterNode) fact() func(affinity.Fact) {
-	if c.replicator == nil {
-		return nil
-	}
-	return c.replicator.Learned
-}
-
 // replicate listens for the other nodes' streams, when there is a node key.
-func (c *clusterNode) replicate() (err error) {
+func (c *clusterNode) replicate(estate *upgrade.Estate) (err error) {
 	if len(c.nodeKeys) == 0 {
 		return nil
 	}
@@ -69,8 +64,11 @@ func (c *clusterNode) replicate() (err error) {
 	if !bind.IsValid() {
 		bind = portAbove(c.options.Bind)
 	}
-	c.replicator, err = cluster.NewReplicator(cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log})
-	if err != nil {
+	cfg := cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log}
+	if listener := estate.Listener(giveReplication, bind.String()); listener != nil {
+		cfg.Listener = listener
+	}
+	if c.replicator, err = cluster.NewReplicator(cfg); err != nil {
 		return explainListen("--replication-bind", bind.String(), err)
 	}
 	return nil
@@ -84,9 +82,10 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr(), addr.Port()+1)
 }
 
-// join makes this process a member. Nobody is dialled before start.
-func (c *clusterNode) join(all *config.Config, pools []*pooled) (err error) {
+// join makes this process a member. Nobody is dialled before start. settle returns when no loop acts on what was before.
+func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (err error) {
 	cfg := c.member
+	cfg.Settle = settle
 	cfg.Meta.Role = cluster.RoleNode
 	cfg.NodeKeys = c.nodeKeys
 	cfg.Pools = poolsOf(pools)
@@ -100,20 +99,31 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled) (err error) {
 	if c.membership, err = cluster.Create(cfg); err != nil {
 		return explainMember(&c.options.Member, err)
 	}
-	var from []netip.Prefix
-	var discovering []*pool.Pool
-	for i, p := range pools {
-		if settings := &all.Pools[i]; all.Discovers(settings) {
-			discovering = append(discovering, p.Pool)
-			for _, source := range settings.DiscoverFrom {
-				from = append(from, source.Network)
-			}
-		}
-	}
-	if len(discovering) > 0 {
-		c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering, From: from, Log: c.log})
-	}
+	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Log: c.log})
 	return nil
+}
+
+// discovering is the pools that take backends that announce themselves.
+func discovering(c *config.Config, pools []*pooled) []cluster.DiscoverPool {
+	var some []cluster.DiscoverPool
+	for i, p := range pools {
+		settings := &c.Pools[i]
+		if !c.Discovers(settings) {
+			continue
+		}
+		one := cluster.DiscoverPool{Pool: p.Pool}
+		for _, source := range settings.DiscoverFrom {
+			one.From = append(one.From, source.Network)
+		}
+		some = append(some, one)
+	}
+	return some
+}
+
+// setPools goes on with the pools of another configuration.
+func (c *clusterNode) setPools(all *config.Config, pools []*pooled) {
+	c.membership.SetPools(poolsOf(pools))
+	c.discovery.SetPools(discovering(all, pools))
 }
 
 // replicationAddr is where the others find our streams.
@@ -148,46 +158,32 @@ func (c *clusterNode) keep(keys [][]byte) {
 	}
 }
 
-// start sets everything going; it ends with ctx.
-func (c *clusterNode) start(ctx context.Context, s *service) {
+// start is all that is to run from now on.
+func (c *clusterNode) start(store *affinity.Store) []func(context.Context) {
 	c.started = true
-	s.background.Go(func() { c.membership.Run(ctx) })
-	if c.discovery != nil {
-		s.background.Go(func() { c.discovery.Run(ctx) })
-	}
+	all := []func(context.Context){c.membership.Run, c.discovery.Run, c.follow}
 	if c.replicator != nil {
-		s.background.Go(func() { c.replicator.Run(ctx, s.store) })
+		all = append(all, func(ctx context.Context) { c.replicator.Run(ctx, store) })
 	}
-	s.background.Go(func() { c.follow(ctx) })
-	s.background.Go(func() { c.reread(ctx, s.hangup) })
+	return all
 }
 
-// reread reads the node keys again at every SIGHUP.
-func (c *clusterNode) reread(ctx context.Context, hangup <-chan os.Signal) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			if err := c.reloadNodeKeys(); err != nil {
-				c.log.Warn("the node keys stay as they are", slog.Any("error", err))
-			}
-		}
-	}
+// loadNodeKeys reads the node keys of the file again, which setNodeKeys takes over. There are none without a file.
+func (c *clusterNode) loadNodeKeys() ([][]byte, error) {
+	return loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
 }
 
-// reloadNodeKeys takes over the node keys of the file. On an error nothing has changed.
-func (c *clusterNode) reloadNodeKeys() error {
-	keys, err := loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
-	if err != nil {
-		return err
+// setNodeKeys has the others shown the first key, and all of them trusted.
+func (c *clusterNode) setNodeKeys(keys [][]byte) {
+	if len(keys) == 0 {
+		return
 	}
-	if err := c.replicator.SetNodeKeys(keys); err != nil {
-		return err
+	if err := c.replicator.SetNodeKeys(keys); err != nil { // not with keys that could be read
+		c.log.Warn("the node keys stay as they are", slog.Any("error", err))
+		return
 	}
 	c.membership.SetNodeKeys(keys)
 	c.log.Info("node keys read again", slog.Int("keys", len(keys)), slog.String("in_use", cluster.PrintOf(keys[0]).String()))
-	return nil
 }
 
 // follow tells whoever depends on the members that they changed.
@@ -198,9 +194,7 @@ func (c *clusterNode) follow(ctx context.Context) {
 			return
 		case <-c.changed:
 		}
-		if c.discovery != nil {
-			c.discovery.Wake()
-		}
+		c.discovery.Wake()
 		if c.replicator != nil {
 			c.replicator.SetPeers(peersOf(c.membership.Members()))
 		}
@@ -219,13 +213,13 @@ func peersOf(members []cluster.Member) []cluster.Peer {
 }
 
 // announce logs what this node is in its cluster.
-func (c *clusterNode) announce() {
+func (c *clusterNode) announce(discovers bool) {
 	replication := "none"
 	if c.replicator != nil {
 		replication = c.replicator.Addr().String()
 	}
 	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
-		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", c.discovery != nil), slog.Int("seeds", len(c.options.Join)))
+		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", discovers), slog.Int("seeds", len(c.options.Join)))
 	if c.replicator == nil {
 		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
 	}
@@ -242,7 +236,7 @@ func (c *clusterNode) drain() {
 func (c *clusterNode) close() {
 	var errs []error
 	if c.membership != nil {
-		if c.started {
+		if c.started && !c.handed {
 			errs = append(errs, c.membership.Leave(leaveTimeout))
 		}
 		errs = append(errs, c.membership.Shutdown())

@@ -47,22 +47,10 @@ Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
 					return err
 				}
 			}
-			backends := 0
-			for i := range c.Pools {
-				backends += len(c.Pools[i].Backends)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s, %s, %s\n", args[0],
-				count(len(c.Listeners), "listener"), count(len(c.Pools), "pool"), count(backends, "backend"))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s\n", args[0], c.Summary())
 			return err
 		},
 	}
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // explainConfig writes what is wrong with a file, a block for each problem, and makes an error of how many there are.
@@ -75,8 +63,29 @@ func explainConfig(w io.Writer, err error) error {
 	if err := wrong.Write(w); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s has %s", wrong.File, count(len(wrong.Problems), "error"))
+	n := len(wrong.Problems)
+	if n == 1 {
+		return fmt.Errorf("%s has 1 error", wrong.File)
+	}
+	return fmt.Errorf("%s has %d errors", wrong.File, n)
 }
+
+// inTheWordsOf names settings as the user did: by their keys when there is a file.
+func inTheWordsOf(flags *config.Flags, err error) error {
+	if err == nil || flags.File == "" {
+		return err
+	}
+	return &worded{err, config.InKeys(err.Error())}
+}
+
+// worded is an error in other words.
+type worded struct {
+	err  error
+	text string
+}
+
+func (e *worded) Error() string { return e.text }
+func (e *worded) Unwrap() error { return e.err }
 
 func newConfigExampleCommand() *cobra.Command {
 	return &cobra.Command{

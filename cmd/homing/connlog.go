@@ -15,6 +15,7 @@ func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 	log.LogAttrs(context.Background(), slog.LevelInfo, "conn",
 		slog.Time("start", r.Start),
 		slog.String("client", address(r.Client)),
+		slog.String("listener", r.Listener),
 		slog.String("pool", r.Pool),
 		slog.String("sni", r.SNI),
 		slog.String("backend", address(r.Backend)),
@@ -30,6 +31,7 @@ func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 		slog.Float64("answer_seconds", r.AnswerTime.Seconds()),
 		slog.Float64("total_seconds", r.Total.Seconds()),
 		slog.Int("tries", r.Tries),
+		slog.String("refused", r.Refused.String()),
 		slog.String("termination", r.Termination.String()),
 	)
 }

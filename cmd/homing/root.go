@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"homing/cmd/internal/manual"
 )
 
 func newRootCommand() *cobra.Command {
@@ -23,7 +25,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newVersionCommand(), newManCommand())
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), newVersionCommand(), manual.NewCommand(version))
 	return root
 }
 

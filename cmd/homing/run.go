@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -24,8 +25,13 @@ func newRunCommand() *cobra.Command {
 		Short: "Balance conns, and send every resumption to the backend that can accept it",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			estate, err := upgrade.Inherit()
+			if err != nil {
+				return err
+			}
 			c, err := flags.Load()
 			if err != nil {
+				_ = estate.Fail(err) // which returns it
 				return explainConfig(cmd.ErrOrStderr(), err)
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
@@ -33,17 +39,20 @@ func newRunCommand() *cobra.Command {
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
 			hangup := make(chan os.Signal, 1)
-			if c.Cluster.NodeKeyFile != "" { // without, SIGHUP ends the process as usual
-				signal.Notify(hangup, syscall.SIGHUP)
-				defer signal.Stop(hangup)
-			}
-			log := newLogger(cmd.ErrOrStderr(), c.Log.Format, c.Log.Level)
-			s, err := assemble(c, log)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			upgrades := make(chan os.Signal, 1)
+			signal.Notify(upgrades, syscall.SIGUSR2)
+			defer signal.Stop(upgrades)
+			level := new(slog.LevelVar)
+			level.Set(c.Log.Level)
+			log := watched(newLogger(cmd.ErrOrStderr(), c.Log.Format, level))
+			s, err := assemble(c, estate, log, level)
 			if err != nil {
-				return err
+				return estate.Fail(inTheWordsOf(flags, err))
 			}
-			s.hangup = hangup
-			return s.run(cmd.Context(), signals)
+			s.flags = flags
+			return s.run(cmd.Context(), signals, hangup, upgrades)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -55,22 +64,33 @@ func newRunCommand() *cobra.Command {
 const runNotes = `
 Durations have a unit (500ms, 30s, 5m, 10h); bytes may have one (16384, 16KiB, 256MiB).
 SIGTERM or SIGINT drains: no new conns, open ones may end within --drain-timeout; a second signal ends at once.
-SIGHUP reads --node-key-file again: the first key is shown to others, all are trusted. To replace a key without a gap, at
-every node: add the new one below, SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
+SIGHUP reads --config and --node-key-file again and resolves names: all is taken over, or nothing, and the log says why. Of the
+node keys the first is shown to others, all are trusted. To replace one without a gap, at every node: add the new one below,
+SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
+SIGUSR2 starts this program again, from the same path with the same arguments, and hands all over to it: listeners, tables, the
+place in the cluster. If the new one is not ready within --upgrade-timeout nothing has changed, and the log says why.
 Exit codes: 0 drained; 1 failed while running, or conns were cut; 2 nothing was started, stderr says why.
 `
 
 // run starts what was assembled and waits until it has ended, by a signal or by itself. Whatever happens, everything
 // that was started has ended when it returns.
-func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
+func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.close()
 	defer s.background.Wait()
+	defer s.stopPools()
 	defer cancel()
-	s.start(ctx)
+	s.background.Go(func() { s.store.Run(ctx) })
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.balancer.Run(ctx) }()
+	s.start(ctx)
+	defer s.alone.stop()
 	s.announce()
+	s.background.Go(func() { s.reloadAt(ctx, hangup) })
+	upgrading := startTask(ctx, func(ctx context.Context) { s.upgradeAt(ctx, upgrades) })
 
 	select {
 	case err := <-ended:
@@ -79,13 +99,22 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 		}
 		return &runError{fmt.Errorf("the balancer ended by itself: %w", err)}
 	case sig := <-signals:
+		upgrading.stop() // breaks one off
+		select {
+		case <-s.upgrader.Replaced(): // it was too late for that
+			return s.drainReplaced(signals, cancel, ended)
+		default:
+		}
 		return s.drain(sig, signals, cancel, ended)
+	case <-s.upgrader.Replaced():
+		return s.drainReplaced(signals, cancel, ended)
 	}
 }
 
 // drain lets the open conns end within the drain timeout. A second signal cancels the balancer, which ends it at once.
 func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
 	s.draining.Store(true)
+	s.notify.Stopping("draining")
 	if s.cluster != nil {
 		s.cluster.drain()
 	}

@@ -18,23 +18,34 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/cluster"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
 )
 
 // service is one running `homing run`: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
-	log      *slog.Logger
-	store    *affinity.Store
-	balancer *balancer.Balancer
-	admin    net.Listener      // nil without an admin address
-	cluster  *clusterNode      // nil without a cluster
-	state    *cluster.StateDir // nil when nothing is written
-	hangup   <-chan os.Signal  // SIGHUP; never comes without --node-key-file
-	files    fileLimit
+	log       *slog.Logger
+	store     *affinity.Store
+	balancer  *balancer.Balancer
+	level     *slog.LevelVar    // of log
+	admin     net.Listener      // nil without an admin address
+	operators *admin.Server     // serves admin
+	cluster   *clusterNode      // nil without a cluster
+	state     *cluster.StateDir // nil when nothing is written
+	flags     *config.Flags     // what a reload begins with; set before run
+	files     fileLimit
+
+	*succession
 
 	// running is what a reload replaces as a whole; readers take what is there.
 	running atomic.Pointer[running]
+	reloads reloadCounts
+
+	// changing is held by who replaces running, or hands all over to another process: one at a time.
+	changing sync.Mutex
+	alive    context.Context // guarded by changing: pools run until it is done; nil before start
 
 	draining   atomic.Bool
 	background sync.WaitGroup // all that start sets going, but for the pools' own
@@ -52,7 +63,7 @@ const gcPercent = 25
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, log *slog.Logger) (*service, error) {
+func assemble(c *config.Config, estate *upgrade.Estate, log *slog.Logger, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -60,7 +71,11 @@ func assemble(c *config.Config, log *slog.Logger) (*service, error) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(loopsOf(c) + 2)
 	}
-	s := &service{log: log, files: raiseFiles()}
+	s := &service{log: log, level: level, files: raiseFiles()}
+	var err error
+	if s.succession, err = newSuccession(estate, c, log); err != nil {
+		return nil, err
+	}
 	if err := s.take(c); err != nil {
 		s.close()
 		return nil, err
@@ -70,13 +85,8 @@ func assemble(c *config.Config, log *slog.Logger) (*service, error) {
 
 // take makes the parts. On an error those made so far are the caller's to close.
 func (s *service) take(c *config.Config) (err error) {
-	if c.Admin.Address != "" {
-		if s.admin, err = net.Listen("tcp", c.Admin.Address); err != nil {
-			return explainListen("--admin", c.Admin.Address, err)
-		}
-	}
 	if c.Cluster.Bind.IsValid() {
-		if s.cluster, err = newClusterNode(c, s.log); err != nil {
+		if s.cluster, err = newClusterNode(c, s.estate, s.log); err != nil {
 			return err
 		}
 	}
@@ -94,19 +104,25 @@ func (s *service) take(c *config.Config) (err error) {
 		return err
 	}
 	if s.cluster != nil {
-		if err = s.cluster.join(c, pools); err != nil {
+		if err = s.cluster.join(c, pools, s.settle); err != nil {
 			return err
 		}
 	}
 	s.running.Store(&running{c, pools})
-	return s.newWatches(c, pools)
+	if err = s.newWatches(c, pools); err != nil {
+		return err
+	}
+	return s.takeAdmin(c)
 }
 
 // takeStore makes the tables, or finds those that an earlier process has left.
 func (s *service) takeStore(c *config.Config) (err error) {
 	known := affinity.Config{
 		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL, TicketTTL: c.Tables.TicketTTL,
-		Suspect: s.suspect, Memory: c.Tables.Dir, Log: s.log,
+		Suspect: s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
+	}
+	if err = s.lock(c); err != nil {
+		return err
 	}
 	if s.state, err = openState(c, s.log); err != nil {
 		return err
@@ -115,7 +131,10 @@ func (s *service) takeStore(c *config.Config) (err error) {
 		known.Seed, known.SeedMade = s.state.Seed().Value, s.state.Seed().Made
 	}
 	if s.cluster != nil {
-		known.Fact = s.cluster.fact()
+		s.facts.set(s.cluster.hears(s.succession))
+	}
+	if err = s.inheritTables(&known); err != nil {
+		return err
 	}
 	s.store, err = affinity.NewStore(known)
 	switch {
@@ -148,42 +167,21 @@ func openState(c *config.Config, log *slog.Logger) (*cluster.StateDir, error) {
 
 // start sets the goroutines beside the balancer going. They end with ctx.
 func (s *service) start(ctx context.Context) {
-	s.background.Go(func() { s.store.Run(ctx) })
-	if s.state != nil { // before the first conn is looked at
-		s.state.Load(ctx, s.store)
-		s.background.Go(func() { s.state.Run(ctx, s.store) })
-	}
+	s.changing.Lock()
+	s.alive = ctx
 	for _, p := range s.running.Load().pools {
 		p.start(ctx)
 	}
-	s.background.Go(func() {
-		<-ctx.Done()
-		for _, p := range s.running.Load().pools {
-			p.stop()
-		}
-	})
-	if s.cluster != nil {
-		s.cluster.start(ctx, s)
-	}
-	s.serveAdmin(ctx)
+	s.reloads.applied(s.running.Load().config)
+	s.changing.Unlock()
+	s.startAlone(ctx)
 }
 
 // announce logs what runs, one line per thing.
 func (s *service) announce() {
 	c, pools := s.running.Load().config, s.running.Load().pools
 	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()))
-	for i, addr := range s.balancer.Addrs() {
-		l := &c.Listeners[i]
-		policy := pools[slicesIndexPool(c, l.Default)].Snapshot().Options().Policy
-		s.log.Info("listener", slog.String("addr", addr.String()), slog.String("pool", l.Default),
-			slog.String("policy", config.Policies(&policy).String()), slog.String("tls", l.TLS.String()))
-	}
-	for _, p := range pools {
-		for _, b := range p.Snapshot().All() {
-			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
-				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
-		}
-	}
+	s.announceRoutes(&running{c, pools})
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),
 		slog.String("memory", formatMemory(s.store.TableBytes())))
@@ -191,10 +189,39 @@ func (s *service) announce() {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
 	if s.cluster != nil {
-		s.cluster.announce()
+		s.cluster.announce(len(discovering(c, pools)) > 0)
 	}
 	s.files.warn(s.log, s.maxConns(c))
 	s.log.Info("ready")
+}
+
+// announceRoutes logs where conns are accepted and where they go.
+func (s *service) announceRoutes(now *running) {
+	addrs := s.balancer.Addrs()
+	for i := range now.config.Listeners {
+		l := &now.config.Listeners[i]
+		s.log.Info("listener", slog.String("addr", addrs[i].String()), slog.String("name", l.Name), slog.String("pool", l.Default),
+			slog.Int("routes", len(l.Routes)), slog.String("tls", l.TLS.String()))
+	}
+	for i, p := range now.pools {
+		s.log.Info("pool", slog.String("pool", p.Name()), slog.String("policy", now.config.Pools[i].Policy.String()))
+		for _, b := range p.Snapshot().All() {
+			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
+				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
+		}
+	}
+	for _, remark := range now.config.Remarks() {
+		s.log.Warn(remark)
+	}
+}
+
+// stopPools ends what belongs to the pools, once nothing is reloaded any more.
+func (s *service) stopPools() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	for _, p := range s.running.Load().pools {
+		p.stop()
+	}
 }
 
 // close gives back what assemble took. It is called once nothing runs.
@@ -205,9 +232,13 @@ func (s *service) close() {
 	if s.admin != nil {
 		s.admin.Close()
 	}
+	if s.balancer != nil {
+		s.balancer.Close()
+	}
 	if s.store != nil {
 		s.store.Close()
 	}
+	s.unlock()
 }
 
 // explainListen says which address of which flag cannot be listened on, why, and what to do.

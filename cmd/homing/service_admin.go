@@ -4,43 +4,112 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
+	"os"
 	"time"
 
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/admin"
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/config"
 )
 
-// serveAdmin serves operators until ctx is done, where there is an address for it.
-func (s *service) serveAdmin(ctx context.Context) {
-	if s.admin == nil {
-		return
+// takeAdmin makes the server for operators, where there is an address for it, and listens. Everything else has been made.
+func (s *service) takeAdmin(c *config.Config) (err error) {
+	if c.Admin.Address == "" {
+		return nil
 	}
+	access := c.Admin.Access()
+	if s.operators, err = admin.New(access, s.adminSource(), s.log); err != nil {
+		return err
+	}
+	if s.admin, err = admin.Listen(access.Address, s.estate.File(giveAdmin, access.Address.Network, access.Address.Addr)); err != nil {
+		return explainListen("--admin", access.Address.Addr, err)
+	}
+	return nil
+}
+
+// adminSource is what operators see, and what they can do.
+func (s *service) adminSource() admin.Source {
 	source := admin.Source{
-		Version: version, Stats: s.balancer.Stats, Affinity: s.store.Stats, Probe: s.findings,
-		Pools: func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
-		Ready: func() bool { return !s.draining.Load() },
+		Version: version, Node: nodeName(s.cluster), Started: time.Now(),
+		Stats: s.balancer.Stats, Affinity: s.store.Stats, Store: s.store, Probe: s.findings, Sync: s.balancer.Sync,
+		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
+		Listeners: s.viewListeners,
+		Ready:     func() bool { return !s.draining.Load() },
+		Config:    s.reloads.state,
+		Reload:    func(context.Context) error { return s.reload("the admin API") },
+		Upgrade:   s.requestUpgrade,
+		Elder:     s.viewElder,
+		LogLevel:  s.level,
+		Events:    admin.EventsOf(s.log),
 	}
 	if s.state != nil {
 		source.State = s.state.Stats
 	}
 	if s.cluster != nil {
-		source.Cluster, source.Routes = s.cluster.stats, s.cluster.routes()
-	}
-	server := &http.Server{
-		Handler:           admin.Handler(source),
-		ReadHeaderTimeout: 5 * time.Second,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	s.background.Go(func() {
-		if err := server.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("admin ended", slog.Any("error", err))
+		source.Cluster, source.Members = s.cluster.stats, s.cluster.viewMembers
+		source.Command = s.cluster.membership.Command
+		if s.cluster.replicator != nil { // there is a node key
+			source.Order = s.cluster.membership.Order
 		}
-	})
-	s.background.Go(func() {
-		<-ctx.Done()
-		server.Close()
-	})
+	}
+	return source
 }
+
+// settleTimeout bounds the wait for the loops, for it holds up gossip. A turn of one takes less than a millisecond.
+const settleTimeout = time.Second
+
+// settle returns once no loop acts on what was true before.
+func (s *service) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := s.balancer.Sync(ctx); err != nil && !s.draining.Load() {
+		s.log.Warn("a loop does not answer", slog.Any("error", err))
+	}
+}
+
+// nodeName is what the node is called: its ID in the cluster, or the machine's name.
+func nodeName(c *clusterNode) string {
+	if c != nil {
+		return c.member.ID
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// viewListeners is the listeners of the configuration of now. Those of port 0 show the port that they got.
+func (s *service) viewListeners() []api.Listener {
+	c := s.running.Load().config
+	bound := s.balancer.Addrs()
+	var out []api.Listener
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		view := api.Listener{Name: l.Name, Address: l.Address, TLS: l.TLS.String(), Default: l.Default}
+		if i < len(bound) {
+			view.Address = bound[i].String()
+		}
+		if view.Name == "" {
+			view.Name = view.Address
+		}
+		for _, r := range l.Routes {
+			view.Routes = append(view.Routes, api.Route{Names: r.Names, ALPN: r.ALPN, Pool: r.Pool})
+		}
+		out = append(out, view)
+	}
+	return out
+}
+
+// serveAdmin serves operators until ctx is done.
+func (s *service) serveAdmin(ctx context.Context) {
+	if s.admin == nil {
+		return
+	}
+	s.background.Go(func() { s.operators.Run(ctx, s.admin) })
+}
+
+// watched is a log whose lines operators can see as events, but for those of conns.
+func watched(log *slog.Logger) *slog.Logger { return slog.New(admin.NewEvents(log.Handler())) }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
@@ -26,7 +27,8 @@ func (s *service) maxConns(c *config.Config) int {
 	return c.Limits.MaxConns
 }
 
-func slicesIndexPool(c *config.Config, name string) int {
+// poolIndex finds a pool by its name, -1: there is none.
+func poolIndex(c *config.Config, name string) int {
 	return slices.IndexFunc(c.Pools, func(p config.Pool) bool { return p.Name == name })
 }
 
@@ -34,26 +36,30 @@ func slicesIndexPool(c *config.Config, name string) int {
 func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Config {
 	t := &c.Timeouts
 	cfg := balancer.Config{
-		Loops: loopsOf(c), Store: s.store,
+		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
 		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
 		Log: s.log,
 	}
+	var addresses []string
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS}
-		if j := slicesIndexPool(c, l.Default); j >= 0 {
+		addresses = append(addresses, l.Address)
+		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy}
+		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
 		}
 		for _, r := range l.Routes {
-			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[slicesIndexPool(c, r.Pool)].Pool})
+			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[poolIndex(c, r.Pool)].Pool})
 		}
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.log, r) }
+		log := admin.Unwatched(s.log)
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(log, r) }
 	}
+	cfg.Sockets = s.inheritSockets(addresses)
 	return cfg
 }
 

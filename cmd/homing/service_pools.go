@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
 	"log/slog"
+	"os"
 	"slices"
-	"sync"
 
 	"homing/balancer"
 	"homing/balancer/health"
@@ -22,14 +24,17 @@ type pooled struct {
 	checks *health.Checker // nil when they are disabled
 	probe  *health.Prober  // nil when it is disabled, or nobody reads the hellos that come here
 
-	// Owned by whoever starts and stops it, one at a time.
-	cancel context.CancelFunc // nil before start
-	ended  sync.WaitGroup
+	// Owned by start, stop and reload, one at a time; nil before start.
+	own   *task // the pool's own: one for all pooled of a pool
+	watch *task // of checks and probe
 }
 
 // newPools makes every pool of a configuration.
 func (s *service) newPools(c *config.Config) ([]*pooled, error) {
 	var pools []*pooled
+	if err := mayBeTransparent(c); err != nil {
+		return nil, err
+	}
 	for i := range c.Pools {
 		p, err := pool.New(c.Pools[i].Name, c.Pools[i].Backends, poolOptions(c, &c.Pools[i], s.log))
 		if err != nil {
@@ -38,6 +43,17 @@ func (s *service) newPools(c *config.Config) ([]*pooled, error) {
 		pools = append(pools, &pooled{Pool: p})
 	}
 	return pools, nil
+}
+
+// mayBeTransparent refuses transparent pools where this process may not have foreign addresses.
+func mayBeTransparent(c *config.Config) error {
+	if !slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Transparent }) {
+		return nil
+	}
+	if err := balancer.CheckTransparent(); err != nil {
+		return fmt.Errorf("--transparent: %w", err)
+	}
+	return nil
 }
 
 // newWatches gives each pool its checks and its probe.
@@ -63,12 +79,37 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 			return err
 		}
 	}
-	if !settings.Checks.Disabled {
-		p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
-			Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise, Fall: settings.Checks.Fall, Log: s.log,
-		})
+	if settings.Checks.Disabled {
+		return nil
 	}
+	check, err := checkOf(&settings.Checks)
+	if err != nil {
+		return err
+	}
+	p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
+		Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise, Fall: settings.Checks.Fall,
+		Check: check, Agent: settings.Agent, Log: s.log,
+	})
 	return err
+}
+
+// checkOf is what a check asks of a backend. It reads the file of certificates.
+func checkOf(c *config.Checks) (health.Check, error) {
+	check := health.Check{
+		Kind: c.Kind, Port: uint16(c.Port), ServerName: c.ServerName, ALPN: c.ALPN, Method: c.Method, Path: c.Path, Expect: c.Expect,
+	}
+	if c.CAFile == "" || c.Kind == health.CheckTCP {
+		return check, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return check, fmt.Errorf("--check-ca-file: %w", err)
+	}
+	check.Roots = x509.NewCertPool()
+	if !check.Roots.AppendCertsFromPEM(pem) {
+		return check, fmt.Errorf("--check-ca-file %s: there is no certificate in it: give PEM, which begins with -----BEGIN CERTIFICATE-----", c.CAFile)
+	}
+	return check, nil
 }
 
 // probed says that a pool is to be probed: not one of which no hello is read.
@@ -78,29 +119,33 @@ func probed(c *config.Config, p *config.Pool) bool {
 	})
 }
 
-// start sets going what belongs to the pool. It ends with ctx, or by stop.
+// start sets going what belongs to the pool and is not running yet. It ends with ctx, or by stop.
 func (p *pooled) start(ctx context.Context) {
-	ctx, p.cancel = context.WithCancel(ctx)
-	p.ended.Go(func() { p.Run(ctx) })
+	if p.own == nil {
+		p.own = startTask(ctx, p.Run)
+	}
+	if p.watch != nil {
+		return
+	}
+	var watches []func(context.Context)
 	if p.checks != nil {
-		p.ended.Go(func() { p.checks.Run(ctx) })
+		watches = append(watches, p.checks.Run)
 	}
 	if p.probe != nil {
-		p.ended.Go(func() { p.probe.Run(ctx) })
+		watches = append(watches, p.probe.Run)
 	}
+	p.watch = startTask(ctx, watches...)
 }
 
 // stop ends what start has set going, and returns when it has ended.
 func (p *pooled) stop() {
-	if p.cancel != nil {
-		p.cancel()
-	}
-	p.ended.Wait()
+	p.watch.stop()
+	p.own.stop()
 }
 
 func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
 	return pool.Options{
-		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance,
+		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Log: log,
 	}
 }

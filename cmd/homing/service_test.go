@@ -78,6 +78,7 @@ func TestLogConn(t *testing.T) {
 		Start:     time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		Client:    netip.MustParseAddrPort("192.0.2.9:40000"),
 		Backend:   netip.MustParseAddrPort("[2001:db8::7]:443"),
+		Listener:  "public",
 		Pool:      "default",
 		SNI:       "a.example\n\" backend=forged",
 		Offer:     affinity.OfferPSK,
@@ -91,10 +92,10 @@ func TestLogConn(t *testing.T) {
 	}
 	var out bytes.Buffer
 	logConn(timeless(&out), record)
-	want := `level=INFO msg=conn start=2026-11-22T12:00:00.000Z client=192.0.2.9:40000 pool=default ` +
+	want := `level=INFO msg=conn start=2026-11-22T12:00:00.000Z client=192.0.2.9:40000 listener=public pool=default ` +
 		`sni="a.example\n\" backend=forged" backend=[2001:db8::7]:443 hello=tls offer=psk source=ticket_key verdict=accepted lost=none ` +
 		`bytes_in=517 bytes_out=4096 hello_seconds=0.0015 connect_seconds=0.002 answer_seconds=0.00025 total_seconds=3 ` +
-		"tries=2 termination=--\n"
+		"tries=2 refused=none termination=--\n"
 	if out.String() != want {
 		t.Errorf("got\n%s, want\n%s", &out, want)
 	}

@@ -40,15 +40,23 @@ func (r *rig) jam(flows ...*stuffed) {
 		go func() { f.fed <- feed(f.source, 10, stuffing, stuffing) }()
 		r.Splice(f.from, f.to)
 	}
-	r.until("the sinks are full", func() bool {
+	again := func() (moved bool) {
 		for _, f := range flows { // some bytes have found their way
 			if i := slices.IndexFunc(r.ended, func(c Completion) bool { return c.Op == OpSplice && c.Sock == f.from && c.N > 0 }); i >= 0 {
 				f.moved += r.ended[i].N
 				r.ended = slices.Delete(r.ended, i, i+1)
 				r.Splice(f.from, f.to)
+				moved = true
 			}
 		}
-		return r.busyPipes() == len(flows)
+		return moved
+	}
+	r.until("the sinks are full", func() bool {
+		if again() || r.busyPipes() < len(flows) {
+			return false
+		}
+		r.settle() // a sink's kernel may make room once more
+		return !again() && r.busyPipes() == len(flows)
 	})
 }
 

@@ -35,6 +35,11 @@ var conformance = []struct {
 	{name: "UnlistenLeavesQueue", test: testUnlistenLeavesQueue},
 	{name: "UnlistenInBatch", test: testUnlistenInBatch},
 	{name: "ListenErrors", test: testListenErrors},
+	{name: "ConnectFrom", test: testConnectFrom},
+	{name: "ConnectFirst", test: testConnectFirst},
+	{name: "ConnectFirstRefused", test: testConnectFirstRefused},
+	{name: "ConnectFirstClosed", test: testConnectFirstClosed},
+	{name: "ConnectFirstReset", test: testConnectFirstReset},
 	{name: "AcceptedAckRides", test: testAcceptedAckRides},
 	{name: "OptionsInherited", test: testOptionsInherited},
 

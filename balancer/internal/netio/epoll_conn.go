@@ -12,24 +12,27 @@ import (
 
 func (e *epoll) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
-func (e *epoll) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+// Connect sends nothing of first: the call that would is no other than Send's.
+func (e *epoll) Connect(src Source, addr netip.AddrPort, _ []byte, tag uint32) (Sock, bool, syscall.Errno) {
 	fd, errno := sysSocket(addr)
 	if errno != 0 {
-		return NoSock, errno
+		return NoSock, false, errno
 	}
 	setFast(fd)
-	errno = sysConnect(fd, addr)
+	if errno = bindSource(fd, src); errno == 0 {
+		errno = sysConnect(fd, addr)
+	}
 	if errno != 0 && errno != unix.EINPROGRESS {
 		sysClose(fd)
-		return NoSock, errno
+		return NoSock, false, errno
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = wantConnect | ackWaits
 	if errno := e.register(s, sl, bothEvents); errno != 0 {
 		e.Close(s, true)
-		return NoSock, errno
+		return NoSock, false, errno
 	}
-	return s, 0
+	return s, false, 0
 }
 
 // setFast sets what a connection needs before its first packet: no Nagle delay,

@@ -32,7 +32,7 @@ const NoSock = Sock(1<<32 - 1)
 // Completion reports the end of one operation.
 type Completion struct {
 	Op    Op
-	Sink  bool          // OpSplice: Errno speaks of the receiving socket
+	Sink  bool          // Errno speaks of the receiving socket (OpSplice), or of what was sent first (OpConnect)
 	Errno syscall.Errno // 0: success
 	Tag   uint32        // the socket's tag; of OpAccept: the listener's
 	Sock  Sock          // of OpAccept: the new socket; of OpSplice: the source
@@ -66,13 +66,22 @@ type Engine interface {
 
 	// Tag sets the tag under which completions of s are reported.
 	Tag(s Sock, tag uint32)
-	// Connect opens a socket to addr. Without errno OpConnect follows; after an
-	// errno in it the socket is still to be closed. ECONNRESET there says that the
-	// connection came about and was reset before it was used.
+	// Connect opens a socket to addr, from src. Without errno OpConnect follows;
+	// after an errno in it the socket is still to be closed. ECONNRESET there says
+	// that the connection came about and was reset before it was used;
+	// EADDRNOTAVAIL, there or here, that src has no port left for addr, or is
+	// nobody's; EPERM here that a foreign src takes CAP_NET_ADMIN.
 	//
-	// The ACK that ends the handshake rides on the first Send. It is sent for
-	// itself when the first operation is a Recv or Splice, or after 200 ms.
-	Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno)
+	// When given is reported, first is sent as soon as the connection is there and
+	// before OpConnect, which tells of both: without errno all of first is gone; an
+	// errno with Sink set is the sending's, as of Send. Otherwise first is for the
+	// caller to send. It may be reused at once either way.
+	//
+	// The ACK that ends the handshake rides on the first bytes that are sent. It is
+	// sent for itself when the first operation is a Recv or Splice, or after 200 ms.
+	Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (s Sock, given bool, errno syscall.Errno)
+	// Local is the address of s on this machine; not valid if the connection is gone.
+	Local(s Sock) netip.AddrPort
 	// Recv asks for the next bytes of s. All that the peer sent is delivered
 	// before its FIN or RST. Either stays: a further Recv meets it again. A RST
 	// is told as ECONNRESET even if another call has met it before; it never

@@ -79,7 +79,22 @@ func (r *rig) Close(s Sock, reset bool) {
 
 // Connect remembers the socket too.
 func (r *rig) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
-	s, errno := r.Engine.Connect(addr, tag)
+	s, _, errno := r.ConnectSend(addr, nil, tag)
+	return s, errno
+}
+
+// ConnectSend gives first along.
+func (r *rig) ConnectSend(addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
+	s, given, errno := r.Engine.Connect(Source{}, addr, first, tag)
+	if errno == 0 {
+		r.socks[s] = true
+	}
+	return s, given, errno
+}
+
+// ConnectFrom has a source.
+func (r *rig) ConnectFrom(src Source, addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+	s, _, errno := r.Engine.Connect(src, addr, nil, tag)
 	if errno == 0 {
 		r.socks[s] = true
 	}

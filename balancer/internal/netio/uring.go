@@ -42,6 +42,7 @@ type uring struct {
 	// Owned by the loop.
 	slots     ringSlots
 	buffers   *Buffers
+	firsts    *firsts
 	pipes     pipes
 	listeners map[int32]*ringListener // by descriptor
 	listens   uint32                  // counts calls of Listen
@@ -76,6 +77,10 @@ func newUring(bufferLimit int64, o ringOptions) (Engine, error) {
 		ring: r, wakeFd: -1, base: time.Now(), lent: -1,
 		buffers: NewBuffers(bufferLimit), listeners: map[int32]*ringListener{},
 	}
+	if e.firsts, err = newFirsts(); err != nil {
+		e.release()
+		return nil, fmt.Errorf("netio: %w", err)
+	}
 	if r.features&FeatureBuffers != 0 {
 		if e.bufs, err = newRecvBuffers(r, o.buffers); err != nil {
 			e.release()
@@ -93,8 +98,11 @@ func newUring(bufferLimit int64, o ringOptions) (Engine, error) {
 	return e, nil
 }
 
-// start makes the ring the loop's, at its first operation.
-func (e *uring) start() {
+// begun makes the ring the loop's, at its first operation.
+func (e *uring) begun() {
+	if e.started {
+		return
+	}
 	e.started = true
 	if err := e.ring.enable(); err != nil {
 		panic("netio: " + err.Error()) // a ring that was just made, and no other loop's
@@ -102,12 +110,9 @@ func (e *uring) start() {
 	e.awaitWake()
 }
 
-// add fills an entry of the ring. Its success is told, unless quiet is set and
-// the kernel can be quiet.
+// add fills an entry of the ring.
 func (e *uring) add(entry sqe) *sockaddr {
-	if !e.started {
-		e.start()
-	}
+	e.begun()
 	return e.ring.add(entry)
 }
 
@@ -157,9 +162,7 @@ func (e *uring) enqueue(s Sock, sl *ringSlot) {
 }
 
 func (e *uring) Wait(deadline Time) error {
-	if !e.started {
-		e.start()
-	}
+	e.begun()
 	e.giveBack()
 	e.run = append(e.run[:0], e.run[e.runHead:]...)
 	e.runHead = 0
@@ -232,18 +235,16 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 		return true
 	case ringAccept:
 		return e.acceptable(int32(uint32(q.data)), gen, q.res, c)
-	case ringRecv, ringInput, ringRoom, ringConnect:
+	case ringRecv, ringInput, ringRoom, ringConnect, ringFirst:
 	}
 	s := Sock(uint32(q.data))
 	sl := e.slots.at(s)
-	sl.flags &^= op.has()
+	e.over(op, sl, q.res)
 	if sl.gen&genMask != gen { // closed since
 		if q.flags&cqeBuffer != 0 {
 			e.bufs.give(uint16(q.flags >> cqeBufShift))
 		}
-		if sl.fd < 0 {
-			e.slots.settle(s, sl)
-		}
+		e.slots.settle(s, sl)
 		return false
 	}
 	switch op {
@@ -254,13 +255,32 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 	case ringRoom:
 		return e.writable(s, sl, q.res, c)
 	case ringConnect:
-		sl.flags &^= rWantConnect
-		*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errnoOf(q.res)}
-		sl.fail(c.Errno)
-		return true
+		return e.connected(s, sl, errnoOf(q.res), c)
+	case ringFirst:
+		return e.firstSent(s, sl, q.res, c)
 	case ringNothing, ringAccept, ringWake:
 	}
 	return false
+}
+
+// over notes that the kernel has done with op. Of a connect and the send behind it
+// a quiet kernel tells only once: of the send, or of a connect that has failed.
+func (e *uring) over(op ringOp, sl *ringSlot, res int32) {
+	first := sl.flags & rHasFirst
+	sl.flags &^= op.has()
+	switch {
+	case op == ringFirst:
+		if e.quiet() != 0 {
+			sl.flags &^= rHasConnect
+		}
+	case op == ringConnect && res < 0 && e.quiet() != 0:
+		sl.flags &^= rHasFirst
+	}
+	if first != 0 && sl.flags&rHasFirst == 0 {
+		e.firsts.put(sl.moves.first)
+		sl.moves.first = 0
+		e.slots.done(sl)
+	}
 }
 
 // errnoOf is the error that a completion tells.
@@ -338,7 +358,7 @@ func (e *uring) drain() bool {
 			switch op := ringOp(q.data >> ringOpShift); op {
 			case ringWake:
 				waking = false
-			case ringRecv, ringInput, ringRoom, ringConnect:
+			case ringRecv, ringInput, ringRoom, ringConnect, ringFirst:
 				var c Completion
 				e.completed(q, &c)
 			case ringNothing, ringAccept:
@@ -358,6 +378,9 @@ func (e *uring) drain() bool {
 func (e *uring) release() {
 	if e.bufs != nil {
 		e.bufs.unmap(e.ring)
+	}
+	if e.firsts != nil {
+		e.firsts.unmap()
 	}
 	e.ring.close()
 }

@@ -6,28 +6,71 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func (e *uring) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
-func (e *uring) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
+func (e *uring) Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
 	fd, errno := sysSocket(addr)
 	if errno == unix.EMFILE && e.closing {
 		e.flush() // gives descriptors back
 		fd, errno = sysSocket(addr)
 	}
 	if errno != 0 {
-		return NoSock, errno
+		return NoSock, false, errno
 	}
 	setFast(fd)
+	if errno := bindSource(fd, src); errno != 0 {
+		sysClose(fd)
+		return NoSock, false, errno
+	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = rWantConnect | rAckWaits
 	var sa sockaddr
-	length := sa.put(addr)
-	*e.begin(ringConnect, s, sl, sqe{opcode: opConnect, off: uint64(length)}) = sa
-	return s, 0
+	entry := sqe{opcode: opConnect, off: uint64(sa.put(addr))}
+	piece := int32(0)
+	if len(first) > 0 {
+		piece = e.firsts.take(first)
+	}
+	if piece == 0 {
+		*e.begin(ringConnect, s, sl, entry) = sa
+		return s, false, 0
+	}
+	e.slots.out(sl).first = piece
+	sl.flags |= rHasConnect | rHasFirst
+	entry.fd, entry.flags, entry.data = fd, e.quiet(), userData(ringConnect, sl.gen, s)
+	e.begun()
+	*e.ring.addLinked(entry, sqe{
+		opcode: opSend, fd: fd, addr: address(unsafe.Pointer(&e.firsts.at(piece)[0])), length: uint32(len(first)),
+		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL, data: userData(ringFirst, sl.gen, s),
+	}) = sa
+	return s, true, 0
+}
+
+// connected ends a Connect that has nothing to send, or one that has failed.
+func (e *uring) connected(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
+	if errno == 0 && sl.flags&rHasFirst != 0 {
+		return false // by a kernel that cannot be quiet; the send goes on
+	}
+	sl.fail(errno)
+	sl.flags &^= rWantConnect
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno}
+	return true
+}
+
+// firstSent ends a Connect that had something to send.
+func (e *uring) firstSent(s Sock, sl *ringSlot, res int32, c *Completion) bool {
+	if sl.flags&rWantConnect == 0 {
+		return false // the connect has failed, and told
+	}
+	errno := errnoOf(res)
+	sl.fail(errno)
+	sl.flags &^= rWantConnect | rAckWaits
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}
+	return true
 }
 
 // flush submits what was filled, so that it takes effect now.
@@ -252,7 +295,7 @@ func (e *uring) Close(s Sock, reset bool) {
 	if reset {
 		sysLingerZero(sl.fd)
 	}
-	for _, op := range [...]ringOp{ringRecv, ringInput, ringRoom, ringConnect} {
+	for _, op := range [...]ringOp{ringRecv, ringInput, ringRoom, ringConnect, ringFirst} {
 		if sl.flags&op.has() != 0 { // it would keep the socket open
 			e.cancel(userData(op, sl.gen, s))
 		}

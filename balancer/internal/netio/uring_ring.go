@@ -190,15 +190,39 @@ func (r *ring) close() {
 	sysClose(r.fd)
 }
 
-// add fills an entry. The address is for those that point to one.
-func (r *ring) add(e sqe) *sockaddr {
-	if r.tail-r.head == uint32(len(r.sqes)) && len(r.late) == 0 {
+// room makes room for n entries, and reports whether there is.
+func (r *ring) room(n uint32) bool {
+	if r.tail-r.head+n > uint32(len(r.sqes)) && len(r.late) == 0 {
 		r.submit()
 	}
-	if r.tail-r.head == uint32(len(r.sqes)) || len(r.late) > 0 {
-		r.late = append(r.late, lateEntry{sqe: e})
-		return &r.late[len(r.late)-1].addr
+	return r.tail-r.head+n <= uint32(len(r.sqes)) && len(r.late) == 0
+}
+
+// add fills an entry. The address is for those that point to one.
+func (r *ring) add(e sqe) *sockaddr {
+	if r.room(1) {
+		return r.fill(e)
 	}
+	return r.postpone(e)
+}
+
+// addLinked fills two entries, of which the second begins when the first has
+// succeeded. They are never submitted apart: the kernel would take the first for a
+// chain of its own. The address is the first's.
+func (r *ring) addLinked(first, second sqe) *sockaddr {
+	first.flags |= sqeLink
+	if r.room(2) {
+		sa := r.fill(first)
+		r.fill(second)
+		return sa
+	}
+	r.postpone(first)
+	r.postpone(second)
+	return &r.late[len(r.late)-2].addr
+}
+
+// fill puts e at the end of the queue, which has room.
+func (r *ring) fill(e sqe) *sockaddr {
 	i := r.tail & uint32(len(r.sqes)-1)
 	r.tail++
 	r.sqes[i] = e
@@ -206,6 +230,12 @@ func (r *ring) add(e sqe) *sockaddr {
 		r.sqes[i].addr = address(unsafe.Pointer(&r.addrs[i]))
 	}
 	return &r.addrs[i]
+}
+
+// postpone puts e behind the queue. The address is valid until the next call.
+func (r *ring) postpone(e sqe) *sockaddr {
+	r.late = append(r.late, lateEntry{sqe: e})
+	return &r.late[len(r.late)-1].addr
 }
 
 // addLate moves entries that came late into the queue, as far as there is room.
@@ -220,12 +250,7 @@ func (r *ring) addLate() {
 			break
 		}
 		for ; chain > 0; chain-- {
-			i := r.tail & uint32(len(r.sqes)-1)
-			r.tail++
-			r.sqes[i], r.addrs[i] = r.late[n].sqe, r.late[n].addr
-			if r.sqes[i].opcode == opConnect {
-				r.sqes[i].addr = address(unsafe.Pointer(&r.addrs[i]))
-			}
+			*r.fill(r.late[n].sqe) = r.late[n].addr
 			n++
 		}
 	}

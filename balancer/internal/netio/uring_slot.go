@@ -22,6 +22,7 @@ const (
 	rHasInput                          // the kernel has a poll for input
 	rHasRoom                           // the kernel has a poll for room
 	rHasConnect                        // the kernel has a connect
+	rHasFirst                          // the kernel has a send behind it
 	rEmpty                             // all was read when the last receive ended
 	rMore                              // a splice has left something
 	rUrgent                            // an urgent byte has arrived: reading stops short at it
@@ -31,7 +32,7 @@ const (
 )
 
 // rHas are the operations that the kernel has.
-const rHas = rHasRecv | rHasInput | rHasRoom | rHasConnect
+const rHas = rHasRecv | rHasInput | rHasRoom | rHasConnect | rHasFirst
 
 // ringSlot is one socket of the io_uring engine.
 //
@@ -45,7 +46,7 @@ type ringSlot struct {
 	peer  Sock // the other end of a Splice, in either direction
 	flags ringFlags
 	fault uint16     // the errno that reading ends with, instead of an end; 0: none
-	moves *ringMoves // wantSend, wantSplice only
+	moves *ringMoves // hasFirst, wantSend, wantSplice only
 }
 
 // ringMoves is what only a socket needs whose bytes are on their way.
@@ -54,6 +55,7 @@ type ringMoves struct {
 	sent  uint32 // wantSend: bytes of rest that are gone
 	moved uint32 // wantSplice: bytes that have reached the sink
 	pipe  *pipe  // wantSplice
+	first int32  // hasFirst: the piece that is sent; 0: none
 }
 
 // ringSlots is a table of slots that never moves them.
@@ -87,7 +89,7 @@ func (t *ringSlots) take(fd int32, tag uint32) (Sock, *ringSlot) {
 
 // close ends the slot's socket; the kernel may still have operations on it.
 func (t *ringSlots) close(s Sock, sl *ringSlot) {
-	*sl = ringSlot{fd: -1, gen: sl.gen + 1, peer: NoSock, flags: sl.flags & rHas}
+	*sl = ringSlot{fd: -1, gen: sl.gen + 1, peer: NoSock, flags: sl.flags & rHas, moves: sl.moves}
 	t.open--
 	t.ending++
 	t.settle(s, sl)
@@ -114,12 +116,12 @@ func (t *ringSlots) out(sl *ringSlot) *ringMoves {
 	return sl.moves
 }
 
-// maxSpareOuts bounds those kept for the next; each is 48 bytes.
+// maxSpareOuts bounds those kept for the next; each is 56 bytes.
 const maxSpareOuts = 256
 
 // done takes that room back when nothing is on its way.
 func (t *ringSlots) done(sl *ringSlot) {
-	if sl.moves == nil || sl.flags&(rWantSend|rWantSplice) != 0 {
+	if sl.moves == nil || sl.flags&(rHasFirst|rWantSend|rWantSplice) != 0 {
 		return
 	}
 	*sl.moves = ringMoves{}
@@ -156,6 +158,7 @@ const (
 	ringInput
 	ringRoom
 	ringConnect
+	ringFirst // the send behind a connect
 	ringAccept
 	ringWake
 )
@@ -175,6 +178,8 @@ func (op ringOp) has() ringFlags {
 		return rHasRoom
 	case ringConnect:
 		return rHasConnect
+	case ringFirst:
+		return rHasFirst
 	case ringNothing, ringAccept, ringWake:
 	}
 	return 0

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // user is one client with one session, which it offers on each conn after the first.

@@ -83,6 +83,7 @@ func (n *node) start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	n.proc = proc
+	n.awaitAdmin(tb)
 }
 
 // members counts the other members that the node knows.

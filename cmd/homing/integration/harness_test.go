@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // binary is the homing under test: HOMING_BINARY, or built once by TestMain.
@@ -71,6 +72,7 @@ func startHoming(tb testing.TB, backends []string, flags ...string) *homing {
 		tb.Fatal(err)
 	}
 	h.proc = proc
+	h.awaitAdmin(tb)
 	tb.Cleanup(func() {
 		select {
 		case <-proc.Done():
@@ -83,6 +85,23 @@ func startHoming(tb testing.TB, backends []string, flags ...string) *homing {
 		}
 	})
 	return h
+}
+
+// awaitAdmin waits until operators are answered: the kernel takes conns for a listener as soon as it is bound, before all
+// the rest is there.
+func (h *homing) awaitAdmin(tb testing.TB) {
+	tb.Helper()
+	answers := func() bool {
+		conn, err := net.Dial("tcp", h.admin)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	}
+	if !farm.WaitFor(tb.Context(), 10*time.Second, answers) {
+		tb.Fatal("nobody answers operators within 10 s")
+	}
 }
 
 func freeAddr(tb testing.TB) string {

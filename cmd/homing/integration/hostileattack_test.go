@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/tlsclient"
+	"homing/bench/tlsclient"
 )
 
 // attack is all hostile clients together.

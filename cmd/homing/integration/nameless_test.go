@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // namelessFarm is three backends whose TLS 1.3 tickets tell nothing of who issued them.

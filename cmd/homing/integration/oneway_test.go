@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // TestIntegrationOneWay loses the packets of one node to the other, but not those the other way, while both learn. The

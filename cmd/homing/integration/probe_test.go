@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // probeMetric names a series of the probe about one backend.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 const (

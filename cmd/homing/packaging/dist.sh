@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
 # dist.sh VERSION [ARCH...]: builds packages, archives, checksums and SBOMs into dist/, the same bytes each time for the
-# same commit and toolchain. Called by `make dist`, which has built bin/tools/nfpm and bin/tools/cyclonedx-gomod.
+# same commit and toolchain. Called by `make dist`, which has built bin/tools/nfpm.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1; shift
 # A package's version begins with a digit: without a tag it is 0.0.0 and the commit.
 case $version in v[0-9]*) package=${version#v};; *) package=0.0.0~git.${version//-/.};; esac
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-MTIME=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-export MTIME VERSION=$package ARCH STAGE
 umask 022
 rm -rf dist; mkdir -p dist
 for ARCH in "${@:-amd64}"; do
@@ -26,10 +24,12 @@ for ARCH in "${@:-amd64}"; do
   go run ./cmd/homing metrics >"$STAGE/doc/metrics.txt"
   gzip -9nf "$STAGE"/man/*
   cp README.md LICENSE cmd/homing/packaging/{nginx.md,iis.md,transparent.conf,dashboard.json,alerts.yml} "$STAGE/doc/"
-  for format in deb rpm; do bin/tools/nfpm package -f cmd/homing/packaging/nfpm.yaml -p $format -t dist/ >/dev/null; done
+  sed "s|@STAGE@|$STAGE|; s|@ARCH@|$ARCH|; s|@VERSION@|$package|" cmd/homing/packaging/nfpm.yaml >"$STAGE/nfpm.yaml"
+  for format in deb rpm; do bin/tools/nfpm package -f "$STAGE/nfpm.yaml" -p $format -t dist/ >"$STAGE/nfpm.log" || { cat "$STAGE/nfpm.log" >&2; exit 1; }; done
+  rm "$STAGE"/nfpm.*
   name=homing_${package}_linux_$ARCH
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$STAGE" -cf - . | gzip -9n >"dist/$name.tar.gz"
-  GOOS=linux GOARCH=$ARCH bin/tools/cyclonedx-gomod app -main cmd/homing -json -noserial -output "dist/$name.sbom.json" . 2>/dev/null
+  go run ./cmd/internal/sbom/generate "$STAGE/homing" homing "$version" >"dist/$name.sbom.json"
 done
 # The agent is what runs beside IIS.
 CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o dist/homing_${package}_windows_amd64.exe ./cmd/homing

@@ -2,7 +2,10 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -21,6 +24,7 @@ import (
 	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
+	"homing/cmd/homing/internal/api"
 )
 
 // source is a homing that has counted a little of everything.
@@ -40,6 +44,9 @@ func source(t *testing.T) Source {
 	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
 	stats.Lost[balancer.LostRotated] = 2
 	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8
+	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
+	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
+	stats.Pools[0].Routed = 9
 	known := affinity.Stats{
 		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
 		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},
@@ -69,10 +76,120 @@ func source(t *testing.T) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Ready:    func() bool { return true },
-		Cluster:  func() Cluster { return clustered() },
-		State:    func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
-		Routes:   map[string]http.Handler{"GET /cluster": http.NotFoundHandler()},
+		Config: func() ConfigState {
+			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
+		},
+		Cluster: func() Cluster { return clustered() },
+		State:   func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
+		Node:    "node-a",
+		Started: time.Now().Add(-time.Hour),
+		Store:   storeOf(t, p),
+		Listeners: func() []api.Listener {
+			return []api.Listener{{Name: "web", Address: "192.0.2.9:443", TLS: "auto", Default: "default", Routes: []api.Route{{Names: []string{"*.example.org"}, Pool: "default"}}}}
+		},
+		Sync: func(context.Context) error { return nil },
+		Members: func() []api.Member {
+			return []api.Member{{ID: "node-a", Role: "node", State: "running", Addr: "192.0.2.9:7946", Version: "v1.2.3"}}
+		},
+		Command: func(context.Context, []byte) ([]cluster.Answer, error) {
+			return []cluster.Answer{{Node: "node-a"}, {Node: "node-b", Error: "no answer"}}, nil
+		},
+		LogLevel: new(slog.LevelVar),
+		Events:   NewEvents(slog.DiscardHandler),
 	}
+}
+
+// storeOf knows a session of each of the pool's backends, and a ticket key that both hold.
+func storeOf(t *testing.T, p *pool.Pool) *affinity.Store {
+	t.Helper()
+	store, err := affinity.NewStore(affinity.Config{TableEntries: 1024, ClientEntries: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		store.Run(ctx)
+		close(done)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	known, now := store.Pool(p.Hash()), uint32(time.Now().Unix())
+	for i, b := range p.Snapshot().All() {
+		known.IssuedID(known.HashID(sessionID(i)), uint32(b.ID), now)
+		known.Completed(affinity.Key(i+1), uint32(b.ID), now)
+		for j := range 2 {
+			known.Probed(known.HashIdent(ticketOf("K", byte(10*i+j))), uint32(b.ID), now)
+		}
+	}
+	eventually(t, "the ticket key is known", func() bool {
+		keys := known.HeldKeys(now)
+		return len(keys) == 1 && len(keys[0].Homes) == len(p.Snapshot().All())
+	})
+	return store
+}
+
+func sessionID(i int) []byte { return bytes.Repeat([]byte{byte(0xa0 + i)}, 32) }
+
+// ticketOf is a ticket in OpenSSL's layout under the key of a name.
+func ticketOf(key string, i byte) []byte {
+	ticket := bytes.Repeat([]byte{i ^ 0x55}, 160)
+	copy(ticket, bytes.Repeat([]byte(key), 16)[:16])
+	ticket[16] = i
+	return ticket
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not within 10 s: ", what)
+		}
+	}
+}
+
+// serverOf is a server on a unix socket, so that anybody may ask.
+func serverOf(t *testing.T, src Source) *Server {
+	t.Helper()
+	s, err := New(api.Access{Address: api.Address{Network: "unix", Addr: "/run/test.sock"}}, src, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ask sends a request as homing's own client does. body may be nil; an answer is read into out, if that is not nil.
+func ask(t *testing.T, s *Server, method, path string, body, out any) (status int, text string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+	if body != nil {
+		sent, ok := body.(string)
+		if !ok {
+			encoded, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent = string(encoded)
+		}
+		r = httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(sent))
+		r.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, r)
+	if out != nil {
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+		decoder := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(out); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, path, err, w.Body)
+		}
+	}
+	return w.Code, w.Body.String()
 }
 
 // clustered is a cluster of one other node and two agents, of which one vanished.
@@ -93,9 +210,7 @@ func clustered() Cluster {
 // fetch asks a handler; it returns the status and the body.
 func fetch(t *testing.T, src Source, path string) (int, string) {
 	t.Helper()
-	w := httptest.NewRecorder()
-	Handler(src).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
-	return w.Code, w.Body.String()
+	return ask(t, serverOf(t, src), http.MethodGet, path, nil, nil)
 }
 
 func TestMetricsValues(t *testing.T) {
@@ -104,6 +219,10 @@ func TestMetricsValues(t *testing.T) {
 	for _, want := range []string{
 		`homing_build_info{version="v1.2.3"} 1`,
 		`homing_ready 1`,
+		`homing_config_info{hash="0123456789abcdef"} 1`,
+		`homing_config_timestamp_seconds 1.7000000005e+09`,
+		`homing_reloads_total{result="applied"} 3`,
+		`homing_reloads_total{result="refused"} 2`,
 		`homing_conns_accepted_total 12`,
 		`homing_conns_open 3`,
 		`homing_conns_unroutable_total 1`,
@@ -112,6 +231,16 @@ func TestMetricsValues(t *testing.T) {
 		`homing_hellos_total{outcome="tls"} 11`,
 		`homing_hellos_total{outcome="sslv2"} 0`,
 		`homing_offers_total{offer="psk"} 7`,
+		`homing_listener_conns_accepted_total{listener="web"} 12`,
+		`homing_listener_conns_open{listener="web"} 3`,
+		`homing_listener_refused_total{listener="web",reason="no_route"} 4`,
+		`homing_pool_conns_open{pool="default"} 2`,
+		`homing_pool_conns_total{pool="default"} 9`,
+		`homing_pool_conns_unroutable_total{pool="default"} 1`,
+		`homing_pool_offers_total{offer="psk",pool="default"} 7`,
+		`homing_pool_routes_total{pool="default",source="ticket_key"} 6`,
+		`homing_pool_verdicts_total{pool="default",verdict="accepted"} 5`,
+		`homing_pool_lost_total{pool="default",reason="rotated"} 2`,
 		`homing_routes_total{source="ticket_key"} 6`,
 		`homing_routes_total{source="explore"} 0`,
 		`homing_verdicts_total{offer="psk",verdict="accepted"} 5`,
@@ -254,10 +383,8 @@ func TestReadyNeedsBackend(t *testing.T) {
 
 func TestHandlerOnlyReads(t *testing.T) {
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		w := httptest.NewRecorder()
-		Handler(source(t)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader("x")))
-		if w.Code != http.StatusMethodNotAllowed {
-			t.Errorf("POST %s: %d", path, w.Code)
+		if status, _ := ask(t, serverOf(t, source(t)), http.MethodPost, path, "x", nil); status != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, status)
 		}
 	}
 }

@@ -18,7 +18,7 @@ const (
 
 // table is every metric of homing's own.
 func table() []metric {
-	return slices.Concat(processMetrics(), connMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
+	return slices.Concat(processMetrics(), configMetrics(), connMetrics(), listenerMetrics(), poolMetrics(), tlsMetrics(), backendMetrics(), tableMetrics(), keyMetrics(), probeMetrics(),
 		clusterMetrics(), replicationMetrics(), stateMetrics())
 }
 
@@ -40,6 +40,14 @@ func connMetrics() []metric {
 	return []metric{
 		{"homing_conns_accepted_total", counter, nil, "Conns accepted from clients.", count(func(s *balancer.Stats) uint64 { return s.Accepted })},
 		{"homing_conns_open", gauge, nil, "Conns open now.", count(func(s *balancer.Stats) uint64 { return s.Open })},
+		{"homing_elder_conns_open", gauge, nil, "Conns of the process that this one took over from and that still drains; only while it does. They are in no other metric.", func(s *sample, out emit) {
+			if s.src.Elder == nil {
+				return
+			}
+			if _, conns, ok := s.src.Elder(); ok {
+				out(float64(conns))
+			}
+		}},
 		{"homing_conns_shed_total", counter, nil, "Conns given up before their hello was whole, for want of buffer memory.", count(func(s *balancer.Stats) uint64 { return s.Shed })},
 		{"homing_conns_unroutable_total", counter, nil, "Conns that no backend took.", count(func(s *balancer.Stats) uint64 { return s.Unroutable })},
 		{"homing_handshakes", gauge, nil, "Conns in their handshake now.", count(func(s *balancer.Stats) uint64 { return s.Handshakes })},

@@ -49,6 +49,12 @@ func (r *reader) checkPool(c *Config, i int) {
 			r.say(from, "discover_from needs cluster.bind: say where to gossip, such as bind: 192.0.2.1:7946 below cluster")
 		}
 	}
+	if p.Checks.CAFile != "" && p.Checks.ServerName == "" && !r.failed[path+".checks"] && !r.failed["checks"] {
+		r.say(r.at(path+".checks.ca_file"), "ca_file needs server_name beside it: a certificate is good for a name")
+	}
+	if p.Transparent && len(p.Sources) > 0 && !(c.Pool.Transparent && len(c.Pool.Sources) > 0) {
+		r.say(r.at(path), "the pool is transparent, so its sources go unused: leave out one of them")
+	}
 	if len(p.Backends) == 0 && !r.odd[path] && !r.failed[path+".backends"] && !c.Discovers(p) && !r.failed["cluster"] {
 		r.say(r.at(path), "the pool has no backend: give it one, such as backends: [192.0.2.7:443]")
 	}
@@ -98,9 +104,13 @@ func (r *reader) checkAgainst(earlier []Listener, l *Listener, path string) {
 			r.say(r.at(path+".address"), "the listener of line %d has that address too: leave one out", line)
 			return
 		case overlap(l.Address, other.Address):
-			r.say(r.at(path+".address"), "the listener of line %d takes those conns already, at %s: leave one out, or name each address of this machine", line, other.Address)
+			r.say(r.at(path+".address"), "this and the listener of line %d, at %s, take the same conns: leave one out, or name each address of this machine", line, other.Address)
 			return
-		case l.Name == other.Name && l.Name != l.Address:
+		case l.Name == "" || l.Name != other.Name:
+		case l.Name == l.Address: // with port 0
+			r.say(r.at(path+".address"), "the listener of line %d has that address too, and the system chooses both ports: give each a name", line)
+			return
+		default:
 			r.say(r.at(path+".name"), "the listener of line %d has the name %q too: choose another", line, l.Name)
 			return
 		}

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -25,6 +27,7 @@ type Config struct {
 	Pool     PoolSettings
 
 	Loops    int // 0: one per CPU
+	Engine   balancer.Engine
 	Timeouts Timeouts
 	Limits   Limits
 	Tables   Tables
@@ -47,7 +50,8 @@ type Listener struct {
 
 // ListenerSettings is what a listener has, and what the top of the file gives to all.
 type ListenerSettings struct {
-	TLS balancer.TLSMode
+	TLS         balancer.TLSMode
+	AcceptProxy []netip.Prefix // of proxies that say whose conn it is; none: nobody does
 }
 
 // Route takes hellos of some names and protocols to a pool.
@@ -71,7 +75,11 @@ type PoolSettings struct {
 	ECH          bool    // the backends hold ECH keys
 	LoadFactor   float64 // at least 1
 	SecondChance pool.SecondChance
+	ProxyHeader  pool.ProxyHeader
+	Sources      []netip.Addr // that backends are connected from; none: what the system chooses
+	Transparent  bool         // they are connected from the clients' addresses
 	Checks       Checks
+	Agent        health.Agent
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
 }
@@ -81,6 +89,14 @@ type Checks struct {
 	Disabled          bool
 	Interval, Timeout time.Duration
 	Rise, Fall        int
+
+	Kind         health.Kind
+	Port         int // 0: the backend's own
+	ServerName   string
+	ALPN         []string
+	CAFile       string // "": no certificate is looked at
+	Method, Path string
+	Expect       []health.StatusRange // empty: 200 to 399
 }
 
 // Probe is how backends are asked for the names of their ticket keys.
@@ -101,6 +117,7 @@ type DiscoverSource struct {
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
 	KeepAlive, User                               time.Duration // 0: off
+	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
 
 // Limits of a node.
@@ -127,6 +144,15 @@ type Cluster struct {
 // Admin is the server for operators.
 type Admin struct {
 	Address string // "": none
+
+	// Whom it answers beyond loopback; "": none of it.
+	TokenFile, CertFile, KeyFile, ClientCAFile string
+}
+
+// Access is the settings as the server wants them. Address is not empty, and has been checked.
+func (a *Admin) Access() api.Access {
+	address, _ := api.ParseAddress(a.Address) // as above
+	return api.Access{Address: address, TokenFile: a.TokenFile, CertFile: a.CertFile, KeyFile: a.KeyFile, ClientCAFile: a.ClientCAFile}
 }
 
 // Log is what is logged, and how.
@@ -145,12 +171,13 @@ func Default() *Config {
 		Pool: PoolSettings{
 			LoadFactor:   1.5,
 			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
-			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Method: "GET", Path: "/"},
 			Probe:        Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
 		},
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
+			Upgrade: 30 * time.Second,
 		},
 		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},

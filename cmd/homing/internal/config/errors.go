@@ -58,8 +58,8 @@ func (e *Errors) excerpt(p *Problem) string {
 		return ""
 	}
 	line := []rune(strings.TrimRight(e.lines[p.Line-1], " \t\r"))
-	from := max(p.Column-1, 0)
-	if from > len(line) || len(line) > maxExcerpt && from >= maxExcerpt/2 {
+	from := min(max(p.Column-1, 0), len(line))
+	if from >= maxExcerpt {
 		return ""
 	}
 	// Tabs stay, so that the mark stands below its place however wide they are.

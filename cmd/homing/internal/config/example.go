@@ -4,6 +4,7 @@ package config
 
 import (
 	"homing/balancer"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
@@ -16,7 +17,8 @@ const exampleHead = `# The configuration of homing: every key with its meaning a
 
 // Example is a file that shows and explains every key. It is a valid one.
 func Example() []byte {
-	p := &printer{notes: true, noted: make(map[string]bool)}
+	p := newPrinter()
+	p.notes = true
 	p.out.WriteString(exampleHead)
 	p.top(exampleConfig())
 	return p.out.Bytes()
@@ -27,7 +29,7 @@ func exampleConfig() *Config {
 	c := Default()
 	api := c.Pool
 	api.Policy = pool.LeastConn
-	api.Checks.Interval = c.Pool.Checks.Interval / 2
+	api.Checks.Interval, api.Checks.Kind = c.Pool.Checks.Interval/2, health.CheckHTTPS
 	c.Pools = []Pool{
 		{Name: "www", PoolSettings: c.Pool, Backends: []pool.Spec{{Addr: "192.0.2.11:443", Weight: 2, MaxConns: 5000}, {Addr: "192.0.2.12:443", Weight: 1}}},
 		{Name: "api", PoolSettings: api, Backends: []pool.Spec{{Addr: "api.internal.example.org:8443", Weight: 1}}},

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -119,14 +121,21 @@ func (f *Flags) alone() (*Config, error) {
 		return nil, err
 	}
 	c.Pools = []Pool{{Name: DefaultPool, Backends: slices.Clone(f.backends), PoolSettings: c.Pool}}
-	for _, addr := range f.listens {
-		c.Listeners = append(c.Listeners, Listener{Name: addr, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
+	for i, addr := range f.listens {
+		name := addr
+		if slices.Contains(f.listens[:i], addr) { // port 0; else it is refused below
+			name = fmt.Sprintf("listener-%d", i+1)
+		}
+		c.Listeners = append(c.Listeners, Listener{Name: name, Address: addr, Default: DefaultPool, ListenerSettings: c.Listener})
 	}
 	if len(f.listens) == 0 {
 		return nil, errors.New("--listen is missing: say where to accept, such as --listen :443")
 	}
 	if wrong := c.contradictions(); len(wrong) > 0 {
 		return nil, errors.New(InFlags(wrong[0].text))
+	}
+	if c.Pool.Checks.CAFile != "" && c.Pool.Checks.ServerName == "" {
+		return nil, errors.New("--check-ca-file needs --check-server-name: a certificate is good for a name")
 	}
 	if len(f.backends) == 0 && !c.Discovers(&c.Pools[0]) {
 		return nil, errors.New("--backend is missing: say where to send, such as --backend 192.0.2.7:443")
@@ -176,18 +185,75 @@ func (c *Config) contradictions() []contradiction {
 			}
 		}
 	}
+	if key, text := c.Admin.contradiction(); key != "" {
+		add(key, "%s", text)
+	}
 	if noneAmong(c.Pool.DiscoverFrom) {
 		add("discover_from", "--discover-from=none contradicts the others: leave it out, or them")
 	}
 	if c.Cluster.Bind.IsValid() && c.Cluster.NodeKeyFile == "" && c.Cluster.ReplicationBind.IsValid() {
 		add("cluster.replication_bind", "--replication-bind needs --node-key-file: nodes show by its key that they are nodes")
 	}
+	c.uselessChecks(add)
 	if c.Log.Conns && c.Log.Format == value.LogOff {
 		add("log.conns", "--log-conns needs a log: leave out --log=off")
 	} else if c.Log.Conns && c.Log.Level > slog.LevelInfo {
 		add("log.conns", "--log-conns logs at level info: leave out --log-level=%s", strings.ToLower(c.Log.Level.String()))
 	}
 	return wrong
+}
+
+// contradiction finds what the settings of the admin server say against each other; an empty key: nothing.
+func (a *Admin) contradiction() (key, text string) {
+	keyOf := func(flag string) string {
+		if flag == "admin" {
+			return "admin.address"
+		}
+		return "admin." + strings.ReplaceAll(strings.TrimPrefix(flag, "admin-"), "-", "_")
+	}
+	if a.Address == "" {
+		for _, file := range []struct{ path, flag string }{
+			{a.TokenFile, "admin-token-file"}, {a.CertFile, "admin-tls-cert"}, {a.KeyFile, "admin-tls-key"}, {a.ClientCAFile, "admin-client-ca"},
+		} {
+			if file.path != "" {
+				return keyOf(file.flag), "--" + file.flag + " needs --admin: say where to listen, such as --admin=127.0.0.1:9090"
+			}
+		}
+		return "", ""
+	}
+	access := a.Access()
+	if wrong, ok := errors.AsType[*api.AccessError](access.Check()); ok {
+		return keyOf(wrong.Setting), wrong.Text
+	}
+	return "", ""
+}
+
+// uselessChecks finds what is said of checks at the top, and no pool's checks ask for.
+func (c *Config) uselessChecks(add func(key, format string, args ...any)) {
+	most := c.Pool.Checks.Kind
+	for i := range c.Pools {
+		most = max(most, c.Pools[i].Checks.Kind)
+	}
+	usual := Default().Pool.Checks
+	for _, unused := range []struct {
+		given     bool
+		flag, key string
+		wants     health.Kind
+	}{
+		{c.Pool.Checks.ServerName != "", "check-server-name", "checks.server_name", health.CheckTLS},
+		{len(c.Pool.Checks.ALPN) > 0, "check-alpn", "checks.alpn", health.CheckTLS},
+		{c.Pool.Checks.CAFile != "", "check-ca-file", "checks.ca_file", health.CheckTLS},
+		{c.Pool.Checks.Method != usual.Method, "check-method", "checks.method", health.CheckHTTPS},
+		{c.Pool.Checks.Path != usual.Path, "check-path", "checks.path", health.CheckHTTPS},
+		{len(c.Pool.Checks.Expect) > 0, "check-expect", "checks.expect", health.CheckHTTPS},
+	} {
+		if unused.given && most < unused.wants {
+			add(unused.key, "--%s goes unused: check by --check=%s, or leave it out", unused.flag, unused.wants)
+		}
+	}
+	if c.Pool.Transparent && len(c.Pool.Sources) > 0 {
+		add("sources", "--source goes unused: leave it out, or --transparent=on")
+	}
 }
 
 // noneAmong finds the word none where it does not stand alone.

@@ -36,5 +36,5 @@ func checkLabel(s string) error {
 	if len(s) > 64 {
 		return errors.New("longer than 64 bytes")
 	}
-	return nil
+	return value.CheckPrintable(s)
 }

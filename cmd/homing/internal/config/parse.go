@@ -156,7 +156,9 @@ func (r *reader) explainSyntax(err error) (at place, format string, text any) {
 		{"is a reserved character", "", "a value cannot begin with this character: put it in quotes"},
 		{"mapping value is not allowed", "", "a key cannot stand here: align it with those beside it, and put values with \": \" in quotes"},
 		{"value is not allowed", "", "this does not belong to what is before it: align it with its neighbours, or put the value in quotes"},
-		{"required", "", "a key needs a colon and a space behind it"},
+		{"non-map value", "", "this is no key with a value: a colon and a space belong between them"},
+		{"invalid key", "", "this cannot be a key: write a plain word before the colon"},
+		{"unexpected directive", "", "a percent sign cannot begin a key: take it out"},
 	} {
 		if strings.Contains(message, known.part) && strings.Contains(line, known.in) {
 			return at, "%s", known.text

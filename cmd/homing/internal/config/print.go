@@ -16,7 +16,7 @@ import (
 // Print writes all that a configuration says as a file, which reads back as the same. What listeners and pools have in
 // common with the top is not said again. Files that it names are not opened: no secret comes here.
 func Print(c *Config) []byte {
-	p := &printer{}
+	p := newPrinter()
 	p.top(c)
 	return p.out.Bytes()
 }
@@ -31,10 +31,15 @@ func Hash(c *Config) string {
 // comment.
 type printer struct {
 	out   bytes.Buffer
+	usual map[string]string // what the top has when nothing is said, by key
 	notes bool
 	noted map[string]bool // keys that were explained, by section and path
 	depth int
 	dash  bool // the next line that is no comment begins an entry of a list
+}
+
+func newPrinter() *printer {
+	return &printer{usual: textsOf(rowsOf(Table(Default()), Top, InListeners, InPools)), noted: make(map[string]bool)}
 }
 
 func (p *printer) top(c *Config) {
@@ -145,14 +150,18 @@ func (p *printer) silent(row Row, without map[string]string) bool {
 		usual, known := without[row.Key]
 		return known && text == usual
 	}
-	return text == "" || text == "[]"
+	return (text == "" || text == "[]") && text == p.usual[row.Key]
 }
 
 func (p *printer) row(section, name string, row Row, without map[string]string) {
 	switch {
 	case !p.silent(row, without):
 		p.line(p.note(section, row)...)
-		p.line(name + ": " + write(row.Value))
+		text := write(row.Value)
+		if text == "" {
+			text = "''"
+		}
+		p.line(name + ": " + text)
 	case p.notes && without == nil && row.Example != "":
 		p.line(p.note(section, row)...)
 		p.line("#" + name + ": " + row.exampleText())

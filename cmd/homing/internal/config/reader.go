@@ -123,18 +123,11 @@ func (r *reader) entries(node ast.Node, s *section) []entry {
 	case ast.MapNode:
 		return r.pairs(n, s, 0)
 	case *ast.SequenceNode:
-		r.say(r.placeOf(node), "%s takes keys, not a list: leave out the dash", s.title())
+		r.say(r.placeOf(node), "%s is made of keys, not of a list: write it such as %s", s.what, s.sample())
 	default:
-		r.say(r.placeOf(node), "%s takes keys below it, such as %s, not a value", s.title(), s.fields[0].name+": ...")
+		r.say(r.placeOf(node), "%s is made of keys, not a value: write it such as %s", s.what, s.sample())
 	}
 	return nil
-}
-
-func (s *section) title() string {
-	if s.path == "" {
-		return "the file"
-	}
-	return s.path
 }
 
 func (r *reader) pairs(n ast.MapNode, s *section, depth int) []entry {
@@ -188,7 +181,7 @@ func (r *reader) merge(node ast.Node, s *section, depth int) []entry {
 		}
 		return all
 	}
-	r.say(r.placeOf(node), "<< takes a reference to keys, such as *name, not a value")
+	r.say(r.placeOf(node), "<< takes the keys that an anchor names: write <<: *name, or leave it out")
 	return nil
 }
 
@@ -228,14 +221,14 @@ func (r *reader) setting(path string, row *Row, e entry) {
 	case nil:
 		return
 	case *ast.NullNode:
-		r.say(e.at, "%s has no value: give it %s, or leave the key out", name, kind(row))
+		r.say(e.at, "%s has no value: give it %s, such as %s, or leave the key out", name, kind(row), row.sample())
 		return
 	case ast.MapNode:
-		r.say(e.at, "%s takes %s, not keys below it", name, kind(row))
+		r.say(e.at, "%s takes %s, not keys below it: write it such as %s: %s", name, kind(row), name, row.sample())
 		return
 	case *ast.SequenceNode:
 		if !several {
-			r.say(e.at, "%s takes %s, not a list", name, kind(row))
+			r.say(e.at, "%s takes %s, not a list: write it such as %s: %s", name, kind(row), name, row.sample())
 			return
 		}
 		list.Reset()
@@ -281,10 +274,10 @@ func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok b
 		r.say(r.placeOf(node), "%s has an empty entry: give it %s, or leave it out", name, kind(row))
 		return "", false
 	case *ast.LiteralNode:
-		r.say(r.placeOf(node), "%s takes %s, on one line", name, kind(row))
+		r.say(r.placeOf(node), "%s takes %s, not a text of several lines: write it such as %s: %s", name, kind(row), name, row.sample())
 		return "", false
 	default:
-		r.say(r.placeOf(node), "%s takes %s here, nothing deeper", name, kind(row))
+		r.say(r.placeOf(node), "an entry of %s is %s, nothing deeper: write it such as %s: %s", name, kind(row), name, row.sample())
 		return "", false
 	}
 	if i := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }); i >= 0 {
@@ -297,7 +290,7 @@ func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok b
 // takesText says that the setting's value may stand in quotes.
 func takesText(v value.Value) bool {
 	switch v.(type) {
-	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue:
+	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue, portValue:
 		return false
 	}
 	return true
@@ -309,20 +302,44 @@ func kind(row *Row) string {
 	case "":
 		return "true or false"
 	case "duration":
-		return "a duration, such as 30s"
+		return "a duration"
 	case "number", "ratio":
 		return "a number"
 	case "bytes":
-		return "a number of bytes, such as 16KiB"
+		return "a number of bytes"
 	case "ADDR":
 		return "an address"
-	case "FILE", "DIR":
+	case "FILE", "DIR", "PATH":
 		return "a path"
 	case "NAME", "WORD":
 		return "a name"
+	case "CIDR":
+		return "a network"
+	case "IP":
+		return "an IP address"
+	case "TEXT":
+		return "a text"
+	case "STATUS":
+		return "a status"
 	default:
 		return strings.ReplaceAll(typ, "|", " or ")
 	}
+}
+
+// sample is what a row could be given.
+func (r *Row) sample() string {
+	if r.Example != "" {
+		return r.exampleText()
+	}
+	return write(r.Value)
+}
+
+// sample is what a section could begin with.
+func (s *section) sample() string {
+	if f := &s.fields[0]; f.row != nil {
+		return f.name + ": " + f.row.sample()
+	}
+	return s.fields[0].name + ": ..."
 }
 
 // quote is a text as a message shows it, cut where nobody reads on.
@@ -344,6 +361,10 @@ func (r *reader) placeOf(node ast.Node) place {
 		return place{}
 	}
 	at := place{tok.Position.Line, tok.Position.Column, 1}
+	if alias, ok := node.(*ast.AliasNode); ok {
+		at.width = 1 + utf8.RuneCountInString(alias.Value.GetToken().Value)
+		return at
+	}
 	if text := strings.TrimSpace(tok.Origin); !strings.Contains(text, "\n") {
 		at.width = max(utf8.RuneCountInString(text), 1)
 	}

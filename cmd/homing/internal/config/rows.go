@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
@@ -24,6 +25,7 @@ func Table(c *Config) []Group {
 			{Flag: "tls", Key: "tls", Where: InListeners, Value: TLSModes(&c.Listener.TLS), Doc: "auto: what is not TLS is balanced as fresh; require: it is refused; off: nothing is read"},
 			{Flag: "ech", Key: "ech", Where: InPools, Value: value.OnOff(&c.Pool.ECH), Doc: "on: the backends hold ECH keys, so a verdict on a hello with ECH teaches nothing new"},
 			{Flag: "loops", Key: "loops", Fixed: true, Value: value.Auto{Int: value.Int{P: &c.Loops, Min: 1, Max: 256}}, Doc: "threads that move conns; auto: one per CPU"},
+			{Flag: "engine", Key: "engine", Fixed: true, Value: Engines(&c.Engine), Doc: "what the loops stand on; auto: io_uring where the kernel has it (Linux 6.1) and lets it be used, epoll elsewhere"},
 		}},
 		{"Timeouts", timeoutRows(&c.Timeouts)},
 		{"Limits", []Row{
@@ -46,21 +48,21 @@ func Table(c *Config) []Group {
 			{Flag: "second-chance-tries", Key: "second_chance.tries", Where: InPools, Value: value.Int{P: &c.Pool.SecondChance.Tries, Min: 1, Max: 8}, Doc: "other backends per conn"},
 			{Flag: "second-chance-budget", Key: "second_chance.budget", Where: InPools, Value: value.Ratio{P: &c.Pool.SecondChance.Budget, Min: 0.001, Max: 8}, Doc: "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
 		}},
-		{"Checks", checkRows(&c.Pool.Checks)},
+		{"Clients' addresses", addressRows(&c.Listener, &c.Pool)},
+		{"Checks", append(checkRows(&c.Pool.Checks), agentRows(&c.Pool.Agent)...)},
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
-		{"Seeing", []Row{
-			{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &c.Admin.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve /metrics, /healthz and /readyz here; none: off", Example: "127.0.0.1:9090"},
+		{"Seeing", append(adminRows(&c.Admin), []Row{
 			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
 			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
 			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
-		}},
+		}...)},
 	}
 }
 
 // InKeys words a text that names settings as --tls=require for a file.
 func InKeys(text string) string {
-	keys := make(map[string]string)
+	keys := map[string]string{"listen": "listener", "backend": "backend"}
 	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
 		keys[row.Flag] = row.Key
 	}
@@ -101,7 +103,41 @@ func TLSModes(p *balancer.TLSMode) value.Enum[balancer.TLSMode] {
 // Policies is a policy by its word.
 func Policies(p *pool.Policy) value.Enum[pool.Policy] {
 	return value.Enum[pool.Policy]{P: p, Choices: []value.Choice[pool.Policy]{
-		{Word: "round-robin", Is: pool.RoundRobin}, {Word: "least-conn", Is: pool.LeastConn}, {Word: "client-hash", Is: pool.ClientHash},
+		value.Named(pool.RoundRobin), value.Named(pool.LeastConn), value.Named(pool.ClientHash),
+	}}
+}
+
+func adminRows(a *Admin) []Row {
+	file := func(flag, key string, p *string, doc, example string) Row {
+		return Row{Flag: flag, Key: key, Fixed: true, Value: value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, Doc: doc, Example: example}
+	}
+	return []Row{
+		{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &a.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve the admin API, the status page and /metrics here, or at unix:/PATH; none: off", Example: "127.0.0.1:9090"},
+		file("admin-token-file", "admin.token_file", &a.TokenFile, "who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback", "/etc/homing/admin.token"),
+		file("admin-tls-cert", "admin.tls_cert", &a.CertFile, "the admin server speaks TLS with this certificate, PEM", "/etc/homing/admin.pem"),
+		file("admin-tls-key", "admin.tls_key", &a.KeyFile, "and this key", "/etc/homing/admin.key"),
+		file("admin-client-ca", "admin.client_ca", &a.ClientCAFile, "a client certificate signed by one of these is as good as the token", "/etc/homing/operators.pem"),
+	}
+}
+
+// Engines is an engine by its word.
+func Engines(p *balancer.Engine) value.Enum[balancer.Engine] {
+	return value.Enum[balancer.Engine]{P: p, Choices: []value.Choice[balancer.Engine]{
+		value.Named(balancer.EngineAuto), value.Named(balancer.EngineUring), value.Named(balancer.EngineEpoll),
+	}}
+}
+
+// ProxyHeaders is a version by its word.
+func ProxyHeaders(p *pool.ProxyHeader) value.Enum[pool.ProxyHeader] {
+	return value.Enum[pool.ProxyHeader]{P: p, Choices: []value.Choice[pool.ProxyHeader]{
+		value.Named(pool.ProxyOff), value.Named(pool.ProxyV1), value.Named(pool.ProxyV2),
+	}}
+}
+
+// CheckKinds is a kind by its word.
+func CheckKinds(p *health.Kind) value.Enum[health.Kind] {
+	return value.Enum[health.Kind]{P: p, Choices: []value.Choice[health.Kind]{
+		value.Named(health.CheckTCP), value.Named(health.CheckTLS), value.Named(health.CheckHTTPS),
 	}}
 }
 
@@ -113,6 +149,7 @@ func timeoutRows(t *Timeouts) []Row {
 		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
 		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
 		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM; 0: cut them at once"},
+		{Flag: "upgrade-timeout", Key: "timeouts.upgrade", Value: span(&t.Upgrade, 100*time.Millisecond, time.Hour), Doc: "for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"},
 		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
 		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
 	}
@@ -125,6 +162,32 @@ func checkRows(c *Checks) []Row {
 		{Flag: "rise", Key: "checks.rise", Where: InPools, Value: value.Int{P: &c.Rise, Min: 1, Max: 100}, Doc: "successes in a row that bring a backend up"},
 		{Flag: "fall", Key: "checks.fall", Where: InPools, Value: value.Int{P: &c.Fall, Min: 1, Max: 100}, Doc: "failures in a row, of checks or of conns, that take a backend down"},
 		{Flag: "no-checks", Key: "checks.disabled", Where: InPools, Value: value.Bool{P: &c.Disabled}, Doc: "do not check backends"},
+		{Flag: "check", Key: "checks.kind", Where: InPools, Value: CheckKinds(&c.Kind), Doc: "tcp: a backend accepts a conn; tls: it completes a handshake; https: it answers a request"},
+		{Flag: "check-port", Key: "checks.port", Where: InPools, Value: value.Auto{Int: value.Int{P: &c.Port, Min: 1, Max: 65535}}, Doc: "check this port; auto: the backend's own"},
+		{Flag: "check-server-name", Key: "checks.server_name", Where: InPools, Value: serverName(&c.ServerName), Doc: "the name that a check by tls or https asks for", Example: "www.example.org"},
+		{Flag: "check-alpn", Key: "checks.alpn", Where: InPools, Value: value.Several[string]{P: &c.ALPN, Parse: parseALPN, Print: value.AsIs, Kind: "NAME"}, Doc: "a protocol that it offers, one of which the backend has to speak; repeatable; not given: none", Example: "h2"},
+		{Flag: "check-ca-file", Key: "checks.ca_file", Where: InPools, Value: value.Text{P: &c.CAFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "the backend's certificate has to lead up to one of these, PEM; not given: none is looked at", Example: "/etc/homing/ca.pem"},
+		{Flag: "check-method", Key: "checks.method", Where: InPools, Value: value.Text{P: &c.Method, Check: checkMethod, Kind: "WORD"}, Doc: "of the request of a check by https", Example: "HEAD"},
+		{Flag: "check-path", Key: "checks.path", Where: InPools, Value: value.Text{P: &c.Path, Check: checkURLPath, Kind: "PATH"}, Doc: "of that request", Example: "/health"},
+		{Flag: "check-expect", Key: "checks.expect", Where: InPools, Value: value.Several[health.StatusRange]{P: &c.Expect, Parse: parseStatus, Print: health.StatusRange.String, Kind: "STATUS"}, Doc: "a status, or a range such as 200-299, that its answer may have; repeatable; not given: 200-399", Example: "200-299"},
+	}
+}
+
+func agentRows(a *health.Agent) []Row {
+	return []Row{
+		{Flag: "agent-port", Key: "agent.port", Where: InPools, Value: portValue{&a.Port, "none"}, Doc: "at each check ask this port of the backend too how it is, as HAProxy's agent-check does; none: do not", Example: "9999"},
+		{Flag: "agent-send", Key: "agent.send", Where: InPools, Value: value.Text{P: &a.Send, Check: value.CheckPrintable, Kind: "TEXT"}, Doc: "sent first there, for programs that speak for several backends", Example: "www"},
+	}
+}
+
+func addressRows(l *ListenerSettings, p *PoolSettings) []Row {
+	return []Row{
+		{Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"},
+			Doc: "proxies in this network begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24"},
+		{Flag: "proxy-protocol", Key: "proxy_protocol", Where: InPools, Value: ProxyHeaders(&p.ProxyHeader), Doc: "tell the backends whose a conn is, by a PROXY header of this version"},
+		{Flag: "source", Key: "sources", Where: InPools, Value: value.Several[netip.Addr]{P: &p.Sources, Parse: parseSource, Print: netip.Addr.String, Kind: "IP"},
+			Doc: "an address of this machine to connect to backends from; repeatable: each has ports of its own", Example: "192.0.2.2"},
+		{Flag: "transparent", Key: "transparent", Where: InPools, Value: value.OnOff(&p.Transparent), Doc: "on: connect to backends from the client's own address; see homing transparent-rules for what the network needs"},
 	}
 }
 
@@ -171,6 +234,11 @@ func (v boundValue) String() string {
 // surprise.
 func parseListen(s string) (string, error) {
 	_, err := balancer.ParseListenAddr(s)
+	if host, _, split := net.SplitHostPort(s); err != nil && split == nil && host != "" {
+		if _, bad := netip.ParseAddr(host); bad != nil {
+			return s, fmt.Errorf("%w: give one of this machine, or leave the host out", err)
+		}
+	}
 	return s, err
 }
 
@@ -200,6 +268,9 @@ func parseBackend(s string) (pool.Spec, error) {
 }
 
 func checkBackend(addr string) error {
+	if scheme, _, url := strings.Cut(addr, "://"); url {
+		return fmt.Errorf("an address has no %s:// and no path: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443", scheme)
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {
 		return errors.New("not an address with a port: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443")
@@ -218,11 +289,19 @@ func parseDiscoverSource(s string) (DiscoverSource, error) {
 	if s == "none" {
 		return DiscoverSource{None: true}, nil
 	}
+	network, err := parseNetwork(s)
+	if err != nil {
+		return DiscoverSource{}, fmt.Errorf("%w, or none", err)
+	}
+	return DiscoverSource{Network: network}, nil
+}
+
+func parseNetwork(s string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil {
-		return DiscoverSource{}, errors.New("not a network: write it such as 192.0.2.0/24 or 2001:db8::/64, or none")
+		return prefix, errors.New("not a network: write it such as 192.0.2.0/24 or 2001:db8::/64")
 	}
-	return DiscoverSource{Network: prefix.Masked()}, nil
+	return prefix.Masked(), nil
 }
 
 // printBackend writes what parseBackend reads.

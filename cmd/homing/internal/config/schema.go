@@ -11,7 +11,7 @@ import (
 
 // section is the keys that may stand beside each other.
 type section struct {
-	what   string // that it describes, with its article: "a pool"
+	what   string // that it describes: "a pool", or its path
 	path   string // of the section itself, "" for the top
 	fields []field
 }
@@ -34,7 +34,7 @@ func (s *section) add(row Row) {
 	row.Key = rest
 	f := s.find(name)
 	if f == nil {
-		s.fields = append(s.fields, field{name: name, below: &section{what: name, path: join(s.path, name)}})
+		s.fields = append(s.fields, field{name: name, below: &section{what: join(s.path, name), path: join(s.path, name)}})
 		f = &s.fields[len(s.fields)-1]
 	}
 	f.below.add(row)

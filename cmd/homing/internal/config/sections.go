@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"homing/balancer"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
@@ -82,14 +83,17 @@ func parseRouteName(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case wild:
-		return "*." + name, nil
+		name = "*." + name
+	}
+	if _, err := balancer.CheckRouteName(name); err != nil {
+		return "", errors.New("not a host name that can be sent: give one such as www.example.org")
 	}
 	return name, nil
 }
 
 // parseALPN reads the name of a protocol (RFC 7301, section 3.1).
 func parseALPN(text string) (string, error) {
-	if text == "" || len(text) > 255 {
+	if text == "" || len(text) > 255 || value.CheckPrintable(text) != nil {
 		return "", errors.New("not the name of a protocol, such as h2 or http/1.1")
 	}
 	return text, nil

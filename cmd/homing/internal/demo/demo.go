@@ -14,8 +14,8 @@ import (
 	"slices"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // Options of a demo. The zero value of each field means its default.

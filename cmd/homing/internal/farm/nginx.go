@@ -25,6 +25,10 @@ type NginxConfig struct {
 	// TicketKey is the content of an ssl_session_ticket_key file, 48 or 80 bytes (the first 16
 	// are the name). Empty: nginx draws its own, which a reload replaces.
 	TicketKey []byte
+	// EarlyData makes nginx take TLS 1.3 0-RTT data; the header X-Early-Data of an answer is 1 when it came so.
+	EarlyData bool
+	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
+	Proxy bool
 	// QuietLog turns the access log off, for load tests.
 	QuietLog bool
 }
@@ -151,7 +155,11 @@ func (n *Nginx) write(cfg NginxConfig) error {
 	} else {
 		b.WriteString("\taccess_log access.log homing;\n")
 	}
-	fmt.Fprintf(&b, "\tserver {\n\t\tlisten %s ssl backlog=1024;\n", n.addr)
+	expect, client := "", "$remote_addr"
+	if cfg.Proxy {
+		expect, client = " proxy_protocol", "$proxy_protocol_addr"
+	}
+	fmt.Fprintf(&b, "\tserver {\n\t\tlisten %s ssl backlog=1024%s;\n", n.addr, expect)
 	for i, c := range cfg.Certificates {
 		chain, key := fmt.Sprintf("chain%d.pem", i), fmt.Sprintf("key%d.pem", i)
 		files[chain], files[key] = c.Chain, c.Key
@@ -170,8 +178,11 @@ func (n *Nginx) write(cfg NginxConfig) error {
 		files["ticket.key"] = cfg.TicketKey
 		b.WriteString("\t\tssl_session_ticket_key ticket.key;\n")
 	}
+	if cfg.EarlyData {
+		b.WriteString("\t\tssl_early_data on;\n\t\tadd_header X-Early-Data $ssl_early_data;\n")
+	}
 	fmt.Fprintf(&b, "\t\tadd_header X-Backend %s;\n", cfg.Name)
-	fmt.Fprintf(&b, "\t\treturn 200 \"%s $ssl_session_reused $ssl_protocol $remote_addr\\n\";\n\t}\n}\n", cfg.Name)
+	fmt.Fprintf(&b, "\t\treturn 200 \"%s $ssl_session_reused $ssl_protocol %s\\n\";\n\t}\n}\n", cfg.Name, client)
 	files["nginx.conf"] = []byte(b.String())
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(n.dir, name), content, 0o600); err != nil {

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/farm"
-	"homing/cmd/homing/internal/tlsclient"
 )
 
 // Each stack resumes what it issued, another instance of it does not, and neither fails.

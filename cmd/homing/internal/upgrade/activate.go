@@ -16,10 +16,8 @@ import (
 	"homing/balancer"
 )
 
-// The names under which an elder hands over, and the glue between the parts looks for it.
-const (
-	listenerName = "listener " // and its address
-)
+// listenerName is that of the balancer's sockets in a parcel.
+const listenerName = "listener"
 
 // socket is one that systemd has bound (sd_listen_fds(3)).
 type socket struct {
@@ -103,74 +101,62 @@ func (e *Estate) take(fits func(*socket) bool) (files []int) {
 	return files
 }
 
-// Listening is a listener as the configuration has it.
-type Listening struct {
-	Name string
-	Addr string // as balancer.ParseListenAddr reads it
-}
-
-// Bound is the descriptors of the sockets that are bound to one address.
-type Bound struct {
-	Addr netip.AddrPort
-	FDs  []int
-}
-
-// Sockets takes the listening sockets for the listeners of the balancer: those of the elder at their address, then those
-// of systemd with their name (FileDescriptorName=), then those of systemd at their address. They are the caller's own.
-func (e *Estate) Sockets(listeners []Listening) (all []Bound) {
-	for _, l := range listeners {
-		addr, err := balancer.ParseListenAddr(l.Addr)
-		if err != nil {
-			continue // the balancer says what is wrong with it
-		}
-		files := e.Take(listenerName + addr.String())
-		files = append(files, e.take(func(s *socket) bool { return !s.packet && s.addr.IsValid() && s.name == l.Name })...)
-		files = append(files, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
-		if len(files) > 0 {
-			all = append(all, Bound{addr, files})
+// Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and those
+// of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the caller's own.
+func (e *Estate) Sockets(addresses []string) balancer.ListenSocket {
+	files := e.Take(listenerName)
+	for _, text := range addresses {
+		if addr, err := balancer.ParseListenAddr(text); err == nil {
+			files = append(files, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
 		}
 	}
-	return all
+	return balancer.ListenSocket{FDs: files}
 }
 
 // AddListeners puts the balancer's listening sockets in, which are the parcel's own from now on.
-func (p *Parcel) AddListeners(sockets []Bound) {
+func (p *Parcel) AddListeners(sockets []balancer.ListenSocket) {
 	for _, s := range sockets {
 		for _, fd := range s.FDs {
-			p.Add(listenerName+s.Addr.String(), fd)
+			p.Add(listenerName, fd)
 		}
 	}
 }
 
-// Listener takes the listening socket that the elder used under that name, else one of systemd, if it is bound to that
-// address: HOST:PORT of tcp, or a path of unix. It is nil where there is none.
-func (e *Estate) Listener(name, network, address string) net.Listener {
+// File takes the listening socket that the elder used under that name, else one of systemd, if it is bound to that
+// address: HOST:PORT of tcp or udp, or a path of unix. It is nil where there is none.
+func (e *Estate) File(name, network, address string) *os.File {
 	for _, fd := range e.socketsAt(name, network, address) {
-		file := os.NewFile(uintptr(fd), name)
-		l, err := net.FileListener(file)
-		file.Close()
-		if err != nil {
-			continue
-		}
-		if u, ok := l.(*net.UnixListener); ok {
-			u.SetUnlinkOnClose(false) // the path is not its own: another process has it too
-		}
-		return l
+		return os.NewFile(uintptr(fd), name)
 	}
 	return nil
 }
 
-// PacketConn is Listener for a socket of udp.
-func (e *Estate) PacketConn(name, address string) net.PacketConn {
-	for _, fd := range e.socketsAt(name, "udp", address) {
-		file := os.NewFile(uintptr(fd), name)
-		c, err := net.FilePacketConn(file)
-		file.Close()
-		if err == nil {
-			return c
-		}
+// Listener is File as a listener of tcp; nil where there is none.
+func (e *Estate) Listener(name, address string) *net.TCPListener {
+	file := e.File(name, "tcp", address)
+	if file == nil {
+		return nil
 	}
-	return nil
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil // it listens: no error is known
+	}
+	return l.(*net.TCPListener)
+}
+
+// PacketConn is File as a socket of udp; nil where there is none.
+func (e *Estate) PacketConn(name, address string) *net.UDPConn {
+	file := e.File(name, "udp", address)
+	if file == nil {
+		return nil
+	}
+	defer file.Close()
+	c, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil
+	}
+	return c.(*net.UDPConn)
 }
 
 // socketsAt takes the sockets that are bound to an address, at most one; others under the name are closed.
@@ -185,6 +171,9 @@ func (e *Estate) socketsAt(name, network, address string) []int {
 	files := e.Take(name)
 	files = slices.DeleteFunc(files, func(fd int) bool {
 		s, err := inspect(name, fd)
+		if err == nil && want.IsValid() && want.Port() == 0 { // any, so the one that the elder got
+			s.addr = netip.AddrPortFrom(s.addr.Addr(), 0)
+		}
 		if err == nil && fits(&s) {
 			return false
 		}

@@ -5,7 +5,6 @@ package upgrade
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"homing/balancer"
 )
 
 // socketOf is a socket as systemd hands it over.
@@ -50,38 +51,31 @@ func TestSocketsFindTheirListeners(t *testing.T) {
 		socketOf(t, "a.socket", v4), socketOf(t, "b.socket", both), socketOf(t, "web", named), socketOf(t, "spare", spare),
 		socketOf(t, "gossip", udp), socketOf(t, "admin", unix.(*net.UnixListener)),
 	}}
-	got := e.Sockets([]Listening{
-		{"one", v4.Addr().String()},
-		{"two", fmt.Sprintf("0.0.0.0:%d", portOf(both))}, // another way to say all addresses
-		{"web", "192.0.2.1:443"},
-		{"three", "127.0.0.1:1"},
-		{"four", "nonsense"},
+	got := e.Sockets([]string{
+		v4.Addr().String(),
+		fmt.Sprintf("0.0.0.0:%d", portOf(both)), // another way to say all addresses
+		fmt.Sprintf("[::ffff:127.0.0.1]:%d", portOf(named)),
+		"127.0.0.1:1",
+		"nonsense",
 	})
-	want := []netip.AddrPort{
-		netip.MustParseAddrPort(v4.Addr().String()), netip.AddrPortFrom(netip.IPv4Unspecified(), portOf(both)), netip.MustParseAddrPort("192.0.2.1:443"),
+	var ports []uint16
+	for _, fd := range got.FDs {
+		s, err := inspect("", fd)
+		check(t, err)
+		ports = append(ports, s.addr.Port())
 	}
-	var addrs []netip.AddrPort
-	for _, b := range got {
-		addrs = append(addrs, b.Addr)
-		if len(b.FDs) != 1 {
-			t.Errorf("%s: %v", b.Addr, b.FDs)
-		}
-		closeAll(b.FDs)
+	closeAll(got.FDs)
+	if want := []uint16{portOf(v4), portOf(both), portOf(named)}; !slices.Equal(ports, want) {
+		t.Errorf("got %v, want %v", ports, want)
 	}
-	if !slices.Equal(addrs, want) {
-		t.Errorf("got %v, want %v", addrs, want)
-	}
-	if l := e.Listener("admin", "unix", "/elsewhere"); l != nil {
+	if f := e.File("admin", "unix", "/elsewhere"); f != nil {
 		t.Error("the socket of another path was taken")
 	}
-	l := e.Listener("admin", "unix", path)
-	if l == nil {
+	f := e.File("admin", "unix", path)
+	if f == nil {
 		t.Fatal("the socket of the path was not taken")
 	}
-	l.Close()
-	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the path is gone, another process listens there: %v", err)
-	}
+	f.Close()
 	if c := e.PacketConn("gossip", "127.0.0.1:1"); c != nil {
 		t.Error("the packet socket of another port was taken")
 	}
@@ -103,33 +97,31 @@ func TestSocketsFindTheirListeners(t *testing.T) {
 func TestSocketsOfTheElder(t *testing.T) {
 	l, other := listenAt(t, "127.0.0.1:0"), listenAt(t, "127.0.0.1:0")
 	before := descriptors(t)
-	addr := netip.MustParseAddrPort(l.Addr().String())
 	var p Parcel
 	dup := func(of *net.TCPListener) int {
 		fd, err := duplicate(of)
 		check(t, err)
 		return fd
 	}
-	p.AddListeners([]Bound{{addr, []int{dup(l), dup(l)}}, {netip.MustParseAddrPort("127.0.0.1:1"), []int{dup(other)}}})
+	p.AddListeners([]balancer.ListenSocket{{FDs: []int{dup(l), dup(l)}}, {FDs: []int{dup(other)}}})
 	p.Add("admin", dup(other))
 	p.Add("admin", dup(l))
+	p.Add("replication", dup(other))
 	e := &Estate{Parcel: p}
-	got := e.Sockets([]Listening{{"", addr.String()}})
-	if len(got) != 1 || len(got[0].FDs) != 2 {
+	got := e.Sockets(nil) // the balancer closes those that it has no use for
+	if len(got.FDs) != 3 {
 		t.Errorf("got %v", got)
 	}
-	for _, b := range got {
-		closeAll(b.FDs)
-	}
-	admin := e.Listener("admin", "tcp", addr.String())
-	if admin == nil || admin.Addr().String() != addr.String() {
+	closeAll(got.FDs)
+	admin := e.Listener("admin", l.Addr().String())
+	if admin == nil || admin.Addr().String() != l.Addr().String() {
 		t.Fatalf("admin: %v", admin)
 	}
 	admin.Close()
-	if admin := e.Listener("admin", "tcp", addr.String()); admin != nil {
+	if admin := e.Listener("admin", l.Addr().String()); admin != nil {
 		t.Error("taken twice")
 	}
-	if names := e.Unused(); !slices.Equal(names, []string{"listener 127.0.0.1:1"}) {
+	if names := e.Unused(); !slices.Equal(names, []string{"replication"}) {
 		t.Errorf("unused: %v", names)
 	}
 	e.Done()
@@ -170,10 +162,11 @@ func TestActivatedBySystemd(t *testing.T) {
 	l := listenAt(t, "127.0.0.1:0")
 	addr := l.Addr().String()
 	l.Close()
+	t.Setenv("HOMING_TEST_ADDR", addr)
 	self, err := os.Executable()
 	check(t, err)
 	var out strings.Builder
-	cmd := exec.CommandContext(t.Context(), tool, "--listen="+addr, "--fdname=web", "--setenv="+envMode+"=activated", self)
+	cmd := exec.CommandContext(t.Context(), tool, "--listen="+addr, "--fdname=web", "--setenv="+envMode+"=activated", "--setenv=HOMING_TEST_ADDR", self)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	check(t, cmd.Start())
 	wait(t, "it starts when somebody comes", func() bool {
@@ -184,7 +177,7 @@ func TestActivatedBySystemd(t *testing.T) {
 		conn.Close()
 		return true
 	})
-	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "given web at "+addr+", 0 left") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "at first [web of systemd ("+addr+")]\ngiven "+addr+", 0 left") {
 		t.Errorf("%v: %s", err, &out)
 	}
 }

@@ -156,7 +156,7 @@ func TestInheritRefuses(t *testing.T) {
 	// Without an elder and without systemd there is nothing, and all goes on at once.
 	e, err := Inherit()
 	check(t, err)
-	check(t, e.Ready(t.Context()))
+	check(t, e.Ready(t.Context(), nil))
 	if _, err := e.Serving(t.Context(), nil).Read("x", new(int)); err != nil || e.Elder != 0 {
 		t.Error(err, e.Elder)
 	}

@@ -74,8 +74,14 @@ type Steps struct {
 	Give func(*Parcel) error
 
 	// LetGo stops accepting, and all else that only one process can do, and fills the parcel with what has happened since
-	// Give. The heir, of that PID, serves already; there is no way back.
-	LetGo func(pid int, p *Parcel)
+	// Give. The heir serves already; there is no way back.
+	LetGo func(heir Heir, p *Parcel)
+}
+
+// Heir is a process that serves.
+type Heir struct {
+	PID    int
+	Answer *Parcel // the letters of its Ready
 }
 
 // Upgrade starts an heir and hands over to it. On an error this process goes on as if nothing had been, and there is no
@@ -111,7 +117,8 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) error {
 	ready, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
-	if err := u.prepare(ready, h, steps.Give); err != nil {
+	answer, err := u.prepare(ready, h, steps.Give)
+	if err != nil {
 		return h.fail(ctx, err, "ready", u.cfg.Timeout)
 	}
 	serves, cancel := context.WithTimeout(ctx, serveTimeout)
@@ -120,14 +127,14 @@ func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) error {
 		return h.fail(ctx, err, "serving", serveTimeout)
 	}
 	var rest Parcel
-	steps.LetGo(h.pid(), &rest)
+	steps.LetGo(Heir{h.pid(), answer}, &rest)
 	defer rest.Close()
 	// Whatever happens now happens to the heir alone.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), doneTimeout)
 	defer cancel()
-	err := h.channel.sendParcel(last, &rest)
+	err = h.channel.sendParcel(last, &rest)
 	if err == nil {
-		err = h.expect(last, kindDone)
+		_, err = h.expect(last, kindDone)
 	}
 	if err != nil {
 		u.cfg.Log.Error("upgrade: the new process serves, but does not say that it has taken over all", slog.Any("error", err))
@@ -136,21 +143,25 @@ func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) error {
 	return nil
 }
 
-// prepare gives the heir what it needs, and returns when it is ready.
-func (u *Upgrader) prepare(ctx context.Context, h *heir, give func(*Parcel) error) error {
+// prepare gives the heir what it needs, and returns what it says when it is ready.
+func (u *Upgrader) prepare(ctx context.Context, h *heir, give func(*Parcel) error) (*Parcel, error) {
 	var p Parcel
 	defer p.Close()
 	if err := give(&p); err != nil {
-		return &ownError{err}
+		return nil, &ownError{err}
 	}
 	err := h.channel.send(ctx, &message{Kind: kindHello, Protocol: protocol, Version: u.cfg.Version, PID: os.Getpid()})
 	if err == nil {
 		err = h.channel.sendParcel(ctx, &p)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return h.expect(ctx, kindReady)
+	ready, err := h.expect(ctx, kindReady)
+	if err != nil {
+		return nil, err
+	}
+	return &Parcel{letters: ready.Letters}, nil
 }
 
 // ask sends one word and waits for the other.
@@ -158,7 +169,8 @@ func (h *heir) ask(ctx context.Context, word, answer kind) error {
 	if err := h.channel.send(ctx, &message{Kind: word}); err != nil {
 		return err
 	}
-	return h.expect(ctx, answer)
+	_, err := h.expect(ctx, answer)
+	return err
 }
 
 // failedError is what an heir itself says of its failure.
@@ -172,18 +184,20 @@ type ownError struct{ err error }
 func (e *ownError) Error() string { return e.err.Error() }
 func (e *ownError) Unwrap() error { return e.err }
 
-func (h *heir) expect(ctx context.Context, answer kind) error {
+// expect is the heir's next word, which has to be that one, and brings no files.
+func (h *heir) expect(ctx context.Context, answer kind) (*message, error) {
 	m, err := h.channel.receive(ctx)
-	switch {
-	case err != nil:
-		return err
-	case m.Kind == kindFailed:
-		return &failedError{m.Error}
-	case m.Kind != answer:
-		closeAll(m.files)
-		return fmt.Errorf("it says %q instead of %q", m.Kind, answer)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	closeAll(m.files)
+	switch {
+	case m.Kind == kindFailed:
+		return nil, &failedError{m.Error}
+	case m.Kind != answer:
+		return nil, fmt.Errorf("it says %q instead of %q", m.Kind, answer)
+	}
+	return m, nil
 }
 
 // fail ends an heir that is not ready, or not serving, and says why in one line.
@@ -228,8 +242,13 @@ func orNothing(line string) string {
 	return line
 }
 
-// watch tells of an heir that ends while this process still drains.
+// watch tells of an heir that ends while this process still drains. In order it does so when it was stopped, or has an
+// heir itself.
 func (u *Upgrader) watch(h *heir) {
 	<-h.ended
-	u.cfg.Log.Error("the process that took over has ended", slog.Int("pid", h.pid()), slog.String("how", h.state))
+	level := slog.LevelError
+	if h.cmd.ProcessState.Success() {
+		level = slog.LevelInfo
+	}
+	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", h.pid()), slog.String("how", h.state))
 }

@@ -259,7 +259,8 @@ func TestElderDies(t *testing.T) {
 			check(t, h.channel.sendParcel(ctx, &p))
 			p.Close()
 			if tt.until != kindParcel {
-				check(t, h.expect(ctx, kindReady))
+				_, err := h.expect(ctx, kindReady)
+				check(t, err)
 			}
 			if tt.until == kindServing {
 				check(t, h.ask(ctx, kindServe, kindServing))
@@ -290,7 +291,8 @@ func TestOtherProtocol(t *testing.T) {
 	h, err := command.start(environment(os.Environ()), e.said)
 	check(t, err)
 	check(t, h.channel.send(t.Context(), &message{Kind: kindHello, Protocol: protocol + 1}))
-	err = h.fail(t.Context(), h.expect(t.Context(), kindReady), "ready", time.Second)
+	_, err = h.expect(t.Context(), kindReady)
+	err = h.fail(t.Context(), err, "ready", time.Second)
 	if want := "it hands over in version 2, this program takes 1: restart instead"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
@@ -304,14 +306,14 @@ func TestHandOverKeepsSocketsNonBlocking(t *testing.T) {
 	check(t, err)
 	steps := e.steps()
 	letGo := steps.LetGo
-	steps.LetGo = func(pid int, p *Parcel) {
+	steps.LetGo = func(heir Heir, p *Parcel) {
 		check(t, raw.Control(func(fd uintptr) {
 			flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
 			if errno != 0 || flags&syscall.O_NONBLOCK == 0 {
 				t.Errorf("flags %#x, %v: every accept of the elder would block its thread", flags, errno)
 			}
 		}))
-		letGo(pid, p)
+		letGo(heir, p)
 	}
 	check(t, u.Upgrade(t.Context(), steps))
 	e.life.Close()

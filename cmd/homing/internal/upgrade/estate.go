@@ -89,17 +89,19 @@ func (e *Estate) Fail(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), doneTimeout)
 	defer cancel()
 	_ = e.channel.send(ctx, &message{Kind: kindFailed, Error: err.Error()}) // it sees our end anyway
-	e.leave()
+	e.Close()
+	e.channel.close() // and goes on reading our stderr
+	e.channel = nil
 	return err
 }
 
-// Ready tells the elder that all that can fail is done, and returns when this process is to accept conns. Without an
-// elder that is at once. On an error nothing may be started.
-func (e *Estate) Ready(ctx context.Context) error {
+// Ready tells the elder that all that can fail is done, with the letters of answer, and returns when this process is to
+// accept conns. Without an elder that is at once. On an error nothing may be started.
+func (e *Estate) Ready(ctx context.Context, answer *Parcel) error {
 	if e.channel == nil {
 		return nil
 	}
-	err := e.channel.send(ctx, &message{Kind: kindReady})
+	err := e.channel.send(ctx, &message{Kind: kindReady, Letters: answer.letters})
 	if err == nil {
 		var m *message
 		if m, err = e.channel.receive(ctx); err == nil {

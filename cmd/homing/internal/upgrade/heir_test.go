@@ -51,9 +51,10 @@ func heirMain(mode string) int {
 		return 2
 	}
 	if mode == "activated" {
-		for _, b := range e.Sockets([]Listening{{Name: "web", Addr: "192.0.2.1:443"}}) {
-			s, err := inspect("", b.FDs[0])
-			fmt.Printf("given web at %s, %d left, %v\n", s.addr, len(e.Unused()), err)
+		fmt.Println("at first", e.Unused())
+		for _, fd := range e.Sockets([]string{os.Getenv("HOMING_TEST_ADDR")}).FDs {
+			s, err := inspect("", fd)
+			fmt.Printf("given %s, %d left, %v\n", s.addr, len(e.Unused()), err)
 		}
 		return 0
 	}
@@ -63,7 +64,7 @@ func heirMain(mode string) int {
 		return 2
 	}
 	life := os.NewFile(uintptr(e.Take("life")[0]), "life")
-	listener := e.Listener("port", "tcp", os.Getenv("HOMING_TEST_ADDR"))
+	listener := e.Listener("port", os.Getenv("HOMING_TEST_ADDR"))
 	var letter string
 	if found, err := e.Read("greeting", &letter); !found || err != nil || letter != "good day" {
 		return 3
@@ -72,7 +73,11 @@ func heirMain(mode string) int {
 		_ = e.channel.send(context.Background(), &message{Kind: kindDone})
 		time.Sleep(time.Hour)
 	}
-	if err := e.Ready(context.Background()); err != nil {
+	var answer Parcel
+	if err := answer.Write("answer", 42); err != nil {
+		return 5
+	}
+	if err := e.Ready(context.Background(), &answer); err != nil {
 		fmt.Fprintln(os.Stderr, "homing:", err)
 		return 2
 	}
@@ -176,8 +181,12 @@ func (e *elder) steps() Steps {
 			}
 			return p.Write("greeting", "good day")
 		},
-		LetGo: func(pid int, p *Parcel) {
-			e.letGo <- pid
+		LetGo: func(heir Heir, p *Parcel) {
+			var answer int
+			if found, err := heir.Answer.Read("answer", &answer); !found || err != nil || answer != 42 {
+				e.Errorf("the heir's answer: %d, %v, %v", answer, found, err)
+			}
+			e.letGo <- heir.PID
 			e.listener.Close()
 			check(e.T, p.Write("farewell", "farewell"))
 		},

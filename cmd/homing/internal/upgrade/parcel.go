@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"syscall"
 
@@ -38,6 +39,26 @@ func (p *Parcel) AddSocket(name string, socket syscall.Conn) error {
 	}
 	p.Add(name, fd)
 	return nil
+}
+
+// AddStream puts one end of a new stream in, and returns the other.
+func (p *Parcel) AddStream(name string) (net.Conn, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hand over %s: socketpair: %w", name, err)
+	}
+	p.Add(name, pair[1])
+	return connOf(pair[0])
+}
+
+// Stream takes the end of a stream with that name out.
+func (p *Parcel) Stream(name string) (net.Conn, error) {
+	files := p.Take(name)
+	if len(files) == 0 {
+		return nil, fmt.Errorf("there is no %q in what is handed over", name)
+	}
+	closeAll(files[1:])
+	return connOf(files[0])
 }
 
 // Write puts a letter in: v as JSON.

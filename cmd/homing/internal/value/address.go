@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"homing/cmd/homing/internal/api"
 )
 
 // AddrPort is an IP address with a port, which may be 0.
@@ -37,16 +40,29 @@ func CheckPath(s string) error {
 	if s == "" {
 		return errors.New("empty: give a path")
 	}
+	return CheckPrintable(s)
+}
+
+// CheckName checks the name of something that exists elsewhere.
+func CheckName(s string) error {
+	if s == "" {
+		return errors.New("empty: give a name")
+	}
+	return CheckPrintable(s)
+}
+
+// CheckPrintable refuses what neither a file of settings nor a log can say.
+func CheckPrintable(s string) error {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return errors.New("has a character that is no text: leave it out")
+	}
 	return nil
 }
 
 // CheckAdmin checks where the admin server listens, or is found.
 func CheckAdmin(s string) error {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return errors.New("not an address with a port: write it such as 127.0.0.1:9090")
-	}
-	return CheckPort(port, 0)
+	_, err := api.ParseAddress(s)
+	return err
 }
 
 // CheckPort checks a port of at least the given number.

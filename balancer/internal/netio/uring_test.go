@@ -1,0 +1,120 @@
+//go:build linux
+
+package netio
+
+import (
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// variant is an engine as another kernel would have it, or with little room.
+func variant(edit func(o *ringOptions)) opener {
+	return func(limit int64) (Engine, error) {
+		o := defaultRing
+		edit(&o)
+		return newUring(limit, o)
+	}
+}
+
+// Kernels that lack something, and rings that are too small for what happens, are
+// no reason to behave otherwise.
+func TestUringVariants(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(o *ringOptions)
+	}{
+		{"5.11", func(o *ringOptions) { o.allowed = FeatureBase }},
+		{"5.19", func(o *ringOptions) { o.allowed &^= FeatureDefer | FeatureNoIowait }},
+		{"6.1", func(o *ringOptions) { o.allowed &^= FeatureNoIowait }},
+		{"without skip", func(o *ringOptions) { o.allowed &^= FeatureSkip }},
+		{"without buffers", func(o *ringOptions) { o.allowed &^= FeatureBuffers }},
+		{"unregistered", func(o *ringOptions) { o.allowed &^= FeatureRegistered }},
+		{"one buffer", func(o *ringOptions) { o.buffers = 1 }},
+		{"tiny", func(o *ringOptions) { o.size = ringSize{entries: 2, completion: 4}; o.buffers = 2 }},
+		{"tiny 5.11", func(o *ringOptions) { o.size = ringSize{entries: 2, completion: 4}; o.allowed = FeatureBase }},
+	} {
+		t.Run(tt.name, func(t *testing.T) { testEngine(t, variant(tt.edit)) })
+	}
+}
+
+// newUringRig gives a look inside, for what the conformance suite cannot force.
+func newUringRig(t *testing.T, edit func(o *ringOptions)) (*rig, *uring) {
+	t.Helper()
+	r := newRig(t, variant(edit))
+	return r, r.Engine.(*uring)
+}
+
+// What is given to the engine takes room until the kernel is done with it, not
+// less and not more; without room the caller sends.
+func TestUringFirstsRunOut(t *testing.T) {
+	for _, allowed := range []Features{AllFeatures, AllFeatures &^ FeatureSkip} {
+		r, e := newUringRig(t, func(o *ringOptions) { o.allowed = allowed })
+		to := unanswered(t)
+		var socks []Sock
+		for i := range maxFirsts + 3 {
+			s, given, errno := r.ConnectSend(to, []byte("hello"), 0)
+			if errno != 0 {
+				t.Fatal(errno)
+			}
+			if given != (i < maxFirsts) {
+				t.Fatalf("connect %d: given %t", i, given)
+			}
+			socks = append(socks, s)
+		}
+		r.quiet("nobody answers")
+		for i, s := range socks {
+			if i%2 == 0 {
+				r.settle() // some are closed in a batch with others, some are not
+			}
+			r.Close(s, true)
+		}
+		r.settle()
+		if len(e.firsts.free) != maxFirsts || e.slots.ending != 0 {
+			t.Errorf("%s: %d of %d pieces are free, %d slots are not", allowed, len(e.firsts.free), maxFirsts, e.slots.ending)
+		}
+	}
+}
+
+// Entries that come while the kernel takes none wait in order, and two that are
+// linked stay together: the second is cancelled by the first's failure, which it
+// would not be if they were submitted apart.
+func TestRingLate(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := openRing(ringSize{entries: 4, completion: 64}, AllFeatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := r.enable(); err != nil {
+		t.Fatal(err)
+	}
+	nop := func(i uint64) sqe { return sqe{data: i} }
+	r.postpone(nop(0)) // as if
+	var want []int32
+	for i := uint64(1); i < 15; i += 3 {
+		r.add(nop(i))
+		fails := sqe{opcode: opClose, fd: -1, data: i + 1}
+		*r.addLinked(fails, nop(i+2)) = sockaddr{byte(i)}
+		want = append(want, 0, -int32(unix.EBADF), -int32(unix.ECANCELED))
+	}
+	if len(r.late) != 16 {
+		t.Fatalf("%d entries are late", len(r.late))
+	}
+	for range 16 {
+		if errno := r.poll(); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	want = append([]int32{0}, want...)
+	if n := int(r.end() - r.cqHead); n != len(want) || len(r.late) != 0 {
+		t.Fatalf("%d of %d entries completed, %d are late", n, len(want), len(r.late))
+	}
+	for ; r.cqHead != r.end(); r.cqHead++ {
+		if q := r.at(r.cqHead); q.res != want[q.data] {
+			t.Errorf("entry %d: %d, want %d", q.data, q.res, want[q.data])
+		}
+	}
+}

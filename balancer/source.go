@@ -1,0 +1,75 @@
+//go:build linux
+
+package balancer
+
+import (
+	"net/netip"
+
+	"homing/balancer/internal/netio"
+)
+
+// dial asks the conn's backend for a connection, from the source that its pool
+// wants. An address without a free port is a reason for the next address, not for
+// another backend.
+func (l *loop) dial(c *conn) netio.Errno {
+	opt, hs := c.lane.pool.Snapshot().Options(), c.hs
+	for {
+		src := netio.Source{}
+		switch {
+		case opt.Transparent:
+			if client := hs.peer.Addr().Unmap().WithZone(""); client.Is4() == c.backend.Addr.Addr().Is4() {
+				src = netio.Source{Addr: client, Foreign: true}
+			}
+		case len(opt.Sources) > 0:
+			src.Addr = l.nextSource(opt.Sources, c.backend.Addr.Addr().Is4())
+		}
+		sock, given, errno := l.eng.Connect(src, c.backend.Addr, l.entrusted(c), c.tag(sideBackend))
+		switch {
+		case errno == 0:
+			c.socks[sideBackend], hs.given = sock, given
+			return 0
+		case errno != netio.ErrNoPort || hs.sources+1 >= len(opt.Sources):
+			return errno
+		}
+		l.count.noPorts.Add(1)
+		hs.sources++
+	}
+}
+
+// entrusted is what the engine may send as soon as it has a connection: the opening,
+// unless the client may add to it meanwhile. Early data must not have reached a
+// backend whose connect was given up at the same moment: it goes to another then.
+func (l *loop) entrusted(c *conn) []byte {
+	if c.flows[sideClient].is(reading) || c.hs.early {
+		return nil
+	}
+	return l.opening(c)
+}
+
+// redial tries the next source address after one had no port left for the backend,
+// which shows in the completion of the connect. It reports whether there was one.
+func (l *loop) redial(c *conn) bool {
+	hs := c.hs
+	if hs.sources+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
+		return false
+	}
+	l.count.noPorts.Add(1)
+	hs.sources++
+	l.eng.Close(c.socks[sideBackend], true)
+	c.socks[sideBackend] = netio.NoSock
+	if errno := l.dial(c); errno != 0 && l.connectFailed(c, errno) {
+		l.becomeConnect(c, l.route(c))
+	}
+	return true
+}
+
+// nextSource takes the addresses of the family in turn; not valid when there is none.
+func (l *loop) nextSource(all []netip.Addr, four bool) netip.Addr {
+	for range all {
+		l.source++
+		if a := all[l.source%len(all)]; a.Unmap().Is4() == four {
+			return a
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,43 @@
+//go:build linux
+
+package balancer
+
+import (
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+)
+
+// tallyBytes counts for its backend what the conn has just received: f.bytes has it
+// already.
+func (c *conn) tallyBytes(from side, n int) {
+	if c.backend != nil && n > 0 {
+		after := c.flows[from].bytes
+		c.backend.CountBytes(from == sideClient, after-uint64(n), after)
+	}
+}
+
+// tallyRest counts at the conn's end what tallyBytes has left.
+func (c *conn) tallyRest() {
+	c.backend.CountRest(true, c.flows[sideClient].bytes)
+	c.backend.CountRest(false, c.flows[sideBackend].bytes)
+}
+
+// tallyVerdict counts the verdict for the backend that gave it, and what was lost for
+// the one that should have had it.
+func (c *conn) tallyVerdict() {
+	hs := c.hs
+	if hs.verdict == VerdictAccepted || hs.verdict == VerdictRefused {
+		c.backend.CountVerdict(hs.verdict == VerdictAccepted)
+	}
+	if hs.verdict == VerdictAccepted || hs.lost == LostNone {
+		return
+	}
+	if home := hs.home.Source; home != affinity.SourceSession && home != affinity.SourceTicketKey {
+		return // nobody's, as far as is known
+	}
+	if hs.source == hs.home.Source {
+		c.backend.CountLost() // it was sent home, and refused there
+	} else if home := c.lane.pool.Snapshot().ByID(pool.ID(hs.home.ID)); home != nil {
+		home.CountLost()
+	}
+}

@@ -1,0 +1,269 @@
+package balancers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"homing/bench/proc"
+)
+
+// Setup says what a balancer stands before, and how.
+type Setup struct {
+	// Backends are addresses, host:port, at least one.
+	Backends []string
+	// Nodes that stand side by side and tell each other what they know, where they can. 0 is 1.
+	Nodes int
+	// Threads that each node moves bytes with. 0 is 1.
+	Threads int
+	// Prepare is proc.Command's.
+	Prepare func(*exec.Cmd)
+}
+
+// launch is a balancer being started.
+type launch struct {
+	Setup
+	balancer Balancer
+	program  Program
+	module   string
+	threads  int
+	files    int // that each process may have open
+	backends []string
+	dir      string
+	nodes    []*node
+}
+
+// node is one process of a balancer, or what is needed to start it again.
+type node struct {
+	name   string
+	addr   string // accepts conns here
+	admin  string // homing's admin server
+	gossip string // where nodes talk to each other: gossip of homing, peers of HAProxy
+	replay string // homing's replication
+	dir    string
+	proc   *proc.Process
+}
+
+// Running is a balancer that accepts conns. Its methods are called one at a time.
+type Running struct{ l *launch }
+
+// Start starts a balancer of the kit and returns when all its nodes are ready. On error nothing is left running.
+func (k *Kit) Start(ctx context.Context, b Balancer, s Setup) (_ *Running, err error) {
+	l := &launch{
+		Setup: s, balancer: b, program: k.programs[b.Family], module: k.module,
+		threads: max(s.Threads, 1), backends: s.Backends,
+	}
+	r := &Running{l: l}
+	if b.Family == FamilyDirect {
+		return r, nil
+	}
+	if l.program.Path == "" {
+		return nil, errors.New(k.missing[b.Family])
+	}
+	if l.files, err = proc.MaxFiles(); err != nil {
+		return nil, err
+	}
+	if l.dir, err = os.MkdirTemp("", "homing-bench-"+b.Key+"-"); err != nil {
+		return nil, fmt.Errorf("make a directory for %s: %w", b.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", b.Name, err), r.Stop())
+		}
+	}()
+	if err = l.layOut(ctx, max(s.Nodes, 1)); err != nil {
+		return nil, err
+	}
+	for i := range l.nodes {
+		if err = r.Up(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// layOut gives each node its addresses, directory and files.
+func (l *launch) layOut(ctx context.Context, nodes int) error {
+	const each = 4
+	addrs, err := proc.FreeAddrs(ctx, each*nodes)
+	if err != nil {
+		return err
+	}
+	for i := range nodes {
+		a := addrs[each*i:]
+		n := &node{name: "node" + strconv.Itoa(i+1), addr: a[0], admin: a[1], gossip: a[2], replay: a[3]}
+		n.dir = filepath.Join(l.dir, n.name)
+		if err := os.Mkdir(n.dir, 0o700); err != nil {
+			return err
+		}
+		l.nodes = append(l.nodes, n)
+	}
+	if l.balancer.Family == FamilyHoming && nodes > 1 {
+		return l.drawKeys(ctx)
+	}
+	for _, n := range l.nodes {
+		if l.balancer.config == nil {
+			continue
+		}
+		if err := os.WriteFile(n.config(), []byte(l.balancer.config(l, n)), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) config() string { return filepath.Join(n.dir, "balancer.conf") }
+
+// command is how a node is started.
+func (l *launch) command(n *node) proc.Command {
+	c := proc.Command{Path: l.program.Path, Dir: n.dir, Ready: []string{n.addr}, Prepare: l.Prepare}
+	switch l.balancer.Family {
+	case FamilyHoming:
+		c.Args = l.homingArgs(n)
+	case FamilyHAProxy:
+		c.Args = []string{"-db", "-f", n.config()}
+		if len(l.nodes) > 1 {
+			c.Args = append(c.Args, "-L", n.name)
+		}
+	case FamilyNginx:
+		c.Args = []string{"-p", n.dir, "-c", n.config(), "-g", "daemon off;"}
+	}
+	return c
+}
+
+// homingArgs is homing's command line.
+func (l *launch) homingArgs(n *node) []string {
+	args := []string{"run", "--listen", n.addr, "--admin", n.admin, "--log-level", "warn", "--loops", strconv.Itoa(l.threads)}
+	if l.balancer.engine != "" {
+		args = append(args, "--engine", l.balancer.engine)
+	}
+	for _, b := range l.backends {
+		args = append(args, "--backend", b)
+	}
+	if len(l.nodes) > 1 {
+		args = append(args, "--cluster-bind", n.gossip, "--replication-bind", n.replay,
+			"--gossip-key-file", l.keyFile("gossip"), "--node-key-file", l.keyFile("node"))
+		for _, other := range l.nodes {
+			args = append(args, "--cluster-join", other.gossip)
+		}
+	}
+	return args
+}
+
+func (l *launch) keyFile(name string) string { return filepath.Join(l.dir, name+".key") }
+
+// drawKeys makes the two secrets of a cluster, as its README says.
+func (l *launch) drawKeys(ctx context.Context) error {
+	for _, name := range []string{"gossip", "node"} {
+		key, err := exec.CommandContext(ctx, l.program.Path, "keygen").Output()
+		if err != nil {
+			return fmt.Errorf("draw a %s key: %w", name, err)
+		}
+		if err := os.WriteFile(l.keyFile(name), key, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Addrs are the addresses to connect to: of the nodes, or of the first backend where there is no balancer.
+func (r *Running) Addrs() []string {
+	if r.l.balancer.Family == FamilyDirect {
+		return r.l.backends[:1]
+	}
+	var addrs []string
+	for _, n := range r.l.nodes {
+		addrs = append(addrs, n.addr)
+	}
+	return addrs
+}
+
+// PIDs are the processes of all nodes that run, children included.
+func (r *Running) PIDs() []int {
+	var pids []int
+	for _, n := range r.l.nodes {
+		if n.proc != nil && n.proc.Running() {
+			pids = append(pids, n.proc.Tree()...)
+		}
+	}
+	return pids
+}
+
+// Check returns an error that carries the last line of a node that has ended by itself.
+func (r *Running) Check() error {
+	for _, n := range r.l.nodes {
+		if n.proc != nil && !n.proc.Running() {
+			return fmt.Errorf("%s ended by itself: %s", r.l.balancer.Name, n.proc.LastLine())
+		}
+	}
+	return nil
+}
+
+// Down kills a node, as a crash would. Nodes count from 0.
+func (r *Running) Down(i int) {
+	if n := r.l.nodes[i]; n.proc != nil {
+		n.proc.Kill()
+		n.proc = nil
+	}
+}
+
+// Up starts a node, or starts it again with all it had on disk, and returns when it is ready.
+func (r *Running) Up(ctx context.Context, i int) error {
+	n := r.l.nodes[i]
+	p, err := proc.Start(ctx, r.l.command(n))
+	if err != nil {
+		return err
+	}
+	n.proc = p
+	if r.l.balancer.Family == FamilyHoming {
+		return waitReady(ctx, n)
+	}
+	return nil
+}
+
+// Stop ends all nodes and removes what they had on disk.
+func (r *Running) Stop() error {
+	for _, n := range r.l.nodes {
+		if n.proc != nil {
+			n.proc.Stop()
+		}
+	}
+	if r.l.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(r.l.dir)
+}
+
+// readyTimeout bounds the wait for a node that accepts to call itself ready.
+const readyTimeout = 10 * time.Second
+
+// waitReady asks homing's /readyz until it says yes.
+func waitReady(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	err := proc.Until(ctx, func() (bool, error) {
+		if !n.proc.Running() {
+			return false, fmt.Errorf("ended before it was ready: %s", n.proc.LastLine())
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.admin+"/readyz", nil)
+		if err != nil {
+			return false, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, nil //nolint:nilerr // not up yet
+		}
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("not ready: %w: %s", err, strings.TrimSpace(n.proc.LastLine()))
+	}
+	return nil
+}

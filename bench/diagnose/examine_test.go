@@ -1,0 +1,130 @@
+package diagnose
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	addrA = "192.0.2.10:443"
+	addrB = "192.0.2.11:443"
+)
+
+const sharedKey = "the key of all  "
+
+// What is found of sites whose make is known.
+func TestExamineFinds(t *testing.T) {
+	shared := func(b *fakeBackend) { b.key = sharedKey }
+	nameless := func(b *fakeBackend) { b.key, b.secret = "", string(random(8)) }
+	const (
+		yes      = "Yes"
+		idsNo    = "No (IDs assigned but not accepted)"
+		ticketNo = "No (tickets issued but not accepted)"
+		none     = "No (no tickets issued)"
+		next     = "Yes at the same address, not at the next"
+	)
+	for _, tt := range []struct {
+		what                    string
+		sites                   [][]*fakeBackend // by address
+		caching, tickets, tls13 string
+		codes                   string
+		fixes                   string
+	}{
+		{"one server", [][]*fakeBackend{backends(1, nil)}, yes, yes, yes, "", ""},
+		{"two servers in turn", [][]*fakeBackend{backends(2, nil)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
+		{"three servers in turn", [][]*fakeBackend{backends(3, nil)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
+		{"two that share a key", [][]*fakeBackend{backends(2, shared)}, idsNo, yes, yes, CodeCacheApart, "homing nginx IIS HAProxy Apache"},
+		{"two without names of keys", [][]*fakeBackend{backends(2, nameless)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
+		{"nine without names of keys", [][]*fakeBackend{backends(9, nameless)}, idsNo, ticketNo, ticketNo, CodeNoneAccepted, "homing nginx IIS HAProxy Apache"},
+		{"one without a cache", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache = true })}, idsNo, yes, yes, CodeNoCache, "nginx IIS HAProxy Apache"},
+		{
+			"one without a cache and tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket = true, true })},
+			idsNo, none, yes, CodeNoCache + " " + CodeNoTickets12, "nginx IIS HAProxy Apache",
+		},
+		{
+			"one without a cache and any tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket, b.no13 = true, true, true })},
+			idsNo, none, none, CodeNoCacheAtAll + " " + CodeNoTickets13 + " " + CodeNoTickets12, "homing nginx IIS HAProxy Apache nginx IIS HAProxy Apache",
+		},
+		{"one without IDs", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs = true })}, "No (IDs empty)", yes, yes, CodeIDsEmpty, ""},
+		{"one without tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noTicket, b.stateful = true, true })}, yes, none, yes, CodeNoTickets12 + " " + CodeStateful, ""},
+		{
+			"one that gives nothing", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs, b.noTicket, b.no13 = true, true, true })},
+			"No (IDs empty)", none, none, CodeNothingIssued + " " + CodeNoTickets13, "nginx IIS HAProxy Apache",
+		},
+		{"one that refuses its tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.never = true })}, yes, ticketNo, ticketNo, CodeTicketRefused, "nginx IIS HAProxy Apache"},
+		{
+			"one that takes a ticket once", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.stateful, b.once, b.noTicket = true, true, true })},
+			"Partly (1 of 5 accepted)", none, yes, "", "",
+		},
+		{"TLS 1.2 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS12 })}, yes, yes, "No (TLS 1.3 is not spoken)", CodeOnly12, ""},
+		{
+			"TLS 1.3 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS13 })},
+			"No (TLS 1.2 is not spoken)", "No (TLS 1.2 is not spoken)", yes, CodeOnly13, "",
+		},
+		{"two addresses of one server", nil, yes, yes, yes, "", ""},
+		{
+			"two servers at two addresses", [][]*fakeBackend{backends(1, nil), backends(1, nil)}, next + " (0 of 10 accepted)", next + " (0 of 10 accepted)",
+			next + " (0 of 10 accepted)", CodeAcross, "homing nginx IIS HAProxy Apache",
+		},
+		{
+			"two at two addresses that share a key", [][]*fakeBackend{backends(1, shared), backends(1, shared)}, next + " (0 of 10 accepted)", yes, yes,
+			CodeAcrossCache, "homing",
+		},
+		{
+			"one at one address, two at the next", [][]*fakeBackend{backends(1, nil), backends(2, nil)}, "Partly (5 of 10 accepted)", "Partly (5 of 10 accepted)",
+			"Partly (5 of 10 accepted)", CodeApart + " " + CodeAcross, "homing nginx IIS HAProxy Apache",
+		},
+		{"one of two down", [][]*fakeBackend{{{key: sharedKey}, {down: true}}}, yes, yes, yes, CodeFailed, ""},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			n := fakeNet{}
+			var addrs []string
+			for i, site := range tt.sites {
+				addr := []string{addrA, addrB}[i]
+				n[addr] = &fakeSite{backends: site}
+				addrs = append(addrs, addr)
+			}
+			if tt.sites == nil {
+				site := &fakeSite{backends: backends(1, nil)}
+				n[addrA], n[addrB], addrs = site, site, []string{addrA, addrB}
+			}
+			r := look(n, addrs...)
+			var codes, fixes []string
+			problem := false
+			for _, f := range r.Findings {
+				codes = append(codes, f.Code)
+				problem = problem || f.Problem
+			}
+			for _, f := range r.Fixes {
+				fixes = append(fixes, f.For)
+			}
+			if tt.what == "one that takes a ticket once" { // the fake takes session IDs once too
+				if !r.Addresses[0].PSK.SingleUse || !slices.Contains(codes, CodeSingleUse) {
+					t.Errorf("%+v", r.Addresses[0].PSK)
+				}
+				return
+			}
+			check := func(what, got, want string) {
+				t.Helper()
+				if got != want {
+					t.Errorf("%s: %q, want %q", what, got, want)
+				}
+			}
+			check("caching", strings.TrimPrefix(r.Caching, "Session resumption (caching): "), tt.caching)
+			check("tickets", strings.TrimPrefix(r.Tickets, "Session resumption (tickets): "), tt.tickets)
+			check("TLS 1.3", strings.TrimPrefix(r.TLS13, "Session resumption (TLS 1.3): "), tt.tls13)
+			check("findings", strings.Join(codes, " "), tt.codes)
+			check("fixes", strings.Join(fixes, " "), tt.fixes)
+			if r.Lost != problem || r.Lost != (tt.fixes != "") || r.Incomplete {
+				t.Errorf("lost %v, incomplete %v", r.Lost, r.Incomplete)
+			}
+			if t.Failed() {
+				b, _ := json.MarshalIndent(r, "", " ")
+				t.Logf("%s", b)
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package diagnose
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"homing/bench/tlscore"
+)
+
+// textWidth is where the sentences are broken: a terminal of 80 columns shows them whole.
+const textWidth = 79
+
+// WriteText writes the report for people: the table, the sentences of scanners, what is wrong, what fixes it, and what else is good
+// to know.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	r.table(&b)
+	fmt.Fprintf(&b, "\n%s\n%s\n%s\n", r.Caching, r.Tickets, r.TLS13)
+	r.paragraphs(&b, "What is wrong", func(f *Finding) bool { return f.Problem })
+	r.remedies(&b)
+	r.paragraphs(&b, "Not examined", func(f *Finding) bool { return f.Code == CodeUnreachable })
+	r.paragraphs(&b, "Good to know", func(f *Finding) bool { return !f.Problem && f.Code != CodeUnreachable })
+	if !r.Lost && !r.Incomplete {
+		b.WriteString("\nNo resumption is lost.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	if err != nil {
+		return fmt.Errorf("diagnose: write report: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) remedies(b *strings.Builder) {
+	goal := ""
+	for _, f := range r.Fixes {
+		if goal == "" {
+			b.WriteString("\nWhat fixes it\n")
+		}
+		if f.Goal != goal {
+			goal = f.Goal
+			fmt.Fprintf(b, "  %s:\n", goal)
+		}
+		wrap(b, "    "+f.For+": ", "      ", f.Text)
+		for _, line := range f.Lines {
+			fmt.Fprintf(b, "        %s\n", line)
+		}
+	}
+}
+
+// table writes what was seen, a row for each address and for each step from one to the next.
+func (r *Report) table(b *strings.Builder) {
+	rows := [][]string{{"", "TLS 1.2 session ID", "TLS 1.2 ticket", "TLS 1.3 PSK"}}
+	for i := range r.Addresses {
+		a := &r.Addresses[i]
+		row := []string{a.title(), "-", "-", "-"}
+		if a.examined() {
+			for i, k := range kinds() {
+				row[i+1] = a.probe(k).cell()
+			}
+		}
+		rows = append(rows, row)
+	}
+	for i := range r.Across {
+		x := &r.Across[i]
+		row := []string{x.From + " to " + x.To}
+		for _, k := range kinds() {
+			row = append(row, x.offers(k).cell())
+		}
+		rows = append(rows, row)
+	}
+	columns(b, rows)
+	rows = [][]string{}
+	for i := range r.Addresses {
+		rows = append(rows, r.Addresses[i].ticketRows()...)
+	}
+	if len(rows) > 0 {
+		b.WriteString("\n")
+		columns(b, rows)
+	}
+}
+
+// title is the address, with the name it is for where that is not part of it.
+func (a *Address) title() string {
+	if a.Name == "" || strings.HasPrefix(a.Addr, a.Name) {
+		return a.Addr
+	}
+	return a.Addr + " (" + a.Name + ")"
+}
+
+// cell is what a table says of a kind at an address.
+func (p *Probe) cell() string {
+	switch p.Verdict {
+	case NotTried:
+		if p.Refused {
+			return "not spoken"
+		}
+		return "not examined"
+	case NotIssued:
+		return "none given"
+	case No, Partly, Yes:
+	}
+	s := fmt.Sprintf("%d of %d", p.Accepted, p.Offered)
+	if p.AgainOffered > 0 && p.AgainAccepted > 0 {
+		s += fmt.Sprintf(" (one again: %d of %d)", p.AgainAccepted, p.AgainOffered)
+	}
+	return s
+}
+
+func (o *Offers) cell() string {
+	if o.Offered == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", o.Accepted, o.Offered)
+}
+
+// ticketRows is what is to be told of the tickets of an address.
+func (a *Address) ticketRows() [][]string {
+	var rows [][]string
+	for _, k := range kinds() {
+		p := a.probe(k)
+		if k == tlscore.OfferID || p.Issued == 0 {
+			continue
+		}
+		what := fmt.Sprintf("%d bytes", p.TicketBytes)
+		if p.PerHandshake > 1 {
+			what = fmt.Sprintf("%d of %s each time", p.PerHandshake, what)
+		}
+		lifetime := "no lifetime given"
+		if p.LifetimeSeconds > 0 {
+			lifetime = fmt.Sprintf("good for %s", duration(p.LifetimeSeconds))
+		}
+		key := "no key named"
+		switch n := len(p.Keys); {
+		case p.Stateful:
+			key = "names of entries in the server's memory"
+		case n == 1:
+			key = "key " + keyNames(p.Keys) + " (age unknown)"
+		case n > 1:
+			key = fmt.Sprintf("%d keys: %s", n, keyNames(p.Keys))
+		}
+		label := "TLS 1.2 tickets:"
+		if k == tlscore.OfferPSK {
+			label = "TLS 1.3 tickets:"
+		}
+		row := what + ", " + lifetime + ", " + key
+		if p.EarlyDataBytes > 0 {
+			row += fmt.Sprintf(", 0-RTT data up to %d bytes", p.EarlyDataBytes)
+		}
+		rows = append(rows, []string{a.Addr, label, row})
+	}
+	return rows
+}
+
+// duration says a number of seconds in the unit that fits it.
+func duration(seconds int) string {
+	for _, u := range []struct {
+		size int
+		name string
+	}{{86400, "d"}, {3600, "h"}, {60, "min"}} {
+		if seconds >= u.size && seconds%u.size == 0 {
+			return fmt.Sprintf("%d %s", seconds/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%d s", seconds)
+}
+
+// columns writes rows with their columns below each other.
+func columns(b *strings.Builder, rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}
+
+// paragraphs writes the findings that are wanted under a title.
+func (r *Report) paragraphs(b *strings.Builder, title string, wanted func(*Finding) bool) {
+	for _, f := range r.Findings {
+		if !wanted(&f) {
+			continue
+		}
+		if title != "" {
+			fmt.Fprintf(b, "\n%s\n", title)
+			title = ""
+		}
+		wrap(b, "  ", "    ", strings.Join(f.Addresses, ", ")+": "+f.Text)
+	}
+}
+
+// wrap writes text in lines of at most textWidth, as far as its words allow: the first line behind first, the others behind rest.
+func wrap(b *strings.Builder, first, rest, text string) {
+	line, empty := first, true
+	for word := range strings.FieldsSeq(text) {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > textWidth {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line, empty = rest, true
+		}
+		if !empty {
+			line += " "
+		}
+		line += word
+		empty = false
+	}
+	b.WriteString(line + "\n")
+}

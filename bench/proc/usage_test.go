@@ -1,0 +1,124 @@
+package proc
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestCPUCountsEveryThread(t *testing.T) {
+	// The shell and its child each spin; a look at one of them alone would see half.
+	p := script(t, "(while :; do :; done) & echo ready; while :; do :; done")
+	self := os.Getpid()
+	start, err := CPU(p.Tree())
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := MachineCPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := CPU([]int{self})
+	if err != nil || mine <= 0 {
+		t.Fatalf("this process has used %v: %v", mine, err)
+	}
+	const want = 200 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for {
+		both, err := CPU(p.Tree())
+		if err != nil {
+			t.Fatal(err)
+		}
+		parent, err := CPU([]int{p.PID()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if both-start > want && parent < both {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("two processes that spin have used %v, the parent %v", both-start, parent)
+		}
+	}
+	if after, err := MachineCPU(); err != nil || after-machine < want/2 {
+		t.Errorf("the machine has spent %v meanwhile: %v", after-machine, err)
+	}
+	p.Kill()
+	if _, err := CPU([]int{p.PID()}); err == nil {
+		t.Error("the CPU time of a process that is gone was told")
+	}
+}
+
+// A process of two threads, one of which has ended with 30 ms of CPU behind it.
+func TestCPUKnowsThreadsThatHaveEnded(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("task/1/schedstat", "5500123 20 3\n")
+	write("stat", "1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2\n")
+	if cpu, err := cpuOf(dir); err != nil || cpu != 5500123 {
+		t.Errorf("one thread, nothing in ticks: %v, %v", cpu, err)
+	}
+	write("stat", "1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 2 1 0 0 20 0 2\n")
+	if cpu, err := cpuOf(dir); err != nil || cpu != 30*time.Millisecond {
+		t.Errorf("with 3 ticks of the process: %v, %v", cpu, err)
+	}
+	write("task/2/schedstat", "40000000 1 1\n")
+	if cpu, err := cpuOf(dir); err != nil || cpu != 45500123 {
+		t.Errorf("two threads: %v, %v", cpu, err)
+	}
+	write("task/2/schedstat", "junk")
+	if _, err := cpuOf(dir); err == nil {
+		t.Error("junk was taken for a time")
+	}
+}
+
+func TestMachineCPULeavesWaitingOut(t *testing.T) {
+	got, err := busy("cpu  1 2 4 1000 2000 8 16 5000 0 0\ncpu0 9 9 9 9 9 9 9 9\n")
+	if want := 31 * tick; err != nil || got != want {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	for _, bad := range []string{"", "intr 5", "cpu 1 2", "cpu a b c d e f g h"} {
+		if _, err := busy(bad); err == nil {
+			t.Errorf("%q was taken for a clock", bad)
+		}
+	}
+}
+
+func TestMemoryOfThisProcess(t *testing.T) {
+	before, err := Memory([]int{os.Getpid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 32<<20)
+	for i := range block {
+		block[i] = byte(i) // touched, so that it is in memory
+	}
+	after, err := Memory([]int{os.Getpid()})
+	if err != nil || after-before < int64(len(block))/2 || block[77] != 77 {
+		t.Errorf("32 MiB more took memory from %d to %d: %v", before, after, err)
+	}
+	if _, err := Memory([]int{1 << 30}); err == nil {
+		t.Error("the memory of a process that does not exist was told")
+	}
+}
+
+func TestMaxFilesIsTheHardLimit(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := MaxFiles(); err != nil || uint64(n) != min(limit.Max, 1<<20) && uint64(n) != limit.Max {
+		t.Errorf("%d files: %v, want %d", n, err, limit.Max)
+	}
+}

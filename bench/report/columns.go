@@ -1,0 +1,128 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"homing/bench"
+	"homing/bench/balancers"
+)
+
+// Scenarios that only a comparison has, beside those of package bench.
+const (
+	Second   = "second"   // one backend, then several: what the others add
+	Distance = "distance" // a resume run with a delay between clients and balancer
+)
+
+// columns are the measures that a scenario is judged by, in the order of its table.
+func columns(scenario string) []Measure {
+	keys := []string{mResumed, mBackend, mBalancer, mMachine, mClient, mMemory, mHandshake, mAnswer, mFailed}
+	switch scenario {
+	case Second:
+		keys = []string{mRate, mKept, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
+	case Distance:
+		keys = []string{mResumed, mHandshake, mFull, mResumption, mBackend, mBalancer, mClient, mFailed}
+	case string(bench.Rate):
+		keys = []string{mSustained, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
+	case string(bench.Bulk):
+		keys = []string{mGbit, mBackendGB, mBalancerGB, mMachineGB, mClientGB, mMemory, mFailed}
+	case string(bench.Idle):
+		keys = []string{mIdle, mMemory, mBalancer, mMachine, mClient, mFailed}
+	case string(bench.Churn), string(bench.Failover):
+		keys = []string{mResumed, mRate, mBackend, mBalancer, mMachine, mClient, mAnswer, mFailed}
+	}
+	var list []Measure
+	for _, key := range keys {
+		list = append(list, measure(key))
+	}
+	return list
+}
+
+// judged are the measures of a scenario in which balancers are compared: no harness's own, and nothing that is counted in
+// a few units.
+func judged(scenario string) []Measure {
+	var list []Measure
+	for _, m := range columns(scenario) {
+		switch m.Key {
+		case mClient, mClientGB, mFailed, mMemory:
+		default:
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// subjects are the arms that are held against the others: homing's, before all backends.
+func (t *Test) subjects() []*Arm {
+	var list []*Arm
+	for i := range t.Arms {
+		if a := &t.Arms[i]; a.Family == balancers.FamilyHoming && !strings.HasSuffix(a.Key, OneBackend) && a.measured() {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// rivals are the arms that a subject is held against.
+func (t *Test) rivals(subject *Arm) []*Arm {
+	var list []*Arm
+	for i := range t.Arms {
+		if a := &t.Arms[i]; a != subject && !strings.HasSuffix(a.Key, OneBackend) && a.measured() {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// measured reports whether the arm got through any round.
+func (a *Arm) measured() bool {
+	for _, r := range a.Rounds {
+		if r != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// settings says in one line what each round of a test was.
+func (t *Test) settings(rounds int) string {
+	p := &t.Plan
+	var s []string
+	switch {
+	case t.Scenario == string(bench.Rate):
+		s = append(s, "rising rates")
+	case p.Rate == 0:
+		s = append(s, "as fast as answers come")
+	default:
+		s = append(s, count(p.Rate)+" conns/s")
+	}
+	s = append(s, thousands(int64(p.Clients))+" clients")
+	if p.Delay > 0 {
+		s = append(s, span(p.Delay)+" each way")
+	}
+	for _, g := range p.Groups {
+		if g.Response > 0 {
+			s = append(s, "answers of "+bytesText(float64(g.Response)))
+			break
+		}
+	}
+	s = append(s, fmt.Sprintf("%d %s of %s", rounds, plural(rounds, "round"), span(p.Duration.Round(time.Millisecond))))
+	return strings.Join(s, ", ")
+}
+
+// rounds is how many the test had.
+func (t *Test) rounds() int {
+	most := 0
+	for i := range t.Arms {
+		most = max(most, len(t.Arms[i].Rounds))
+	}
+	return most
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}

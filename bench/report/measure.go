@@ -1,0 +1,252 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"homing/bench"
+)
+
+// Measure is one thing that rounds are judged by.
+type Measure struct {
+	Key   string
+	Name  string // heads a column
+	About string // one clause for those who wonder
+	Less  bool   // less is better
+
+	value  func(t *Test, a *Arm, round int) float64 // not a number: this arm has none
+	format func(float64) string
+}
+
+// The measures, by what they are called in code; measures() has them in order.
+const (
+	mResumed    = "resumed"
+	mRate       = "rate"
+	mKept       = "kept"
+	mBackend    = "backend_cpu"
+	mBalancer   = "balancer_cpu"
+	mMachine    = "machine_cpu"
+	mClient     = "client_cpu"
+	mMemory     = "memory"
+	mHandshake  = "handshake_p50"
+	mFull       = "full_p50"
+	mResumption = "resumed_p50"
+	mAnswer     = "answer_p99"
+	mFailed     = "failed"
+	mBusiest    = "busiest"
+	mSustained  = "sustained"
+	mGbit       = "gbit"
+	mBackendGB  = "backend_cpu_gb"
+	mBalancerGB = "balancer_cpu_gb"
+	mMachineGB  = "machine_cpu_gb"
+	mClientGB   = "client_cpu_gb"
+	mIdle       = "idle_memory"
+)
+
+// measures lists all there are.
+func measures() []Measure {
+	return []Measure{
+		{mResumed, "resumed", "share of the offers to resume that were accepted", false, resumed, percent},
+		{mRate, "conns/s", "conns that ended as planned, per second", false, rate, count},
+		{mKept, "kept", "requests per second of backend CPU, as a part of those with one backend", false, kept, percent},
+		{mBackend, "backends", "CPU time of all backends per conn", true, perConn(func(r *Round) time.Duration { return r.Backend }), micros},
+		{mBalancer, "balancer", "CPU time of the balancer's own processes per conn", true, perConn(func(r *Round) time.Duration { return r.Balancer }), micros},
+		{mMachine, "machine", "CPU time of the whole machine per conn, clients and kernel included", true, perConn(func(r *Round) time.Duration { return r.Machine }), micros},
+		{mClient, "clients", "CPU time of this harness per conn", true, perConn(func(r *Round) time.Duration { return r.Client }), micros},
+		{mMemory, "memory", "of the balancer's processes, shared pages counted in part (PSS)", true, memory, bytesText},
+		{mHandshake, "handshake", "median from the TCP conn to the end of the TLS handshake", true, quantile(func(r *Round) time.Duration { return r.Handshake.P50 }), latency},
+		{mFull, "full", "median up to the end of a full handshake, from when the conn should have begun", true, quantile(func(r *Round) time.Duration { return r.Full.P50 }), latency},
+		{mResumption, "resumption", "median up to the end of a resumed handshake, from when the conn should have begun", true, quantile(func(r *Round) time.Duration { return r.Resumed.P50 }), latency},
+		{mAnswer, "answer p99", "99 % had their answer within, from when the conn should have begun", true, quantile(func(r *Round) time.Duration { return r.Answer.P99 }), latency},
+		{mFailed, "failed", "conns that failed", true, failed, count},
+		{mBusiest, "busiest", "share of the conns at the busiest backend", true, busiest, percent},
+		{mSustained, "sustained", "greatest rate of conns per second that was kept up", false, sustained, count},
+		{mGbit, "Gbit/s", "read by the clients", false, gbit, func(v float64) string { return fmt.Sprintf("%.2f", v) }},
+		{mBackendGB, "backends", "CPU time of all backends per GB", true, perGB(func(r *Round) time.Duration { return r.Backend }), millis},
+		{mBalancerGB, "balancer", "CPU time of the balancer's own processes per GB", true, perGB(func(r *Round) time.Duration { return r.Balancer }), millis},
+		{mMachineGB, "machine", "CPU time of the whole machine per GB, clients and kernel included", true, perGB(func(r *Round) time.Duration { return r.Machine }), millis},
+		{mClientGB, "clients", "CPU time of this harness per GB", true, perGB(func(r *Round) time.Duration { return r.Client }), millis},
+		{mIdle, "per conn", "memory of the balancer's processes per idle conn", true, idleMemory, bytesText},
+	}
+}
+
+// measure returns the measure of that key, which is one of the constants above.
+func measure(key string) Measure {
+	all := measures()
+	return all[slices.IndexFunc(all, func(m Measure) bool { return m.Key == key })]
+}
+
+// Values returns the measure of each round by number, not a number where there is none.
+func (m Measure) Values(t *Test, a *Arm) []float64 {
+	values := make([]float64, len(a.Rounds))
+	for i := range a.Rounds {
+		values[i] = math.NaN()
+		if a.Rounds[i] != nil {
+			values[i] = m.value(t, a, i)
+		}
+	}
+	return values
+}
+
+// Stat sums up the rounds of an arm.
+func (m Measure) Stat(t *Test, a *Arm) Stat { return statOf(m.Values(t, a)) }
+
+// Compare compares two arms of a test.
+func (m Measure) Compare(t *Test, first, second *Arm) Ratio {
+	return ratioOf(m.Values(t, first), m.Values(t, second))
+}
+
+func resumed(_ *Test, a *Arm, i int) float64 {
+	if share, ok := a.Rounds[i].Tally.Share(); ok {
+		return share
+	}
+	return math.NaN()
+}
+
+func rate(_ *Test, a *Arm, i int) float64 {
+	r := a.Rounds[i]
+	return ratio(float64(r.Tally.Done), r.Took.Seconds())
+}
+
+// kept compares with the arm of the same balancer that stands before one backend, in the same round.
+func kept(t *Test, a *Arm, i int) float64 {
+	one := t.Arm(a.Balancer + OneBackend)
+	if one == nil || one == a || i >= len(one.Rounds) || one.Rounds[i] == nil {
+		return math.NaN()
+	}
+	return ratio(perBackendCPU(a.Rounds[i]), perBackendCPU(one.Rounds[i]))
+}
+
+// OneBackend ends the key of an arm that stands before one backend where others stand before several.
+const OneBackend = "/1"
+
+func perBackendCPU(r *Round) float64 { return ratio(float64(r.Tally.Done), r.Backend.Seconds()) }
+
+// perConn divides by the conns that ended as planned. An account of nothing is none: there is no balancer to bill.
+func perConn(of func(*Round) time.Duration) func(*Test, *Arm, int) float64 {
+	return func(_ *Test, a *Arm, i int) float64 {
+		r := a.Rounds[i]
+		if of(r) == 0 {
+			return math.NaN()
+		}
+		return ratio(float64(of(r))/float64(time.Microsecond), float64(r.Tally.Done))
+	}
+}
+
+// perGB is in milliseconds per 10^9 bytes.
+func perGB(of func(*Round) time.Duration) func(*Test, *Arm, int) float64 {
+	return func(_ *Test, a *Arm, i int) float64 {
+		r := a.Rounds[i]
+		if of(r) == 0 {
+			return math.NaN()
+		}
+		return ratio(float64(of(r))/float64(time.Millisecond), float64(r.Tally.Read)/1e9)
+	}
+}
+
+func memory(_ *Test, a *Arm, i int) float64 { return known(float64(a.Rounds[i].Memory)) }
+
+func idleMemory(_ *Test, a *Arm, i int) float64 {
+	r := a.Rounds[i]
+	if r.Memory == 0 {
+		return math.NaN()
+	}
+	return ratio(float64(r.Memory-r.Before), float64(r.Tally.Shaken))
+}
+
+func quantile(of func(*Round) time.Duration) func(*Test, *Arm, int) float64 {
+	return func(_ *Test, a *Arm, i int) float64 { return known(float64(of(a.Rounds[i]))) }
+}
+
+func failed(_ *Test, a *Arm, i int) float64 { return float64(a.Rounds[i].Tally.Failed()) }
+
+func busiest(_ *Test, a *Arm, i int) float64 {
+	var sum, most int64
+	for _, b := range a.Rounds[i].Tally.Backends {
+		sum += b.Conns
+		most = max(most, b.Conns)
+	}
+	return ratio(float64(most), float64(sum))
+}
+
+func sustained(_ *Test, a *Arm, i int) float64 {
+	best := 0.0
+	for _, s := range a.Rounds[i].Steps {
+		if s.Sustained {
+			best = max(best, s.Achieved)
+		}
+	}
+	if len(a.Rounds[i].Steps) == 0 {
+		return math.NaN()
+	}
+	return best
+}
+
+func gbit(_ *Test, a *Arm, i int) float64 {
+	r := a.Rounds[i]
+	return ratio(float64(r.Tally.Read)*8/1e9, r.Took.Seconds())
+}
+
+// ratio is not a number rather than infinite.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return math.NaN()
+	}
+	return a / b
+}
+
+// known takes 0 for "was not measured".
+func known(v float64) float64 {
+	if v == 0 {
+		return math.NaN()
+	}
+	return v
+}
+
+// title is a test in words: what clients do, and where they come from.
+func (t *Test) title() string {
+	s := t.Scenario
+	if k := kindName(t.Kind); k != "" {
+		s += ": " + k
+	}
+	if from := sourcesName(t.Sources); from != "" {
+		s += ", " + from
+	}
+	return s
+}
+
+func kindName(k bench.Kind) string {
+	switch k {
+	case bench.Full12:
+		return "TLS 1.2, full handshakes"
+	case bench.Full13:
+		return "TLS 1.3, full handshakes"
+	case bench.ID:
+		return "TLS 1.2 session ID"
+	case bench.Ticket:
+		return "TLS 1.2 ticket"
+	case bench.PSK:
+		return "TLS 1.3 PSK"
+	case bench.Early:
+		return "TLS 1.3 0-RTT"
+	default:
+		return string(k)
+	}
+}
+
+func sourcesName(s bench.Sources) string {
+	switch s {
+	case bench.SourceOwn:
+		return "address kept"
+	case bench.SourceRoam:
+		return "address changes"
+	case bench.SourceShared:
+		return "one address for all"
+	case bench.SourceKernel:
+		return ""
+	default:
+		return string(s)
+	}
+}

@@ -1,0 +1,82 @@
+package report
+
+import (
+	"math"
+	"slices"
+)
+
+// Stat sums up what one arm's rounds showed of one measure.
+type Stat struct {
+	Median, Min, Max float64
+	Rounds           int
+}
+
+// OK reports whether there was any round.
+func (s Stat) OK() bool { return s.Rounds > 0 }
+
+// Spread is half the range of the rounds as a part of the median; not a number with one round, or around 0.
+func (s Stat) Spread() float64 {
+	if s.Rounds < 2 || s.Median == 0 {
+		return math.NaN()
+	}
+	return (s.Max - s.Min) / 2 / math.Abs(s.Median)
+}
+
+// statOf sums up values; those that are not numbers do not count.
+func statOf(values []float64) Stat {
+	v := slices.DeleteFunc(slices.Clone(values), math.IsNaN)
+	if len(v) == 0 {
+		return Stat{Median: math.NaN(), Min: math.NaN(), Max: math.NaN()}
+	}
+	slices.Sort(v)
+	mid := v[len(v)/2]
+	if len(v)%2 == 0 {
+		mid = (v[len(v)/2-1] + mid) / 2
+	}
+	return Stat{Median: mid, Min: v[0], Max: v[len(v)-1], Rounds: len(v)}
+}
+
+// Verdict is what may be said of two arms.
+type Verdict int
+
+// The verdicts.
+const (
+	Unknown Verdict = iota // fewer than two rounds have both: nothing is known of the spread
+	Equal                  // inside the spread
+	Less                   // the first arm's figure is smaller
+	More                   // the first arm's figure is greater
+)
+
+// resolution is the difference below which two figures are equal even when every round says the same: the accounts of
+// CPU time and the counts of conns are no better.
+const resolution = 0.01
+
+// Ratio compares two arms: each round of the first by the same round of the second. Arms take turns within a round, so
+// what the machine did to one of them it did to the other. A comparison is inside the spread, and called equal, when the
+// median is no further from 1 than the rounds are from each other.
+type Ratio struct {
+	Stat
+	Verdict Verdict
+}
+
+// ratioOf compares values by round; a pair with a value that is not a number, or 0 below the line, does not count.
+func ratioOf(first, second []float64) Ratio {
+	var ratios []float64
+	for i := range min(len(first), len(second)) {
+		if second[i] != 0 {
+			ratios = append(ratios, first[i]/second[i])
+		}
+	}
+	r := Ratio{Stat: statOf(ratios)}
+	switch {
+	case r.Rounds < 2:
+		r.Verdict = Unknown
+	case math.Abs(r.Median-1) <= math.Max(r.Max-r.Min, resolution):
+		r.Verdict = Equal
+	case r.Median < 1:
+		r.Verdict = Less
+	default:
+		r.Verdict = More
+	}
+	return r
+}

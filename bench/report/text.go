@@ -1,0 +1,109 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// nameWidth is the width of a row's name; figures take what they need, and the whole stays within 130 columns.
+const nameWidth = 24
+
+// WriteText writes the report as tables for a terminal: what was asked, what came of it, how homing compares.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	r.writeHead(&b)
+	for i := range r.Tests {
+		writeTest(&b, &r.Tests[i])
+	}
+	r.writeFoot(&b)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) writeHead(b *strings.Builder) {
+	fmt.Fprintf(b, "%s\n", r.machine())
+	fmt.Fprintf(b, "Backends: %s. Each balancer has %d %s.\n", r.Backends, r.Threads, plural(r.Threads, "thread"))
+	if len(r.Programs) > 0 {
+		var list []string
+		for _, p := range r.Programs {
+			list = append(list, p.Name+" "+p.Version)
+		}
+		fmt.Fprintf(b, "Programs: %s.\n", strings.Join(list, ", "))
+	}
+	for _, a := range r.Absent {
+		fmt.Fprintf(b, "Absent: %s: %s.\n", a.Name, a.Why)
+	}
+	fmt.Fprintf(b, "Command: %s\n", r.Host.Command)
+	if r.Ended != "" {
+		fmt.Fprintf(b, "Ended before its time: %s\n", r.Ended)
+	}
+}
+
+// machine says where and when, in one line.
+func (r *Report) machine() string {
+	return fmt.Sprintf("%s, %d %s of %s, %s, Linux %s, %s; homing-bench %s, %s.", r.Started.UTC().Format("2006-01-02 15:04 UTC"),
+		r.Host.CPUs, plural(r.Host.CPUs, "CPU"), r.Host.Model, bytesText(float64(r.Memory)), r.Host.Kernel, r.System, r.Host.Version, r.Host.Go)
+}
+
+func (r *Report) writeFoot(b *strings.Builder) {
+	b.WriteString("\nFigures are medians of the rounds, ± half their range. A comparison is the median of the ratios by round; \"equal\"\n" +
+		"is one that lies inside the spread. CPU is per conn, unless it says per GB; the machine's is everything, clients included.\n")
+	for _, w := range r.Warnings {
+		fmt.Fprintf(b, "Warning: %s\n", w)
+	}
+}
+
+func writeTest(b *strings.Builder, t *Test) {
+	for i, table := range full(t) {
+		if i == 0 {
+			fmt.Fprintf(b, "\n%s\n%s\n", t.title(), t.settings(t.rounds()))
+		}
+		b.WriteByte('\n')
+		table.writeText(b)
+		if i > 0 {
+			continue
+		}
+		for n := range t.Arms {
+			if a := &t.Arms[n]; a.Failed != "" {
+				fmt.Fprintf(b, "%s: %s\n", a.label(), a.Failed)
+			}
+		}
+	}
+}
+
+// label is the arm's name, and that it has one backend where others have several.
+func (a *Arm) label() string {
+	if strings.HasSuffix(a.Key, OneBackend) {
+		return a.Name + ", one"
+	}
+	return a.Name
+}
+
+// writeText aligns figures to the right.
+func (t *table) writeText(b *strings.Builder) {
+	rows := [][]string{t.Head}
+	for _, row := range t.Rows {
+		line := []string{row.Name}
+		for _, c := range row.Cells {
+			line = append(line, c.Text)
+		}
+		rows = append(rows, line)
+	}
+	widths := make([]int, len(t.Head))
+	for _, row := range rows {
+		for i, text := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(text))
+		}
+	}
+	for _, row := range rows {
+		line := fmt.Sprintf("%-*s", max(nameWidth, widths[0]), row[0])
+		for i, text := range row[1:] {
+			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(text)) + text
+		}
+		fmt.Fprintf(b, "%s\n", strings.TrimRight(line, " "))
+	}
+}

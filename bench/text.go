@@ -1,0 +1,274 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// WriteText writes the result for a terminal.
+func (r *Result) WriteText(w io.Writer) error {
+	var b strings.Builder
+	r.writeHead(&b)
+	r.writeGroups(&b)
+	r.writeSteps(&b)
+	r.writeBackends(&b)
+	r.writeCost(&b)
+	for _, d := range r.Disturbances {
+		what := "up"
+		if d.Down {
+			what = "down"
+		}
+		fmt.Fprintf(&b, "After %s: %s %s, which took %s%s.\n", span(d.Began), d.Who, what, span(d.Took), prefixed(", and failed: ", d.Error))
+	}
+	r.writeOutages(&b)
+	if r.Ended != "" {
+		fmt.Fprintf(&b, "The run ended before its time: %s.\n", r.Ended)
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(&b, "Warning: %s\n", warning)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("bench: write result: %w", err)
+	}
+	return nil
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+func (r *Result) writeHead(b *strings.Builder) {
+	p := &r.Plan
+	load := "closed loop"
+	if p.Scenario == Rate {
+		load = fmt.Sprintf("steps of %s from %.0f conns/s", span(p.Duration), p.Steps[0])
+	} else if p.Rate > 0 {
+		load = fmt.Sprintf("%g conns/s", p.Rate)
+	}
+	fmt.Fprintf(b, "%s through %s: %d clients, %s, %s after %s of warm-up, sources %s", p.Scenario, strings.Join(p.Targets, " "), p.Clients,
+		load, span(r.Took), span(p.WarmUp), p.Sources)
+	if p.Delay > 0 {
+		fmt.Fprintf(b, ", %s each way", span(p.Delay))
+	}
+	fmt.Fprintf(b, ", seed %d\n%s, %d CPUs, Linux %s, %s, homing-bench %s, %s\n", p.Seed, orUnknown(r.Host.Model), r.Host.CPUs,
+		orUnknown(r.Host.Kernel), r.Host.Go, orUnknown(r.Host.Version), r.Start.UTC().Format("2006-01-02 15:04 UTC"))
+	fmt.Fprintf(b, "Command: %s\n", r.Host.Command)
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+// writeTable aligns all columns but the first to the right.
+func writeTable(b *strings.Builder, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	b.WriteByte('\n')
+	for _, row := range rows {
+		line := row[0] + strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0]))
+		for i, cell := range row[1:] {
+			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}
+
+func (r *Result) writeGroups(b *strings.Builder) {
+	rows := [][]string{{
+		"", "clients", "conns", "failed", "offered", "accepted", "share", "resumed p50", "full p50", "answer p50", "p99", "p99.9", "at start p99",
+	}}
+	var all Group
+	all.Name = "all"
+	for i := range r.Groups {
+		g := &r.Groups[i]
+		rows = append(rows, g.row())
+		all.Clients += g.Clients
+		all.Add(&g.Tally)
+		all.Latency.Merge(&g.Latency)
+	}
+	if len(r.Groups) > 1 {
+		rows = append(rows, all.row())
+	}
+	writeTable(b, rows)
+	b.WriteString("Latencies count from when the conn should have begun; \"at start\" is the answer's from when it did.\n")
+	for i := range r.Groups {
+		g := &r.Groups[i]
+		for _, class := range slices.Sorted(maps.Keys(g.Errors)) {
+			fmt.Fprintf(b, "%s: %d failed: %s.\n", g.Name, g.Errors[class], class.words())
+		}
+	}
+	if all.EarlyOffered > 0 {
+		fmt.Fprintf(b, "Early data: sent %d times, accepted %d times.\n", all.EarlyOffered, all.EarlyAccepted)
+	}
+	if all.Moved > 0 {
+		fmt.Fprintf(b, "%d connects failed and went on to another target.\n", all.Moved)
+	}
+	if r.Plan.Scenario == Bulk && r.Took > 0 {
+		fmt.Fprintf(b, "%.2f GB, %.2f Gbit/s.\n", float64(all.Read)/1e9, float64(all.Read)*8/1e9/r.Took.Seconds())
+	}
+}
+
+func (g *Group) row() []string {
+	share := "-"
+	if s, ok := g.Share(); ok {
+		share = fmt.Sprintf("%.1f%%", 100*s)
+	}
+	n := func(v int64) string { return fmt.Sprint(v) }
+	l := &g.Latency
+	return []string{
+		g.Name, n(int64(g.Clients)), n(g.Attempts), n(g.Failed()), n(g.Offered), n(g.Accepted), share,
+		quantile(l.Resumed, 0.5), quantile(l.Full, 0.5), quantile(l.Answer, 0.5), quantile(l.Answer, 0.99), quantile(l.Answer, 0.999), quantile(l.Service, 0.99),
+	}
+}
+
+func quantile(h *Histogram, q float64) string {
+	if h.Count() == 0 {
+		return "-"
+	}
+	return span(h.Quantile(q))
+}
+
+// span writes a time with three digits.
+func span(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
+	default:
+		return fmt.Sprintf("%.3g us", float64(d)/float64(time.Microsecond))
+	}
+}
+
+func (r *Result) writeSteps(b *strings.Builder) {
+	if len(r.Steps) == 0 {
+		return
+	}
+	rows := [][]string{{"rate", "done", "errors", "p99", "kept up"}}
+	best := 0.0
+	for _, s := range r.Steps {
+		word := "no"
+		if s.Sustained {
+			word, best = "yes", max(best, s.Rate)
+		}
+		rows = append(rows, []string{
+			fmt.Sprintf("%.0f", s.Rate), fmt.Sprintf("%.0f", s.Achieved), fmt.Sprint(s.Errors), span(time.Duration(s.P99) * time.Microsecond), word,
+		})
+	}
+	writeTable(b, rows)
+	fmt.Fprintf(b, "The target kept up with %.0f conns/s.\n", best)
+}
+
+// writeBackends says who answered.
+func (r *Result) writeBackends(b *strings.Builder) {
+	var all Tally
+	for i := range r.Groups {
+		all.Add(&r.Groups[i].Tally)
+	}
+	if _, unnamed := all.Backends[""]; len(all.Backends) == 0 || unnamed && len(all.Backends) == 1 {
+		return
+	}
+	rows := [][]string{{"answered by", "conns", "accepted", "refused"}}
+	for _, name := range slices.Sorted(maps.Keys(all.Backends)) {
+		t := all.Backends[name]
+		rows = append(rows, []string{orUnknown(name), fmt.Sprint(t.Conns), fmt.Sprint(t.Accepted), fmt.Sprint(t.Refused)})
+	}
+	writeTable(b, rows)
+}
+
+// writeCost says who spent how much.
+func (r *Result) writeCost(b *strings.Builder) {
+	rows := [][]string{{"CPU", "per conn", "of the machine", "memory", "before"}}
+	whole := r.Took.Seconds() * float64(r.Host.CPUs)
+	uses := append([]Use{r.Client}, r.Watched...)
+	for _, u := range append(uses, r.Machine) {
+		part := "-"
+		if whole > 0 {
+			part = fmt.Sprintf("%.0f%%", 100*u.CPU.Seconds()/whole)
+		}
+		name := strings.TrimSpace(u.Role + " " + u.Name)
+		if u.Role == "machine" {
+			name = "whole machine"
+		}
+		rows = append(rows, []string{name, span(r.CPUPerConn(&u)), part, size(u.Memory), size(u.Before)})
+	}
+	writeTable(b, rows)
+}
+
+func size(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
+
+// writeOutages says when conns failed, where something was done to the target.
+func (r *Result) writeOutages(b *strings.Builder) {
+	if len(r.Disturbances) == 0 {
+		return
+	}
+	first, last, failed := -1, -1, int64(0)
+	for i, t := range r.Timeline {
+		if t.Errors == 0 {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		last, failed = i, failed+t.Errors
+	}
+	if first < 0 {
+		b.WriteString("No conn failed.\n")
+		return
+	}
+	fmt.Fprintf(b, "%d conns failed, between %s and %s.\n", failed, span(time.Duration(first)*TimelineTick), span(time.Duration(last+1)*TimelineTick))
+}
+
+// words explains a class.
+func (c Class) words() string {
+	switch c {
+	case ConnectRefused:
+		return "connection refused"
+	case Unreachable:
+		return "no way to the target"
+	case NoPorts:
+		return "no free port on this machine"
+	case NoDescriptors:
+		return "no free descriptor in this process"
+	case TimedOut:
+		return "no end within the timeout"
+	case Reset:
+		return "reset by the other side"
+	case Closed:
+		return "closed by the other side before its time"
+	case Alert:
+		return "a fatal TLS alert"
+	case Certificate:
+		return "the certificate was not accepted"
+	case Version:
+		return "another TLS version than the kind needs"
+	case Protocol:
+		return "bytes that are not what TLS has there"
+	case Answer:
+		return "an answer that is none, or not of status 2xx"
+	case Lost:
+		return "still open, or not begun yet, when the run ended"
+	case Other:
+	}
+	return "something else"
+}

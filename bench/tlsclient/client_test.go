@@ -1,0 +1,194 @@
+package tlsclient
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"homing/bench/tlscore"
+)
+
+const serverName = "homing.test"
+
+// serve starts a crypto/tls server that answers as a backend does, and returns its address and a
+// client configuration that trusts it.
+func serve(t *testing.T, key crypto.Signer, mutate func(*tls.Config)) (string, Config) {
+	t.Helper()
+	cert, roots := certify(t, key)
+	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
+	if mutate != nil {
+		mutate(cfg)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buf := make([]byte, 4096)
+				if n, err := conn.Read(buf); err == nil && strings.HasSuffix(string(buf[:n]), "\r\n\r\n") {
+					_, _ = io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\nx "+conn.RemoteAddr().String())
+				}
+			}()
+		}
+	}()
+	return l.Addr().String(), Config{Version: tls.VersionTLS12, ServerName: serverName, Roots: roots}
+}
+
+// certify makes a certificate for serverName, and a pool that trusts it.
+func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	return cert, roots
+}
+
+func ecdsaKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func rsaKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// crypto/tls keeps no sessions, so this shows the full handshake only; farm's tests resume at nginx.
+func TestIDClientFullHandshake(t *testing.T) {
+	for name, key := range map[string]crypto.Signer{"ECDSA": ecdsaKey(t), "RSA": rsaKey(t)} {
+		addr, cfg := serve(t, key, nil)
+		for range 2 {
+			r, err := NewID(cfg).Get(t.Context(), addr)
+			if err != nil || r.Backend != "x" || r.Resumed || r.Offered || r.Handshake <= 0 {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+	}
+}
+
+func TestIDClientRefuses(t *testing.T) {
+	key := ecdsaKey(t)
+	addr, cfg := serve(t, key, nil)
+	stranger, _ := serve(t, ecdsaKey(t), nil)
+	modern, modernConfig := serve(t, key, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
+	wrongName := cfg
+	wrongName.ServerName = "other.test"
+	for _, tt := range []struct {
+		what, addr string
+		cfg        Config
+		want       string
+	}{
+		{"an unknown authority", stranger, cfg, "verify certificate"},
+		{"a certificate for another name", addr, wrongName, "verify certificate"},
+		{"a server without TLS 1.2", modern, modernConfig, "alert"},
+	} {
+		if _, err := NewID(tt.cfg).Get(t.Context(), tt.addr); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q in it", tt.what, err, tt.want)
+		}
+	}
+}
+
+func TestIDClientHelloOffersTheSession(t *testing.T) {
+	c := NewID(Config{ServerName: serverName})
+	c.options.Session = &tlscore.Session{Version: tls.VersionTLS12, ID: bytes.Repeat([]byte{7}, 32)}
+	hello, err := c.Hello()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The server side of crypto/tls must be able to read it, and see the name.
+	client, server := net.Pipe()
+	defer client.Close()
+	go func() { _, _ = client.Write(hello); _ = client.Close() }()
+	var seen string
+	_ = tls.Server(server, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		seen = h.ServerName
+		return nil, errRecorded
+	}}).Handshake()
+	if seen != serverName {
+		t.Errorf("the server read the name %q", seen)
+	}
+	if !bytes.Contains(hello, append([]byte{32}, c.ID()...)) {
+		t.Error("the hello does not hold the session ID")
+	}
+	c.Forget()
+	if len(c.ID()) != 0 {
+		t.Error("a forgotten session is still offered")
+	}
+}
+
+func TestClientResumesByTicketAndPSK(t *testing.T) {
+	addr, cfg := serve(t, ecdsaKey(t), nil)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg.Version = version
+		c := New(cfg)
+		for i := range 3 {
+			r, err := c.Get(t.Context(), addr)
+			if err != nil || r.Resumed != (i > 0) || r.Offered != (i > 0) || r.Version != version {
+				t.Errorf("%s, conn %d: %+v, %v", tls.VersionName(version), i, r, err)
+			}
+		}
+		hello, err := c.Hello()
+		if err != nil || len(c.Ticket()) < 32 || !bytes.Contains(hello, c.Ticket()) {
+			t.Errorf("%s: the hello does not hold the ticket, %v", tls.VersionName(version), err)
+		}
+		c.Forget()
+		if r, err := c.Get(t.Context(), addr); err != nil || r.Offered || r.Resumed {
+			t.Errorf("%s, after Forget: %+v, %v", tls.VersionName(version), r, err)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		a := RandomLoopback()
+		if a.IP[12] != 127 && a.IP.To4()[0] != 127 || a.IP.To4()[1] == 0 {
+			t.Fatalf("%v is not a loopback address outside 127.0.0.0/16", a)
+		}
+		seen[a.String()] = true
+	}
+	if len(seen) < 90 {
+		t.Errorf("100 draws gave %d addresses", len(seen))
+	}
+	if got := Loopback(1).IP.String(); got != "127.0.0.1" {
+		t.Errorf("the first is %s", got)
+	}
+}

@@ -1,0 +1,210 @@
+package tlscore
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/tls"
+	"slices"
+	"time"
+)
+
+// begin12 goes on behind a TLS 1.2 ServerHello, RFC 5246 section 7.3.
+func (c *Conn) begin12() error {
+	s := c.h.server
+	if s.secure && len(s.renegRaw) > 0 {
+		return fail(alertHandshakeFailure, "renegotiation_info of a handshake that was not") // RFC 5746 section 3.4
+	}
+	if err := c.checkProtocol(s.alpn); err != nil {
+		return err
+	}
+	c.due = dueCertificate12
+	if o := c.h.hello.offered; o == OfferID || o == OfferTicket {
+		c.due = dueVerdict
+	}
+	return nil
+}
+
+// verdict takes the message behind the ServerHello, which tells whether the server resumes: a ChangeCipherSpec or a
+// NewSessionTicket is of an abbreviated handshake (RFC 5246 section 7.3, RFC 5077 section 3.1), a Certificate of a full
+// one. The echo of the session ID tells less: it is the session's only when it was offered by ID.
+func (c *Conn) verdict(kind byte, body []byte) error {
+	if kind != typeNewSessionTicket {
+		c.due = dueCertificate12
+		return c.certificate12(kind, body)
+	}
+	if err := c.resumed(); err != nil {
+		return err
+	}
+	return c.ticket12(kind, body)
+}
+
+// resumed goes on with an abbreviated handshake.
+func (c *Conn) resumed() error {
+	s, server := c.o.Session, c.h.server
+	switch {
+	case c.h.hello.offered == OfferID && !bytes.Equal(server.sessionID, s.ID):
+		return fail(alertIllegalParameter, "the server resumes without an echo of the session ID")
+	case server.extended != s.extended: // RFC 7627 section 5.3
+		return fail(alertHandshakeFailure, "the server resumes with another kind of master secret")
+	case server.suite != s.Suite: // RFC 5246 section 7.4.1.3
+		return fail(alertIllegalParameter, "the server resumes with another cipher suite")
+	}
+	c.h.master = s.secret
+	c.state.Resumed, c.state.Certificates = true, s.Certificates
+	c.dueFinish()
+	return nil
+}
+
+// dueFinish waits for what comes before the server's Finished.
+func (c *Conn) dueFinish() {
+	c.due = dueChange
+	if c.h.server.ticket {
+		c.due = dueTicket12
+	}
+}
+
+func (c *Conn) certificate12(kind byte, body []byte) error {
+	if kind != typeCertificate {
+		return unexpected(kind)
+	}
+	c.due = dueKeyExchange
+	return c.certificates(body)
+}
+
+func (c *Conn) keyExchange(kind byte, body []byte) error {
+	if kind == typeCertificateStatus && !c.h.asked { // RFC 6066 section 8: it is not looked at
+		return nil
+	}
+	if kind != typeServerKeyExchange {
+		return unexpected(kind)
+	}
+	k, err := parseKeyExchange(body)
+	if err != nil {
+		return err
+	}
+	if curveOf(k.group) == nil || !slices.Contains(c.h.hello.groups(), k.group) {
+		return fail(alertIllegalParameter, "the server selected the group %v, which was not offered", k.group)
+	}
+	c.h.exchange, c.due = k, dueHelloDone
+	if c.o.Verify == VerifyNothing {
+		return nil
+	}
+	signed := join(c.h.hello.random, c.h.server.random, k.params)
+	return c.verifySignature(k.scheme, signed, k.signature)
+}
+
+func (c *Conn) helloDone(kind byte, body []byte) error {
+	switch {
+	case kind == typeCertificateRequest && !c.h.asked:
+		c.h.asked, c.state.Asked = true, true
+		return nil
+	case kind != typeServerHelloDone || len(body) > 0:
+		return unexpected(kind)
+	}
+	if c.h.asked { // RFC 5246 section 7.4.6: there is none
+		c.send(message(typeCertificate, []byte{0, 0, 0}))
+	}
+	if err := c.exchangeKeys(); err != nil {
+		return err
+	}
+	c.dueFinish()
+	return c.sendFinished12()
+}
+
+// exchangeKeys answers the server's share with ours and derives the master secret.
+func (c *Conn) exchangeKeys() error {
+	h, k := c.h, c.h.exchange
+	c.state.Group = k.group
+	public, err := h.hello.shares.public(k.group)
+	if err != nil {
+		return err
+	}
+	premaster, err := h.hello.shares.agree(k.group, k.share)
+	if err != nil {
+		return err
+	}
+	c.send(message(typeClientKeyExchange, appendVector8(nil, public)))
+	label, seed := "master secret", join(h.hello.random, h.server.random)
+	if h.server.extended { // RFC 7627 section 4
+		label, seed = "extended master secret", h.sum()
+	}
+	h.master = prf(h.suite.hash, premaster, label, seed, masterBytes)
+	return nil
+}
+
+// sendFinished12 sends ChangeCipherSpec and Finished.
+func (c *Conn) sendFinished12() error {
+	h := c.h
+	verify := prf(h.suite.hash, h.master, "client finished", h.sum(), verifyBytes)
+	c.sendChange()
+	ours, _, err := h.suite.protectors(h.master, h.hello.random, h.server.random)
+	if err != nil {
+		return err
+	}
+	c.out.seal = ours
+	c.send(message(typeFinished, verify))
+	return nil
+}
+
+// ticket12 takes the NewSessionTicket that the ServerHello promised, RFC 5077 section 3.3.
+func (c *Conn) ticket12(kind byte, body []byte) error {
+	if kind != typeNewSessionTicket {
+		return unexpected(kind)
+	}
+	if c.due != dueTicket12 {
+		return fail(alertUnexpectedMessage, "a NewSessionTicket that the ServerHello did not promise")
+	}
+	c.due = dueChange
+	var err error
+	c.h.renewed, err = parseTicket12(body)
+	return err
+}
+
+// openFinished sets the keys under which the server's Finished comes.
+func (c *Conn) openFinished() error {
+	h := c.h
+	_, theirs, err := h.suite.protectors(h.master, h.hello.random, h.server.random)
+	c.in.open, c.due = theirs, dueFinished12
+	return err
+}
+
+func (c *Conn) finished12(kind byte, body []byte) error {
+	if kind != typeFinished {
+		return unexpected(kind)
+	}
+	h := c.h
+	if !hmac.Equal(body, prf(h.suite.hash, h.master, "server finished", h.before, verifyBytes)) {
+		return wrongFinished()
+	}
+	if c.state.Resumed {
+		if err := c.sendFinished12(); err != nil {
+			return err
+		}
+	}
+	c.keep12()
+	c.due, c.h = dueData, nil
+	return nil
+}
+
+// keep12 keeps the session under its master secret. An empty ticket says that the server gives none after all (RFC 5077
+// section 3.3).
+func (c *Conn) keep12() {
+	h, id := c.h, c.h.server.sessionID
+	if c.state.Resumed {
+		if h.renewed == nil {
+			c.addSession(c.o.Session)
+			return
+		}
+		id = c.o.Session.ID // beside a ticket the server's is an echo of what was drawn at random
+	}
+	s := &Session{
+		Version: tls.VersionTLS12, Suite: h.server.suite, ALPN: h.server.alpn, ID: id,
+		Received: time.Now(), Certificates: c.state.Certificates, secret: h.master, extended: h.server.extended,
+	}
+	if h.renewed != nil && len(h.renewed.ticket) <= maxTicket {
+		s.Ticket, s.Lifetime = h.renewed.ticket, h.renewed.lifetime
+	}
+	if len(s.ID) > 0 || len(s.Ticket) > 0 {
+		c.addSession(s)
+	}
+}

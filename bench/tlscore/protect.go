@@ -1,0 +1,178 @@
+package tlscore
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"hash"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// suite is one cipher suite: what protects records, and the hash of the key schedule.
+type suite struct {
+	id       uint16
+	key      int // bytes
+	aead     func(key []byte) (cipher.AEAD, error)
+	explicit bool // TLS 1.2 with AES-GCM: 8 bytes of the nonce travel with the record
+	hash     func() hash.Hash
+	modern   bool // of TLS 1.3
+}
+
+// suiteOf returns the cipher suite of that number, nil when the client does not speak it: all have an AEAD and, in TLS
+// 1.2, an ECDHE key exchange.
+func suiteOf(id uint16) *suite {
+	switch id {
+	case tls.TLS_AES_128_GCM_SHA256:
+		return &suite{id, 16, gcm, false, sha256.New, true}
+	case tls.TLS_AES_256_GCM_SHA384:
+		return &suite{id, 32, gcm, false, sha512.New384, true}
+	case tls.TLS_CHACHA20_POLY1305_SHA256:
+		return &suite{id, 32, chacha20poly1305.New, false, sha256.New, true}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:
+		return &suite{id, 16, gcm, true, sha256.New, false}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:
+		return &suite{id, 32, gcm, true, sha512.New384, false}
+	case tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
+		return &suite{id, 32, chacha20poly1305.New, false, sha256.New, false}
+	default:
+		return nil
+	}
+}
+
+func gcm(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	return aead, nil
+}
+
+const (
+	nonceBytes    = 12
+	implicitBytes = 4 // part of a TLS 1.2 AES-GCM nonce that comes from the key block, RFC 5288 section 3
+	explicitBytes = 8 // and the part that travels in the record
+)
+
+// protector protects one direction of a conn: RFC 5288, RFC 7905, RFC 9846 section 5.2.
+type protector struct {
+	aead     cipher.AEAD
+	iv       [nonceBytes]byte
+	explicit bool
+	modern   bool
+	seq      uint64
+	// Room for what goes to the AEAD behind an interface, which would else be allocated for each record.
+	nonce [nonceBytes]byte
+	aad   [13]byte
+}
+
+func (s *suite) protect(key, iv []byte) (*protector, error) {
+	aead, err := s.aead(key)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	p := &protector{aead: aead, explicit: s.explicit, modern: s.modern}
+	copy(p.iv[:], iv)
+	return p, nil
+}
+
+// ivBytes is what the key block or schedule gives for the nonce.
+func (s *suite) ivBytes() int {
+	if s.explicit {
+		return implicitBytes
+	}
+	return nonceBytes
+}
+
+// setNonce makes the nonce of the next record: with its explicit part, or the IV with the sequence number over it.
+func (p *protector) setNonce(explicit []byte) {
+	p.nonce = p.iv
+	if p.explicit {
+		copy(p.nonce[implicitBytes:], explicit)
+		return
+	}
+	var seq [8]byte
+	binary.BigEndian.PutUint64(seq[:], p.seq)
+	for i, b := range seq {
+		p.nonce[implicitBytes+i] ^= b
+	}
+}
+
+// additional is what is authenticated beside a record: in TLS 1.3 its header (RFC 9846 section 5.2), in TLS 1.2 the number and the header
+// with the length n of the plaintext (RFC 5246 section 6.2.3.3).
+func (p *protector) additional(header []byte, n int) []byte {
+	if p.modern {
+		return append(p.aad[:0], header...)
+	}
+	b := binary.BigEndian.AppendUint64(p.aad[:0], p.seq)
+	b = append(b, header[:3]...)
+	return binary.BigEndian.AppendUint16(b, uint16(n))
+}
+
+// seal appends one record, header included, to dst, which must not overlap plain.
+func (p *protector) seal(dst []byte, kind byte, plain []byte) []byte {
+	start, n := len(dst), len(plain)+p.aead.Overhead()
+	if p.modern {
+		n++ // the type goes inside
+		dst = append(dst, recordData, 3, 3, byte(n>>8), byte(n))
+		aad := p.additional(dst[start:], 0)
+		dst = append(append(dst, plain...), kind)
+		p.setNonce(nil)
+		p.seq++
+		return p.aead.Seal(dst[:start+headerBytes], p.nonce[:], dst[start+headerBytes:], aad)
+	}
+	var explicit [explicitBytes]byte
+	binary.BigEndian.PutUint64(explicit[:], p.seq) // RFC 5288 section 3 lets it be the sequence number
+	if p.explicit {
+		n += explicitBytes
+	}
+	dst = append(dst, kind, 3, 3, byte(n>>8), byte(n))
+	aad := p.additional(dst[start:], len(plain))
+	if p.explicit {
+		dst = append(dst, explicit[:]...)
+	}
+	p.setNonce(explicit[:])
+	p.seq++
+	return p.aead.Seal(dst, p.nonce[:], plain, aad)
+}
+
+// open decrypts one record in place: its header and what follows.
+func (p *protector) open(header, sealed []byte) (kind byte, plain []byte, err error) {
+	r := reader{b: sealed}
+	kind = header[0]
+	var explicit []byte
+	if p.explicit {
+		explicit = r.bytes(explicitBytes)
+	}
+	n := len(r.b) - p.aead.Overhead()
+	if r.bad || n < 0 || p.modern && kind != recordData {
+		return 0, nil, fail(alertUnexpectedMessage, "a record of type %d and %d bytes that cannot be a sealed one", kind, len(sealed))
+	}
+	p.setNonce(explicit)
+	plain, err = p.aead.Open(r.b[:0], p.nonce[:], r.b, p.additional(header, n))
+	if err != nil {
+		return 0, nil, fail(alertBadRecordMAC, "a record that does not open: %w", err)
+	}
+	p.seq++
+	if p.modern {
+		for len(plain) > 0 && plain[len(plain)-1] == 0 { // padding, RFC 9846 section 5.4
+			plain = plain[:len(plain)-1]
+		}
+		if len(plain) == 0 {
+			return 0, nil, fail(alertUnexpectedMessage, "a record without a type")
+		}
+		kind, plain = plain[len(plain)-1], plain[:len(plain)-1]
+	}
+	if len(plain) > maxPlaintext {
+		return 0, nil, fail(alertRecordOverflow, "a plaintext of %d bytes", len(plain))
+	}
+	return kind, plain, nil
+}

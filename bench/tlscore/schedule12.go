@@ -1,0 +1,42 @@
+package tlscore
+
+import (
+	"crypto/hmac"
+	"hash"
+)
+
+// Sizes in bytes of RFC 5246 sections 7.4.9 and 8.1.
+const (
+	masterBytes = 48
+	verifyBytes = 12
+)
+
+// prf is TLS 1.2's pseudo-random function, RFC 5246 section 5.
+func prf(hash func() hash.Hash, secret []byte, label string, seed []byte, n int) []byte {
+	seed = append([]byte(label), seed...)
+	mac := hmac.New(hash, secret)
+	sum := func(b ...[]byte) []byte {
+		mac.Reset()
+		for _, p := range b {
+			mac.Write(p)
+		}
+		return mac.Sum(nil)
+	}
+	var out []byte
+	for a := sum(seed); len(out) < n; a = sum(a) {
+		out = append(out, sum(a, seed)...)
+	}
+	return out[:n]
+}
+
+// protectors derives both directions' keys, RFC 5246 section 6.3.
+func (s *suite) protectors(master, clientRandom, serverRandom []byte) (client, server *protector, err error) {
+	iv := s.ivBytes()
+	block := reader{b: prf(s.hash, master, "key expansion", join(serverRandom, clientRandom), 2*s.key+2*iv)}
+	clientKey, serverKey, clientIV, serverIV := block.bytes(s.key), block.bytes(s.key), block.bytes(iv), block.bytes(iv)
+	if client, err = s.protect(clientKey, clientIV); err != nil {
+		return nil, nil, err
+	}
+	server, err = s.protect(serverKey, serverIV)
+	return client, server, err
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"homing/bench"
+	"homing/bench/backends"
+	"homing/bench/balancers"
+	"homing/bench/compare"
+	"homing/bench/report"
+)
+
+// compareOptions is what the flags of `homing-bench compare` say.
+type compareOptions struct {
+	scenarios, kinds, sources, through []string
+
+	rounds, clients, threads, backends int
+	duration, warmUp, delay            time.Duration
+	rate                               float64
+
+	servers, key           string
+	homing, haproxy, nginx string
+	json, html, title      string
+}
+
+const compareLong = `Starts balancers before the same backends, lets the same clients through each of them by turns, and prints what
+became of their sessions, how long it took and what it cost whom. Everything runs on this machine, on loopback, and is
+gone afterwards. What is compared:
+
+  direct           to one backend, without a balancer
+  homing           with each of its engines: homing-io_uring, homing-epoll
+  haproxy-rr       HAProxy, balance roundrobin
+  haproxy-id       HAProxy, the stick table on session IDs of its manual, learned from ServerHellos
+  haproxy-source   HAProxy, balance source
+  nginx-rr         nginx stream, round robin
+  nginx-hash       nginx stream, hash $remote_addr consistent
+
+Whatever is not installed is named as absent. Scenarios:
+
+  resume     clients reconnect and offer to resume: what share is accepted, what a conn costs, how long it takes
+  second     one backend, then all: what the others add to the requests per second of backend CPU
+  distance   resume with a delay between clients and balancer: round trips count
+  rate       the rate rises until the balancer no longer keeps up
+  bulk       a few clients, large answers
+  idle       many conns that do nothing: memory per conn
+  churn      backends are killed and come back
+  failover   two nodes of each balancer, one of which is killed
+  fragment   hellos that are large, or cut over records and segments
+  slow       clients that send and read slowly
+
+Every figure is the median of the rounds and has their spread beside it; a comparison inside the spread is called equal.
+An interrupt ends the run and prints what there is until then. Exit codes: 0 done; 1 ended before its time; 2 nothing
+was started.`
+
+func newCompareCommand() *cobra.Command {
+	o := compareOptions{}
+	cmd := &cobra.Command{
+		Use:     "compare",
+		Short:   "Compare balancers on this machine: homing, HAProxy, nginx, by turns",
+		Long:    compareLong,
+		GroupID: groupTool,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return o.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVar(&o.scenarios, "scenario", []string{"resume"}, "scenarios, by comma, or all")
+	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"}, "how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
+	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"}, "where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
+	f.StringSliceVar(&o.through, "through", nil, "what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds of each test through each balancer; second has two more")
+	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1.5s to 15s)")
+	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
+	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come)")
+	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
+	f.DurationVar(&o.delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
+	f.IntVar(&o.threads, "threads", 1, "threads of each balancer")
+	f.IntVar(&o.backends, "backends", 3, "number of backends")
+	f.StringVar(&o.servers, "servers", "nginx", "what the backends are: nginx, or go (servers of this program)")
+	f.StringVar(&o.key, "key", "rsa", "key of their certificate: rsa (2048 bits) or ecdsa (P-256)")
+	f.StringVar(&o.homing, "homing", "", "path of homing (default: beside this program, or in PATH)")
+	f.StringVar(&o.haproxy, "haproxy", "", "path of HAProxy (default: in PATH or /usr/sbin)")
+	f.StringVar(&o.nginx, "nginx", "", "path of the nginx that balances (default: in PATH or /usr/sbin)")
+	f.StringVar(&o.json, "json", "", "write all figures to this file, for homing-bench report")
+	f.StringVar(&o.html, "html", "", "write a page with charts to this file")
+	f.StringVar(&o.title, "title", "", "name of the run, to tell it from others")
+	return cmd
+}
+
+// run makes the comparison, prints it and writes the files. What was measured until an error is printed and written too.
+func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
+	opts, err := o.options(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	out := &outputs{json: o.json, html: o.html}
+	if err := out.create(); err != nil { // before an hour of measuring, not after it
+		return err
+	}
+	defer out.discard()
+	farm, err := o.startBackends(ctx)
+	if err != nil {
+		return err
+	}
+	bar := newBar(stderr)
+	opts.Backends, opts.Progress = farm, bar.show
+	rep, err := compare.Run(ctx, opts)
+	bar.end()
+	stopped := farm.Stop()
+	if rep == nil {
+		return err
+	}
+	o.describe(rep)
+	if ctx.Err() != nil {
+		rep.Ended = "interrupted"
+		err = errors.New("compare: interrupted, what there is until then is printed")
+	}
+	if err := errors.Join(rep.WriteText(stdout), out.write(rep), stopped); err != nil {
+		return &exitError{exitFail, err}
+	}
+	if err != nil {
+		return &exitError{exitFail, err}
+	}
+	return nil
+}
+
+// options turns flags into what compare wants, but for the backends, which are started last.
+func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare.Options, error) {
+	kit, err := balancers.NewKit(ctx, balancers.Paths{Homing: o.homing, HAProxy: o.haproxy, Nginx: o.nginx})
+	if err != nil {
+		return compare.Options{}, err
+	}
+	asked, err := balancers.Select(o.through)
+	if err != nil {
+		return compare.Options{}, fmt.Errorf("--through: %w", err)
+	}
+	c := compare.Options{
+		Scenarios: o.scenarios, Rounds: o.rounds, Duration: o.duration, WarmUp: o.warmUp, Rate: o.rate, Clients: o.clients, Delay: o.delay,
+		Threads: o.threads, Kit: kit, ServerName: backends.ServerName, Prepare: dieWithParent, Run: bench.Run,
+	}
+	if len(o.scenarios) == 1 && o.scenarios[0] == "all" {
+		c.Scenarios = compare.Scenarios()
+	}
+	for _, k := range o.kinds {
+		c.Kinds = append(c.Kinds, bench.Kind(k))
+	}
+	for _, s := range o.sources {
+		c.Sources = append(c.Sources, bench.Sources(s))
+	}
+	c.Balancers, c.Absent = kit.Choose(asked)
+	for _, a := range c.Absent {
+		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
+	}
+	if o.backends < 1 || o.backends > 64 {
+		return c, fmt.Errorf("--backends %d: not between 1 and 64", o.backends)
+	}
+	if o.threads < 1 || o.threads > 256 {
+		return c, fmt.Errorf("--threads %d: not between 1 and 256", o.threads)
+	}
+	return c, c.CheckFlags()
+}
+
+func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {
+	b := backends.Options{N: o.backends, Key: backends.Key(o.key), Prepare: dieWithParent, EarlyData: true}
+	switch o.servers {
+	case "nginx":
+		b.Nginx = true
+	case "go":
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("--servers go: %w", err)
+		}
+		b.Self = self
+	default:
+		return nil, fmt.Errorf("--servers %q: neither nginx nor go", o.servers)
+	}
+	return backends.Start(ctx, b)
+}
+
+// describe completes a report by what only the command knows.
+func (o *compareOptions) describe(r *report.Report) {
+	r.Title = o.title
+	r.Host.Version = version
+	if r.Host.Command == "" {
+		r.Host.Command = strings.Join(os.Args, " ")
+	}
+	r.System, r.Memory = systemName(), memoryBytes()
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/value"
+)
+
+const (
+	// adminEnv names the environment variable that stands for --admin.
+	adminEnv = "HOMING_ADMIN"
+
+	// adminSocket is where the packaged service listens, and adminDefault what the documents use; both for commands that
+	// are told nothing.
+	adminSocket  = "/run/homing/admin.sock"
+	adminDefault = "127.0.0.1:9090"
+)
+
+// adminClient finds the admin server of a running node.
+type adminClient struct {
+	address                              string
+	tokenFile, caFile, certFile, keyFile string
+}
+
+// bind adds the flags by which the server is found.
+func (c *adminClient) bind(flags *pflag.FlagSet) {
+	flags.Var(value.Text{P: &c.address, Check: value.CheckAdmin, Kind: "ADDR"}, "admin",
+		"the --admin of a running node: HOST:PORT, https://HOST:PORT or unix:/PATH; else $"+adminEnv+", "+adminSocket+" or "+adminDefault)
+	file := func(p *string, name, doc string) {
+		flags.Var(value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, name, doc)
+	}
+	file(&c.tokenFile, "admin-token-file", "the token that it wants")
+	file(&c.caFile, "admin-ca", "who signed its certificate, PEM; else the system's authorities")
+	file(&c.certFile, "admin-cert", "the client certificate to show, PEM")
+	file(&c.keyFile, "admin-key", "and its key")
+}
+
+// persistent adds the flags to a command and all below it.
+func (c *adminClient) persistent(cmd *cobra.Command) { c.bind(cmd.PersistentFlags()) }
+
+// connect makes the client. Nothing is sent yet.
+func (c *adminClient) connect() (*api.Client, error) {
+	text, from := c.address, "--admin"
+	if text == "" {
+		text, from = os.Getenv(adminEnv), "$"+adminEnv
+	}
+	if text == "" {
+		text, from = adminDefault, "--admin"
+		if info, err := os.Stat(adminSocket); err == nil && info.Mode().Type() == os.ModeSocket {
+			text = "unix:" + adminSocket
+		}
+	}
+	address, err := api.ParseAddress(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", from, text, err)
+	}
+	if (c.certFile == "") != (c.keyFile == "") {
+		return nil, errors.New("--admin-cert and --admin-key go together: give both, or none")
+	}
+	if !address.TLS && cmp.Or(c.caFile, c.certFile) != "" {
+		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
+	}
+	return api.NewClient(api.ClientConfig{Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile})
+}
+
+// answered marks an error of the server, or of the way there, as one that came while running.
+func answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &runError{err}
+}

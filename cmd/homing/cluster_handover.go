@@ -1,0 +1,126 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"homing/balancer/affinity"
+	"homing/cluster"
+	"homing/cmd/homing/internal/upgrade"
+)
+
+// inherit makes the node that of the elder: its sockets, as far as they are bound to the addresses of the configuration,
+// and then its name, for others know the sockets by it.
+func (c *clusterNode) inherit(estate *upgrade.Estate) error {
+	bind := c.options.Bind.String()
+	tcp, udp := estate.Listener(giveGossip, bind), estate.PacketConn(giveGossipUDP, bind)
+	switch {
+	case tcp != nil && udp != nil:
+		c.member.Sockets = &cluster.GossipSockets{TCP: tcp, UDP: udp}
+	case tcp != nil:
+		return errors.Join(errors.New("--cluster-bind: systemd gives its TCP socket, and not the UDP one: give both, or none"), tcp.Close())
+	case udp != nil:
+		return errors.Join(errors.New("--cluster-bind: systemd gives its UDP socket, and not the TCP one: give both, or none"), udp.Close())
+	default:
+		return nil
+	}
+	var id string
+	if found, err := estate.Read(letterNode, &id); err != nil || !found {
+		return err
+	}
+	c.member.ID = id
+	return nil
+}
+
+// keeps names what this process goes on with, when it has taken over.
+func (c *clusterNode) keeps() []string {
+	if c.member.Sockets == nil {
+		return nil
+	}
+	return []string{giveGossip}
+}
+
+// give puts the node into a parcel.
+func (c *clusterNode) give(p *upgrade.Parcel) error {
+	if sockets := c.membership.Sockets(); sockets != nil {
+		if err := errors.Join(p.AddSocket(giveGossip, sockets.TCP), p.AddSocket(giveGossipUDP, sockets.UDP)); err != nil {
+			return err
+		}
+	}
+	if c.replicator != nil {
+		if err := p.AddSocket(giveReplication, c.replicator.Listener().(*net.TCPListener)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.Write(letterNode, c.member.ID), p.Write(letterMembers, c.membership.Bequeath()))
+}
+
+// prime makes this process know whom the elder knew, and the backends that had announced themselves to it.
+func (c *clusterNode) prime(from *upgrade.Parcel) error {
+	var members cluster.MemberLegacy
+	if _, err := from.Read(letterMembers, &members); err != nil {
+		return err
+	}
+	c.membership.Inherit(members)
+	if c.discovery != nil {
+		c.discovery.Prime()
+	}
+	c.wake()
+	return nil
+}
+
+// letGo ends the node for this process, which has stopped all else, and says what has happened since give. Where the heir
+// goes on with the sockets nobody notices; else this node leaves as it does at its end.
+func (c *clusterNode) letGo(p *upgrade.Parcel, keeps []string) (err error) {
+	if c.replicator != nil {
+		err = p.Write(letterReplication, c.replicator.Bequeath())
+	}
+	if !slices.Contains(keeps, giveGossip) {
+		return err // close leaves
+	}
+	c.handed = true
+	err = errors.Join(err, p.Write(letterMembers, c.membership.Bequeath()))
+	return errors.Join(err, c.membership.Shutdown())
+}
+
+// takeOver goes on where the elder was, with what it has said since it handed over.
+func (c *clusterNode) takeOver(ctx context.Context, s *service, rest *upgrade.Parcel) error {
+	var members cluster.MemberLegacy
+	found, err := rest.Read(letterMembers, &members)
+	if found && err == nil {
+		c.membership.Inherit(members)
+	}
+	if c.replicator == nil {
+		return err
+	}
+	held := s.held
+	if held == nil {
+		return err
+	}
+	var replication cluster.ReplicatorLegacy
+	_, wrong := rest.Read(letterReplication, &replication)
+	if wrong == nil && c.member.Sockets != nil {
+		wrong = c.replicator.Inherit(replication, s.store.Seed())
+	}
+	s.facts.set(c.replicator.Learned)
+	// Nobody is still about to add to what was held back: no loop, and not the store.
+	err = errors.Join(err, wrong, s.balancer.Sync(ctx), s.store.Published(ctx))
+	c.replicator.Take(held)
+	return err
+}
+
+// hears is who is to be told what is learned, from the start: replication, once it runs under its own name.
+func (c *clusterNode) hears(x *succession) func(affinity.Fact) {
+	switch {
+	case c.replicator == nil:
+		return nil
+	case x.estate.Elder == 0:
+		return c.replicator.Learned
+	}
+	x.held = cluster.NewForwarder()
+	return x.held.Learned
+}

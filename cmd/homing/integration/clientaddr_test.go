@@ -1,0 +1,259 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"homing/cmd/homing/internal/farm"
+)
+
+// visitor is the address that clients have in these tests.
+const visitor = "127.0.0.77"
+
+// ask makes one request from the visitor's address and returns the answer's body.
+func ask(t *testing.T, addr string, cert *farm.Certificate, before ...byte) (string, error) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(visitor)}, Timeout: 5 * time.Second}
+	raw, err := dialer.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer raw.Close()
+	_ = raw.SetDeadline(time.Now().Add(5 * time.Second)) // an open socket takes any
+	if _, err := raw.Write(before); err != nil {
+		return "", err
+	}
+	conn := tls.Client(raw, &tls.Config{ServerName: farm.ServerName, RootCAs: farm.Roots(cert), NextProtos: []string{"http/1.1"}})
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+farm.ServerName+"\r\nConnection: close\r\n\r\n"); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		return "", err
+	}
+	_, body, _ := strings.Cut(string(answer), "\r\n\r\n")
+	return strings.TrimSpace(body), nil
+}
+
+// Backends learn by a PROXY header who the client is: nginx by both versions, with checks and probes that say it too, and
+// HAProxy, which also gets the server name. Sessions come home as ever.
+func TestIntegrationProxyToBackends(t *testing.T) {
+	for _, version := range []string{"v1", "v2"} {
+		servers, cert := three(t, farm.NginxConfig{Proxy: true}, farm.NewECDSA)
+		h := startHoming(t, addrs(servers), "--proxy-protocol", version, "--check", "tls", "--check-interval", "200ms", "--rise", "1", "--fall", "1")
+		for range 6 {
+			if body, err := ask(t, h.addr, cert); err != nil || !strings.HasSuffix(body, " "+visitor) {
+				t.Errorf("%s: nginx answered %q, %v", version, body, err)
+			}
+		}
+		c := reconnect(t, h.addr, users(t, h.addr, 6, goUser(cert, tls.VersionTLS12)), 60)
+		if c.refused() > 0 {
+			t.Errorf("%s: %v", version, &c)
+		}
+		for _, addr := range addrs(servers) {
+			if !h.up(t, addr) {
+				t.Errorf("%s: the check has marked %s down", version, addr)
+			}
+		}
+		if n := h.metrics(t)[`homing_ticket_keys{length="16",pool="default"}`]; n != 3 {
+			t.Errorf("%s: %v ticket keys are known", version, n)
+		}
+	}
+	cert, err := farm.NewECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := frontHAProxy(t, cert, `
+frontend f
+	mode http
+	bind @ADDR@ accept-proxy ssl crt @CERT@
+	http-request return status 200 content-type text/plain lf-string "%[src] %[fc_pp_authority]"
+`)
+	h := startHoming(t, []string{addr}, "--proxy-protocol", "v2")
+	if body, err := ask(t, h.addr, cert); err != nil || body != visitor+" "+farm.ServerName {
+		t.Errorf("HAProxy answered %q, %v", body, err)
+	}
+}
+
+// frontHAProxy runs a frontend, and returns its address.
+func frontHAProxy(t *testing.T, cert *farm.Certificate, conf string) string {
+	t.Helper()
+	dir, addr := t.TempDir(), freeAddr(t)
+	pem := filepath.Join(dir, "pem")
+	if err := os.WriteFile(pem, append(append([]byte{}, cert.Chain...), cert.Key...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conf = "defaults\n\ttimeout connect 5s\n\ttimeout client 30s\n\ttimeout server 30s\n" + conf
+	conf = strings.NewReplacer("@ADDR@", addr, "@CERT@", pem).Replace(conf)
+	path := filepath.Join(dir, "haproxy.cfg")
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	haproxy, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := farm.Start(t.Context(), addr, haproxy, "-db", "-f", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proc.Stop)
+	return addr
+}
+
+// A PROXY header from a trusted HAProxy in front is believed; one from anybody else, or a malformed one, is refused, and
+// no backend hears of it.
+func TestIntegrationProxyFromFront(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{Proxy: true}, farm.NewECDSA)
+	for _, version := range []string{"send-proxy", "send-proxy-v2"} {
+		h := startHoming(t, addrs(servers), "--proxy-protocol", "v2", "--accept-proxy", "127.0.0.0/8")
+		front := frontHAProxy(t, cert, "\nlisten l\n\tmode tcp\n\tbind @ADDR@\n\tserver homing "+h.addr+" "+version+"\n")
+		for range 4 {
+			if body, err := ask(t, front, cert); err != nil || !strings.HasSuffix(body, " "+visitor) {
+				t.Errorf("%s: nginx answered %q, %v", version, body, err)
+			}
+		}
+	}
+	spoofed := []byte("PROXY TCP4 198.51.100.1 198.51.100.2 1 443\r\n")
+	for name, c := range map[string]struct {
+		trusted string
+		before  []byte
+	}{
+		"spoofed":   {"192.0.2.0/24", spoofed},
+		"malformed": {"127.0.0.0/8", []byte("PROXY TCP4 198.51.100.1\r\n")},
+		"missing":   {"127.0.0.0/8", nil},
+	} {
+		h := startHoming(t, addrs(servers), "--accept-proxy", c.trusted)
+		routed := h.metrics(t)[`homing_connects_total`]
+		if body, err := ask(t, h.addr, cert, c.before...); err == nil {
+			t.Errorf("%s: answered %q", name, body)
+		}
+		if now := h.metrics(t)[`homing_connects_total`]; now != routed {
+			t.Errorf("%s: a backend was asked", name)
+		}
+	}
+}
+
+// Rooms of the test of transparent sources: clients, the node and a backend, whose way to the clients is the node. The
+// node forwards nothing: what comes through has come through homing.
+const (
+	clientRoom  = "homing-clients"
+	nodeRoom    = "homing-node"
+	backendRoom = "homing-backend"
+	clientAddr  = "198.18.77.1"
+	nodeOutside = "198.18.77.126"
+	nodeInside  = "198.18.77.254"
+	backendAddr = "198.18.77.130"
+)
+
+func threeRooms(t *testing.T) {
+	t.Helper()
+	clear := func() {
+		for _, room := range []string{clientRoom, nodeRoom, backendRoom} {
+			_ = exec.Command("ip", "netns", "del", room).Run() // what is not there need not go
+		}
+	}
+	clear()
+	t.Cleanup(clear)
+	for _, room := range []string{clientRoom, nodeRoom, backendRoom} {
+		command(t, "ip", "netns", "add", room)
+		command(t, "ip", "-n", room, "link", "set", "lo", "up")
+	}
+	for _, wire := range []struct{ room, addr, end, nodeEnd string }{{clientRoom, clientAddr, "c0", nodeOutside}, {backendRoom, backendAddr, "b0", nodeInside}} {
+		command(t, "ip", "-n", nodeRoom, "link", "add", wire.end, "type", "veth", "peer", "name", "eth0", "netns", wire.room)
+		command(t, "ip", "-n", nodeRoom, "addr", "add", wire.nodeEnd+"/25", "dev", wire.end)
+		command(t, "ip", "-n", nodeRoom, "link", "set", wire.end, "up")
+		command(t, "ip", "-n", wire.room, "addr", "add", wire.addr+"/25", "dev", "eth0")
+		command(t, "ip", "-n", wire.room, "link", "set", "eth0", "up")
+		command(t, "ip", "-n", wire.room, "route", "add", "default", "via", wire.nodeEnd)
+	}
+	command(t, "ip", "netns", "exec", nodeRoom, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+}
+
+// A transparent pool's backend sees and logs the clients' own addresses, once the rules that `homing transparent-rules`
+// prints are in force; --check says whether they are.
+func TestIntegrationTransparent(t *testing.T) {
+	needServers(t)
+	if os.Getuid() != 0 {
+		t.Skip("makes network namespaces: needs root")
+	}
+	threeRooms(t)
+	cert, err := farm.NewECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, content := range map[string][]byte{"chain.pem": cert.Chain, "key.pem": cert.Key, "nginx.conf": fmt.Appendf(nil, `
+daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+events {}
+http {
+	access_log %[1]s/access.log;
+	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+	server { listen %[2]s:443 ssl; ssl_certificate %[1]s/chain.pem; ssl_certificate_key %[1]s/key.pem; return 200 "$remote_addr\n"; }
+}`, dir, backendAddr)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(room, name string, args ...string) *exec.Cmd {
+		return exec.Command("ip", append([]string{"netns", "exec", room, name}, args...)...)
+	}
+	start := func(room, name string, args ...string) *exec.Cmd {
+		proc := run(room, name, args...)
+		proc.Stderr = os.Stderr
+		if err := proc.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = proc.Process.Signal(os.Interrupt) // it may have ended
+			_ = proc.Wait()                       // how does not matter
+		})
+		return proc
+	}
+	check := func() (string, error) {
+		out, err := run(nodeRoom, binary, "transparent-rules", "--check").CombinedOutput()
+		return string(out), err
+	}
+	if out, err := check(); err == nil || strings.Count(out, "missing  ") != 5 {
+		t.Errorf("before the rules the check says, %v:\n%s", err, out)
+	}
+	rules, err := run(nodeRoom, binary, "transparent-rules").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command(t, "ip", "netns", "exec", nodeRoom, "bash", "-ec", string(rules))
+	if out, err := check(); err != nil || strings.Contains(out, "missing") {
+		t.Errorf("with the rules the check says, %v:\n%s", err, out)
+	}
+	start(backendRoom, nginx, "-p", dir, "-c", "nginx.conf", "-e", "stderr")
+	start(nodeRoom, binary, "run", "--listen", nodeOutside+":443", "--backend", backendAddr+":443", "--transparent", "on", "--log-level", "warn")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	seen := ""
+	farm.WaitFor(ctx, 15*time.Second, func() bool {
+		out, err := exec.CommandContext(ctx, "ip", "netns", "exec", clientRoom, "curl", "-sk", "--max-time", "2", "https://"+nodeOutside+"/").CombinedOutput()
+		seen = string(out)
+		return err == nil
+	})
+	if addr, err := netip.ParseAddr(strings.TrimSpace(seen)); err != nil || addr.String() != clientAddr {
+		t.Errorf("the backend saw %q, want %s", seen, clientAddr)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "access.log"))
+	if err != nil || !strings.HasPrefix(string(log), clientAddr+" ") {
+		t.Errorf("nginx's access log: %q, %v", log, err)
+	}
+}

@@ -1,0 +1,170 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"homing/cmd/homing/internal/api"
+)
+
+const (
+	// eventsKept bounds the events: some hours of a node where little happens, a minute of one where much does.
+	eventsKept = 256
+
+	// maxField bounds a field of an event, in bytes.
+	maxField = 512
+)
+
+// Events is a log handler that keeps the last lines of level info and above, and hands on what the handler behind it
+// wants. Lines per conn do not belong here: log them to that handler.
+type Events struct {
+	*eventRing
+	next   slog.Handler
+	prefix string // of the names of fields, from WithGroup
+	with   []slog.Attr
+}
+
+// eventRing is shared by an Events and all that With made of it.
+type eventRing struct {
+	mu     sync.Mutex
+	events []api.Event // guarded by mu; a ring: number n is at n % eventsKept
+	last   uint64      // guarded by mu; number of the last
+}
+
+// NewEvents stands before a handler.
+func NewEvents(next slog.Handler) *Events { return &Events{eventRing: new(eventRing), next: next} }
+
+// EventsOf is the Events that a log is made of, nil for none.
+func EventsOf(log *slog.Logger) *Events {
+	events, _ := log.Handler().(*Events)
+	return events
+}
+
+// Unwatched is the log behind the events of a log.
+func Unwatched(log *slog.Logger) *slog.Logger {
+	if events := EventsOf(log); events != nil {
+		return slog.New(events.next)
+	}
+	return log
+}
+
+// Enabled implements slog.Handler.
+func (e *Events) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo || e.next.Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler.
+func (e *Events) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelInfo {
+		e.keep(&record)
+	}
+	if e.next.Enabled(ctx, record.Level) {
+		return e.next.Handle(ctx, record)
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (e *Events) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *e
+	c.next = e.next.WithAttrs(attrs)
+	c.with = append([]slog.Attr(nil), e.with...)
+	for _, a := range attrs {
+		c.with = append(c.with, slog.Attr{Key: e.prefix + a.Key, Value: a.Value})
+	}
+	return &c
+}
+
+// WithGroup implements slog.Handler.
+func (e *Events) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return e
+	}
+	c := *e
+	c.next = e.next.WithGroup(name)
+	c.prefix = e.prefix + name + "."
+	return &c
+}
+
+// Note keeps an event that is none of the log's.
+func (e *Events) Note(level slog.Level, message string, attrs ...slog.Attr) {
+	record := slog.NewRecord(time.Now(), level, message, 0)
+	record.AddAttrs(attrs...)
+	e.keep(&record)
+}
+
+func (e *Events) keep(record *slog.Record) {
+	event := api.Event{Time: record.Time, Level: strings.ToLower(record.Level.String()), Message: record.Message, Fields: map[string]string{}}
+	for _, a := range e.with {
+		flatten(event.Fields, "", a)
+	}
+	record.Attrs(func(a slog.Attr) bool {
+		flatten(event.Fields, e.prefix, a)
+		return true
+	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last++
+	event.Seq = e.last
+	if len(e.events) < eventsKept {
+		e.events = append(e.events, event)
+	} else {
+		e.events[(e.last-1)%eventsKept] = event
+	}
+}
+
+// flatten writes an attribute as text; groups join their names.
+func flatten(fields map[string]string, prefix string, a slog.Attr) {
+	value := a.Value.Resolve()
+	if value.Kind() == slog.KindGroup {
+		if a.Key != "" {
+			prefix += a.Key + "."
+		}
+		for _, inner := range value.Group() {
+			flatten(fields, prefix, inner)
+		}
+		return
+	}
+	text := value.String()
+	if value.Kind() == slog.KindTime {
+		text = value.Time().Format(time.RFC3339)
+	}
+	if len(text) > maxField {
+		text = strings.ToValidUTF8(text[:maxField], "") + "..."
+	}
+	fields[prefix+a.Key] = text
+}
+
+// after is the events with a number above n, the oldest first.
+func (e *Events) after(n uint64) api.Events {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := api.Events{Events: []api.Event{}, Next: e.last}
+	first := e.last - min(e.last, uint64(len(e.events)))
+	if n > e.last { // a number of the process before this one
+		n = 0
+	}
+	for seq := max(n, first); seq < e.last; seq++ {
+		out.Events = append(out.Events, e.events[seq%eventsKept])
+	}
+	return out
+}
+
+func (s *Server) events(r *http.Request) (api.Events, error) {
+	var after uint64
+	if text := r.FormValue("after"); text != "" {
+		var err error
+		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return api.Events{}, refusef(http.StatusBadRequest, "after=%.20q is not a number", text)
+		}
+	}
+	if s.src.Events == nil {
+		return api.Events{Events: []api.Event{}}, nil
+	}
+	return s.src.Events.after(after), nil
+}

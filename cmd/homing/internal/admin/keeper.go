@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/balancer/affinity"
+)
+
+// keeper looks at the node every few seconds, for what a single request could not know: how conns and traffic went, which
+// ticket keys are new, and how much of the tables leads to each backend.
+type keeper struct {
+	// Static.
+	src *Source
+
+	// Atomic.
+	asked  atomic.Int64 // when somebody last wanted a census, in Unix nanoseconds
+	census atomic.Pointer[counted]
+
+	// Owned by run.
+	keys map[heldBy]bool // nil before the first look
+
+	mu      sync.Mutex
+	history history // guarded by mu
+}
+
+// counted is a census that is complete.
+type counted struct {
+	at     time.Time // when it began
+	census affinity.Census
+}
+
+const (
+	// lookEvery is the time between two looks, and so between two samples of the history.
+	lookEvery = 2 * time.Second
+
+	// censusEvery is the least time between two censuses: one walks over all tables, in slices of 1 MiB with a pause after
+	// each, so that a table of any size takes no more than a part of one CPU and of the memory's bandwidth.
+	censusEvery = 4 * time.Second
+	censusPause = time.Millisecond
+
+	// censusFor is how long a census is kept up to date after somebody has asked for it.
+	censusFor = 15 * time.Second
+)
+
+func newKeeper(src *Source) *keeper { return &keeper{src: src} }
+
+// known is the last census, nil before the first. The next will be of later.
+func (k *keeper) known() *counted {
+	k.asked.Store(time.Now().UnixNano())
+	return k.census.Load()
+}
+
+func (k *keeper) run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	k.sample(time.Now())
+	k.seeKeys(time.Now())
+	for {
+		k.countWanted(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			k.sample(now)
+			k.seeKeys(now)
+		}
+	}
+}
+
+// countWanted takes a census when one is wanted and the last is old.
+func (k *keeper) countWanted(ctx context.Context) {
+	now := time.Now()
+	if now.Sub(time.Unix(0, k.asked.Load())) > censusFor {
+		return
+	}
+	if last := k.census.Load(); last != nil && now.Sub(last.at) < censusEvery {
+		return
+	}
+	c := &counted{at: now}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for k.src.Store.Count(&c.census, uint32(now.Unix())) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		pause.Reset(censusPause)
+	}
+	k.census.Store(c)
+}

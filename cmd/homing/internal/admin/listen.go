@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"homing/cmd/homing/internal/api"
+)
+
+// socketMode lets the user and the group of the process in.
+const socketMode = 0o660
+
+// Listen opens the address. inherited, if not nil, is the listening socket of the process that this one takes over from:
+// it is used, or closed, in any case. The error is the system's.
+func Listen(address api.Address, inherited *os.File) (net.Listener, error) {
+	if inherited != nil {
+		defer inherited.Close()
+		return inherit(address, inherited)
+	}
+	if address.Network != "unix" {
+		return net.Listen("tcp", address.Addr)
+	}
+	listener, err := net.Listen("unix", address.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) && abandoned(address.Addr) {
+		if err := os.Remove(address.Addr); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		listener, err = net.Listen("unix", address.Addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(address.Addr, socketMode); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+func inherit(address api.Address, inherited *os.File) (net.Listener, error) {
+	listener, err := net.FileListener(inherited)
+	if err != nil {
+		return nil, err
+	}
+	if unix, ok := listener.(*net.UnixListener); ok {
+		unix.SetUnlinkOnClose(true) // it is ours now
+	}
+	if have := listener.Addr().Network(); have != address.Network {
+		return nil, errors.Join(fmt.Errorf("the inherited socket is %s, not %s", have, address.Network), listener.Close())
+	}
+	return listener, nil
+}
+
+// abandoned reports whether nobody answers at a socket that is there: a process that was killed has left it.
+func abandoned(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// secrets is what Access names by files: read at the start, and again when asked.
+type secrets struct {
+	access *api.Access
+	guard  *guard
+	tls    atomic.Pointer[tls.Config] // nil without TLS
+}
+
+// read reads the files. On an error all is as before.
+func (s *secrets) read(log *slog.Logger) error {
+	token, config := "", (*tls.Config)(nil)
+	if s.access.TokenFile != "" {
+		var err error
+		if token, err = api.ReadToken(s.access.TokenFile); err != nil {
+			return fmt.Errorf("--admin-token-file: %w", err)
+		}
+		if info, err := os.Stat(s.access.TokenFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			return fmt.Errorf("--admin-token-file: %s can be read by everybody on this machine: chmod 640 %[1]s", s.access.TokenFile)
+		}
+	}
+	if s.access.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(s.access.CertFile, s.access.KeyFile)
+		if err != nil {
+			return fmt.Errorf("--admin-tls-cert %s with --admin-tls-key %s: %w", s.access.CertFile, s.access.KeyFile, err)
+		}
+		config = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+		if s.access.ClientCAFile != "" {
+			if config.ClientCAs, err = api.ReadRoots(s.access.ClientCAFile); err != nil {
+				return fmt.Errorf("--admin-client-ca: %w", err)
+			}
+			// Without one a client may ask for /healthz and /readyz, and show a token.
+			config.ClientAuth = tls.VerifyClientCertIfGiven
+		}
+	} else if token != "" && !s.access.Address.Local() {
+		log.Warn("the admin token travels in clear: give --admin-tls-cert and --admin-tls-key")
+	}
+	s.guard.setToken(token)
+	s.tls.Store(config)
+	return nil
+}
+
+// listener adds TLS where there is a certificate.
+func (s *secrets) listener(plain net.Listener) net.Listener {
+	if s.tls.Load() == nil {
+		return plain
+	}
+	return tls.NewListener(plain, &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
+	})
+}

@@ -1,0 +1,245 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"homing/cmd/homing/internal/api"
+)
+
+func unixAddress(t *testing.T) api.Address {
+	t.Helper()
+	return api.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "admin.sock")}
+}
+
+func listenOn(t *testing.T, address api.Address, inherited *os.File) net.Listener {
+	t.Helper()
+	listener, err := Listen(address, inherited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+func TestListenUnix(t *testing.T) {
+	address := unixAddress(t)
+	listener := listenOn(t, address, nil)
+	if info, err := os.Stat(address.Addr); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, %v, want 0660", info.Mode(), err)
+	}
+	if second, err := Listen(address, nil); !errors.Is(err, syscall.EADDRINUSE) {
+		second.Close()
+		t.Errorf("a socket at which somebody answers was taken: %v", err)
+	}
+
+	listener.(*net.UnixListener).SetUnlinkOnClose(false) // as a process that is killed
+	listener.Close()
+	listenOn(t, address, nil).Close()
+	if _, err := os.Stat(address.Addr); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket outlives its server: %v", err)
+	}
+
+	if err := os.WriteFile(address.Addr, []byte("somebody's file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(address, nil); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a file is in the way: %v", err)
+	}
+	if text, err := os.ReadFile(address.Addr); err != nil || string(text) != "somebody's file" {
+		t.Errorf("and was removed: %v", err)
+	}
+}
+
+// TestTakeOver: a process hands its listener to another one; what is being answered is answered, and no client is refused
+// meanwhile.
+func TestTakeOver(t *testing.T) {
+	for _, address := range []api.Address{unixAddress(t), {Network: "tcp", Addr: "127.0.0.1:0"}} {
+		t.Run(address.Network, func(t *testing.T) {
+			listener := listenOn(t, address, nil)
+			at := api.Address{Network: address.Network, Addr: listener.Addr().String()}
+			inside, leave := make(chan struct{}), make(chan struct{})
+			src := source(t)
+			src.Reload = func(context.Context) error {
+				close(inside)
+				<-leave
+				return nil
+			}
+			src.Node = "old"
+			old := serving(t, src, listener)
+			client := clientOf(t, at)
+			waiting := make(chan error, 1)
+			go func() {
+				var done api.Done
+				waiting <- client.Post(context.Background(), "/v1/reload", api.Empty{}, &done)
+			}()
+			<-inside
+
+			file, err := listener.(interface{ File() (*os.File, error) }).File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			heir := source(t)
+			heir.Node = "heir"
+			serving(t, heir, listenOn(t, at, file))
+			old.Release()
+			eventually(t, "the heir answers", func() bool {
+				var status api.Status
+				if err := clientOf(t, at).Get(t.Context(), "/v1/status", &status); err != nil {
+					t.Fatal("a client was refused: ", err)
+				}
+				return status.Node == "heir"
+			})
+			close(leave)
+			if err := <-waiting; err != nil {
+				t.Errorf("what was being answered broke off: %v", err)
+			}
+			if address.Network == "unix" {
+				if _, err := os.Stat(address.Addr); err != nil {
+					t.Errorf("the old process removed the socket: %v", err)
+				}
+			}
+		})
+	}
+	if _, err := Listen(unixAddress(t), mustFile(t)); err == nil {
+		t.Error("a file that is no socket was inherited")
+	}
+}
+
+func mustFile(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// serving runs a server until the test is over.
+func serving(t *testing.T, src Source, listener net.Listener) *Server {
+	t.Helper()
+	s := serverOf(t, src)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		s.Run(ctx, listener)
+		close(done)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return s
+}
+
+func clientOf(t *testing.T, at api.Address) *api.Client {
+	t.Helper()
+	client, err := api.NewClient(api.ClientConfig{Address: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// TestBounds: a client that says nothing, or too much, costs nothing for long.
+func TestBounds(t *testing.T) {
+	address := unixAddress(t)
+	serving(t, source(t), listenOn(t, address, nil))
+	var idle []net.Conn
+	for range maxConns {
+		conn, err := net.Dial("unix", address.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var status api.Status
+	if err := clientOf(t, address).Get(ctx, "/v1/status", &status); err == nil {
+		t.Errorf("beyond %d conns another one was answered", maxConns)
+	}
+	for _, conn := range idle {
+		conn.Close()
+	}
+	if err := clientOf(t, address).Get(t.Context(), "/v1/status", &status); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	err := clientOf(t, address).Post(t.Context(), "/v1/lookup", api.LookupRequest{Identifier: strings.Repeat("ab", maxBody)}, new(api.Lookup))
+	if refused, ok := errors.AsType[*api.RefusedError](err); !ok || refused.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a request of %d bytes: %v", 2*maxBody, err)
+	}
+	conn, err := net.Dial("unix", address.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 100))
+	}()
+	answer, _ := io.ReadAll(conn)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
+		t.Errorf("100 kB of headers: %.100q", answer)
+	}
+}
+
+// TestTLS: a real server with a certificate and a client that has one too.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir)
+	serverCert, serverKey := ca.issue(t, dir, "server")
+	clientCert, clientKey := ca.issue(t, dir, "client")
+	stranger := newAuthority(t, t.TempDir())
+	strangeCert, strangeKey := stranger.issue(t, dir, "stranger")
+
+	listener := listenOn(t, api.Address{Network: "tcp", Addr: "127.0.0.1:0"}, nil)
+	at := api.Address{Network: "tcp", Addr: listener.Addr().String()}
+	token := tokenFile(t, goodToken)
+	s, err := New(api.Access{Address: at, TokenFile: token, CertFile: serverCert, KeyFile: serverKey, ClientCAFile: ca.file}, source(t), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.Run(ctx, listener); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+
+	at.TLS = true
+	for _, tt := range []struct {
+		sentence string
+		cfg      api.ClientConfig
+		want     string
+	}{
+		{"a certificate", api.ClientConfig{CAFile: ca.file, CertFile: clientCert, KeyFile: clientKey}, ""},
+		{"a token", api.ClientConfig{CAFile: ca.file, TokenFile: token}, ""},
+		{"neither", api.ClientConfig{CAFile: ca.file}, "--admin-token-file"},
+		{"a stranger's certificate", api.ClientConfig{CAFile: ca.file, CertFile: strangeCert, KeyFile: strangeKey}, "no answer"},
+		{"a server that the client does not trust", api.ClientConfig{CAFile: stranger.file, TokenFile: token}, "certificate"},
+	} {
+		tt.cfg.Address = at
+		client, err := api.NewClient(tt.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var status api.Status
+		err = client.Get(t.Context(), "/v1/status", &status)
+		if tt.want == "" && (err != nil || status.Node != "node-a") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %q, %v, want %q", tt.sentence, status.Node, err, tt.want)
+		}
+	}
+	at.TLS = false
+	if err := clientOf(t, at).Get(t.Context(), "/v1/status", new(api.Status)); err == nil {
+		t.Error("it answers without TLS")
+	}
+}

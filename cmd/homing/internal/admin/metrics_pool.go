@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"homing/balancer"
+	"homing/balancer/affinity"
+)
+
+// listenerMetrics say what came to each listener, and what its rules refused.
+func listenerMetrics() []metric {
+	each := func(read func(l *balancer.ListenerStats, out emit)) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			for i := range s.balancer.Listeners {
+				read(&s.balancer.Listeners[i], out)
+			}
+		}
+	}
+	labels := []string{"listener"}
+	return []metric{
+		{"homing_listener_conns_accepted_total", counter, labels, "Conns accepted from clients, by listener.", each(func(l *balancer.ListenerStats, out emit) {
+			out(float64(l.Accepted), l.Name)
+		})},
+		{"homing_listener_conns_open", gauge, labels, "Conns open now, by listener.", each(func(l *balancer.ListenerStats, out emit) {
+			out(float64(l.Open), l.Name)
+		})},
+		{"homing_listener_refused_total", counter, []string{"listener", "reason"}, "Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong PROXY header.", each(func(l *balancer.ListenerStats, out emit) {
+			for reason := balancer.RefusedNone + 1; reason < balancer.NumRefusals; reason++ {
+				out(float64(l.Refused[reason]), l.Name, reason.String())
+			}
+		})},
+	}
+}
+
+// poolMetrics say whether stickiness works in each pool.
+func poolMetrics() []metric {
+	each := func(read func(p *balancer.PoolStats, out emit)) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			for i := range s.balancer.Pools {
+				read(&s.balancer.Pools[i], out)
+			}
+		}
+	}
+	labels := []string{"pool"}
+	return []metric{
+		{"homing_pool_conns_total", counter, labels, "Conns that came into a pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Routed), p.Name) })},
+		{"homing_pool_conns_open", gauge, labels, "Conns open now, by pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Open), p.Name) })},
+		{"homing_pool_conns_unroutable_total", counter, labels, "Conns that no backend of the pool took.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Unroutable), p.Name) })},
+		{"homing_pool_offers_total", counter, []string{"pool", "offer"}, "ClientHellos by what they offer to resume, by pool.", each(func(p *balancer.PoolStats, out emit) {
+			for offer, n := range p.Offers {
+				out(float64(n), p.Name, affinity.OfferKind(offer).String())
+			}
+		})},
+		{"homing_pool_routes_total", counter, []string{"pool", "source"}, "Conns by what named their backend, by pool.", each(func(p *balancer.PoolStats, out emit) {
+			for source, n := range p.Routes {
+				out(float64(n), p.Name, affinity.Source(source).String())
+			}
+		})},
+		{"homing_pool_verdicts_total", counter, []string{"pool", "verdict"}, "What the backends of a pool answered to offers.", each(func(p *balancer.PoolStats, out emit) {
+			for verdict := balancer.VerdictNone + 1; verdict < balancer.NumVerdicts; verdict++ {
+				sum := uint64(0)
+				for offer := range p.Verdicts {
+					sum += p.Verdicts[offer][verdict]
+				}
+				out(float64(sum), p.Name, verdict.String())
+			}
+		})},
+		{"homing_pool_lost_total", counter, []string{"pool", "reason"}, "Offers refused, or not routable to their home, by pool.", each(func(p *balancer.PoolStats, out emit) {
+			for reason, n := range p.Lost {
+				if lost := balancer.Lost(reason); lost != balancer.LostNone {
+					out(float64(n), p.Name, lost.String())
+				}
+			}
+		})},
+	}
+}

@@ -1,0 +1,199 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
+)
+
+// Server answers operators. It reads what loops have counted and tables that loops write, by atomics alone, and posts to
+// them at most one command per change: no loop ever waits for it.
+type Server struct {
+	// Static.
+	src       Source
+	log       *slog.Logger
+	guard     *guard
+	secrets   secrets
+	endpoints []endpoint
+	registry  *prometheus.Registry
+	keeper    *keeper
+	changing  sync.Mutex // one change of backends at a time, so that two cannot leave a pool without any
+	closing   chan struct{}
+	once      sync.Once
+}
+
+// New makes a server, and reads the files that its access names. The error is one line for the operator.
+func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
+	if err := access.Check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		src: src, log: log, guard: newGuard(access.Address), endpoints: endpoints(), registry: prometheus.NewRegistry(),
+		keeper: newKeeper(&src), closing: make(chan struct{}),
+	}
+	s.secrets.access, s.secrets.guard = &access, s.guard
+	if err := s.secrets.read(log); err != nil {
+		return nil, err
+	}
+	s.registry.MustRegister(
+		newCollector(s.src),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return s, nil
+}
+
+// Reread reads the token and the certificates again. On an error those of before stay.
+func (s *Server) Reread() error { return s.secrets.read(s.log) }
+
+// Bounds of what clients may take: none of them is in a hurry, and none has much to say.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 30 * time.Second // a change waits for other nodes for 9 s
+	idleTimeout   = time.Minute
+	lastAnswers   = 5 * time.Second // for requests under way when a process ends that another has replaced
+	maxHeader     = 16 << 10
+	maxConns      = 64
+)
+
+// Run serves until ctx is done, or until the listener is taken away by Release.
+func (s *Server) Run(ctx context.Context, listener net.Listener) {
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	bounded := limit(listener, maxConns)
+	var kept sync.WaitGroup
+	defer kept.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kept.Go(func() { s.keeper.run(ctx) })
+	kept.Go(func() {
+		select {
+		case <-ctx.Done():
+			server.Close()
+		case <-s.closing:
+			if unix, ok := listener.(*net.UnixListener); ok {
+				unix.SetUnlinkOnClose(false) // the other process listens there
+			}
+			// Not Shutdown, which hangs up on who has connected and is about to ask.
+			server.SetKeepAlivesEnabled(false)
+			_ = bounded.Close() // nobody listens here any more, either way
+		}
+	})
+	err := server.Serve(s.secrets.listener(bounded))
+	select {
+	case <-s.closing:
+		<-ctx.Done()
+		// The process ends, maybe because of the very request that is being answered.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+		defer cancel()
+		_ = server.Shutdown(last)
+		server.Close()
+	default:
+		if !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+			s.log.Error("admin ended", slog.Any("error", err))
+		}
+	}
+}
+
+// Release closes the listener, because another process has it now, and lets the requests end that are being answered.
+func (s *Server) Release() { s.once.Do(func() { close(s.closing) }) }
+
+// Handler answers everything.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for i := range s.endpoints {
+		e := &s.endpoints[i]
+		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) {
+			harden(w.Header())
+			if err := s.guard.check(e, r); err != nil {
+				if e.response == nil {
+					http.Error(w, err.Error(), err.(*refusal).status) //nolint:errorlint // check says nothing else
+					return
+				}
+				respond(w, nil, err)
+				return
+			}
+			e.serve(s, w, r)
+		})
+	}
+	return mux
+}
+
+// harden tells browsers what they must not do with an answer.
+func harden(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+}
+
+// unready says why conns should go elsewhere, "" when they are welcome. A node that has just started may not have heard of
+// any backend yet.
+func (s *Source) unready() string {
+	if !s.Ready() {
+		return "draining"
+	}
+	if !slices.ContainsFunc(s.Pools(), func(p *pool.Pool) bool { return len(p.Snapshot().All()) > 0 }) {
+		return "no backend"
+	}
+	return ""
+}
+
+// limit bounds the conns that are open at once; more wait in the kernel's queue.
+func limit(listener net.Listener, n int) net.Listener {
+	return &limited{Listener: listener, room: make(chan struct{}, n), done: make(chan struct{})}
+}
+
+type limited struct {
+	net.Listener
+	room chan struct{} // one for each conn; never closed
+	done chan struct{} // closed by Close
+	once sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.room <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.room
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.room })}, nil
+}
+
+// Close implements net.Listener.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}

@@ -1,0 +1,68 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/health"
+	"homing/balancer/pool"
+	"homing/cluster"
+	"homing/cmd/homing/internal/api"
+)
+
+// Source is what the server reads, and whom it tells what to do. Its functions are called by any goroutine; none of them
+// may wait for a loop but Sync.
+type Source struct {
+	Version string
+	Node    string // its name
+	Started time.Time
+
+	Stats     func() balancer.Stats
+	Affinity  func() affinity.Stats
+	Store     *affinity.Store
+	Probe     func() []health.Findings
+	Pools     func() []*pool.Pool
+	Listeners func() []api.Listener
+	Ready     func() bool // false while draining
+	Config    func() ConfigState
+
+	// Elder is the process that this one took over from, and its conns, while it drains. nil: there was none.
+	Elder func() (pid int, conns uint64, ok bool)
+
+	// Sync returns when no loop acts on what was true before it was called.
+	Sync func(context.Context) error
+
+	Cluster func() Cluster               // nil without a cluster
+	Members func() []api.Member          // nil without a cluster
+	Order   Orderer                      // nil without a cluster, or without a node key
+	Command Commander                    // nil without a cluster
+	State   func() cluster.StateDirStats // nil when nothing is written
+
+	Reload   func(context.Context) error // nil where there is nothing to read again
+	Upgrade  func(context.Context) error // nil where no other process can take over
+	LogLevel *slog.LevelVar
+	Events   *Events
+}
+
+// Orderer has all nodes of the cluster do something.
+type Orderer func(context.Context, cluster.Order) ([]cluster.Answer, error)
+
+// Commander passes on a command that somebody else has sealed.
+type Commander func(ctx context.Context, sealed []byte) ([]cluster.Answer, error)
+
+// Cluster is what a node knows of its cluster, itself left out.
+type Cluster struct {
+	Members  map[Kind]int // by role and whether they are there
+	Accepted int          // agents whose announcements stand
+	Refused  int          // agents whose announcements are refused
+	Sharing  *cluster.ReplicatorStats
+}
+
+// Kind is one kind of members.
+type Kind struct {
+	Role  cluster.Role
+	Alive bool
+}

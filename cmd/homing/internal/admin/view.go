@@ -1,0 +1,227 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/health"
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
+)
+
+func (s *Server) status(*http.Request) (api.Status, error) {
+	src := &s.src
+	now := time.Now().UTC()
+	why := src.unready()
+	return api.Status{
+		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
+		LogLevel: s.level(), Totals: viewTotals(src.Stats()), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools()),
+		Tables: viewTables(src.Affinity()), Peers: s.viewPeers(),
+	}, nil
+}
+
+func (s *Server) listeners(*http.Request) (api.Listeners, error) {
+	return api.Listeners{Listeners: s.viewListeners()}, nil
+}
+
+func (s *Server) pools(*http.Request) (api.Pools, error) {
+	return api.Pools{Pools: s.viewPools(s.src.Pools())}, nil
+}
+
+func (s *Server) tables(*http.Request) (api.Tables, error) {
+	return api.Tables{Tables: viewTables(s.src.Affinity())}, nil
+}
+
+func (s *Server) cluster(*http.Request) (api.Cluster, error) {
+	out := api.Cluster{Members: []api.Member{}, Peers: s.viewPeers()}
+	if s.src.Members != nil {
+		out.Members = append(out.Members, s.src.Members()...)
+	}
+	return out, nil
+}
+
+func (s *Server) viewListeners() []api.Listener {
+	out := []api.Listener{}
+	for _, l := range s.src.Listeners() {
+		routes := []api.Route{}
+		for _, r := range l.Routes {
+			r.Names, r.ALPN = orEmpty(r.Names), orEmpty(r.ALPN)
+			routes = append(routes, r)
+		}
+		l.Routes = routes
+		out = append(out, l)
+	}
+	return out
+}
+
+// orEmpty has an empty list written as [].
+func orEmpty(list []string) []string { return append([]string{}, list...) }
+
+func viewTotals(st balancer.Stats) api.Totals {
+	t := api.Totals{
+		ConnsAccepted: st.Accepted, ConnsOpen: st.Open, Handshakes: st.Handshakes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
+		Connects: st.Connects, ConnectFailures: st.ConnectFailures, Replays: st.Replays, SecondChances: st.SecondChances,
+		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
+		Routes: map[string]uint64{}, Lost: map[string]uint64{},
+	}
+	for kind := affinity.OfferNone + 1; kind < affinity.NumOfferKinds; kind++ {
+		v := &st.Verdicts[kind]
+		t.Offers = append(t.Offers, api.Offer{
+			Kind: kind.String(), Offered: st.Offers[kind], Accepted: v[balancer.VerdictAccepted],
+			Refused: v[balancer.VerdictRefused], Unknown: v[balancer.VerdictUnknown],
+		})
+	}
+	for source, n := range st.Routes {
+		t.Routes[affinity.Source(source).String()] = n
+	}
+	for reason, n := range st.Lost {
+		if lost := balancer.Lost(reason); lost != balancer.LostNone {
+			t.Lost[lost.String()] = n
+		}
+	}
+	return t
+}
+
+func viewTables(st affinity.Stats) []api.Table {
+	var out []api.Table
+	for _, t := range []struct {
+		name  string
+		stats *affinity.TableStats
+	}{{"sessions", &st.Entries}, {"clients", &st.Clients}, {"refusals", &st.Refusals}, {"hints", &st.Hints}} {
+		out = append(out, api.Table{
+			Name: t.name, Used: t.stats.Used, Capacity: t.stats.Capacity, Bytes: t.stats.Bytes, Inserts: t.stats.Inserts, Evicted: t.stats.Evicted,
+		})
+	}
+	return out
+}
+
+func (s *Server) viewPeers() []api.Peer {
+	out := []api.Peer{}
+	if s.src.Cluster == nil {
+		return out
+	}
+	known := s.src.Cluster()
+	if known.Sharing == nil {
+		return out
+	}
+	for _, p := range known.Sharing.Peers {
+		out = append(out, api.Peer{
+			ID: p.ID, State: p.State.String(), Lag: p.Lag.Seconds(), Unacked: p.Unacked,
+			BytesIn: p.BytesIn, BytesOut: p.BytesOut, Resyncs: p.Resyncs,
+		})
+	}
+	return out
+}
+
+func (s *Server) viewPools(pools []*pool.Pool) []api.Pool {
+	v := s.viewer()
+	out := []api.Pool{}
+	for _, p := range pools {
+		snapshot := p.Snapshot()
+		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Backends: []api.Backend{}}
+		for _, b := range snapshot.All() {
+			one.Backends = append(one.Backends, v.backend(p, b))
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// viewer shows backends with what else is known of them.
+type viewer struct {
+	now    time.Time
+	keeper *keeper
+	known  *counted
+	probed map[*pool.Backend]*health.Findings
+}
+
+func (s *Server) viewer() *viewer {
+	v := &viewer{now: time.Now(), keeper: s.keeper, known: s.keeper.known(), probed: make(map[*pool.Backend]*health.Findings)}
+	findings := s.src.Probe()
+	for i := range findings {
+		v.probed[findings[i].Backend] = &findings[i]
+	}
+	return v
+}
+
+func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
+	drain, tally := p.DrainStatus(b), b.Tally()
+	view := api.Backend{
+		Pool: p.Name(), Address: b.Addr.String(), Name: b.Name, ID: fmt.Sprintf("%08x", uint32(b.ID)),
+		Health: healthOf(b), Drain: api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
+		Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
+		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused, Lost: tally.Lost,
+		BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
+	}
+	view.ConnsPerSecond, view.BytesPerSecond = v.keeper.rates(view.Pool, view.Address)
+	leads := false
+	if v.known != nil {
+		homes := v.known.census.Homes(uint32(b.ID))
+		view.Known = &api.Known{At: v.known.at.UTC(), Sessions: homes.Sessions, Clients: homes.Clients, TicketKeys: homes.TicketKeys}
+		leads = homes.Any() || v.known.at.Before(drain.Since)
+	} else {
+		leads = true // maybe
+	}
+	view.State = stateOf(drain.Mode, view.ConnsOpen, leads)
+	if found := v.probed[b]; found != nil {
+		view.Probe = v.probe(found)
+	}
+	return view
+}
+
+// stateOf is the word for how far a backend is emptied. Where nothing leads to a softly drained one any more, no rule can
+// send it a conn.
+func stateOf(mode pool.Drain, open int, leads bool) string {
+	switch mode {
+	case pool.DrainOff:
+		return "in service"
+	case pool.DrainSoft:
+		if open == 0 && !leads {
+			return "drained"
+		}
+	case pool.DrainHard:
+		if open == 0 {
+			return "drained"
+		}
+	}
+	return "draining"
+}
+
+func healthOf(b *pool.Backend) string {
+	switch {
+	case b.Up():
+		return "up"
+	case b.OnTrial():
+		return "trial"
+	}
+	return "down"
+}
+
+// utc is a time for an answer; zero stays zero.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Round(0)
+}
+
+func (v *viewer) probe(f *health.Findings) *api.Probe {
+	out := &api.Probe{Last: utc(f.Last), Succeeded: utc(f.Success), Error: oneLine(f.Err), Versions: []api.ProbeVersion{}}
+	for _, found := range f.Worst() {
+		one := api.ProbeVersion{
+			Version: health.VersionName(found.Version), Tickets: found.Tickets, Resumed: found.Resumed,
+			Nameless: found.Tickets > 0 && found.Key.Len == 0, KeyShared: len(found.Key.Homes),
+		}
+		if found.Key.Len > 0 {
+			one.KeyAge = ago(v.now, found.Key.Since)
+		}
+		out.Versions = append(out.Versions, one)
+	}
+	return out
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

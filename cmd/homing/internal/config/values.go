@@ -1,0 +1,89 @@
+//go:build linux
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"homing/balancer/health"
+	"homing/cmd/homing/internal/value"
+)
+
+// portValue is a port, of which zero has a word.
+type portValue struct {
+	p    *uint16
+	zero string
+}
+
+func (v portValue) String() string {
+	if *v.p == 0 {
+		return v.zero
+	}
+	return strconv.Itoa(int(*v.p))
+}
+
+// Type implements value.Value.
+func (v portValue) Type() string { return "number" }
+
+// Set implements value.Value.
+func (v portValue) Set(s string) error {
+	if s == v.zero {
+		*v.p = 0
+		return nil
+	}
+	port := 0
+	if err := (value.Int{P: &port, Min: 1, Max: 65535}).Set(s); err != nil {
+		return fmt.Errorf("%w, or %s", err, v.zero)
+	}
+	*v.p = uint16(port)
+	return nil
+}
+
+// serverName is a host name as TLS sends it.
+func serverName(p *string) value.Value { return nameValue{value.Text{P: p, Kind: "NAME"}} }
+
+type nameValue struct{ value.Text }
+
+// Set implements value.Value.
+func (v nameValue) Set(s string) error {
+	name, err := value.ParseServerName(s)
+	if err == nil {
+		*v.P = name
+	}
+	return err
+}
+
+func parseSource(s string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
+		return addr, errors.New("not an address of a machine: write it such as 192.0.2.2 or 2001:db8::2")
+	}
+	return addr.Unmap(), nil
+}
+
+func parseStatus(s string) (health.StatusRange, error) {
+	status, err := health.ParseStatusRange(s)
+	if err != nil {
+		return status, errors.New("not a status of HTTP: write it such as 200 or 200-399")
+	}
+	return status, nil
+}
+
+// checkMethod checks a method (RFC 9110, section 9.1), which is a token.
+func checkMethod(s string) error {
+	if s == "" || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return errors.New("not a method of HTTP: write it such as GET or HEAD")
+	}
+	return nil
+}
+
+func checkURLPath(s string) error {
+	if !strings.HasPrefix(s, "/") || strings.ContainsAny(s, " #") {
+		return errors.New("not a path: write it such as /health")
+	}
+	return value.CheckPrintable(s)
+}

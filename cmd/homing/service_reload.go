@@ -1,0 +1,202 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"homing/balancer"
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/admin"
+	"homing/cmd/homing/internal/config"
+)
+
+// errEnding refuses a reload of a process that takes no conns any more.
+var errEnding = errors.New("this process is ending: what it would be told concerns the one that follows")
+
+// reloadAt reloads at every signal, until ctx is done. The log has the outcome.
+func (s *service) reloadAt(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			_ = s.reload("SIGHUP") // the log has it
+		}
+	}
+}
+
+// reload reads the configuration and the node keys again, resolves names again, and goes on with all of that, or with none
+// of it: then it says why. Conns stay, and so does what is known of backends that stay. What open conns have been told of
+// timeouts and limits holds until they end. One reload runs at a time; others wait. by is who asked, for the log.
+func (s *service) reload(by string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	begun, old := time.Now(), s.running.Load()
+	next, err := s.replace()
+	if err != nil {
+		err = inTheWordsOf(s.flags, err)
+		s.reloads.refused()
+		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", err))
+		return err
+	}
+	s.reloads.applied(next.config)
+	changes := "none"
+	if list := config.Differences(old.config, next.config); len(list) > 0 {
+		changes = strings.Join(list, ", ")
+	}
+	s.log.Info("reloaded", slog.String("by", by), slog.String("changes", changes), slog.String("config", s.flags.File),
+		slog.String("hash", config.Hash(next.config)), slog.Float64("seconds", time.Since(begun).Seconds()))
+	if changes != "none" {
+		s.announceRoutes(next)
+	}
+	return nil
+}
+
+// replace does it. s.changing is held. On an error all is as before: what can fail comes first, and what was made for it
+// does not run yet.
+func (s *service) replace() (*running, error) {
+	if s.alive == nil || s.alive.Err() != nil || s.draining.Load() {
+		return nil, errEnding
+	}
+	c, err := s.flags.Load()
+	if err != nil {
+		return nil, err
+	}
+	old := s.running.Load()
+	if keys := config.Fixed(old.config, c); len(keys) > 0 {
+		return nil, fmt.Errorf("%s cannot change while it runs: take that back, restart, or hand over by homing upgrade", strings.Join(keys, ", "))
+	}
+	var nodeKeys [][]byte
+	if s.cluster != nil {
+		if nodeKeys, err = s.cluster.loadNodeKeys(); err != nil {
+			return nil, err
+		}
+	}
+	next, plans, err := s.prepare(old, c)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.balancer.Reload(s.balancerConfig(c, next.pools)); err != nil {
+		return nil, explainReload(err)
+	}
+	s.follow(old, next, plans)
+	if s.cluster != nil {
+		s.cluster.setNodeKeys(nodeKeys)
+	}
+	return next, nil
+}
+
+func explainReload(err error) error {
+	if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
+		return explainListen("--listen", refused.Addr, refused.Err)
+	}
+	return err
+}
+
+// prepare makes what a configuration has and the old one does not, and plans what there is already.
+func (s *service) prepare(old *running, c *config.Config) (next *running, plans []*pool.Plan, err error) {
+	if err := mayBeTransparent(c); err != nil {
+		return nil, nil, err
+	}
+	next = &running{config: c}
+	for i := range c.Pools {
+		settings := &c.Pools[i]
+		j := poolIndex(old.config, settings.Name)
+		if j < 0 {
+			fresh, err := pool.New(settings.Name, settings.Backends, poolOptions(c, settings, s.log))
+			if err != nil {
+				return nil, nil, err
+			}
+			p := &pooled{Pool: fresh}
+			if err := s.newWatch(c, settings, p); err != nil {
+				return nil, nil, err
+			}
+			next.pools = append(next.pools, p)
+			continue
+		}
+		p, before := old.pools[j], &old.config.Pools[j]
+		plan, err := p.Plan(settings.Backends, poolOptions(c, settings, s.log))
+		if err != nil {
+			return nil, nil, err
+		}
+		plans = append(plans, plan)
+		if !config.WatchedAlike(before, settings) || probed(old.config, before) != probed(c, settings) {
+			p = &pooled{Pool: p.Pool, own: p.own}
+			if err := s.newWatch(c, settings, p); err != nil {
+				return nil, nil, err
+			}
+		}
+		next.pools = append(next.pools, p)
+	}
+	return next, plans, nil
+}
+
+// follow has the rest go on with what the loops follow already. Nothing here can fail.
+func (s *service) follow(old, next *running, plans []*pool.Plan) {
+	for _, plan := range plans {
+		plan.Apply()
+	}
+	s.running.Store(next)
+	stays := make(map[*pooled]bool)
+	lives := make(map[*pool.Pool]bool)
+	for _, p := range next.pools {
+		stays[p], lives[p.Pool] = true, true
+	}
+	for _, p := range old.pools {
+		switch {
+		case stays[p]:
+		case lives[p.Pool]:
+			p.watch.stop()
+		default:
+			p.stop()
+		}
+	}
+	for _, p := range next.pools {
+		p.start(s.alive)
+	}
+	if s.cluster != nil {
+		s.cluster.setPools(next.config, next.pools)
+	}
+	s.level.Set(next.config.Log.Level)
+}
+
+// reloadCounts is what metrics say of reloads.
+type reloadCounts struct {
+	mu sync.Mutex
+
+	// Guarded by mu.
+	done, failed uint64
+	hash         string
+	since        time.Time
+}
+
+// applied counts a configuration that holds from now on.
+func (r *reloadCounts) applied(c *config.Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.since.IsZero() {
+		r.done++
+	}
+	r.hash, r.since = config.Hash(c), time.Now()
+}
+
+// state is what metrics say.
+func (r *reloadCounts) state() admin.ConfigState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return admin.ConfigState{Hash: r.hash, Since: r.since, Applied: r.done, Refused: r.failed}
+}
+
+func (r *reloadCounts) refused() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed++
+}

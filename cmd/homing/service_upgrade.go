@@ -1,0 +1,499 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/pool"
+	"homing/cluster"
+	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
+	"homing/cmd/homing/internal/value"
+)
+
+// What an elder hands over, by name; see package upgrade.
+const (
+	giveTable       = "table "      // and its name: memory
+	giveFacts       = "facts"       // the stream of cluster.Follow
+	giveAdmin       = "admin"       // listener
+	giveGossip      = "gossip"      // listener of tcp
+	giveGossipUDP   = "gossip udp"  // socket
+	giveReplication = "replication" // listener
+
+	letterSeed        = "seed"        // affinity.Seed
+	letterPools       = "pools"       // pool.State by name
+	letterNode        = "node"        // ID in the cluster
+	letterMembers     = "members"     // cluster.MemberLegacy
+	letterReplication = "replication" // cluster.ReplicatorLegacy
+	letterKeeps       = "keeps"       // of the heir: names of sockets that it goes on with
+)
+
+// succession is a service's part in upgrades: what it took over, and how it hands over.
+type succession struct {
+	// Static after assemble.
+	estate   *upgrade.Estate
+	upgrader *upgrade.Upgrader
+	notify   *upgrade.Notifier
+	locks    []*upgrade.Lock
+	held     *cluster.Forwarder // what is learned before replication is taken over; nil when nothing is
+
+	facts factSwitch
+
+	// What only one process of a node may do. It ends with the service, or when an heir does it. nil before start; owned by
+	// run, and by an upgrade.
+	alone *task
+
+	requests chan chan error // of upgrades; never closed
+	forwards *forwards       // to the heir, once there is one
+
+	elder elderView
+}
+
+// factSwitch sends what affinity learns to whom it concerns at the time. The zero value sends it to nobody.
+type factSwitch struct {
+	to atomic.Pointer[func(affinity.Fact)]
+}
+
+// Learned is affinity.Config.Fact.
+func (f *factSwitch) Learned(fact affinity.Fact) {
+	if to := f.to.Load(); to != nil {
+		(*to)(fact)
+	}
+}
+
+// set sends to one, or to nobody.
+func (f *factSwitch) set(to func(affinity.Fact)) {
+	if to == nil {
+		f.to.Store(nil)
+		return
+	}
+	f.to.Store(&to)
+}
+
+// elderView is what is known of the process that this one took over from.
+type elderView struct {
+	ended chan struct{} // closed when it has ended; nil: there was none
+
+	pid   atomic.Int64 // 0: there is none, or it has ended
+	conns atomic.Uint64
+}
+
+// gone is closed when there is no elder.
+func (e *elderView) gone() <-chan struct{} {
+	if e.ended != nil {
+		return e.ended
+	}
+	gone := make(chan struct{})
+	close(gone)
+	return gone
+}
+
+// viewElder says which older process still drains, and how many conns it has.
+func (s *succession) viewElder() (pid int, conns uint64, ok bool) {
+	pid = int(s.elder.pid.Load())
+	return pid, s.elder.conns.Load(), pid != 0
+}
+
+// newSuccession is for a service that was started with that.
+func newSuccession(estate *upgrade.Estate, c *config.Config, log *slog.Logger) (*succession, error) {
+	command, err := upgrade.Self()
+	if err != nil {
+		return nil, err
+	}
+	return &succession{
+		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error),
+		upgrader: upgrade.NewUpgrader(upgrade.Config{Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log}),
+	}, nil
+}
+
+// lock keeps other processes from the directories that this one writes to.
+func (s *succession) lock(c *config.Config) error {
+	for _, d := range []struct{ flag, dir string }{{"--state-dir", c.StateDir}, {"--table-dir", c.Tables.Dir}} {
+		if d.dir == "" {
+			continue
+		}
+		lock, err := s.estate.Lock(d.dir)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", d.flag, d.dir, err)
+		}
+		s.locks = append(s.locks, lock)
+	}
+	return nil
+}
+
+// unlock gives the directories back.
+func (s *succession) unlock() {
+	if s == nil {
+		return
+	}
+	for _, lock := range s.locks {
+		lock.Close()
+	}
+}
+
+// inheritSockets is the listening sockets that this process was given. There are none the second time.
+func (s *succession) inheritSockets(addresses []string) []balancer.ListenSocket {
+	given := s.estate.Sockets(addresses)
+	if len(given.FDs) == 0 {
+		return nil
+	}
+	return []balancer.ListenSocket{given}
+}
+
+// inheritTables makes the store of an heir that of its elder.
+func (s *succession) inheritTables(known *affinity.Config) error {
+	if s.estate.Elder == 0 {
+		return nil
+	}
+	var seed affinity.Seed
+	if found, err := s.estate.Read(letterSeed, &seed); err != nil || !found {
+		return errors.Join(errors.New("the running process hands over no seed: restart instead"), err)
+	}
+	known.Seed, known.SeedMade = seed.Value, seed.Made
+	for _, name := range []string{"entries", "clients", "refusals", "hints"} {
+		for _, fd := range s.estate.Take(giveTable + name) {
+			known.Inherit = append(known.Inherit, affinity.SharedTable{Name: name, FD: fd})
+		}
+	}
+	return nil
+}
+
+// recall brings the store to what was known, and returns when this process is to take conns. On an error nobody has seen
+// anything of it.
+func (s *service) recall(ctx context.Context) error {
+	if s.estate.Elder == 0 {
+		if s.state != nil { // before the first conn is looked at
+			s.state.Load(ctx, s.store)
+		}
+		return nil
+	}
+	if err := s.followElder(ctx); err != nil {
+		return s.estate.Fail(err)
+	}
+	if err := s.importPools(&s.estate.Parcel); err != nil {
+		return s.estate.Fail(err)
+	}
+	var answer upgrade.Parcel
+	if s.cluster != nil {
+		if err := s.cluster.prime(&s.estate.Parcel); err != nil {
+			return s.estate.Fail(err)
+		}
+		if err := answer.Write(letterKeeps, s.cluster.keeps()); err != nil {
+			return s.estate.Fail(err)
+		}
+	}
+	return s.estate.Ready(ctx, &answer)
+}
+
+// followElder merges what the elder sends, and returns when all that it knew is there.
+func (s *service) followElder(ctx context.Context) error {
+	stream, err := s.estate.Stream(giveFacts)
+	if err != nil {
+		return fmt.Errorf("the facts of the running process: %w", err)
+	}
+	elder := &s.elder
+	elder.pid.Store(int64(s.estate.Elder))
+	elder.ended = make(chan struct{})
+	whole, ended := make(chan struct{}), make(chan error, 1)
+	s.background.Go(func() {
+		err := cluster.Follow(ctx, stream, cluster.FollowConfig{
+			Store: s.store, Tables: !s.store.Whole(), Learned: s.facts.Learned,
+			Whole: func() { close(whole) }, Open: s.elderOpen,
+		})
+		pid := elder.pid.Swap(0)
+		s.notify.Status("serving")
+		if err != nil {
+			s.log.Warn("the older process is heard no more", slog.Int64("pid", pid), slog.Any("error", err))
+		} else {
+			s.log.Info("the older process has ended", slog.Int64("pid", pid))
+		}
+		close(elder.ended)
+		ended <- err
+	})
+	select {
+	case <-whole:
+		return nil
+	case err := <-ended:
+		return errors.Join(errors.New("the running process ended, or says nothing of what it knows"), err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *service) elderOpen(conns uint64) {
+	if s.elder.conns.Swap(conns) != conns {
+		s.notify.Status(fmt.Sprintf("serving; process %d drains, conns open: %d", s.elder.pid.Load(), conns))
+	}
+}
+
+// importPools does to the backends what they had in the elder.
+func (s *service) importPools(from *upgrade.Parcel) error {
+	states := make(map[string]pool.State)
+	if _, err := from.Read(letterPools, &states); err != nil {
+		return err
+	}
+	for _, p := range s.running.Load().pools {
+		if state, ok := states[p.Name()]; ok {
+			p.Import(state)
+		}
+	}
+	return nil
+}
+
+// exportPools is for importPools.
+func (s *service) exportPools(to *upgrade.Parcel) error {
+	states := make(map[string]pool.State)
+	for _, p := range s.running.Load().pools {
+		states[p.Name()] = p.Export()
+	}
+	return to.Write(letterPools, states)
+}
+
+// startAlone takes over what only one process of the node may do, as soon as an elder has let go of it, and tells systemd
+// that this is the process to look after.
+func (s *service) startAlone(ctx context.Context) {
+	rest := s.estate.Serving(ctx, s.log)
+	err := s.importPools(rest)
+	if s.cluster != nil {
+		err = errors.Join(err, s.cluster.takeOver(ctx, s, rest))
+	}
+	rest.Close()
+	if err != nil { // it serves: what it could not take over it learns anew
+		s.log.Warn("upgrade: something was lost on the way", slog.Any("error", err))
+	}
+	s.serveAdmin(ctx) // beside, for it goes on answering what it was asked while it hands over
+	var alone []func(context.Context)
+	if s.state != nil {
+		alone = append(alone, func(ctx context.Context) { s.state.Run(ctx, s.store) })
+	}
+	if s.cluster != nil {
+		alone = append(alone, s.cluster.start(s.store)...)
+	}
+	if every := upgrade.Watchdog(s.log); every > 0 {
+		alone = append(alone, func(ctx context.Context) { s.notify.Watch(ctx, every, s.balancer.Sync) })
+	}
+	for _, name := range s.estate.Unused() {
+		s.log.Warn("a socket is not used: nothing listens at its address by this configuration", slog.String("socket", name))
+	}
+	s.alone = startTask(ctx, alone...)
+	s.estate.Done()
+	if s.elder.pid.Load() == 0 {
+		s.notify.Ready("serving") // an heir's elder has said so
+	}
+}
+
+// upgradeAt upgrades at every signal, and whenever requestUpgrade asks, until ctx is done, which breaks one off that is
+// under way.
+func (s *service) upgradeAt(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case answer := <-s.requests:
+			answer <- s.upgradeNow(ctx)
+		case <-signals:
+			_ = s.upgradeNow(ctx) // the log has it
+		}
+		select {
+		case <-signals:
+			s.log.Warn("a signal to upgrade is passed over: it came while an upgrade was under way")
+		default:
+		}
+	}
+}
+
+// requestUpgrade is upgradeNow for others. It is refused while an upgrade is under way.
+func (s *service) requestUpgrade(context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case s.requests <- answer:
+		return <-answer
+	default:
+		return upgrade.ErrBusy
+	}
+}
+
+// upgradeNow starts a new process of this program and lets it take over. The error is one line, and in the log; nothing has
+// changed then.
+func (s *service) upgradeNow(ctx context.Context) error {
+	if s.draining.Load() {
+		return errors.New("this process drains: it is not upgraded any more")
+	}
+	s.changing.Lock() // not in the midst of a reload
+	defer s.changing.Unlock()
+	s.notify.Reloading("upgrading")
+	to := &forwards{s: s}
+	err := s.upgrader.Upgrade(ctx, upgrade.Steps{Give: to.give, LetGo: to.letGo})
+	if err != nil {
+		to.takeBack()
+		s.notify.Ready("serving; the last upgrade failed: " + err.Error())
+	}
+	return err
+}
+
+// forwards is how an heir is told what this process still learns.
+type forwards struct {
+	// Static after give.
+	s         *service
+	forwarder *cluster.Forwarder
+	before    *func(affinity.Fact) // who heard of facts before
+	stop      context.CancelFunc
+	ended     chan struct{} // closed when the heir is told nothing any more
+
+	alone atomic.Bool // there is an heir, and nobody else hears of facts
+}
+
+// begin makes the stream, puts the heir's end of it into the parcel, and adds the heir to those who hear of facts.
+func (f *forwards) begin(p *upgrade.Parcel) error {
+	stream, err := p.AddStream(giveFacts)
+	if err != nil {
+		return err
+	}
+	s := f.s
+	f.forwarder, f.ended = cluster.NewForwarder(), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	f.before = s.facts.to.Load()
+	s.facts.set(func(fact affinity.Fact) {
+		if f.before != nil {
+			(*f.before)(fact)
+		}
+		f.forwarder.Learned(fact)
+	})
+	go func() {
+		defer close(f.ended)
+		err := f.forwarder.Run(ctx, stream, f.s.store, func() int { return int(f.s.balancer.Stats().Open) })
+		stream.Close()
+		if err != nil && ctx.Err() == nil && f.alone.Load() {
+			f.s.log.Warn("the new process is told no more of what this one learns", slog.Any("error", err))
+		}
+	}()
+	return nil
+}
+
+// give fills the first parcel.
+func (f *forwards) give(p *upgrade.Parcel) error {
+	s := f.s
+	sockets, err := s.balancer.ListenSockets()
+	if err != nil {
+		return err
+	}
+	p.AddListeners(sockets)
+	tables, err := s.store.Share()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		p.Add(giveTable+t.Name, t.FD)
+	}
+	if err := errors.Join(f.begin(p), p.Write(letterSeed, s.store.Seed()), s.exportPools(p)); err != nil {
+		return err
+	}
+	if admin, ok := s.admin.(syscall.Conn); ok {
+		if err := p.AddSocket(giveAdmin, admin); err != nil {
+			return err
+		}
+	}
+	for _, lock := range s.locks {
+		if err := p.AddLock(lock); err != nil {
+			return err
+		}
+	}
+	if s.cluster != nil {
+		return s.cluster.give(p)
+	}
+	return nil
+}
+
+// takeBack ends what give has begun, for an heir that failed.
+func (f *forwards) takeBack() {
+	if f.stop == nil {
+		return
+	}
+	f.s.facts.to.Store(f.before)
+	f.stop()
+	<-f.ended
+}
+
+// letGo ends all that only one process can do. The heir serves.
+func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
+	s := f.s
+	s.draining.Store(true)
+	err := s.balancer.Release()
+	if s.operators != nil {
+		s.operators.Release()
+	}
+	for _, one := range s.running.Load().pools {
+		one.stop()
+	}
+	s.alone.stop()
+	err = errors.Join(err, s.exportPools(p))
+	if s.cluster != nil {
+		var keeps []string
+		_, wrong := heir.Answer.Read(letterKeeps, &keeps)
+		err = errors.Join(err, wrong, s.cluster.letGo(p, keeps))
+	}
+	s.facts.set(f.forwarder.Learned)
+	f.alone.Store(true)
+	s.forwards = f
+	if err != nil {
+		s.log.Warn("upgrade: something stays behind", slog.Any("error", err))
+	}
+	s.notify.Replaced(heir.PID, fmt.Sprintf("serving; process %d drains", os.Getpid()))
+}
+
+// drainReplaced lets the conns of a process end that another one has replaced, within the drain timeout.
+func (s *service) drainReplaced(signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
+	timeout := s.running.Load().config.Timeouts.Drain
+	s.log.Info("drain", slog.String("because", "another process took over"), slog.Duration("timeout", timeout),
+		slog.Uint64("open", s.balancer.Stats().Open))
+	limit, stop := context.WithTimeout(context.Background(), timeout)
+	defer stop()
+	drained := make(chan error, 1)
+	go func() { drained <- s.balancer.Shutdown(limit) }()
+	var cut error
+	for told := false; ; {
+		select {
+		case err := <-drained:
+			if err != nil && timeout > 0 {
+				cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them", value.FormatDuration(timeout))
+			}
+		case sig := <-signals:
+			if !told { // it is meant for the whole service, and this process is about to end anyway
+				told = true
+				s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
+				continue
+			}
+			cancel()
+			cut = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+		}
+		break
+	}
+	err := errors.Join(cut, <-ended)
+	// Its own elder may still learn: what that one says goes on to the heir.
+	select {
+	case <-s.elder.gone():
+	case <-limit.Done():
+	}
+	s.forwards.finish()
+	if err != nil {
+		return &runError{err}
+	}
+	s.log.Info("drained")
+	return nil
+}
+
+// finish sends the heir the last of what this process has learned.
+func (f *forwards) finish() {
+	f.stop()
+	<-f.ended
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/value"
+)
+
+// statusViewer prints what a node says of itself.
+type statusViewer struct {
+	adminClient
+	watch, json bool
+	sort        statusSort
+	every       time.Duration
+	rows        int
+}
+
+// statusSort is the order of the backends.
+type statusSort uint8
+
+const (
+	sortName statusSort = iota
+	sortConns
+	sortBytes
+	sortLost
+)
+
+func newStatusCommand() *cobra.Command {
+	v := &statusViewer{every: 2 * time.Second}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what a node does: conns, traffic, resumptions, and its backends",
+		Long: `Shows what a running node does. Of each backend: its state, the conns open to it and new ones per second, bytes per second in
+both directions, the share of offers that it resumed, and how many of its own were lost.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return v.run(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VarPF(value.Bool{P: &v.watch}, "watch", "", "again and again, until interrupted").NoOptDefVal = "true"
+	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every", "with --watch: the time between two looks")
+	flags.Var(value.Enum[statusSort]{P: &v.sort, Choices: []value.Choice[statusSort]{
+		{Word: "name", Is: sortName}, {Word: "conns", Is: sortConns}, {Word: "bytes", Is: sortBytes}, {Word: "lost", Is: sortLost},
+	}}, "sort", "by pool and address, or the busiest first: by conns open, bytes per second or lost resumptions")
+	flags.Var(value.Int{P: &v.rows, Min: 0, Max: 1_000_000}, "rows", "no more backends than these; 0: all, with --watch as many as the terminal shows")
+	flags.VarPF(value.Bool{P: &v.json}, "json", "", "print what the admin API says, see /v1/openapi.json").NoOptDefVal = "true"
+	v.bind(flags)
+	return cmd
+}
+
+// clearScreen moves the cursor home and erases what follows it (ECMA-48: CUP, ED).
+const clearScreen = "\x1b[H\x1b[J"
+
+func (v *statusViewer) run(ctx context.Context, w io.Writer) error {
+	client, err := v.connect()
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(v.every)
+	defer ticker.Stop()
+	for {
+		if err := v.once(ctx, w, client); err != nil || !v.watch {
+			return answered(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (v *statusViewer) once(ctx context.Context, w io.Writer, client *api.Client) error {
+	if v.json {
+		var raw json.RawMessage
+		if err := client.Get(ctx, "/v1/status", &raw); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(w, "%s\n", bytes.TrimSpace(raw))
+		return err
+	}
+	var status api.Status
+	if err := client.Get(ctx, "/v1/status", &status); err != nil {
+		return err
+	}
+	page := statusPage{status: &status, sort: v.sort, rows: v.rows}
+	lines, terminal := terminalLines(w)
+	if v.watch && terminal && v.rows == 0 {
+		page.lines = lines
+	}
+	text := page.render()
+	if v.watch && terminal {
+		text = clearScreen + text
+	} else if v.watch {
+		text += "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// statusPage is a Status as text of 80 columns.
+type statusPage struct {
+	status *api.Status
+	sort   statusSort
+	rows   int // at most so many backends, 0: all
+	lines  int // of the terminal, 0: any number
+}
+
+func (p *statusPage) render() string {
+	var b strings.Builder
+	st := p.status
+	state := "ready"
+	if !st.Ready {
+		state = "not ready: " + st.NotReady
+	}
+	fmt.Fprintf(&b, "homing %s, node %s, up %s, %s\n", st.Version, st.Node, shortSpan(st.Now.Sub(st.Started)), state)
+	t := &st.Totals
+	var perSecond, bytes float64
+	for _, pool := range st.Pools {
+		for i := range pool.Backends {
+			perSecond += pool.Backends[i].ConnsPerSecond
+			bytes += pool.Backends[i].BytesPerSecond
+		}
+	}
+	fmt.Fprintf(&b, "conns    %s open, %s/s, %s accepted; %sB/s, %sB in, %sB out\n", short(float64(t.ConnsOpen)), short(perSecond),
+		short(float64(t.ConnsAccepted)), short(bytes), short(float64(t.BytesIn)), short(float64(t.BytesOut)))
+	fmt.Fprintf(&b, "resumed  %s\n", resumed(t))
+	fmt.Fprintf(&b, "lost     %s\n", lost(t))
+	for _, table := range st.Tables {
+		if table.Evicted > 0 && (table.Name == "sessions" || table.Name == "clients") {
+			fmt.Fprintf(&b, "the table of %s is too small: %s live entries gave way\n", table.Name, short(float64(table.Evicted)))
+		}
+	}
+	if len(st.Peers) > 0 {
+		b.WriteString("nodes    ")
+		for i, peer := range st.Peers {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s %s, lag %.1fs", peer.ID, peer.State, peer.Lag)
+		}
+		b.WriteString("\n")
+	}
+	p.renderBackends(&b)
+	return b.String()
+}
+
+// resumed is the share of accepted offers, by kind.
+func resumed(t *api.Totals) string {
+	var parts []string
+	for _, offer := range t.Offers {
+		if judged := offer.Accepted + offer.Refused; judged > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s of %s", offer.Kind, percent(offer.Accepted, judged), short(float64(judged))))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing was offered yet"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// lost is the reasons, in the order in which the documents have them.
+func lost(t *api.Totals) string {
+	var parts []string
+	for _, reason := range []string{"unknown", "expired", "rotated", "backend_down", "overloaded", "drained", "ech"} {
+		if n := t.Lost[reason]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", reason, short(float64(n))))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// percent never says 100 % of what is not all.
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "-"
+	}
+	share := 100 * float64(part) / float64(whole)
+	if part < whole && share > 99.9 {
+		share = 99.9
+	}
+	return fmt.Sprintf("%.1f%%", share)
+}
+
+// short is a number in at most five characters.
+func short(n float64) string {
+	switch {
+	case n < 10 && n != float64(int(n)):
+		return fmt.Sprintf("%.1f", n)
+	case n < 10_000:
+		return fmt.Sprintf("%.0f", n)
+	}
+	for _, unit := range "kMGTPE" {
+		if n /= 1000; n < 9.95 {
+			return fmt.Sprintf("%.1f%c", n, unit)
+		} else if n < 999.5 {
+			return fmt.Sprintf("%.0f%c", n, unit)
+		}
+	}
+	return "huge"
+}
+
+// shortSpan is a span of time in its two largest units.
+func shortSpan(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}

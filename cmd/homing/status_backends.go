@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"homing/cmd/homing/internal/api"
+)
+
+// addressWidth is the column of addresses: what the others leave of 80.
+const addressWidth = 27
+
+func (p *statusPage) renderBackends(b *strings.Builder) {
+	left := p.rows
+	if p.lines > 0 { // a header and a line per pool, or one header, and what says that there are more
+		left = max(1, p.lines-strings.Count(b.String(), "\n")-3)
+	}
+	bounded := left > 0
+	if p.sort != sortName {
+		var all []api.Backend
+		for _, pool := range p.status.Pools {
+			all = append(all, pool.Backends...)
+		}
+		p.order(all)
+		b.WriteString("\n")
+		p.table(b, all, &left, bounded, len(p.status.Pools) > 1)
+		return
+	}
+	for _, pool := range p.status.Pools {
+		if bounded && left <= 0 {
+			fmt.Fprintf(b, "\npool %s: %s\n", pool.Name, count(len(pool.Backends), "backend"))
+			continue
+		}
+		fmt.Fprintf(b, "\npool %s, %s: %d of %s live\n", pool.Name, pool.Policy, pool.Live, count(len(pool.Backends), "backend"))
+		p.table(b, pool.Backends, &left, bounded, false)
+	}
+}
+
+// order puts the busiest first; equals stay by pool and address.
+func (p *statusPage) order(all []api.Backend) {
+	slices.SortStableFunc(all, func(a, b api.Backend) int {
+		switch p.sort {
+		case sortConns:
+			return cmp.Or(cmp.Compare(b.ConnsOpen, a.ConnsOpen), cmp.Compare(b.Conns, a.Conns))
+		case sortBytes:
+			return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(b.BytesIn+b.BytesOut, a.BytesIn+a.BytesOut))
+		case sortLost:
+			return cmp.Compare(b.Lost, a.Lost)
+		case sortName:
+		}
+		return 0
+	})
+}
+
+func (p *statusPage) table(b *strings.Builder, backends []api.Backend, left *int, bounded, withPool bool) {
+	fmt.Fprintf(b, "%-*s %-9s %6s %6s %6s %6s %7s %6s\n", addressWidth, "BACKEND", "STATE", "OPEN", "CONN/S", "B/S", "CONNS", "RESUMED", "LOST")
+	for i := range backends {
+		if bounded && *left <= 0 {
+			fmt.Fprintf(b, "and %d more\n", len(backends)-i)
+			return
+		}
+		*left--
+		one := &backends[i]
+		name := one.Address
+		if withPool {
+			name = one.Pool + " " + name
+		}
+		fmt.Fprintf(b, "%-*s %-9s %6s %6s %6s %6s %7s %6s\n", addressWidth, fit(name, addressWidth), stateWord(one, p.status.Now),
+			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond), short(float64(one.Conns)),
+			percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
+	}
+}
+
+// fit cuts a text in the middle: addresses differ at their ends.
+func fit(s string, width int) string {
+	if len(s) <= width {
+		return s
+	}
+	tail := width/2 + 3
+	return s[:width-tail-2] + ".." + s[len(s)-tail:]
+}
+
+// stateWord is what matters most of a backend, in at most nine characters.
+func stateWord(b *api.Backend, now time.Time) string {
+	switch {
+	case b.State == "drained":
+		return "drained"
+	case b.State == "draining" && b.Drain.Mode == "soft" && !b.Drain.Until.IsZero():
+		left := max(0, b.Drain.Until.Sub(now))
+		switch {
+		case left < time.Minute:
+			return fmt.Sprintf("drain %ds", int(left.Seconds()))
+		case left < 2*time.Hour:
+			return fmt.Sprintf("drain %dm", int(left.Minutes()))
+		case left < 48*time.Hour:
+			return fmt.Sprintf("drain %dh", int(left.Hours()))
+		}
+		return fmt.Sprintf("drain %dd", int(left.Hours())/24)
+	case b.State == "draining":
+		return "draining"
+	}
+	return b.Health
+}
