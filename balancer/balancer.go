@@ -24,6 +24,9 @@ type Balancer struct {
 	records chan record
 	done    chan struct{} // closed when the loops have ended
 
+	// Set once, under reloading, before any loop needs it.
+	sources *sources
+
 	// reloading is held by whoever begins, reloads or releases, one at a time, and
 	// taken before mu. It guards leaving.
 	reloading sync.Mutex
@@ -61,6 +64,7 @@ func New(cfg Config) (*Balancer, error) {
 		return nil, errors.Join(err, found.close())
 	}
 	b := &Balancer{records: make(chan record, recordQueue), done: make(chan struct{}), set: set}
+	b.countSources()
 	if err := b.open(found); err != nil {
 		for _, l := range b.loops {
 			l.shut()

@@ -64,6 +64,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 
 // uncount counts what accepted and enter have begun as over.
 func (l *loop) uncount(c *conn) {
+	l.b.sources.give(c.source)
 	l.count.open.Add(^uint64(0))
 	c.lane.gate.count.open.Add(^uint64(0))
 	if share := c.lane.share; share != nil {

@@ -36,6 +36,8 @@ type Config struct {
 	MaxConns     int   // open conns of this node. Default 0: no limit but descriptors
 	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB
 
+	Sources SourceLimits // of each network of clients
+
 	Log     *slog.Logger      // default: none
 	ConnLog func(*ConnRecord) // called once per ended conn, on one goroutine. Default: off
 }
@@ -63,6 +65,9 @@ func (c *Config) setDefaults() error {
 	c.BufferMemory = or(c.BufferMemory, defaultBufferMemory)
 	if c.HelloLimit > tlsparse.MaxHelloLimit {
 		return fmt.Errorf("balancer: hello limit of %d bytes, the highest is %d", c.HelloLimit, tlsparse.MaxHelloLimit)
+	}
+	if err := c.Sources.check(); err != nil {
+		return err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

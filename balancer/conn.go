@@ -44,6 +44,7 @@ type conn struct {
 	mark       handshakeMark
 	persistent bool         // keepalive options are set
 	last       side         // who sent the last byte
+	source     uint32       // in Balancer.sources; 0: not counted
 	name       pool.NameRef // server name, to be counted when the handshake has completed
 	socks      [2]netio.Sock
 	flows      [2]flow

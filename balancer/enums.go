@@ -82,15 +82,18 @@ type Refusal uint8
 
 // The refusals.
 const (
-	RefusedNone    Refusal = iota
-	RefusedNoRoute         // no route takes it, and there is no default pool
-	RefusedNoTLS           // the listener requires a hello that can be read
-	RefusedHeader          // a PROXY header is missing, malformed, or from somebody who may not send one
+	RefusedNone        Refusal = iota
+	RefusedNoRoute             // no route takes it, and there is no default pool
+	RefusedNoTLS               // the listener requires a hello that can be read
+	RefusedHeader              // a PROXY header is missing, malformed, or from somebody who may not send one
+	RefusedDenied              // its address is in a list of denied networks, or in none of those allowed
+	RefusedSourceConns         // its network has as many conns open as it may
+	RefusedSourceRate          // its network opens conns faster than it may
 	NumRefusals
 )
 
 func (r Refusal) String() string {
-	return [...]string{"none", "no_route", "no_tls", "proxy_header"}[r]
+	return [...]string{"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate"}[r]
 }
 
 // Cause is the first letter of a Termination: who ended the conn.

@@ -23,6 +23,9 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 	l.count.handshakes.Add(1)
 	l.setDue(c, c.opened.Add(c.lane.cfg.HelloTimeout))
 	c.hs.heading = c.lane.gate.speaksFor(peer)
+	if !c.hs.heading && !l.admits(c) {
+		return
+	}
 	if c.lane.gate.TLS == TLSOff && !c.hs.heading {
 		l.countHello(c, HelloSkipped)
 		l.enter(c, c.lane.gate.fallback)

@@ -41,6 +41,11 @@ type Listener struct {
 	Routes  []Route    // none with TLSOff: there is no hello to go by
 	Default *pool.Pool // nil: what no route takes is closed and counted
 
+	// Allow are the only networks that may come in; none: all. Deny are networks that
+	// may not, even where Allow has them. Others are reset, and counted as denied.
+	// With a PROXY header the address in it counts.
+	Allow, Deny []netip.Prefix
+
 	// AcceptProxy are the networks of proxies that begin each connection with a PROXY
 	// header, which says whose it is. From them it must come; from anybody else a hello
 	// that begins like one is refused.

@@ -48,6 +48,9 @@ func (l *loop) headerRead(c *conn) bool {
 			c.record.Client = h.Client
 		}
 	}
+	if !l.admits(c) {
+		return false
+	}
 	switch {
 	case c.lane.gate.TLS == TLSOff:
 		l.countHello(c, HelloSkipped)

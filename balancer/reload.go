@@ -68,6 +68,7 @@ func (b *Balancer) Reload(cfg Config) error {
 	before, after := b.adoptions(old, oldPlaces), b.adoptions(set, places)
 	b.set, b.places = set, places
 	b.mu.Unlock()
+	b.countSources()
 	if stage == stageMade { // which it stays: whoever changes that waits for reloading
 		for i, l := range b.loops {
 			err = errors.Join(err, l.adopt(after[i]))

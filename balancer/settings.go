@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"fmt"
 	"slices"
 
 	"homing/balancer/affinity"
@@ -17,6 +18,8 @@ type settings struct {
 	cfg      Config // with its defaults filled in
 	options  netio.Options
 	matchers []*matcher   // by listener, to indexes of pools
+	allowed  []prefixSet  // by listener
+	denied   []prefixSet  // by listener
 	pools    []*pool.Pool // each once
 	known    []*affinity.Pool
 }
@@ -36,6 +39,15 @@ func newSettings(cfg Config) (*settings, error) {
 		}
 		set.cfg.Listeners[i] = ln
 		set.matchers = append(set.matchers, m)
+		allowed, err := newPrefixSet(ln.Allow)
+		if err == nil {
+			set.allowed = append(set.allowed, allowed)
+			allowed, err = newPrefixSet(ln.Deny)
+			set.denied = append(set.denied, allowed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("balancer: listener %s: %w", set.cfg.Listeners[i].Name, err)
+		}
 	}
 	if err := set.checkNames(); err != nil {
 		return nil, err
@@ -53,6 +65,8 @@ type gate struct {
 	cfg      *Config
 	options  netio.Options
 	match    *matcher
+	allowed  prefixSet
+	denied   prefixSet
 	lanes    []lane // by index of settings.pools
 	fallback *lane  // of the default pool; nil: none
 	entry    lane   // of the conns that are in no pool yet
@@ -103,7 +117,7 @@ func (set *settings) gates(b *blocks) []*gate {
 	all := make([]*gate, len(set.cfg.Listeners))
 	for i, ln := range set.cfg.Listeners {
 		g := &gate{
-			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i],
+			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
 			lanes: make([]lane, len(set.pools)), count: b.listeners[ln.Name],
 		}
 		if g.count == nil {
