@@ -120,11 +120,11 @@ func TestNoRoute(t *testing.T) {
 	s.addr = s.b.Addrs()[1].String()
 	n := 0
 	for name, sent := range map[string][]byte{
-		"unknown name":  hello{names: []string{"c.test"}}.bytes(),
-		"no name":       hello{}.bytes(),
-		"several names": hello{names: []string{"a.test", "a.test"}}.bytes(),
-		"no TLS":        []byte("GET / HTTP/1.0\r\n\r\n"),
-		"SSLv2":         {0x80, 46, 1, 3, 3, 0, 21, 0, 0, 0, 16, 0, 0, 57, 0, 0, 56},
+		"unknown name":                         hello{names: []string{"c.test"}}.bytes(),
+		"no name":                              hello{}.bytes(),
+		"several names":                        hello{names: []string{"a.test", "a.test"}}.bytes(),
+		"no TLS":                               []byte("GET / HTTP/1.0\r\n\r\n"),
+		"SSLv2":                                {0x80, 46, 1, 3, 3, 0, 21, 0, 0, 0, 16, 0, 0, 57, 0, 0, 56},
 		"its own name, and a broken extension": join(hello{names: []string{"a.test"}}.bytes()[:3], []byte{0, 10}, make([]byte, 10)),
 	} {
 		c := s.dial()
