@@ -502,3 +502,38 @@ func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
 		l.stop(t)
 	}
 }
+
+// What operators have done to backends, and which are down, holds in the new process from its first conn on.
+func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
+	l := newLineage(t, addrs(servers), "--check-interval", "1h", "--fall", "1") // no check tells the new process
+	l.start(t)
+	out, err := exec.CommandContext(t.Context(), binary, "drain", servers[0].Addr(), "--hard", "--admin", l.admin).CombinedOutput()
+	if err != nil {
+		t.Fatalf("drain: %v: %s", err, out)
+	}
+	servers[1].Kill()
+	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out
+	if l.up(t, servers[1].Addr()) {
+		t.Fatal("a backend that is gone is up")
+	}
+	for range 2 {
+		if said := l.upgrade(t); said != "" {
+			t.Fatal(said)
+		}
+		if l.up(t, servers[1].Addr()) {
+			t.Error("the new process takes a backend for up that was down")
+		}
+		met := map[string]int{}
+		for range 9 {
+			r, err := goUser(cert, tls.VersionTLS13)().Get(t.Context(), l.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			met[r.Backend]++
+		}
+		if met["c"] != 9 {
+			t.Errorf("fresh conns went to %v: a is drained, b is down", met)
+		}
+	}
+}
