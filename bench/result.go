@@ -15,7 +15,7 @@ type Result struct {
 	Start time.Time     `json:"start"`      // of what is recorded
 	Took  time.Duration `json:"took_ns"`    // of what is recorded
 	Ended string        `json:"ended"`      // why the run ended before its time; empty: it did not
-	Lost  int64         `json:"lost_conns"` // still open when the wait for the last ones ended; in their group's errors too
+	Lost  int64         `json:"lost_conns"` // open, or not begun yet, when the wait for the last ones ended; in their group's errors too
 
 	Groups []Group `json:"groups"`
 

@@ -131,6 +131,9 @@ func (r *run) conduct(ctx context.Context) error {
 	} else {
 		err = r.measure(ctx)
 	}
+	for _, l := range r.loops {
+		r.result.Lost += l.abandon()
+	}
 	if disturbed != nil {
 		r.result.Disturbances = disturbed()
 	}
@@ -256,18 +259,10 @@ func (r *run) stretch(ctx context.Context, until time.Duration) error {
 			l.release(releaseTime)
 		}
 	}
-	if r.result.Ended == "" {
-		if err := r.spin(ctx, r.clock()+r.plan.Timeout+releaseTime+2*r.plan.Delay+endWait, true); err != nil {
-			return err
-		}
+	if r.result.Ended != "" {
+		return nil
 	}
-	if r.result.Ended != "" || r.phase == phaseDrain {
-		for _, l := range r.loops {
-			l.endStretch()
-			r.result.Lost += l.abandon()
-		}
-	}
-	return nil
+	return r.spin(ctx, r.clock()+r.plan.Timeout+releaseTime+2*r.plan.Delay+endWait, true)
 }
 
 // spin lets all loops run, watches them, and returns when they stand still again.
