@@ -238,8 +238,8 @@ func (r *run) record(now, timeline time.Duration, measured bool) {
 	}
 }
 
-// releaseTime is how long held conns take to send their requests, all together.
-const releaseTime = time.Second
+// releaseEach is how far apart held conns send their requests: faster, and what is measured is a flood.
+const releaseEach = 200 * time.Microsecond
 
 // stretch lets the loops run until the given time, and then until the conns of the stretch have ended.
 func (r *run) stretch(ctx context.Context, until time.Duration) error {
@@ -253,16 +253,17 @@ func (r *run) stretch(ctx context.Context, until time.Duration) error {
 		r.result.Took = r.clock() - (until - r.plan.Duration)
 		r.phase = phaseDrain
 	}
+	over := time.Duration(r.plan.Clients) * releaseEach
 	for _, l := range r.loops {
 		l.endStretch()
 		if r.phase == phaseDrain && r.result.Ended == "" {
-			l.release(releaseTime)
+			l.release(over)
 		}
 	}
 	if r.result.Ended != "" {
 		return nil
 	}
-	return r.spin(ctx, r.clock()+r.plan.Timeout+releaseTime+2*r.plan.Delay+endWait, true)
+	return r.spin(ctx, r.clock()+over+r.plan.Timeout+2*r.plan.Delay+endWait, true)
 }
 
 // spin lets all loops run, watches them, and returns when they stand still again.

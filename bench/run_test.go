@@ -261,7 +261,7 @@ func TestRunRate(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	p := s.plan(GroupPlan{Kind: PSK})
-	p.Scenario, p.Clients, p.Duration = Rate, 100, time.Second
+	p.Scenario, p.Clients, p.Duration = Rate, 100, 500*time.Millisecond
 	p.Steps = []float64{20, 40, 150, 160, 170, 180}
 	res := mustRun(t, p)
 	var kept []bool

@@ -20,15 +20,14 @@ type band struct{ Class, Path string }
 
 // event is something that was done to a backend or a node.
 type event struct {
-	X    float64
-	Text string
-	Down bool
+	X, TextY float64
+	Text     string
 }
 
 const (
-	areaTop    = 26 // above it events are named
-	areaBottom = 116
-	areaHeight = 140
+	areaTop    = 36 // above it events are named, in two lines
+	areaBottom = 126
+	areaHeight = 150
 	// areaTicks of a timeline are drawn as one: what ends in a tenth of a second jumps too much to be seen.
 	areaTicks = 5
 )
@@ -65,10 +64,13 @@ func timeline(t *Test, a *Arm, peak float64) *areas {
 		}
 		c.Bands = append(c.Bands, band{Class: b.class, Path: path(up) + "Z"})
 	}
-	for _, d := range a.Disturbances {
-		e := event{X: xs.at(d.Began.Seconds()), Down: d.Down, Text: d.Who + " up"}
+	for i, d := range a.Disturbances {
+		e := event{X: xs.at(d.Began.Seconds()), TextY: 12, Text: d.Who + " up"}
 		if d.Down {
 			e.Text = d.Who + " killed"
+		}
+		if i%2 == 1 { // beside each other they may not have the room
+			e.TextY += 13
 		}
 		c.Events = append(c.Events, e)
 	}

@@ -26,7 +26,7 @@ type line struct {
 const (
 	plotLeft   = 46
 	plotRight  = chartWidth - 10
-	plotTop    = 10
+	plotTop    = 24
 	plotBottom = 232
 	plotHeight = 272
 )

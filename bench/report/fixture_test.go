@@ -83,7 +83,7 @@ func made(rng *rand.Rand, scenario string, kind bench.Kind, from bench.Sources) 
 // shareOf is what a balancer was once seen to do.
 func shareOf(b balancers.Balancer, kind bench.Kind, from bench.Sources, backends int) float64 {
 	switch {
-	case backends == 1:
+	case backends == 1 || b.Family == balancers.FamilyDirect:
 		return 1
 	case b.Family == balancers.FamilyHoming:
 		return 0.997

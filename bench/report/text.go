@@ -67,10 +67,8 @@ func writeTest(b *strings.Builder, t *Test) {
 		if i > 0 {
 			continue
 		}
-		for n := range t.Arms {
-			if a := &t.Arms[n]; a.Failed != "" {
-				fmt.Fprintf(b, "%s: %s\n", a.label(), a.Failed)
-			}
+		for _, note := range t.notes() {
+			fmt.Fprintf(b, "%s\n", note)
 		}
 	}
 }
