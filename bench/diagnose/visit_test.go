@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -177,10 +178,9 @@ func TestRunAtCryptoTLS(t *testing.T) {
 	}
 	// Two behind one address that share nothing.
 	other := &tls.Config{Certificates: []tls.Certificate{cert}}
-	turn := 0
+	var turn atomic.Int32
 	r := run(t, Options{Roots: roots, Name: name}, listen(t, func(conn net.Conn) {
-		turn++
-		serveTLS([]*tls.Config{cfg, other}[turn%2])(conn)
+		serveTLS([]*tls.Config{cfg, other}[turn.Add(1)%2])(conn)
 	}))
 	if !r.Lost || r.Findings[0].Code != CodeApart {
 		t.Errorf("%+v", r)
