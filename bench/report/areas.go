@@ -3,8 +3,10 @@ package report
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"homing/bench"
+	"homing/bench/balancers"
 )
 
 // areas is a chart of conns over time, stacked: resumed, refused, failed.
@@ -141,21 +143,23 @@ const (
 	dotRowHeight = 31
 )
 
-// newDots draws the mean over these questions for each choice of the first run.
+// newDots draws the mean over these questions for each choice in each run.
 func (v *view) newDots(list []question) *dots {
 	d := &dots{}
 	y := 0.0
 	for _, c := range v.choices(list) {
-		mean, _ := v.offers(0, list, c)
-		if math.IsNaN(mean) {
-			continue
+		for run := range v.runs {
+			mean, _ := v.offers(run, list, c)
+			if math.IsNaN(mean) {
+				continue
+			}
+			row := dotRow{Name: strings.TrimSpace(v.letter(run) + " " + c.name), Class: c.class(), Strong: c.family == balancers.FamilyHoming, Text: percent(mean), TextY: y + 13}
+			for i := range dotCount {
+				row.Dots = append(row.Dots, dot{X: (float64(i) + 0.5) * dotPitch, Y: y + 23, Full: float64(i) < math.Round(mean*dotCount)})
+			}
+			d.Rows = append(d.Rows, row)
+			y += dotRowHeight
 		}
-		row := dotRow{Name: c.name, Class: c.class(), Strong: c.family == "homing", Text: percent(mean), TextY: y + 13}
-		for i := range dotCount {
-			row.Dots = append(row.Dots, dot{X: (float64(i) + 0.5) * dotPitch, Y: y + 23, Full: float64(i) < math.Round(mean*dotCount)})
-		}
-		d.Rows = append(d.Rows, row)
-		y += dotRowHeight
 	}
 	d.Height = y
 	return d

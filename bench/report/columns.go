@@ -17,6 +17,14 @@ const (
 	Distance = "distance" // a resume run with a delay between clients and balancer
 )
 
+func allScenarios() []string {
+	list := []string{Second, Distance}
+	for _, s := range bench.Scenarios() {
+		list = append(list, string(s))
+	}
+	return list
+}
+
 // columns are the measures that a scenario is judged by, in the order of its table.
 func columns(scenario string) []Measure {
 	keys := []string{mResumed, mBackend, mBalancer, mMachine, mClient, mMemory, mHandshake, mAnswer, mFailed}

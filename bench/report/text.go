@@ -43,6 +43,50 @@ func (r *Report) writeHead(b *strings.Builder) {
 	}
 }
 
+// maxBeside is how many measures stand beside each other when runs do.
+const maxBeside = 4
+
+// WriteBeside writes what several reports have in common, their figures beside each other: A is the first of them. Runs
+// were not made by turns, so nothing is said of what is equal.
+func WriteBeside(w io.Writer, reports ...*Report) error {
+	v := &view{runs: reports}
+	var b strings.Builder
+	for _, q := range v.questions(allScenarios()...) {
+		list := judged(q.Scenario)
+		list = list[:min(len(list), maxBeside)]
+		out := table{Head: []string{"through"}}
+		for _, m := range list {
+			for run := range v.runs {
+				out.Head = append(out.Head, m.Name+" "+v.letter(run))
+			}
+		}
+		shared := 0
+		for _, t := range q.of {
+			if t != nil {
+				shared++
+			}
+		}
+		if shared < 2 {
+			continue
+		}
+		for _, c := range v.choices([]question{q}) {
+			row := tableRow{Name: c.name}
+			for _, m := range list {
+				for _, s := range v.stats(q, c, m) {
+					row.Cells = append(row.Cells, plainCell(m.Text(s)))
+				}
+			}
+			out.Rows = append(out.Rows, row)
+		}
+		fmt.Fprintf(&b, "\n%s, side by side\n\n", q.title())
+		out.writeText(&b)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write the reports: %w", err)
+	}
+	return nil
+}
+
 // machine says where and when, in one line.
 func (r *Report) machine() string {
 	return fmt.Sprintf("%s, %d %s of %s, %s, Linux %s, %s; homing-bench %s, %s.", r.Started.UTC().Format("2006-01-02 15:04 UTC"),
