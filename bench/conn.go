@@ -318,15 +318,9 @@ func (l *loop) becomeEnding(k *conn, wait time.Duration) {
 	l.timers.add(timer{at: k.deadline, slot: k.slot, gen: k.gen, what: dueTimeout})
 }
 
-// over reports whether a conn that is ending has all that it waited for.
+// over reports whether a conn without a request has all that it waited for.
 func (k *conn) over() bool {
-	if k.state != ending {
-		return false
-	}
-	if k.client.group.Requests < 0 {
-		return k.tls.Session() != nil || !k.client.group.Kind.resumes()
-	}
-	return k.tls.Closed()
+	return k.state == ending && k.client.group.Requests < 0 && (k.tls.Session() != nil || !k.client.group.Kind.resumes())
 }
 
 // finish ends a conn as planned.
@@ -336,7 +330,7 @@ func (l *loop) finish(k *conn) {
 	if t := k.rec.tick(l.clock()); t != nil {
 		t.Done++
 	}
-	if !k.ended && !k.tls.Closed() {
+	if !k.ended {
 		k.tls.CloseWrite()
 		l.send(k, k.tls.Output()) // best effort: the conn is closed next
 	}

@@ -230,7 +230,13 @@ func (l *loop) received(k *conn, b []byte, end error) {
 		}
 		l.noteShaken(k)
 		l.flush(k)
-		if k.state != gone && k.over() {
+		switch {
+		case k.state == gone:
+			return
+		case k.tls.Closed(): // the end of the stream may be long in coming
+			l.streamEnded(k, io.EOF)
+			return
+		case k.over():
 			l.finish(k)
 			return
 		}
