@@ -112,7 +112,7 @@ func (e *examiner) tell(format string, args ...any) {
 
 // address examines one address by every kind.
 func (e *examiner) address(ctx context.Context, a *Address) {
-	e.kept[a.Addr+a.Name] = map[tlscore.Kind]*tlscore.Session{}
+	e.kept[a.Addr+a.Name] = make(map[tlscore.Kind]*tlscore.Session)
 	var ids [][]byte
 	for _, k := range kinds() {
 		e.tell("%s by %v", a.Addr, k)

@@ -351,7 +351,7 @@ func TestConnTellsWhatIsNotTLS(t *testing.T) {
 		if !errors.As(err, &e) || string(e.Start) != answer {
 			t.Errorf("%q: error %v", answer, err)
 		}
-		if again := c.Receive([]byte("more"), nil); again != err { //nolint:errorlint // the very same
+		if again := c.Receive([]byte("more"), nil); again != err {
 			t.Errorf("%q: then error %v", answer, again)
 		}
 	}

@@ -162,7 +162,7 @@ func (c *Conn) encryptSecret() (premaster, answer []byte, err error) {
 		return nil, nil, fmt.Errorf("draw random: %w", err)
 	}
 	binary.BigEndian.PutUint16(premaster, tls.VersionTLS12)
-	sealed, err := rsa.EncryptPKCS1v15(rand.Reader, key, premaster)
+	sealed, err := rsa.EncryptPKCS1v15(rand.Reader, key, premaster) //nolint:staticcheck // what the protocol of old servers asks for
 	if err != nil {
 		return nil, nil, fmt.Errorf("encrypt the secret: %w", err)
 	}

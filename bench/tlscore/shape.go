@@ -52,9 +52,17 @@ func Plain() *Shape {
 			tls.ECDSAWithP521AndSHA512, tls.PSSWithSHA512, tls.PKCS1WithSHA512,
 		},
 		Extensions: []Extension{
-			{ID: extensionServerName}, {ID: extensionGroups}, {ID: extensionPointFormats}, {ID: extensionSignatures},
-			{ID: extensionALPN}, {ID: extensionExtendedMaster}, {ID: extensionSessionTicket},
-			{ID: extensionSupportedVersions}, {ID: extensionPSKModes}, {ID: extensionKeyShare}, {ID: extensionRenegotiation},
+			{ID: extensionServerName},
+			{ID: extensionGroups},
+			{ID: extensionPointFormats},
+			{ID: extensionSignatures},
+			{ID: extensionALPN},
+			{ID: extensionExtendedMaster},
+			{ID: extensionSessionTicket},
+			{ID: extensionSupportedVersions},
+			{ID: extensionPSKModes},
+			{ID: extensionKeyShare},
+			{ID: extensionRenegotiation},
 		},
 	}
 }

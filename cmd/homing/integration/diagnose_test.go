@@ -71,7 +71,8 @@ func TestIntegrationDiagnoseNginx(t *testing.T) {
 		{"without tickets", farm.NginxConfig{NoTickets: true}, diagnosis{"Yes", "No (no tickets issued)", "Yes", nil}},
 		{"without a session cache", farm.NginxConfig{SessionCache: "none"}, diagnosis{idsRefused, "Yes", "Yes", []string{diagnose.CodeNoCache}}},
 		{
-			"without a session cache and tickets", farm.NginxConfig{SessionCache: "none", NoTickets: true},
+			"without a session cache and tickets",
+			farm.NginxConfig{SessionCache: "none", NoTickets: true},
 			diagnosis{idsRefused, "No (no tickets issued)", ticketsRefused, []string{diagnose.CodeNoneAccepted}},
 		},
 		{"with early data", farm.NginxConfig{EarlyData: true}, allWell()},
