@@ -116,7 +116,7 @@ func (c *ServerConn) take(record []byte, data func([]byte)) error {
 		data(body)
 	case kind == recordHandshake:
 		return c.messages(body)
-	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0:
+	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0 && len(body) == 1 && body[0] == 1:
 		c.in.open, c.due = c.theirs, c.finished
 	default:
 		return fail(alertUnexpectedMessage, "a record of type %d", kind)
@@ -169,6 +169,7 @@ func (c *ServerConn) clientHello(kind byte, body []byte) error {
 	if c.hello.better {
 		return ErrNotForID
 	}
+	c.in.classic = true
 	c.random = make([]byte, 32)
 	if _, err := rand.Read(c.random); err != nil {
 		return err
