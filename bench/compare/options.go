@@ -110,6 +110,8 @@ func (o *Options) CheckFlags() error {
 	switch {
 	case o.Rounds < 1 || o.Rounds > maxRounds:
 		return fmt.Errorf("rounds: %d is not between 1 and %d", o.Rounds, maxRounds)
+	case len(o.Balancers) == 0 && len(o.Absent) > 0:
+		return fmt.Errorf("through: there is nothing left to compare: %s", o.Absent[0].Why)
 	case len(o.Balancers) == 0:
 		return errors.New("through: there is nothing to compare: name balancers that are installed")
 	}

@@ -1,8 +1,8 @@
 package report
 
 import (
-	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"homing/bench"
@@ -61,8 +61,8 @@ func timeline(t *Test, a *Arm, peak float64) *areas {
 			base[i] += math.Max(0, float64(b.of(k))) / wide / float64(rounds(a))
 			up = append(up, point{x, ys.at(base[i])})
 		}
-		for i := len(down) - 1; i >= 0; i-- {
-			up = append(up, down[i])
+		for _, p := range slices.Backward(down) {
+			up = append(up, p)
 		}
 		c.Bands = append(c.Bands, band{Class: b.class, Path: path(up) + "Z"})
 	}
@@ -167,12 +167,9 @@ func (v *view) newDots(list []question) *dots {
 
 // Alt is the picture in words.
 func (d *dots) Alt() string {
-	text := "Share of the offers to resume that were accepted:"
+	parts := make([]string, len(d.Rows))
 	for i, r := range d.Rows {
-		if i > 0 {
-			text += ","
-		}
-		text += fmt.Sprintf(" %s %s", r.Name, r.Text)
+		parts[i] = r.Name + " " + r.Text
 	}
-	return text + "."
+	return "Share of the offers to resume that were accepted: " + strings.Join(parts, ", ") + "."
 }

@@ -23,7 +23,7 @@ func fixture() *Report {
 		Programs: []balancers.Program{
 			{Name: "homing", Path: "/usr/bin/homing", Version: "v1.2.3"}, {Name: "haproxy", Path: "/usr/sbin/haproxy", Version: "2.6.12"},
 		},
-		Absent:   []balancers.Absent{{Key: balancers.NginxHash, Name: "nginx hash", Why: "nginx has no streams: apt-get install libnginx-mod-stream"}},
+		Absent:   []balancers.Absent{{Key: "nginx", Name: "nginx", Why: "nginx has no streams: apt-get install libnginx-mod-stream"}},
 		Warnings: []string{"The clients used more than half of the machine (3 of 90 rounds)"},
 	}
 	for _, from := range []bench.Sources{bench.SourceOwn, bench.SourceRoam} {

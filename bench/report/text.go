@@ -142,10 +142,10 @@ func (t *table) writeText(b *strings.Builder) {
 		}
 	}
 	for _, row := range rows {
-		line := fmt.Sprintf("%-*s", max(nameWidth, widths[0]), row[0])
+		fmt.Fprintf(b, "%-*s", max(nameWidth, widths[0]), row[0])
 		for i, text := range row[1:] {
-			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(text)) + text
+			fmt.Fprintf(b, "%*s", 2+widths[i+1], text) // Printf pads by runes
 		}
-		fmt.Fprintf(b, "%s\n", strings.TrimRight(line, " "))
+		b.WriteByte('\n')
 	}
 }

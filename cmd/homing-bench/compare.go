@@ -161,17 +161,20 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	for _, s := range o.sources {
 		c.Sources = append(c.Sources, bench.Sources(s))
 	}
-	c.Balancers, c.Absent = kit.Choose(asked)
-	for _, a := range c.Absent {
-		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
-	}
 	if o.backends < 1 || o.backends > 64 {
 		return c, fmt.Errorf("--backends %d: not between 1 and 64", o.backends)
 	}
 	if o.threads < 1 || o.threads > 256 {
 		return c, fmt.Errorf("--threads %d: not between 1 and 256", o.threads)
 	}
-	return c, c.CheckFlags()
+	c.Balancers, c.Absent = kit.Choose(asked)
+	if err := c.CheckFlags(); err != nil {
+		return c, err
+	}
+	for _, a := range c.Absent {
+		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
+	}
+	return c, nil
 }
 
 func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {
