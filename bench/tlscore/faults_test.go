@@ -302,6 +302,7 @@ func TestConnDetectsFaultsOfRecords(t *testing.T) {
 		{"an unsealed handshake", tls.VersionTLS13, insert(recordHandshake, 3, 3, 0, 4, 8, 0, 0, 0), "cannot be a sealed one"},
 		{"an empty handshake record", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 0), "empty record"},
 		{"an unknown type", tls.VersionTLS12, insert(99, 3, 3, 0, 1, 1), "record of type 99"},
+		{"a record of another version", tls.VersionTLS12, insert(recordHandshake, 2, 3, 0, 4, 0, 0, 0, 0), "a record of version 2.3"},
 		{"a record too long", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0x60, 0), "record of 24576 bytes"},
 		{"a message too long", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 4, 11, 9, 0, 0), "message of 589828 bytes"},
 		{"a HelloRequest", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 4, 0, 0, 0, 0), ""},
