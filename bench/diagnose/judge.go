@@ -34,6 +34,7 @@ const (
 	CodeStateful    = "tls13_stateful"
 	CodeSingleUse   = "tickets_single_use"
 	CodeShortLived  = "tickets_short_lived"
+	CodeSeveral     = "several_ticket_keys"
 )
 
 // shortLived is the lifetime in seconds below which a ticket is worth a note: nginx has 300 s by default, and who comes back within
@@ -225,6 +226,9 @@ func notes(a *Address) []Finding {
 		}
 	}
 	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
+	keys := a.keys()
+	note(len(keys) > 1 && !ticket.lost() && !psk.lost(), CodeSeveral, "%d ticket keys are in use at this address (%s), and every session is accepted: "+
+		"several backends stand behind it and sessions find their own, or a server has just changed its key.", len(keys), keyNames(keys))
 	failed := id.Failed + ticket.Failed + psk.Failed
 	note(failed > 0, CodeFailed, "%d conns came to no end while others did: a backend may be down.", failed)
 	classic := id.Verdict != NotTried || ticket.Verdict != NotTried

@@ -345,12 +345,12 @@ func TestTicketKeys(t *testing.T) {
 		{"Schannel, one key", [][]byte{ticket("\x00\x00\x00\x00the guid one"), ticket("\x00\x00\x00\x00the guid one")}, 1, 16},
 		{"entries in memory", [][]byte{random(32), random(32)}, 0, 0},
 	} {
-		got := ticketKeys(tt.tickets)
+		got := named(tt.tickets, nameSize(tt.tickets), 1)
 		if len(got) != tt.want || tt.want > 0 && len(got[0].Name) != 2*tt.bytes {
 			t.Errorf("%s: %+v", tt.what, got)
 		}
 	}
-	if got := ticketKeys(append(ten, ticket(b))); len(got) != 2 || got[0].Tickets != 40 || got[1].Tickets != 1 {
+	if got := named(append(ten, ticket(b)), 16, 1); len(got) != 2 || got[0].Tickets != 40 || got[1].Tickets != 1 {
 		t.Errorf("the key with the most tickets comes first: %+v", got)
 	}
 	long, short := []Key{{Name: "aabbccdd11"}}, []Key{{Name: "aabbccdd"}}
