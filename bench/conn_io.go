@@ -270,7 +270,7 @@ func (l *loop) data(k *conn, b []byte) {
 
 // streamEnded takes the end of the stream.
 func (l *loop) streamEnded(k *conn, end error) {
-	k.ended = end == io.EOF //nolint:errorlint // sock returns it bare
+	k.ended = end == io.EOF
 	switch {
 	case k.state == ending: // whether by a FIN or a reset: all was there
 		k.ended = true

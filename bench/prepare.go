@@ -154,7 +154,7 @@ func (r *run) probeOnce(ctx context.Context, g *group, target, name int) error {
 			continue
 		}
 		n, err := conn.Read(buf)
-		if err == io.EOF && a.end() { //nolint:errorlint // net.Conn returns it bare
+		if err == io.EOF && a.end() {
 			continue
 		}
 		if err != nil {

@@ -197,7 +197,7 @@ func (t *Tally) Add(o *Tally) {
 
 func (t *Tally) fail(class Class, n int64) {
 	if t.Errors == nil {
-		t.Errors = map[Class]int64{}
+		t.Errors = make(map[Class]int64)
 	}
 	t.Errors[class] += n
 }

@@ -80,11 +80,14 @@ func writeTable(b *strings.Builder, rows [][]string) {
 	}
 	b.WriteByte('\n')
 	for _, row := range rows {
-		line := row[0] + strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0]))
+		b.WriteString(row[0])
 		for i, cell := range row[1:] {
-			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell
+			if i == 0 {
+				b.WriteString(strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0])))
+			}
+			b.WriteString(strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell)
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteByte('\n')
 	}
 }
 
