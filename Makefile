@@ -20,7 +20,7 @@ FUZZTIME ?= 30s
 DEMO_FLAGS ?=
 
 SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived ip=iproute2 \
-	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
+	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
 .PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second clean need-go

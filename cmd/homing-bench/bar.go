@@ -11,7 +11,11 @@ import (
 	"homing/bench/compare"
 )
 
-const barCells = 30
+const (
+	barCells = 30
+	// barColumns keeps the line within any terminal: one that wraps cannot be drawn over.
+	barColumns = 79
+)
 
 // barEvery is how often the bar is drawn: it moves by the clock between two rounds.
 const barEvery = 250 * time.Millisecond
@@ -75,7 +79,8 @@ func barLine(p compare.Progress, elapsed time.Duration) string {
 	done := p.Done + min(elapsed, p.Next)
 	width := int(int64(barCells) * int64(done) / int64(p.Total))
 	left := (p.Total - done).Round(time.Second)
-	return fmt.Sprintf("\r\x1b[K[%s%s] %s left  %s", strings.Repeat("#", width), strings.Repeat(".", barCells-width), left, p.What)
+	line := fmt.Sprintf("[%s%s] %s left  %s", strings.Repeat("#", width), strings.Repeat(".", barCells-width), left, p.What)
+	return "\r\x1b[K" + line[:min(len(line), barColumns)]
 }
 
 // end removes the bar.

@@ -235,6 +235,10 @@ func TestBarLine(t *testing.T) {
 			t.Errorf("after %v: %q, want %q", c.elapsed, got, c.want)
 		}
 	}
+	p.What = strings.Repeat("long ", 30)
+	if got := barLine(p, 0); len(got) != len("\r\x1b[K")+79 || !strings.HasPrefix(got, "\r\x1b[K[###") {
+		t.Errorf("a line that would wrap: %q", got)
+	}
 	if got := barLine(compare.Progress{}, time.Second); got != "" {
 		t.Errorf("before anything is known: %q", got)
 	}
