@@ -136,6 +136,75 @@ func TestConnDetectsFaults(t *testing.T) {
 	}
 }
 
+// A server that speaks TLS 1.3 says so in the random of TLS 1.2: then somebody changed the hello on its way.
+func TestConnDetectsADowngrade(t *testing.T) {
+	for _, sentinel := range []string{"", "DOWNGRD\x00", "DOWNGRD\x01"} {
+		s, o := newFake(t)
+		s.classic, s.sentinel = true, sentinel
+		if _, _, err := s.meet(o); (err == nil) != (sentinel == "") {
+			t.Errorf("sentinel %q, TLS 1.3 offered: error %v", sentinel, err)
+		}
+		s, o = newFake(t)
+		s.classic, s.sentinel = true, sentinel
+		if _, _, err := s.meet(only(o, tls.VersionTLS12)); err != nil {
+			t.Errorf("sentinel %q, TLS 1.3 not offered: error %v", sentinel, err)
+		}
+	}
+}
+
+// The second hello is the first but for what RFC 9846 section 4.1.2 lets it change.
+func TestConnSecondHello(t *testing.T) {
+	session := resumable(tls.VersionTLS13, false)
+	session.MaxEarlyData = 100
+	for _, shape := range []*Shape{Plain(), Chrome(), Firefox()} {
+		o := Options{ServerName: serverName, Shape: shape, Session: session, EarlyData: []byte("early"), MinVersion: tls.VersionTLS13}
+		c, err := New(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := unwrap(t, c.Output()[:c.HelloLen()])
+		ext := appendExtension(nil, extensionSupportedVersions, []byte{3, 4})
+		ext = appendExtension(ext, extensionKeyShare, uint16s(tls.CurveP384))
+		ext = appendExtension(ext, extensionCookie, appendVector16(nil, []byte("cookie")))
+		body := appendVector8(join([]byte{3, 3}, retryRandom()), first[39:39+32])
+		body = appendVector16(append(body, 0x13, 1, 0), ext)
+		if err := c.Receive(appendVector16([]byte{recordHandshake, 3, 3}, message(typeServerHello, body)), nil); err != nil {
+			t.Fatal(err)
+		}
+		second := unwrap(t, c.Output())
+		if !bytes.Equal(first[4:4+2+32+1+32], second[4:4+2+32+1+32]) {
+			t.Errorf("%s: another random or session ID", shape.Name)
+		}
+		for _, want := range []struct {
+			id            uint16
+			first, second bool
+		}{{extensionEarlyData, true, false}, {extensionCookie, false, true}, {extensionPreSharedKey, true, true}} {
+			_, in1 := helloExtension(first, want.id)
+			_, in2 := helloExtension(second, want.id)
+			if in1 != want.first || in2 != want.second {
+				t.Errorf("%s: extension %d is in the first %v, in the second %v", shape.Name, want.id, in1, in2)
+			}
+		}
+		share, _ := helloExtension(second, extensionKeyShare)
+		if r := (reader{b: share[2:]}); tls.CurveID(r.uint16()) != tls.CurveP384 || len(r.vector16()) != 97 || !r.whole() {
+			t.Errorf("%s: the key share is %x", shape.Name, share)
+		}
+		binder, _ := helloExtension(second, extensionPreSharedKey)
+		if old, _ := helloExtension(first, extensionPreSharedKey); bytes.Equal(old, binder) {
+			t.Errorf("%s: the binder is that of the first hello", shape.Name)
+		}
+		_, ids := outline(t, first)
+		for _, id := range ids {
+			one, _ := helloExtension(first, id)
+			two, ok := helloExtension(second, id)
+			changes := id == extensionEarlyData || id == extensionPreSharedKey || id == extensionKeyShare || id == 0x0a0a
+			if !changes && (!ok || !bytes.Equal(one, two)) {
+				t.Errorf("%s: extension %d changed", shape.Name, id)
+			}
+		}
+	}
+}
+
 // resumable is a session that the fake server can resume.
 func resumable(version uint16, extended bool) *Session {
 	s := &Session{Version: version, ID: []byte("session of the fake"), secret: bytes.Repeat([]byte{3}, 48), extended: extended, Received: time.Now()}
