@@ -221,6 +221,17 @@ func TestOutputsReplaceAtOnce(t *testing.T) {
 	}
 }
 
+func TestBarElsewhere(t *testing.T) {
+	var out bytes.Buffer
+	b := newBar(&out)
+	b.show(compare.Progress{Total: 90 * time.Second, Next: time.Second})
+	b.show(compare.Progress{Total: 90 * time.Second, Done: time.Second, Next: time.Second})
+	b.end()
+	if got := out.String(); got != "homing-bench: compare takes about 1m30s\n" {
+		t.Errorf("not on a terminal: %q", got)
+	}
+}
+
 func TestBarLine(t *testing.T) {
 	p := compare.Progress{What: "round 2", Done: 20 * time.Second, Next: 10 * time.Second, Total: 60 * time.Second}
 	for _, c := range []struct {
