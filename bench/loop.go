@@ -214,6 +214,7 @@ func (l *loop) release(over time.Duration) {
 			continue
 		}
 		at := now + time.Duration(float64(over)*float64(i)/float64(len(l.held)))
+		c.intended, c.began = at, at // of the answer; how the conn came about is recorded
 		c.deadline = at + l.plan.Timeout
 		l.active++
 		l.stats.held.Add(-1)

@@ -100,7 +100,7 @@ type Latency struct {
 	Connect   *Histogram `json:"connect,omitempty"`   // up to the TCP conn
 	Resumed   *Histogram `json:"resumed,omitempty"`   // up to the end of the handshake, where the offer was accepted
 	Full      *Histogram `json:"full,omitempty"`      // up to the end of the handshake, of full handshakes
-	Answer    *Histogram `json:"answer,omitempty"`    // up to the last byte of the first answer
+	Answer    *Histogram `json:"answer,omitempty"`    // up to the last byte of the first answer; of held conns from when it should be asked for
 	Handshake *Histogram `json:"handshake,omitempty"` // Resumed and Full together, but from the TCP conn on
 	Service   *Histogram `json:"service,omitempty"`   // as Answer, but from when the conn did begin: blind to stalls, to compare with
 }
@@ -138,8 +138,8 @@ type Use struct {
 	Role   string        `json:"role,omitempty"`
 	Name   string        `json:"name,omitempty"`
 	CPU    time.Duration `json:"cpu_ns"`
-	Memory int64         `json:"memory_bytes,omitempty"` // proportional set size at the end
-	Before int64         `json:"memory_before_bytes,omitempty"`
+	Memory int64         `json:"memory_bytes,omitempty"`        // proportional set size when what is recorded ends, held conns open
+	Before int64         `json:"memory_before_bytes,omitempty"` // and before the first conn
 }
 
 // Host is the machine and the software of a run.

@@ -45,6 +45,9 @@ type run struct {
 	expected time.Duration
 	records  []merging
 	result   *Result
+
+	// Of the client and the watched processes, in bytes: before the first conn, and when the last stretch ended.
+	memoryBefore, memoryThen []int64
 }
 
 // merging is a record of one loop, and whether it is part of what is recorded or of the warm-up alone. Conns write into
@@ -113,11 +116,12 @@ func (r *run) makeLoops() error {
 func (r *run) conduct(ctx context.Context) error {
 	r.result = &Result{Schema: ResultSchema, Plan: *r.plan, Host: thisHost()}
 	r.expected = r.expect()
-	before := r.memory()
+	r.memoryBefore = r.memory()
+	r.memoryThen = r.memoryBefore
 	if err := r.warmUp(ctx); err != nil {
 		return err
 	}
-	u, err := r.startUse(before)
+	u, err := r.startUse()
 	if err != nil {
 		return err
 	}
@@ -248,6 +252,9 @@ func (r *run) stretch(ctx context.Context, until time.Duration) error {
 	}
 	if err := r.spin(ctx, until, false); err != nil {
 		return err
+	}
+	if r.phase == phaseMeasure {
+		r.memoryThen = r.memory() // while what is held is held
 	}
 	if r.phase == phaseMeasure && r.plan.Scenario != Rate {
 		r.result.Took = r.clock() - (until - r.plan.Duration)

@@ -240,8 +240,8 @@ func TestRunIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSums(t, res)
-	if g := &res.Groups[0]; g.Done != 50 || g.Requests != 50 || g.Offered != 0 || held != 50 {
-		t.Errorf("%d were held: %+v", held, g.Tally)
+	if g := &res.Groups[0]; g.Done != 50 || g.Requests != 50 || g.Offered != 0 || held != 50 || g.Latency.Answer.Quantile(0.5) >= p.Duration {
+		t.Errorf("%d were held, answers in %v: %+v", held, g.Latency.Answer.Quantile(0.5), g.Tally)
 	}
 	// Conns that the target closes meanwhile are told.
 	p.Disturb = []Disturbance{{Down: true}}
