@@ -139,3 +139,20 @@ func TestExamineFinds(t *testing.T) {
 		})
 	}
 }
+
+// Where nothing answers, little is tried.
+func TestExamineGivesUp(t *testing.T) {
+	site := &fakeSite{backends: []*fakeBackend{{down: true}}}
+	r := look(fakeNet{addrA: site}, addrA)
+	if site.conns != maxFailures || r.Nothing() != addrA+": cannot connect: connection refused" {
+		t.Errorf("%d conns, %q", site.conns, r.Nothing())
+	}
+	// That this machine has no IPv6 is not held against a site; that IPv6 is refused is.
+	const addr6 = "[2001:db8::1]:443"
+	for _, noRoute := range []bool{false, true} {
+		n := fakeNet{addrA: {backends: backends(1, nil)}, addr6: {backends: []*fakeBackend{{down: true, noRoute: noRoute}}}}
+		if r := look(n, addrA, addr6); r.Addresses[1].Skipped != noRoute || r.Incomplete == noRoute || r.Lost {
+			t.Errorf("no way there %v: %+v", noRoute, r)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (s *fakeServer) meet(o Options) (c *Conn, last []byte, err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	hello := c.Output()
+	hello := c.Output()[:c.HelloLen()]
 	s.hello = bytes.Clone(hello[headerBytes:])
 	s.clientRandom = s.hello[6:38]
 	s.random = bytes.Repeat([]byte{0x5e}, 32)

@@ -2,6 +2,9 @@ package tlscore
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -193,6 +196,10 @@ func TestConnSecondHello(t *testing.T) {
 		if old, _ := helloExtension(first, extensionPreSharedKey); bytes.Equal(old, binder) {
 			t.Errorf("%s: the binder is that of the first hello", shape.Name)
 		}
+		again := appendVector16([]byte{recordHandshake, 3, 3}, message(typeServerHello, body))
+		if err := c.Receive(again, nil); err == nil || !strings.Contains(err.Error(), "a second HelloRetryRequest") {
+			t.Errorf("%s, asked a second time: %v", shape.Name, err)
+		}
 		_, ids := outline(t, first)
 		for _, id := range ids {
 			one, _ := helloExtension(first, id)
@@ -259,6 +266,38 @@ func TestConnDetectsFaultsOfResumption(t *testing.T) {
 				t.Errorf("shaken %v, error %v, want %q in it", c.Shaken(), err, tt.want)
 			}
 		})
+	}
+}
+
+// Early data goes with the PSK: a server that refuses the one cannot take the other.
+func TestConnDetectsEarlyDataWithoutPSK(t *testing.T) {
+	s, o := newFake(t)
+	o.Session, o.EarlyData = resumable(tls.VersionTLS13, false), []byte("early")
+	o.Session.MaxEarlyData = 100
+	c, _, err := s.meet(only(o, tls.VersionTLS13))
+	if err != nil || c.State().Resumed || !c.State().EarlyOffered || c.State().EarlyAccepted {
+		t.Errorf("refused: %+v, %v", c.State(), err)
+	}
+	*s = fakeServer{t: t, key: s.key, cert: s.cert, edit: with(typeEncryptedExtensions, extensionEarlyData, nil)}
+	if _, _, err := s.meet(only(o, tls.VersionTLS13)); err == nil || !strings.Contains(err.Error(), "early data that was not offered") {
+		t.Errorf("taken without the PSK: %v", err)
+	}
+}
+
+func TestVerifySignatureKnowsTheVersion(t *testing.T) {
+	key := rsaKey(t)
+	cert, _ := certify(t, key)
+	digest := sha256.Sum256([]byte("signed"))
+	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, modern := range []bool{false, true} {
+		c := &Conn{h: &handshake{leaf: cert}}
+		c.in.modern = modern
+		if err := c.verifySignature(tls.PKCS1WithSHA256, []byte("signed"), signature); (err != nil) != modern {
+			t.Errorf("PKCS #1 v1.5, TLS 1.3 %v: %v", modern, err)
+		}
 	}
 }
 
