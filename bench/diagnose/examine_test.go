@@ -140,6 +140,19 @@ func TestExamineFinds(t *testing.T) {
 	}
 }
 
+// A balancer that sends two conns of three to the same backend lets some offers be accepted.
+func TestExamineFindsPartly(t *testing.T) {
+	two := backends(2, nil)
+	r := look(fakeNet{addrA: {backends: []*fakeBackend{two[0], two[0], two[1]}}}, addrA)
+	a := &r.Addresses[0]
+	if a.SessionID.Verdict != Partly || a.Ticket.Verdict != Partly || a.PSK.Verdict != Partly || a.SessionID.Accepted != 2 {
+		t.Errorf("%+v", a)
+	}
+	if r.Caching != "Session resumption (caching): Partly (2 of 5 accepted)" || len(r.Findings) != 1 || r.Findings[0].Code != CodeApart {
+		t.Errorf("%s, %+v", r.Caching, r.Findings)
+	}
+}
+
 // Where nothing answers, little is tried.
 func TestExamineGivesUp(t *testing.T) {
 	site := &fakeSite{backends: []*fakeBackend{{down: true}}}
