@@ -19,7 +19,7 @@ func TestArmsTakeTurns(t *testing.T) {
 		plans = append(plans, p)
 		return good(p), nil
 	})
-	o.Scenarios, o.Rounds = []string{report.Second}, 2
+	o.Scenarios, o.Rounds = []string{report.Second}, 3
 	r, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +27,8 @@ func TestArmsTakeTurns(t *testing.T) {
 	if got := arms(&r.Tests[0]); got != "direct/1:1 direct:3" {
 		t.Errorf("arms %s", got)
 	}
-	// Two rounds more than elsewhere, and each begins with another arm.
-	if got := order(plans); got != "1 3 3 1 1 3 3 1" {
+	if got := order(plans); got != "1 3 3 1 1 3" { // each round begins with another arm
+
 		t.Errorf("targets by round: %s", got)
 	}
 	for i, p := range plans {
@@ -37,7 +37,7 @@ func TestArmsTakeTurns(t *testing.T) {
 		}
 	}
 	for _, a := range r.Tests[0].Arms {
-		if len(a.Rounds) != 4 || a.Tally.Done != 40 || a.Failed != "" {
+		if len(a.Rounds) != 3 || a.Tally.Done != 30 || a.Failed != "" {
 			t.Errorf("%s: %d rounds, %d conns, %q", a.Key, len(a.Rounds), a.Tally.Done, a.Failed)
 		}
 	}
@@ -62,10 +62,10 @@ func TestABalancerThatDoesNotStart(t *testing.T) {
 		}
 		a := r.Tests[0].Arm(balancers.Homing)
 		const want = "homing: homing ended before it was ready: homing: it is not made for this: take another"
-		if a == nil || a.Failed != want || len(a.Rounds) != 3 || slices.ContainsFunc(a.Rounds, func(r *report.Round) bool { return r != nil }) {
+		if a == nil || a.Failed != want || len(a.Rounds) != 5 || slices.ContainsFunc(a.Rounds, func(r *report.Round) bool { return r != nil }) {
 			t.Errorf("%s: %+v", scenario, a)
 		}
-		if d := r.Tests[0].Arm(balancers.Direct); d != nil && (len(d.Rounds) != 3 || d.Rounds[2] == nil) {
+		if d := r.Tests[0].Arm(balancers.Direct); d != nil && (len(d.Rounds) != 5 || d.Rounds[2] == nil) {
 			t.Errorf("%s: direct has %+v", scenario, d)
 		}
 	}
@@ -104,7 +104,7 @@ func TestAnInterruptKeepsWhatThereIs(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	n := 0
 	o := options(t, func(_ context.Context, p bench.Plan) (*bench.Result, error) {
-		if n++; n == 4 {
+		if n++; n == 6 {
 			cancel(errors.New("interrupted"))
 			r := good(p)
 			r.Ended = "interrupted"
@@ -117,7 +117,7 @@ func TestAnInterruptKeepsWhatThereIs(t *testing.T) {
 	if err == nil || err.Error() != "interrupted" || r == nil || r.Ended != "interrupted" {
 		t.Fatalf("%v, %+v", err, r)
 	}
-	if len(r.Tests) != 2 || len(r.Tests[0].Arms[0].Rounds) != 3 || len(r.Tests[1].Arms[0].Rounds) != 0 {
+	if len(r.Tests) != 2 || len(r.Tests[0].Arms[0].Rounds) != 5 || len(r.Tests[1].Arms[0].Rounds) != 0 {
 		t.Errorf("tests %+v", r.Tests)
 	}
 }
@@ -139,8 +139,8 @@ func TestWarningsAreFolded(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"The clients took 123us of CPU per conn and the backend backend1 9ms (so in 13 of 13 rounds)",
-		"This was a closed loop: no conn began before the last one (so in 3 of 13 rounds)", // that of second is no surprise
+		"The clients took 123us of CPU per conn and the backend backend1 9ms (so in 15 of 15 rounds)",
+		"This was a closed loop: no conn began before the last one (so in 5 of 15 rounds)", // that of second is no surprise
 	}
 	if !slices.Equal(r.Warnings, want) {
 		t.Errorf("%q, want %q", r.Warnings, want)

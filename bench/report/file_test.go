@@ -68,13 +68,6 @@ func TestReadsTheFirstVersion(t *testing.T) {
 	golden(t, "v1.txt", b.Bytes())
 }
 
-// small is a report of one test.
-func small() *Report {
-	r := fixture()
-	r.Tests = r.Tests[:1]
-	return r
-}
-
 func TestReadRefuses(t *testing.T) {
 	var whole map[string]any
 	if err := json.Unmarshal(encode(t, small()), &whole); err != nil {

@@ -94,8 +94,9 @@ func (r *Report) machine() string {
 }
 
 func (r *Report) writeFoot(b *strings.Builder) {
-	b.WriteString("\nFigures are medians of the rounds, ± half their range. A comparison is the median of the ratios by round; \"equal\"\n" +
-		"is one that lies inside the spread. CPU is per conn, unless it says per GB; the machine's is everything, clients included.\n")
+	b.WriteString("\nFigures are medians of the rounds, ± half their range. A comparison is the median of the ratios by round; one that the\n" +
+		"spread of these ratios explains (Lord's test, 95 %) is called equal. CPU is per conn, unless it says per GB; the\n" +
+		"machine's is everything, clients included.\n")
 	for _, w := range r.Warnings {
 		fmt.Fprintf(b, "Warning: %s\n", w)
 	}
