@@ -310,8 +310,8 @@ func TestRunGoesOnToTheNextTarget(t *testing.T) {
 	p.Control = actions{func(string) { _ = a.server.Close() }}
 	res := mustRun(t, p)
 	g := &res.Groups[0]
-	// A handshake that was under way may have been cut.
-	if g.Moved != 10 || g.Failed() > 3 || g.Refused != 10 {
+	// A conn that was under way may have been cut, one of each client at most.
+	if cut := g.Errors[Closed] + g.Errors[Reset]; g.Moved != 10 || g.Failed() > cut || cut > 10 || g.Refused != 10 {
 		t.Errorf("%+v", g.Tally)
 	}
 }

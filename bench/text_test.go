@@ -67,7 +67,7 @@ func TestResultText(t *testing.T) {
 	if b.String() != string(want) {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
-	for _, line := range strings.Split(b.String(), "\n") {
+	for line := range strings.SplitSeq(b.String(), "\n") {
 		if strings.HasSuffix(line, " ") {
 			t.Errorf("%q ends in a space", line)
 		}
