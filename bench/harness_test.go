@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log"
 	"math/big"
 	"net"
@@ -58,11 +59,11 @@ func newSite(t *testing.T, change func(*tls.Config), handler http.HandlerFunc) *
 		change(config)
 	}
 	if handler == nil {
-		zeros := bytes.NewReader(make([]byte, 1<<20))
+		zeros := make([]byte, 1<<20)
 		handler = func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Backend", "a")
 			if r.URL.Path == "/data" {
-				http.ServeContent(w, r, "", time.Time{}, zeros)
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(zeros))
 				return
 			}
 			fmt.Fprintln(w, "a")
@@ -72,15 +73,11 @@ func newSite(t *testing.T, change func(*tls.Config), handler http.HandlerFunc) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: log.New(logTo{t}, "", 0)}
+	s := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { _ = s.Close() })
 	return &site{addr: l.Addr().String(), roots: roots, server: s}
 }
-
-type logTo struct{ t *testing.T }
-
-func (l logTo) Write(b []byte) (int, error) { return len(b), nil }
 
 // plan is a short run to the site.
 func (s *site) plan(groups ...GroupPlan) Plan {
