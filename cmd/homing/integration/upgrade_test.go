@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,7 +33,7 @@ func mixed(t *testing.T, addr string, cert *farm.Certificate) [][]user {
 func (w *town) clusterFlags(tb testing.TB, gossip string) []string {
 	tb.Helper()
 	flags := []string{
-		"--cluster-bind", gossip, "--replication-bind", freeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey, "--state-dir", tb.TempDir(),
+		"--cluster-bind", gossip, "--replication-bind", freeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey,
 	}
 	for _, one := range w.nodes {
 		flags = append(flags, "--cluster-join", one.gossip)
@@ -534,6 +535,57 @@ func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
 		}
 		if met["c"] != 9 {
 			t.Errorf("fresh conns went to %v: a is drained, b is down", met)
+		}
+	}
+}
+
+// What a process learns while it drains is known to its heir, and to the other nodes, as if it had been learned there.
+func TestIntegrationUpgradeForwards(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
+	w := newTown(t, "--probe", "off")
+	for _, addr := range addrs(servers) {
+		w.flags = append(w.flags, "--backend", addr)
+	}
+	w.build(t, 1)
+	peer := w.nodes[0]
+	l := newLineage(t, addrs(servers), append(w.clusterFlags(t, freeAddr(t)), "--probe", "off")...)
+	l.start(t)
+	w.waitFor(t, "the nodes share", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > 0 })
+	var raw []net.Conn
+	for range 9 {
+		conn, err := net.Dial("tcp", l.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		raw = append(raw, conn)
+	}
+	w.waitFor(t, "the old process has them", func() bool { return l.metrics(t)["homing_conns_open"] == 9 })
+	streams := peer.sum(t, "homing_replication_streams_total", "")
+	l.upgradeBySignal(t)
+	w.waitFor(t, "the new process shares", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > streams })
+
+	var configs []*tls.Config
+	for _, conn := range raw {
+		cfg := &tls.Config{ServerName: farm.ServerName, RootCAs: farm.Roots(cert), MaxVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		k := &kept{conn: tls.Client(conn, cfg)}
+		k.answer = bufio.NewReader(k.conn)
+		k.ask(t)
+		configs = append(configs, cfg)
+	}
+	learned := `homing_replication_facts_total{from="here"}`
+	w.waitFor(t, "the new process hears of it", func() bool { return l.metrics(t)[learned] >= 3 })
+	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
+	for i, cfg := range configs {
+		for _, addr := range []string{peer.addr, l.addr} {
+			conn, err := tls.Dial("tcp", addr, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !conn.ConnectionState().DidResume {
+				t.Errorf("session %d is not known at %s", i, addr)
+			}
+			conn.Close()
 		}
 	}
 }
