@@ -20,12 +20,13 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 DEMO_FLAGS ?=
+COMPARE_FLAGS ?=
 
 SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived ip=iproute2 nft=nftables sysctl=procps \
-	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss javac=default-jdk-headless
+	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second dist dist-test clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second compare dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -65,7 +66,7 @@ fuzz: need-go ## each fuzz target for FUZZTIME (30s)
 	done
 
 golden: need-go ## rewrite the golden files of the command; read the diff
-	go test ./cmd/... -update
+	go test ./cmd/... ./bench/... -update
 	@git --no-pager diff --stat; echo 'read the diff before you commit it'
 
 fmt: $(GOLANGCI) ## format
@@ -109,6 +110,10 @@ perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROU
 bench-second: build ## what a second and third nginx do to clients that resume, beside HAProxy (about a minute)
 	@.ci/packages nginx=nginx haproxy=haproxy
 	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
+
+compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--html report.html')
+	@.ci/packages nginx=nginx haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
+	@bin/homing-bench compare $(COMPARE_FLAGS)
 
 dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)

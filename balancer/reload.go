@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
+
+	"homing/balancer/internal/netio"
 )
 
 // adoption is what a loop is given of a new generation. It is never changed.
@@ -147,7 +148,7 @@ func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []
 			b.awaitLeaving(addr.Port())
 			p, err = bind(addr, set.cfg.Loops)
 		}
-		if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(b.places, func(p *place) bool { return p.bound.Port() == addr.Port() }) {
+		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.places, func(p *place) bool { return p.bound.Port() == addr.Port() }) {
 			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, add this in the next", err)
 		}
 		if err != nil {

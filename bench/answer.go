@@ -180,18 +180,18 @@ func (a *answer) feedChunkLine(b []byte) ([]byte, error) {
 
 // feedLine returns a line without its end once it is whole, else nil.
 func (a *answer) feedLine(b []byte) (line, rest []byte, err error) {
-	at := bytes.IndexByte(b, '\n')
-	if at < 0 {
-		a.line = append(a.line, b...)
-		if len(a.line) > maxChunkLine {
-			return nil, nil, errors.New("the answer has a chunk without a size")
-		}
+	line, rest, whole := bytes.Cut(b, []byte{'\n'})
+	a.line = append(a.line, line...)
+	if len(a.line) > maxChunkLine {
+		return nil, nil, errors.New("the answer has a chunk without a size")
+	}
+	if !whole {
 		return nil, nil, nil
 	}
-	line = append(a.line, b[:at]...)
+	line = a.line
 	a.line = line[:0]
 	if line == nil {
 		line = []byte{}
 	}
-	return bytes.TrimSuffix(line, []byte("\r")), b[at+1:], nil
+	return bytes.TrimSuffix(line, []byte("\r")), rest, nil
 }

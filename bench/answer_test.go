@@ -13,25 +13,30 @@ func TestAnswer(t *testing.T) {
 	}{
 		{
 			"a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Backend: a\r\n\r\nhelloHTTP",
-			answer{status: 200, body: 5, backend: []byte("a")}, "HTTP",
+			answer{status: 200, body: 5, backend: []byte("a")},
+			"HTTP",
 		},
 		{
 			"no body", "HTTP/1.1 200 OK\r\ncontent-length:0\r\nCONNECTION: Close\r\nx-backend:  b \r\n\r\n",
-			answer{status: 200, closes: true, backend: []byte("b")}, "",
+			answer{status: 200, closes: true, backend: []byte("b")},
+			"",
 		},
 		{"nothing to say", "HTTP/1.1 204 No Content\r\n\r\n", answer{status: 204}, ""},
 		{"no reason, one line", "HTTP/1.1 204\r\n\r\n", answer{status: 204}, ""},
 		{
 			"chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\nmore",
-			answer{status: 200, body: 13}, "more",
+			answer{status: 200, body: 13},
+			"more",
 		},
 		{
 			"a trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n\r\n",
-			answer{status: 200, body: 1}, "",
+			answer{status: 200, body: 1},
+			"",
 		},
 		{
 			"an interim answer first", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx",
-			answer{status: 404, body: 1}, "",
+			answer{status: 404, body: 1},
+			"",
 		},
 	} {
 		for cut := 0; cut <= len(c.in); cut++ { // at every place, and byte by byte

@@ -230,7 +230,13 @@ func (l *loop) received(k *conn, b []byte, end error) {
 		}
 		l.noteShaken(k)
 		l.flush(k)
-		if k.state != gone && k.over() {
+		switch {
+		case k.state == gone:
+			return
+		case k.tls.Closed(): // the end of the stream may be long in coming
+			l.streamEnded(k, io.EOF)
+			return
+		case k.over():
 			l.finish(k)
 			return
 		}
@@ -264,7 +270,7 @@ func (l *loop) data(k *conn, b []byte) {
 
 // streamEnded takes the end of the stream.
 func (l *loop) streamEnded(k *conn, end error) {
-	k.ended = end == io.EOF //nolint:errorlint // sock returns it bare
+	k.ended = end == io.EOF
 	switch {
 	case k.state == ending: // whether by a FIN or a reset: all was there
 		k.ended = true

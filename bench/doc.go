@@ -1,11 +1,20 @@
-// Package bench will be the load harness behind the command homing-bench: an open-loop, black-box client that imports
-// nothing of the balancer. It exports nothing yet.
+// Package bench is the load harness behind the command homing-bench: a black-box client of any TCP balancer or TLS
+// endpoint, which imports nothing of the balancer.
 //
-// The data path it is meant for: a pacer says when the next request should begin, a scenario says what it is (a fresh
-// handshake, a resumption, a bulk transfer, an idle conn), a worker does it, a recorder keeps its latency in HDR
-// histograms, and a report sums them up. Latency counts from the intended start, so that a stall of the balancer shows
-// in every request that should have begun during it; a second, uncorrected histogram is kept beside it.
+// A Plan says what to do, Run does it, a Result tells what it showed. Thousands of simulated clients, each with a TLS
+// session, a source address and a server name of its own, make conns that begin when a pacer says and not when the
+// target is ready (open loop). A latency counts from when its conn should have begun, so that a stall of the target shows
+// in every conn that should have begun during it; the uncorrected one is kept beside it. A client has one conn at a time:
+// a conn that should begin while the last one is still open waits for it, and the clock runs.
 //
-// A run passes through warming (nothing is recorded), measuring and draining (no request begins, those open are
-// awaited up to a limit and counted as lost behind it).
+// One loop per CPU carries its part of the clients on one thread: pacer (when), clients dealt out in random order (who),
+// conns as small state machines over the TLS client of package tlscore (how), records of its own (HDR histograms). The
+// loops share nothing while they run, and stand still between the stretches of a run:
+//
+//	warming up   each client connects at least once, and nothing is recorded; ends when the last conn has
+//	measuring    what should begin now is recorded
+//	draining     no conn begins, those open or overdue are awaited up to the timeout, and lost behind it
+//
+// CPU time is taken from the beginning of measuring to the end of draining, so that it is that of the conns recorded and of
+// no others.
 package bench

@@ -75,11 +75,17 @@ func (l *loop) run(until time.Duration, drain bool) error {
 	sock.Fine()
 	for !l.stop.Load() {
 		now := l.clock()
-		if now >= until || drain && l.active == 0 && len(l.ready) == 0 {
+		if drain && l.active == 0 && len(l.ready) == 0 {
 			return nil
 		}
 		l.again()
 		l.beginDue(now)
+		if now >= until {
+			for !drain && l.overdue(now) { // this thread may be late, the schedule is not
+				l.beginDue(now)
+			}
+			return nil
+		}
 		for {
 			t, ok := l.timers.due(now)
 			if !ok {
@@ -122,6 +128,12 @@ func (l *loop) beginDue(now time.Duration) {
 		l.pacer.take()
 		l.visit(l.deal(), visit{at, l.rec})
 	}
+}
+
+// overdue reports whether conns should have begun by now and have not.
+func (l *loop) overdue(now time.Duration) bool {
+	at, ok := l.pacer.peek()
+	return ok && at <= now
 }
 
 // again begins the conns of clients that have got free.
@@ -170,21 +182,19 @@ func (l *loop) released(c *client, ok bool) {
 	l.ready = append(l.ready, c)
 }
 
-// endStretch forgets the conns that should have begun and have not, as lost: there was a client for each, and it had to
-// wait too long.
-func (l *loop) endStretch() {
-	l.pacer, l.closed = pacer{}, false
+// endStretch has no more conns begin, but for those that should have begun already and wait for their client.
+func (l *loop) endStretch() { l.pacer, l.closed = pacer{}, false }
+
+// abandon ends all conns that are still open, and forgets those that have waited too long for their client, as lost.
+func (l *loop) abandon() (lost int64) {
 	for _, c := range l.clients {
 		for _, v := range c.queue {
 			v.rec.groups[c.group.index].fail(Lost, 1)
 			l.stats.failed.Add(1)
+			lost++
 		}
 		c.queue = nil
 	}
-}
-
-// abandon ends all conns that are still open.
-func (l *loop) abandon() (lost int64) {
 	for _, c := range l.conns {
 		if c.state != gone {
 			l.fail(c, Lost, nil)
@@ -204,6 +214,7 @@ func (l *loop) release(over time.Duration) {
 			continue
 		}
 		at := now + time.Duration(float64(over)*float64(i)/float64(len(l.held)))
+		c.intended, c.began = at, at // of the answer; how the conn came about is recorded
 		c.deadline = at + l.plan.Timeout
 		l.active++
 		l.stats.held.Add(-1)

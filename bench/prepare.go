@@ -150,8 +150,11 @@ func (r *run) probeOnce(ctx context.Context, g *group, target, name int) error {
 			}
 			continue
 		}
+		if c.Closed() && a.end() {
+			continue
+		}
 		n, err := conn.Read(buf)
-		if err == io.EOF && a.end() { //nolint:errorlint // net.Conn returns it bare
+		if err == io.EOF && a.end() {
 			continue
 		}
 		if err != nil {

@@ -36,10 +36,11 @@ func NewPlan(s Scenario, targets ...string) (Plan, error) {
 	case Fragment:
 		p.Groups = fragmentGroups()
 	case Slow:
+		p.Clients = 600 // so that the slow ones are mostly done when they should come again
 		p.Groups = []GroupPlan{
 			{Name: "prompt", Kind: PSK, Share: 8},
 			{Name: "slow hello", Kind: PSK, Shape: Shape{SegmentBytes: 64, Gap: 20 * time.Millisecond}},
-			{Name: "slow reader", Kind: PSK, Response: 512 << 10, ReadRate: 256 << 10},
+			{Name: "slow reader", Kind: PSK, Response: 128 << 10, ReadRate: 256 << 10},
 		}
 	default:
 		return Plan{}, fmt.Errorf("bench: there is no scenario %q", s)

@@ -45,7 +45,7 @@ func record(h **Histogram, d time.Duration) {
 func (r *recorder) merge(o *recorder) {
 	for i := range o.groups {
 		r.groups[i].Add(&o.groups[i].Tally)
-		r.groups[i].Latency.Merge(&o.groups[i].Latency)
+		r.groups[i].Merge(&o.groups[i].Latency)
 	}
 	for i := range min(len(r.timeline), len(o.timeline)) {
 		t, u := &r.timeline[i], &o.timeline[i]
@@ -59,8 +59,12 @@ func (r *recorder) merge(o *recorder) {
 // Merge adds the histograms of another group, or of the same in another run.
 func (l *Latency) Merge(o *Latency) {
 	for _, pair := range []struct{ to, from **Histogram }{
-		{&l.Connect, &o.Connect}, {&l.Resumed, &o.Resumed}, {&l.Full, &o.Full},
-		{&l.Answer, &o.Answer}, {&l.Handshake, &o.Handshake}, {&l.Service, &o.Service},
+		{&l.Connect, &o.Connect},
+		{&l.Resumed, &o.Resumed},
+		{&l.Full, &o.Full},
+		{&l.Answer, &o.Answer},
+		{&l.Handshake, &o.Handshake},
+		{&l.Service, &o.Service},
 	} {
 		if *pair.from == nil {
 			continue

@@ -114,15 +114,15 @@ func TestTallyAddsEveryField(t *testing.T) {
 	}
 	var l, m Latency
 	w := reflect.ValueOf(&l).Elem()
-	for i := range w.NumField() {
+	for _, field := range w.Fields() {
 		h := NewHistogram()
 		h.Record(time.Second)
-		w.Field(i).Set(reflect.ValueOf(h))
+		field.Set(reflect.ValueOf(h))
 	}
 	m.Merge(&l)
-	for i := range w.NumField() {
-		if h, ok := reflect.ValueOf(m).Field(i).Interface().(*Histogram); !ok || h.Count() != 1 {
-			t.Errorf("%s was not merged", w.Type().Field(i).Name)
+	for field, v := range reflect.ValueOf(m).Fields() {
+		if h, ok := reflect.TypeAssert[*Histogram](v); !ok || h.Count() != 1 {
+			t.Errorf("%s was not merged", field.Name)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type Result struct {
 	Start time.Time     `json:"start"`      // of what is recorded
 	Took  time.Duration `json:"took_ns"`    // of what is recorded
 	Ended string        `json:"ended"`      // why the run ended before its time; empty: it did not
-	Lost  int64         `json:"lost_conns"` // still open when the wait for the last ones ended; in their group's errors too
+	Lost  int64         `json:"lost_conns"` // open, or not begun yet, when the wait for the last ones ended; in their group's errors too
 
 	Groups []Group `json:"groups"`
 
@@ -100,7 +100,7 @@ type Latency struct {
 	Connect   *Histogram `json:"connect,omitempty"`   // up to the TCP conn
 	Resumed   *Histogram `json:"resumed,omitempty"`   // up to the end of the handshake, where the offer was accepted
 	Full      *Histogram `json:"full,omitempty"`      // up to the end of the handshake, of full handshakes
-	Answer    *Histogram `json:"answer,omitempty"`    // up to the last byte of the first answer
+	Answer    *Histogram `json:"answer,omitempty"`    // up to the last byte of the first answer; of held conns from when it should be asked for
 	Handshake *Histogram `json:"handshake,omitempty"` // Resumed and Full together, but from the TCP conn on
 	Service   *Histogram `json:"service,omitempty"`   // as Answer, but from when the conn did begin: blind to stalls, to compare with
 }
@@ -138,8 +138,8 @@ type Use struct {
 	Role   string        `json:"role,omitempty"`
 	Name   string        `json:"name,omitempty"`
 	CPU    time.Duration `json:"cpu_ns"`
-	Memory int64         `json:"memory_bytes,omitempty"` // proportional set size at the end
-	Before int64         `json:"memory_before_bytes,omitempty"`
+	Memory int64         `json:"memory_bytes,omitempty"`        // proportional set size when what is recorded ends, held conns open
+	Before int64         `json:"memory_before_bytes,omitempty"` // and before the first conn
 }
 
 // Host is the machine and the software of a run.
@@ -197,7 +197,7 @@ func (t *Tally) Add(o *Tally) {
 
 func (t *Tally) fail(class Class, n int64) {
 	if t.Errors == nil {
-		t.Errors = map[Class]int64{}
+		t.Errors = make(map[Class]int64)
 	}
 	t.Errors[class] += n
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"homing/bench/sock"
@@ -45,6 +44,9 @@ type run struct {
 	expected time.Duration
 	records  []merging
 	result   *Result
+
+	// Of the client and the watched processes, in bytes: before the first conn, and when the last stretch ended.
+	memoryBefore, memoryThen []int64
 }
 
 // merging is a record of one loop, and whether it is part of what is recorded or of the warm-up alone. Conns write into
@@ -113,11 +115,12 @@ func (r *run) makeLoops() error {
 func (r *run) conduct(ctx context.Context) error {
 	r.result = &Result{Schema: ResultSchema, Plan: *r.plan, Host: thisHost()}
 	r.expected = r.expect()
-	before := r.memory()
+	r.memoryBefore = r.memory()
+	r.memoryThen = r.memoryBefore
 	if err := r.warmUp(ctx); err != nil {
 		return err
 	}
-	u, err := r.startUse(before)
+	u, err := r.startUse()
 	if err != nil {
 		return err
 	}
@@ -130,6 +133,9 @@ func (r *run) conduct(ctx context.Context) error {
 		err = r.climb(ctx)
 	} else {
 		err = r.measure(ctx)
+	}
+	for _, l := range r.loops {
+		r.result.Lost += l.abandon()
 	}
 	if disturbed != nil {
 		r.result.Disturbances = disturbed()
@@ -235,8 +241,8 @@ func (r *run) record(now, timeline time.Duration, measured bool) {
 	}
 }
 
-// releaseTime is how long held conns take to send their requests, all together.
-const releaseTime = time.Second
+// releaseEach is how far apart held conns send their requests: faster, and what is measured is a flood.
+const releaseEach = 200 * time.Microsecond
 
 // stretch lets the loops run until the given time, and then until the conns of the stretch have ended.
 func (r *run) stretch(ctx context.Context, until time.Duration) error {
@@ -246,90 +252,24 @@ func (r *run) stretch(ctx context.Context, until time.Duration) error {
 	if err := r.spin(ctx, until, false); err != nil {
 		return err
 	}
+	if r.phase == phaseMeasure {
+		r.memoryThen = r.memory() // while what is held is held
+	}
 	if r.phase == phaseMeasure && r.plan.Scenario != Rate {
 		r.result.Took = r.clock() - (until - r.plan.Duration)
 		r.phase = phaseDrain
 	}
+	over := time.Duration(r.plan.Clients) * releaseEach
 	for _, l := range r.loops {
 		l.endStretch()
 		if r.phase == phaseDrain && r.result.Ended == "" {
-			l.release(releaseTime)
+			l.release(over)
 		}
 	}
-	if r.result.Ended == "" {
-		if err := r.spin(ctx, r.clock()+r.plan.Timeout+releaseTime+2*r.plan.Delay+endWait, true); err != nil {
-			return err
-		}
+	if r.result.Ended != "" {
+		return nil
 	}
-	if r.result.Ended != "" || r.phase == phaseDrain {
-		for _, l := range r.loops {
-			l.endStretch()
-			r.result.Lost += l.abandon()
-		}
-	}
-	return nil
-}
-
-// spin lets all loops run, watches them, and returns when they stand still again.
-func (r *run) spin(ctx context.Context, until time.Duration, drain bool) error {
-	errs := make([]error, len(r.loops))
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	for i, l := range r.loops {
-		wg.Go(func() { errs[i] = l.run(until, drain) })
-	}
-	go func() { wg.Wait(); close(done) }()
-	ticker := time.NewTicker(progressEvery)
-	defer ticker.Stop()
-	var w watchdog
-	for {
-		select {
-		case <-done:
-			for _, l := range r.loops {
-				l.stop.Store(false)
-			}
-			r.tell()
-			return errors.Join(errs...)
-		case <-ctx.Done():
-			r.end("interrupted")
-			ctx = context.WithoutCancel(ctx)
-		case <-ticker.C:
-			p := r.now()
-			r.progress(p)
-			if why := w.look(r, &p); why != "" {
-				r.end(why)
-			}
-		}
-	}
-}
-
-// end has the loops stop where they are.
-func (r *run) end(why string) {
-	if r.result.Ended == "" {
-		r.result.Ended = why
-	}
-	for _, l := range r.loops {
-		l.stop.Store(true)
-		l.poller.Wake()
-	}
-}
-
-func (r *run) tell() { r.progress(r.now()) }
-
-func (r *run) now() Progress {
-	p := Progress{Phase: r.phase, Elapsed: r.clock(), Expected: r.expected}
-	for _, l := range r.loops {
-		p.Begun += l.stats.begun.Load()
-		p.Done += l.stats.done.Load()
-		p.Failed += l.stats.failed.Load()
-		p.Accepted += l.stats.accepted.Load()
-		p.Refused += l.stats.refused.Load()
-		p.Held += l.stats.held.Load()
-		if f := l.stats.newest.Load(); f != nil {
-			p.Newest = f.err
-		}
-	}
-	return p
+	return r.spin(ctx, r.clock()+over+r.plan.Timeout+2*r.plan.Delay+endWait, true)
 }
 
 // sum puts what was recorded into the result.

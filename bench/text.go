@@ -80,11 +80,14 @@ func writeTable(b *strings.Builder, rows [][]string) {
 	}
 	b.WriteByte('\n')
 	for _, row := range rows {
-		line := row[0] + strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0]))
+		b.WriteString(row[0])
 		for i, cell := range row[1:] {
-			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell
+			if i == 0 {
+				b.WriteString(strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0])))
+			}
+			b.WriteString(strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell)
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteByte('\n')
 	}
 }
 
@@ -197,17 +200,44 @@ func (r *Result) writeCost(b *strings.Builder) {
 	whole := r.Took.Seconds() * float64(r.Host.CPUs)
 	uses := append([]Use{r.Client}, r.Watched...)
 	for _, u := range append(uses, r.Machine) {
-		part := "-"
-		if whole > 0 {
+		part, per := "-", "-"
+		if whole > 0 && u.CPU > 0 {
 			part = fmt.Sprintf("%.0f%%", 100*u.CPU.Seconds()/whole)
+		}
+		if cpu := r.CPUPerConn(&u); cpu > 0 {
+			per = span(cpu)
 		}
 		name := strings.TrimSpace(u.Role + " " + u.Name)
 		if u.Role == "machine" {
 			name = "whole machine"
 		}
-		rows = append(rows, []string{name, span(r.CPUPerConn(&u)), part, size(u.Memory), size(u.Before)})
+		rows = append(rows, []string{name, per, part, size(u.Memory), size(u.Before)})
 	}
 	writeTable(b, rows)
+	if r.Plan.Scenario != Idle {
+		return
+	}
+	for _, u := range uses {
+		if cost, ok := r.memoryPerConn(&u); ok {
+			fmt.Fprintf(b, "Each conn takes %.2f kB of %s's memory.\n", float64(cost)/1000, u.Name)
+		}
+	}
+}
+
+// memoryPerConn is what one conn of Scenario Idle costs a process, in bytes.
+func (r *Result) memoryPerConn(u *Use) (int64, bool) {
+	var conns, own int64
+	for i := range r.Groups {
+		conns += r.Groups[i].Shaken
+		own += r.Groups[i].Backends[u.Name].Conns
+	}
+	if own > 0 { // a backend has its own alone
+		conns = own
+	}
+	if conns == 0 || u.Memory == 0 || u.Before == 0 {
+		return 0, false
+	}
+	return (u.Memory - u.Before) / conns, true
 }
 
 func size(n int64) string {

@@ -13,28 +13,30 @@ import (
 // using is an account of CPU time that has been opened and not closed.
 type using struct {
 	r       *run
-	before  []int64 // memory of the watched before the run
 	self    time.Duration
 	machine time.Duration
 	watched []time.Duration
 }
 
-// memory returns what the watched processes hold; 0 for one that is gone.
+// memory returns what this process and then the watched ones hold; 0 for one that is gone.
 func (r *run) memory() []int64 {
-	var list []int64
-	for _, w := range r.plan.Watch {
-		n, err := proc.Memory(w.PIDs)
+	of := func(pids []int) int64 {
+		n, err := proc.Memory(pids)
 		if err != nil {
-			n = 0
+			return 0
 		}
-		list = append(list, n)
+		return n
+	}
+	list := []int64{of([]int{os.Getpid()})}
+	for _, w := range r.plan.Watch {
+		list = append(list, of(w.PIDs))
 	}
 	return list
 }
 
 // startUse opens the account.
-func (r *run) startUse(before []int64) (*using, error) {
-	u := &using{r: r, before: before}
+func (r *run) startUse() (*using, error) {
+	u := &using{r: r}
 	var err error
 	if u.self, err = proc.CPU([]int{os.Getpid()}); err != nil {
 		return nil, err
@@ -63,15 +65,11 @@ func (u *using) end(res *Result) error {
 	if err != nil {
 		return err
 	}
-	memory, err := proc.Memory([]int{os.Getpid()})
-	if err != nil {
-		return err
-	}
-	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: memory}
+	before, then := u.r.memoryBefore, u.r.memoryThen
+	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: then[0], Before: before[0]}
 	res.Machine = Use{Role: "machine", CPU: machine - u.machine}
-	after := u.r.memory()
 	for i, w := range u.r.plan.Watch {
-		use := Use{Role: w.Role, Name: w.Name, Memory: after[i], Before: u.before[i]}
+		use := Use{Role: w.Role, Name: w.Name, Memory: then[i+1], Before: before[i+1]}
 		if cpu, err := proc.CPU(w.PIDs); err == nil {
 			use.CPU = cpu - u.watched[i]
 		} else {

@@ -29,7 +29,7 @@ func (r *run) warn() {
 	for i := range res.Groups {
 		g := &res.Groups[i]
 		switch {
-		case !g.Kind.resumes() || g.Total.Shaken == 0:
+		case !g.Kind.resumes() || g.Total.Shaken == 0 || r.groups[i].Hold:
 		case g.Total.Offered == 0:
 			warn("No client of group %s had anything to offer: the target gave no session for %s, or no client came twice.", g.Name, g.Kind)
 		case g.Kind == Early && g.Total.EarlyOffered == 0:
@@ -57,7 +57,7 @@ func (r *Result) cheapestBackend() (cpu time.Duration, name string, ok bool) {
 	}
 	for i := range r.Watched {
 		u := &r.Watched[i]
-		if u.Role != "backend" {
+		if u.Role != "backend" || u.CPU == 0 { // 0: it ended during the run
 			continue
 		}
 		n := conns[u.Name]

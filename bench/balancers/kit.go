@@ -1,7 +1,6 @@
 package balancers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -85,26 +84,28 @@ func (k *Kit) Programs() []Program {
 	return list
 }
 
-// Choose parts what is asked for into what can take part and what cannot. Where homing lets its engine be chosen there is
-// one balancer for each engine, else one.
+// Choose parts what is asked for into what can take part and what cannot: balancers, or all of a family whose program is
+// not there. Where homing lets its engine be chosen there is one balancer for each engine, else one.
 func (k *Kit) Choose(asked []Balancer) (present []Balancer, absent []Absent) {
 	named := slices.ContainsFunc(asked, func(b Balancer) bool { return b.engine != "" && slices.Contains(k.engines, b.engine) })
 	for _, b := range asked {
 		if b.Key == Homing && named {
 			continue // those with a name stand for it
 		}
-		why := k.missing[b.Family]
-		if why == "" && b.engine != "" && !slices.Contains(k.engines, b.engine) {
-			why = fmt.Sprintf("%s has no engine %s to choose", k.programs[b.Family].Path, b.engine)
-		}
-		if why == "" && b.Family == FamilyNginx {
-			why = k.noStream
-		}
-		if why != "" {
-			absent = append(absent, Absent{Key: b.Key, Name: b.Name, Why: why})
+		gone := Absent{Key: b.Family, Name: b.Family, Why: k.missing[b.Family]}
+		switch {
+		case gone.Why != "":
+		case b.Family == FamilyNginx && k.noStream != "":
+			gone.Why = k.noStream
+		case b.engine != "" && !slices.Contains(k.engines, b.engine):
+			gone = Absent{Key: b.Key, Name: b.Name, Why: fmt.Sprintf("%s has no engine %s to choose", k.programs[b.Family].Path, b.engine)}
+		default:
+			present = append(present, b)
 			continue
 		}
-		present = append(present, b)
+		if !slices.Contains(absent, gone) {
+			absent = append(absent, gone)
+		}
 	}
 	return present, absent
 }
@@ -151,7 +152,10 @@ func versionOf(ctx context.Context, family, path string) (string, error) {
 // output is what a program prints when it is asked something, on stdout and stderr; how it ends does not matter.
 func output(ctx context.Context, path string, args ...string) string {
 	b, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
-	return cmp.Or(string(b), fmt.Sprint(err))
+	if err != nil && len(b) == 0 {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // enginesOf finds the row of --engine in homing's help: "--engine auto|io_uring|epoll".

@@ -36,7 +36,7 @@ type Options struct {
 	// Sources are where clients come from, in the scenarios that ask. None: own and roam.
 	Sources []bench.Sources
 
-	// Rounds that each arm gets in each test, 1 to 1000. 0 is 3; second has 2 more.
+	// Rounds that each arm gets in each test, 1 to 1000. 0 is 5: fewer cannot tell much.
 	Rounds int
 	// Duration of what is recorded in each round, and WarmUp before it. 0: what suits the scenario.
 	Duration, WarmUp time.Duration
@@ -89,7 +89,7 @@ func (o *Options) CheckFlags() error {
 		o.Sources = []bench.Sources{bench.SourceOwn, bench.SourceRoam}
 	}
 	if o.Rounds == 0 {
-		o.Rounds = 3
+		o.Rounds = 5
 	}
 	o.Threads = max(o.Threads, 1)
 	for _, s := range o.Scenarios {
@@ -110,6 +110,8 @@ func (o *Options) CheckFlags() error {
 	switch {
 	case o.Rounds < 1 || o.Rounds > maxRounds:
 		return fmt.Errorf("rounds: %d is not between 1 and %d", o.Rounds, maxRounds)
+	case len(o.Balancers) == 0 && len(o.Absent) > 0:
+		return fmt.Errorf("through: there is nothing left to compare: %s", o.Absent[0].Why)
 	case len(o.Balancers) == 0:
 		return errors.New("through: there is nothing to compare: name balancers that are installed")
 	}

@@ -55,7 +55,7 @@ func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) ben
 	}
 	p.Names, p.Roots, p.Sources = []string{o.ServerName}, o.Backends.Roots(), from
 	p.ReuseKeyShare = true // spares this harness, and no server
-	p.Clients, p.Rate, p.Duration, p.WarmUp = 60, 300, 1500*time.Millisecond, 700*time.Millisecond
+	p.Clients, p.Rate, p.Duration, p.WarmUp = 60, 500, time.Second, 500*time.Millisecond
 	switch scenario {
 	case report.Second:
 		p.Clients, p.Rate, p.Duration, p.WarmUp = 32, 0, time.Second, 500*time.Millisecond

@@ -112,13 +112,14 @@ func (e *examiner) tell(format string, args ...any) {
 
 // address examines one address by every kind.
 func (e *examiner) address(ctx context.Context, a *Address) {
-	e.kept[a.Addr+a.Name] = map[tlscore.Kind]*tlscore.Session{}
+	e.kept[a.Addr+a.Name] = make(map[tlscore.Kind]*tlscore.Session)
 	var ids [][]byte
+	tickets := make(map[tlscore.Kind][][]byte)
 	for _, k := range kinds() {
 		e.tell("%s by %v", a.Addr, k)
 		c := &course{examiner: e, a: a, kind: k, p: a.probe(k)}
 		c.run(ctx)
-		ids = append(ids, c.ids...)
+		ids, tickets[k] = append(ids, c.ids...), c.tickets
 		if c.final || ctx.Err() != nil {
 			addr, err := netip.ParseAddrPort(a.Addr)
 			a.Skipped = c.noRoute && err == nil && addr.Addr().Is6()
@@ -126,6 +127,9 @@ func (e *examiner) address(ctx context.Context, a *Address) {
 		}
 	}
 	a.Schannel = schannelIDs(ids)
+	// Most servers have one key for both versions: the tickets of the one help to tell the names of the other's.
+	size := nameSize(slices.Concat(tickets[tlscore.OfferTicket], tickets[tlscore.OfferPSK]))
+	a.Ticket.Keys, a.PSK.Keys = named(tickets[tlscore.OfferTicket], size, 1), named(tickets[tlscore.OfferPSK], size, 1)
 	if a.SessionID.Fresh+a.Ticket.Fresh+a.PSK.Fresh == 0 {
 		a.Error = firstError(&a.SessionID, &a.Ticket, &a.PSK)
 		a.SessionID, a.Ticket, a.PSK = Probe{}, Probe{}, Probe{}
@@ -263,7 +267,6 @@ func (c *course) sumUp() {
 		c.p.PerHandshake = 0
 		return
 	}
-	c.p.Keys = ticketKeys(c.tickets)
 	c.p.Stateful = c.kind == tlscore.OfferPSK && c.p.Issued > 0 && c.p.TicketBytes <= statefulBytes
 }
 

@@ -41,40 +41,51 @@ func TestExamineFinds(t *testing.T) {
 		{"nine without names of keys", [][]*fakeBackend{backends(9, nameless)}, idsNo, ticketNo, ticketNo, CodeNoneAccepted, "homing nginx IIS HAProxy Apache"},
 		{"one without a cache", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache = true })}, idsNo, yes, yes, CodeNoCache, "nginx IIS HAProxy Apache"},
 		{
-			"one without a cache and tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket = true, true })},
+			"one without a cache and tickets",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket = true, true })},
 			idsNo, none, yes, CodeNoCache + " " + CodeNoTickets12, "nginx IIS HAProxy Apache",
 		},
 		{
-			"one without a cache and any tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket, b.no13 = true, true, true })},
+			"one without a cache and any tickets",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket, b.no13 = true, true, true })},
 			idsNo, none, none, CodeNoCacheAtAll + " " + CodeNoTickets13 + " " + CodeNoTickets12, "homing nginx IIS HAProxy Apache nginx IIS HAProxy Apache",
 		},
 		{"one without IDs", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs = true })}, "No (IDs empty)", yes, yes, CodeIDsEmpty, ""},
 		{"one without tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noTicket, b.stateful = true, true })}, yes, none, yes, CodeNoTickets12 + " " + CodeStateful, ""},
 		{
-			"one that gives nothing", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs, b.noTicket, b.no13 = true, true, true })},
+			"one that gives nothing",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs, b.noTicket, b.no13 = true, true, true })},
 			"No (IDs empty)", none, none, CodeNothingIssued + " " + CodeNoTickets13, "nginx IIS HAProxy Apache",
 		},
 		{"one that refuses its tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.never = true })}, yes, ticketNo, ticketNo, CodeTicketRefused, "nginx IIS HAProxy Apache"},
 		{
-			"one that takes a ticket once", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.stateful, b.once, b.noTicket = true, true, true })},
+			"one that takes a ticket once",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.stateful, b.once, b.noTicket = true, true, true })},
 			"Partly (1 of 5 accepted)", none, yes, "", "",
 		},
 		{"TLS 1.2 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS12 })}, yes, yes, "No (TLS 1.3 is not spoken)", CodeOnly12, ""},
 		{
-			"TLS 1.3 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS13 })},
+			"TLS 1.3 only",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS13 })},
 			"No (TLS 1.2 is not spoken)", "No (TLS 1.2 is not spoken)", yes, CodeOnly13, "",
 		},
 		{"two addresses of one server", nil, yes, yes, yes, "", ""},
 		{
-			"two servers at two addresses", [][]*fakeBackend{backends(1, nil), backends(1, nil)}, next + " (0 of 10 accepted)", next + " (0 of 10 accepted)",
+			"two servers at two addresses",
+			[][]*fakeBackend{backends(1, nil), backends(1, nil)},
+			next + " (0 of 10 accepted)", next + " (0 of 10 accepted)",
 			next + " (0 of 10 accepted)", CodeAcross, "homing nginx IIS HAProxy Apache",
 		},
 		{
-			"two at two addresses that share a key", [][]*fakeBackend{backends(1, shared), backends(1, shared)}, next + " (0 of 10 accepted)", yes, yes,
+			"two at two addresses that share a key",
+			[][]*fakeBackend{backends(1, shared), backends(1, shared)},
+			next + " (0 of 10 accepted)", yes, yes,
 			CodeAcrossCache, "homing",
 		},
 		{
-			"one at one address, two at the next", [][]*fakeBackend{backends(1, nil), backends(2, nil)}, "Partly (5 of 10 accepted)", "Partly (5 of 10 accepted)",
+			"one at one address, two at the next",
+			[][]*fakeBackend{backends(1, nil), backends(2, nil)},
+			"Partly (5 of 10 accepted)", "Partly (5 of 10 accepted)",
 			"Partly (5 of 10 accepted)", CodeApart + " " + CodeAcross, "homing nginx IIS HAProxy Apache",
 		},
 		{"one of two down", [][]*fakeBackend{{{key: sharedKey}, {down: true}}}, yes, yes, yes, CodeFailed, ""},
@@ -126,5 +137,35 @@ func TestExamineFinds(t *testing.T) {
 				t.Logf("%s", b)
 			}
 		})
+	}
+}
+
+// A balancer that sends two conns of three to the same backend lets some offers be accepted.
+func TestExamineFindsPartly(t *testing.T) {
+	two := backends(2, nil)
+	r := look(fakeNet{addrA: {backends: []*fakeBackend{two[0], two[0], two[1]}}}, addrA)
+	a := &r.Addresses[0]
+	if a.SessionID.Verdict != Partly || a.Ticket.Verdict != Partly || a.PSK.Verdict != Partly || a.SessionID.Accepted != 2 {
+		t.Errorf("%+v", a)
+	}
+	if r.Caching != "Session resumption (caching): Partly (2 of 5 accepted)" || len(r.Findings) != 1 || r.Findings[0].Code != CodeApart {
+		t.Errorf("%s, %+v", r.Caching, r.Findings)
+	}
+}
+
+// Where nothing answers, little is tried.
+func TestExamineGivesUp(t *testing.T) {
+	site := &fakeSite{backends: []*fakeBackend{{down: true}}}
+	r := look(fakeNet{addrA: site}, addrA)
+	if site.conns != maxFailures || r.Nothing() != addrA+": cannot connect: connection refused" {
+		t.Errorf("%d conns, %q", site.conns, r.Nothing())
+	}
+	// That this machine has no IPv6 is not held against a site; that IPv6 is refused is.
+	const addr6 = "[2001:db8::1]:443"
+	for _, noRoute := range []bool{false, true} {
+		n := fakeNet{addrA: {backends: backends(1, nil)}, addr6: {backends: []*fakeBackend{{down: true, noRoute: noRoute}}}}
+		if r := look(n, addrA, addr6); r.Addresses[1].Skipped != noRoute || r.Incomplete == noRoute || r.Lost {
+			t.Errorf("no way there %v: %+v", noRoute, r)
+		}
 	}
 }

@@ -24,6 +24,7 @@ type fakeBackend struct {
 	never    bool // tickets are given and refused
 	only     uint16
 	down     bool
+	noRoute  bool // for want of a way there
 	sessions map[string]bool
 }
 
@@ -50,7 +51,7 @@ func (n fakeNet) visit(_ context.Context, a *Address, k tlscore.Kind, s *tlscore
 
 func (b *fakeBackend) meet(k tlscore.Kind, s *tlscore.Session) visit {
 	if b.down {
-		return visit{err: errors.New("cannot connect: connection refused"), final: true}
+		return visit{err: errors.New("cannot connect: connection refused"), final: true, noRoute: b.noRoute}
 	}
 	version := uint16(tls.VersionTLS12)
 	if k == tlscore.OfferPSK {

@@ -68,7 +68,10 @@ func ticketFixes() []Fix {
 	return []Fix{
 		{For: "nginx", Text: "in the http block.", Lines: []string{"ssl_session_tickets on;"}},
 		{For: "IIS", Text: "for the binding.", Lines: []string{iisTickets}},
-		{For: "HAProxy", Text: "where it ends TLS: take the option no-tls-tickets out of its bind lines and of", Lines: []string{"ssl-default-bind-options"}},
+		{
+			For: "HAProxy", Text: "where it ends TLS: no-tls-tickets must not stand in ssl-default-bind-options nor in a bind line.",
+			Lines: []string{"grep -n no-tls-tickets /etc/haproxy/haproxy.cfg"},
+		},
 		{For: "Apache", Text: "for the server.", Lines: []string{"SSLSessionTickets on"}},
 	}
 }

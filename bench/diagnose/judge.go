@@ -34,6 +34,7 @@ const (
 	CodeStateful    = "tls13_stateful"
 	CodeSingleUse   = "tickets_single_use"
 	CodeShortLived  = "tickets_short_lived"
+	CodeSeveral     = "several_ticket_keys"
 )
 
 // shortLived is the lifetime in seconds below which a ticket is worth a note: nginx has 300 s by default, and who comes back within
@@ -150,11 +151,14 @@ func cause(a *Address) (code, text string) {
 	case id.several():
 		return CodeApart, "Several backends, or processes of one, stand behind this address, each with a session cache of its own: " +
 			"the same session ID is accepted at times and refused at others."
-	case ticket.Verdict == Yes || psk.Verdict == Yes:
+	case psk.Verdict == Yes && ticket.Verdict != Yes:
+		return CodeNoCache, "In TLS 1.2 the server gives session IDs and accepts none, and its tickets are good in TLS 1.3 only: it keeps no session cache, " +
+			"or several backends share a ticket key and no cache. Every conn of a TLS 1.2 client is a full handshake."
+	case ticket.Verdict == Yes:
 		return CodeNoCache, "The server gives session IDs and accepts none, while its tickets are good: it keeps no session cache, " +
 			"or several backends share a ticket key and no cache. Clients without tickets start anew at every conn."
 	default:
-		return CodeNoCacheAtAll, "The server gives session IDs and accepts none, and gives no tickets: it keeps no session cache, " +
+		return CodeNoCacheAtAll, "The server gives session IDs and accepts none, and there are no tickets to make up for it: it keeps no session cache, " +
 			"or more backends than tries stand behind this address, each with a cache of its own. Every conn is a full handshake."
 	}
 }
@@ -222,6 +226,9 @@ func notes(a *Address) []Finding {
 		}
 	}
 	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
+	keys := a.keys()
+	note(len(keys) > 1 && !ticket.lost() && !psk.lost(), CodeSeveral, "%d ticket keys are in use at this address (%s), and every session is accepted: "+
+		"several backends stand behind it and sessions find their own, or a server has just changed its key.", len(keys), keyNames(keys))
 	failed := id.Failed + ticket.Failed + psk.Failed
 	note(failed > 0, CodeFailed, "%d conns came to no end while others did: a backend may be down.", failed)
 	classic := id.Verdict != NotTried || ticket.Verdict != NotTried

@@ -21,28 +21,26 @@ const noName = "00000000"
 // that holds a session is as short.
 const statefulBytes = 32
 
-// ticketKeys finds the names of the keys that tickets were made under. A name is what two different tickets share at
-// their beginnings, by the longest of the known lengths; a ticket that shares nothing is taken for
-// one of a further key only where the others show how long names are here. The same ticket counts once.
-func ticketKeys(tickets [][]byte) []Key {
+// nameSize finds how long the names of keys are at the beginnings of tickets, 0 when there are none. A name is what two
+// different tickets share, by the longest of the known lengths.
+func nameSize(tickets [][]byte) int {
+	for _, n := range nameBytes() {
+		if len(named(tickets, n, 2)) > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// named groups tickets by their first n bytes, and returns the groups of at least so many, largest first. The same ticket
+// counts once.
+func named(tickets [][]byte, n, least int) []Key {
+	if n == 0 {
+		return nil
+	}
 	tickets = slices.Clone(tickets)
 	slices.SortFunc(tickets, bytes.Compare)
 	tickets = slices.CompactFunc(tickets, bytes.Equal)
-	size := 0
-	for _, n := range nameBytes() {
-		if len(named(tickets, n, 2)) > 0 {
-			size = n
-			break
-		}
-	}
-	if size == 0 {
-		return nil
-	}
-	return named(tickets, size, 1)
-}
-
-// named groups tickets, which are sorted, by their first n bytes, and returns the groups of at least so many, largest first.
-func named(tickets [][]byte, n, least int) []Key {
 	groups := map[string]int{}
 	var order []string
 	for _, t := range tickets {

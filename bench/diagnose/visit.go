@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,11 +151,16 @@ func (n *network) tls(a *Address, k tlscore.Kind, s *tlscore.Session) *tlscore.O
 		o.MinVersion, o.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
 	case tlscore.OfferTicket:
 		o.Tickets = true
-		o.MaxVersion = tls.VersionTLS12
+		o.MaxVersion, o.Suites = tls.VersionTLS12, suites12()
 	case tlscore.OfferID, tlscore.OfferNone:
-		o.MaxVersion = tls.VersionTLS12
+		o.MaxVersion, o.Suites = tls.VersionTLS12, suites12()
 	}
 	return o
+}
+
+// suites12 are the cipher suites of TLS 1.2, the old ones last: IIS before 2016 has little else for an RSA certificate.
+func suites12() []uint16 {
+	return append(slices.Clone(tlscore.Plain().Suites), tlscore.OldSuites()...)
 }
 
 // noRoute reports whether the machine has no way to an address, as one without IPv6 has none to IPv6. The number of the error

@@ -103,7 +103,7 @@ func (p *Process) ready(ctx context.Context, addr string) error {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Tree returns the process IDs of the process and all its descendants.
-func (p *Process) Tree() []int { return tree(p.PID()) }
+func (p *Process) Tree() []int { return Tree(p.PID()) }
 
 // Output returns the last 64 KiB that the process wrote to stdout and stderr.
 func (p *Process) Output() string { return p.out.String() }

@@ -137,8 +137,8 @@ func firstInt(s string) (int64, error) {
 	return strconv.ParseInt(f[0], 10, 64)
 }
 
-// tree lists a process and its descendants, by a look through /proc.
-func tree(root int) []int {
+// Tree returns a process and all its descendants.
+func Tree(root int) []int {
 	list := []int{root}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

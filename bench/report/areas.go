@@ -1,10 +1,12 @@
 package report
 
 import (
-	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"homing/bench"
+	"homing/bench/balancers"
 )
 
 // areas is a chart of conns over time, stacked: resumed, refused, failed.
@@ -20,15 +22,14 @@ type band struct{ Class, Path string }
 
 // event is something that was done to a backend or a node.
 type event struct {
-	X    float64
-	Text string
-	Down bool
+	X, TextY float64
+	Text     string
 }
 
 const (
-	areaTop    = 26 // above it events are named
-	areaBottom = 116
-	areaHeight = 140
+	areaTop    = 36 // above it events are named, in two lines
+	areaBottom = 126
+	areaHeight = 150
 	// areaTicks of a timeline are drawn as one: what ends in a tenth of a second jumps too much to be seen.
 	areaTicks = 5
 )
@@ -60,15 +61,18 @@ func timeline(t *Test, a *Arm, peak float64) *areas {
 			base[i] += math.Max(0, float64(b.of(k))) / wide / float64(rounds(a))
 			up = append(up, point{x, ys.at(base[i])})
 		}
-		for i := len(down) - 1; i >= 0; i-- {
-			up = append(up, down[i])
+		for _, p := range slices.Backward(down) {
+			up = append(up, p)
 		}
 		c.Bands = append(c.Bands, band{Class: b.class, Path: path(up) + "Z"})
 	}
-	for _, d := range a.Disturbances {
-		e := event{X: xs.at(d.Began.Seconds()), Down: d.Down, Text: d.Who + " up"}
+	for i, d := range a.Disturbances {
+		e := event{X: xs.at(d.Began.Seconds()), TextY: 12, Text: d.Who + " up"}
 		if d.Down {
 			e.Text = d.Who + " killed"
+		}
+		if i%2 == 1 { // beside each other they may not have the room
+			e.TextY += 13
 		}
 		c.Events = append(c.Events, e)
 	}
@@ -139,21 +143,23 @@ const (
 	dotRowHeight = 31
 )
 
-// newDots draws the mean over these questions for each choice of the first run.
+// newDots draws the mean over these questions for each choice in each run.
 func (v *view) newDots(list []question) *dots {
 	d := &dots{}
 	y := 0.0
 	for _, c := range v.choices(list) {
-		mean, _ := v.offers(0, list, c)
-		if math.IsNaN(mean) {
-			continue
+		for run := range v.runs {
+			mean, _ := v.offers(run, list, c)
+			if math.IsNaN(mean) {
+				continue
+			}
+			row := dotRow{Name: strings.TrimSpace(v.letter(run) + " " + c.name), Class: c.class(), Strong: c.family == balancers.FamilyHoming, Text: percent(mean), TextY: y + 13}
+			for i := range dotCount {
+				row.Dots = append(row.Dots, dot{X: (float64(i) + 0.5) * dotPitch, Y: y + 23, Full: float64(i) < math.Round(mean*dotCount)})
+			}
+			d.Rows = append(d.Rows, row)
+			y += dotRowHeight
 		}
-		row := dotRow{Name: c.name, Class: c.class(), Strong: c.family == "homing", Text: percent(mean), TextY: y + 13}
-		for i := range dotCount {
-			row.Dots = append(row.Dots, dot{X: (float64(i) + 0.5) * dotPitch, Y: y + 23, Full: float64(i) < math.Round(mean*dotCount)})
-		}
-		d.Rows = append(d.Rows, row)
-		y += dotRowHeight
 	}
 	d.Height = y
 	return d
@@ -161,12 +167,9 @@ func (v *view) newDots(list []question) *dots {
 
 // Alt is the picture in words.
 func (d *dots) Alt() string {
-	text := "Share of the offers to resume that were accepted:"
+	parts := make([]string, len(d.Rows))
 	for i, r := range d.Rows {
-		if i > 0 {
-			text += ","
-		}
-		text += fmt.Sprintf(" %s %s", r.Name, r.Text)
+		parts[i] = r.Name + " " + r.Text
 	}
-	return text + "."
+	return "Share of the offers to resume that were accepted: " + strings.Join(parts, ", ") + "."
 }

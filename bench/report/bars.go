@@ -1,6 +1,10 @@
 package report
 
-import "math"
+import (
+	"math"
+
+	"homing/bench/balancers"
+)
 
 // bars is a chart of horizontal bars: a row for each choice, in it a bar for each run.
 type bars struct {
@@ -63,7 +67,7 @@ func (v *view) newBars(choices []choice, values func(c choice, run int) amount, 
 		height = barShared
 	}
 	for _, c := range choices {
-		row := barRow{Label: c.name, Strong: c.family == "homing"}
+		row := barRow{Label: c.name, Strong: c.family == balancers.FamilyHoming}
 		top := y
 		for run := range v.runs {
 			a := values(c, run)

@@ -38,6 +38,14 @@ type tick struct {
 	Kind string // class of its line: "" or "ref"
 }
 
+// Anchor keeps the text of a mark at the right edge inside the chart.
+func (t tick) Anchor() string {
+	if t.At > chartWidth-24 {
+		return "end"
+	}
+	return "middle"
+}
+
 // scale maps values to a range of units, in proportion or by logarithm.
 type scale struct {
 	min, max float64 // values

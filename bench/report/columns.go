@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,14 @@ const (
 	Distance = "distance" // a resume run with a delay between clients and balancer
 )
 
+func allScenarios() []string {
+	list := []string{Second, Distance}
+	for _, s := range bench.Scenarios() {
+		list = append(list, string(s))
+	}
+	return list
+}
+
 // columns are the measures that a scenario is judged by, in the order of its table.
 func columns(scenario string) []Measure {
 	keys := []string{mResumed, mBackend, mBalancer, mMachine, mClient, mMemory, mHandshake, mAnswer, mFailed}
@@ -24,13 +34,13 @@ func columns(scenario string) []Measure {
 	case Distance:
 		keys = []string{mResumed, mHandshake, mFull, mResumption, mBackend, mBalancer, mClient, mFailed}
 	case string(bench.Rate):
-		keys = []string{mSustained, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
+		keys = []string{mSustained, mResumed, mBackend, mBalancer, mMachine, mClient} // which fails at its end on purpose
 	case string(bench.Bulk):
 		keys = []string{mGbit, mBackendGB, mBalancerGB, mMachineGB, mClientGB, mMemory, mFailed}
 	case string(bench.Idle):
 		keys = []string{mIdle, mMemory, mBalancer, mMachine, mClient, mFailed}
 	case string(bench.Churn), string(bench.Failover):
-		keys = []string{mResumed, mRate, mBackend, mBalancer, mMachine, mClient, mAnswer, mFailed}
+		keys = []string{mResumed, mRate, mMachine, mClient, mHandshake, mAnswer, mFailed} // processes go, and their accounts with them
 	}
 	var list []Measure
 	for _, key := range keys {
@@ -109,6 +119,25 @@ func (t *Test) settings(rounds int) string {
 	}
 	s = append(s, fmt.Sprintf("%d %s of %s", rounds, plural(rounds, "round"), span(p.Duration.Round(time.Millisecond))))
 	return strings.Join(s, ", ")
+}
+
+// notes say what went wrong, arm by arm: rounds that are missing, and conns that failed.
+func (t *Test) notes() []string {
+	var list []string
+	for i := range t.Arms {
+		a := &t.Arms[i]
+		if a.Failed != "" {
+			list = append(list, a.label()+": "+a.Failed)
+		}
+		if n := a.Tally.Failed(); n > 0 && t.Scenario != string(bench.Rate) {
+			var classes []string
+			for _, class := range slices.Sorted(maps.Keys(a.Tally.Errors)) {
+				classes = append(classes, fmt.Sprintf("%s %s", thousands(a.Tally.Errors[class]), strings.ReplaceAll(string(class), "_", " ")))
+			}
+			list = append(list, fmt.Sprintf("%s: %s of %s conns failed: %s", a.label(), thousands(n), thousands(a.Tally.Attempts), strings.Join(classes, ", ")))
+		}
+	}
+	return list
 }
 
 // rounds is how many the test had.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"homing/bench"
+	"homing/bench/balancers"
 )
 
 // curves is a chart of lines over two axes.
@@ -26,7 +27,7 @@ type line struct {
 const (
 	plotLeft   = 46
 	plotRight  = chartWidth - 10
-	plotTop    = 10
+	plotTop    = 24
 	plotBottom = 232
 	plotHeight = 272
 )
@@ -69,7 +70,7 @@ func (v *view) percentiles(t *Test, choices []choice) *curves {
 		if h.Count() == 0 {
 			continue
 		}
-		l := line{Name: c.name, Class: c.class(), Strong: c.family == "homing"}
+		l := line{Name: c.name, Class: c.class(), Strong: c.family == balancers.FamilyHoming}
 		var points []point
 		last := math.Min(end, math.Log10(float64(h.Count())))
 		const steps = 80
@@ -129,7 +130,7 @@ func (v *view) rising(t *Test, choices []choice) *curves {
 	}
 	chart := newCurves(x, decades(ys), "conns per second that should have begun", "p99, ms")
 	for _, c := range choices {
-		l := line{Name: c.name, Class: c.class(), Strong: c.family == "homing"}
+		l := line{Name: c.name, Class: c.class(), Strong: c.family == balancers.FamilyHoming}
 		for _, p := range all[c.key] {
 			l.Dots = append(l.Dots, point{xs.at(p.X), ys.at(p.Y)})
 		}

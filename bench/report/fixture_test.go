@@ -13,19 +13,7 @@ import (
 // sessions is as it was measured once; nothing else is to be believed.
 func fixture() *Report {
 	rng := rand.New(rand.NewPCG(1, 2))
-	r := &Report{
-		Schema: Schema, Title: "made up", Started: time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC), Took: 7*time.Minute + 12*time.Second,
-		Host: bench.Host{
-			CPUs: 2, Model: "AMD EPYC", Kernel: "6.18.44", Go: "go1.26.8", Version: "v1.2.3",
-			Command: "homing-bench compare --scenario all --html report.html",
-		},
-		Memory: 24e9, System: "Debian GNU/Linux 12 (bookworm)", Backends: "three nginx 1.22.1, RSA 2048", Threads: 1,
-		Programs: []balancers.Program{
-			{Name: "homing", Path: "/usr/bin/homing", Version: "v1.2.3"}, {Name: "haproxy", Path: "/usr/sbin/haproxy", Version: "2.6.12"},
-		},
-		Absent:   []balancers.Absent{{Key: balancers.NginxHash, Name: "nginx hash", Why: "nginx has no streams: apt-get install libnginx-mod-stream"}},
-		Warnings: []string{"The clients used more than half of the machine (3 of 90 rounds)"},
-	}
+	r := bare()
 	for _, from := range []bench.Sources{bench.SourceOwn, bench.SourceRoam} {
 		for _, kind := range []bench.Kind{bench.ID, bench.Ticket, bench.PSK} {
 			r.Tests = append(r.Tests, made(rng, string(bench.Resume), kind, from))
@@ -38,6 +26,30 @@ func fixture() *Report {
 		r.Tests = append(r.Tests, made(rng, s, bench.PSK, bench.SourceOwn))
 	}
 	return r
+}
+
+// small is the same with the first test alone.
+func small() *Report {
+	r := bare()
+	r.Tests = []Test{made(rand.New(rand.NewPCG(1, 2)), string(bench.Resume), bench.ID, bench.SourceOwn)}
+	return r
+}
+
+// bare is a report without tests.
+func bare() *Report {
+	return &Report{
+		Schema: Schema, Title: "made up", Started: time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC), Took: 7*time.Minute + 12*time.Second,
+		Host: bench.Host{
+			CPUs: 2, Model: "AMD EPYC", Kernel: "6.18.44", Go: "go1.26.8", Version: "v1.2.3",
+			Command: "homing-bench compare --scenario all --html report.html",
+		},
+		Memory: 24e9, System: "Debian GNU/Linux 12 (bookworm)", Backends: "three nginx 1.22.1, RSA 2048", Threads: 1,
+		Programs: []balancers.Program{
+			{Name: "homing", Path: "/usr/bin/homing", Version: "v1.2.3"}, {Name: "haproxy", Path: "/usr/sbin/haproxy", Version: "2.6.12"},
+		},
+		Absent:   []balancers.Absent{{Key: "nginx", Name: "nginx", Why: "nginx has no streams: apt-get install libnginx-mod-stream"}},
+		Warnings: []string{"The clients used more than half of the machine (3 of 90 rounds)"},
+	}
 }
 
 // made makes a test up: a share of resumptions for each balancer, and all that follows from it.
@@ -83,7 +95,7 @@ func made(rng *rand.Rand, scenario string, kind bench.Kind, from bench.Sources) 
 // shareOf is what a balancer was once seen to do.
 func shareOf(b balancers.Balancer, kind bench.Kind, from bench.Sources, backends int) float64 {
 	switch {
-	case backends == 1:
+	case backends == 1 || b.Family == balancers.FamilyDirect:
 		return 1
 	case b.Family == balancers.FamilyHoming:
 		return 0.997

@@ -94,7 +94,7 @@ func latency(v float64) string {
 func bytesText(v float64) string {
 	switch a := math.Abs(v); {
 	case a < 1e4:
-		return strconv.FormatFloat(v, 'f', 0, 64) + " B"
+		return count(v) + " B"
 	case a < 1e6:
 		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " kB"
 	case a < 1e9:

@@ -27,7 +27,7 @@ type page struct {
 	Style    template.CSS
 	Hero     *dots
 	Runs     []runHead
-	Sections []section
+	Sections []*section
 	Details  []detail
 }
 
@@ -46,6 +46,16 @@ type section struct {
 	Panels          []panel
 	Tables          []table
 	More            []table // for those who look closer
+}
+
+// Side reports whether the charts leave room for the tables beside them on a wide screen.
+func (s *section) Side() bool {
+	for _, t := range s.Tables {
+		if len(t.Head) > 4 {
+			return false
+		}
+	}
+	return len(s.Panels) == 1
 }
 
 type legend struct{ Class, Name string }
@@ -93,11 +103,11 @@ func newPage(v *view) *page {
 		v.bulkSection, v.idleSection, v.churnSection, v.failoverSection, v.shapesSection,
 	} {
 		if one := s(); len(one.Panels)+len(one.Tables) > 0 {
-			p.Sections = append(p.Sections, one)
+			p.Sections = append(p.Sections, &one)
 		}
 	}
 	for i := range p.Sections {
-		s := &p.Sections[i]
+		s := p.Sections[i]
 		for n := range s.Panels {
 			s.Panels[n].ID = fmt.Sprintf("%s-%d", s.ID, n+1)
 		}
@@ -128,11 +138,7 @@ func (v *view) detail(run int, t *Test) detail {
 	if l := v.letter(run); l != "" {
 		d.Title = l + " " + d.Title
 	}
-	for i := range t.Arms {
-		if a := &t.Arms[i]; a.Failed != "" {
-			d.Notes = append(d.Notes, a.label()+": "+a.Failed)
-		}
-	}
+	d.Notes = t.notes()
 	return d
 }
 

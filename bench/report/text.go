@@ -43,6 +43,50 @@ func (r *Report) writeHead(b *strings.Builder) {
 	}
 }
 
+// maxBeside is how many measures stand beside each other when runs do.
+const maxBeside = 4
+
+// WriteBeside writes what several reports have in common, their figures beside each other: A is the first of them. Runs
+// were not made by turns, so nothing is said of what is equal.
+func WriteBeside(w io.Writer, reports ...*Report) error {
+	v := &view{runs: reports}
+	var b strings.Builder
+	for _, q := range v.questions(allScenarios()...) {
+		list := judged(q.Scenario)
+		list = list[:min(len(list), maxBeside)]
+		out := table{Head: []string{"through"}}
+		for _, m := range list {
+			for run := range v.runs {
+				out.Head = append(out.Head, m.Name+" "+v.letter(run))
+			}
+		}
+		shared := 0
+		for _, t := range q.of {
+			if t != nil {
+				shared++
+			}
+		}
+		if shared < 2 {
+			continue
+		}
+		for _, c := range v.choices([]question{q}) {
+			row := tableRow{Name: c.name}
+			for _, m := range list {
+				for _, s := range v.stats(q, c, m) {
+					row.Cells = append(row.Cells, plainCell(m.Text(s)))
+				}
+			}
+			out.Rows = append(out.Rows, row)
+		}
+		fmt.Fprintf(&b, "\n%s, side by side\n\n", q.title())
+		out.writeText(&b)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write the reports: %w", err)
+	}
+	return nil
+}
+
 // machine says where and when, in one line.
 func (r *Report) machine() string {
 	return fmt.Sprintf("%s, %d %s of %s, %s, Linux %s, %s; homing-bench %s, %s.", r.Started.UTC().Format("2006-01-02 15:04 UTC"),
@@ -50,8 +94,9 @@ func (r *Report) machine() string {
 }
 
 func (r *Report) writeFoot(b *strings.Builder) {
-	b.WriteString("\nFigures are medians of the rounds, ± half their range. A comparison is the median of the ratios by round; \"equal\"\n" +
-		"is one that lies inside the spread. CPU is per conn, unless it says per GB; the machine's is everything, clients included.\n")
+	b.WriteString("\nFigures are medians of the rounds, ± half their range. A comparison is the median of the ratios by round; one that the\n" +
+		"spread of these ratios explains (Lord's test, 95 %) is called equal. CPU is per conn, unless it says per GB; the\n" +
+		"machine's is everything, clients included.\n")
 	for _, w := range r.Warnings {
 		fmt.Fprintf(b, "Warning: %s\n", w)
 	}
@@ -67,10 +112,8 @@ func writeTest(b *strings.Builder, t *Test) {
 		if i > 0 {
 			continue
 		}
-		for n := range t.Arms {
-			if a := &t.Arms[n]; a.Failed != "" {
-				fmt.Fprintf(b, "%s: %s\n", a.label(), a.Failed)
-			}
+		for _, note := range t.notes() {
+			fmt.Fprintf(b, "%s\n", note)
 		}
 	}
 }
@@ -100,10 +143,10 @@ func (t *table) writeText(b *strings.Builder) {
 		}
 	}
 	for _, row := range rows {
-		line := fmt.Sprintf("%-*s", max(nameWidth, widths[0]), row[0])
+		fmt.Fprintf(b, "%-*s", max(nameWidth, widths[0]), row[0])
 		for i, text := range row[1:] {
-			line += strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(text)) + text
+			fmt.Fprintf(b, "%*s", 2+widths[i+1], text) // Printf pads by runes
 		}
-		fmt.Fprintf(b, "%s\n", strings.TrimRight(line, " "))
+		b.WriteByte('\n')
 	}
 }

@@ -141,9 +141,12 @@ func (v *view) lead() string {
 	if math.IsNaN(homeWorst) {
 		return ""
 	}
-	in := "In the one test"
+	in := "In the one test of resumption"
 	if len(list) > 1 {
 		in = fmt.Sprintf("In the worst of %d tests", len(list))
+	}
+	if l := v.letter(0); l != "" {
+		in = l + ": " + in
 	}
 	text := fmt.Sprintf("%s, %s of the offers to resume were accepted through %s", in, percent(homeWorst), home.name)
 	if !math.IsNaN(nextWorst) {

@@ -48,7 +48,7 @@ func Connect(dst netip.AddrPort, o Options) (fd int, err error) {
 	if err = prepare(fd, o); err == nil {
 		err = unix.Connect(fd, address(dst))
 	}
-	if err != nil && err != unix.EINPROGRESS { //nolint:errorlint // errno by value
+	if err != nil && err != unix.EINPROGRESS {
 		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
@@ -98,7 +98,7 @@ func Read(fd int, b []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, b)
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // errno by value
+		case err == unix.EINTR:
 		case err != nil:
 			return 0, err
 		case n == 0:
@@ -113,7 +113,7 @@ func Read(fd int, b []byte) (int, error) {
 func Write(fd int, b []byte) (int, error) {
 	for {
 		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EINTR { //nolint:errorlint // errno by value
+		if err == unix.EINTR {
 			continue
 		}
 		return max(n, 0), err

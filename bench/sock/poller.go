@@ -90,7 +90,7 @@ func (p *Poller) control(op, fd int, token uint64, events uint32) error {
 // nothing after Wake. The slice is valid until the next call.
 func (p *Poller) Wait(timeout time.Duration) ([]Event, error) {
 	n, err := p.wait(timeout)
-	if err == unix.EINTR { //nolint:errorlint // errno by value
+	if err == unix.EINTR {
 		return nil, nil
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,10 +54,8 @@ func until(t *testing.T, p *sock.Poller, cond func(sock.Event) bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range events {
-			if cond(e) {
-				return
-			}
+		if slices.ContainsFunc(events, cond) {
+			return
 		}
 	}
 	t.Fatal("the event did not come")

@@ -49,6 +49,72 @@ func TestConnSpeaksEverySuiteWithEveryKey(t *testing.T) {
 	}
 }
 
+// crypto/tls has not all of the old suites; real servers have the others.
+func TestConnSpeaksOldSuites(t *testing.T) {
+	for name, key := range map[string]crypto.Signer{"RSA": rsaKey(t), "ECDSA": ecdsaKey(t)} {
+		for _, id := range OldSuites() {
+			if strings.HasPrefix(tls.CipherSuiteName(id), "0x") || strings.Contains(tls.CipherSuiteName(id), "_RSA_") != (name == "RSA") {
+				continue
+			}
+			addr, o := serve(t, key, func(c *tls.Config) { c.CipherSuites, c.MaxVersion = []uint16{id}, tls.VersionTLS12 })
+			o.Suites, o.Tickets = OldSuites(), true
+			if err := drive(t, addr, &Options{ServerName: serverName, Roots: o.Roots}).shake(); err == nil {
+				t.Errorf("%s was offered unasked", tls.CipherSuiteName(id))
+			}
+			for range 2 { // the second resumes
+				d := get(t, addr, o)
+				if state := d.State(); state.Suite != id || state.Resumed != (o.Session != nil) || suiteOf(id).rsa != (state.Group == 0) && !state.Resumed {
+					t.Errorf("%s: %+v", tls.CipherSuiteName(id), state)
+				}
+				o.Session = d.Session()
+			}
+		}
+	}
+}
+
+func TestCBCDetectsChanges(t *testing.T) {
+	for _, id := range OldSuites() {
+		s := suiteOf(id)
+		if s.mac == nil {
+			continue
+		}
+		make := func() *protector {
+			p, _, err := s.protectors(bytes.Repeat([]byte{1}, masterBytes), bytes.Repeat([]byte{2}, 32), bytes.Repeat([]byte{3}, 32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		for _, size := range []int{0, 1, 15, 16, 17, 1000} {
+			plain := bytes.Repeat([]byte{7}, size)
+			record := make().seal(nil, recordData, plain)
+			if kind, got, err := make().open(record[:headerBytes], bytes.Clone(record[headerBytes:])); err != nil || kind != recordData || !bytes.Equal(got, plain) {
+				t.Errorf("%s, %d bytes: %x, %v", suiteName(id), size, got, err)
+			}
+			for i := range record {
+				if i == 3 || i == 4 {
+					continue // the length is taken off before
+				}
+				changed := bytes.Clone(record)
+				changed[i] ^= 0x80
+				if _, _, err := make().open(changed[:headerBytes], changed[headerBytes:]); err == nil {
+					t.Errorf("%s, %d bytes: byte %d was changed and nobody noticed", suiteName(id), size, i)
+				}
+			}
+			for n := range len(record) - headerBytes {
+				if _, _, err := make().open(record[:headerBytes], bytes.Clone(record[headerBytes:headerBytes+n])); err == nil {
+					t.Errorf("%s, %d bytes: cut to %d and nobody noticed", suiteName(id), size, n)
+				}
+			}
+			second := make()
+			second.seq = 1
+			if _, _, err := second.open(record[:headerBytes], bytes.Clone(record[headerBytes:])); err == nil {
+				t.Errorf("%s: a record was taken for the second", suiteName(id))
+			}
+		}
+	}
+}
+
 func TestConnSpeaksEveryGroup(t *testing.T) {
 	addr, cfg := serve(t, ecdsaKey(t), nil)
 	reused, err := NewKeyShares(append(groups12, tls.X25519MLKEM768)...)
@@ -285,7 +351,7 @@ func TestConnTellsWhatIsNotTLS(t *testing.T) {
 		if !errors.As(err, &e) || string(e.Start) != answer {
 			t.Errorf("%q: error %v", answer, err)
 		}
-		if again := c.Receive([]byte("more"), nil); again != err { //nolint:errorlint // the very same
+		if again := c.Receive([]byte("more"), nil); again != err {
 			t.Errorf("%q: then error %v", answer, again)
 		}
 	}
@@ -347,7 +413,7 @@ func TestOptionsCheck(t *testing.T) {
 		"records of 20000":      {RecordBytes: 20000},
 		"server name of":        {ServerName: string(make([]byte, 300))},
 		"no key exchange":       {Groups: []tls.CurveID{tls.CurveP521}},
-		"no cipher suite":       {Suites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}},
+		"no cipher suite":       {Suites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}},
 		"an ALPN protocol":      {ALPN: []string{""}},
 		"a ticket of":           {Session: &Session{Ticket: make([]byte, 40000)}},
 	} {

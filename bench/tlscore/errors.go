@@ -44,7 +44,7 @@ type SuiteError struct {
 }
 
 func (e *SuiteError) Error() string {
-	return "the server selected " + tls.CipherSuiteName(e.Suite) + ", which was not offered"
+	return "the server selected " + suiteName(e.Suite) + ", which was not offered"
 }
 
 // CertificateError says that the server's certificate was not accepted.

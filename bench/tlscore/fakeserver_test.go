@@ -26,6 +26,10 @@ type fakeServer struct {
 	records func(flight int, b []byte) []byte
 	// resume makes the server resume this session.
 	resume *Session
+	// classic: TLS 1.2 is selected whatever is offered.
+	classic bool
+	// sentinel takes the place of the end of the server's random.
+	sentinel string
 	// plain: no extended master secret, ticket: a NewSessionTicket, group: what the key share says it is of.
 	plain, ticket bool
 
@@ -53,12 +57,13 @@ func (s *fakeServer) meet(o Options) (c *Conn, last []byte, err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	hello := c.Output()
+	hello := c.Output()[:c.HelloLen()]
 	s.hello = bytes.Clone(hello[headerBytes:])
 	s.clientRandom = s.hello[6:38]
 	s.random = bytes.Repeat([]byte{0x5e}, 32)
 	s.messages = bytes.Clone(s.hello)
-	if o.max() == tls.VersionTLS13 {
+	copy(s.random[32-len(s.sentinel):], s.sentinel)
+	if o.max() == tls.VersionTLS13 && !s.classic {
 		err = s.meet13(c)
 	} else {
 		err = s.meet12(c)

@@ -2,6 +2,9 @@ package tlscore
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -136,6 +139,79 @@ func TestConnDetectsFaults(t *testing.T) {
 	}
 }
 
+// A server that speaks TLS 1.3 says so in the random of TLS 1.2: then somebody changed the hello on its way.
+func TestConnDetectsADowngrade(t *testing.T) {
+	for _, sentinel := range []string{"", "DOWNGRD\x00", "DOWNGRD\x01"} {
+		s, o := newFake(t)
+		s.classic, s.sentinel = true, sentinel
+		if _, _, err := s.meet(o); (err == nil) != (sentinel == "") {
+			t.Errorf("sentinel %q, TLS 1.3 offered: error %v", sentinel, err)
+		}
+		s, o = newFake(t)
+		s.classic, s.sentinel = true, sentinel
+		if _, _, err := s.meet(only(o, tls.VersionTLS12)); err != nil {
+			t.Errorf("sentinel %q, TLS 1.3 not offered: error %v", sentinel, err)
+		}
+	}
+}
+
+// The second hello is the first but for what RFC 9846 section 4.1.2 lets it change.
+func TestConnSecondHello(t *testing.T) {
+	session := resumable(tls.VersionTLS13, false)
+	session.MaxEarlyData = 100
+	for _, shape := range []*Shape{Plain(), Chrome(), Firefox()} {
+		o := Options{ServerName: serverName, Shape: shape, Session: session, EarlyData: []byte("early"), MinVersion: tls.VersionTLS13}
+		c, err := New(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := unwrap(t, c.Output()[:c.HelloLen()])
+		ext := appendExtension(nil, extensionSupportedVersions, []byte{3, 4})
+		ext = appendExtension(ext, extensionKeyShare, uint16s(tls.CurveP384))
+		ext = appendExtension(ext, extensionCookie, appendVector16(nil, []byte("cookie")))
+		body := appendVector8(join([]byte{3, 3}, retryRandom()), first[39:39+32])
+		body = appendVector16(append(body, 0x13, 1, 0), ext)
+		if err := c.Receive(appendVector16([]byte{recordHandshake, 3, 3}, message(typeServerHello, body)), nil); err != nil {
+			t.Fatal(err)
+		}
+		second := unwrap(t, c.Output())
+		if !bytes.Equal(first[4:4+2+32+1+32], second[4:4+2+32+1+32]) {
+			t.Errorf("%s: another random or session ID", shape.Name)
+		}
+		for _, want := range []struct {
+			id            uint16
+			first, second bool
+		}{{extensionEarlyData, true, false}, {extensionCookie, false, true}, {extensionPreSharedKey, true, true}} {
+			_, in1 := helloExtension(first, want.id)
+			_, in2 := helloExtension(second, want.id)
+			if in1 != want.first || in2 != want.second {
+				t.Errorf("%s: extension %d is in the first %v, in the second %v", shape.Name, want.id, in1, in2)
+			}
+		}
+		share, _ := helloExtension(second, extensionKeyShare)
+		if r := (reader{b: share[2:]}); tls.CurveID(r.uint16()) != tls.CurveP384 || len(r.vector16()) != 97 || !r.whole() {
+			t.Errorf("%s: the key share is %x", shape.Name, share)
+		}
+		binder, _ := helloExtension(second, extensionPreSharedKey)
+		if old, _ := helloExtension(first, extensionPreSharedKey); bytes.Equal(old, binder) {
+			t.Errorf("%s: the binder is that of the first hello", shape.Name)
+		}
+		again := appendVector16([]byte{recordHandshake, 3, 3}, message(typeServerHello, body))
+		if err := c.Receive(again, nil); err == nil || !strings.Contains(err.Error(), "a second HelloRetryRequest") {
+			t.Errorf("%s, asked a second time: %v", shape.Name, err)
+		}
+		_, ids := outline(t, first)
+		for _, id := range ids {
+			one, _ := helloExtension(first, id)
+			two, ok := helloExtension(second, id)
+			changes := id == extensionEarlyData || id == extensionPreSharedKey || id == extensionKeyShare || id == 0x0a0a
+			if !changes && (!ok || !bytes.Equal(one, two)) {
+				t.Errorf("%s: extension %d changed", shape.Name, id)
+			}
+		}
+	}
+}
+
 // resumable is a session that the fake server can resume.
 func resumable(version uint16, extended bool) *Session {
 	s := &Session{Version: version, ID: []byte("session of the fake"), secret: bytes.Repeat([]byte{3}, 48), extended: extended, Received: time.Now()}
@@ -190,6 +266,38 @@ func TestConnDetectsFaultsOfResumption(t *testing.T) {
 				t.Errorf("shaken %v, error %v, want %q in it", c.Shaken(), err, tt.want)
 			}
 		})
+	}
+}
+
+// Early data goes with the PSK: a server that refuses the one cannot take the other.
+func TestConnDetectsEarlyDataWithoutPSK(t *testing.T) {
+	s, o := newFake(t)
+	o.Session, o.EarlyData = resumable(tls.VersionTLS13, false), []byte("early")
+	o.Session.MaxEarlyData = 100
+	c, _, err := s.meet(only(o, tls.VersionTLS13))
+	if err != nil || c.State().Resumed || !c.State().EarlyOffered || c.State().EarlyAccepted {
+		t.Errorf("refused: %+v, %v", c.State(), err)
+	}
+	*s = fakeServer{t: t, key: s.key, cert: s.cert, edit: with(typeEncryptedExtensions, extensionEarlyData, nil)}
+	if _, _, err := s.meet(only(o, tls.VersionTLS13)); err == nil || !strings.Contains(err.Error(), "early data that was not offered") {
+		t.Errorf("taken without the PSK: %v", err)
+	}
+}
+
+func TestVerifySignatureKnowsTheVersion(t *testing.T) {
+	key := rsaKey(t)
+	cert, _ := certify(t, key)
+	digest := sha256.Sum256([]byte("signed"))
+	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, modern := range []bool{false, true} {
+		c := &Conn{h: &handshake{leaf: cert}}
+		c.in.modern = modern
+		if err := c.verifySignature(tls.PKCS1WithSHA256, []byte("signed"), signature); (err != nil) != modern {
+			t.Errorf("PKCS #1 v1.5, TLS 1.3 %v: %v", modern, err)
+		}
 	}
 }
 
@@ -302,6 +410,7 @@ func TestConnDetectsFaultsOfRecords(t *testing.T) {
 		{"an unsealed handshake", tls.VersionTLS13, insert(recordHandshake, 3, 3, 0, 4, 8, 0, 0, 0), "cannot be a sealed one"},
 		{"an empty handshake record", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 0), "empty record"},
 		{"an unknown type", tls.VersionTLS12, insert(99, 3, 3, 0, 1, 1), "record of type 99"},
+		{"a record of another version", tls.VersionTLS12, insert(recordHandshake, 2, 3, 0, 4, 0, 0, 0, 0), "a record of version 2.3"},
 		{"a record too long", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0x60, 0), "record of 24576 bytes"},
 		{"a message too long", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 4, 11, 9, 0, 0), "message of 589828 bytes"},
 		{"a HelloRequest", tls.VersionTLS12, insert(recordHandshake, 3, 3, 0, 4, 0, 0, 0, 0), ""},

@@ -161,7 +161,7 @@ func (c *Conn) checkServerHello() error {
 		return &violation{alertProtocolVersion, &VersionError{s.version}}
 	}
 	modern := s.version == tls.VersionTLS13
-	c.in.modern = modern
+	c.in.modern, c.in.classic = modern, !modern
 	h.suite = suiteOf(s.suite)
 	if h.suite == nil || h.suite.modern != modern || !slices.Contains(h.hello.suites(), s.suite) {
 		return &violation{alertIllegalParameter, &SuiteError{s.suite}}

@@ -3,7 +3,11 @@ package tlscore
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -72,8 +76,12 @@ func (c *Conn) certificate12(kind byte, body []byte) error {
 }
 
 func (c *Conn) keyExchange(kind byte, body []byte) error {
-	if kind == typeCertificateStatus && !c.h.asked { // RFC 6066 section 8: it is not looked at
+	if kind == typeCertificateStatus { // RFC 6066 section 8: it is not looked at
 		return nil
+	}
+	if c.h.suite.rsa { // RFC 5246 section 7.4.3: there is no such message then
+		c.due = dueHelloDone
+		return c.helloDone(kind, body)
 	}
 	if kind != typeServerKeyExchange {
 		return unexpected(kind)
@@ -113,23 +121,52 @@ func (c *Conn) helloDone(kind byte, body []byte) error {
 
 // exchangeKeys answers the server's share with ours and derives the master secret.
 func (c *Conn) exchangeKeys() error {
-	h, k := c.h, c.h.exchange
-	c.state.Group = k.group
-	public, err := h.hello.shares.public(k.group)
+	h := c.h
+	exchange := c.ecdhe
+	if h.suite.rsa {
+		exchange = c.encryptSecret
+	}
+	premaster, answer, err := exchange()
 	if err != nil {
 		return err
 	}
-	premaster, err := h.hello.shares.agree(k.group, k.share)
-	if err != nil {
-		return err
-	}
-	c.send(message(typeClientKeyExchange, appendVector8(nil, public)))
+	c.send(message(typeClientKeyExchange, answer))
 	label, seed := "master secret", join(h.hello.random, h.server.random)
 	if h.server.extended { // RFC 7627 section 4
 		label, seed = "extended master secret", h.sum()
 	}
 	h.master = prf(h.suite.hash, premaster, label, seed, masterBytes)
 	return nil
+}
+
+// ecdhe is RFC 8422 section 5.7.
+func (c *Conn) ecdhe() (premaster, answer []byte, err error) {
+	k, shares := c.h.exchange, c.h.hello.shares
+	c.state.Group = k.group
+	public, err := shares.public(k.group)
+	if err != nil {
+		return nil, nil, err
+	}
+	premaster, err = shares.agree(k.group, k.share)
+	return premaster, appendVector8(nil, public), err
+}
+
+// encryptSecret is RFC 5246 section 7.4.7.1.
+func (c *Conn) encryptSecret() (premaster, answer []byte, err error) {
+	key, ok := c.h.leaf.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return nil, nil, fail(alertIllegalParameter, "a key of type %T with an RSA key exchange", c.h.leaf.PublicKey)
+	}
+	premaster = make([]byte, masterBytes)
+	if _, err := rand.Read(premaster); err != nil {
+		return nil, nil, fmt.Errorf("draw random: %w", err)
+	}
+	binary.BigEndian.PutUint16(premaster, tls.VersionTLS12)
+	sealed, err := rsa.EncryptPKCS1v15(rand.Reader, key, premaster) //nolint:staticcheck // what the protocol of old servers asks for
+	if err != nil {
+		return nil, nil, fmt.Errorf("encrypt the secret: %w", err)
+	}
+	return premaster, appendVector16(nil, sealed), nil
 }
 
 // sendFinished12 sends ChangeCipherSpec and Finished.

@@ -98,7 +98,12 @@ func (m *maker) message(before []byte) ([]byte, error) {
 		psk = m.preSharedKey()
 	}
 	// RFC 7685: the padding counts with its own header of 4 bytes, and goes before pre_shared_key, which must be last.
-	if room := m.o.PadTo - (4 + len(b) + 2 + len(ext) + len(psk)); room > 0 {
+	size := 4 + len(b) + 2 + len(ext) + len(psk)
+	padTo := m.o.PadTo
+	if size >= 256 {
+		padTo = max(padTo, m.shape.PadTo)
+	}
+	if room := padTo - size; room > 0 {
 		ext = appendExtension(ext, extensionPadding, make([]byte, max(0, room-4)))
 	}
 	if len(ext)+len(psk) > 0xffff {
@@ -109,7 +114,7 @@ func (m *maker) message(before []byte) ([]byte, error) {
 		return msg, nil
 	}
 	// The binder is over the hello up to and without the list of binders.
-	size := m.early.suite.hash().Size()
+	size = m.early.suite.hash().Size()
 	h := m.early.suite.hash()
 	h.Write(before)
 	h.Write(msg[:len(msg)-2-1-size])
@@ -214,11 +219,14 @@ func (m *maker) extension(e *Extension) (body []byte, ok bool, err error) {
 		}
 		body, err := m.keyShares()
 		return body, true, err
+	case extensionECH:
+		return m.greaseECH(e), m.o.modern(), nil
+	case extensionCompressCert:
+		return e.Body, m.o.modern(), nil
+	case extensionApplication:
+		return e.Body, m.o.modern() && slices.Contains(m.o.ALPN, "h2"), nil
 	default:
-		if e.Random > 0 {
-			return m.filler(e), true, nil
-		}
-		return e.Body, true, nil
+		return m.filler(e.Body, e.Random), true, nil
 	}
 }
 
@@ -227,12 +235,25 @@ func (m *maker) compressed() bool {
 	return slices.ContainsFunc(m.order, func(e Extension) bool { return e.ID == extensionCompressCert })
 }
 
-// filler returns the body of an extension that is random behind its beginning, the same in both hellos of a handshake.
-func (m *maker) filler(e *Extension) []byte {
+// greaseECH is what a client without the server's ECH keys sends in their place, RFC 9849 section 6.2.
+func (m *maker) greaseECH(e *Extension) []byte {
+	const outer, enc = 0, 32
+	rest := m.filler(nil, 1+enc+e.Random)
+	b := append([]byte{outer}, e.Body...)
+	b = append(b, rest[0]) // config_id
+	b = appendVector16(b, rest[1:1+enc])
+	return appendVector16(b, rest[1+enc:])
+}
+
+// filler returns bytes with so many random ones behind, the same in both hellos of a handshake.
+func (m *maker) filler(b []byte, n int) []byte {
+	if n == 0 {
+		return b
+	}
 	draw := mathrand.NewChaCha8([32]byte(m.random)) // it need not be secret, and the random is the same in both
-	body := append(slices.Clone(e.Body), make([]byte, e.Random)...)
-	_, _ = draw.Read(body[len(e.Body):]) // it never fails
-	return body
+	out := append(slices.Clone(b), make([]byte, n)...)
+	_, _ = draw.Read(out[len(b):]) // it never fails
+	return out
 }
 
 func (m *maker) versions() []byte {

@@ -19,7 +19,7 @@ type KeyShares struct {
 // NewKeyShares makes a key for each of the given groups: tls.X25519, tls.CurveP256, tls.CurveP384,
 // tls.X25519MLKEM768.
 func NewKeyShares(groups ...tls.CurveID) (*KeyShares, error) {
-	k := &KeyShares{curves: map[tls.CurveID]*ecdh.PrivateKey{}}
+	k := &KeyShares{curves: make(map[tls.CurveID]*ecdh.PrivateKey)}
 	for _, g := range groups {
 		if err := k.add(g); err != nil {
 			return nil, err
@@ -88,7 +88,7 @@ func (s *shares) of(group tls.CurveID) (*KeyShares, error) {
 		return s.common, nil
 	}
 	if s.own.curves == nil {
-		s.own.curves = map[tls.CurveID]*ecdh.PrivateKey{}
+		s.own.curves = make(map[tls.CurveID]*ecdh.PrivateKey)
 	}
 	return &s.own, s.own.add(group)
 }

@@ -35,7 +35,7 @@ type Options struct {
 	// State: data that it did not take has to be written again.
 	EarlyData []byte
 
-	// Suites are the cipher suites offered, of both versions; nil: those of Shape.
+	// Suites are the cipher suites offered, of both versions; nil: those of Shape. OldSuites are offered only if they are named here.
 	Suites []uint16
 	// Groups are the groups of the key exchange, the first is the one whose share a TLS 1.3 hello carries; nil: those of
 	// Shape, which may carry several shares.
@@ -74,7 +74,7 @@ func (o *Options) check() error {
 	}
 	for _, s := range o.Suites {
 		if suiteOf(s) == nil {
-			return fmt.Errorf("tlscore: no cipher suite %s", tls.CipherSuiteName(s))
+			return fmt.Errorf("tlscore: no cipher suite %s", suiteName(s))
 		}
 	}
 	for _, p := range o.ALPN {

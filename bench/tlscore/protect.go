@@ -1,60 +1,10 @@
 package tlscore
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/sha256"
-	"crypto/sha512"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
-	"hash"
-
-	"golang.org/x/crypto/chacha20poly1305"
 )
-
-// suite is one cipher suite: what protects records, and the hash of the key schedule.
-type suite struct {
-	id       uint16
-	key      int // bytes
-	aead     func(key []byte) (cipher.AEAD, error)
-	explicit bool // TLS 1.2 with AES-GCM: 8 bytes of the nonce travel with the record
-	hash     func() hash.Hash
-	modern   bool // of TLS 1.3
-}
-
-// suiteOf returns the cipher suite of that number, nil when the client does not speak it: all have an AEAD and, in TLS
-// 1.2, an ECDHE key exchange.
-func suiteOf(id uint16) *suite {
-	switch id {
-	case tls.TLS_AES_128_GCM_SHA256:
-		return &suite{id, 16, gcm, false, sha256.New, true}
-	case tls.TLS_AES_256_GCM_SHA384:
-		return &suite{id, 32, gcm, false, sha512.New384, true}
-	case tls.TLS_CHACHA20_POLY1305_SHA256:
-		return &suite{id, 32, chacha20poly1305.New, false, sha256.New, true}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:
-		return &suite{id, 16, gcm, true, sha256.New, false}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:
-		return &suite{id, 32, gcm, true, sha512.New384, false}
-	case tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
-		return &suite{id, 32, chacha20poly1305.New, false, sha256.New, false}
-	default:
-		return nil
-	}
-}
-
-func gcm(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
-	}
-	return aead, nil
-}
 
 const (
 	nonceBytes    = 12
@@ -64,6 +14,7 @@ const (
 
 // protector protects one direction of a conn: RFC 5288, RFC 7905, RFC 9846 section 5.2.
 type protector struct {
+	cbc      *cbc // instead of all else but seq
 	aead     cipher.AEAD
 	iv       [nonceBytes]byte
 	explicit bool
@@ -82,14 +33,6 @@ func (s *suite) protect(key, iv []byte) (*protector, error) {
 	p := &protector{aead: aead, explicit: s.explicit, modern: s.modern}
 	copy(p.iv[:], iv)
 	return p, nil
-}
-
-// ivBytes is what the key block or schedule gives for the nonce.
-func (s *suite) ivBytes() int {
-	if s.explicit {
-		return implicitBytes
-	}
-	return nonceBytes
 }
 
 // setNonce makes the nonce of the next record: with its explicit part, or the IV with the sequence number over it.
@@ -119,6 +62,10 @@ func (p *protector) additional(header []byte, n int) []byte {
 
 // seal appends one record, header included, to dst, which must not overlap plain.
 func (p *protector) seal(dst []byte, kind byte, plain []byte) []byte {
+	if p.cbc != nil {
+		p.seq++
+		return p.cbc.seal(dst, p.seq-1, kind, plain)
+	}
 	start, n := len(dst), len(plain)+p.aead.Overhead()
 	if p.modern {
 		n++ // the type goes inside
@@ -146,8 +93,13 @@ func (p *protector) seal(dst []byte, kind byte, plain []byte) []byte {
 
 // open decrypts one record in place: its header and what follows.
 func (p *protector) open(header, sealed []byte) (kind byte, plain []byte, err error) {
-	r := reader{b: sealed}
 	kind = header[0]
+	if p.cbc != nil {
+		plain, err = p.cbc.open(p.seq, header, sealed)
+		p.seq++
+		return kind, plain, err
+	}
+	r := reader{b: sealed}
 	var explicit []byte
 	if p.explicit {
 		explicit = r.bytes(explicitBytes)

@@ -37,12 +37,13 @@ func (e *NotTLSError) Error() string {
 
 // incoming is the record layer on the way in: plain until a protector is set.
 type incoming struct {
-	rest   []byte // the beginning of a record whose end has not come
-	open   *protector
-	begun  bool  // a record came: the other side speaks TLS
-	modern bool  // TLS 1.3: ChangeCipherSpec means nothing
-	idle   int   // records in a row that said nothing
-	bytes  int64 // that came, headers included
+	rest    []byte // the beginning of a record whose end has not come
+	open    *protector
+	begun   bool  // a record came: the other side speaks TLS
+	modern  bool  // TLS 1.3: ChangeCipherSpec means nothing
+	classic bool  // TLS 1.2: records say so
+	idle    int   // records in a row that said nothing
+	bytes   int64 // that came, headers included
 }
 
 // feed takes what came, and gives each whole record in it to f, as it is on the wire, until one is an error. What it gives lies in b or
@@ -97,6 +98,11 @@ func (in *incoming) missing(b []byte) (int, error) {
 		return headerBytes - len(b), nil
 	}
 	in.begun = true
+	// RFC 5246 section 6.2.1: no version that there is has another first byte; TLS 1.3 does not look further (RFC 9846
+	// section 5.1).
+	if b[1] != 3 || in.classic && b[2] != 3 {
+		return 0, fail(alertProtocolVersion, "a record of version %d.%d", b[1], b[2])
+	}
 	n := int(binary.BigEndian.Uint16(b[3:]))
 	if n > maxRecord {
 		return 0, fail(alertRecordOverflow, "a record of %d bytes", n)

@@ -31,9 +31,17 @@ func prf(hash func() hash.Hash, secret []byte, label string, seed []byte, n int)
 
 // protectors derives both directions' keys, RFC 5246 section 6.3.
 func (s *suite) protectors(master, clientRandom, serverRandom []byte) (client, server *protector, err error) {
-	iv := s.ivBytes()
-	block := reader{b: prf(s.hash, master, "key expansion", join(serverRandom, clientRandom), 2*s.key+2*iv)}
+	mac, iv := s.macBytes(), s.ivBytes()
+	block := reader{b: prf(s.hash, master, "key expansion", join(serverRandom, clientRandom), 2*mac+2*s.key+2*iv)}
+	clientMAC, serverMAC := block.bytes(mac), block.bytes(mac)
 	clientKey, serverKey, clientIV, serverIV := block.bytes(s.key), block.bytes(s.key), block.bytes(iv), block.bytes(iv)
+	if s.aead == nil {
+		if client, err = s.protectCBC(clientMAC, clientKey); err != nil {
+			return nil, nil, err
+		}
+		server, err = s.protectCBC(serverMAC, serverKey)
+		return client, server, err
+	}
 	if client, err = s.protect(clientKey, clientIV); err != nil {
 		return nil, nil, err
 	}

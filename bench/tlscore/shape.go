@@ -3,7 +3,7 @@ package tlscore
 import "crypto/tls"
 
 // Shape is what a hello looks like to what stands between client and server: which extensions, in which order, how
-// many bytes. What it offers, the client can do, but for cipher suites that are there for their length alone.
+// many bytes. What it offers, the client can do.
 type Shape struct {
 	// Name of the shape in reports.
 	Name string
@@ -16,6 +16,9 @@ type Shape struct {
 	// Extensions in order. Those that depend on the conn are left out where there is nothing to say in them; padding,
 	// early_data, cookie and pre_shared_key come last in any case.
 	Extensions []Extension
+	// PadTo pads a hello of 256 bytes and more to so many (RFC 7685), as BoringSSL did to 512 for servers that hang up on
+	// sizes between. 0: no padding.
+	PadTo int
 	// Shuffle draws the order of the extensions anew for each conn, as Chromium does.
 	Shuffle bool
 	// Grease sends values that mean nothing among the suites, groups, versions and extensions, RFC 8701.
@@ -23,7 +26,8 @@ type Shape struct {
 }
 
 // Extension is one extension of a shape. Body is sent for those that the client does not make itself, with so many random
-// bytes behind it.
+// bytes behind it. For encrypted_client_hello Body is the KDF and AEAD that it pretends to have been made with, and Random
+// the bytes of its payload.
 type Extension struct {
 	ID     uint16
 	Body   []byte
@@ -48,12 +52,17 @@ func Plain() *Shape {
 			tls.ECDSAWithP521AndSHA512, tls.PSSWithSHA512, tls.PKCS1WithSHA512,
 		},
 		Extensions: []Extension{
-			{ID: extensionServerName}, {ID: extensionGroups}, {ID: extensionPointFormats}, {ID: extensionSignatures},
-			{ID: extensionALPN}, {ID: extensionExtendedMaster}, {ID: extensionSessionTicket},
-			{ID: extensionSupportedVersions}, {ID: extensionPSKModes}, {ID: extensionKeyShare}, {ID: extensionRenegotiation},
+			{ID: extensionServerName},
+			{ID: extensionGroups},
+			{ID: extensionPointFormats},
+			{ID: extensionSignatures},
+			{ID: extensionALPN},
+			{ID: extensionExtendedMaster},
+			{ID: extensionSessionTicket},
+			{ID: extensionSupportedVersions},
+			{ID: extensionPSKModes},
+			{ID: extensionKeyShare},
+			{ID: extensionRenegotiation},
 		},
 	}
 }
-
-// Chrome returns the shape of Chromium.
-func Chrome() *Shape { s := Plain(); s.Grease = true; s.Shuffle = true; return s }

@@ -11,14 +11,19 @@ import (
 	"homing/bench/compare"
 )
 
-const barCells = 30
+const (
+	barCells = 30
+	// barColumns keeps the line within any terminal: one that wraps cannot be drawn over.
+	barColumns = 79
+)
 
 // barEvery is how often the bar is drawn: it moves by the clock between two rounds.
 const barEvery = 250 * time.Millisecond
 
-// bar shows on a terminal how far a comparison is, and nothing elsewhere.
+// bar shows on a terminal how far a comparison is; elsewhere one line says how long it takes.
 type bar struct {
-	out io.Writer // nil: not a terminal
+	out      io.Writer
+	terminal bool
 
 	mu      sync.Mutex
 	now     compare.Progress // guarded by mu
@@ -28,9 +33,9 @@ type bar struct {
 }
 
 func newBar(out io.Writer) *bar {
-	b := &bar{stop: make(chan struct{}), stopped: make(chan struct{})}
-	if f, ok := out.(*os.File); ok && isTerminal(f) {
-		b.out = out
+	b := &bar{out: out, stop: make(chan struct{}), stopped: make(chan struct{})}
+	if f, ok := out.(*os.File); ok {
+		b.terminal = isTerminal(f)
 	}
 	go b.run()
 	return b
@@ -45,6 +50,9 @@ func isTerminal(f *os.File) bool {
 func (b *bar) show(p compare.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.since.IsZero() && !b.terminal {
+		fmt.Fprintf(b.out, "homing-bench: compare takes about %s\n", p.Total.Round(time.Second))
+	}
 	b.now, b.since = p, time.Now()
 }
 
@@ -60,7 +68,7 @@ func (b *bar) run() {
 			b.mu.Lock()
 			line := barLine(b.now, time.Since(b.since))
 			b.mu.Unlock()
-			if b.out != nil {
+			if b.terminal {
 				fmt.Fprint(b.out, line)
 			}
 		}
@@ -75,14 +83,15 @@ func barLine(p compare.Progress, elapsed time.Duration) string {
 	done := p.Done + min(elapsed, p.Next)
 	width := int(int64(barCells) * int64(done) / int64(p.Total))
 	left := (p.Total - done).Round(time.Second)
-	return fmt.Sprintf("\r\x1b[K[%s%s] %s left  %s", strings.Repeat("#", width), strings.Repeat(".", barCells-width), left, p.What)
+	line := fmt.Sprintf("[%s%s] %s left  %s", strings.Repeat("#", width), strings.Repeat(".", barCells-width), left, p.What)
+	return "\r\x1b[K" + line[:min(len(line), barColumns)]
 }
 
 // end removes the bar.
 func (b *bar) end() {
 	close(b.stop)
 	<-b.stopped
-	if b.out != nil {
+	if b.terminal {
 		fmt.Fprint(b.out, "\r\x1b[K")
 	}
 }

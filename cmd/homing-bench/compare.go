@@ -58,9 +58,9 @@ Whatever is not installed is named as absent. Scenarios:
   fragment   hellos that are large, or cut over records and segments
   slow       clients that send and read slowly
 
-Every figure is the median of the rounds and has their spread beside it; a comparison inside the spread is called equal.
-An interrupt ends the run and prints what there is until then. Exit codes: 0 done; 1 ended before its time; 2 nothing
-was started.`
+Every figure is the median of the rounds and has their spread beside it; a comparison that the spread of its rounds
+explains is called equal. An interrupt ends the run and prints what there is until then.
+Exit codes: 0 done; 1 ended before its time; 2 nothing was started.`
 
 func newCompareCommand() *cobra.Command {
 	o := compareOptions{}
@@ -82,8 +82,8 @@ func newCompareCommand() *cobra.Command {
 	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"}, "how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
 	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"}, "where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
 	f.StringSliceVar(&o.through, "through", nil, "what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
-	f.IntVar(&o.rounds, "rounds", 3, "rounds of each test through each balancer; second has two more")
-	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1.5s to 15s)")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of each test through each balancer; fewer can tell less")
+	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
 	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come)")
 	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
@@ -161,17 +161,20 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	for _, s := range o.sources {
 		c.Sources = append(c.Sources, bench.Sources(s))
 	}
-	c.Balancers, c.Absent = kit.Choose(asked)
-	for _, a := range c.Absent {
-		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
-	}
 	if o.backends < 1 || o.backends > 64 {
 		return c, fmt.Errorf("--backends %d: not between 1 and 64", o.backends)
 	}
 	if o.threads < 1 || o.threads > 256 {
 		return c, fmt.Errorf("--threads %d: not between 1 and 256", o.threads)
 	}
-	return c, c.CheckFlags()
+	c.Balancers, c.Absent = kit.Choose(asked)
+	if err := c.CheckFlags(); err != nil {
+		return c, err
+	}
+	for _, a := range c.Absent {
+		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
+	}
+	return c, nil
 }
 
 func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {

@@ -44,6 +44,11 @@ several runs stand beside each other in every chart, with the letters A, B and s
 					return &exitError{exitFail, err}
 				}
 			}
+			if len(reports) > 1 {
+				if err := report.WriteBeside(cmd.OutOrStdout(), reports...); err != nil {
+					return &exitError{exitFail, err}
+				}
+			}
 			if err := out.write(reports...); err != nil {
 				return &exitError{exitFail, err}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,10 +82,8 @@ func mixOf(groups []bench.GroupPlan) string {
 	var words []string
 	for _, g := range groups {
 		word := string(g.Kind)
-		for _, w := range words {
-			if w == word {
-				return ""
-			}
+		if slices.Contains(words, word) {
+			return ""
 		}
 		words = append(words, word)
 	}
@@ -141,7 +140,7 @@ func (f *scenarioFlags) groups(flags *pflag.FlagSet) error {
 // onePerKind drops the groups whose kind is there already: they differ in their shapes, which are about to be the same.
 func onePerKind(groups []bench.GroupPlan) []bench.GroupPlan {
 	var list []bench.GroupPlan
-	seen := map[bench.Kind]bool{}
+	seen := make(map[bench.Kind]bool)
 	for _, g := range groups {
 		if !seen[g.Kind] {
 			seen[g.Kind] = true

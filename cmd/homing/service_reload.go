@@ -39,14 +39,21 @@ func (s *service) reloadAt(ctx context.Context, hangup <-chan os.Signal) {
 func (s *service) reload(by string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	if s.alive == nil || s.alive.Err() != nil || s.draining.Load() {
+		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", errEnding))
+		return errEnding
+	}
+	s.notify.Reloading("reloading")
 	begun, old := time.Now(), s.running.Load()
 	next, err := s.replace()
 	if err != nil {
 		err = inTheWordsOf(s.flags, err)
+		s.notify.Ready("serving; the last reload was refused: " + oneLine(err.Error()))
 		s.reloads.refused()
 		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", err))
 		return err
 	}
+	s.notify.Ready("serving")
 	s.reloads.applied(next.config)
 	changes := "none"
 	if list := config.Differences(old.config, next.config); len(list) > 0 {
@@ -63,9 +70,6 @@ func (s *service) reload(by string) error {
 // replace does it. s.changing is held. On an error all is as before: what can fail comes first, and what was made for it
 // does not run yet.
 func (s *service) replace() (*running, error) {
-	if s.alive == nil || s.alive.Err() != nil || s.draining.Load() {
-		return nil, errEnding
-	}
 	c, err := s.flags.Load()
 	if err != nil {
 		return nil, err

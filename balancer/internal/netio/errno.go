@@ -12,6 +12,7 @@ const (
 	ErrTimedOut = syscall.ETIMEDOUT     // also of a try that its caller gives up
 	ErrNoBuffer = syscall.ENOBUFS       // the pool's hard limit, or no pipe to be had
 	ErrNoPort   = syscall.EADDRNOTAVAIL // no source port is left for this destination
+	ErrInUse    = syscall.EADDRINUSE    // somebody listens there
 	ErrEnded    = syscall.EPIPE         // of a Send: the peer had sent FIN before its RST
 )
 

@@ -78,6 +78,7 @@ type serverKind struct {
 	start    func(t *testing.T, cert *farm.Certificate, i int) server
 	noID     bool // it gives session IDs but does not accept them
 	noTicket bool // it gives no tickets in TLS 1.2
+	old      bool // it speaks TLS 1.2 with old cipher suites only
 }
 
 func nginxKind(cfg farm.NginxConfig) func(*testing.T, *farm.Certificate, int) server {
@@ -141,6 +142,10 @@ func serverKinds() []serverKind {
 		{name: "openssl s_server -no_ticket", start: opensslKind("-no_ticket"), noTicket: true},
 		{name: "openssl s_server, AES-256 and P-384", start: opensslKind("-cipher", "ECDHE-RSA-AES256-GCM-SHA384", "-ciphersuites", "TLS_AES_256_GCM_SHA384", "-groups", "P-384")},
 		{name: "openssl s_server, ChaCha20", start: opensslKind("-cipher", "ECDHE-RSA-CHACHA20-POLY1305", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256")},
+		{name: "openssl s_server, ECDHE and CBC, SHA-384", start: opensslKind("-cipher", "ECDHE-RSA-AES256-SHA384"), old: true},
+		{name: "openssl s_server, ECDHE and CBC, SHA-1", start: opensslKind("-cipher", "ECDHE-RSA-AES128-SHA"), old: true},
+		{name: "openssl s_server, RSA and CBC", start: opensslKind("-cipher", "AES256-SHA256"), old: true},
+		{name: "openssl s_server, RSA and GCM", start: opensslKind("-cipher", "AES128-GCM-SHA256"), old: true},
 		{name: "gnutls-serv", start: stackKind(farm.GnuTLS)},
 		{name: "apache", start: stackKind(farm.Apache)},
 		{name: "haproxy", start: stackKind(farm.HAProxyTLS)},
@@ -172,6 +177,9 @@ func TestIntegrationClientCoreMeetsRealServers(t *testing.T) {
 			}
 			for _, offer := range []tlscore.Kind{tlscore.OfferID, tlscore.OfferTicket, tlscore.OfferPSK} {
 				o := optionsOf(offer, cert)
+				if kind.old && offer != tlscore.OfferPSK {
+					o.Suites = tlscore.OldSuites()
+				}
 				first, err := meet(t.Context(), servers[0].addr, o)
 				if err != nil {
 					t.Fatalf("%v, first conn: %v", offer, err)

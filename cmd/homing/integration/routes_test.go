@@ -19,15 +19,16 @@ import (
 type onlySession struct{ session *tls.ClientSessionState }
 
 func (s *onlySession) Get(string) (*tls.ClientSessionState, bool) { return s.session, s.session != nil }
+
 func (s *onlySession) Put(_ string, session *tls.ClientSessionState) {
 	if session != nil {
 		s.session = session
 	}
 }
 
-// visit is one conn to a name, which may be empty: the backend that answered, and whether it resumed the session. The
+// visitName is one conn to a name, which may be empty: the backend that answered, and whether it resumed the session. The
 // farm's servers have one certificate for all names, so it is not looked at.
-func visit(t *testing.T, addr, name string, version uint16, alpn []string, cache tls.ClientSessionCache) (backend string, resumed bool, err error) {
+func visitName(t *testing.T, addr, name string, version uint16, alpn []string, cache tls.ClientSessionCache) (backend string, resumed bool, err error) {
 	t.Helper()
 	raw, err := tlsclient.Dial(t.Context(), tlsclient.RandomLoopback(), addr)
 	if err != nil {
@@ -118,7 +119,7 @@ func TestIntegrationRoutes(t *testing.T) {
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 				var session onlySession
 				for i := range 3 {
-					got, resumed, err := visit(t, addr, tt.name, version, tt.alpn, &session)
+					got, resumed, err := visitName(t, addr, tt.name, version, tt.alpn, &session)
 					if err != nil && want == closed {
 						continue
 					}
@@ -159,7 +160,7 @@ func TestIntegrationRoutesForeignTicket(t *testing.T) {
 		for home, issuer := range names {
 			var session onlySession
 			for range 2 { // the second is resumed: homing knows the key
-				if got, _, err := visit(t, open, home, version, nil, &session); err != nil || got != issuer {
+				if got, _, err := visitName(t, open, home, version, nil, &session); err != nil || got != issuer {
 					t.Fatalf("%s: backend %q, %v", home, got, err)
 				}
 			}
@@ -170,14 +171,14 @@ func TestIntegrationRoutesForeignTicket(t *testing.T) {
 				}
 				for range 10 {
 					foreign := &onlySession{issued}
-					got, resumed, err := visit(t, open, other, version, nil, foreign)
+					got, resumed, err := visitName(t, open, other, version, nil, foreign)
 					if err != nil || got != want || resumed {
 						t.Errorf("%s: the session of %s offered for %s: backend %q, resumed %v, %v; want %s, fresh", tls.VersionName(version), home, other, got, resumed, err, want)
 					}
 				}
 			}
 			// After all that it is still known where it belongs.
-			if got, resumed, err := visit(t, open, home, version, nil, &onlySession{issued}); err != nil || got != issuer || !resumed {
+			if got, resumed, err := visitName(t, open, home, version, nil, &onlySession{issued}); err != nil || got != issuer || !resumed {
 				t.Errorf("%s: the session of %s at home: backend %q, resumed %v, %v", tls.VersionName(version), home, got, resumed, err)
 			}
 		}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,7 +33,7 @@ func mixed(t *testing.T, addr string, cert *farm.Certificate) [][]user {
 func (w *town) clusterFlags(tb testing.TB, gossip string) []string {
 	tb.Helper()
 	flags := []string{
-		"--cluster-bind", gossip, "--replication-bind", freeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey, "--state-dir", tb.TempDir(),
+		"--cluster-bind", gossip, "--replication-bind", freeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey,
 	}
 	for _, one := range w.nodes {
 		flags = append(flags, "--cluster-join", one.gossip)
@@ -84,9 +85,7 @@ func TestIntegrationUpgrade(t *testing.T) {
 	clients.more(t, 60)
 	seen := clients.end(t)
 	t.Logf("5 upgrades: %v", &seen)
-	if n := l.metrics(t)["homing_elder_conns_open"]; n != 1 {
-		t.Errorf("the newest process says that its elder has %v conns, want 1", n)
-	}
+	w.waitFor(t, "the elder has one conn, as its heir says", func() bool { return l.metrics(t)["homing_elder_conns_open"] == 1 })
 	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
 	// What the clients have got since through any of the processes, the other node knows.
 	for i, list := range lists {
@@ -502,5 +501,91 @@ func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
 			}
 		}
 		l.stop(t)
+	}
+}
+
+// What operators have done to backends, and which are down, holds in the new process from its first conn on.
+func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
+	l := newLineage(t, addrs(servers), "--check-interval", "1h", "--fall", "1") // no check tells the new process
+	l.start(t)
+	out, err := exec.CommandContext(t.Context(), binary, "drain", servers[0].Addr(), "--hard", "--admin", l.admin).CombinedOutput()
+	if err != nil {
+		t.Fatalf("drain: %v: %s", err, out)
+	}
+	servers[1].Kill()
+	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out
+	if l.up(t, servers[1].Addr()) {
+		t.Fatal("a backend that is gone is up")
+	}
+	for range 2 {
+		if said := l.upgrade(t); said != "" {
+			t.Fatal(said)
+		}
+		if l.up(t, servers[1].Addr()) {
+			t.Error("the new process takes a backend for up that was down")
+		}
+		met := map[string]int{}
+		for range 9 {
+			r, err := goUser(cert, tls.VersionTLS13)().Get(t.Context(), l.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			met[r.Backend]++
+		}
+		if met["c"] != 9 {
+			t.Errorf("fresh conns went to %v: a is drained, b is down", met)
+		}
+	}
+}
+
+// What a process learns while it drains is known to its heir, and to the other nodes, as if it had been learned there.
+func TestIntegrationUpgradeForwards(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
+	w := newTown(t, "--probe", "off")
+	for _, addr := range addrs(servers) {
+		w.flags = append(w.flags, "--backend", addr)
+	}
+	w.build(t, 1)
+	peer := w.nodes[0]
+	l := newLineage(t, addrs(servers), append(w.clusterFlags(t, freeAddr(t)), "--probe", "off")...)
+	l.start(t)
+	w.waitFor(t, "the nodes share", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > 0 })
+	var raw []net.Conn
+	for range 9 {
+		conn, err := net.Dial("tcp", l.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		raw = append(raw, conn)
+	}
+	w.waitFor(t, "the old process has them", func() bool { return l.metrics(t)["homing_conns_open"] == 9 })
+	streams := peer.sum(t, "homing_replication_streams_total", "")
+	l.upgradeBySignal(t)
+	w.waitFor(t, "the new process shares", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > streams })
+
+	var configs []*tls.Config
+	for _, conn := range raw {
+		cfg := &tls.Config{ServerName: farm.ServerName, RootCAs: farm.Roots(cert), MaxVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		k := &kept{conn: tls.Client(conn, cfg)}
+		k.answer = bufio.NewReader(k.conn)
+		k.ask(t)
+		configs = append(configs, cfg)
+	}
+	learned := `homing_replication_facts_total{from="here"}`
+	w.waitFor(t, "the new process hears of it", func() bool { return l.metrics(t)[learned] >= 3 })
+	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
+	for i, cfg := range configs {
+		for _, addr := range []string{peer.addr, l.addr} {
+			conn, err := tls.Dial("tcp", addr, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !conn.ConnectionState().DidResume {
+				t.Errorf("session %d is not known at %s", i, addr)
+			}
+			conn.Close()
+		}
 	}
 }

@@ -70,6 +70,7 @@ func source(t *testing.T) Source {
 	}
 	unprobed := health.Findings{Pool: p, Backend: p.Snapshot().All()[1]}
 	return Source{
+		Elder:    func() (int, uint64, bool) { return 7, 3, true },
 		Probe:    func() []health.Findings { return []health.Findings{probed, unprobed} },
 		Version:  "v1.2.3",
 		Stats:    func() balancer.Stats { return stats },

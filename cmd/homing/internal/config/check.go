@@ -52,7 +52,7 @@ func (r *reader) checkPool(c *Config, i int) {
 	if p.Checks.CAFile != "" && p.Checks.ServerName == "" && !r.failed[path+".checks"] && !r.failed["checks"] {
 		r.say(r.at(path+".checks.ca_file"), "ca_file needs server_name beside it: a certificate is good for a name")
 	}
-	if p.Transparent && len(p.Sources) > 0 && !(c.Pool.Transparent && len(c.Pool.Sources) > 0) {
+	if top := &c.Pool; p.Transparent && len(p.Sources) > 0 && (!top.Transparent || len(top.Sources) == 0) {
 		r.say(r.at(path), "the pool is transparent, so its sources go unused: leave out one of them")
 	}
 	if len(p.Backends) == 0 && !r.odd[path] && !r.failed[path+".backends"] && !c.Discovers(p) && !r.failed["cluster"] {

@@ -183,12 +183,12 @@ func TestBothWays(t *testing.T) {
 			}
 
 			_, flagErr := loadArgs("--" + row.Flag + "=\x01")
-			invalid, ok := errors.AsType[*pflag.InvalidValueError](flagErr)
-			if !ok {
+			if _, ok := errors.AsType[*pflag.InvalidValueError](flagErr); !ok {
 				t.Fatalf("--%s takes nonsense: %v", row.Flag, flagErr)
 			}
 			_, flagErr = loadArgs("--" + row.Flag + "=no such thing!")
-			if invalid, ok = errors.AsType[*pflag.InvalidValueError](flagErr); !ok {
+			invalid, ok := errors.AsType[*pflag.InvalidValueError](flagErr)
+			if !ok {
 				return // any text is one
 			}
 			_, keyErr := Parse("x", []byte(small+nest(row.Key, "no such thing!")), nil)

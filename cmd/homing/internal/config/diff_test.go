@@ -21,8 +21,10 @@ pools:
 		{"a time", one + "timeouts: {idle: 5m}", "timeouts.idle", ""},
 		{"what all pools have", one + "policy: least-conn", "policy, pool www, pool api", ""},
 		{"what one pool has", strings.Replace(one, "name: api", "name: api, policy: least-conn", 1), "pool api", ""},
-		{"backends", strings.Replace(one, "[192.0.2.11:443, 192.0.2.12:443]", "[\"192.0.2.11:443,weight=2\", 192.0.2.14:443]", 1),
-			"pool www (backend 192.0.2.11:443 +backend 192.0.2.14:443 -backend 192.0.2.12:443)", ""},
+		{
+			"backends", strings.Replace(one, "[192.0.2.11:443, 192.0.2.12:443]", "[\"192.0.2.11:443,weight=2\", 192.0.2.14:443]", 1),
+			"pool www (backend 192.0.2.11:443 +backend 192.0.2.14:443 -backend 192.0.2.12:443)", "",
+		},
 		{"a pool comes, another goes", strings.Replace(one, "name: api", "name: img", 1), "+pool img, -pool api", ""},
 		{"a listener moves", strings.Replace(one, ":8443", ":9443", 1), "listener alt", ""},
 		{"a listener without a name moves", strings.Replace(one, ":443\", default", ":444\", default", 1), "+listener :444, -listener :443", ""},

@@ -42,12 +42,18 @@ func (f *Flags) Table() []Group {
 		}
 	}
 	table[0].Rows = slices.Concat([]Row{
-		{Flag: "config", Value: value.Text{P: &f.File, Check: value.CheckPath, Kind: "FILE"},
-			Doc: "read listeners, pools and all else from this file, see homing config -h; flags beside it win over its top"},
-		{Flag: "listen", Key: "listeners[].address", Value: value.Several[string]{P: &f.listens, Parse: parseListen, Print: value.AsIs, Kind: "ADDR"},
-			Doc: "accept here; repeatable: 192.0.2.1:443, [2001:db8::1]:443, or :443 for IPv4 and IPv6"},
-		{Flag: "backend", Key: "pools[].backends[].address", Value: backendsValue(&f.backends),
-			Doc: "send there; repeatable: an address or a name, with its port; weight 1 to 1000"},
+		{
+			Flag: "config", Value: value.Text{P: &f.File, Check: value.CheckPath, Kind: "FILE"},
+			Doc: "read listeners, pools and all else from this file, see homing config -h; flags beside it win over its top",
+		},
+		{
+			Flag: "listen", Key: "listeners[].address", Value: value.Several[string]{P: &f.listens, Parse: parseListen, Print: value.AsIs, Kind: "ADDR"},
+			Doc: "accept here; repeatable: 192.0.2.1:443, [2001:db8::1]:443, or :443 for IPv4 and IPv6",
+		},
+		{
+			Flag: "backend", Key: "pools[].backends[].address", Value: backendsValue(&f.backends),
+			Doc: "send there; repeatable: an address or a name, with its port; weight 1 to 1000",
+		},
 	}, table[0].Rows)
 	return table
 }

@@ -55,7 +55,8 @@ func (r *reader) parse(text []byte) ast.Node {
 	}
 	file, err := parseYAML(text)
 	if err != nil {
-		r.say(r.explainSyntax(err))
+		at, text := r.explainSyntax(err)
+		r.say(at, "%s", text)
 		return nil
 	}
 	var body ast.Node
@@ -130,11 +131,11 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 }
 
-// explainSyntax words an error of the library: where, what, and what to do, as say takes it.
-func (r *reader) explainSyntax(err error) (at place, format string, text any) {
+// explainSyntax words an error of the library: where, what, and what to do.
+func (r *reader) explainSyntax(err error) (at place, text string) {
 	broken, ok := errors.AsType[*yaml.SyntaxError](err)
 	if !ok {
-		return place{}, "%s", "this is no YAML: " + strings.Join(strings.Fields(err.Error()), " ")
+		return place{}, "this is no YAML: " + strings.Join(strings.Fields(err.Error()), " ")
 	}
 	line := ""
 	if tok := broken.GetToken(); tok != nil && tok.Position != nil {
@@ -161,10 +162,10 @@ func (r *reader) explainSyntax(err error) (at place, format string, text any) {
 		{"unexpected directive", "", "a percent sign cannot begin a key: take it out"},
 	} {
 		if strings.Contains(message, known.part) && strings.Contains(line, known.in) {
-			return at, "%s", known.text
+			return at, known.text
 		}
 	}
-	return at, "%s", "this is no YAML: " + strings.Join(strings.Fields(message), " ")
+	return at, "this is no YAML: " + strings.Join(strings.Fields(message), " ")
 }
 
 // config fills c with what the tree says.

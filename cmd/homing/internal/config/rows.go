@@ -182,11 +182,15 @@ func agentRows(a *health.Agent) []Row {
 
 func addressRows(l *ListenerSettings, p *PoolSettings) []Row {
 	return []Row{
-		{Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"},
-			Doc: "proxies in this network begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24"},
+		{
+			Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"},
+			Doc: "proxies in this network begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24",
+		},
 		{Flag: "proxy-protocol", Key: "proxy_protocol", Where: InPools, Value: ProxyHeaders(&p.ProxyHeader), Doc: "tell the backends whose a conn is, by a PROXY header of this version"},
-		{Flag: "source", Key: "sources", Where: InPools, Value: value.Several[netip.Addr]{P: &p.Sources, Parse: parseSource, Print: netip.Addr.String, Kind: "IP"},
-			Doc: "an address of this machine to connect to backends from; repeatable: each has ports of its own", Example: "192.0.2.2"},
+		{
+			Flag: "source", Key: "sources", Where: InPools, Value: value.Several[netip.Addr]{P: &p.Sources, Parse: parseSource, Print: netip.Addr.String, Kind: "IP"},
+			Doc: "an address of this machine to connect to backends from; repeatable: each has ports of its own", Example: "192.0.2.2",
+		},
 		{Flag: "transparent", Key: "transparent", Where: InPools, Value: value.OnOff(&p.Transparent), Doc: "on: connect to backends from the client's own address; see homing transparent-rules for what the network needs"},
 	}
 }
@@ -306,11 +310,11 @@ func parseNetwork(s string) (netip.Prefix, error) {
 
 // printBackend writes what parseBackend reads.
 func printBackend(spec pool.Spec) string {
-	text := spec.Addr
+	parts := []string{spec.Addr}
 	for _, row := range backendRows(&spec) {
 		if s := row.Value.String(); s != "" {
-			text += "," + row.Flag + "=" + s
+			parts = append(parts, row.Flag+"="+s)
 		}
 	}
-	return text
+	return strings.Join(parts, ",")
 }

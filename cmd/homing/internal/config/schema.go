@@ -153,9 +153,12 @@ func elsewhere(word, path string) []string {
 		words    []string
 		key, its string
 	}{
-		{[]string{"address", "listen"}, "address", "each listener"}, {[]string{"backends", "backend"}, "backends", "each pool"},
-		{[]string{"routes", "default"}, word, "each listener"}, {[]string{"names", "alpn"}, word, "each route of a listener"},
-		{[]string{"weight", "max_conns"}, word, "each backend"}, {[]string{"listeners", "pools"}, word, "the top of the file"},
+		{[]string{"address", "listen"}, "address", "each listener"},
+		{[]string{"backends", "backend"}, "backends", "each pool"},
+		{[]string{"routes", "default"}, word, "each listener"},
+		{[]string{"names", "alpn"}, word, "each route of a listener"},
+		{[]string{"weight", "max_conns"}, word, "each backend"},
+		{[]string{"listeners", "pools"}, word, "the top of the file"},
 	} {
 		if slices.Contains(one.words, word) {
 			say(one.key, one.its)

@@ -24,8 +24,10 @@ func listenerRows(l *Listener) []Row {
 
 func routeRows(r *Route) []Row {
 	return []Row{
-		{Key: "names", Value: value.Several[string]{P: &r.Names, Parse: parseRouteName, Print: value.AsIs, Kind: "NAME"},
-			Doc: "server names: exact ones, then the longest \"*.example.org\", which takes all below it; not given: any, and none", Example: "www.example.org"},
+		{
+			Key: "names", Value: value.Several[string]{P: &r.Names, Parse: parseRouteName, Print: value.AsIs, Kind: "NAME"},
+			Doc: "server names: exact ones, then the longest \"*.example.org\", which takes all below it; not given: any, and none", Example: "www.example.org",
+		},
 		{Key: "alpn", Value: value.Several[string]{P: &r.ALPN, Parse: parseALPN, Print: value.AsIs, Kind: "NAME"}, Doc: "only hellos that offer one of these protocols; not given: any", Example: "h2"},
 		{Key: "pool", Value: value.Text{P: &r.Pool, Check: checkName, Kind: "NAME"}, Doc: "where they go", Example: "www"},
 	}

@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type NginxConfig struct {
 	// TicketKey is the content of an ssl_session_ticket_key file, 48 or 80 bytes (the first 16
 	// are the name). Empty: nginx draws its own, which a reload replaces.
 	TicketKey []byte
+	// SessionCache is nginx's ssl_session_cache; empty is "shared:S:10m".
+	SessionCache string
 	// EarlyData makes nginx take TLS 1.3 0-RTT data; the header X-Early-Data of an answer is 1 when it came so.
 	EarlyData bool
 	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
@@ -33,8 +36,8 @@ type NginxConfig struct {
 	QuietLog bool
 }
 
-// Nginx is one running nginx with one worker process, a shared session cache of 10 MB and a private
-// ticket key. It answers any request with one line: "NAME REUSED PROTOCOL CLIENT", where REUSED is
+// Nginx is one running nginx with one worker process, by default a shared session cache of 10 MB and
+// a private ticket key. It answers any request with one line: "NAME REUSED PROTOCOL CLIENT", where REUSED is
 // nginx's $ssl_session_reused ("r" or "."), so that the server itself says what was accepted.
 type Nginx struct {
 	name string
@@ -173,7 +176,8 @@ func (n *Nginx) write(cfg NginxConfig) error {
 	if cfg.NoTickets {
 		tickets = "off"
 	}
-	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache shared:S:10m;\n\t\tssl_session_tickets %s;\n", protocols, tickets)
+	cache := cmp.Or(cfg.SessionCache, "shared:S:10m")
+	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache %s;\n\t\tssl_session_tickets %s;\n", protocols, cache, tickets)
 	if len(cfg.TicketKey) > 0 {
 		files["ticket.key"] = cfg.TicketKey
 		b.WriteString("\t\tssl_session_ticket_key ticket.key;\n")

@@ -1,0 +1,159 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"homing/bench"
+	"homing/bench/balancers"
+)
+
+func draw(t *testing.T, reports ...*Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteHTML(&b, reports...); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestPageNeedsNothingBesideItself(t *testing.T) {
+	text := draw(t, fixture(), fixture())
+	for _, bad := range []string{"http:", "https:", "src=", "url(", "@import", "<script", "<link", "<iframe", "javascript:", "ZgotmplZ", "NaN", "Inf", "%!"} {
+		if i := strings.Index(text, bad); i >= 0 {
+			t.Errorf("the page has %q: %q", bad, text[max(0, i-60):min(len(text), i+60)])
+		}
+	}
+}
+
+// Every chart has a name and its figures in words, every table is beside one, and no two things have the same ID.
+func TestPageCanBeReadWithoutEyes(t *testing.T) {
+	text := draw(t, fixture())
+	var ids, refs []string
+	charts, tables, sections := 0, 0, 0
+	d := xml.NewDecoder(strings.NewReader(text[strings.Index(text, "<header>"):strings.Index(text, "</body>")]))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		attr := func(name string) string {
+			for _, a := range e.Attr {
+				if a.Name.Local == name {
+					return a.Value
+				}
+			}
+			return ""
+		}
+		if id := attr("id"); id != "" {
+			ids = append(ids, id)
+		}
+		refs = append(refs, strings.Fields(attr("aria-labelledby"))...)
+		if href := attr("href"); href != "" {
+			refs = append(refs, strings.TrimPrefix(href, "#"))
+		}
+		switch e.Name.Local {
+		case "svg":
+			if attr("aria-hidden") == "true" {
+				continue // a key of a legend, beside its name
+			}
+			charts++
+			if attr("role") != "img" || attr("aria-labelledby")+attr("aria-label") == "" {
+				t.Errorf("a chart without a name: %v", e.Attr)
+			}
+		case "table":
+			tables++
+			if attr("aria-label") == "" {
+				t.Error("a table without a name")
+			}
+		case "section":
+			sections++
+		}
+	}
+	if charts < 25 || sections < 12 || tables < sections {
+		t.Errorf("%d charts and %d tables in %d sections", charts, tables, sections)
+	}
+	slices.Sort(ids)
+	if unique := slices.Compact(slices.Clone(ids)); len(unique) != len(ids) {
+		t.Errorf("IDs that are there twice: %d of %d", len(ids)-len(unique), len(ids))
+	}
+	for _, r := range refs {
+		if !slices.Contains(ids, r) {
+			t.Errorf("nothing has the ID %s", r)
+		}
+	}
+}
+
+// What a program says of itself and what stands in a file is text, whatever it looks like.
+func TestPageEscapes(t *testing.T) {
+	r := small()
+	const evil = `</title><script>alert("x")</script>`
+	r.Title, r.Host.Command, r.Backends, r.Warnings, r.Tests[0].Arms[1].Name = evil, evil, evil, []string{evil}, evil
+	r.Absent, r.Programs = []balancers.Absent{{Name: evil, Why: evil}}, []balancers.Program{{Name: evil, Version: evil}}
+	r.Tests[0].Arms[1].Balancer = `x" onload="alert(1)`
+	text := draw(t, r, r)
+	if strings.Contains(text, "<script") || strings.Contains(text, `x" onload`) {
+		t.Error("a name got into the page as code")
+	}
+	if !strings.Contains(text, "&lt;script&gt;") {
+		t.Error("the names are not there at all")
+	}
+}
+
+func TestPageOfSeveralRuns(t *testing.T) {
+	a, b := small(), small()
+	a.Title, b.Title = "before", "after"
+	b.Tests[0].Arms = slices.DeleteFunc(b.Tests[0].Arms, func(a Arm) bool { return a.Key == balancers.HAProxyRR })
+	text := draw(t, a, b)
+	for _, want := range []string{
+		`<span class="badge">A</span>before`, `<span class="badge">B</span>after`, "TLS 1.2 session ID, address kept (A)", "TLS 1.2 session ID, address kept (B)",
+		"A: TLS 1.2 session ID, address kept", "A homing (epoll)", "B homing (epoll)",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	var beside bytes.Buffer
+	if err := WriteBeside(&beside, a, b); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^HAProxy round robin +33\.0 % +- `).Match(beside.Bytes()) {
+		t.Errorf("a balancer that one run had not:\n%s", &beside)
+	}
+	if err := WriteBeside(&beside, a); err != nil || strings.Count(beside.String(), "side by side") != 1 {
+		t.Errorf("one run has nothing beside it: %v", err)
+	}
+}
+
+func TestLead(t *testing.T) {
+	lead := func(change func(*Report)) string {
+		r := fixture()
+		change(r)
+		return strings.ReplaceAll((&view{runs: []*Report{r}}).lead(), "\u00a0", " ")
+	}
+	if got, want := lead(func(*Report) {}), "In the worst of 6 tests, 99.7 % of the offers to resume were accepted through homing (io_uring); of the other balancers, HAProxy round robin comes nearest with 33.0 %."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := lead(func(r *Report) { r.Tests = r.Tests[:1] }), "In the one test of resumption, 99.7 % of the offers to resume were accepted through homing (io_uring); of the other balancers, HAProxy session ID comes nearest with 100.0 %."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := lead(func(r *Report) {
+		r.Tests = slices.DeleteFunc(r.Tests, func(t Test) bool { return t.Scenario == string(bench.Resume) })
+	}); got != "" {
+		t.Errorf("without a test of resumption it says %q", got)
+	}
+}

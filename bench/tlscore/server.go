@@ -1,0 +1,324 @@
+package tlscore
+
+import (
+	"crypto"
+	"crypto/ecdh"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+)
+
+// ErrNotForID says that a hello can do better than resume by session ID: it offers TLS 1.3 or tickets. Nothing was sent, and
+// another server may answer the same bytes.
+var ErrNotForID = errors.New("tlscore: the hello offers TLS 1.3 or tickets")
+
+// Server is the server's side of TLS 1.2 with session IDs (RFC 5246 section 7.3), for clients that offer neither tickets nor
+// TLS 1.3: ECDHE over P-256 or X25519, AES-128-GCM.
+type Server struct {
+	Certificate tls.Certificate // with an RSA or a P-256 key
+	Sessions    *ServerSessions
+}
+
+// ServerConn is one conn of a Server, without the conn itself, as Conn is: what a client sends goes to Receive, what it is to be sent
+// comes from Output.
+type ServerConn struct {
+	s       *Server
+	in      incoming
+	out     outgoing
+	due     func(kind byte, body []byte) error // the next message; nil: a ChangeCipherSpec, or data
+	pending []byte
+	err     error
+
+	hello      *offeredHello
+	random     []byte
+	id         [32]byte
+	suite      *suite
+	key        *ecdh.PrivateKey
+	master     []byte
+	resumed    bool
+	shaken     bool
+	ended      bool
+	transcript hash.Hash
+	theirs     *protector // what the client seals with, once its ChangeCipherSpec has come
+}
+
+// New returns a conn that waits for a hello.
+func (s *Server) New() *ServerConn {
+	c := &ServerConn{s: s, transcript: sha256.New()}
+	c.due = c.clientHello
+	return c
+}
+
+// Resumed reports whether the client's session was taken up again.
+func (c *ServerConn) Resumed() bool { return c.resumed }
+
+// Shaken reports whether the handshake is over.
+func (c *ServerConn) Shaken() bool { return c.shaken }
+
+// Closed reports whether the client said that no more data comes.
+func (c *ServerConn) Closed() bool { return c.ended }
+
+// Output is Conn.Output.
+func (c *ServerConn) Output() []byte {
+	if c.out.sent {
+		return nil
+	}
+	c.out.sent = true
+	return c.out.b
+}
+
+// Write seals application data into Output. It is an error before the handshake is over.
+func (c *ServerConn) Write(b []byte) error {
+	if !c.shaken {
+		return errors.New("tlscore: write before the handshake is over")
+	}
+	c.out.write(recordData, b)
+	return nil
+}
+
+// CloseWrite puts a close_notify into Output.
+func (c *ServerConn) CloseWrite() { c.out.write(recordAlert, []byte{alertWarning, closeNotify}) }
+
+// Receive takes bytes that came from the client, in any chunking, and calls data with the application data in them. b may be
+// written over, unless the error is ErrNotForID. On any other error Output holds what the client is to be told of it.
+func (c *ServerConn) Receive(b []byte, data func(plain []byte)) error {
+	if c.err != nil {
+		return c.err
+	}
+	c.err = c.in.feed(b, func(record []byte) error {
+		if c.ended {
+			return nil
+		}
+		return c.take(record, data)
+	})
+	if v := (*violation)(nil); errors.As(c.err, &v) {
+		c.out.write(recordAlert, []byte{alertFatal, v.alert})
+	}
+	return c.err
+}
+
+func (c *ServerConn) take(record []byte, data func([]byte)) error {
+	kind, body, err := c.in.unseal(record)
+	if err != nil {
+		return err
+	}
+	switch {
+	case kind == 0: // it said nothing
+	case kind == recordAlert:
+		c.ended = true
+	case kind == recordData && c.shaken:
+		data(body)
+	case kind == recordHandshake:
+		return c.messages(body)
+	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0 && len(body) == 1 && body[0] == 1:
+		c.in.open, c.due = c.theirs, c.finished
+	default:
+		return fail(alertUnexpectedMessage, "a record of type %d", kind)
+	}
+	return nil
+}
+
+// messages takes the handshake messages that b completes.
+func (c *ServerConn) messages(b []byte) error {
+	c.pending = append(c.pending, b...)
+	for len(c.pending) >= 4 {
+		n := 4 + int(c.pending[1])<<16 + int(c.pending[2])<<8 + int(c.pending[3])
+		if n > maxMessage {
+			return fail(alertDecodeError, "a handshake message of %d bytes", n)
+		}
+		if len(c.pending) < n {
+			return nil
+		}
+		msg := c.pending[:n:n]
+		c.pending = c.pending[n:]
+		if c.due == nil {
+			return fail(alertUnexpectedMessage, "handshake message %d where none was due", msg[0])
+		}
+		if msg[0] != typeFinished { // that one is checked against what came before it
+			c.transcript.Write(msg)
+		}
+		if err := c.due(msg[0], msg[4:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends a message, which is in the transcript then.
+func (c *ServerConn) send(kind byte, body []byte) {
+	msg := message(kind, body)
+	c.transcript.Write(msg)
+	c.out.write(recordHandshake, msg)
+}
+
+// clientHello answers the hello: by the end of a handshake that resumes, or by the first flight of a full one.
+func (c *ServerConn) clientHello(kind byte, body []byte) error {
+	if kind != typeClientHello {
+		return unexpected(kind)
+	}
+	var err error
+	if c.hello, err = parseClientHello(body); err != nil {
+		return err
+	}
+	if c.hello.better {
+		return ErrNotForID
+	}
+	c.in.classic = true
+	c.random = make([]byte, 32)
+	if _, err := rand.Read(c.random); err != nil {
+		return err
+	}
+	if s, ok := c.s.Sessions.get(c.hello.sessionID); ok && s.extended == c.hello.extended && slices.Contains(c.hello.suites, s.suite) {
+		c.resumed, c.id, c.suite, c.master = true, [32]byte(c.hello.sessionID), suiteOf(s.suite), s.master
+		c.serverHello()
+		return c.finish()
+	}
+	if _, err := rand.Read(c.id[:]); err != nil {
+		return err
+	}
+	id := tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	signer, _ := c.s.Certificate.PrivateKey.(crypto.Signer)
+	if signer == nil {
+		return fail(alertInternalError, "the server's key cannot sign")
+	}
+	_, isRSA := signer.Public().(*rsa.PublicKey)
+	if !isRSA {
+		id = tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+	}
+	if !slices.Contains(c.hello.suites, id) {
+		return fail(alertHandshakeFailure, "the client does not offer %s", tls.CipherSuiteName(id))
+	}
+	c.suite = suiteOf(id)
+	c.serverHello()
+	var list []byte
+	for _, der := range c.s.Certificate.Certificate {
+		list = append(append(list, byte(len(der)>>16), byte(len(der)>>8), byte(len(der))), der...)
+	}
+	c.send(typeCertificate, append([]byte{byte(len(list) >> 16), byte(len(list) >> 8), byte(len(list))}, list...))
+	if err := c.keyExchange(signer, isRSA); err != nil {
+		return err
+	}
+	c.send(typeServerHelloDone, nil)
+	c.due = c.clientKeyExchange
+	return nil
+}
+
+func (c *ServerConn) serverHello() {
+	b := append([]byte{3, 3}, c.random...)
+	b = appendVector8(b, c.id[:])
+	b = append(b, byte(c.suite.id>>8), byte(c.suite.id), 0)
+	var ext []byte
+	if c.hello.secure { // RFC 5746 section 3.6
+		ext = appendExtension(ext, extensionRenegotiation, []byte{0})
+	}
+	if c.hello.extended { // RFC 7627 section 5.2
+		ext = appendExtension(ext, extensionExtendedMaster, nil)
+	}
+	if len(ext) > 0 {
+		b = appendVector16(b, ext)
+	}
+	c.send(typeServerHello, b)
+}
+
+// keyExchange sends our share and signs it, RFC 8422 section 5.4.
+func (c *ServerConn) keyExchange(signer crypto.Signer, isRSA bool) error {
+	group := tls.X25519
+	if !slices.Contains(c.hello.groups, uint16(group)) {
+		group = tls.CurveP256
+	}
+	var err error
+	if c.key, err = curveOf(group).GenerateKey(rand.Reader); err != nil {
+		return err
+	}
+	params := appendVector8([]byte{3, byte(group >> 8), byte(group)}, c.key.PublicKey().Bytes()) // 3: named_curve
+	scheme, opts := tls.ECDSAWithP256AndSHA256, crypto.SignerOpts(crypto.SHA256)
+	if isRSA {
+		scheme = tls.PKCS1WithSHA256
+		if slices.Contains(c.hello.schemes, uint16(tls.PSSWithSHA256)) {
+			scheme, opts = tls.PSSWithSHA256, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+		}
+	}
+	digest := sha256.Sum256(join(c.hello.random, c.random, params))
+	signature, err := signer.Sign(rand.Reader, digest[:], opts)
+	if err != nil {
+		return fmt.Errorf("sign key exchange: %w", err)
+	}
+	c.send(typeServerKeyExchange, appendVector16(append(params, byte(scheme>>8), byte(scheme)), signature))
+	return nil
+}
+
+// clientKeyExchange agrees on the master secret.
+func (c *ServerConn) clientKeyExchange(kind byte, body []byte) error {
+	if kind != typeClientKeyExchange {
+		return unexpected(kind)
+	}
+	r := reader{b: body}
+	point := r.vector8()
+	if !r.whole() {
+		return malformed("ClientKeyExchange")
+	}
+	public, err := c.key.Curve().NewPublicKey(point)
+	if err != nil {
+		return fail(alertIllegalParameter, "the client's key share: %w", err)
+	}
+	premaster, err := c.key.ECDH(public)
+	if err != nil {
+		return fail(alertIllegalParameter, "the client's key share: %w", err)
+	}
+	label, seed := "master secret", join(c.hello.random, c.random)
+	if c.hello.extended { // RFC 7627 section 4
+		label, seed = "extended master secret", c.transcript.Sum(nil)
+	}
+	c.master = prf(c.suite.hash, premaster, label, seed, masterBytes)
+	return c.expect()
+}
+
+// expect waits for the client's ChangeCipherSpec.
+func (c *ServerConn) expect() error {
+	var err error
+	c.due = nil
+	c.theirs, _, err = c.suite.protectors(c.master, c.hello.random, c.random)
+	return err
+}
+
+// finish sends ChangeCipherSpec and Finished.
+func (c *ServerConn) finish() error {
+	_, ours, err := c.suite.protectors(c.master, c.hello.random, c.random)
+	if err != nil {
+		return err
+	}
+	verify := prf(c.suite.hash, c.master, "server finished", c.transcript.Sum(nil), verifyBytes)
+	c.out.write(recordChangeCipherSpec, []byte{1})
+	c.out.seal = ours
+	c.send(typeFinished, verify)
+	if c.resumed {
+		return c.expect()
+	}
+	return nil
+}
+
+// finished checks the client's Finished; the session is good from then on.
+func (c *ServerConn) finished(kind byte, body []byte) error {
+	if kind != typeFinished {
+		return unexpected(kind)
+	}
+	if !hmac.Equal(body, prf(c.suite.hash, c.master, "client finished", c.transcript.Sum(nil), verifyBytes)) {
+		return fail(alertDecryptError, "the client's Finished does not match the transcript")
+	}
+	c.due, c.shaken = nil, true
+	if c.resumed {
+		return nil
+	}
+	c.transcript.Write(message(typeFinished, body))
+	if err := c.finish(); err != nil {
+		return err
+	}
+	c.s.Sessions.put(c.id, serverSession{suite: c.suite.id, master: c.master, extended: c.hello.extended})
+	return nil
+}

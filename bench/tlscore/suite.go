@@ -1,0 +1,140 @@
+package tlscore
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha1" //nolint:gosec // what old servers have
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"fmt"
+	"hash"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// suite is one cipher suite: what protects records, and the hash of the key schedule.
+type suite struct {
+	id       uint16
+	hash     func() hash.Hash
+	key      int                                   // bytes
+	aead     func(key []byte) (cipher.AEAD, error) // nil: CBC
+	explicit bool                                  // TLS 1.2 with AES-GCM: 8 bytes of the nonce travel with the record
+	modern   bool                                  // of TLS 1.3
+	mac      func() hash.Hash                      // with CBC
+	rsa      bool                                  // the client sends the secret under the server's RSA key: no ECDHE
+}
+
+// suiteOf returns the cipher suite of that number, nil when the client does not speak it.
+func suiteOf(id uint16) *suite {
+	switch id {
+	case tls.TLS_AES_128_GCM_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, modern: true}
+	case tls.TLS_AES_256_GCM_SHA384:
+		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, modern: true}
+	case tls.TLS_CHACHA20_POLY1305_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 32, aead: chacha20poly1305.New, modern: true}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, explicit: true}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:
+		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, explicit: true}
+	case tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 32, aead: chacha20poly1305.New}
+	default:
+		return oldSuite(id)
+	}
+}
+
+// Cipher suites of TLS 1.2 that crypto/tls has no name for, RFC 5246 appendix A.5 and RFC 5289 section 3.
+const (
+	ecdheECDSA256CBCSHA384 = 0xc024
+	ecdheRSA256CBCSHA384   = 0xc028
+	rsa256CBCSHA256        = 0x003d
+)
+
+// oldSuite returns a cipher suite that Options must name to be offered.
+func oldSuite(id uint16) *suite {
+	switch id {
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA:
+		return &suite{id: id, hash: sha256.New, key: 16, mac: sha1.New}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:
+		return &suite{id: id, hash: sha256.New, key: 32, mac: sha1.New}
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 16, mac: sha256.New}
+	case ecdheECDSA256CBCSHA384, ecdheRSA256CBCSHA384:
+		return &suite{id: id, hash: sha512.New384, key: 32, mac: sha512.New384}
+	case tls.TLS_RSA_WITH_AES_128_GCM_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, explicit: true, rsa: true}
+	case tls.TLS_RSA_WITH_AES_256_GCM_SHA384:
+		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, explicit: true, rsa: true}
+	case tls.TLS_RSA_WITH_AES_128_CBC_SHA256:
+		return &suite{id: id, hash: sha256.New, key: 16, mac: sha256.New, rsa: true}
+	case rsa256CBCSHA256:
+		return &suite{id: id, hash: sha256.New, key: 32, mac: sha256.New, rsa: true}
+	case tls.TLS_RSA_WITH_AES_128_CBC_SHA:
+		return &suite{id: id, hash: sha256.New, key: 16, mac: sha1.New, rsa: true}
+	case tls.TLS_RSA_WITH_AES_256_CBC_SHA:
+		return &suite{id: id, hash: sha256.New, key: 32, mac: sha1.New, rsa: true}
+	default:
+		return nil
+	}
+}
+
+// OldSuites returns the cipher suites that are spoken, but offered only where Options name them: with AES-CBC, or without
+// ECDHE. Servers that know nothing better are old; a client that is to find out about them all offers these last.
+func OldSuites() []uint16 {
+	return []uint16{
+		ecdheECDSA256CBCSHA384, ecdheRSA256CBCSHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		rsa256CBCSHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA256,
+		tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+	}
+}
+
+// suiteName names a suite for people.
+func suiteName(id uint16) string {
+	switch id {
+	case ecdheECDSA256CBCSHA384:
+		return "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384"
+	case ecdheRSA256CBCSHA384:
+		return "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"
+	case rsa256CBCSHA256:
+		return "TLS_RSA_WITH_AES_256_CBC_SHA256"
+	}
+	return tls.CipherSuiteName(id)
+}
+
+func gcm(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	return aead, nil
+}
+
+// macBytes is the length of the key of the MAC, 0 with an AEAD.
+func (s *suite) macBytes() int {
+	if s.mac == nil {
+		return 0
+	}
+	return s.mac().Size()
+}
+
+// ivBytes is what the key block or schedule gives for the nonce.
+func (s *suite) ivBytes() int {
+	switch {
+	case s.aead == nil:
+		return 0 // RFC 5246 section 6.2.3.2: it travels with the record
+	case s.explicit:
+		return implicitBytes
+	default:
+		return nonceBytes
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"homing/bench/diagnose"
+)
+
+// tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address
+// and a file with the certificate.
+func tlsSite(t *testing.T, servers int) (addr, ca string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"www.example.org"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var configs []*tls.Config
+	for range servers {
+		configs = append(configs, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	var turn atomic.Int32
+	go func() {
+		for {
+			raw, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn := tls.Server(raw, configs[int(turn.Add(1))%servers])
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+		}
+	}()
+	return l.Addr().String(), ca
+}
+
+// runCommand runs a command line and returns what it printed.
+func runCommand(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = command(t.Context(), args, &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+func TestDiagnoseExitCodes(t *testing.T) {
+	well, ca := tlsSite(t, 1)
+	apart, apartCA := tlsSite(t, 2)
+	for _, tt := range []struct {
+		what           string
+		args           []string
+		code           int
+		stdout, stderr string // in it; empty: nothing printed
+	}{
+		{"all is well", []string{"--sni", "www.example.org", "--ca", ca, well}, exitOK, "\nNo resumption is lost.\n", ""},
+		{"two apart", []string{"--sni", "www.example.org", "--ca", apartCA, apart}, exitFail, "\nSession resumption (tickets): No (tickets issued but not accepted)\n", ""},
+		{"one of two addresses down", []string{"--sni", "www.example.org", "--ca", ca, well, "127.0.0.1:1"}, exitUsage, "\nNot examined\n  127.0.0.1:1: Cannot connect: connection refused.\n", ""},
+		{"the only one down", []string{"127.0.0.1:1"}, exitUsage, "", "homing-bench: 127.0.0.1:1: cannot connect: connection refused\n"},
+		{"another certificate", []string{"--sni", "other.test", "--ca", ca, well}, exitUsage, "", "the certificate is for www.example.org, not for other.test: give the name with --sni, or --insecure"},
+		{"any certificate", []string{"--insecure", well}, exitOK, "No resumption is lost.", ""},
+		{"no target", nil, exitUsage, "", "homing-bench: diagnose needs a target: homing-bench diagnose HOST:PORT\n"},
+		{"a URL", []string{"https://www.example.org/"}, exitUsage, "", `"https://www.example.org/" is not HOST:PORT`},
+		{"no tries", []string{"--tries", "0", well}, exitUsage, "", "--tries 0: 1 to 100 are possible"},
+		{"no time", []string{"--timeout", "0s", well}, exitUsage, "", "--timeout 0s: give the time for one conn"},
+		{"no file", []string{"--ca", "/nonexistent", well}, exitUsage, "", "--ca: open /nonexistent: no such file"},
+		{"no certificate in it", []string{"--ca", "/dev/null", well}, exitUsage, "", "--ca /dev/null: no certificate in PEM in it"},
+	} {
+		code, stdout, stderr := runCommand(t, append([]string{"diagnose"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) ||
+			(tt.stdout == "") != (stdout == "") || (tt.stderr == "") != (stderr == "") || strings.Count(stderr, "\n") > 1 {
+			t.Errorf("%s: exit code %d, want %d\nstdout: %s\nstderr: %s", tt.what, code, tt.code, stdout, stderr)
+		}
+	}
+}
+
+func TestDiagnoseJSON(t *testing.T) {
+	addr, ca := tlsSite(t, 2)
+	for _, args := range [][]string{{"--ca", ca, "--sni", "www.example.org", "--tries", "7", addr}, {"127.0.0.1:1"}} {
+		code, stdout, _ := runCommand(t, append([]string{"diagnose", "--json"}, args...)...)
+		var r diagnose.Report
+		dec := json.NewDecoder(strings.NewReader(stdout))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&r); err != nil || r.Format != diagnose.FormatVersion || len(r.Addresses) != 1 {
+			t.Fatalf("%v: %s", err, stdout)
+		}
+		if r.Lost != (code == exitFail) || r.Incomplete != (code == exitUsage) || r.Lost && r.Addresses[0].PSK.Offered != 7 {
+			t.Errorf("exit code %d: %s", code, stdout)
+		}
+	}
+}
