@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"homing/balancer/internal/netio"
@@ -120,13 +121,11 @@ func (b *Balancer) settings() *settings {
 func (b *Balancer) become(next stage, from ...stage) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range from {
-		if b.stage == s {
-			b.stage = next
-			return true
-		}
+	if !slices.Contains(from, b.stage) {
+		return false
 	}
-	return false
+	b.stage = next
+	return true
 }
 
 // Run moves bytes until Shutdown has ended all conns, or until ctx is done,

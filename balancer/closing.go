@@ -123,7 +123,7 @@ func (l *loop) lingerReceived(c *conn, done *netio.Completion) {
 	case done.Errno != 0:
 		l.becomeClosing(c, CauseClient, true)
 	case done.N > 0:
-		l.recv(c, sideClient)
+		l.recv(c)
 	}
 }
 

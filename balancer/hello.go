@@ -32,7 +32,7 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 		return
 	}
 	c.hs.parser.Reset(c.lane.cfg.HelloLimit)
-	l.recv(c, sideClient)
+	l.recv(c)
 }
 
 // helloReceived gathers the client's first bytes until they are a hello or
@@ -60,7 +60,7 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 			return
 		}
 		l.eng.Ack(c.socks[sideClient]) // or Nagle's algorithm may keep the rest at the client
-		l.recv(c, sideClient)
+		l.recv(c)
 	case tlsparse.Got:
 		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) != tlsparse.Got {
 			l.helloUnread(c, HelloInvalid)

@@ -143,7 +143,7 @@ func (l *loop) closeInlet(in *inlet) {
 		in.leaving = false
 		l.leaving--
 	}
-	if err := in.socket.close(); err != nil {
+	if err := in.close(); err != nil {
 		l.set.cfg.Log.Warn("closing a listener", "listener", in.gate.Name, "error", err)
 	}
 	l.spent = append(l.spent, uint32(slices.Index(l.inlets, in)))

@@ -32,7 +32,7 @@ func (l *loop) headerRead(c *conn) bool {
 	switch status {
 	case proxyheader.NeedMore:
 		l.eng.Ack(c.socks[sideClient]) // or Nagle's algorithm may keep the rest
-		l.recv(c, sideClient)
+		l.recv(c)
 		return false
 	case proxyheader.Invalid:
 		l.countHello(c, HelloInvalid)
@@ -57,7 +57,7 @@ func (l *loop) headerRead(c *conn) bool {
 		l.enter(c, c.lane.gate.fallback)
 		return false
 	case len(hs.hello) == 0:
-		l.recv(c, sideClient)
+		l.recv(c)
 		return false
 	}
 	return true

@@ -187,10 +187,10 @@ func (l *loop) next(c *conn, from side) {
 	l.eng.Recv(c.socks[from])
 }
 
-// recv reads on from a side that has no other side yet.
-func (l *loop) recv(c *conn, from side) {
-	c.flows[from].flags |= reading
-	l.eng.Recv(c.socks[from])
+// recv reads on from a client that has no backend yet, or no more.
+func (l *loop) recv(c *conn) {
+	c.flows[sideClient].flags |= reading
+	l.eng.Recv(c.socks[sideClient])
 }
 
 // sideEnded has got a side's FIN. All that came before it is with the other

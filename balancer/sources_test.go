@@ -252,8 +252,9 @@ func (r *rig) turnedAway(from netip.Addr) {
 	c, err := d.Dial("tcp", r.addr)
 	if err == nil {
 		r.track(c)
-		_, _ = c.Write(hello{}.bytes()) // the RST may be faster
-		_, err = io.Copy(io.Discard, c)
+		if _, err = c.Write(hello{}.bytes()); err == nil { // the RST may be faster, and is told once
+			_, err = io.Copy(io.Discard, c)
+		}
 		c.Close()
 	}
 	if !isReset(err) {

@@ -129,7 +129,7 @@ func (b *Balancer) Stats() Stats {
 	}
 	for name, one := range pools {
 		one.Name = name
-		s.PoolCounts.add(&one.PoolCounts)
+		s.add(&one.PoolCounts)
 		addTerminations(&s.Terminations, &one.Terminations)
 		if one.Open == 0 && !b.set.hasPool(name) {
 			delete(pools, name)
