@@ -45,13 +45,13 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// counting is a log that counts its lines.
+// counting is a log that counts its warnings.
 type counting struct {
 	slog.Handler
 	lines *atomic.Int32
 }
 
-func (counting) Enabled(_ context.Context, v slog.Level) bool { return v >= slog.LevelWarn } // the engine is named at Info
+func (counting) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
 func (h counting) Handle(context.Context, slog.Record) error  { h.lines.Add(1); return nil }
 func (h counting) WithAttrs([]slog.Attr) slog.Handler         { return h }
 func (h counting) WithGroup(string) slog.Handler              { return h }

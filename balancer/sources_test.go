@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -257,7 +259,7 @@ func (r *rig) turnedAway(from netip.Addr) {
 		}
 		c.Close()
 	}
-	if !isReset(err) {
+	if !isReset(err) && !errors.Is(err, syscall.EPIPE) {
 		r.Errorf("the client got %v, want RST", err)
 	}
 }

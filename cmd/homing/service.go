@@ -97,7 +97,9 @@ func (s *service) take(c *config.Config) (err error) {
 	if err = s.takeStore(c); err != nil {
 		return err
 	}
-	if s.balancer, err = balancer.New(s.balancerConfig(c, pools)); err != nil {
+	cfg := s.balancerConfig(c, pools)
+	cfg.Sockets = s.inheritSockets(cfg.Listeners)
+	if s.balancer, err = balancer.New(cfg); err != nil {
 		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
 			return explainListen("--listen", refused.Addr, refused.Err)
 		}

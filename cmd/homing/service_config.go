@@ -42,10 +42,8 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
 		Log: s.log,
 	}
-	var addresses []string
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		addresses = append(addresses, l.Address)
 		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy}
 		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
@@ -59,7 +57,6 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		log := admin.Unwatched(s.log)
 		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(log, r) }
 	}
-	cfg.Sockets = s.inheritSockets(addresses)
 	return cfg
 }
 

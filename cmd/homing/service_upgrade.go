@@ -140,8 +140,12 @@ func (s *succession) unlock() {
 	}
 }
 
-// inheritSockets is the listening sockets that this process was given. There are none the second time.
-func (s *succession) inheritSockets(addresses []string) []balancer.ListenSocket {
+// inheritSockets is the listening sockets that this process was given.
+func (s *succession) inheritSockets(listeners []balancer.Listener) []balancer.ListenSocket {
+	var addresses []string
+	for _, l := range listeners {
+		addresses = append(addresses, l.Addr)
+	}
 	given := s.estate.Sockets(addresses)
 	if len(given.FDs) == 0 {
 		return nil

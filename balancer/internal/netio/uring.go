@@ -43,6 +43,7 @@ type uring struct {
 	slots     ringSlots
 	buffers   *Buffers
 	firsts    *firsts
+	spares    spares
 	pipes     pipes
 	listeners map[int32]*ringListener // by descriptor
 	listens   uint32                  // counts calls of Listen
@@ -235,7 +236,7 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 		return true
 	case ringAccept:
 		return e.acceptable(int32(uint32(q.data)), gen, q.res, c)
-	case ringRecv, ringInput, ringRoom, ringConnect, ringFirst:
+	case ringRecv, ringInput, ringRoom, ringConnect, ringFirst, ringDrop:
 	}
 	s := Sock(uint32(q.data))
 	sl := e.slots.at(s)
@@ -244,7 +245,7 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 		if q.flags&cqeBuffer != 0 {
 			e.bufs.give(uint16(q.flags >> cqeBufShift))
 		}
-		e.slots.settle(s, sl)
+		e.settle(s, sl)
 		return false
 	}
 	switch op {
@@ -258,7 +259,7 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 		return e.connected(s, sl, errnoOf(q.res), c)
 	case ringFirst:
 		return e.firstSent(s, sl, q.res, c)
-	case ringNothing, ringAccept, ringWake:
+	case ringNothing, ringAccept, ringWake, ringDrop: // of a closed socket
 	}
 	return false
 }
@@ -275,6 +276,8 @@ func (e *uring) over(op ringOp, sl *ringSlot, res int32) {
 		}
 	case op == ringConnect && res < 0 && e.quiet() != 0:
 		sl.flags &^= rHasFirst
+	case op == ringDrop && res < 0: // a security module forbids it
+		sl.flags |= rSpoilt
 	}
 	if first != 0 && sl.flags&rHasFirst == 0 {
 		e.firsts.put(sl.moves.first)
@@ -336,6 +339,7 @@ func (e *uring) Shut() {
 	if e.started && !e.drain() {
 		return // the kernel may still write to what would be unmapped
 	}
+	e.spares.shut()
 	e.pipes.shut()
 	e.buffers.shut()
 	sysClose(e.wakeFd)
@@ -358,7 +362,7 @@ func (e *uring) drain() bool {
 			switch op := ringOp(q.data >> ringOpShift); op {
 			case ringWake:
 				waking = false
-			case ringRecv, ringInput, ringRoom, ringConnect, ringFirst:
+			case ringRecv, ringInput, ringRoom, ringConnect, ringFirst, ringDrop:
 				var c Completion
 				e.completed(q, &c)
 			case ringNothing, ringAccept:

@@ -14,21 +14,12 @@ import (
 func (e *uring) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
 func (e *uring) Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
-	fd, errno := sysSocket(addr)
-	if errno == unix.EMFILE && e.closing {
-		e.flush() // gives descriptors back
-		fd, errno = sysSocket(addr)
-	}
+	fd, flags, errno := e.socket(src, addr)
 	if errno != 0 {
 		return NoSock, false, errno
 	}
-	setFast(fd)
-	if errno := bindSource(fd, src); errno != 0 {
-		sysClose(fd)
-		return NoSock, false, errno
-	}
 	s, sl := e.slots.take(fd, tag)
-	sl.flags = rWantConnect | rAckWaits
+	sl.flags = rWantConnect | rAckWaits | flags
 	var sa sockaddr
 	entry := sqe{opcode: opConnect, off: uint64(sa.put(addr))}
 	piece := int32(0)
@@ -48,6 +39,39 @@ func (e *uring) Connect(src Source, addr netip.AddrPort, first []byte, tag uint3
 		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL, data: userData(ringFirst, sl.gen, s),
 	}) = sa
 	return s, true, 0
+}
+
+// socket returns a socket that is about to connect, and what is known of it.
+func (e *uring) socket(src Source, addr netip.AddrPort) (fd int32, flags ringFlags, errno syscall.Errno) {
+	if !addr.Addr().Unmap().Is4() {
+		flags = rSix
+	}
+	if src.Addr.IsValid() {
+		fd, errno = e.newSocket(addr)
+		if errno == 0 {
+			if errno = bindSource(fd, src); errno != 0 {
+				sysClose(fd)
+			}
+		}
+		return fd, flags, errno
+	}
+	if fd = e.spares.take(flags&rSix != 0); fd < 0 {
+		fd, errno = e.newSocket(addr)
+	} else {
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // it forgets; see setFast
+	}
+	return fd, flags | rOurs, errno
+}
+
+func (e *uring) newSocket(addr netip.AddrPort) (int32, syscall.Errno) {
+	fd, errno := sysSocket(addr)
+	if errno == unix.EMFILE && e.relieve() {
+		fd, errno = sysSocket(addr)
+	}
+	if errno == 0 {
+		setFast(fd)
+	}
+	return fd, errno
 }
 
 // connected ends a Connect that has nothing to send, or one that has failed.
@@ -71,12 +95,6 @@ func (e *uring) firstSent(s Sock, sl *ringSlot, res int32, c *Completion) bool {
 	sl.flags &^= rWantConnect | rAckWaits
 	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}
 	return true
-}
-
-// flush submits what was filled, so that it takes effect now.
-func (e *uring) flush() {
-	e.ring.submit()
-	e.closing = false
 }
 
 func (e *uring) Recv(s Sock) {
@@ -148,6 +166,7 @@ func (e *uring) ended(s Sock, sl *ringSlot, n int, errno syscall.Errno, c *Compl
 		sl.fail(errno)
 	case n == 0:
 		errno = syscall.Errno(sl.fault)
+		sl.flags |= rFinSeen
 	}
 	sl.flags &^= rWantRecv
 	*c = Completion{Op: OpRecv, Tag: sl.tag, Sock: s, Errno: errno}
@@ -253,7 +272,7 @@ func (e *uring) sendRest(s Sock, sl *ringSlot, c *Completion) bool {
 // sent ends a Send that has left something.
 func (e *uring) sent(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
 	if errno == 0 && sl.flags&rFinLater != 0 {
-		sysShutdown(sl.fd, unix.SHUT_WR)
+		e.fin(sl)
 	}
 	sl.fail(errno)
 	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.moves.sent)}
@@ -272,8 +291,13 @@ func (e *uring) Shutdown(s Sock) {
 	case e.isSink(s, sl):
 		panic("netio: Shutdown while a Splice is in flight")
 	default:
-		sysShutdown(sl.fd, unix.SHUT_WR)
+		e.fin(sl)
 	}
+}
+
+func (e *uring) fin(sl *ringSlot) {
+	sysShutdown(sl.fd, unix.SHUT_WR)
+	sl.flags |= rFinSent
 }
 
 func (e *uring) Close(s Sock, reset bool) {
@@ -292,16 +316,21 @@ func (e *uring) Close(s Sock, reset bool) {
 			e.slots.done(other)
 		}
 	}
-	if reset {
+	keep := e.reusable(sl, reset)
+	if reset && !keep {
 		sysLingerZero(sl.fd)
 	}
 	for _, op := range [...]ringOp{ringRecv, ringInput, ringRoom, ringConnect, ringFirst} {
-		if sl.flags&op.has() != 0 { // it would keep the socket open
+		if sl.flags&op.has() != 0 && (op != ringRecv || !keep) { // it would keep the connection open
 			e.cancel(userData(op, sl.gen, s))
 		}
 	}
-	e.add(sqe{opcode: opClose, flags: e.quiet(), fd: sl.fd, data: userData(ringNothing, 0, 0)})
-	e.closing = true
+	if keep {
+		e.unconnect(s, sl)
+	} else {
+		e.add(sqe{opcode: opClose, flags: e.quiet(), fd: sl.fd, data: userData(ringNothing, 0, 0)})
+		e.closing = true
+	}
 	e.slots.close(s, sl)
 }
 
@@ -367,7 +396,9 @@ func (e *uring) Acked(s Sock) uint64 {
 }
 
 func (e *uring) Persist(s Sock, o Options) {
-	fd := e.slots.at(s).fd
+	sl := e.slots.at(s)
+	fd := sl.fd
+	sl.flags &^= rOurs // the next connection would have them too
 	if o.KeepAlive > 0 {
 		secs := int32(max(1, o.KeepAlive/time.Second))
 		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)

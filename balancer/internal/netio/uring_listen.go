@@ -80,8 +80,7 @@ func (e *uring) accept(c *Completion) bool {
 	e.accepts++
 	var sa sockaddr
 	fd, errno := sysAccept(l.fd, &sa)
-	if errno == unix.EMFILE && e.closing {
-		e.flush() // gives descriptors back
+	if errno == unix.EMFILE && e.relieve() {
 		fd, errno = sysAccept(l.fd, &sa)
 	}
 	switch errno {

@@ -10,7 +10,7 @@ import (
 
 // ringFlags is what a ring's slot waits for, what the kernel does for it, and
 // what is known of its socket.
-type ringFlags uint16
+type ringFlags uint32
 
 const (
 	rWantRecv    ringFlags = 1 << iota // a Recv is in flight
@@ -23,16 +23,23 @@ const (
 	rHasRoom                           // the kernel has a poll for room
 	rHasConnect                        // the kernel has a connect
 	rHasFirst                          // the kernel has a send behind it
+	rHasDrop                           // the kernel ends the connection, and the socket is kept
 	rEmpty                             // all was read when the last receive ended
 	rMore                              // a splice has left something
 	rUrgent                            // an urgent byte has arrived: reading stops short at it
 	rFinLater                          // Shutdown waits for the Send's rest
 	rAckWaits                          // connected, nothing sent yet
 	rQueued                            // in the run queue
+	rOurs                              // opened by Connect, with nothing that the next connection must not have
+	rSix                               // of IPv6
+	rFinSent                           // Shutdown was called
+	rFinSeen                           // the peer's FIN was delivered
+	rKept                              // closed, and the socket kept
+	rSpoilt                            // it could not be unconnected
 )
 
 // rHas are the operations that the kernel has.
-const rHas = rHasRecv | rHasInput | rHasRoom | rHasConnect | rHasFirst
+const rHas = rHasRecv | rHasInput | rHasRoom | rHasConnect | rHasFirst | rHasDrop
 
 // ringSlot is one socket of the io_uring engine.
 //
@@ -42,8 +49,8 @@ const rHas = rHasRecv | rHasInput | rHasRoom | rHasConnect | rHasFirst
 type ringSlot struct {
 	fd    int32  // -1 when closed
 	gen   uint32 // counts the sockets that had this slot; odd while open
-	tag   uint32
-	peer  Sock // the other end of a Splice, in either direction
+	tag   uint32 // when closed and kept: the descriptor
+	peer  Sock   // the other end of a Splice, in either direction
 	flags ringFlags
 	fault uint16     // the errno that reading ends with, instead of an end; 0: none
 	moves *ringMoves // hasFirst, wantSend, wantSplice only
@@ -89,7 +96,7 @@ func (t *ringSlots) take(fd int32, tag uint32) (Sock, *ringSlot) {
 
 // close ends the slot's socket; the kernel may still have operations on it.
 func (t *ringSlots) close(s Sock, sl *ringSlot) {
-	*sl = ringSlot{fd: -1, gen: sl.gen + 1, peer: NoSock, flags: sl.flags & rHas, moves: sl.moves}
+	*sl = ringSlot{fd: -1, gen: sl.gen + 1, tag: uint32(sl.fd), peer: NoSock, flags: sl.flags & (rHas | rSix | rKept), moves: sl.moves}
 	t.open--
 	t.ending++
 	t.settle(s, sl)
@@ -159,6 +166,7 @@ const (
 	ringRoom
 	ringConnect
 	ringFirst // the send behind a connect
+	ringDrop  // a connection is ended, the socket kept
 	ringAccept
 	ringWake
 )
@@ -180,6 +188,8 @@ func (op ringOp) has() ringFlags {
 		return rHasConnect
 	case ringFirst:
 		return rHasFirst
+	case ringDrop:
+		return rHasDrop
 	case ringNothing, ringAccept, ringWake:
 	}
 	return 0

@@ -62,6 +62,7 @@ func (k *keeper) sample(now time.Time) {
 func (s *series) add(open float32, t pool.Tally, span float64) {
 	i := s.n % historySamples
 	s.open[i] = open
+	span = max(span, lookEvery.Seconds()/2) // two looks at once say nothing
 	s.conns[i] = float32(float64(t.Conns-s.last.Conns) / span)
 	s.rate[i] = float32(float64(t.BytesIn+t.BytesOut-s.last.BytesIn-s.last.BytesOut) / span)
 	s.last = t

@@ -243,3 +243,10 @@ func TestTLS(t *testing.T) {
 		t.Error("it answers without TLS")
 	}
 }
+
+func dialUnix(path string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+}
