@@ -290,7 +290,7 @@ func (s *service) startAlone(ctx context.Context) {
 	}
 	s.alone = startTask(ctx, alone...)
 	s.estate.Done()
-	if s.elder.pid.Load() == 0 {
+	if s.estate.Elder == 0 {
 		s.notify.Ready("serving") // an heir's elder has said so
 	}
 }

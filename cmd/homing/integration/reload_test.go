@@ -110,15 +110,16 @@ func TestIntegrationConfigReloadBad(t *testing.T) {
 		return m
 	}
 	open, before := keep(t, addr, cert), state()
+	other := reloadFiles(3, addr, more, servers) // what would change, were it not for the fault
 	for i, tt := range []struct{ why, file, want string }{
-		{"a word", strings.Replace(good, "require", "always", 1), `homing.yaml:3:63: tls "always": not known: give auto or require or off`},
-		{"no YAML", good + "\t- x: [", "a tab: YAML is indented with spaces"},
+		{"a word", strings.Replace(other, "require", "always", 1), `homing.yaml:3:63: tls "always": not known: give auto or require or off`},
+		{"no YAML", other + "\t- x: [", "a tab: YAML is indented with spaces"},
 		{"nothing", "", "the file is empty"},
-		{"a pool that is not there", strings.Replace(good, "default: spare", "default: spar", 1), `there is no pool "spar": write spare`},
-		{"a name without an address", strings.Replace(good, "["+servers[1].Addr()+"]}", "[nowhere.invalid:443]}", 1), "nowhere.invalid:443"},
-		{"an address in use", strings.Replace(good, more, taken.Addr().String(), 1), "address already in use"},
-		{"what cannot change", good + "loops: 77\n", "loops cannot change while it runs"},
-		{"several", strings.NewReplacer("weight", "wait", "idle", "ideal").Replace(good), "(and 1 more: homing config check "},
+		{"a pool that is not there", strings.Replace(other, "default: spare", "default: spar", 1), `there is no pool "spar": write spare`},
+		{"a name without an address", strings.Replace(other, "["+servers[1].Addr()+"]}", "[nowhere.invalid:443]}", 1), "nowhere.invalid:443"},
+		{"an address in use", strings.Replace(other, more, taken.Addr().String(), 1), "address already in use"},
+		{"what cannot change", other + "loops: 77\n", "loops cannot change while it runs"},
+		{"several", strings.NewReplacer("weight", "wait", "idle", "ideal").Replace(other), "(and 1 more: homing config check "},
 	} {
 		h.write(t, tt.file)
 		said := h.reload(t, false, "refused")

@@ -96,6 +96,14 @@ func TestIntegrationUpgrade(t *testing.T) {
 	if n := peer.sum(t, "homing_replication_resyncs_total", ""); n != resyncs {
 		t.Errorf("the other node sent the whole table %v times", n-resyncs)
 	}
+	for _, k := range open {
+		k.ask(t)
+		k.conn.Close()
+	}
+	w.waitFor(t, "the older processes end", func() bool { return slices.Equal(l.alive(t), []int{l.newest}) })
+	if n, there := l.metrics(t)["homing_elder_conns_open"]; there {
+		t.Errorf("an elder that is gone has %v conns", n)
+	}
 	events := peer.proc.Output()
 	for _, word := range []string{"member vanished", "member left", "member changed", "member is refused", "uspect"} {
 		if strings.Contains(events, word) {
@@ -104,14 +112,6 @@ func TestIntegrationUpgrade(t *testing.T) {
 	}
 	if n := strings.Count(events, "member joined"); n != 1 {
 		t.Errorf("a node joined %d times:\n%s", n, events)
-	}
-	for _, k := range open {
-		k.ask(t)
-		k.conn.Close()
-	}
-	w.waitFor(t, "the older processes end", func() bool { return slices.Equal(l.alive(t), []int{l.newest}) })
-	if n, there := l.metrics(t)["homing_elder_conns_open"]; there {
-		t.Errorf("an elder that is gone has %v conns", n)
 	}
 	if n := l.said(t, "level=ERROR"); n > 0 {
 		t.Errorf("%d errors are logged", n)

@@ -148,7 +148,9 @@ func TestDrainRefused(t *testing.T) {
 		return ask(t, s, http.MethodPost, api.BackendPath(backend, in, "drain"), request, nil)
 	}
 	for _, request := range []any{
-		api.DrainRequest{For: -1}, api.DrainRequest{For: 0.5}, api.DrainRequest{For: pool.MaxDrain.Seconds() + 1},
+		api.DrainRequest{For: -1},
+		api.DrainRequest{For: 0.5},
+		api.DrainRequest{For: pool.MaxDrain.Seconds() + 1},
 		`{"for_seconds":1e300}`, `{"hard":"yes"}`, `{"fro_seconds":60}`, `{} {}`, `[]`, ``, `{"hard":true`,
 	} {
 		if status, text := drain(first, "web", request); status != http.StatusBadRequest || at(web, first).Draining() != pool.DrainOff {

@@ -67,7 +67,10 @@ func TestLookup(t *testing.T) {
 		t.Errorf("drained hard: %+v", got)
 	}
 	for _, request := range []api.LookupRequest{
-		{Identifier: ""}, {Identifier: "not an identifier!"}, {Identifier: "00", Kind: "cookie"}, {Identifier: strings.Repeat("00", 33), Kind: "id"},
+		{Identifier: ""},
+		{Identifier: "not an identifier!"},
+		{Identifier: "00", Kind: "cookie"},
+		{Identifier: strings.Repeat("00", 33), Kind: "id"},
 		{Identifier: strings.Repeat("00", 1<<16)},
 	} {
 		if status, text := ask(t, s, http.MethodPost, "/v1/lookup", request, nil); status != http.StatusBadRequest {
@@ -90,7 +93,9 @@ func TestLookupKeepsNothing(t *testing.T) {
 	}
 	secret := hex.EncodeToString(sessionID(0))
 	for _, body := range []any{
-		api.LookupRequest{Identifier: secret}, api.LookupRequest{Identifier: secret + "zz"}, api.LookupRequest{Identifier: secret, Kind: "x"},
+		api.LookupRequest{Identifier: secret},
+		api.LookupRequest{Identifier: secret + "zz"},
+		api.LookupRequest{Identifier: secret, Kind: "x"},
 		`{"identifier":"` + secret + `","kind":3}`, `{"` + secret, `{"identifier":"` + secret, `"` + secret + `"`,
 	} {
 		_, text := ask(t, s, http.MethodPost, "/v1/lookup", body, nil)

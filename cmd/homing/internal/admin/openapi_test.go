@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -186,7 +187,7 @@ func conforms(schemas, schema object, v any) error {
 		if schema["format"] == "date-time" {
 			at, err := time.Parse(time.RFC3339Nano, text)
 			if err != nil || at.Year() < 2000 {
-				return fmt.Errorf("%q is no time, %v", text, err)
+				return fmt.Errorf("%q is no time: %w", text, errors.Join(err))
 			}
 		}
 	case "boolean":

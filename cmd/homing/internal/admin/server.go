@@ -121,7 +121,7 @@ func (s *Server) Handler() http.Handler {
 			harden(w.Header())
 			if err := s.guard.check(e, r); err != nil {
 				if e.response == nil {
-					http.Error(w, err.Error(), err.(*refusal).status) //nolint:errorlint // check says nothing else
+					http.Error(w, err.Error(), err.(*refusal).status)
 					return
 				}
 				respond(w, nil, err)
