@@ -24,6 +24,7 @@ type inlet struct {
 	*socket // fd is read without its lock here, for the loop alone writes it
 	gate    *gate
 	watched bool // the engine takes from it
+	held    bool // its listener has as many conns as it may
 	unnamed bool // the settings do not name it: closed by settle, if they stand
 	leaving bool // closed as soon as nothing waits in its queue
 	leaveBy netio.Time
@@ -73,6 +74,10 @@ func (l *loop) watch(in *inlet, tag uint32) error {
 	if in.watched || in.fd < 0 {
 		return nil
 	}
+	if in.gate.full() {
+		l.hold(in)
+		return nil
+	}
 	if in.dormant {
 		if err := netio.StartListener(in.fd); err != nil {
 			return err
@@ -82,6 +87,37 @@ func (l *loop) watch(in *inlet, tag uint32) error {
 	err := l.eng.Listen(in.fd, tag)
 	in.watched = err == nil
 	return err
+}
+
+// hold leaves the connections of a listener that is full to its queue.
+func (l *loop) hold(in *inlet) {
+	l.unwatch(in)
+	if !in.held {
+		in.held = true
+		l.held++
+	}
+	if in.leaving {
+		in.shutQueue()
+	}
+}
+
+// unhold takes connections again from the listeners that have room.
+func (l *loop) unhold() {
+	for i, in := range l.inlets {
+		if !in.held || in.gate.full() {
+			continue
+		}
+		in.held, in.leaveBy = false, l.now.Add(drainGrace)
+		l.held--
+		if err := l.watch(in, uint32(i)); err != nil {
+			l.set.cfg.Log.Error("cannot listen again", "error", err)
+		}
+	}
+}
+
+// empties says whether an inlet that is leaving is being emptied at present.
+func (l *loop) empties() bool {
+	return l.leaving > 0 && !l.paused && slices.ContainsFunc(l.inlets, func(in *inlet) bool { return in.leaving && !in.held })
 }
 
 // listen takes connections from every inlet.
@@ -127,7 +163,7 @@ func (l *loop) depose(in *inlet) {
 	}
 	in.leaving, in.leaveBy = true, l.now.Add(drainGrace)
 	l.leaving++
-	if l.paused {
+	if l.paused || in.held {
 		in.shutQueue()
 	}
 }
@@ -139,6 +175,10 @@ func (l *loop) closeInlet(in *inlet) {
 		return
 	}
 	l.unwatch(in)
+	if in.held {
+		in.held = false
+		l.held--
+	}
 	if in.leaving {
 		in.leaving = false
 		l.leaving--
@@ -206,11 +246,14 @@ func (l *loop) admit() {
 			}
 		}
 	}
+	if l.held > 0 && !l.paused {
+		l.unhold()
+	}
 	if l.leaving == 0 {
 		return
 	}
 	for _, in := range l.inlets {
-		if in.leaving && (!netio.Queued(in.fd) || !l.paused && l.now >= in.leaveBy) {
+		if in.leaving && (!netio.Queued(in.fd) || !l.paused && !in.held && l.now >= in.leaveBy) {
 			l.closeInlet(in)
 		}
 	}

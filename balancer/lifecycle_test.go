@@ -130,10 +130,16 @@ func TestLoopFails(t *testing.T) {
 // takes, and then refuses.
 func TestDrainWhilePaused(t *testing.T) {
 	const queued = 6
-	for _, loops := range []int{1, 2} {
+	for i, loops := range []int{1, 2, 1, 2} {
 		r := newRig(t)
 		r.serveByHand()
-		r.start(tlsOff, func(c *Config) { c.MaxConns, c.Loops = 1, loops })
+		r.start(tlsOff, func(c *Config) {
+			if c.Loops = loops; i < 2 {
+				c.MaxConns = 1
+			} else {
+				c.Listeners[0].MaxConns = 1
+			}
+		})
 		var all []*net.TCPConn
 		for i := range queued {
 			all = append(all, r.dial())

@@ -66,6 +66,42 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
+// TestListenerMaxConns: the connections of a full listener wait in its queue, those of
+// others do not; each is served when there is room, and a reload can give more.
+func TestListenerMaxConns(t *testing.T) {
+	const limit, clients = 2, 6
+	for _, loops := range []int{1, 2} {
+		r := newRig(t)
+		r.serveByHand()
+		r.start(tlsOff, func(c *Config) { c.Listeners[0].MaxConns, c.Loops = limit, loops }, listener("side", nil))
+		main, side := r.addr, r.addrOf("side")
+		var all []*net.TCPConn
+		for i := range clients {
+			all = append(all, r.dial())
+			write(t, all[i], []byte{byte(i)})
+		}
+		open := []arrival{r.arrival(), r.arrival()}
+		r.restsFor(3 * acceptPause)
+		if n := r.b.Stats().Open; n < limit || n > uint64(limit+loops-1) {
+			t.Errorf("%d conns open, the limit is %d", n, limit)
+		}
+		r.addr = side
+		other := r.dial()
+		write(t, other, hello{}.bytes())
+		r.await("the other listener's is served", func() bool { return r.b.Stats().Hellos[HelloTLS] == 1 })
+		r.addr = main
+		first := read(t, open[0], 1)
+		open[0].Close()
+		all[first[0]].Close()
+		r.await("room is given away", func() bool { return r.b.Stats().Accepted >= limit+2 })
+		r.reload(func(c *Config) { c.Listeners[0].MaxConns = 0 })
+		for range clients + 1 - len(open) {
+			r.arrival()
+		}
+		r.stop()
+	}
+}
+
 // TestBufferMemory: when partial hellos fill the buffers, the newest conns
 // without a hello go, and nobody else.
 func TestBufferMemory(t *testing.T) {

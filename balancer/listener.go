@@ -41,6 +41,11 @@ type Listener struct {
 	Routes  []Route    // none with TLSOff: there is no hello to go by
 	Default *pool.Pool // nil: what no route takes is closed and counted
 
+	// MaxConns bounds the listener's open conns on this node; further ones wait in the
+	// kernel's queue. Each loop looks before it takes, so that there may be one more for
+	// each other loop. Default 0: no limit but Config.MaxConns.
+	MaxConns int
+
 	// Allow are the only networks that may come in; none: all. Deny are networks that
 	// may not, even where Allow has them. Others are reset, and counted as denied.
 	// With a PROXY header the address in it counts.
@@ -89,6 +94,9 @@ func ParseListenAddr(text string) (netip.AddrPort, error) {
 func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 	if ln.Name == "" {
 		ln.Name = ln.Addr
+	}
+	if ln.MaxConns < 0 {
+		return nil, fmt.Errorf("balancer: listener %s has a limit of %d conns: give 0 for none", ln.Name, ln.MaxConns)
 	}
 	if ln.Default == nil && len(ln.Routes) == 0 {
 		return nil, fmt.Errorf("balancer: listener %s has no pool: give it a default or routes", ln.Name)

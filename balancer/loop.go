@@ -46,6 +46,7 @@ type loop struct {
 	running        bool
 	draining       bool
 	leaving        int // inlets that are to be closed
+	held           int // inlets of listeners that are full
 	killed         bool
 	newest         *handshake // of the conns with a part of a hello: the order of shedding
 	partial        int64      // bytes of buffers that these hold
@@ -170,7 +171,10 @@ func (l *loop) deadline() netio.Time {
 	if l.paused {
 		d = min(d, l.resumeAt)
 	}
-	if l.leaving > 0 && !l.paused {
+	if l.held > 0 {
+		d = min(d, l.now.Add(acceptPause)) // room may come of another loop
+	}
+	if l.empties() {
 		d = min(d, l.now) // admit closes them as soon as their queues are empty
 	}
 	return d
@@ -300,6 +304,9 @@ func (l *loop) accepted(done *netio.Completion) {
 	l.becomeHello(c, done.Peer)
 	if l.full() {
 		l.pause("", 0)
+	}
+	if g.full() {
+		l.hold(l.inlets[done.Tag])
 	}
 }
 

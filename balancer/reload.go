@@ -21,9 +21,18 @@ type adoption struct {
 // knows b.
 func (b *Balancer) adoptions(set *settings, places []*place) []*adoption {
 	all := make([]*adoption, len(b.loops))
+	counts := make([][]*listenerCounters, len(places))
+	gates := make([][]*gate, len(b.loops))
+	for i := range b.loops {
+		gates[i] = set.gates(&b.blocks[i])
+		for j, g := range gates[i] {
+			counts[j] = append(counts[j], g.count)
+		}
+	}
 	for i := range b.loops {
 		a := &adoption{set: set, gates: map[*socket]*gate{}}
-		for j, g := range set.gates(&b.blocks[i]) {
+		for j, g := range gates[i] {
+			g.counts = counts[j]
 			for _, s := range places[j].sockets[i] {
 				a.gates[s] = g
 			}

@@ -71,6 +71,7 @@ type gate struct {
 	fallback *lane  // of the default pool; nil: none
 	entry    lane   // of the conns that are in no pool yet
 	count    *listenerCounters
+	counts   []*listenerCounters // of all loops
 
 	// Owned by the loop's thread.
 	next *gate // of the same listener in the next generation; nil: none
@@ -134,6 +135,18 @@ func (set *settings) gates(b *blocks) []*gate {
 		all[i] = g
 	}
 	return all
+}
+
+// full says whether the listener has as many conns as it may.
+func (g *gate) full() bool {
+	if g.MaxConns == 0 {
+		return false
+	}
+	open := 0
+	for _, c := range g.counts {
+		open += int(c.open.Load())
+	}
+	return open >= g.MaxConns
 }
 
 // latest is what stands in for g today: of a listener that was removed, the last
