@@ -211,6 +211,9 @@ func (m *Membership) open() (err error) {
 	if m.list, err = memberlist.Create(cfg.memberlist(m)); err != nil {
 		return fmt.Errorf("cluster: gossip on %s: %w", cfg.Bind, err)
 	}
+	// Read once: memberlist writes its own entry again at each change, without a lock that others can take.
+	node := m.list.LocalNode()
+	m.addr = addrOf(node.Addr, node.Port)
 	return nil
 }
 
@@ -228,10 +231,7 @@ func (m *Membership) dial(addr string) error {
 }
 
 // Addr is the address that others reach this member by.
-func (m *Membership) Addr() netip.AddrPort {
-	node := m.list.LocalNode()
-	return addrOf(node.Addr, node.Port)
-}
+func (m *Membership) Addr() netip.AddrPort { return m.addr }
 
 // Run dials seeds and nodes that are missing, applies commands and tells others what Update changed, until ctx is
 // done. It must run for the membership to be of use.

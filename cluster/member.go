@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,7 @@ type Membership struct {
 	log       *slog.Logger
 	transport *transport // nil with Config.Transport
 	list      *memberlist.Memberlist
+	addr      netip.AddrPort // that others reach it by
 	rejoin    *rejoiner
 	update    chan struct{} // our metadata changed; never closed
 	commands  chan []byte   // sealed commands, behind who asks; never closed

@@ -39,12 +39,12 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
 		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
-		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory,
+		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), MaxConns: s.maxConns(c), BufferMemory: c.Limits.BufferMemory, Sources: c.Limits.Clients,
 		Log: s.log,
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy}
+		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow, Deny: l.Deny}
 		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
 		}

@@ -169,9 +169,15 @@ func (e *uring) Wait(deadline Time) error {
 	e.runHead = 0
 	errno := e.ring.poll()
 	e.closing = false
-	if errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
-		if left := deadline.Sub(Time(time.Since(e.base))); left > 0 {
-			errno = e.ring.wait(left)
+	for errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
+		now := Time(time.Since(e.base))
+		until := e.spares.expire(now, deadline)
+		if now >= deadline {
+			break
+		}
+		errno = e.ring.wait(until.Sub(now))
+		if errno == unix.ETIME && until < deadline {
+			errno = 0
 		}
 	}
 	e.now = Time(time.Since(e.base))

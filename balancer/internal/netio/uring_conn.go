@@ -55,7 +55,7 @@ func (e *uring) socket(src Source, addr netip.AddrPort) (fd int32, flags ringFla
 		}
 		return fd, flags, errno
 	}
-	if fd = e.spares.take(flags&rSix != 0); fd < 0 {
+	if fd = e.spares.take(flags&rSix != 0, e.now); fd < 0 {
 		fd, errno = e.newSocket(addr)
 	} else {
 		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // it forgets; see setFast

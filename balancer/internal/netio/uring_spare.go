@@ -2,7 +2,11 @@
 
 package netio
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // maxSpares bounds the unconnected sockets that are kept of each family: what the
 // conns of a few batches leave behind.
@@ -15,7 +19,13 @@ const maxSpares = 64
 //
 // Only sockets of Connect are kept, without a source of their own and without the
 // options of Persist, once the kernel is done with everything on them.
-type spares struct{ four, six []int32 }
+type spares struct {
+	four, six []int32
+	used      Time // when one was taken or put last
+}
+
+// spareTime is how long sockets are kept that nobody takes.
+const spareTime = time.Second
 
 func (p *spares) of(six bool) *[]int32 {
 	if six {
@@ -25,25 +35,40 @@ func (p *spares) of(six bool) *[]int32 {
 }
 
 // take returns a kept socket of a family, or -1.
-func (p *spares) take(six bool) int32 {
+func (p *spares) take(six bool, now Time) int32 {
 	all := p.of(six)
 	last := len(*all) - 1
 	if last < 0 {
 		return -1
 	}
+	p.used = now
 	fd := (*all)[last]
 	*all = (*all)[:last]
 	return fd
 }
 
 // put keeps fd, or closes it when there are enough.
-func (p *spares) put(fd int32, six bool) {
+func (p *spares) put(fd int32, six bool, now Time) {
 	all := p.of(six)
 	if len(*all) >= maxSpares {
 		sysClose(fd)
 		return
 	}
+	p.used = now
 	*all = append(*all, fd)
+}
+
+// expire closes them all when none was of use for some time. It returns when it
+// wants to be asked again, at most deadline.
+func (p *spares) expire(now, deadline Time) Time {
+	if len(p.four)+len(p.six) == 0 {
+		return deadline
+	}
+	if end := p.used.Add(spareTime); now < end {
+		return min(end, deadline)
+	}
+	p.shut()
+	return deadline
 }
 
 // shut closes them all, and reports whether there were any.
@@ -94,7 +119,7 @@ func (e *uring) settle(s Sock, sl *ringSlot) {
 			sysLingerZero(fd)
 			sysClose(fd)
 		} else {
-			e.spares.put(fd, sl.flags&rSix != 0)
+			e.spares.put(fd, sl.flags&rSix != 0, e.now)
 		}
 	}
 	e.slots.settle(s, sl)

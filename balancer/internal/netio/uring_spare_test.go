@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -238,7 +239,7 @@ func TestUringSpareBounded(t *testing.T) {
 	}
 	r.wantSpares(e, maxSpares)
 	r.until("the others are closed", func() bool { return len(descriptors(t)) == before+maxSpares })
-	if fd := e.spares.take(true); fd >= 0 {
+	if fd := e.spares.take(true, 0); fd >= 0 {
 		t.Errorf("socket %d of IPv4 for IPv6", fd)
 	}
 	// A shortage of descriptors ends the keeping.
@@ -264,5 +265,21 @@ func TestUringSpareSpoilt(t *testing.T) {
 	r.wantSpares(e, 0)
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
 		t.Errorf("the descriptor is left open: %v", err)
+	}
+}
+
+// Sockets that nobody takes for some time are closed, and the Wait that does it
+// goes on to its deadline.
+func TestUringSpareExpires(t *testing.T) {
+	r, e, l := spareRig(t)
+	for range 2 {
+		s, _ := r.pair(l)
+		r.Close(s, true)
+		r.wantSpares(e, 1)
+	}
+	e.spares.used = r.Now().Add(-spareTime + 5*time.Millisecond) // as if
+	deadline := r.Now().Add(10 * time.Millisecond)
+	if n := r.turn(deadline); n != 0 || r.Now() < deadline || len(e.spares.four) != 0 {
+		t.Errorf("%d completions, %v before the deadline, %d sockets are kept", n, deadline.Sub(r.Now()), len(e.spares.four))
 	}
 }

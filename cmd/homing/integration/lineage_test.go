@@ -100,6 +100,9 @@ func (l *lineage) start(tb testing.TB, wrapper ...string) {
 		l.stop(tb)
 		life.Close()
 		_ = guard.Wait() // it kills nobody, as a rule, and says so by its exit code
+		if l.said(tb, "DATA RACE")+l.said(tb, "panic: ") > 0 {
+			tb.Error("a process raced or panicked")
+		}
 		if tb.Failed() {
 			text, _ := os.ReadFile(l.out)
 			tb.Logf("the lineage said:\n%s", text)

@@ -52,6 +52,7 @@ type Listener struct {
 type ListenerSettings struct {
 	TLS         balancer.TLSMode
 	AcceptProxy []netip.Prefix // of proxies that say whose conn it is; none: nobody does
+	Allow, Deny []netip.Prefix // clients; no Allow: all
 }
 
 // Route takes hellos of some names and protocols to a pool.
@@ -125,6 +126,7 @@ type Limits struct {
 	MaxConns     int // 0: what the limit of open files allows
 	BufferMemory int64
 	Hello, Hold  int64 // bytes
+	Clients      balancer.SourceLimits
 }
 
 // Tables is how much is remembered, how long, and where.
@@ -179,7 +181,7 @@ func Default() *Config {
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
 			Upgrade: 30 * time.Second,
 		},
-		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10},
+		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}

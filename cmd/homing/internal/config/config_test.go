@@ -76,6 +76,9 @@ func other(t *testing.T, row Row) string {
 	case value.Duration:
 		return value.FormatDuration(v.Max)
 	case value.Int:
+		if *v.P == v.Max {
+			return fmt.Sprint(v.Min)
+		}
 		return fmt.Sprint(v.Max)
 	case value.Auto:
 		return fmt.Sprint(v.Max)
@@ -115,7 +118,7 @@ func nest(key, text string) string {
 func among(row Row) []Row {
 	need := map[string][]string{
 		"cluster.": {"cluster.bind"}, "discover_from": {"cluster.bind"}, "cluster.replication_bind": {"cluster.node_key_file"},
-		"checks.": {"checks.kind=https"}, "checks.ca_file": {"checks.server_name"},
+		"checks.": {"checks.kind=https"}, "limits.client_burst": {"limits.client_rate=10000"}, "checks.ca_file": {"checks.server_name"},
 		"admin.": {"admin.address"}, "admin.tls_": {"admin.tls_cert", "admin.tls_key"}, "admin.client_ca": {"admin.tls_cert", "admin.tls_key"},
 	}
 	var rows []Row

@@ -201,6 +201,11 @@ func (c *Config) contradictions() []contradiction {
 		add("cluster.replication_bind", "--replication-bind needs --node-key-file: nodes show by its key that they are nodes")
 	}
 	c.uselessChecks(add)
+	if l := &c.Limits.Clients; l.Burst > 0 && l.Rate == 0 {
+		add("limits.client_burst", "--client-burst needs --client-rate: say how many conns a second, such as --client-rate=50")
+	} else if l.Rate > 0 && float64(l.Burst)/l.Rate > 600 {
+		add("limits.client_burst", "--client-burst is more than ten minutes of --client-rate: lower it, or raise that")
+	}
 	if c.Log.Conns && c.Log.Format == value.LogOff {
 		add("log.conns", "--log-conns needs a log: leave out --log=off")
 	} else if c.Log.Conns && c.Log.Level > slog.LevelInfo {

@@ -290,7 +290,7 @@ func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok b
 // takesText says that the setting's value may stand in quotes.
 func takesText(v value.Value) bool {
 	switch v.(type) {
-	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue, portValue:
+	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue, portValue, orNone:
 		return false
 	}
 	return true

@@ -28,12 +28,7 @@ func Table(c *Config) []Group {
 			{Flag: "engine", Key: "engine", Fixed: true, Value: Engines(&c.Engine), Doc: "what the loops stand on; auto: io_uring where the kernel has it (Linux 6.1) and lets it be used, epoll elsewhere"},
 		}},
 		{"Timeouts", timeoutRows(&c.Timeouts)},
-		{"Limits", []Row{
-			{Flag: "max-conns", Key: "limits.max_conns", Value: value.Auto{Int: value.Int{P: &c.Limits.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; each takes two open files; auto: as many as their limit allows"},
-			{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: value.Bytes{P: &c.Limits.BufferMemory, Min: 1 << 20, Max: 1 << 40}, Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed"},
-			{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &c.Limits.Hello, Min: 512, Max: 64 << 10}, Doc: "a longer ClientHello is balanced as fresh, or refused with --tls=require"},
-			{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &c.Limits.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
-		}},
+		{"Limits", append(limitRows(&c.Limits), clientRows(&c.Limits.Clients, &c.Listener)...)},
 		{"What is remembered", []Row{
 			{Flag: "table-entries", Key: "tables.entries", Fixed: true, Value: value.Int{P: &c.Tables.Entries, Min: 1024, Max: 1_000_000_000}, Doc: "sessions and exact tickets; about 27 bytes each, taken at start"},
 			{Flag: "client-entries", Key: "tables.client_entries", Fixed: true, Value: value.Int{P: &c.Tables.ClientEntries, Min: 1024, Max: 100_000_000}, Doc: "clients whose last home is remembered; about 27 bytes each, taken at start"},
@@ -152,6 +147,30 @@ func timeoutRows(t *Timeouts) []Row {
 		{Flag: "upgrade-timeout", Key: "timeouts.upgrade", Value: span(&t.Upgrade, 100*time.Millisecond, time.Hour), Doc: "for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"},
 		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
 		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
+	}
+}
+
+func limitRows(l *Limits) []Row {
+	return []Row{
+		{Flag: "max-conns", Key: "limits.max_conns", Value: value.Auto{Int: value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; each takes two open files; auto: as many as their limit allows"},
+		{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40}, Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed"},
+		{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &l.Hello, Min: 512, Max: 64 << 10}, Doc: "a longer ClientHello is balanced as fresh, or refused with --tls=require"},
+		{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &l.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
+	}
+}
+
+func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
+	network := func(flag, key string, p *[]netip.Prefix, doc, example string) Row {
+		return Row{Flag: flag, Key: key, Where: InListeners, Value: value.Several[netip.Prefix]{P: p, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"}, Doc: doc, Example: example}
+	}
+	return []Row{
+		{Flag: "client-conns", Key: "limits.client_conns", Value: noneInt(value.Int{P: &s.MaxConns, Min: 1, Max: 65535}), Doc: "open at once from one client, see --client-prefix4; further ones are reset", Example: "200"},
+		{Flag: "client-rate", Key: "limits.client_rate", Value: noneRatio(value.Ratio{P: &s.Rate, Min: 0.01, Max: 10000}), Doc: "new conns a second from one client; further ones are reset", Example: "50"},
+		{Flag: "client-burst", Key: "limits.client_burst", Value: value.Auto{Int: value.Int{P: &s.Burst, Min: 1, Max: 1_000_000}}, Doc: "of them, that may come at once; auto: those of one second"},
+		{Flag: "client-prefix4", Key: "limits.client_prefix4", Value: value.Int{P: &s.Prefix4, Min: 8, Max: 32}, Doc: "bits of an IPv4 address that make one client"},
+		{Flag: "client-prefix6", Key: "limits.client_prefix6", Value: value.Int{P: &s.Prefix6, Min: 16, Max: 128}, Doc: "bits of an IPv6 address that make one client"},
+		network("allow", "allow", &l.Allow, "only clients of this network may come in; repeatable; not given: all", "198.51.100.0/24"),
+		network("deny", "deny", &l.Deny, "clients of this network may not, even where --allow has them; repeatable", "203.0.113.0/24"),
 	}
 }
 

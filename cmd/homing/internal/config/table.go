@@ -43,7 +43,7 @@ type Group struct {
 }
 
 // settingName finds the settings that a text names, and a value behind an equals sign.
-var settingName = regexp.MustCompile(`--([a-z-]+)(=?)`)
+var settingName = regexp.MustCompile(`--([a-z][a-z0-9-]+)(=?)`)
 
 // InFlags words a text that names settings as --tls=require for the command line.
 func InFlags(text string) string {

@@ -43,6 +43,40 @@ func (v portValue) Set(s string) error {
 	return nil
 }
 
+// orNone is a number of which zero is written none.
+type orNone struct {
+	value.Value
+	zero func() bool
+	none func()
+}
+
+func noneInt(v value.Int) value.Value {
+	return orNone{v, func() bool { return *v.P == 0 }, func() { *v.P = 0 }}
+}
+
+func noneRatio(v value.Ratio) value.Value {
+	return orNone{v, func() bool { return *v.P == 0 }, func() { *v.P = 0 }}
+}
+
+func (v orNone) String() string {
+	if v.zero() {
+		return "none"
+	}
+	return v.Value.String()
+}
+
+// Set implements value.Value.
+func (v orNone) Set(s string) error {
+	if s == "none" {
+		v.none()
+		return nil
+	}
+	if err := v.Value.Set(s); err != nil {
+		return fmt.Errorf("%w, or none", err)
+	}
+	return nil
+}
+
 // serverName is a host name as TLS sends it.
 func serverName(p *string) value.Value { return nameValue{value.Text{P: p, Kind: "NAME"}} }
 
