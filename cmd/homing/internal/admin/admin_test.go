@@ -351,7 +351,7 @@ func TestHealthAndReady(t *testing.T) {
 		{"/healthz", false, http.StatusOK, "ok\n"},
 		{"/readyz", true, http.StatusOK, "ready\n"},
 		{"/readyz", false, http.StatusServiceUnavailable, "draining\n"},
-		{"/", true, http.StatusNotFound, "404 page not found\n"},
+		{"/nowhere", true, http.StatusNotFound, "404 page not found\n"},
 	} {
 		src.Ready = func() bool { return tt.ready }
 		if status, body := fetch(t, src, tt.path); status != tt.status || body != tt.body {

@@ -1,0 +1,237 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	cdpnetwork "github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"homing/balancer/pool"
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/farm"
+)
+
+// browser is a headless Chromium with one page, and what it complained of.
+type browserPage struct {
+	testing.TB
+	ctx   context.Context
+	admin string
+
+	mu         sync.Mutex
+	complaints []string // guarded by mu
+}
+
+func openPage(t *testing.T, admin string) *browserPage {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.ExecPath("/usr/bin/chromium"))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	ctx, bound := context.WithTimeout(ctx, 75*time.Second)
+	t.Cleanup(bound)
+	p := &browserPage{TB: t, ctx: ctx, admin: admin}
+	chromedp.ListenTarget(ctx, func(event any) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			p.complaints = append(p.complaints, e.ExceptionDetails.Error())
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Level == cdplog.LevelError || e.Entry.Level == cdplog.LevelWarning {
+				p.complaints = append(p.complaints, e.Entry.Text+" "+e.Entry.URL)
+			}
+		case *runtime.EventConsoleAPICalled:
+			p.complaints = append(p.complaints, fmt.Sprint("console.", e.Type))
+		case *cdpnetwork.EventRequestWillBeSent:
+			if !strings.HasPrefix(e.Request.URL, "http://"+admin+"/") && !strings.HasPrefix(e.Request.URL, "data:") {
+				p.complaints = append(p.complaints, "it fetches "+e.Request.URL)
+			}
+		}
+	})
+	p.do(cdpnetwork.Enable(), chromedp.EmulateViewport(1400, 1000), chromedp.Navigate("http://"+admin+"/"))
+	return p
+}
+
+func (p *browserPage) do(actions ...chromedp.Action) {
+	p.Helper()
+	if err := chromedp.Run(p.ctx, actions...); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// js is the value of an expression in the page.
+func (p *browserPage) js(expression string, out any) {
+	p.Helper()
+	p.do(chromedp.Evaluate(expression, out))
+}
+
+func (p *browserPage) await(what, expression string) time.Duration {
+	p.Helper()
+	start := time.Now()
+	var ok bool
+	if !farm.WaitFor(p.ctx, 15*time.Second, func() bool { p.js("!!("+expression+")", &ok); return ok }) {
+		var text string
+		p.js("document.body.innerText", &text)
+		p.Fatalf("not within 15 s: %s; the page says\n%s", what, text)
+	}
+	return time.Since(start)
+}
+
+// picture writes a screenshot of the whole page where HOMING_SCREENSHOTS names a directory.
+func (p *browserPage) picture(name string, width int64, dark bool) {
+	p.Helper()
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	var png []byte
+	p.do(chromedp.EmulateViewport(width, 1000), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+		chromedp.FullScreenshot(&png, 100))
+	var wide bool
+	if p.js("document.documentElement.scrollWidth > innerWidth", &wide); wide {
+		p.Errorf("at %d pixels the page is wider than its window", width)
+	}
+	if dir := os.Getenv("HOMING_SCREENSHOTS"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
+func statusOf(t *testing.T, admin string) (st api.Status) {
+	t.Helper()
+	response, err := http.Get("http://" + admin + "/v1/status") //nolint:noctx // the test has a bound of its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&st); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// The status page of one of a pair of nodes under load, with real nginx, in a real browser.
+func TestIntegrationPage(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
+	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
+		t.Skip("chromium is not installed: apt-get install chromium")
+	}
+	var flags []string
+	for _, n := range servers {
+		flags = append(flags, "--backend", n.Addr())
+	}
+	w := newTown(t, flags...)
+	w.build(t, 2)
+	h := &w.nodes[0].homing
+	list := users(t, h.addr, 6, goUser(cert, tls.VersionTLS12))
+	list = append(list, users(t, h.addr, 6, goUser(cert, tls.VersionTLS13))...)
+	list = append(list, users(t, h.addr, 6, idUser(cert))...)
+	next := make(chan user, len(list))
+	for _, u := range list {
+		next <- u
+	}
+	stream := func() user { u := <-next; next <- u; return u }
+	v := visiting(t, h.addr, stream)
+	v.more(t, time.Now(), 50, 1)
+
+	p := openPage(t, h.admin)
+	p.await("three backends are shown", `document.querySelectorAll("#pools tbody tr").length === 3`)
+	p.await("ticket keys, the other node and events are shown", `document.querySelectorAll("#keys tr").length > 0 && document.querySelectorAll("#nodes tr").length === 1 && document.querySelectorAll("#events li").length > 0`)
+	p.await("its lines have a past", `[...document.querySelectorAll("polyline")].every(l => l.getAttribute("points").split(" ").length > 2)`)
+	p.picture("page-1400-light", 1400, false)
+	p.picture("page-1400-dark", 1400, true)
+	p.picture("page-390-light", 390, false)
+	p.picture("page-390-dark", 390, true)
+	p.do(chromedp.EmulateViewport(1400, 1000))
+
+	// When nothing happens any more, each number is the API's.
+	v.stop()
+	st := statusOf(t, h.admin)
+	for deadline := time.Now().Add(10 * time.Second); ; st = statusOf(t, h.admin) {
+		var accepted string
+		p.js(`[...document.querySelectorAll("#now div")].find(d => d.dataset.key === "Conns accepted").lastChild.dataset.value`, &accepted)
+		if accepted == fmt.Sprint(st.Totals.ConnsAccepted) && st.Totals.ConnsOpen == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the page says %s conns, the API %d", accepted, st.Totals.ConnsAccepted)
+		}
+	}
+	p.await("no rate is left", `[...document.querySelectorAll("#pools tbody tr")].every(r => r.children[3].title === "0")`)
+	for _, b := range st.Pools[0].Backends {
+		var cells []string
+		p.js(fmt.Sprintf(`(r => [r.children[1].textContent, r.children[2].title, r.children[5].title, r.children[6].title, r.children[7].title])([...document.querySelectorAll("#pools tbody tr")].find(r => r.dataset.key === %q))`, b.Address), &cells)
+		want := []string{"up", fmt.Sprint(b.ConnsOpen), fmt.Sprint(b.Conns), fmt.Sprintf("%d of %d", b.Accepted, b.Accepted+b.Refused), fmt.Sprint(b.Lost)}
+		if strings.Join(cells, "|") != strings.Join(want, "|") {
+			t.Errorf("%s: the page says %q, the API %q", b.Address, cells, want)
+		}
+	}
+	for i, o := range st.Totals.Offers {
+		var text string
+		p.js(fmt.Sprintf(`document.querySelectorAll("#resumed dt")[%d].textContent`, i), &text)
+		if want := fmt.Sprintf("(%d of %d)", o.Accepted, o.Accepted+o.Refused); !strings.HasSuffix(text, want) {
+			t.Errorf("%s: the page says %q, the API %s", o.Kind, text, want)
+		}
+	}
+	for reason, n := range st.Totals.Lost {
+		var text string
+		p.js(fmt.Sprintf(`[...document.querySelectorAll("#lost div")].find(d => d.dataset.key === %q).lastChild.dataset.value || "0"`, strings.ReplaceAll(reason, "_", " ")), &text)
+		if text != fmt.Sprint(n) {
+			t.Errorf("lost %s: the page says %s, the API %d", reason, text, n)
+		}
+	}
+
+	// Drained by mouse, at both nodes; back by keyboard.
+	drain := fmt.Sprintf(`button[aria-label="Drain %s of pool default"]`, servers[0].Addr())
+	p.do(chromedp.Click(drain), chromedp.WaitVisible("#dialog"))
+	p.picture("page-1400-dialog", 1400, false)
+	p.do(chromedp.Click("#d-yes"))
+	took := p.await("it is draining", fmt.Sprintf(`[...document.querySelectorAll("#pools tbody tr")].find(r => r.dataset.key === %q).children[1].textContent.startsWith("draining")`, servers[0].Addr()))
+	for i, one := range w.nodes {
+		for _, b := range statusOf(t, one.admin).Pools[0].Backends {
+			want := pool.DrainOff
+			if b.Address == servers[0].Addr() {
+				want = pool.DrainSoft
+			}
+			if b.Drain.Mode != want.String() {
+				t.Errorf("node %d: %s is drained %s, want %s", i, b.Address, b.Drain.Mode, want)
+			}
+		}
+	}
+	undrain := strings.Replace(drain, "Drain", "Undrain", 1)
+	p.do(chromedp.Focus(undrain), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#dialog"), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	p.await("it is back in service", fmt.Sprintf(`[...document.querySelectorAll("#pools tbody tr")].find(r => r.dataset.key === %q).children[1].textContent === "up"`, servers[0].Addr()))
+	if b := statusOf(t, h.admin).Pools[0].Backends[0]; b.Drain.Mode != "off" {
+		t.Errorf("the API says %+v", b.Drain)
+	}
+
+	// What others do shows within two seconds.
+	if out, code := homingCommand(t, "drain", servers[1].Addr(), "--admin", h.admin); code != 0 {
+		t.Fatal(out)
+	}
+	if seen := p.await("another's drain", fmt.Sprintf(`[...document.querySelectorAll("#pools tbody tr")].find(r => r.dataset.key === %q).children[1].textContent !== "up"`, servers[1].Addr())); seen > 2*time.Second {
+		t.Errorf("another's drain shows after %s", seen)
+	}
+	t.Logf("a drain by mouse showed after %s", took)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, complaint := range p.complaints {
+		t.Error("the browser complains: ", complaint)
+	}
+}

@@ -1,0 +1,38 @@
+package admin
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"net/http"
+	"strings"
+)
+
+// The status page: a document, its style and its script, which become one.
+var (
+	//go:embed page/page.html
+	pageHTML string
+	//go:embed page/page.css
+	pageCSS string
+	//go:embed page/page.js
+	pageJS string
+)
+
+// page serves the status page. It holds nothing that is worth a token: its script asks the API, with the token that it is
+// given. The policy lets exactly this style and this script run, and nothing be fetched from elsewhere.
+func page(*Server) http.Handler {
+	text := strings.Replace(strings.Replace(pageHTML, "/*STYLE*/", pageCSS, 1), "/*SCRIPT*/", pageJS, 1)
+	policy := "default-src 'none'; style-src-elem " + hashOf(pageCSS) + "; style-src-attr 'unsafe-inline'; script-src " + hashOf(pageJS) +
+		"; connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(text)) // the client that left does not want it
+	})
+}
+
+// hashOf names an inline source in a content security policy.
+func hashOf(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
