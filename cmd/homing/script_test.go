@@ -51,6 +51,7 @@ func TestScript(t *testing.T) {
 			"signal":  scriptSignal,
 			"logged":  scriptLogged,
 			"refused": scriptRefused,
+			"denied":  scriptDenied,
 			"gossip":  scriptGossip,
 			"rotate":  scriptRotate,
 		},
@@ -193,6 +194,19 @@ func scriptRefused(ts *testscript.TestScript, _ bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s still accepts", args[0])
 		}
+	}
+}
+
+// denied ADDR: a conn is reset there, at once or a moment later.
+func scriptDenied(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.DialTimeout("tcp", args[0], patience)
+	if err == nil {
+		defer conn.Close()
+		ts.Check(conn.SetDeadline(time.Now().Add(patience)))
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		ts.Fatalf("%s lets a conn in: %v", args[0], err)
 	}
 }
 
