@@ -53,6 +53,7 @@ type ListenerSettings struct {
 	TLS         balancer.TLSMode
 	AcceptProxy []netip.Prefix // of proxies that say whose conn it is; none: nobody does
 	Allow, Deny []netip.Prefix // clients; no Allow: all
+	MaxConns    int            // open at once; 0: no limit but the node's
 }
 
 // Route takes hellos of some names and protocols to a pool.

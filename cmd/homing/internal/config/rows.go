@@ -169,6 +169,7 @@ func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
 		{Flag: "client-burst", Key: "limits.client_burst", Value: value.Auto{Int: value.Int{P: &s.Burst, Min: 1, Max: 1_000_000}}, Doc: "of them, that may come at once; auto: those of one second"},
 		{Flag: "client-prefix4", Key: "limits.client_prefix4", Value: value.Int{P: &s.Prefix4, Min: 8, Max: 32}, Doc: "bits of an IPv4 address that make one client"},
 		{Flag: "client-prefix6", Key: "limits.client_prefix6", Value: value.Int{P: &s.Prefix6, Min: 16, Max: 128}, Doc: "bits of an IPv6 address that make one client"},
+		{Flag: "listener-conns", Key: "listener_conns", Where: InListeners, Value: noneInt(value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}), Doc: "open at once at one listener; further ones wait in the kernel's queue", Example: "10000"},
 		network("allow", "allow", &l.Allow, "only clients of this network may come in; repeatable; not given: all", "198.51.100.0/24"),
 		network("deny", "deny", &l.Deny, "clients of this network may not, even where --allow has them; repeatable", "203.0.113.0/24"),
 	}
