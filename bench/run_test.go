@@ -113,14 +113,15 @@ func TestRunLifetime(t *testing.T) {
 
 func TestRunKeepsConnsForSeveralRequests(t *testing.T) {
 	var conns, requests atomic.Int64
-	s := newSite(t, nil, nil)
-	inner := s.server.Handler
-	s.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { requests.Add(1); inner.ServeHTTP(w, r) })
-	s.server.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			conns.Add(1)
+	s := newSite(t, nil, nil, func(s *http.Server) {
+		inner := s.Handler
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { requests.Add(1); inner.ServeHTTP(w, r) })
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				conns.Add(1)
+			}
 		}
-	}
+	})
 	p := s.plan(GroupPlan{Kind: PSK, Requests: 3, Think: 5 * time.Millisecond, Response: 100_000})
 	p.Rate = 50
 	res := mustRun(t, p)
