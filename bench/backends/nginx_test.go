@@ -230,3 +230,20 @@ func TestIntegrationFarmTellsOverItsControlAddress(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The process that does the work is among those watched from the first moment on, also after a restart.
+func TestIntegrationFarmKnowsTheWorker(t *testing.T) {
+	needServers(t)
+	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: backends.ECDSA})
+	for range 10 {
+		if pids := f.PIDs(0); len(pids) != 2 {
+			t.Fatalf("processes %v, want a master and a worker", pids)
+		}
+		if err := f.Down(t.Context(), "backend1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Up(t.Context(), "backend1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
