@@ -51,7 +51,7 @@ func newCertificate(t *testing.T) (tls.Certificate, string) {
 }
 
 // newSite starts a server that names itself a, and serves ranges of zeros under /data.
-func newSite(t *testing.T, change func(*tls.Config), handler http.HandlerFunc) *site {
+func newSite(t *testing.T, change func(*tls.Config), handler http.HandlerFunc, tune ...func(*http.Server)) *site {
 	t.Helper()
 	cert, roots := newCertificate(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}
@@ -74,6 +74,9 @@ func newSite(t *testing.T, change func(*tls.Config), handler http.HandlerFunc) *
 		t.Fatal(err)
 	}
 	s := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
+	for _, f := range tune {
+		f(s)
+	}
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { _ = s.Close() })
 	return &site{addr: l.Addr().String(), roots: roots, server: s}

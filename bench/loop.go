@@ -75,10 +75,10 @@ func (l *loop) run(until time.Duration, drain bool) error {
 	sock.Fine()
 	for !l.stop.Load() {
 		now := l.clock()
+		l.again()
 		if drain && l.active == 0 && len(l.ready) == 0 {
 			return nil
 		}
-		l.again()
 		l.beginDue(now)
 		if now >= until {
 			for !drain && l.overdue(now) { // this thread may be late, the schedule is not

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"homing/bench"
 	"homing/bench/proc"
@@ -118,10 +119,37 @@ func (f *Farm) start(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("backends: %s: %w", Name(i), err)
 	}
+	if err := f.awaitWorker(ctx, p); err != nil {
+		p.Kill()
+		return fmt.Errorf("backends: %s: %w", Name(i), err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.procs[i] = p
 	return nil
+}
+
+// workerTimeout bounds the wait for nginx's worker, which is forked within milliseconds.
+const workerTimeout = 10 * time.Second
+
+// awaitWorker waits until nginx has forked the process that does the work. The master listens before that: whoever took the
+// process IDs then would watch one that does nothing.
+func (f *Farm) awaitWorker(ctx context.Context, p *proc.Process) error {
+	if !f.o.Nginx {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
+	defer cancel()
+	err := proc.Until(ctx, func() (bool, error) {
+		if !p.Running() {
+			return false, fmt.Errorf("nginx ended: %s", p.LastLine())
+		}
+		return len(p.Tree()) > 1, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("nginx has no worker process after %v: %s", workerTimeout, p.LastLine())
+	}
+	return err
 }
 
 // goServer returns the command that starts one server in Go.

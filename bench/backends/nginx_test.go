@@ -183,17 +183,17 @@ func TestIntegrationShapes(t *testing.T) {
 	}
 }
 
-// The figure that everybody knows: what a resumption spares a client 50 ms away, and early data on top.
+// The figure that everybody knows: what a resumption spares a client that is far away, and early data on top.
 func TestIntegrationRoundTrips(t *testing.T) {
 	needServers(t)
-	const trip = 100 * time.Millisecond
+	const trip = 200 * time.Millisecond // twice the figure, so that a busy machine does not round it up
 	f := startFarm(t, backends.Options{N: 1, Nginx: true, EarlyData: true})
 	p := plan(t, f, f.Addrs(), "full12,id,ticket,full13,psk,0rtt")
 	p.Rate, p.Delay, p.WarmUp, p.Duration = 60, trip/2, time.Second, 2*time.Second
 	res := run(t, p)
 	for i, want := range []struct{ handshake, answer time.Duration }{{2, 4}, {1, 3}, {1, 3}, {1, 3}, {1, 3}, {1, 2}} {
 		g := &res.Groups[i]
-		handshake, answer := g.Latency.Handshake.Quantile(0.5), g.Latency.Answer.Quantile(0.5)
+		handshake, answer := g.Latency.Handshake.Quantile(0), g.Latency.Answer.Quantile(0)
 		if handshake/trip != want.handshake || answer/trip != want.answer {
 			t.Errorf("%s: the handshake takes %v after TCP, the answer %v from the start", g.Name, handshake, answer)
 		}
@@ -228,5 +228,22 @@ func TestIntegrationFarmTellsOverItsControlAddress(t *testing.T) {
 	run(t, p)
 	if err := remote.Up(t.Context(), "backend3"); err == nil || !strings.Contains(err.Error(), "there is no backend3") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The process that does the work is among those watched from the first moment on, also after a restart.
+func TestIntegrationFarmKnowsTheWorker(t *testing.T) {
+	needServers(t)
+	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: backends.ECDSA})
+	for range 10 {
+		if pids := f.PIDs(0); len(pids) != 2 {
+			t.Fatalf("processes %v, want a master and a worker", pids)
+		}
+		if err := f.Down(t.Context(), "backend1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Up(t.Context(), "backend1"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -143,17 +143,21 @@ const (
 	dotRowHeight = 31
 )
 
-// newDots draws the mean over these questions for each choice in each run.
+// newDots draws the mean over these questions for each choice.
 func (v *view) newDots(list []question) *dots {
 	d := &dots{}
 	y := 0.0
 	for _, c := range v.choices(list) {
-		for run := range v.runs {
-			mean, _ := v.offers(run, list, c)
+		for _, runs := range v.heads(list) {
+			mean, _ := v.offers(runs, list, c)
 			if math.IsNaN(mean) {
 				continue
 			}
-			row := dotRow{Name: strings.TrimSpace(v.letter(run) + " " + c.name), Class: c.class(), Strong: c.family == balancers.FamilyHoming, Text: percent(mean), TextY: y + 13}
+			name := c.name
+			if l := v.letter(runs[0]); l != "" && len(runs) == 1 {
+				name = l + " " + name
+			}
+			row := dotRow{Name: name, Class: c.class(), Strong: c.family == balancers.FamilyHoming, Text: percent(mean), TextY: y + 13}
 			for i := range dotCount {
 				row.Dots = append(row.Dots, dot{X: (float64(i) + 0.5) * dotPitch, Y: y + 23, Full: float64(i) < math.Round(mean*dotCount)})
 			}

@@ -16,10 +16,11 @@ type bars struct {
 }
 
 type barRow struct {
-	Label  string
-	LabelY float64
-	Strong bool
-	Bars   []bar
+	Label          string
+	LabelX, LabelY float64
+	LetterX        float64
+	Strong         bool
+	Bars           []bar
 }
 
 // bar is one bar of one or more parts, with a whisker from the least to the greatest round.
@@ -57,21 +58,25 @@ type amount struct {
 	text    string
 }
 
-// newBars draws rows of amounts, given by choice and run, up to max. Ticks are at values, in the order given.
-func (v *view) newBars(choices []choice, values func(c choice, run int) amount, max float64, ticks []tick) *bars {
+// newBars draws the amounts of one question, given by choice and run, up to max. Ticks are at values, in the order given.
+func (v *view) newBars(q question, choices []choice, values func(c choice, run int) amount, max float64, ticks []tick) *bars {
 	b := &bars{Top: 4}
-	s := scale{min: 0, max: max, from: barLabel, to: barEnd}
 	y := b.Top + 4
-	height := float64(barAlone)
-	if len(v.runs) > 1 {
-		height = barShared
+	runs := q.runs()
+	height, left, labelX := float64(barAlone), float64(barLabel), float64(barLabel-8)
+	if len(runs) > 1 { // whose letters need room
+		height, left = barShared, barLabel+10
 	}
+	s := scale{min: 0, max: max, from: left, to: barEnd}
 	for _, c := range choices {
-		row := barRow{Label: c.name, Strong: c.family == balancers.FamilyHoming}
+		row := barRow{Label: c.name, LabelX: labelX, LetterX: left - 6, Strong: c.family == balancers.FamilyHoming}
 		top := y
-		for run := range v.runs {
+		for _, run := range runs {
 			a := values(c, run)
-			one := bar{Y: y, Height: height, TextY: y + height/2 + 4, MidY: y + height/2, Letter: v.letter(run), Text: a.text, Tip: c.name + ": " + a.text, TextX: barLabel + 4}
+			one := bar{Y: y, Height: height, TextY: y + height/2 + 4, MidY: y + height/2, Text: a.text, Tip: c.name + ": " + a.text, TextX: left + 4}
+			if len(runs) > 1 {
+				one.Letter = v.letter(run)
+			}
 			if a.stat.OK() {
 				x := s.from
 				for i, part := range a.parts {

@@ -165,7 +165,7 @@ func panelTitle(q question) string {
 func (v *view) barPanels(list []question, choices []choice, m Measure, top float64, ticks []tick) []panel {
 	var panels []panel
 	for _, q := range list {
-		b := v.newBars(choices, func(c choice, run int) amount {
+		b := v.newBars(q, choices, func(c choice, run int) amount {
 			s := v.stats(q, c, m)[run]
 			return amount{parts: []float64{s.Median}, classes: []string{c.class()}, stat: s, text: m.shortText(s)}
 		}, top, ticks)

@@ -121,7 +121,7 @@ func TestPageOfSeveralRuns(t *testing.T) {
 	text := draw(t, a, b)
 	for _, want := range []string{
 		`<span class="badge">A</span>before`, `<span class="badge">B</span>after`, "TLS 1.2 session ID, address kept (A)", "TLS 1.2 session ID, address kept (B)",
-		"A: TLS 1.2 session ID, address kept", "A homing (epoll)", "B homing (epoll)",
+		"A: TLS 1.2 session ID, address kept", "A homing (epoll)", "B homing (epoll)", `class="axis" x="136"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
@@ -136,6 +136,21 @@ func TestPageOfSeveralRuns(t *testing.T) {
 	}
 	if err := WriteBeside(&beside, a); err != nil || strings.Count(beside.String(), "side by side") != 1 {
 		t.Errorf("one run has nothing beside it: %v", err)
+	}
+}
+
+// Runs that asked different things stand for one: their questions add up, and nothing is drawn for what a run did not ask.
+func TestPageOfRunsThatShareNothing(t *testing.T) {
+	a, b := small(), small()
+	b.Tests[0].Key, b.Tests[0].Kind = "resume/psk/own", bench.PSK
+	text := draw(t, a, b)
+	for _, bad := range []string{"A homing", "B homing", `class="axis" x="136"`} {
+		if strings.Contains(text, bad) {
+			t.Errorf("runs are told apart: %s", bad)
+		}
+	}
+	if !strings.Contains(text, "In the worst of 2 tests, 99.7\u00a0%") {
+		t.Error("the lead does not count both runs")
 	}
 }
 

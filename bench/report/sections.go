@@ -49,7 +49,7 @@ func (v *view) costSection() section {
 		Legend: []legend{{"part-backend", "backends"}, {"part-balancer", "balancer"}},
 	}
 	for _, q := range list {
-		b := v.newBars(choices, func(c choice, run int) amount {
+		b := v.newBars(q, choices, func(c choice, run int) amount {
 			sum := v.stats(q, c, both)[run]
 			a := amount{stat: sum, text: both.shortText(sum)}
 			a.parts, a.classes = []float64{v.stats(q, c, backend)[run].Median}, []string{c.class()}

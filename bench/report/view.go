@@ -97,35 +97,76 @@ func (v *view) stats(q question, c choice, m Measure) []Stat {
 	return list
 }
 
-// offers is what one choice made of the offers of all questions, each question with the same weight.
-func (v *view) offers(run int, list []question, c choice) (mean, worst float64) {
+// offers is what one choice made of the offers of all questions in these runs, each question with the same weight.
+func (v *view) offers(runs []int, list []question, c choice) (mean, worst float64) {
 	var sum float64
 	n := 0
 	worst = math.NaN()
 	for _, q := range list {
-		s := v.stats(q, c, measure(mResumed))[run]
-		if !s.OK() {
-			continue
-		}
-		sum += s.Median
-		n++
-		if !(s.Median >= worst) { // so written that the first one counts
-			worst = s.Median
+		stats := v.stats(q, c, measure(mResumed))
+		for _, run := range runs {
+			s := stats[run]
+			if !s.OK() {
+				continue
+			}
+			sum += s.Median
+			n++
+			if !(s.Median >= worst) { // so written that the first one counts
+				worst = s.Median
+			}
 		}
 	}
 	return ratio(sum, float64(n)), worst
 }
 
-// lead says in one or two sentences what the first run found out; empty where it did not ask.
+// heads are the groups of runs that the head of the page tells apart: each run alone where runs asked the same, so that
+// they are to be held against each other; else all of them together, whose questions add up.
+func (v *view) heads(list []question) [][]int {
+	var together []int
+	var alone [][]int
+	for run := range v.runs {
+		together = append(together, run)
+		alone = append(alone, []int{run})
+	}
+	for _, q := range list {
+		if len(q.runs()) > 1 {
+			return alone
+		}
+	}
+	return [][]int{together}
+}
+
+// runs are the numbers of the runs that have the question.
+func (q *question) runs() []int {
+	var list []int
+	for run, t := range q.of {
+		if t != nil {
+			list = append(list, run)
+		}
+	}
+	return list
+}
+
+// lead says in a sentence what the runs found out, or the first of them where they asked the same; empty where they did
+// not ask.
 func (v *view) lead() string {
 	list := v.questions(string(bench.Resume))
 	if len(list) == 0 {
 		return ""
 	}
+	runs := v.heads(list)[0]
+	tests := 0
+	for _, q := range list {
+		for _, run := range q.runs() {
+			if slices.Contains(runs, run) {
+				tests++
+			}
+		}
+	}
 	var home, next choice
 	homeWorst, nextWorst := math.NaN(), math.NaN()
 	for _, c := range v.choices(list) {
-		_, worst := v.offers(0, list, c)
+		_, worst := v.offers(runs, list, c)
 		switch {
 		case math.IsNaN(worst) || c.family == balancers.FamilyDirect:
 		case c.family == balancers.FamilyHoming:
@@ -142,10 +183,10 @@ func (v *view) lead() string {
 		return ""
 	}
 	in := "In the one test of resumption"
-	if len(list) > 1 {
-		in = fmt.Sprintf("In the worst of %d tests", len(list))
+	if tests > 1 {
+		in = fmt.Sprintf("In the worst of %d tests", tests)
 	}
-	if l := v.letter(0); l != "" {
+	if l := v.letter(0); l != "" && len(runs) == 1 {
 		in = l + ": " + in
 	}
 	text := fmt.Sprintf("%s, %s of the offers to resume were accepted through %s", in, percent(homeWorst), home.name)

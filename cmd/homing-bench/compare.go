@@ -198,8 +198,18 @@ func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, err
 func (o *compareOptions) describe(r *report.Report) {
 	r.Title = o.title
 	r.Host.Version = version
-	if r.Host.Command == "" {
-		r.Host.Command = strings.Join(os.Args, " ")
-	}
+	r.Host.Command = commandLine(os.Args)
 	r.System, r.Memory = systemName(), memoryBytes()
+}
+
+// commandLine writes arguments as a shell reads them.
+func commandLine(args []string) string {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = a
+		if a == "" || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || strings.ContainsRune("\"'`$&|;<>()*?[]{}!#~\\", r) }) {
+			words[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }

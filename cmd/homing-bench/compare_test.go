@@ -221,6 +221,13 @@ func TestOutputsReplaceAtOnce(t *testing.T) {
 	}
 }
 
+func TestCommandLine(t *testing.T) {
+	got := commandLine([]string{"homing-bench", "--title", "it's a run", "", "a=b,c:1", "$HOME"})
+	if want := `homing-bench --title 'it'\''s a run' '' a=b,c:1 '$HOME'`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestBarElsewhere(t *testing.T) {
 	var out bytes.Buffer
 	b := newBar(&out)
