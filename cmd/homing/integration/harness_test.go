@@ -24,6 +24,13 @@ var binary = os.Getenv("HOMING_BINARY")
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if number, err := strconv.Atoi(os.Getenv(idlePeerVar)); err == nil {
+		if err := runIdlePeer(number); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if os.Getenv("HOMING_INTEGRATION") != "1" {
 		binary = ""
 		return m.Run() // every test skips itself
