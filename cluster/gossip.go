@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -98,6 +99,10 @@ const (
 
 	// streamTimeout bounds a dial and each exchange over TCP. memberlist's 10 s would hold up the dials of others.
 	streamTimeout = 5 * time.Second
+
+	// maxSpeak bounds the tries to hand memberlist a change. Each needs a refutation at the same moment to fail, which
+	// comes with exchanges of all state; more than two in a row are not to be expected.
+	maxSpeak = 100
 )
 
 // check is the only place that rejects a config or fills in defaults.
@@ -252,12 +257,28 @@ func (m *Membership) Run(ctx context.Context) {
 		case message := <-m.commands:
 			m.receiveCommand(message)
 		case <-m.update:
-			// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not
-			// wait. Gossip is quick but may miss somebody until the next exchange of all state, so there is one now.
-			_ = m.list.UpdateNode(time.Nanosecond)
+			// Gossip is quick but may miss somebody until the next exchange of all state, so there is one now.
+			m.speak()
 			m.rejoin.change((*rejoin).hurry)
 		}
 	}
+}
+
+// speak hands memberlist what Update changed. UpdateNode draws its incarnation before it takes the lock: when somebody
+// tells us an older word of ours in between, as always happens to an heir, the refutation has a higher one, and memberlist
+// drops the change without an error. Only its NotifyUpdate shows that it has been taken.
+func (m *Membership) speak() {
+	for range maxSpeak {
+		// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not wait.
+		_ = m.list.UpdateNode(time.Nanosecond)
+		m.mu.Lock()
+		taken := bytes.Equal(m.spoken, m.encoded)
+		m.mu.Unlock()
+		if taken {
+			return
+		}
+	}
+	m.log.Warn("cluster: gossip does not take what this member says of itself")
 }
 
 // Update changes what this member says of itself. f is called once, at once; Run spreads the result. An error says what
@@ -300,6 +321,7 @@ func (m *Membership) Leave(timeout time.Duration) error {
 	}
 	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older
 	// ones of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
+	m.speak()
 	if err := m.list.UpdateNode(timeout / 2); err != nil {
 		m.log.Debug("cluster: leaving", slog.Any("error", err))
 	}

@@ -44,6 +44,7 @@ type Membership struct {
 	mu        sync.Mutex
 	meta      Meta   // our own
 	encoded   []byte // meta, as memberlist hands it out
+	spoken    []byte // the last encoded that memberlist has taken as ours; its own entry is written without our locks
 	members   map[string]*Member
 	questions map[[nonceBytes]byte]*question // commands of ours that wait for answers, by nonce
 }
@@ -57,6 +58,9 @@ func (m *Membership) NotifyUpdate(node *memberlist.Node) { m.see(node) }
 // see takes in a live member.
 func (m *Membership) see(node *memberlist.Node) {
 	if node.Name == m.cfg.ID {
+		m.mu.Lock()
+		m.spoken = node.Meta
+		m.mu.Unlock()
 		return
 	}
 	next := &Member{ID: node.Name, Addr: addrOf(node.Addr, node.Port), Alive: true}
