@@ -23,7 +23,9 @@ type ringOptions struct {
 // defaultRing has room for what a loop submits in a batch, hundreds of
 // operations; more than that is submitted in several calls. The completion queue
 // takes what a batch of the kernel's can bring; beyond it the kernel keeps them.
-var defaultRing = ringOptions{size: ringSize{entries: 1024, completion: 8192}, buffers: 256, allowed: AllFeatures}
+func defaultRing() ringOptions {
+	return ringOptions{size: ringSize{entries: 1024, completion: 8192}, buffers: 256, allowed: AllFeatures}
+}
 
 // uring is the engine on io_uring. Sockets are received from, connected and
 // closed by the ring, one operation at a time each; sending and splicing are
@@ -67,7 +69,7 @@ type uring struct {
 
 // NewUring returns an io_uring engine whose pool has the given soft limit in
 // bytes. Probe tells beforehand whether there can be one.
-func NewUring(bufferLimit int64) (Engine, error) { return newUring(bufferLimit, defaultRing) }
+func NewUring(bufferLimit int64) (Engine, error) { return newUring(bufferLimit, defaultRing()) }
 
 func newUring(bufferLimit int64, o ringOptions) (Engine, error) {
 	r, err := openRing(o.size, o.allowed)

@@ -103,9 +103,6 @@ const (
 	featNoIowait     = 1 << 17 // 6.15
 )
 
-// Flags of the submission queue.
-const sqOverflow = 1 << 1
-
 // Flags of io_uring_enter(2).
 const (
 	enterGetEvents  = 1 << 0

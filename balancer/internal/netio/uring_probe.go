@@ -26,11 +26,8 @@ const (
 	FeatureNoIowait                        // a loop that waits is idle, not waiting for a disk (6.15)
 )
 
-// featureNames are in the order of the bits.
-var featureNames = [...]string{"base", "skip", "registered", "coop", "buffers", "defer", "no-iowait"}
-
 // AllFeatures of them.
-const AllFeatures = 1<<len(featureNames) - 1
+const AllFeatures = FeatureNoIowait<<1 - 1
 
 // fast are those without which epoll is the better engine.
 const fast = FeatureBase | FeatureSkip | FeatureBuffers | FeatureDefer
@@ -40,7 +37,7 @@ func (f Features) Fast() bool { return f&fast == fast }
 
 func (f Features) String() string {
 	var names []string
-	for i, name := range featureNames {
+	for i, name := range [...]string{"base", "skip", "registered", "coop", "buffers", "defer", "no-iowait"} { // in the order of the bits
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}

@@ -59,22 +59,27 @@ type ringSize struct {
 	completion uint32 // entries of the completion queue, more than those
 }
 
-// setups are the ways to make a ring, best first. A kernel refuses what it does
-// not know with EINVAL.
-var setups = [...]struct {
+// setup is a way to make a ring.
+type setup struct {
 	is    Features // not tried without
 	flags uint32
-}{
-	{FeatureDefer, setupSingleIssuer | setupDeferTaskrun | setupDisabled | setupSubmitAll},
-	{FeatureCoop, setupCoopTaskrun | setupSubmitAll},
-	{0, 0},
+}
+
+// setups are all of them, best first. A kernel refuses what it does not know with
+// EINVAL.
+func setups() [3]setup {
+	return [...]setup{
+		{FeatureDefer, setupSingleIssuer | setupDeferTaskrun | setupDisabled | setupSubmitAll},
+		{FeatureCoop, setupCoopTaskrun | setupSubmitAll},
+		{0, 0},
+	}
 }
 
 // openRing makes a ring that uses no features but those allowed.
 func openRing(size ringSize, allowed Features) (*ring, error) {
 	r := &ring{fd: -1}
 	var p ringParams
-	for _, s := range setups {
+	for _, s := range setups() {
 		if s.is&^allowed != 0 {
 			continue
 		}
@@ -267,8 +272,9 @@ func (r *ring) publish() {
 }
 
 // submit hands what was filled to the kernel. Nothing completes by it with
-// deferred work.
-func (r *ring) submit() syscall.Errno { return r.enter(0) }
+// deferred work. What the kernel does not take now stays in the queue and goes with
+// the next call, so that its errno says nothing.
+func (r *ring) submit() { _ = r.enter(0) }
 
 // poll submits and lets complete what can.
 func (r *ring) poll() syscall.Errno { return r.enter(enterGetEvents) }

@@ -12,7 +12,7 @@ import (
 // variant is an engine as another kernel would have it, or with little room.
 func variant(edit func(o *ringOptions)) opener {
 	return func(limit int64) (Engine, error) {
-		o := defaultRing
+		o := defaultRing()
 		edit(&o)
 		return newUring(limit, o)
 	}
