@@ -25,7 +25,7 @@ type SecondChance struct {
 	// Tries bounds those other backends per conn: 1 to MaxSecondTries. Default 1.
 	Tries int
 
-	// Budget is the share of the pool's new conns that may be replayed, 0 to 1. Default 0.05. It covers rule (b) too,
+	// Budget is the share of the pool's new conns that may be replayed, on average; 0 to MaxSecondTries. Default 0.05. It covers rule (b) too,
 	// which is always on.
 	Budget float64
 }
@@ -99,8 +99,8 @@ func (o *Options) check() error {
 	}
 	if second := &o.SecondChance; second.Tries < 0 || second.Tries > MaxSecondTries {
 		return fmt.Errorf("pool: %d second-chance tries: give 1 to %d", second.Tries, MaxSecondTries)
-	} else if !(second.Budget >= 0 && second.Budget <= 1) {
-		return fmt.Errorf("pool: a second-chance budget of %v: give a share from 0 to 1", second.Budget)
+	} else if !(second.Budget >= 0 && second.Budget <= MaxSecondTries) {
+		return fmt.Errorf("pool: a second-chance budget of %v: give 0 to %d second chances per conn", second.Budget, MaxSecondTries)
 	}
 	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, 1)
 	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, 0.05)

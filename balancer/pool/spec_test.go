@@ -76,7 +76,7 @@ func TestNewRefuses(t *testing.T) {
 		{good, Options{Fall: -1}, "negative", "a negative count"},
 		{good, Options{Policy: ClientHash + 1}, "no policy", "a policy that is none"},
 		{good, Options{SecondChance: SecondChance{Tries: MaxSecondTries + 1}}, "give 1 to 8", "more tries than there are"},
-		{good, Options{SecondChance: SecondChance{Budget: 1.1}}, "from 0 to 1", "a budget beyond all conns"},
+		{good, Options{SecondChance: SecondChance{Budget: 8.1}}, "give 0 to 8", "a budget beyond all conns"},
 	}
 	for _, tt := range tests {
 		if _, err := New("web", tt.specs, tt.opt); err == nil || !strings.Contains(err.Error(), tt.want) {
