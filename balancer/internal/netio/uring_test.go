@@ -3,6 +3,7 @@
 package netio
 
 import (
+	"net"
 	"runtime"
 	"testing"
 
@@ -117,4 +118,30 @@ func TestRingLate(t *testing.T) {
 			t.Errorf("entry %d: %d, want %d", q.data, q.res, want[q.data])
 		}
 	}
+}
+
+// A batch has all that has happened, in however many pieces the kernel hands it
+// out.
+func TestUringWholeBatch(t *testing.T) {
+	r, _ := newUringRig(t, func(*ringOptions) {})
+	const width = 100
+	var peers []*net.TCPConn
+	for range width {
+		s, peer := r.accepted()
+		r.Recv(s)
+		peers = append(peers, peer)
+	}
+	r.settle()
+	for _, peer := range peers {
+		write(t, peer, []byte("x"))
+	}
+	for _, peer := range peers {
+		for inFlight(t, peer) > 0 {
+			runtime.Gosched()
+		}
+	}
+	if n := r.turn(r.Now().Add(patience)); n != width {
+		t.Errorf("%d completions of %d in the first batch", n, width)
+	}
+	r.ended = nil
 }
