@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"homing/balancer/internal/netio"
 )
@@ -126,7 +127,7 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 	if share {
 		// A shared address would be shared with another homing too, so an
 		// exclusive socket asks first whether somebody is there.
-		fd, err := netio.ListenTCP(addr, false)
+		fd, err := patiently(func() (int, error) { return netio.ListenTCP(addr, false) })
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +137,7 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 		}
 	}
 	for i := range p.sockets {
-		fd, err := netio.ListenTCP(p.bound, share)
+		fd, err := patiently(func() (int, error) { return netio.ListenTCP(p.bound, share) })
 		if err == nil {
 			p.sockets[i] = []*socket{newSocket(fd)}
 			p.bound, err = netio.LocalAddr(fd)
@@ -146,6 +147,25 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 		}
 	}
 	return p, nil
+}
+
+// listenPatience is how long an address may be in use: the kernel lets go of the ring
+// of a process that was killed, and of the listening sockets that it polls, in its own
+// time, some 25 ms after the process has gone. A successor may be there by then.
+const (
+	listenPatience = 500 * time.Millisecond
+	listenPause    = 5 * time.Millisecond
+)
+
+// patiently is listen, tried again while the address is in use.
+func patiently(listen func() (fd int, err error)) (int, error) {
+	for deadline := time.Now().Add(listenPatience); ; {
+		fd, err := listen()
+		if !errors.Is(err, netio.ErrInUse) || time.Now().After(deadline) {
+			return fd, err
+		}
+		<-time.NewTimer(listenPause).C
+	}
 }
 
 // inherit makes a place of sockets that listen already. Every one of them is taken
