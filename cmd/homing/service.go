@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"homing/balancer"
 	"homing/balancer/affinity"
@@ -100,7 +99,7 @@ func (s *service) take(c *config.Config) (err error) {
 	}
 	cfg := s.balancerConfig(c, pools)
 	cfg.Sockets = s.inheritSockets(cfg.Listeners)
-	if s.balancer, err = newBalancer(cfg); err != nil {
+	if s.balancer, err = balancer.New(cfg); err != nil {
 		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
 			return explainListen("--listen", refused.Addr, refused.Err)
 		}
@@ -242,22 +241,6 @@ func (s *service) close() {
 		s.store.Close()
 	}
 	s.unlock()
-}
-
-// releaseTime is how long the kernel may hold the listeners of a process that was killed: it takes a ring of io_uring down
-// behind the process's end (20 to 100 ms were seen).
-const releaseTime = time.Second
-
-// newBalancer is balancer.New, with patience for the addresses of a process that has just died.
-func newBalancer(cfg balancer.Config) (*balancer.Balancer, error) {
-	for give := time.Now().Add(releaseTime); ; {
-		b, err := balancer.New(cfg)
-		// Sockets that were inherited are gone with the first try.
-		if !errors.Is(err, syscall.EADDRINUSE) || len(cfg.Sockets) > 0 || time.Now().After(give) {
-			return b, err
-		}
-		<-time.NewTimer(releaseTime / 20).C
-	}
 }
 
 // explainListen says which address of which flag cannot be listened on, why, and what to do.
