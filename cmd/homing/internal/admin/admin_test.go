@@ -34,7 +34,15 @@ func source(t *testing.T) Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Snapshot().All()[0].Acquire()
+	one := p.Snapshot().All()[0]
+	one.Acquire()
+	one.CountConn(true)
+	one.CountConn(false)
+	one.CountVerdict(true)
+	one.CountVerdict(false)
+	one.CountLost()
+	one.CountRest(true, 70)
+	one.CountRest(false, 80)
 	p.SetUp(p.Snapshot().All()[1], false, "the test says so")
 	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000}
 	stats.IssuedIDs, stats.IssuedTickets, stats.Unroutable = 4, 5, 1
@@ -253,6 +261,13 @@ func TestMetricsValues(t *testing.T) {
 		`homing_backend_up{backend="[2001:db8::2]:443",pool="default"} 0`,
 		`homing_backend_weight{backend="[2001:db8::2]:443",pool="default"} 3`,
 		`homing_backend_conns_open{backend="192.0.2.1:443",pool="default"} 1`,
+		`homing_backend_conns_total{backend="192.0.2.1:443",pool="default"} 2`,
+		`homing_backend_fresh_total{backend="192.0.2.1:443",pool="default"} 1`,
+		`homing_backend_offers_total{backend="192.0.2.1:443",pool="default",verdict="accepted"} 1`,
+		`homing_backend_offers_total{backend="192.0.2.1:443",pool="default",verdict="refused"} 1`,
+		`homing_backend_lost_total{backend="192.0.2.1:443",pool="default"} 1`,
+		`homing_backend_bytes_total{backend="192.0.2.1:443",direction="in",pool="default"} 70`,
+		`homing_backend_bytes_total{backend="192.0.2.1:443",direction="out",pool="default"} 80`,
 		`homing_table_entries{table="sessions"} 20`,
 		`homing_table_evictions_total{table="sessions"} 1`,
 		`homing_table_evictions_total{table="clients"} 0`,

@@ -124,12 +124,36 @@ func backendMetrics() []metric {
 			}
 		}
 	}
+	tally := func(value func(t pool.Tally) uint64) func(*sample, emit) {
+		return each(func(b *pool.Backend) float64 { return float64(value(b.Tally())) })
+	}
 	return []metric{
 		{"homing_backend_up", gauge, labels, "1, or 0 when marked down.", each(func(b *pool.Backend) float64 { return bit(b.Up()) })},
 		{"homing_backend_draining", gauge, labels, "0 in service, 1 soft (resumptions only), 2 hard (no conns).", each(func(b *pool.Backend) float64 { return float64(b.Draining()) })},
 		{"homing_backend_weight", gauge, labels, "Share of fresh handshakes relative to the others.", each(func(b *pool.Backend) float64 { return float64(b.Weight()) })},
 		{"homing_backend_conns_open", gauge, labels, "Conns open to the backend now.", each(func(b *pool.Backend) float64 { return float64(b.Open()) })},
 		{"homing_backend_connect_failures", gauge, labels, "Connects that failed since the last that succeeded.", each(func(b *pool.Backend) float64 { return float64(b.Failures()) })},
+		{"homing_backend_conns_total", counter, labels, "Conns that reached the backend.", tally(func(t pool.Tally) uint64 { return t.Conns })},
+		{"homing_backend_fresh_total", counter, labels, "Of them, those that offered nothing to resume.", tally(func(t pool.Tally) uint64 { return t.Fresh })},
+		{"homing_backend_offers_total", counter, append(labels, "verdict"), "Offers that the backend resumed, or answered with a full handshake.", func(s *sample, out emit) {
+			for _, p := range s.src.Pools() {
+				for _, b := range p.Snapshot().All() {
+					t := b.Tally()
+					out(float64(t.Accepted), p.Name(), b.Addr.String(), balancer.VerdictAccepted.String())
+					out(float64(t.Refused), p.Name(), b.Addr.String(), balancer.VerdictRefused.String())
+				}
+			}
+		}},
+		{"homing_backend_lost_total", counter, labels, "Offers of the backend's own that were not resumed.", tally(func(t pool.Tally) uint64 { return t.Lost })},
+		{"homing_backend_bytes_total", counter, append(labels, "direction"), "Bytes relayed: in to the backend, out from it; of an open conn every 64 KiB.", func(s *sample, out emit) {
+			for _, p := range s.src.Pools() {
+				for _, b := range p.Snapshot().All() {
+					t := b.Tally()
+					out(float64(t.BytesIn), p.Name(), b.Addr.String(), "in")
+					out(float64(t.BytesOut), p.Name(), b.Addr.String(), "out")
+				}
+			}
+		}},
 	}
 }
 

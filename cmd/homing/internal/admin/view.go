@@ -153,7 +153,7 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 	view := api.Backend{
 		Pool: p.Name(), Address: b.Addr.String(), Name: b.Name, ID: fmt.Sprintf("%08x", uint32(b.ID)),
 		Health: healthOf(b), Drain: api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
-		Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
+		Report: p.Report(b).String(), Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
 		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused, Lost: tally.Lost,
 		BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
 	}

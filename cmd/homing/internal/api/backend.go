@@ -12,6 +12,7 @@ type Backend struct {
 	Health         string `json:"health" doc:"up, down, or trial: it was down, and one conn at a time may try it."`
 	State          string `json:"state" doc:"in service, draining, or drained: no conn is open and none can come."`
 	Drain          Drain  `json:"drain" doc:"How it is being emptied."`
+	Report         string `json:"report" doc:"What it says of itself: ready, or drain, a percentage of its weight and a bound of conns."`
 	Weight         int    `json:"weight" doc:"Share of fresh handshakes relative to the others."`
 	MaxConns       int    `json:"max_conns" doc:"Bound of the open conns, 0 for none."`
 	ConnectsFailed int    `json:"connects_failed" doc:"Connects that failed since the last that succeeded."`
