@@ -13,8 +13,8 @@
 //
 // Rules, on every engine:
 //
-//   - An Engine and everything it returned belong to one loop; only Wake may be
-//     called from elsewhere.
+//   - An Engine and everything it returned belong to one loop, whose goroutine is
+//     locked to its thread; only Wake may be called from elsewhere.
 //   - A socket has at most one Recv or Splice from it and one Send or Splice to
 //     it in flight. Breaking this rule panics.
 //   - After Close no completion of that socket is delivered, and whatever was in
@@ -26,5 +26,10 @@
 //
 // The conformance suite (testEngine) is the long form of these rules.
 //
-// Linux only: the data plane rests on epoll, splice and, later, io_uring.
+// Two engines keep them. Epoll runs everywhere. Io_uring, where the kernel lets it
+// be fast (Probe), accepts, sends and splices by calls as epoll does, but receives,
+// connects, sends a first message and closes on its ring: one call of Wait submits
+// what a batch has asked for and lets complete what can.
+//
+// Linux only.
 package netio

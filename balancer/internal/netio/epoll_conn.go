@@ -5,7 +5,6 @@ package netio
 import (
 	"net/netip"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -161,28 +160,9 @@ func (e *epoll) Unsent(s Sock) int {
 	return sysUnsent(sl.fd)
 }
 
-func (e *epoll) Acked(s Sock) uint64 {
-	info, err := unix.GetsockoptTCPInfo(int(e.slots.at(s).fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return 0 // not a TCP socket: nothing is known
-	}
-	return info.Bytes_acked
-}
+func (e *epoll) Acked(s Sock) uint64 { return sysAcked(e.slots.at(s).fd) }
 
-func (e *epoll) Persist(s Sock, o Options) {
-	// None of these fails on a TCP socket with values in range, and a conn
-	// without keepalive is better than no conn.
-	fd := e.slots.at(s).fd
-	if o.KeepAlive > 0 {
-		secs := int32(max(1, o.KeepAlive/time.Second))
-		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, secs)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, secs)
-	}
-	if o.UserTimeout > 0 {
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(o.UserTimeout/time.Millisecond))
-	}
-}
+func (e *epoll) Persist(s Sock, o Options) { sysPersist(e.slots.at(s).fd, o) }
 
 // connected ends a Connect when epoll has reported the socket writable.
 func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {

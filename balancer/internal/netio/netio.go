@@ -108,7 +108,8 @@ type Engine interface {
 	// Close ends s, with RST when reset is set. Without it the kernel sends on
 	// what it has, then FIN; or RST, if something was received that no Recv has
 	// delivered. What a Send in flight has left is dropped, and a Splice from or
-	// to s ends without a completion on either socket.
+	// to s ends without a completion on either socket. The peer sees it when Wait
+	// is called next, or earlier.
 	Close(s Sock, reset bool)
 
 	// HasInput reports whether s has received anything that no Recv has

@@ -5,6 +5,7 @@ package netio
 import (
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -106,6 +107,29 @@ func sysDead(fd int32) bool {
 	length := uint32(1)
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&state)), uintptr(unsafe.Pointer(&length)), 0)
 	return errno == 0 && state == tcpClose
+}
+
+// sysAcked is the number of bytes sent that the peer has acknowledged.
+func sysAcked(fd int32) uint64 {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0 // not a TCP socket: nothing is known
+	}
+	return info.Bytes_acked
+}
+
+// sysPersist sets the options of Persist. None of them fails on a TCP socket with
+// values in range, and a conn without keepalive is better than no conn.
+func sysPersist(fd int32, o Options) {
+	if o.KeepAlive > 0 {
+		secs := int32(max(1, o.KeepAlive/time.Second))
+		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, secs)
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, secs)
+	}
+	if o.UserTimeout > 0 {
+		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(o.UserTimeout/time.Millisecond))
+	}
 }
 
 // sysCount adds one to the count of an eventfd.

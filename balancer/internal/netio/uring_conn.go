@@ -3,99 +3,12 @@
 package netio
 
 import (
-	"net/netip"
 	"syscall"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func (e *uring) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
-
-func (e *uring) Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
-	fd, flags, errno := e.socket(src, addr)
-	if errno != 0 {
-		return NoSock, false, errno
-	}
-	s, sl := e.slots.take(fd, tag)
-	sl.flags = rWantConnect | rAckWaits | flags
-	var sa sockaddr
-	entry := sqe{opcode: opConnect, off: uint64(sa.put(addr))}
-	piece := int32(0)
-	if len(first) > 0 {
-		piece = e.firsts.take(first)
-	}
-	if piece == 0 {
-		*e.begin(ringConnect, s, sl, entry) = sa
-		return s, false, 0
-	}
-	e.slots.out(sl).first = piece
-	sl.flags |= rHasConnect | rHasFirst
-	entry.fd, entry.flags, entry.data = fd, e.quiet(), userData(ringConnect, sl.gen, s)
-	e.begun()
-	*e.ring.addLinked(entry, sqe{
-		opcode: opSend, fd: fd, addr: address(unsafe.Pointer(&e.firsts.at(piece)[0])), length: uint32(len(first)),
-		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL, data: userData(ringFirst, sl.gen, s),
-	}) = sa
-	return s, true, 0
-}
-
-// socket returns a socket that is about to connect, and what is known of it.
-func (e *uring) socket(src Source, addr netip.AddrPort) (fd int32, flags ringFlags, errno syscall.Errno) {
-	if !addr.Addr().Unmap().Is4() {
-		flags = rSix
-	}
-	if src.Addr.IsValid() {
-		fd, errno = e.newSocket(addr)
-		if errno == 0 {
-			if errno = bindSource(fd, src); errno != 0 {
-				sysClose(fd)
-			}
-		}
-		return fd, flags, errno
-	}
-	if fd = e.spares.take(flags&rSix != 0, e.now); fd < 0 {
-		fd, errno = e.newSocket(addr)
-	} else {
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // it forgets; see setFast
-	}
-	return fd, flags | rOurs, errno
-}
-
-func (e *uring) newSocket(addr netip.AddrPort) (int32, syscall.Errno) {
-	fd, errno := sysSocket(addr)
-	if errno == unix.EMFILE && e.relieve() {
-		fd, errno = sysSocket(addr)
-	}
-	if errno == 0 {
-		setFast(fd)
-	}
-	return fd, errno
-}
-
-// connected ends a Connect that has nothing to send, or one that has failed.
-func (e *uring) connected(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
-	if errno == 0 && sl.flags&rHasFirst != 0 {
-		return false // by a kernel that cannot be quiet; the send goes on
-	}
-	sl.fail(errno)
-	sl.flags &^= rWantConnect
-	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno}
-	return true
-}
-
-// firstSent ends a Connect that had something to send.
-func (e *uring) firstSent(s Sock, sl *ringSlot, res int32, c *Completion) bool {
-	if sl.flags&rWantConnect == 0 {
-		return false // the connect has failed, and told
-	}
-	errno := errnoOf(res)
-	sl.fail(errno)
-	sl.flags &^= rWantConnect | rAckWaits
-	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}
-	return true
-}
 
 func (e *uring) Recv(s Sock) {
 	sl := e.slots.at(s)
@@ -387,25 +300,10 @@ func (e *uring) Unsent(s Sock) int {
 	return n
 }
 
-func (e *uring) Acked(s Sock) uint64 {
-	info, err := unix.GetsockoptTCPInfo(int(e.slots.at(s).fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return 0 // not a TCP socket: nothing is known
-	}
-	return info.Bytes_acked
-}
+func (e *uring) Acked(s Sock) uint64 { return sysAcked(e.slots.at(s).fd) }
 
 func (e *uring) Persist(s Sock, o Options) {
 	sl := e.slots.at(s)
-	fd := sl.fd
 	sl.flags &^= rOurs // the next connection would have them too
-	if o.KeepAlive > 0 {
-		secs := int32(max(1, o.KeepAlive/time.Second))
-		_ = sysSetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, secs)
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, secs)
-	}
-	if o.UserTimeout > 0 {
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(o.UserTimeout/time.Millisecond))
-	}
+	sysPersist(sl.fd, o)
 }

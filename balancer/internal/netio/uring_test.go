@@ -145,3 +145,124 @@ func TestUringWholeBatch(t *testing.T) {
 	}
 	r.ended = nil
 }
+
+// When more arrives than there are buffers, the receives that found none are made
+// again, and none is lost or doubled.
+func TestUringStarved(t *testing.T) {
+	r, e := newUringRig(t, func(o *ringOptions) { o.buffers = 2 })
+	const width = 20
+	socks := map[Sock]byte{}
+	var peers []*net.TCPConn
+	for range width {
+		s, peer := r.accepted()
+		r.Recv(s)
+		socks[s] = byte(len(peers))
+		peers = append(peers, peer)
+	}
+	r.settle()
+	for i, peer := range peers {
+		write(t, peer, []byte{byte(i)})
+	}
+	for len(socks) > 0 {
+		c := r.take(OpRecv, NoSock)
+		if want, ok := socks[c.Sock]; !ok || c.Errno != 0 || c.N != 1 || c.Buf[0] != want {
+			t.Fatalf("got %+v, want byte %d, known %t", c, want, ok)
+		}
+		delete(socks, c.Sock)
+	}
+	if e.starved == 0 {
+		t.Error("there was no want of buffers")
+	}
+	r.quiet("all is received")
+}
+
+// Completions that do not fit the queue are kept by the kernel, and come in order.
+func TestUringOverflow(t *testing.T) {
+	r, e := newUringRig(t, func(o *ringOptions) { o.size = ringSize{entries: 4, completion: 8}; o.buffers = 64 })
+	const width = 60
+	var peers []*net.TCPConn
+	for range width {
+		s, peer := r.accepted()
+		r.Recv(s)
+		peers = append(peers, peer)
+	}
+	r.settle()
+	for range 3 { // each a flood
+		got := map[Sock]int{}
+		for _, peer := range peers {
+			write(t, peer, []byte("x"))
+		}
+		for _, peer := range peers {
+			for inFlight(t, peer) > 0 {
+				runtime.Gosched()
+			}
+		}
+		if errno := e.ring.poll(); errno != 0 || e.ring.end()-e.ring.cqHead != uint32(len(e.ring.cqes)) {
+			t.Fatalf("%d completions in a queue of %d", e.ring.end()-e.ring.cqHead, len(e.ring.cqes))
+		}
+		for len(got) < width {
+			c := r.take(OpRecv, NoSock)
+			if got[c.Sock]++; got[c.Sock] > 1 || c.N != 1 {
+				t.Fatalf("got %+v, seen %d times", c, got[c.Sock])
+			}
+		}
+		for s := range got {
+			r.Recv(s)
+		}
+		r.settle()
+	}
+}
+
+// What ends in an interrupted state of the ring is not lost: a closed socket's
+// operations all end, and its slot is free for the next.
+func TestUringSlotsSettle(t *testing.T) {
+	r, e := newUringRig(t, func(*ringOptions) {})
+	for i := range 40 {
+		s, peer := r.accepted()
+		if i%2 == 0 {
+			r.Recv(s)
+		}
+		if i%3 == 0 {
+			r.settle()
+		}
+		if i%5 == 0 {
+			write(t, peer, []byte("x"))
+		}
+		slot := e.slots.at(s)
+		gen := slot.gen
+		r.Close(s, i%4 == 0)
+		if slot.gen == gen || slot.gen&1 != 0 {
+			t.Fatalf("generation %d, then %d", gen, slot.gen)
+		}
+		if i%7 == 0 {
+			r.settle()
+		}
+	}
+	r.quiet("all are closed")
+	if e.slots.ending != 0 || e.slots.open != 0 || len(e.slots.free) != len(e.slots.pages)<<pageBits {
+		t.Errorf("%d slots are ending, %d open, %d of %d free", e.slots.ending, e.slots.open, len(e.slots.free), len(e.slots.pages)<<pageBits)
+	}
+}
+
+// A completion of a slot's first owner, had it outlived the socket, is not taken
+// for one of the second's.
+func TestUringStale(t *testing.T) {
+	r, e := newUringRig(t, func(*ringOptions) {})
+	s, _ := r.accepted()
+	gen := e.slots.at(s).gen
+	r.Close(s, true)
+	r.settle()
+	again, _ := r.accepted()
+	if again != s {
+		t.Fatalf("slot %d was not used again, but %d", s, again)
+	}
+	r.Recv(s)
+	before, free := *e.slots.at(s), len(e.slots.free)
+	var c Completion
+	if e.completed(cqe{data: userData(ringRecv, gen, s), res: 4, flags: cqeBuffer}, &c) {
+		t.Errorf("told: %+v", c)
+	}
+	if after := *e.slots.at(s); after != before || len(e.slots.free) != free || e.slots.ending != 0 {
+		t.Errorf("%+v became %+v, %d slots free, then %d", before, after, free, len(e.slots.free))
+	}
+}
