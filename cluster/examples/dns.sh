@@ -1,6 +1,7 @@
 #!/bin/sh
 # Keeps the addresses of ready nodes, and those alone, behind one name, by dynamic updates (RFC 2136). Run it every few
-# seconds where the admin servers can be reached (--admin 192.0.2.11:9090, in a network that is yours alone).
+# seconds where the admin servers can be reached: --admin 192.0.2.11:9090 --admin-token-file /etc/homing/admin.token
+# (all but /readyz and /healthz asks for the token).
 #
 #   dns.sh www.example.org 30 192.0.2.11 192.0.2.12
 set -eu

@@ -63,6 +63,7 @@ func needServers(tb testing.TB) {
 type homing struct {
 	addr  string
 	admin string
+	token string // for operators, "" where none is asked for
 	proc  *farm.Process
 }
 
@@ -129,11 +130,17 @@ func (h *homing) metrics(tb testing.TB) map[string]float64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if h.token != "" {
+		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		tb.Fatalf("metrics of %s: %s", h.admin, resp.Status)
+	}
 	values := map[string]float64{}
 	for s := bufio.NewScanner(resp.Body); s.Scan(); {
 		name, value, ok := strings.Cut(s.Text(), "} ")

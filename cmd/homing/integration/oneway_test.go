@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -56,10 +57,15 @@ func TestIntegrationOneWay(t *testing.T) {
 func pair(t *testing.T, backends ...string) *town {
 	t.Helper()
 	w := newTown(t)
+	const token = "none-but-this-test-may-read-metrics"
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, own := range []string{exampleA, exampleB} {
-		n := &node{homing: homing{addr: own + ":443", admin: own + ":9090"}, town: w}
+		n := &node{homing: homing{addr: own + ":443", admin: own + ":9090", token: token}, town: w}
 		args := []string{
-			"run", "--listen", n.addr, "--admin", n.admin, "--loops", "1", "--table-entries", "20000", "--probe", "off",
+			"run", "--listen", n.addr, "--admin", n.admin, "--admin-token-file", tokenFile, "--loops", "1", "--table-entries", "20000", "--probe", "off",
 			"--cluster-bind", own + ":7946", "--cluster-join", exampleA + ":7946", "--cluster-join", exampleB + ":7946",
 			"--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey,
 		}

@@ -18,23 +18,7 @@ func TestIntegrationPartition(t *testing.T) {
 		t.Skip("ip is not installed")
 	}
 	rooms(t)
-	w := newTown(t)
-	for _, own := range []string{exampleA, exampleB} {
-		n := &node{homing: homing{addr: own + ":443", admin: own + ":9090"}, town: w}
-		n.proc = inRoom(t, "homing-"+own[len(own)-2:], n.addr, binary, "run", "--listen", n.addr, "--admin", n.admin, "--loops", "1",
-			"--table-entries", "20000", "--cluster-bind", own+":7946", "--cluster-join", exampleA+":7946", "--cluster-join", exampleB+":7946",
-			"--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey)
-		w.nodes = append(w.nodes, n)
-	}
-	together := func() bool {
-		for _, n := range w.nodes {
-			if n.members(t, "node", "alive") != 1 || !caughtUp(t, n) {
-				return false
-			}
-		}
-		return true
-	}
-	w.waitFor(t, "they meet", together)
+	w := pair(t)
 	command(t, "ip", "link", "set", "homing11", "down")
 	out := time.Now()
 	w.waitFor(t, "one has lost the other", func() bool { return w.nodes[1].members(t, "node", "vanished") == 1 })
@@ -43,7 +27,7 @@ func TestIntegrationPartition(t *testing.T) {
 	command(t, "ip", "link", "set", "homing11", "up")
 	parted, back := time.Since(out), time.Now()
 	w.waitFor(t, "the other answers", func() bool { return exec.Command("curl", "-sm1", "http://"+w.nodes[0].admin+"/healthz").Run() == nil })
-	w.waitFor(t, "they are together again", together)
+	w.waitFor(t, "they are together again", func() bool { return together(t, w) })
 	healed := time.Since(back)
 	t.Logf("parted for %s, together again after %s", parted.Round(time.Second), healed.Round(time.Millisecond))
 	if healed > 5*time.Second {
