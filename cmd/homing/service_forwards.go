@@ -1,0 +1,225 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"homing/balancer/affinity"
+	"homing/cluster"
+	"homing/cmd/homing/internal/upgrade"
+	"homing/cmd/homing/internal/value"
+)
+
+// upgradeAt upgrades at every signal, and whenever requestUpgrade asks, until ctx is done, which breaks one off that is
+// under way.
+func (s *service) upgradeAt(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case answer := <-s.requests:
+			answer <- s.upgradeNow(ctx)
+		case <-signals:
+			_ = s.upgradeNow(ctx) // the log has it
+		}
+		select {
+		case <-signals:
+			s.log.Warn("a signal to upgrade is passed over: it came while an upgrade was under way")
+		default:
+		}
+	}
+}
+
+// requestUpgrade is upgradeNow for others. It is refused while an upgrade is under way.
+func (s *service) requestUpgrade(context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case s.requests <- answer:
+		return <-answer
+	default:
+		return upgrade.ErrBusy
+	}
+}
+
+// upgradeNow starts a new process of this program and lets it take over. The error is one line, and in the log; nothing has
+// changed then.
+func (s *service) upgradeNow(ctx context.Context) error {
+	if s.draining.Load() {
+		return errors.New("this process drains: it is not upgraded any more")
+	}
+	s.changing.Lock() // not in the midst of a reload
+	defer s.changing.Unlock()
+	s.notify.Reloading("upgrading")
+	to := &forwards{s: s}
+	err := s.upgrader.Upgrade(ctx, upgrade.Steps{Give: to.give, LetGo: to.letGo})
+	if err != nil {
+		to.takeBack()
+		s.notify.Ready("serving; the last upgrade failed: " + err.Error())
+	}
+	return err
+}
+
+// forwards is how an heir is told what this process still learns.
+type forwards struct {
+	// Static after give.
+	s         *service
+	forwarder *cluster.Forwarder
+	before    *func(affinity.Fact) // who heard of facts before
+	stop      context.CancelFunc
+	ended     chan struct{} // closed when the heir is told nothing any more
+
+	alone atomic.Bool // there is an heir, and nobody else hears of facts
+}
+
+// begin makes the stream, puts the heir's end of it into the parcel, and adds the heir to those who hear of facts.
+func (f *forwards) begin(p *upgrade.Parcel) error {
+	stream, err := p.AddStream(giveFacts)
+	if err != nil {
+		return err
+	}
+	s := f.s
+	f.forwarder, f.ended = cluster.NewForwarder(), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	f.before = s.facts.to.Load()
+	s.facts.set(func(fact affinity.Fact) {
+		if f.before != nil {
+			(*f.before)(fact)
+		}
+		f.forwarder.Learned(fact)
+	})
+	go func() {
+		defer close(f.ended)
+		err := f.forwarder.Run(ctx, stream, f.s.store, func() int { return int(f.s.balancer.Stats().Open) })
+		stream.Close()
+		if err != nil && ctx.Err() == nil && f.alone.Load() {
+			f.s.log.Warn("the new process is told no more of what this one learns", slog.Any("error", err))
+		}
+	}()
+	return nil
+}
+
+// give fills the first parcel.
+func (f *forwards) give(p *upgrade.Parcel) error {
+	s := f.s
+	sockets, err := s.balancer.ListenSockets()
+	if err != nil {
+		return err
+	}
+	p.AddListeners(sockets)
+	tables, err := s.store.Share()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		p.Add(giveTable+t.Name, t.FD)
+	}
+	if err := errors.Join(f.begin(p), p.Write(letterSeed, s.store.Seed()), s.exportPools(p)); err != nil {
+		return err
+	}
+	if admin, ok := s.admin.(syscall.Conn); ok {
+		if err := p.AddSocket(giveAdmin, admin); err != nil {
+			return err
+		}
+	}
+	for _, lock := range s.locks {
+		if err := p.AddLock(lock); err != nil {
+			return err
+		}
+	}
+	if s.cluster != nil {
+		return s.cluster.give(p)
+	}
+	return nil
+}
+
+// takeBack ends what give has begun, for an heir that failed.
+func (f *forwards) takeBack() {
+	if f.stop == nil {
+		return
+	}
+	f.s.facts.to.Store(f.before)
+	f.stop()
+	<-f.ended
+}
+
+// letGo ends all that only one process can do. The heir serves.
+func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
+	s := f.s
+	s.draining.Store(true)
+	err := s.balancer.Release()
+	if s.operators != nil {
+		s.operators.Release()
+	}
+	for _, one := range s.running.Load().pools {
+		one.stop()
+	}
+	s.alone.stop()
+	err = errors.Join(err, s.exportPools(p))
+	if s.cluster != nil {
+		var keeps []string
+		_, wrong := heir.Answer.Read(letterKeeps, &keeps)
+		err = errors.Join(err, wrong, s.cluster.letGo(p, keeps))
+	}
+	s.facts.set(f.forwarder.Learned)
+	f.alone.Store(true)
+	s.forwards = f
+	if err != nil {
+		s.log.Warn("upgrade: something stays behind", slog.Any("error", err))
+	}
+	s.notify.Replaced(heir.PID, fmt.Sprintf("serving; process %d drains", os.Getpid()))
+}
+
+// drainReplaced lets the conns of a process end that another one has replaced, within the drain timeout.
+func (s *service) drainReplaced(signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
+	timeout := s.running.Load().config.Timeouts.Drain
+	s.log.Info("drain", slog.String("because", "another process took over"), slog.Duration("timeout", timeout),
+		slog.Uint64("open", s.balancer.Stats().Open))
+	limit, stop := context.WithTimeout(context.Background(), timeout)
+	defer stop()
+	drained := make(chan error, 1)
+	go func() { drained <- s.balancer.Shutdown(limit) }()
+	var cut error
+	for told := false; ; {
+		select {
+		case err := <-drained:
+			if err != nil && timeout > 0 {
+				cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them", value.FormatDuration(timeout))
+			}
+		case sig := <-signals:
+			if !told { // it is meant for the whole service, and this process is about to end anyway
+				told = true
+				s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
+				continue
+			}
+			cancel()
+			cut = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+		}
+		break
+	}
+	err := errors.Join(cut, <-ended)
+	// Its own elder may still learn: what that one says goes on to the heir.
+	select {
+	case <-s.elder.gone():
+	case <-limit.Done():
+	}
+	s.forwards.finish()
+	if err != nil {
+		return &runError{err}
+	}
+	s.log.Info("drained")
+	return nil
+}
+
+// finish sends the heir the last of what this process has learned.
+func (f *forwards) finish() {
+	f.stop()
+	<-f.ended
+}
