@@ -117,6 +117,7 @@ func (b *Backend) Release() {
 	if b.trialBusy.Load() {
 		b.trialBusy.Store(false)
 	}
+	b.pool.serveQueue()
 }
 
 func (b *Backend) full() bool {

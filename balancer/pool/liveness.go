@@ -131,6 +131,7 @@ func (p *Pool) reconcile() {
 		b.announced = state
 		p.announce(b, state == stateUp)
 	}
+	p.serveQueue()
 }
 
 func (p *Pool) announce(b *Backend, up bool) {

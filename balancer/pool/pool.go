@@ -62,6 +62,13 @@ type Options struct {
 	// UsableOverloaded. At least 1. Default 1.5.
 	LoadFactor float64
 
+	// Queue bounds the conns of this node that wait for a place while every backend that could take them is at its
+	// MaxConns; further ones are refused. Default DefaultQueue, negative: none may wait.
+	Queue int
+
+	// QueueTimeout bounds how long a conn waits so. Default 5 s.
+	QueueTimeout time.Duration
+
 	// NoChecks says that no active checks run, so that conns must find out when a backend is back: see ConnectFailed.
 	NoChecks bool
 
@@ -88,8 +95,8 @@ type Options struct {
 
 // check is the only place that rejects options or fills in defaults.
 func (o *Options) check() error {
-	if o.Fall < 0 || o.RetryAfter < 0 || o.ResolveEvery < 0 || o.ResolveTimeout < 0 {
-		return errors.New("pool: Fall, RetryAfter, ResolveEvery and ResolveTimeout must not be negative")
+	if o.Fall < 0 || o.RetryAfter < 0 || o.ResolveEvery < 0 || o.ResolveTimeout < 0 || o.QueueTimeout < 0 {
+		return errors.New("pool: Fall, RetryAfter, ResolveEvery, ResolveTimeout and QueueTimeout must not be negative")
 	}
 	if o.LoadFactor != 0 && !(o.LoadFactor >= 1) {
 		return fmt.Errorf("pool: the load factor %v is below 1: every backend would be overloaded", o.LoadFactor)
@@ -105,6 +112,8 @@ func (o *Options) check() error {
 	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, 1)
 	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, 0.05)
 	o.Fall = cmp.Or(o.Fall, 3)
+	o.Queue = cmp.Or(o.Queue, DefaultQueue)
+	o.QueueTimeout = cmp.Or(o.QueueTimeout, 5*time.Second)
 	o.LoadFactor = cmp.Or(o.LoadFactor, 1.5)
 	o.RetryAfter = cmp.Or(o.RetryAfter, 10*time.Second)
 	o.ResolveEvery = cmp.Or(o.ResolveEvery, 30*time.Second)
@@ -131,6 +140,7 @@ type Pool struct {
 	drainKick chan struct{} // tells Run that a drain has changed; never closed
 	retimed   chan struct{} // tells Run that ResolveEvery may have changed; never closed
 	names     Names         // has owners of its own
+	queue     queue         // as names
 
 	// Atomic; read and written by loops.
 	snapshot atomic.Pointer[Snapshot] // swapped under mu

@@ -1,0 +1,191 @@
+package pool
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// DefaultQueue is Options.Queue where nothing is said.
+const DefaultQueue = 1024
+
+// Waiter is a conn that waits for a place at a backend of its pool, because all that could take it have as many conns as
+// they may. Its owner keeps it where it is from Wait to Leave.
+type Waiter struct {
+	// Set by its owner before Wait, and not changed until Leave.
+	Skip  Skip     // backends that it must not have
+	Home  ID       // the one that it had rather than any other; NoID: none
+	Hash  uint64   // of the client, for Options.Policy
+	Owner Notifier // told when the waiting is over
+	Tag   uint64   // that its owner is told
+
+	// Guarded by queue.mu.
+	next, prev *Waiter
+	waits      bool
+	backend    *Backend // its place, acquired
+}
+
+// Notifier is told that a waiter waits no more: Leave says what came of it. It is called with the queue locked, by whoever
+// had a place to give, and must neither block nor call the pool.
+type Notifier interface {
+	WaitOver(tag uint64)
+}
+
+// WaitResult is what Wait came to.
+type WaitResult uint8
+
+const (
+	// WaitServed: there is a place, and it is acquired.
+	WaitServed WaitResult = iota
+	// WaitQueued: it waits until its owner is told, or calls Leave.
+	WaitQueued
+	// WaitFull: as many wait as may.
+	WaitFull
+	// WaitNobody: there is no backend whose conns could make room.
+	WaitNobody
+)
+
+// queue is the conns that wait for a place in a pool, the oldest first, of all loops. While there are any, whoever comes
+// later waits behind them, so that nobody is overtaken by a conn that could have had the same place.
+//
+// A place is handed over, not announced: it is acquired for the waiter before its owner is told, so that none is lost and
+// none is taken twice. Whoever makes room calls serve: Release, and reconcile for all that changes backends and bounds.
+type queue struct {
+	waiting atomic.Int64 // written under mu
+
+	mu          sync.Mutex
+	first, last *Waiter
+}
+
+// Waiting is the number of conns that wait for a place. Any goroutine.
+func (p *Pool) Waiting() int { return int(p.queue.waiting.Load()) }
+
+// Wait gives w a place, or makes it wait for one behind those that wait already.
+func (p *Pool) Wait(w *Waiter) (*Backend, WaitResult) {
+	q := &p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := p.Snapshot()
+	owner := w.Owner
+	w.Owner = nil // it need not be told what Wait returns
+	q.push(w)
+	// Not before it is counted: a place that comes free from here on is offered by its Release.
+	q.serve(s)
+	w.Owner = owner
+	switch {
+	case !w.waits && w.backend != nil:
+		b := w.backend
+		w.backend = nil
+		return b, WaitServed
+	case !w.waits:
+		return nil, WaitNobody
+	case int(q.waiting.Load()) > s.opt.Queue: // Queue is negative where nobody may wait
+		q.remove(w)
+		return nil, WaitFull
+	}
+	return nil, WaitQueued
+}
+
+// Leave ends the waiting of w, whether it was over or not, and returns the place that it has been given, if any. served
+// without a place: there was nobody left to wait for.
+func (p *Pool) Leave(w *Waiter) (b *Backend, served bool) {
+	q := &p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w.waits {
+		q.remove(w)
+		return nil, false
+	}
+	b, w.backend = w.backend, nil
+	return b, true
+}
+
+// serveQueue gives away what has become free, if anybody waits.
+func (p *Pool) serveQueue() {
+	q := &p.queue
+	if q.waiting.Load() == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.serve(p.Snapshot())
+}
+
+// serve gives places to waiters, the oldest first, as long as there are any, and ends the waiting of those who have
+// nobody to wait for. mu is held.
+func (q *queue) serve(s *Snapshot) {
+	full := false // no live backend has room
+	for w := q.first; w != nil; {
+		this := w
+		w = w.next
+		b := s.home(this)
+		if b == nil && !full {
+			b = s.Fresh(s.opt.Policy, this.Hash, this.Skip)
+			full = b == nil && this.Skip.N == 0
+		}
+		switch {
+		case b != nil:
+			b.Acquire()
+			q.over(this, b)
+		case !s.hope(this):
+			q.over(this, nil)
+		case full && len(s.rest) == 0: // a drained backend would still take its own
+			return
+		}
+	}
+}
+
+// home is the waiter's own backend, if that has room.
+func (s *Snapshot) home(w *Waiter) *Backend {
+	if w.Home == NoID || w.Skip.Has(w.Home) {
+		return nil
+	}
+	if b := s.ByID(w.Home); b != nil && s.Usable(b) == UsableOK {
+		return b
+	}
+	return nil
+}
+
+// hope says whether there is a backend that w could have if it had fewer conns.
+func (s *Snapshot) hope(w *Waiter) bool {
+	for _, b := range s.live {
+		if b.live() && !w.Skip.Has(b.ID) {
+			return true
+		}
+	}
+	return w.Home != NoID && !w.Skip.Has(w.Home) && s.Usable(s.ByID(w.Home)) == UsableFull
+}
+
+// over ends the waiting of w with a place, or with nil. mu is held.
+func (q *queue) over(w *Waiter, b *Backend) {
+	q.remove(w)
+	w.backend = b
+	if w.Owner != nil {
+		w.Owner.WaitOver(w.Tag)
+	}
+}
+
+func (q *queue) push(w *Waiter) {
+	w.next, w.prev, w.waits, w.backend = nil, q.last, true, nil
+	if q.last != nil {
+		q.last.next = w
+	} else {
+		q.first = w
+	}
+	q.last = w
+	q.waiting.Add(1)
+}
+
+func (q *queue) remove(w *Waiter) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		q.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		q.last = w.prev
+	}
+	w.next, w.prev, w.waits = nil, nil, false
+	q.waiting.Add(-1)
+}
