@@ -20,7 +20,12 @@ for ARCH in "${@:-amd64}"; do
     go run -buildvcs=false -ldflags "-X main.version=$version" ./cmd/$command man "$STAGE/man"
   done
   for shell in bash zsh fish; do go run ./cmd/homing completion $shell >"$STAGE/completion/homing.$shell"; done
-  go run ./cmd/homing config example >"$STAGE/homing.yaml"
+  # The example, with what the unit has directories for: status answers, and a restart keeps what was learned.
+  go run ./cmd/homing config example | sed -e 's|^#admin:$|admin:|' -e 's|^  #address: 127.0.0.1:9090$|  address: unix:/run/homing/admin.sock|' \
+    -e 's|^#\(state_dir: /var/lib/homing\)$|\1|' >"$STAGE/homing.yaml"
+  for line in 'admin:' '  address: unix:/run/homing/admin.sock' 'state_dir: /var/lib/homing'; do
+    grep -qxF -e "$line" "$STAGE/homing.yaml" || { echo "dist: the example has no line \"$line\" any more: mend the sed above" >&2; exit 1; }
+  done
   go run ./cmd/homing metrics >"$STAGE/doc/metrics.txt"
   gzip -9nf "$STAGE"/man/*
   cp README.md LICENSE cmd/homing/packaging/{nginx.md,iis.md,transparent.conf,dashboard.json,alerts.yml} "$STAGE/doc/"

@@ -1,63 +1,95 @@
 #!/usr/bin/env bash
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
-# there with the unit's own command line and the example's configuration, and leave nothing but state and configuration
-# when removed. Needs root, debootstrap, promtool; all traffic stays in a network namespace.
+# there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
+# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool; all traffic of the
+# service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1
 fail() { echo "dist_test: $*" >&2; exit 1; }
 
-cp dist/SHA256SUMS "${TMPDIR:-/tmp}/homing.sums.$$"
-cmd/homing/packaging/dist.sh "$version" >/dev/null
-diff "${TMPDIR:-/tmp}/homing.sums.$$" dist/SHA256SUMS || fail "a second build has other bytes"
-rm "${TMPDIR:-/tmp}/homing.sums.$$"
-echo "reproducible: $(wc -l <dist/SHA256SUMS) files are the same when built again"
-
-promtool check rules cmd/homing/packaging/alerts.yml >/dev/null || fail "promtool does not like the rules"
-
-root=$(mktemp -d)
-chmod 755 "$root" # the unit's user works in there
+work=$(mktemp -d)
+root=$work/root
 pid=
 cleanup() {
   [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
   umount "$root/proc" 2>/dev/null || true
-  rm -rf "$root"
+  rm -rf "$work"
 }
 trap cleanup EXIT
-mirror=$(awk '$1 == "deb" {for (i = 2; i < NF; i++) if ($i ~ /^https?:/) {print $i; exit}} $1 == "URIs:" {print $2; exit}' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
-debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 5 "$root.log" >&2; fail "debootstrap failed"; }
-rm -f "$root.log"
+chmod 755 "$work" # the unit's user works in there
+
+cp dist/SHA256SUMS "$work/sums"
+cmd/homing/packaging/dist.sh "$version" >/dev/null
+diff "$work/sums" dist/SHA256SUMS || fail "a second build has other bytes"
+echo "reproducible: $(wc -l <dist/SHA256SUMS) files are the same when built again"
+
+promtool check rules cmd/homing/packaging/alerts.yml >/dev/null || fail "promtool does not like the rules"
+
+# As apt has it: the first mirror that it names, the way to it included.
+mirror=$(awk '$1 == "deb" {for (i = 2; i < NF; i++) if ($i ~ /^https?:/) {print $i; exit}} $1 == "URIs:" {print $2; exit}' /etc/apt/sources.list /etc/apt/sources.list.d/debian* 2>/dev/null | head -n 1)
+debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }
 mount -t proc proc "$root/proc"
-inventory() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log \) -prune -o -print | sort); }
-inventory >"$root/tmp/before"
-cp dist/homing_*_amd64.deb "$root/tmp/homing.deb"
-chroot "$root" dpkg -i /tmp/homing.deb >/dev/null || fail "dpkg -i failed"
+inventory() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log \) -prune -o -printf '%p %m %u %g\n' | sort); }
+users() { cat "$root"/etc/{passwd,group,shadow,gshadow}; }
+inventory >"$work/before"
+users >"$work/users"
+cp dist/homing_*_amd64.deb "$work/homing.deb"
+dpkg_() { chroot "$root" dpkg "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "dpkg $1 failed"; }; }
+install_() { cp "$work/homing.deb" "$root/tmp/"; dpkg_ -i /tmp/homing.deb; }
+install_
 chroot "$root" id homing >/dev/null || fail "no user homing"
 chroot "$root" homing version
+chroot "$root" homing-bench version
 chroot "$root" homing config check /etc/homing/homing.yaml || fail "the example does not pass its own check"
+# The fresh root has neither systemd's own units nor man: what is asked is each line of the unit, and its commands.
+systemd-analyze verify --root="$root" homing.service >"$work/log" 2>&1 || true
+! grep -E 'homing\.service(:[0-9]|: Command /)' "$work/log" || fail "systemd does not like the unit"
 
-# What systemd would run, as the user that it would take, with the capability of the unit.
-start=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/homing.service")
-install -d -o "$(awk -F: '$1 == "homing" {print $3}' "$root/etc/passwd")" -m 0700 "$root/var/lib/homing" "$root/run/homing"
-mkfifo "$root/tmp/up"
-unshare --net -- bash -eu -c "
-  ip link set lo up
-  uid=\$(awk -F: '\$1 == \"homing\" {print \$3}' '$root/etc/passwd') gid=\$(awk -F: '\$1 == \"homing\" {print \$4}' '$root/etc/passwd')
-  setpriv --reuid \$uid --regid \$gid --clear-groups --inh-caps -all,+net_bind_service,+sys_chroot --ambient-caps -all,+net_bind_service,+sys_chroot -- chroot '$root' $start >'$root/tmp/log' 2>&1 &
-  homing=\$!
-  for i in \$(seq 100); do grep -q ready '$root/tmp/log' && break; sleep 0.1; done
-  grep -q ready '$root/tmp/log' || { cat '$root/tmp/log' >&2; kill \$homing; exit 1; }
-  kill -HUP \$homing
-  for i in \$(seq 50); do grep -q -i reload '$root/tmp/log' && break; sleep 0.1; done
-  admin=\$(sed -n 's/.*msg=admin.* addr=\([^ ]*\).*/\1/p' '$root/tmp/log')
-  [ -z \"\$admin\" ] || chroot '$root' homing status --admin \"\$admin\" >'$root/tmp/status' || true
-  kill -TERM \$homing
-  wait \$homing
-" || { cat "$root/tmp/log" >&2; fail "the service did not run"; }
-grep -i -E 'ready|reload' "$root/tmp/log"
+# What systemd would run, as the user that it would take, with the capability, the descriptors and the directories of the unit.
+unit=$root/usr/lib/systemd/system/homing.service
+start=$(sed -n 's/^ExecStart=//p' "$unit") files=$(sed -n 's/^LimitNOFILE=//p' "$unit")
+uid=$(chroot "$root" id -u homing) gid=$(chroot "$root" id -g homing)
+install -d -o "$uid" -g "$gid" -m "$(sed -n 's/^StateDirectoryMode=//p' "$unit")" "$root/var/lib/homing"
+install -d -o "$uid" -g "$gid" -m "$(sed -n 's/^RuntimeDirectoryMode=//p' "$unit")" "$root/run/homing"
+running() {
+  echo "umask $(sed -n 's/^UMask=//p' "$unit")"
+  echo "ulimit -n \$(( \$(ulimit -H -n) < $files ? \$(ulimit -H -n) : $files ))"
+  echo "exec chroot '$root' setpriv --reuid $uid --regid $gid --clear-groups --no-new-privs --bounding-set -all,+net_bind_service --inh-caps -all,+net_bind_service --ambient-caps -all,+net_bind_service -- $start"
+}
+running >"$work/running"
+unshare --net -- bash -c 'ip link set lo up && . "$0"' "$work/running" >"$work/service" 2>&1 &
+pid=$!
+# until COUNT COMMAND...: as often as that, a tenth of a second apart.
+until_() { local i; for i in $(seq "$1"); do "${@:2}" >/dev/null 2>&1 && return; kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done; cat "$work/service" >&2; fail "the service did not come to this: ${*:2}"; }
+until_ 300 grep -q 'ready' "$work/service"
+chroot "$root" homing status >"$work/status" || fail "homing status does not answer"
+for pool in www api mail; do grep -q "^pool $pool," "$work/status" || { cat "$work/status" >&2; fail "homing status knows no pool $pool"; }; done
+chroot "$root" homing reload >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "homing reload failed"; }
+kill -HUP "$pid" # what ExecReload sends
+until_ 100 sh -c "[ \$(grep -c 'reloaded' '$work/service') -ge 2 ]"
+kill -TERM "$pid"
+wait "$pid" || { cat "$work/service" >&2; fail "the service ended with $?"; }
+pid=
+grep -E 'ready|reloaded' "$work/service"
+cat "$work/status"
 
-chroot "$root" dpkg -r homing >/dev/null 2>&1 || fail "dpkg -r failed"
-inventory >"$root/tmp/after"
-left=$(comm -13 "$root/tmp/before" "$root/tmp/after" | grep -v -E '^\./(etc/homing|var/lib/homing|run/homing|etc/(passwd|group|shadow|gshadow)-?|etc/\.pwd\.lock)' || true)
-[ -z "$left" ] || fail "left behind: $left"
-echo "installed, ran, reloaded, ended, removed: only /etc/homing and /var/lib/homing are left"
+# A package that is installed again leaves an edited configuration and what was learned.
+echo '# edited' >>"$root/etc/homing/homing.yaml"
+find "$root/var/lib/homing" -type f | grep -q . || fail "the service left no state"
+install_
+tail -n 1 "$root/etc/homing/homing.yaml" | grep -q edited || fail "installing again lost the configuration"
+
+# left FILE: what is there beyond the inventory that FILE holds. Tools keep the users' files of before in others, with a
+# dash; directories that were there may have a new time, not another mode or owner.
+left() { inventory | comm -13 "$1" - | grep -v -E '^\./(etc/(passwd|group|shadow|gshadow|subuid|subgid)-|etc/\.pwd\.lock) ' || true; }
+dpkg_ -r homing
+there=$(left "$work/before" | grep -v -E '^\./(etc/homing|var/lib/homing|run/homing)[ /]' || true)
+[ -z "$there" ] || fail "removing leaves behind: $there"
+tail -n 1 "$root/etc/homing/homing.yaml" | grep -q edited || fail "removing took the configuration"
+find "$root/var/lib/homing" -type f | grep -q . || fail "removing took the state"
+dpkg_ --purge homing
+there=$(left "$work/before")
+[ -z "$there" ] || fail "purging leaves behind: $there"
+users | diff "$work/users" - || fail "purging leaves the user"
+echo "installed, ran, answered, reloaded, ended; removed: only /etc/homing, /var/lib/homing and /run/homing are left; purged: nothing is"

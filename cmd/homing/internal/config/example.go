@@ -24,7 +24,8 @@ func Example() []byte {
 	return p.out.Bytes()
 }
 
-// exampleConfig is what the example says: a site, its API that speaks HTTP/2 alone, and a mail server.
+// exampleConfig is what the example says: a site, its API that speaks HTTP/2 alone, and a mail server. It starts as it
+// is, for the packages install it: a pool whose only backend is a name that nobody knows would not let it.
 func exampleConfig() *Config {
 	c := Default()
 	api := c.Pool
@@ -32,7 +33,7 @@ func exampleConfig() *Config {
 	api.Checks.Interval, api.Checks.Kind = c.Pool.Checks.Interval/2, health.CheckHTTPS
 	c.Pools = []Pool{
 		{Name: "www", PoolSettings: c.Pool, Backends: []pool.Spec{{Addr: "192.0.2.11:443", Weight: 2, MaxConns: 5000}, {Addr: "192.0.2.12:443", Weight: 1}}},
-		{Name: "api", PoolSettings: api, Backends: []pool.Spec{{Addr: "api.internal.example.org:8443", Weight: 1}}},
+		{Name: "api", PoolSettings: api, Backends: []pool.Spec{{Addr: "api.internal.example.org:8443", Weight: 1}, {Addr: "192.0.2.21:8443", Weight: 1}}},
 		{Name: "mail", PoolSettings: c.Pool, Backends: []pool.Spec{{Addr: "[2001:db8::25]:465", Weight: 1}}},
 	}
 	c.Listeners = []Listener{
