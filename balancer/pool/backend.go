@@ -3,6 +3,7 @@ package pool
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -54,6 +55,7 @@ type Backend struct {
 
 	// Atomic; written by the pool under its mu, except state, which loops may also take from up to down.
 	weight       atomic.Int64
+	share        atomic.Uint32 // percentage of weight that fresh handshakes know, see slowstart.go
 	maxConns     atomic.Int64
 	drain        atomic.Uint32
 	gone         atomic.Bool // no longer in the pool
@@ -72,6 +74,9 @@ type Backend struct {
 	// Guarded by pool.mu.
 	announced uint32 // the state that listeners and the log know, stateUp or stateDown
 	why       string // reason of the next announcement, "" = passive counting
+	lastWhy   string // of the last one
+	changed   time.Time
+	slowSince time.Time // when it began to start slowly; zero: it does not
 
 	drained      drainState
 	specWeight   int    // of the spec or the announcement

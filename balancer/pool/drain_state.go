@@ -27,6 +27,9 @@ type BackendState struct {
 
 	// Weight is the one that was set by SetWeight, 0 if none was.
 	Weight int `json:"weight,omitempty"`
+
+	// SlowSince is when it began to start slowly, zero if it does not.
+	SlowSince time.Time `json:"slow_since,omitzero"`
 }
 
 // Export is what Import in another process takes.
@@ -37,7 +40,7 @@ func (p *Pool) Export() State {
 	for _, b := range p.Snapshot().all {
 		one := BackendState{
 			Addr: b.Addr, Drain: b.Draining(), DrainSince: b.drained.since, DrainEnd: b.drained.end,
-			Down: b.state.Load() != stateUp, Weight: b.handWeight,
+			Down: b.state.Load() != stateUp, Weight: b.handWeight, SlowSince: b.slowSince,
 		}
 		if one != (BackendState{Addr: b.Addr}) {
 			state.Backends = append(state.Backends, one)
@@ -63,12 +66,14 @@ func (p *Pool) Import(state State) {
 		if one.Drain > DrainOff && one.Drain <= DrainHard {
 			p.setDrain(b, one.Drain, drainState{since: one.DrainSince, end: one.DrainEnd})
 		}
+		b.slowSince = one.SlowSince
 		if one.Down && b.state.Load() == stateUp {
 			b.why = "it was down when this process took over"
 			p.markDown(b, stateUp)
 		}
 	}
 	p.reconcile()
+	p.lookAtShares()
 }
 
 // SetWeight gives a backend another weight, 1 to MaxWeight, until the specs are given anew. 0 goes back to theirs.

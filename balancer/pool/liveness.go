@@ -81,6 +81,9 @@ func (p *Pool) markDown(b *Backend, from uint32) bool {
 	if from == stateUp {
 		b.downTime.Store(now)
 	}
+	if p.Snapshot().opt.SlowStart > 0 {
+		b.share.Store(firstShare) // before a connect can bring it back
+	}
 	b.failTime.Store(now)
 	b.downSeq.Store(p.marks.Add(1))
 	b.trialBusy.Store(false)
@@ -122,6 +125,10 @@ func (p *Pool) settle() {
 // snapshot when it no longer shows the live backends. p.mu is held.
 func (p *Pool) reconcile() {
 	snapshot := p.Snapshot()
+	now := time.Now()
+	for _, b := range snapshot.all {
+		p.settleShare(b, now)
+	}
 	p.publish(snapshot.all, snapshot.opt)
 	for _, b := range snapshot.all {
 		state := b.state.Load()
@@ -150,6 +157,7 @@ func (p *Pool) announce(b *Backend, up bool) {
 		}
 		p.log.Warn("backend down", p.about(b), slog.String("why", why), slog.String("live", live))
 	}
+	b.lastWhy, b.changed = why, time.Now()
 	for _, f := range p.listeners {
 		f(b, up, why)
 	}

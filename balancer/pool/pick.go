@@ -64,7 +64,7 @@ func (s *Snapshot) Fresh(policy Policy, clientHash uint64, skip Skip) *Backend {
 	case LeastConn:
 		return s.leastConn(&skip)
 	case ClientHash:
-		return s.Maglev(clientHash, skip)
+		return s.clientHash(clientHash, skip)
 	case RoundRobin:
 	}
 	return s.roundRobin(&skip)
@@ -108,7 +108,7 @@ func (s *Snapshot) leastConn(skip *Skip) *Backend {
 		if !takesFresh(b, skip) {
 			continue
 		}
-		open, weight := b.open.Load()+1, b.weight.Load()
+		open, weight := b.open.Load()+1, b.freshWeight()
 		if best == nil || open*bestWeight < bestOpen*weight {
 			best, bestOpen, bestWeight = b, open, weight
 		}

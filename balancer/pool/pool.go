@@ -58,6 +58,14 @@ type Options struct {
 	// Fall is the number of consecutive failed connects that mark a backend down. Default 3.
 	Fall int
 
+	// SlowStart is how long the share of fresh handshakes of a backend that comes up again, or that joins a pool at
+	// work, takes to rise from a tenth of its weight to all of it. It is never slow when a pool is made, nor for what
+	// Reconfigure leaves in it. It takes Run. At most MaxSlowStart. Default 0: at once.
+	SlowStart time.Duration
+
+	// OnDown says what becomes of the open conns of a backend that is marked down. Default OnDownKeep.
+	OnDown OnDown
+
 	// LoadFactor bounds affinity: a backend with more than 64 + LoadFactor * its weighted mean of open conns is
 	// UsableOverloaded. At least 1. Default 1.5.
 	LoadFactor float64
@@ -101,6 +109,12 @@ func (o *Options) check() error {
 	if o.LoadFactor != 0 && !(o.LoadFactor >= 1) {
 		return fmt.Errorf("pool: the load factor %v is below 1: every backend would be overloaded", o.LoadFactor)
 	}
+	if o.SlowStart < 0 || o.SlowStart > MaxSlowStart {
+		return fmt.Errorf("pool: a slow start of %v: give 0 to %v", o.SlowStart, MaxSlowStart)
+	}
+	if o.OnDown > OnDownReset {
+		return fmt.Errorf("pool: no way to go down has the number %d", o.OnDown)
+	}
 	if o.Policy > ClientHash {
 		return fmt.Errorf("pool: no policy has the number %d", o.Policy)
 	}
@@ -138,6 +152,7 @@ type Pool struct {
 	start     time.Time
 	kick      chan struct{} // asks Run to reconcile; never closed
 	drainKick chan struct{} // tells Run that a drain has changed; never closed
+	shareKick chan struct{} // tells Run that a slow start has begun; never closed
 	retimed   chan struct{} // tells Run that ResolveEvery may have changed; never closed
 	names     Names         // has owners of its own
 	queue     queue         // as names
@@ -179,6 +194,7 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 		start:     time.Now(),
 		kick:      make(chan struct{}, 1),
 		drainKick: make(chan struct{}, 1),
+		shareKick: make(chan struct{}, 1),
 		retimed:   make(chan struct{}, 1),
 		known:     make(map[string][]netip.AddrPort),
 	}
@@ -201,7 +217,8 @@ func (p *Pool) Names() *Names { return &p.names }
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
 
-// Run resolves names again every Options.ResolveEvery, puts backends on trial where no active checks run, and does for
+// Run resolves names again every Options.ResolveEvery, takes the steps of slow starts, puts backends on trial where no
+// active checks run, and does for
 // the loops what they must not wait for. It returns when ctx is done.
 func (p *Pool) Run(ctx context.Context) {
 	p.running.Add(1)
@@ -210,6 +227,7 @@ func (p *Pool) Run(ctx context.Context) {
 	defer names.Wait()
 	names.Go(func() { p.refreshForever(ctx) })
 	names.Go(func() { p.drainForever(ctx) })
+	names.Go(func() { p.raiseForever(ctx) })
 	p.attend(ctx)
 }
 
@@ -311,6 +329,10 @@ func (p *Pool) apply(want []wanted) {
 		if b == nil {
 			b = &Backend{ID: makeID(p.name, w.addr), Addr: w.addr, Name: w.name, pool: p}
 			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
+			b.share.Store(wholeShare)
+		}
+		if p.Snapshot().ByID(b.ID) != b {
+			p.joins(b, now)
 		}
 		p.drainReturns(b)
 		b.specWeight = w.weight
@@ -336,17 +358,24 @@ func (p *Pool) publish(all []*Backend, opt *Options) {
 		}
 		next.live = append(next.live, b)
 		next.weights = append(next.weights, b.Weight())
+		next.fresh = append(next.fresh, int(b.freshWeight()))
 		next.liveWeight += b.weight.Load()
 	}
 	sameLive := slices.Equal(old.live, next.live) && slices.Equal(old.weights, next.weights)
+	sameFresh := sameLive && slices.Equal(old.fresh, next.fresh)
 	sameAll := slices.Equal(old.all, next.all)
-	if sameLive && sameAll && slices.Equal(old.rest, next.rest) && old.opt == opt {
+	if sameFresh && sameAll && slices.Equal(old.rest, next.rest) && old.opt == opt {
 		return
 	}
-	if sameLive {
-		next.seq, next.table = old.seq, old.table
+	if sameFresh {
+		next.seq = old.seq
 	} else {
-		next.seq, next.table = sequence(next.weights), buildMaglev(next.live)
+		next.seq = sequence(next.fresh)
+	}
+	if sameLive {
+		next.table = old.table
+	} else {
+		next.table = buildMaglev(next.live)
 	}
 	if sameAll {
 		next.byID = old.byID
@@ -356,6 +385,7 @@ func (p *Pool) publish(all []*Backend, opt *Options) {
 			next.byID[b.ID] = b
 		}
 	}
+	next.whole = next.withoutSlow(old.whole)
 	p.snapshot.Store(next)
 	close(old.replaced)
 }

@@ -47,11 +47,13 @@ type Snapshot struct {
 	rest []*Backend // not live, or no longer in the pool with conns still open
 	byID map[ID]*Backend
 
-	// Shared with the snapshots before and after while the live backends and their weights stay.
+	// Tables are shared with the snapshots before and after while the live backends and their weights stay.
 	weights    []int // of live
+	fresh      []int // of live, the weights for fresh handshakes
 	liveWeight int64
 	seq        []uint16     // indexes into live
 	table      *maglevTable // nil when nothing is live
+	whole      *Snapshot    // see withoutSlow
 
 	replaced chan struct{} // closed by the pool when the next snapshot stands
 }
