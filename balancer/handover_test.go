@@ -304,7 +304,7 @@ func TestInheritLeftovers(t *testing.T) {
 	if err := syscall.Bind(plain, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	silent, err := netio.LocalAddr(plain)
+	silent, err := localTCP(plain)
 	if err != nil {
 		t.Fatal(err)
 	}

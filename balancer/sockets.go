@@ -131,7 +131,7 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.bound, err = netio.LocalAddr(fd) // port 0: the same for every loop
+		p.bound, err = localTCP(fd) // port 0: the same for every loop
 		if err := errors.Join(err, netio.CloseListener(fd)); err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func bind(addr netip.AddrPort, loops int) (*place, error) {
 		fd, err := patiently(func() (int, error) { return netio.ListenTCP(p.bound, share) })
 		if err == nil {
 			p.sockets[i] = []*socket{newSocket(fd)}
-			p.bound, err = netio.LocalAddr(fd)
+			p.bound, err = localTCP(fd)
 		}
 		if err != nil {
 			return nil, errors.Join(err, p.close())
@@ -220,7 +220,7 @@ func newInheritance(sockets []ListenSocket) (inheritance, error) {
 	var all inheritance
 	for _, s := range sockets {
 		for _, fd := range s.FDs {
-			addr, err := netio.LocalAddr(fd)
+			addr, err := localTCP(fd)
 			if err != nil {
 				return nil, errors.Join(err, inheritance(sockets).close())
 			}
@@ -270,4 +270,9 @@ func (in inheritance) close() (err error) {
 		}
 	}
 	return err
+}
+
+func localTCP(fd int) (netip.AddrPort, error) {
+	addr, err := netio.LocalAddr(fd)
+	return addr.IP(), err
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/netaddr"
 )
 
 // dial asks the conn's backend for a connection, from the source that its pool
@@ -23,7 +24,7 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case len(opt.Sources) > 0:
 			src.Addr = l.nextSource(opt.Sources, c.backend.Addr.Addr().Is4())
 		}
-		sock, given, errno := l.eng.Connect(src, c.backend.Addr, l.entrusted(c), c.tag(sideBackend))
+		sock, given, errno := l.eng.Connect(src, netaddr.Of(c.backend.Addr), l.entrusted(c), c.tag(sideBackend))
 		switch {
 		case errno == 0:
 			c.socks[sideBackend], hs.given = sock, given

@@ -28,14 +28,15 @@ const module = "homing"
 var allowedEdges = map[string][]string{
 	"tlsparse":                      {},
 	"balancer/affinity":             {},
-	"balancer/pool":                 {},
-	"balancer/internal/netio":       {},
+	"balancer/netaddr":              {},
+	"balancer/pool":                 {"balancer/netaddr"},
+	"balancer/internal/netio":       {"balancer/netaddr"},
 	"balancer/internal/proxyheader": {},
-	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
-	"balancer/health":               {"balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
-	"cluster":                       {"balancer/affinity", "balancer/pool"},
+	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
+	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
+	"cluster":                       {"balancer/affinity", "balancer/netaddr", "balancer/pool"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "tlsparse", "bench/tlsclient", "cmd/internal"},
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "bench/tlsclient", "cmd/internal"},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {}, // of both commands
 }
@@ -44,6 +45,7 @@ var allowedEdges = map[string][]string{
 var onlyStd = map[string][]string{
 	"tlsparse":          {},
 	"balancer/affinity": {"github.com/cespare/xxhash/v2", "golang.org/x/sys/unix"},
+	"balancer/netaddr":  {},
 }
 
 // topLevel is what the top of the repository holds, beside dotfiles and what .gitignore names.

@@ -5,6 +5,8 @@ package netio
 import (
 	"net"
 	"testing"
+
+	"homing/balancer/netaddr"
 )
 
 var hello = []byte("hello")
@@ -79,7 +81,7 @@ func testNoAllocs(t *testing.T, open opener) {
 		{"refused", func(t *testing.T, r *rig) func() {
 			to := refused(t)
 			return func() {
-				s, _, errno := r.Engine.Connect(Source{}, to, hello, 0)
+				s, _, errno := r.Engine.Connect(Source{}, netaddr.Of(to), hello, 0)
 				if errno != 0 {
 					return // refused at once: fine too
 				}
@@ -118,7 +120,7 @@ func (r *rig) drive(op Op) {
 func connection(r *rig) func() {
 	d := r.listen("127.0.0.1:0", 0)
 	return func() {
-		s, given, errno := r.Engine.Connect(Source{}, d.addr, hello, 0)
+		s, given, errno := r.Engine.Connect(Source{}, netaddr.Of(d.addr), hello, 0)
 		if errno != 0 {
 			panic(errno)
 		}

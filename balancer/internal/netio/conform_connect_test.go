@@ -47,7 +47,7 @@ func refused(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return addr
+	return addr.IP()
 }
 
 func testConnectRefused(t *testing.T, open opener) {
@@ -166,8 +166,8 @@ func unanswered(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dial(t, addr) // a queue of length 0 takes one
-	return addr
+	dial(t, addr.IP()) // a queue of length 0 takes one
+	return addr.IP()
 }
 
 func testConnectClosed(t *testing.T, open opener) {

@@ -52,6 +52,14 @@ var conformance = []struct {
 	{name: "ConnectClosed", test: testConnectClosed},
 	{name: "ConnectWithoutDescriptors", alone: true, test: testConnectWithoutDescriptors},
 
+	// Unix sockets.
+	{name: "Unix", test: testUnix},
+	{name: "UnixSendRest", test: testUnixSendRest},
+	{name: "UnixReset", test: testUnixReset},
+	{name: "UnixRefused", test: testUnixRefused},
+	{name: "UnixQueueFull", test: testUnixQueueFull},
+	{name: "UnixSplice", test: testUnixSplice},
+
 	// Receiving.
 	{name: "RecvShort", test: testRecvShort},
 	{name: "RecvWaits", test: testRecvWaits},
@@ -90,6 +98,7 @@ var conformance = []struct {
 	{name: "SpliceClosed", test: testSpliceClosed},
 	{name: "SpliceUrgent", test: testSpliceUrgent},
 	{name: "SpliceShare", test: testSpliceShare},
+	{name: "SpliceSettlesRoom", test: testSpliceSettlesRoom},
 	{name: "SpliceWithoutPipes", alone: true, test: testSpliceWithoutPipes},
 	{name: "SpliceMisusePanics", test: testSpliceMisusePanics},
 

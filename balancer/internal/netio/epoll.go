@@ -54,6 +54,7 @@ type epoll struct {
 	ready     []*listener         // reported by the last Wait
 	accepts   int                 // taken from ready[0] in this batch
 	run       []turn              // sockets with an operation that may make progress
+	knocks    knocks
 	runHead   int
 	batch     int // entries of run that belong to this batch
 	woken     bool
@@ -151,9 +152,10 @@ func (e *epoll) Wait(deadline Time) error {
 	e.compact()
 	n, errno := sysEpollPoll(e.fd, e.events[:])
 	if n == 0 && errno == 0 && len(e.run) == 0 {
-		n, errno = e.block(deadline)
+		n, errno = e.block(e.knocks.until(deadline))
 	}
 	e.now = Time(time.Since(e.base))
+	e.knocks.try(e.now, e.knocking, e.connectedUnix)
 	e.accepts = 0
 	e.batch = len(e.run)
 	if errno != 0 {

@@ -3,16 +3,22 @@
 package netio
 
 import (
-	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"homing/balancer/netaddr"
 )
 
 func (e *epoll) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
 
 // Connect sends nothing of first: the call that would is no other than Send's.
-func (e *epoll) Connect(src Source, addr netip.AddrPort, _ []byte, tag uint32) (Sock, bool, syscall.Errno) {
+func (e *epoll) Connect(src Source, to netaddr.Addr, _ []byte, tag uint32) (Sock, bool, syscall.Errno) {
+	if to.IsUnix() {
+		s, errno := e.connectUnix(to.Path(), tag)
+		return s, false, errno
+	}
+	addr := to.IP()
 	fd, errno := sysSocket(addr)
 	if errno != 0 {
 		return NoSock, false, errno
@@ -169,7 +175,7 @@ func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
 	if sl.flags&(canWrite|sawEnd) == 0 {
 		return false
 	}
-	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s}
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: syscall.Errno(sl.fault)} // of a unix socket
 	if sl.flags&sawEnd != 0 {
 		c.Errno = sysError(sl.fd)
 		sl.fail(c.Errno)

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"homing/balancer/netaddr"
 )
 
 // backlog asks for the longest queue; the kernel cuts it to net.core.somaxconn.
@@ -78,28 +80,32 @@ func StartListener(fd int) error {
 	if err := unix.Listen(fd, backlog); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	// Not earlier: listen(2) resets it (inet_csk_listen_start in the kernel).
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
+	// Not earlier: listen(2) resets it (inet_csk_listen_start in the kernel). A unix socket has no such option.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil && err != unix.EOPNOTSUPP {
 		return fmt.Errorf("setsockopt TCP_QUICKACK: %w", err)
 	}
 	return nil
 }
 
 // AdoptListener makes a listening socket of another process, or of systemd, one as
-// ListenTCP returns it; the descriptor stays the same. Shared says that further
-// sockets may be bound to its address.
+// ListenTCP or ListenUnix returns it; the descriptor stays the same. Shared says that
+// further sockets may be bound to its address.
 func AdoptListener(fd int) (shared bool, err error) {
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
 		return false, fmt.Errorf("descriptor %d is no socket: %w", fd, err)
 	}
+	ofUnix := isUnixStream(fd)
 	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	if err != nil || protocol != unix.IPPROTO_TCP || listening == 0 {
-		return false, fmt.Errorf("descriptor %d is no listening TCP socket", fd)
+	if err != nil || protocol != unix.IPPROTO_TCP && !ofUnix || listening == 0 {
+		return false, fmt.Errorf("descriptor %d is no listening socket of TCP or unix", fd)
 	}
 	unix.CloseOnExec(fd)
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return false, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	if ofUnix {
+		return false, StartListener(fd)
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return false, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
@@ -109,6 +115,13 @@ func AdoptListener(fd int) (shared bool, err error) {
 	}
 	share, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	return share != 0 && err == nil, nil
+}
+
+// isUnixStream says whether fd is a unix socket of a stream.
+func isUnixStream(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	style, wrong := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && wrong == nil && domain == unix.AF_UNIX && style == unix.SOCK_STREAM
 }
 
 // DupListener returns a second descriptor of the same socket, with the same queue.
@@ -139,18 +152,23 @@ func ShutQueue(fd int) {
 }
 
 // LocalAddr is the address that fd is bound to.
-func LocalAddr(fd int) (netip.AddrPort, error) {
+func LocalAddr(fd int) (netaddr.Addr, error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
+		return netaddr.Addr{}, fmt.Errorf("getsockname: %w", err)
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
+		return netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))), nil
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
+		return netaddr.Of(netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))), nil
+	case *unix.SockaddrUnix:
+		if sa.Name != "" {
+			return netaddr.Unix(sa.Name), nil
+		}
+		return netaddr.Addr{}, errors.New("getsockname: a unix socket without a name")
 	}
-	return netip.AddrPort{}, fmt.Errorf("getsockname: address family of %T", sa)
+	return netaddr.Addr{}, fmt.Errorf("getsockname: address family of %T", sa)
 }
 
 // CloseListener closes a descriptor that ListenTCP returned.

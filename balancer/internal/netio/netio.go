@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"homing/balancer/netaddr"
 )
 
 // Op names the operation that a Completion ends.
@@ -66,10 +68,10 @@ type Engine interface {
 
 	// Tag sets the tag under which completions of s are reported.
 	Tag(s Sock, tag uint32)
-	// Connect opens a socket to addr, from src. Without errno OpConnect follows;
+	// Connect opens a socket to an address, from src, which a unix socket does not heed. Without errno OpConnect follows;
 	// after an errno in it the socket is still to be closed. ECONNRESET there says
 	// that the connection came about and was reset before it was used;
-	// EADDRNOTAVAIL, there or here, that src has no port left for addr, or is
+	// EADDRNOTAVAIL, there or here, that src has no port left for it, or is
 	// nobody's; EPERM here that a foreign src takes CAP_NET_ADMIN.
 	//
 	// When given is reported, first is sent as soon as the connection is there and
@@ -79,7 +81,7 @@ type Engine interface {
 	//
 	// The ACK that ends the handshake rides on the first bytes that are sent. It is
 	// sent for itself when the first operation is a Recv or Splice, or after 200 ms.
-	Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (s Sock, given bool, errno syscall.Errno)
+	Connect(src Source, to netaddr.Addr, first []byte, tag uint32) (s Sock, given bool, errno syscall.Errno)
 	// Local is the address of s on this machine; not valid if the connection is gone.
 	Local(s Sock) netip.AddrPort
 	// Recv asks for the next bytes of s. All that the peer sent is delivered
@@ -123,7 +125,7 @@ type Engine interface {
 	// 40 ms, for something to ride on.
 	Ack(s Sock)
 	// Acked is the number of bytes sent on s that the peer has acknowledged:
-	// while it grows, the peer is alive.
+	// while it grows, the peer is alive. Of a unix socket only the growing counts.
 	Acked(s Sock) uint64
 	// Persist sets the options that only a conn that lives for some time needs.
 	Persist(s Sock, o Options)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"homing/balancer/netaddr"
 )
 
 // patience is how long a test waits for what must come: it bounds a hang and
@@ -85,7 +87,7 @@ func (r *rig) Connect(addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
 
 // ConnectSend gives first along.
 func (r *rig) ConnectSend(addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
-	s, given, errno := r.Engine.Connect(Source{}, addr, first, tag)
+	s, given, errno := r.Engine.Connect(Source{}, netaddr.Of(addr), first, tag)
 	if errno == 0 {
 		r.socks[s] = true
 	}
@@ -94,7 +96,7 @@ func (r *rig) ConnectSend(addr netip.AddrPort, first []byte, tag uint32) (Sock, 
 
 // ConnectFrom has a source.
 func (r *rig) ConnectFrom(src Source, addr netip.AddrPort, tag uint32) (Sock, syscall.Errno) {
-	s, _, errno := r.Engine.Connect(src, addr, nil, tag)
+	s, _, errno := r.Engine.Connect(src, netaddr.Of(addr), nil, tag)
 	if errno == 0 {
 		r.socks[s] = true
 	}
@@ -232,7 +234,7 @@ func (r *rig) listen(addr string, tag uint32, options ...option) *door {
 	if err := r.Listen(fd, tag); err != nil {
 		r.t.Fatal(err)
 	}
-	return &door{fd: fd, addr: bound}
+	return &door{fd: fd, addr: bound.IP()}
 }
 
 // accepted returns a socket of the engine's, taken from a listener, and its peer.

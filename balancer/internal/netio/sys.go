@@ -109,11 +109,13 @@ func sysDead(fd int32) bool {
 	return errno == 0 && state == tcpClose
 }
 
-// sysAcked is the number of bytes sent that the peer has acknowledged.
+// sysAcked is the number of bytes sent that the peer has acknowledged, or something that
+// grows as its peer reads, for a unix socket.
 func sysAcked(fd int32) uint64 {
 	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return 0 // not a TCP socket: nothing is known
+		// Not a TCP socket: what a unix socket's peer has not read yet, counted backwards.
+		return 1<<62 - uint64(sysUnsent(fd))
 	}
 	return info.Bytes_acked
 }

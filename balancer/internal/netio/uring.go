@@ -44,6 +44,7 @@ type uring struct {
 	buffers   *Buffers
 	firsts    *firsts
 	spares    spares
+	knocks    knocks
 	pipes     pipes
 	listeners map[int32]*ringListener // by descriptor
 	listens   uint32                  // counts calls of Listen
@@ -170,7 +171,11 @@ func (e *uring) Wait(deadline Time) error {
 	errno := e.submit()
 	for errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
 		now := Time(time.Since(e.base))
-		until := e.spares.expire(now, deadline)
+		e.knocks.try(now, e.knocking, e.connectedUnix)
+		if len(e.run) > 0 {
+			break
+		}
+		until := e.knocks.until(e.spares.expire(now, deadline))
 		if now >= deadline {
 			break
 		}
@@ -180,6 +185,7 @@ func (e *uring) Wait(deadline Time) error {
 		}
 	}
 	e.now = Time(time.Since(e.base))
+	e.knocks.try(e.now, e.knocking, e.connectedUnix)
 	e.batch = e.ring.end()
 	e.runBatch = len(e.run)
 	e.taking = nil
@@ -245,6 +251,9 @@ func (e *uring) Next(c *Completion) bool {
 			continue
 		}
 		sl.flags &^= rQueued
+		if sl.flags&(rWantConnect|rHasConnect) == rWantConnect && e.connected(r.sock, sl, syscall.Errno(sl.fault), c) {
+			return true
+		}
 		if sl.flags&rWantSplice != 0 && e.splice(r.sock, sl, c) {
 			return true
 		}

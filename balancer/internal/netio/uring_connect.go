@@ -8,9 +8,16 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"homing/balancer/netaddr"
 )
 
-func (e *uring) Connect(src Source, addr netip.AddrPort, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
+func (e *uring) Connect(src Source, to netaddr.Addr, first []byte, tag uint32) (Sock, bool, syscall.Errno) {
+	if to.IsUnix() {
+		s, errno := e.connectUnix(to.Path(), tag)
+		return s, false, errno
+	}
+	addr := to.IP()
 	fd, flags, errno := e.socket(src, addr)
 	if errno != 0 {
 		return NoSock, false, errno
