@@ -172,8 +172,29 @@ func reserveAndMap(fd, n int) (mapping, error) {
 	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
 		return mapping{}, errors.New("not on a tmpfs: a loop would wait for the disk")
 	}
-	if err := unix.Fallocate(fd, 0, 0, int64(n)*8); err != nil {
+	if err := takeBytes(fd, int64(n)*8); err != nil {
 		return mapping{}, fmt.Errorf("take %d bytes: %w", n*8, err)
 	}
 	return mapWords(fd, n, unix.MAP_SHARED)
+}
+
+// takePiece is how many bytes are taken by one call: 256 pages, well below a
+// millisecond.
+const takePiece = 1 << 20
+
+// takeBytes gives the file size bytes of memory. A tmpfs gives up all that a call
+// has taken when a signal arrives (Linux 6.1: EINTR), and the Go scheduler sends
+// them: only small pieces get done under its fire.
+func takeBytes(fd int, size int64) error {
+	for at := int64(0); at < size; {
+		piece := min(size-at, takePiece)
+		switch err := unix.Fallocate(fd, 0, at, piece); err {
+		case nil:
+			at += piece
+		case unix.EINTR:
+		default:
+			return err
+		}
+	}
+	return nil
 }
