@@ -12,7 +12,20 @@ import (
 
 	"homing/bench"
 	"homing/bench/proc"
+	"homing/bench/tlsserver"
 )
+
+// ServerName is the host name in every certificate made here; the second one is any name below it.
+const ServerName = "bench.homing.test"
+
+// NewCertificate makes a certificate for ServerName, all names below it, localhost and 127.0.0.1.
+func NewCertificate(kind tlsserver.Key) (*tlsserver.Certificate, error) {
+	c, err := tlsserver.New(kind, ServerName, "*."+ServerName, "localhost", "127.0.0.1")
+	if err != nil {
+		return nil, fmt.Errorf("backends: %w", err)
+	}
+	return c, nil
+}
 
 // Options says which backends to start.
 type Options struct {
@@ -24,8 +37,8 @@ type Options struct {
 	// Addrs are the addresses to listen on, one for each; nil: free ones on 127.0.0.1.
 	Addrs []string
 	// Certificate served by all; nil: a new one of Key, which is RSA if empty.
-	Certificate *Certificate
-	Key         Key
+	Certificate *tlsserver.Certificate
+	Key         tlsserver.Key
 	// NoTickets turns tickets off: TLS 1.2 resumes by session ID, TLS 1.3 by stateful identities (nginx alone).
 	NoTickets bool
 	// EarlyData accepts 0-RTT (nginx alone).
@@ -54,7 +67,7 @@ func Start(ctx context.Context, o Options) (*Farm, error) {
 		o.N = 3
 	}
 	if o.Key == "" {
-		o.Key = RSA
+		o.Key = tlsserver.RSA
 	}
 	var err error
 	if o.Certificate == nil {
@@ -201,7 +214,7 @@ func (f *Farm) Describe() string {
 	if f.o.Nginx {
 		what = nginxVersion()
 	}
-	if f.o.Key == ECDSA {
+	if f.o.Key == tlsserver.ECDSA {
 		key = "ECDSA P-256"
 	}
 	if len(f.addrs) == 1 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"homing/bench/backends"
+	"homing/bench/tlsserver"
 )
 
 func serveControl(t *testing.T, f *backends.Farm) backends.Remote {
@@ -31,8 +32,8 @@ func TestRemoteThatIsNone(t *testing.T) {
 func TestStartRefuses(t *testing.T) {
 	for want, o := range map[string]backends.Options{
 		"neither rsa nor ecdsa": {Key: "dsa"},
-		"1 addresses":           {N: 2, Key: backends.ECDSA, Addrs: []string{"127.0.0.1:1"}},
-		"no such file":          {N: 1, Key: backends.ECDSA, Self: "/nonexistent/homing-bench"},
+		"1 addresses":           {N: 2, Key: tlsserver.ECDSA, Addrs: []string{"127.0.0.1:1"}},
+		"no such file":          {N: 1, Key: tlsserver.ECDSA, Self: "/nonexistent/homing-bench"},
 	} {
 		f, err := backends.Start(t.Context(), o)
 		if err == nil || !strings.Contains(err.Error(), want) || f != nil {

@@ -10,6 +10,7 @@ import (
 
 	"homing/bench"
 	"homing/bench/backends"
+	"homing/bench/tlsserver"
 )
 
 // needServers skips the test unless make has installed the servers and says so.
@@ -166,7 +167,7 @@ func TestIntegrationSessionsDieWithTheirBackend(t *testing.T) {
 // Every shape of a hello is understood, and resumes.
 func TestIntegrationShapes(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: backends.ECDSA})
+	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
 	p, err := bench.NewPlan(bench.Fragment, f.Addrs()...)
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +235,7 @@ func TestIntegrationFarmTellsOverItsControlAddress(t *testing.T) {
 // The process that does the work is among those watched from the first moment on, also after a restart.
 func TestIntegrationFarmKnowsTheWorker(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: backends.ECDSA})
+	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
 	for range 10 {
 		if pids := f.PIDs(0); len(pids) != 2 {
 			t.Fatalf("processes %v, want a master and a worker", pids)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"homing/bench/tlscore"
+	"homing/bench/tlsserver"
 )
 
 const (
@@ -46,11 +47,11 @@ func NewServer(name string, cert tls.Certificate, tickets bool) (*Server, error)
 		conns:  map[net.Conn]struct{}{},
 	}
 	if tickets {
-		key, err := newTicketKey()
+		key, err := tlsserver.NewTicketKey()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("backends: %w", err)
 		}
-		key.configure(s.config)
+		key.Configure(s.config)
 	}
 	return s, nil
 }

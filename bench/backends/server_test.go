@@ -18,10 +18,11 @@ import (
 
 	"homing/bench"
 	"homing/bench/backends"
+	"homing/bench/tlsserver"
 )
 
 // startServer starts a server in Go and returns its address and what clients have to trust.
-func startServer(t *testing.T, cert *backends.Certificate, name string, tickets bool) string {
+func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets bool) string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(cert.Chain, cert.Key)
 	if err != nil {
@@ -47,16 +48,16 @@ func startServer(t *testing.T, cert *backends.Certificate, name string, tickets 
 	return l.Addr().String()
 }
 
-func newCertificate(t *testing.T) *backends.Certificate {
+func newCertificate(t *testing.T) *tlsserver.Certificate {
 	t.Helper()
-	cert, err := backends.NewCertificate(backends.ECDSA)
+	cert, err := backends.NewCertificate(tlsserver.ECDSA)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cert
 }
 
-func shortPlan(t *testing.T, cert *backends.Certificate, mix string, targets ...string) bench.Plan {
+func shortPlan(t *testing.T, cert *tlsserver.Certificate, mix string, targets ...string) bench.Plan {
 	t.Helper()
 	p, err := bench.NewPlan(bench.Resume, targets...)
 	if err != nil {
@@ -163,7 +164,7 @@ func TestIntegrationGoFarm(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", self, "homing/cmd/homing-bench").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f, err := backends.Start(t.Context(), backends.Options{N: 2, Self: self, Key: backends.ECDSA})
+	f, err := backends.Start(t.Context(), backends.Options{N: 2, Self: self, Key: tlsserver.ECDSA})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 	"homing/bench"
 	"homing/bench/backends"
 	"homing/bench/proc"
+	"homing/bench/tlsserver"
 )
 
 // The kinds resume against servers of other makes, and are refused by their twins.
 func TestIntegrationOtherServers(t *testing.T) {
 	needServers(t)
-	cert, err := backends.NewCertificate(backends.RSA)
+	cert, err := backends.NewCertificate(tlsserver.RSA)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"homing/bench/balancers"
 	"homing/bench/compare"
 	"homing/bench/report"
+	"homing/bench/tlsserver"
 )
 
 // compareOptions is what the flags of `homing-bench compare` say.
@@ -178,7 +179,7 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 }
 
 func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {
-	b := backends.Options{N: o.backends, Key: backends.Key(o.key), Prepare: dieWithParent, EarlyData: true}
+	b := backends.Options{N: o.backends, Key: tlsserver.Key(o.key), Prepare: dieWithParent, EarlyData: true}
 	switch o.servers {
 	case "nginx":
 		b.Nginx = true

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/bench/backends"
+	"homing/bench/tlsserver"
 )
 
 func newServeCommand() *cobra.Command {
@@ -47,7 +48,7 @@ certificate, processes, and how to stop a backend and start it again.`,
 			if !o.Nginx && o.EarlyData {
 				return errors.New("--early-data needs --nginx: crypto/tls has no 0-RTT over TCP")
 			}
-			o.Key = backends.Key(key)
+			o.Key = tlsserver.Key(key)
 			var err error
 			if o.Addrs, err = countUp(listen, o.N); err != nil {
 				return fmt.Errorf("--listen %q: %w", listen, err)

@@ -23,8 +23,8 @@ const module = "homing"
 
 // allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
 // A package of the command may import whatever the command may, and the command's own internal packages; the packages of
-// bench are one box too, and "bench" stands for them all. The one edge from the command to it is the demo's client, which
-// knows as little of the balancer as any other client.
+// bench are one box too, and "bench" stands for them all. The edges from the command to it are what the demo and the tests
+// share with the harness: a client, what makes a server, and how programs are started; none knows of the balancer.
 var allowedEdges = map[string][]string{
 	"tlsparse":                      {},
 	"balancer/affinity":             {},
@@ -36,7 +36,7 @@ var allowedEdges = map[string][]string{
 	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
 	"cluster":                       {"balancer/affinity", "balancer/netaddr", "balancer/pool"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "bench/tlsclient", "cmd/internal"},
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "bench/proc", "bench/tlsclient", "bench/tlsserver", "cmd/internal"},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {}, // of both commands
 }

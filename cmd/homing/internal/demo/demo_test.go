@@ -81,45 +81,6 @@ func TestRunRefusesNonsense(t *testing.T) {
 	}
 }
 
-func TestTicketKey(t *testing.T) {
-	ours, err := newTicketKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, err := newTicketKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := []byte("the state of a session")
-	one, err := ours.seal(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := ours.seal(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(one[:nameBytes], two[:nameBytes]) || bytes.Equal(one[nameBytes:], two[nameBytes:]) {
-		t.Error("two tickets of one key must share its name and nothing else")
-	}
-	if got, ok := ours.open(one); !ok || !bytes.Equal(got, state) {
-		t.Errorf("opened %q, %v", got, ok)
-	}
-	if _, ok := theirs.open(one); ok {
-		t.Error("another server opened the ticket")
-	}
-	for n := range one {
-		if _, ok := ours.open(one[:n]); ok {
-			t.Errorf("a prefix of %d bytes was opened", n)
-		}
-		forged := bytes.Clone(one)
-		forged[n] ^= 1
-		if _, ok := ours.open(forged); ok {
-			t.Errorf("a ticket with byte %d changed was opened", n)
-		}
-	}
-}
-
 func TestReportSaysWhatWasLost(t *testing.T) {
 	ms := []time.Duration{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}
 	rows := []row{

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"homing/bench/tlsserver"
 )
 
 // connTimeout bounds one conn of an embedded server; clients of the demo need milliseconds.
@@ -29,9 +31,9 @@ type server struct {
 }
 
 func startServer(ctx context.Context, name string, cert tls.Certificate) (*server, error) {
-	key, err := newTicketKey()
+	key, err := tlsserver.NewTicketKey()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("demo: %w", err)
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -39,7 +41,7 @@ func startServer(ctx context.Context, name string, cert tls.Certificate) (*serve
 		return nil, fmt.Errorf("demo: listen: %w", err)
 	}
 	s := &server{name: name, listener: l, config: &tls.Config{Certificates: []tls.Certificate{cert}}}
-	key.configure(s.config)
+	key.Configure(s.config)
 	s.wg.Go(s.accept)
 	return s, nil
 }

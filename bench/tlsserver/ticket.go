@@ -1,4 +1,4 @@
-package demo
+package tlsserver
 
 import (
 	"crypto/aes"
@@ -17,37 +17,37 @@ const (
 	macBytes  = sha256.Size
 )
 
-// ticketKey is one server's private key for tickets. crypto/tls has dropped the key's name from its
+// TicketKey is one server's private key for tickets. crypto/tls has dropped the key's name from its
 // tickets in Go 1.21; this puts the layout back that nearly every other server sends. The cipher is
 // AES-CTR where OpenSSL takes CBC: nobody but the server can see the difference.
-type ticketKey struct {
+type TicketKey struct {
 	name  [nameBytes]byte
 	block cipher.Block
 	mac   [macBytes]byte
 }
 
-func newTicketKey() (*ticketKey, error) {
-	k := &ticketKey{}
+func NewTicketKey() (*TicketKey, error) {
+	k := &TicketKey{}
 	var secret [32]byte
 	for _, b := range [][]byte{k.name[:], k.mac[:], secret[:]} {
 		if _, err := rand.Read(b); err != nil {
-			return nil, fmt.Errorf("demo: draw ticket key: %w", err)
+			return nil, fmt.Errorf("draw ticket key: %w", err)
 		}
 	}
 	block, err := aes.NewCipher(secret[:])
 	if err != nil {
-		return nil, fmt.Errorf("demo: make ticket cipher: %w", err)
+		return nil, fmt.Errorf("make ticket cipher: %w", err)
 	}
 	k.block = block
 	return k, nil
 }
 
-// configure makes a server's tickets wear the key's name and be opened by this key only.
-func (k *ticketKey) configure(cfg *tls.Config) {
+// Configure makes a server's tickets wear the key's name and be opened by this key only.
+func (k *TicketKey) Configure(cfg *tls.Config) {
 	cfg.WrapSession = func(_ tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
 		state, err := s.Bytes()
 		if err != nil {
-			return nil, fmt.Errorf("demo: encode session: %w", err)
+			return nil, fmt.Errorf("encode session: %w", err)
 		}
 		return k.seal(state)
 	}
@@ -60,19 +60,19 @@ func (k *ticketKey) configure(cfg *tls.Config) {
 	}
 }
 
-func (k *ticketKey) seal(state []byte) ([]byte, error) {
+func (k *TicketKey) seal(state []byte) ([]byte, error) {
 	ticket := make([]byte, nameBytes+ivBytes+len(state), nameBytes+ivBytes+len(state)+macBytes)
 	copy(ticket, k.name[:])
 	iv, sealed := ticket[nameBytes:nameBytes+ivBytes], ticket[nameBytes+ivBytes:]
 	if _, err := rand.Read(iv); err != nil {
-		return nil, fmt.Errorf("demo: draw initial vector: %w", err)
+		return nil, fmt.Errorf("draw initial vector: %w", err)
 	}
 	cipher.NewCTR(k.block, iv).XORKeyStream(sealed, state)
 	return append(ticket, k.sum(ticket)...), nil
 }
 
 // open returns the state in a ticket, and false when the ticket is not of this key.
-func (k *ticketKey) open(ticket []byte) ([]byte, bool) {
+func (k *TicketKey) open(ticket []byte) ([]byte, bool) {
 	body := len(ticket) - macBytes
 	if body < nameBytes+ivBytes || [nameBytes]byte(ticket[:nameBytes]) != k.name {
 		return nil, false
@@ -85,7 +85,7 @@ func (k *ticketKey) open(ticket []byte) ([]byte, bool) {
 	return state, true
 }
 
-func (k *ticketKey) sum(b []byte) []byte {
+func (k *TicketKey) sum(b []byte) []byte {
 	h := hmac.New(sha256.New, k.mac[:])
 	h.Write(b)
 	return h.Sum(nil)
