@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
 )
 
 // errEnded is the answer of a loop that runs no more.
@@ -29,9 +30,10 @@ type Balancer struct {
 	sources *sources
 
 	// reloading is held by whoever begins, reloads or releases, one at a time, and
-	// taken before mu. It guards leaving.
+	// taken before mu. It guards leaving and followed.
 	reloading sync.Mutex
-	leaving   []*place // removed and perhaps not closed yet
+	leaving   []*place            // removed and perhaps not closed yet
+	followed  map[*pool.Pool]bool // see followDowns
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -64,7 +66,7 @@ func New(cfg Config) (*Balancer, error) {
 	if err != nil {
 		return nil, errors.Join(err, found.close())
 	}
-	b := &Balancer{records: make(chan record, recordQueue), done: make(chan struct{}), set: set}
+	b := &Balancer{records: make(chan record, recordQueue), done: make(chan struct{}), set: set, followed: map[*pool.Pool]bool{}}
 	b.countSources()
 	if err := b.open(found); err != nil {
 		for _, l := range b.loops {
@@ -93,6 +95,7 @@ func (b *Balancer) open(found inheritance) error {
 		return errors.Join(err, closePlaces(made))
 	}
 	b.places = places
+	b.followDowns(b.set)
 	for i, a := range b.adoptions(b.set, places) {
 		err = errors.Join(err, b.loops[i].adopt(a)) // no thread runs yet
 	}

@@ -28,6 +28,11 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	if c.state == stateHello {
 		l.unlist(c.hs)
 	}
+	if c.state == stateQueue && c.hs.turn.queued {
+		if b, _ := l.unqueue(c); b != nil {
+			b.Release() // to the next
+		}
+	}
 	wait := netio.NoSock
 	if c.state != stateClosing {
 		if reset && (c.state == stateObserve || c.state == stateRelay) {
@@ -89,7 +94,7 @@ func failed(cause Cause) side {
 		return sideClient
 	case CauseBackend:
 		return sideBackend
-	case CauseNormal, CauseClientTimeout, CauseBackTimeout, CauseResource, CauseRefused, CauseKilled:
+	case CauseNormal, CauseClientTimeout, CauseBackTimeout, CauseResource, CauseRefused, CauseKilled, CauseDown:
 	}
 	return noSide
 }
@@ -132,6 +137,8 @@ func (c *conn) phase(cause Cause) Phase {
 	switch c.state {
 	case stateHello:
 		return PhaseHello
+	case stateQueue:
+		return PhaseQueue
 	case stateConnect:
 		return PhaseConnect
 	case stateObserve:

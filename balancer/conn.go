@@ -14,6 +14,7 @@ type state uint8
 const (
 	stateFree state = iota
 	stateHello
+	stateQueue
 	stateConnect
 	stateObserve
 	stateRelay

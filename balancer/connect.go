@@ -13,32 +13,54 @@ import (
 const budgetBurst = 32.0
 
 // becomeConnect asks b for a connection. From stateHello, and again from
-// stateConnect and stateObserve while nothing has gone to the client. nil means
-// that no backend is left.
+// stateConnect and stateObserve while nothing has gone to the client; from
+// stateQueue with a place at b. nil means that no backend is left, or that all have
+// as many conns as they may.
 func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
+	if placed := c.state == stateQueue && b != nil; !placed {
+		c.state = stateConnect
+		b = l.acquire(c, b)
+	}
+	for ; b != nil; b = l.acquire(c, l.route(c)) {
+		c.state = stateConnect
+		if l.try(c, b) {
+			return
+		}
+	}
+}
+
+// acquire counts the conn as one of b's, unless it is not its turn: those who wait
+// in the queue were there before, but for one that has had a backend already. nil: it
+// waits too, or is closed.
+func (l *loop) acquire(c *conn, b *pool.Backend) *pool.Backend {
 	hs := c.hs
-	for c.state = stateConnect; ; b = l.route(c) {
-		if b == nil || l.now >= hs.deadline || hs.tries >= maxTries {
-			l.unroutable(c)
-			return
-		}
-		hs.tries++
-		hs.skip.Add(b.ID) // has room for maxTries
-		c.lane.share.count.connects.Add(1)
-		b.Acquire()
-		c.backend = b
-		hs.sources = 0
-		errno := l.dial(c)
-		if errno == 0 {
-			break
-		}
-		if !l.connectFailed(c, errno) {
-			return
-		}
+	if l.now >= hs.deadline || hs.tries >= maxTries {
+		l.unroutable(c)
+		return nil
+	}
+	if b == nil || hs.tries == 0 && c.lane.pool.Waiting() > 0 {
+		return l.becomeQueue(c, b)
+	}
+	b.Acquire()
+	return b
+}
+
+// try begins to connect to b, which is acquired. It reports whether the connect is
+// under way, or the conn has no need of another one.
+func (l *loop) try(c *conn, b *pool.Backend) bool {
+	hs := c.hs
+	hs.tries++
+	hs.skip.Add(b.ID) // has room for maxTries
+	c.lane.share.count.connects.Add(1)
+	c.backend = b
+	hs.sources = 0
+	if errno := l.dial(c); errno != 0 {
+		return !l.connectFailed(c, errno)
 	}
 	// One try gets at most a third of the time for all.
 	hs.tryUntil = min(hs.deadline, l.now.Add(c.lane.cfg.ConnectTimeout/3))
 	l.setDue(c, l.due(c))
+	return true
 }
 
 // connected ends a try.

@@ -109,6 +109,7 @@ const (
 	CauseResource                   // R: no memory, descriptors, ports or backend
 	CauseRefused                    // P: the listener's rules refuse it
 	CauseKilled                     // K: shut down by the operator
+	CauseDown                       // D: the backend was marked down, see pool.OnDownReset
 	NumCauses
 )
 
@@ -123,6 +124,7 @@ const (
 	PhaseData                 // D: relaying
 	PhaseLast                 // L: one side had closed in order
 	PhaseEnd                  // -: after the last byte of both sides
+	PhaseQueue                // Q: waiting for a backend with room
 	NumPhases
 )
 
@@ -134,5 +136,5 @@ type Termination struct {
 
 // String returns the two letters.
 func (t Termination) String() string {
-	return string([]byte{"-CScsRPK"[t.Cause], "HCADL-"[t.Phase]})
+	return string([]byte{"-CScsRPKD"[t.Cause], "HCADL-Q"[t.Phase]})
 }

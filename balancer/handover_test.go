@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"testing"
 
-	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
 )
 

@@ -46,6 +46,8 @@ type handshake struct {
 	sessionID affinity.Key // of the hello, to recognise an echo; 0: none
 	client    affinity.Key
 
+	turn queueTurn // in the queue of its pool
+
 	// Tries.
 	skip       pool.Skip  // tried already
 	tries      int        // connects

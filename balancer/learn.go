@@ -234,8 +234,9 @@ func (l *loop) endHandshake(c *conn) {
 		if hs.helloAt > 0 {
 			r.HelloTime = hs.helloAt.Sub(c.opened)
 		}
+		r.QueueTime = hs.turn.waited
 		if hs.sentAt > 0 {
-			r.ConnectTime = hs.sentAt.Sub(hs.helloAt)
+			r.ConnectTime = hs.sentAt.Sub(hs.helloAt) - hs.turn.waited
 		}
 		if hs.answeredAt > 0 {
 			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
 	"homing/tlsparse"
 )
 
@@ -54,6 +55,8 @@ type loop struct {
 	scratch        []byte
 	opened         []byte // see opening
 	source         int    // turn of the source addresses
+	turns          uint32 // number of the last turn in a queue
+	obeyed         []command
 
 	// Written by the loop, read by all.
 	count counters
@@ -67,8 +70,10 @@ type loop struct {
 // command is what others want of a loop.
 type command struct {
 	kind  commandKind
-	adopt *adoption    // of commandAdopt
-	done  chan<- error // gets one answer and has room for it; nil: nobody waits
+	adopt *adoption     // of commandAdopt
+	turn  uint64        // of commandTurn
+	left  *pool.Backend // of commandLeave
+	done  chan<- error  // gets one answer and has room for it; nil: nobody waits
 }
 
 type commandKind uint8
@@ -80,6 +85,8 @@ const (
 	commandSettle                     // close what the settings do not name
 	commandRelease                    // close all listening sockets and leave their queues to others
 	commandSync                       // answer
+	commandTurn                       // a conn in a queue need not wait any more
+	commandLeave                      // end the conns of a backend that was marked down
 )
 
 func newLoop(b *Balancer, index int) (*loop, error) {
@@ -235,6 +242,8 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		}
 	case stateRelay:
 		l.relay(c, from, done)
+	case stateQueue:
+		l.queueReceived(c, done)
 	case stateConnect:
 		l.connectReceived(c, done)
 	case stateClosing:
@@ -247,7 +256,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 func (l *loop) obey() {
 	l.mu.Lock()
 	commands := l.commands
-	l.commands = nil
+	l.commands = l.obeyed[:0] // the two take turns: a place in a queue costs no heap object
 	l.mu.Unlock()
 	for _, c := range commands {
 		var err error
@@ -262,10 +271,16 @@ func (l *loop) obey() {
 			l.settle()
 		case commandRelease:
 			l.releaseInlets()
+		case commandTurn:
+			l.turnCome(c.turn)
+		case commandLeave:
+			l.leave(c.left)
 		case commandSync:
 		}
 		c.answer(err)
 	}
+	clear(commands)
+	l.obeyed = commands
 }
 
 // kill resets every conn.

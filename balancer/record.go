@@ -27,7 +27,8 @@ type ConnRecord struct {
 	BytesIn     uint64        // from the client
 	BytesOut    uint64        // from the backend
 	HelloTime   time.Duration // accept to the whole hello
-	ConnectTime time.Duration // hello to the backend's having it
+	QueueTime   time.Duration // waiting for a backend with room
+	ConnectTime time.Duration // hello, or the end of that waiting, to the backend's having it
 	AnswerTime  time.Duration // from there to the backend's first byte
 	Total       time.Duration
 	Tries       int // connects

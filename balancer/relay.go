@@ -239,6 +239,8 @@ func (l *loop) due(c *conn) netio.Time {
 	switch c.state {
 	case stateHello:
 		return c.opened.Add(c.lane.cfg.HelloTimeout)
+	case stateQueue:
+		return c.hs.turn.until
 	case stateConnect:
 		if c.hs.stash.used() {
 			return min(c.hs.tryUntil, c.hs.stash.until)
@@ -287,6 +289,9 @@ func (l *loop) expire(c *conn) {
 	case stateHello:
 		l.countHello(c, HelloTimeout)
 		l.becomeClosing(c, CauseClientTimeout, true)
+		return
+	case stateQueue:
+		l.leaveQueue(c, true)
 		return
 	case stateConnect:
 		if c.hs.stash.used() && l.now >= c.hs.stash.until {

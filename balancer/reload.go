@@ -79,6 +79,7 @@ func (b *Balancer) Reload(cfg Config) error {
 	b.set, b.places = set, places
 	b.mu.Unlock()
 	b.countSources()
+	b.followDowns(set)
 	if stage == stageMade { // which it stays: whoever changes that waits for reloading
 		for i, l := range b.loops {
 			err = errors.Join(err, l.adopt(after[i]))

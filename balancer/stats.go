@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"homing/balancer/affinity"
 )
@@ -71,6 +72,12 @@ type PoolCounts struct {
 	SecondChances   uint64 // connects after an answer (DESIGN.md 3.4 b and c)
 	NoBudget        uint64 // second chances that the budget forbade
 	Unroutable      uint64 // conns that no backend took
+
+	Waiting       uint64        // conns in the queue, now
+	Queued        uint64        // conns that have waited in it
+	QueueTimeouts uint64        // of them, those that waited in vain
+	QueueFull     uint64        // conns refused because as many waited as may
+	QueueTime     time.Duration // that conns have spent in it, together
 }
 
 // counters are one loop's own share of Stats. The loop writes, anybody reads; so it
@@ -100,6 +107,8 @@ type poolCounters struct {
 	issuedIDs, issuedTickets                 atomic.Uint64
 	connects, connectFailures                atomic.Uint64
 	replays, secondChances, noBudget, nobody atomic.Uint64
+
+	waiting, queued, queueTimeouts, queueFull, queueTime atomic.Uint64
 }
 
 // Stats sums up what the loops have counted.
@@ -199,6 +208,11 @@ func (c *poolCounters) addTo(s *PoolStats) {
 	s.SecondChances += c.secondChances.Load()
 	s.NoBudget += c.noBudget.Load()
 	s.Unroutable += c.nobody.Load()
+	s.Waiting += c.waiting.Load()
+	s.Queued += c.queued.Load()
+	s.QueueTimeouts += c.queueTimeouts.Load()
+	s.QueueFull += c.queueFull.Load()
+	s.QueueTime += time.Duration(c.queueTime.Load())
 }
 
 func (s *PoolCounts) add(one *PoolCounts) {
@@ -217,6 +231,11 @@ func (s *PoolCounts) add(one *PoolCounts) {
 	s.SecondChances += one.SecondChances
 	s.NoBudget += one.NoBudget
 	s.Unroutable += one.Unroutable
+	s.Waiting += one.Waiting
+	s.Queued += one.Queued
+	s.QueueTimeouts += one.QueueTimeouts
+	s.QueueFull += one.QueueFull
+	s.QueueTime += one.QueueTime
 }
 
 func addTerminations(to, from *[NumCauses][NumPhases]uint64) {

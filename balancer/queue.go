@@ -1,0 +1,144 @@
+//go:build linux
+
+package balancer
+
+import (
+	"slices"
+	"time"
+
+	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
+	"homing/balancer/pool"
+)
+
+// queueTurn is a conn's place in the queue of its pool.
+type queueTurn struct {
+	waiter pool.Waiter
+	since  netio.Time
+	until  netio.Time    // then it has waited long enough
+	waited time.Duration // before, by the same conn
+	queued bool          // it waits
+}
+
+// becomeQueue makes a conn wait for a backend that has room, because those that could take it have as many conns as they
+// may, or because others wait already. b is the backend that it would have had, if there is one.
+//
+// On entry, from stateConnect, it has no backend. On exit it waits, with its hello in hs.hello and the client being read,
+// and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
+func (l *loop) becomeQueue(c *conn, b *pool.Backend) *pool.Backend {
+	hs, p, share := c.hs, c.lane.pool, c.lane.share
+	t := &hs.turn
+	l.turns++
+	t.waiter = pool.Waiter{Skip: hs.skip, Hash: uint64(hs.client), Owner: l, Tag: uint64(l.turns)<<32 | uint64(c.index)}
+	switch {
+	case b != nil:
+		t.waiter.Home = b.ID
+	case hs.hasHome():
+		t.waiter.Home = pool.ID(hs.home.ID) // 0 where it has several
+	}
+	place, result := p.Wait(&t.waiter)
+	switch result {
+	case pool.WaitServed:
+		c.placed(place, b)
+		return place
+	case pool.WaitNobody:
+		if b == nil { // else the last one that was marked down
+			l.unroutable(c)
+			return nil
+		}
+		b.Acquire()
+		return b
+	case pool.WaitFull:
+		c.state = stateQueue
+		share.count.queueFull.Add(1)
+		l.becomeClosing(c, CauseResource, true)
+		return nil
+	case pool.WaitQueued:
+	}
+	c.state = stateQueue
+	if t.since == 0 {
+		share.count.queued.Add(1)
+	}
+	share.count.waiting.Add(1)
+	t.queued, t.since = true, l.now
+	t.until = l.now.Add(p.Snapshot().Options().QueueTimeout - t.waited)
+	l.setDue(c, l.due(c))
+	if !c.flows[sideClient].is(reading | ended) {
+		l.recv(c) // or its leaving would not be noticed
+	}
+	return nil
+}
+
+// placed notes by which rule the conn has its place: b is what the rules have said, and nothing if it is nil.
+func (c *conn) placed(place, b *pool.Backend) {
+	hs := c.hs
+	id := uint32(place.ID)
+	switch {
+	case place == b:
+	case hs.hasHome() && (hs.home.Any || hs.home.ID == id || slices.Contains(hs.home.Set, id)):
+		hs.source, hs.lost = hs.home.Source, LostNone
+	default:
+		if hs.lost == LostNone && hs.hasHome() {
+			hs.lost = LostOverloaded
+		}
+		hs.source = affinity.SourceFresh
+	}
+}
+
+// hasHome says whether it is known who can accept the offer.
+func (hs *handshake) hasHome() bool {
+	return hs.home.Source == affinity.SourceSession || hs.home.Source == affinity.SourceTicketKey
+}
+
+// WaitOver tells the loop that a conn of its need not wait any more. Any goroutine, with the pool's queue locked.
+func (l *loop) WaitOver(tag uint64) { l.post(command{kind: commandTurn, turn: tag}) }
+
+// turnCome goes on with a conn whose waiting is over, unless it has gone meanwhile; its place has gone to the next then.
+func (l *loop) turnCome(tag uint64) {
+	if c := l.conns.at(uint32(tag)); c.state == stateQueue && c.hs.turn.waiter.Tag == tag {
+		l.leaveQueue(c, false)
+	}
+}
+
+// leaveQueue ends the waiting of a conn that goes on: to the place that it has been given, or, where nobody is left to
+// wait for, to whatever the rules say now. Otherwise, when late, it has waited in vain.
+func (l *loop) leaveQueue(c *conn, late bool) {
+	b, served := l.unqueue(c)
+	switch {
+	case !served && late:
+		c.lane.share.count.queueTimeouts.Add(1)
+		l.becomeClosing(c, CauseBackTimeout, true)
+	case b != nil:
+		c.placed(b, nil)
+		l.becomeConnect(c, b)
+	default:
+		l.becomeConnect(c, l.route(c))
+	}
+}
+
+// unqueue ends the waiting, and counts it. The time for all tries does not run meanwhile. What the conn was given is the
+// caller's to use or to release.
+func (l *loop) unqueue(c *conn) (b *pool.Backend, served bool) {
+	t := &c.hs.turn
+	b, served = c.lane.pool.Leave(&t.waiter)
+	t.queued = false
+	waited := l.now.Sub(t.since)
+	t.waited += waited
+	c.hs.deadline = c.hs.deadline.Add(waited)
+	c.lane.share.count.waiting.Add(^uint64(0))
+	c.lane.share.count.queueTime.Add(uint64(waited))
+	return b, served
+}
+
+// queueReceived keeps what a waiting client sends behind its hello, up to a bound, and notices when it leaves.
+func (l *loop) queueReceived(c *conn, done *netio.Completion) {
+	hs := c.hs
+	if done.Errno == 0 && done.N == 0 && hs.readable {
+		l.becomeClosing(c, CauseClient, false) // no handshake comes of it any more
+		return
+	}
+	l.connectReceived(c, done)
+	if c.state == stateQueue && !c.flows[sideClient].is(ended) && len(hs.hello) <= c.lane.cfg.HelloLimit {
+		l.recv(c)
+	}
+}
