@@ -120,7 +120,7 @@ dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCH
 
 # Builds twice, compares the bytes, and installs the package on a fresh Debian root; a few minutes, needs root.
 dist-test: dist ## the packages: reproducible, installable, removable
-	@.ci/packages debootstrap=debootstrap promtool=prometheus
+	@.ci/packages debootstrap=debootstrap promtool=prometheus systemd-analyze=systemd
 	cmd/homing/packaging/dist_test.sh $(VERSION)
 
 clean: ## remove bin/ and dist/
