@@ -27,6 +27,7 @@ const (
 	registered                        // known to epoll, for reading at least
 	fullEvents                        // known to epoll for writing too
 	queued                            // in the run queue
+	settled                           // its receive buffer needs no more looking after: see settleRoom
 )
 
 // slot is one socket of the epoll engine. It holds no buffer but the unsent

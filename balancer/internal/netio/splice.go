@@ -118,6 +118,9 @@ func (e *epoll) spliced(from Sock, src *slot, c *Completion, errno syscall.Errno
 		e.pipes.put(src.pipe)
 		src.pipe = nil
 	}
+	if src.moved >= spliceBudget && src.flags&settled == 0 && settleRoom(src.fd) {
+		src.flags |= settled
+	}
 	src.flags &^= wantSplice
 	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(src.moved), Errno: errno, Sink: sink}
 	return true

@@ -36,6 +36,7 @@ const (
 	rFinSeen                           // the peer's FIN was delivered
 	rKept                              // closed, and the socket kept
 	rSpoilt                            // it could not be unconnected
+	rSettled                           // its receive buffer needs no more looking after: see settleRoom
 )
 
 // rHas are the operations that the kernel has.
