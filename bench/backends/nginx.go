@@ -105,14 +105,12 @@ func makeData(path string) error {
 	return nil
 }
 
-// findNginx returns the path of nginx. Debian keeps it in /usr/sbin, which is not on the PATH of an ordinary user.
 func findNginx() (string, error) {
-	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return filepath.Abs(path)
-		}
+	path, err := proc.Find("nginx")
+	if err != nil {
+		return "", errors.New("nginx is not installed: run apt-get install nginx, or go without --nginx")
 	}
-	return "", errors.New("nginx is not installed: run apt-get install nginx, or go without --nginx")
+	return path, nil
 }
 
 // nginxVersion returns "nginx/1.22.1", or "nginx" if it does not say.

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"homing/bench/proc"
 )
 
 // Paths name programs; an empty one is looked for beside this program (homing), in PATH and in /usr/sbin.
@@ -119,16 +121,12 @@ func find(name, given string) (string, error) {
 		}
 		return filepath.Abs(path)
 	}
-	candidates := []string{name, filepath.Join("/usr/sbin", name), filepath.Join("/usr/local/sbin", name)}
 	if self, err := os.Executable(); err == nil && name == FamilyHoming {
-		candidates = append([]string{filepath.Join(filepath.Dir(self), name)}, candidates...)
-	}
-	for _, c := range candidates {
-		if path, err := exec.LookPath(c); err == nil {
+		if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
 			return filepath.Abs(path)
 		}
 	}
-	return "", exec.ErrNotFound
+	return proc.Find(name)
 }
 
 // versionOf asks a program for its version, which it tells in its own words.

@@ -1,7 +1,10 @@
 package proc
 
 import (
+	"errors"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -22,5 +25,14 @@ func TestFreeAddrsAreFreeAndDifferent(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer u.Close()
+	}
+}
+
+func TestFind(t *testing.T) {
+	if path, err := Find("sh"); err != nil || !filepath.IsAbs(path) {
+		t.Errorf("sh is at %q, %v", path, err)
+	}
+	if path, err := Find("no such program"); !errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("found %q, %v", path, err)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+
+	"homing/bench/proc"
 )
 
 // NginxConfig says how one nginx differs from Debian's defaults.
@@ -44,7 +45,7 @@ type Nginx struct {
 	addr string
 	path string // program
 	dir  string
-	proc *Process
+	proc *proc.Process
 }
 
 // StartNginx writes the configuration to a new directory and starts nginx on a free port. When
@@ -79,7 +80,10 @@ func (n *Nginx) Name() string { return n.name }
 func (n *Nginx) Addr() string { return n.addr }
 
 // PIDs returns the process IDs of the master and its workers.
-func (n *Nginx) PIDs() []int { return append(n.proc.Children(), n.proc.PID()) }
+func (n *Nginx) PIDs() []int { return n.proc.Tree() }
+
+// workers are the processes of PIDs but for the master.
+func (n *Nginx) workers() []int { return n.proc.Tree()[1:] }
 
 // LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS" per request.
 func (n *Nginx) LogPath() string { return filepath.Join(n.dir, "access.log") }
@@ -87,15 +91,15 @@ func (n *Nginx) LogPath() string { return filepath.Join(n.dir, "access.log") }
 // Reload does what "nginx -s reload" does and returns when no worker of before is left, so that
 // every conn from now on meets the new ticket key. Conns open on old workers end within 1 s.
 func (n *Nginx) Reload(ctx context.Context) error {
-	before := n.proc.Children()
+	before := n.workers()
 	out, err := exec.CommandContext(ctx, n.path, append(n.args(), "-s", "reload")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("farm: reload %s: %w: %s", n.name, err, out)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	err = until(ctx, func() (bool, error) {
-		now := n.proc.Children()
+	err = proc.Until(ctx, func() (bool, error) {
+		now := n.workers()
 		old := slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) })
 		return len(now) > 0 && !old, nil
 	})
@@ -125,11 +129,11 @@ func (n *Nginx) args() []string {
 }
 
 func (n *Nginx) start(ctx context.Context) error {
-	proc, err := Start(ctx, n.addr, n.path, append(n.args(), "-g", "daemon off;")...)
+	p, err := Start(ctx, n.addr, n.path, append(n.args(), "-g", "daemon off;")...)
 	if err != nil {
 		return err
 	}
-	n.proc = proc
+	n.proc = p
 	return nil
 }
 
@@ -218,11 +222,4 @@ func StopAll(farm []*Nginx) error {
 		errs = append(errs, n.Stop())
 	}
 	return errors.Join(errs...)
-}
-
-// WaitFor asks cond every 5 ms until it holds or the time is over, and reports whether it held.
-func WaitFor(ctx context.Context, timeout time.Duration, cond func() bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return until(ctx, func() (bool, error) { return cond(), nil }) == nil
 }
