@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/bench/backends"
+	"homing/cmd/internal/usage"
 )
 
 // newBackendCommand is what serve starts for each backend in Go, so that each has a CPU account of its own.
@@ -23,7 +24,7 @@ func newBackendCommand() *cobra.Command {
 		Use:    "backend",
 		Short:  "Be one TLS backend in Go (serve starts these)",
 		Hidden: true,
-		Args:   noArgs,
+		Args:   usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()

@@ -19,6 +19,7 @@ import (
 	"homing/bench/compare"
 	"homing/bench/report"
 	"homing/bench/tlsserver"
+	"homing/cmd/internal/usage"
 )
 
 // compareOptions is what the flags of `homing-bench compare` say.
@@ -70,7 +71,7 @@ func newCompareCommand() *cobra.Command {
 		Short:   "Compare balancers on this machine: homing, HAProxy, nginx, by turns",
 		Long:    compareLong,
 		GroupID: groupTool,
-		Args:    noArgs,
+		Args:    usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()

@@ -19,6 +19,7 @@ import (
 
 	"homing/bench/backends"
 	"homing/bench/tlsserver"
+	"homing/cmd/internal/usage"
 )
 
 func newServeCommand() *cobra.Command {
@@ -34,7 +35,7 @@ small TLS servers in Go, or with --nginx real nginx. They serve / and ranges of 
 
 The control address gives "homing-bench resume --control ADDR" and the other scenarios all they need to know: addresses,
 certificate, processes, and how to stop a backend and start it again.`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("nginx") {
 				if cmd.Flags().Changed("backends") {
