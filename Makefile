@@ -26,7 +26,7 @@ SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnut
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf bench-second compare dist dist-test clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf compare dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -107,11 +107,7 @@ perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROU
 	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
 	@bench/perf/compare.sh $(ROUNDS) 'bin/homing run --loops 1 --listen @LISTEN@ --backend @B1@ --backend @B2@ --backend @B3@'
 
-bench-second: build ## what a second and third nginx do to clients that resume, beside HAProxy (about a minute)
-	@.ci/packages nginx=nginx haproxy=haproxy
-	HOMING_INTEGRATION=1 HOMING_BINARY=$(CURDIR)/bin/homing go test -run '^$$' -bench '^BenchmarkSecondBackend$$' -benchtime 1x ./cmd/homing/integration
-
-compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--html report.html')
+compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--scenario second --html report.html')
 	@.ci/packages nginx=nginx haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
 	@bin/homing-bench compare $(COMPARE_FLAGS)
 
