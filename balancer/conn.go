@@ -62,7 +62,7 @@ type conn struct {
 // flow is one direction of a conn: from a side to the other.
 type flow struct {
 	bytes uint64 // received
-	runs  uint8  // full receive buffers in a row: bulky when bulkyRuns
+	runs  uint8  // large chunks, less small ones: bulky when bulkyRuns
 	thin  uint8  // small splices in a row: no longer bulky when thinRuns
 	flags flowFlags
 }

@@ -322,3 +322,35 @@ func TestThinAfterBulky(t *testing.T) {
 		t.Errorf("%d bytes spliced, %d of them small ones", s.Spliced, s.Spliced-spliced)
 	}
 }
+
+// A flow is bulky when most of what comes is large, though no chunk fills the
+// buffer, and is not for many that are smaller.
+func TestBulky(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		sizes []int // of chunks, again and again
+		want  bool
+	}{
+		{"large", []int{20_000}, true},
+		{"large with ends", []int{20_000, 20_000, 20_000, 200}, true},
+		{"small", []int{10_000}, false},
+		{"mixed", []int{20_000, 10_000}, false},
+		{"answers", []int{20_000, 20_000, 300, 300}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			r.serveByHand()
+			r.start(tlsOff)
+			c := r.dial()
+			b := r.arrival()
+			for range 12 * bulkyRuns {
+				for _, n := range test.sizes {
+					r.talk(c, b, n, backend(make([]byte, n)))
+				}
+			}
+			if got := r.b.Stats().Spliced; got > 0 != test.want {
+				t.Errorf("%d bytes spliced", got)
+			}
+		})
+	}
+}

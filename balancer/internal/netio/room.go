@@ -10,10 +10,13 @@ const (
 	// roomRate is what a source may have for each microsecond of its round trip, in
 	// bytes: 32 Gbit/s.
 	roomRate = 4 << 10
+	// settleAfter is how many bytes a Splice has moved that asks for settleRoom. Asked
+	// after a whole batch's share alone, buffers have come to 17 MiB meanwhile.
+	settleAfter = 256 << 10
 )
 
 // settleRoom stops the kernel from enlarging the receive buffer of a source that
-// brings its flow more than a batch's share, once the buffer is large enough for
+// brings much at a time, once the buffer is large enough for
 // the distance. It reports whether there is nothing more to be done.
 //
 // The kernel enlarges a buffer for as long as it is emptied fast, to 32 MiB (net.ipv4.tcp_rmem

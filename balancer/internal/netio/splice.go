@@ -118,7 +118,7 @@ func (e *epoll) spliced(from Sock, src *slot, c *Completion, errno syscall.Errno
 		e.pipes.put(src.pipe)
 		src.pipe = nil
 	}
-	if src.moved >= spliceBudget && src.flags&settled == 0 && settleRoom(src.fd) {
+	if src.moved >= settleAfter && src.flags&settled == 0 && settleRoom(src.fd) {
 		src.flags |= settled
 	}
 	src.flags &^= wantSplice

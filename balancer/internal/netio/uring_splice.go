@@ -112,7 +112,7 @@ func (e *uring) splice(from Sock, src *ringSlot, c *Completion) bool {
 // holds bytes, because the sink failed, is destroyed with them.
 func (e *uring) spliced(from Sock, src *ringSlot, c *Completion, errno syscall.Errno, sink bool) bool {
 	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(src.moves.moved), Errno: errno, Sink: sink}
-	if src.moves.moved >= spliceBudget && src.flags&rSettled == 0 && settleRoom(src.fd) {
+	if src.moves.moved >= settleAfter && src.flags&rSettled == 0 && settleRoom(src.fd) {
 		src.flags |= rSettled
 	}
 	e.dropPipe(src)
