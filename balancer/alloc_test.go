@@ -113,7 +113,7 @@ func TestAllocations(t *testing.T) {
 			ln := bareListener(t, s)
 			r.startPool(pool.Options{}, func(c *Config) { c.ConnLog = nil })
 			r.teachBare(ln, ticket)
-			to := &syscall.SockaddrInet4{Port: int(r.b.Addrs()[0].Port()), Addr: [4]byte{127, 0, 0, 1}}
+			to := &syscall.SockaddrInet4{Port: int(r.b.Addrs()[0].IP().Port()), Addr: [4]byte{127, 0, 0, 1}}
 			buf := make([]byte, 1<<16)
 			once := func() {
 				c := bareDial(t, to)

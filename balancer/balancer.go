@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -72,6 +72,7 @@ func New(cfg Config) (*Balancer, error) {
 		for _, l := range b.loops {
 			l.shut()
 		}
+		b.removeFiles(false)
 		return nil, err
 	}
 	return b, nil
@@ -103,10 +104,10 @@ func (b *Balancer) open(found inheritance) error {
 }
 
 // Addrs are the addresses listened on, in the order of the configuration.
-func (b *Balancer) Addrs() []netip.AddrPort {
+func (b *Balancer) Addrs() []netaddr.Addr {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var all []netip.AddrPort
+	var all []netaddr.Addr
 	for _, p := range b.places {
 		all = append(all, p.bound)
 	}
@@ -162,6 +163,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	unwatch := context.AfterFunc(ctx, func() { b.post(command{kind: commandKill}) })
 	running.Wait()
 	unwatch()
+	b.removeFiles(true)
 	close(b.records)
 	logging.Wait()
 	close(b.done)
@@ -199,6 +201,7 @@ func (b *Balancer) drain() {
 	b.reloading.Lock()
 	defer b.reloading.Unlock()
 	if b.become(stageEnding, stageRunning, stageReleased) {
+		b.removeFiles(true)
 		b.post(command{kind: commandDrain})
 	}
 }
@@ -211,8 +214,21 @@ func (b *Balancer) Close() {
 		return
 	}
 	b.become(stageEnding, stageRunning, stageReleased)
+	b.removeFiles(true)
 	b.post(command{kind: commandKill})
 	<-b.done
+}
+
+// removeFiles removes the files of unix sockets: all, or those that were made here, for
+// what came from another process is that one's until this one has run.
+func (b *Balancer) removeFiles(all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.places {
+		if all || p.made {
+			p.removeFile(b.set.cfg.Log)
+		}
+	}
 }
 
 // closeUnrun ends a Balancer that was never run, and says whether it was one.
@@ -225,6 +241,7 @@ func (b *Balancer) closeUnrun() bool {
 	for _, l := range b.loops {
 		l.shut()
 	}
+	b.removeFiles(false)
 	close(b.done)
 	return true
 }

@@ -22,7 +22,7 @@ func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
 	}
 	var all inheritance
 	for _, p := range places {
-		one := ListenSocket{Addr: p.bound}
+		one := ListenSocket{Addr: p.bound, Foreign: p.foreign}
 		for _, sockets := range p.sockets {
 			for _, s := range sockets {
 				if s.alias || stage == stageMade && s.dormant {
@@ -50,5 +50,10 @@ func (b *Balancer) Release() error {
 	if !b.become(stageReleased, stageRunning) {
 		return errors.New("balancer: it does not run, or listens no more")
 	}
+	b.mu.Lock()
+	for _, p := range b.places {
+		p.file.Store(nil) // another process listens there now
+	}
+	b.mu.Unlock()
 	return b.order(func(int) command { return command{kind: commandRelease} })
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"homing/balancer/internal/netio"
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -209,13 +210,13 @@ func TestInheritForeign(t *testing.T) {
 				write(t, c, []byte("x"))
 				_, _ = io.Copy(io.Discard, c)
 			})
-			bound := netip.MustParseAddrPort(foreign.Addr().String())
+			bound := netaddr.MustParse(foreign.Addr().String())
 			r.prepare(pool.Options{}, tlsOff, func(c *Config) {
 				c.Loops = 3
-				c.Listeners[0].Addr = strings.Replace(addr, ":0", fmt.Sprint(":", bound.Port()), 1)
+				c.Listeners[0].Addr = strings.Replace(addr, ":0", fmt.Sprint(":", bound.IP().Port()), 1)
 				c.Sockets = []ListenSocket{{FDs: []int{fd}}}
 			})
-			r.addr = fmt.Sprint("127.0.0.1:", bound.Port())
+			r.addr = fmt.Sprint("127.0.0.1:", bound.IP().Port())
 			queued := r.dial()
 			r.run()
 			read(t, queued, 1)
@@ -230,7 +231,7 @@ func TestInheritForeign(t *testing.T) {
 				return true
 			})
 			sockets := r.sockets()
-			if len(sockets) != 1 || len(sockets[0].FDs) != 1 || sockets[0].Addr.Port() != bound.Port() {
+			if len(sockets) != 1 || len(sockets[0].FDs) != 1 || sockets[0].Addr.IP().Port() != bound.IP().Port() {
 				t.Errorf("to be handed on: %+v, want the one socket", sockets)
 			}
 			if err := inheritance(sockets).close(); err != nil {
@@ -303,13 +304,13 @@ func TestInheritLeftovers(t *testing.T) {
 	if err := syscall.Bind(plain, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	silent, err := localTCP(plain)
+	silent, err := netio.LocalAddr(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := r.b.settings().cfg
 	cfg.Listeners = []Listener{{Addr: silent.String(), Default: r.pool}}
-	for what, fd := range map[string]int{"socket": pair[0], "no listening TCP socket": plain} {
+	for what, fd := range map[string]int{"socket": pair[0], "no listening socket of TCP or unix": plain} {
 		good := bindFor(t, "127.0.0.1:0")
 		cfg.Sockets = []ListenSocket{{FDs: []int{good.fd(t), fd}}}
 		if b, err := New(cfg); err == nil || b != nil || !strings.Contains(err.Error(), what) {
@@ -331,7 +332,7 @@ func TestInheritLeftovers(t *testing.T) {
 // bindFor is a place of one socket.
 func bindFor(t *testing.T, addr string) *place {
 	t.Helper()
-	p, err := bind(netip.MustParseAddrPort(addr), 1)
+	p, err := bind(netaddr.MustParse(addr), 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +349,7 @@ func (p *place) fd(t *testing.T) int {
 func TestInheritanceTake(t *testing.T) {
 	all := func(texts ...string) (in inheritance) {
 		for i, text := range texts {
-			in.add(netip.MustParseAddrPort(text), i)
+			in.add(ListenSocket{Addr: netaddr.MustParse(text), FDs: []int{i}})
 		}
 		return in
 	}
@@ -370,7 +371,7 @@ func TestInheritanceTake(t *testing.T) {
 		{nil, "192.0.2.1:443", -1},
 	} {
 		in := all(tt.have...)
-		s, ok := in.take(netip.MustParseAddrPort(tt.ask))
+		s, ok := in.take(netaddr.MustParse(tt.ask))
 		switch {
 		case ok != (tt.want >= 0), ok && s.FDs[0] != tt.want:
 			t.Errorf("%s of %v: %+v, %v", tt.ask, tt.have, s, ok)
@@ -379,7 +380,7 @@ func TestInheritanceTake(t *testing.T) {
 		}
 	}
 	in := all("192.0.2.1:443", "192.0.2.1:443")
-	if s, ok := in.take(netip.MustParseAddrPort("192.0.2.1:443")); !ok || len(s.FDs) != 2 {
+	if s, ok := in.take(netaddr.MustParse("192.0.2.1:443")); !ok || len(s.FDs) != 2 {
 		t.Errorf("of two sockets on one address: %+v", s)
 	}
 }

@@ -158,7 +158,9 @@ func (l *loop) offered(c *conn) {
 	}
 	c.name = c.lane.pool.Names().Offer(h.ServerName())
 	addr := hs.peer.Addr()
-	hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
+	if addr.IsValid() { // those of a unix socket are not one client
+		hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
+	}
 	hs.offer = offerOf(known, h, hs.sessionID)
 	hs.offer.Client = hs.client
 	hs.offer.RefreshOnly = h.ECH && c.lane.pool.Snapshot().Options().ECH

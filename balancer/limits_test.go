@@ -174,7 +174,7 @@ func TestAllDown(t *testing.T) {
 		t.Errorf("%d unroutable, %d connects, want all three once and the last one twice more", s.Unroutable, s.Connects)
 	}
 	last := r.pool.Snapshot().LastDown()
-	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(last.Addr))
+	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(last.Addr.IP()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,14 @@
 package balancer
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -36,10 +38,14 @@ func (m TLSMode) String() string { return [...]string{"auto", "require", "off"}[
 // names, goes to Default only: unknown must not mean weaker.
 type Listener struct {
 	Name    string // in logs and metrics, no two alike. Default: Addr
-	Addr    string // host:port, an IP address or empty for all of both families
+	Addr    string // host:port, an IP address or empty for all of both families; or unix: and the path of a unix socket
 	TLS     TLSMode
 	Routes  []Route    // none with TLSOff: there is no hello to go by
 	Default *pool.Pool // nil: what no route takes is closed and counted
+
+	// Mode is the permission bits of a unix socket's file: whoever may write to it may
+	// connect. Default DefaultMode. A socket that is inherited keeps what it has.
+	Mode uint32
 
 	// MaxConns bounds the listener's open conns on this node; further ones wait in the
 	// kernel's queue. Each loop looks before it takes, so that there may be one more for
@@ -48,7 +54,8 @@ type Listener struct {
 
 	// Allow are the only networks that may come in; none: all. Deny are networks that
 	// may not, even where Allow has them. Others are reset, and counted as denied.
-	// With a PROXY header the address in it counts.
+	// With a PROXY header the address in it counts. Clients of a unix socket have no address:
+	// the zero Prefix stands for them in these lists and the next.
 	Allow, Deny []netip.Prefix
 
 	// AcceptProxy are the networks of proxies that begin each connection with a PROXY
@@ -69,24 +76,34 @@ type Route struct {
 	Pool *pool.Pool
 }
 
+// DefaultMode is the mode of a listening unix socket's file: its owner and group may connect.
+const DefaultMode = 0o660
+
 // ParseListenAddr reads host:port, where the host is an IP address, in brackets
-// for IPv6, or empty for all addresses of both families.
-func ParseListenAddr(text string) (netip.AddrPort, error) {
+// for IPv6, or empty for all addresses of both families; or unix: and a path. An abstract
+// unix socket has no file whose permissions could say who may connect: none is listened on.
+func ParseListenAddr(text string) (netaddr.Addr, error) {
+	if path, ok := strings.CutPrefix(text, netaddr.Prefix); ok {
+		if strings.HasPrefix(path, "@") {
+			return netaddr.Addr{}, errors.New("anybody on this machine could connect to an abstract socket: give the path of a file, such as unix:/run/homing.sock")
+		}
+		return netaddr.Unix(path), netaddr.CheckPath(path)
+	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("want host:port, such as 0.0.0.0:443 or [::]:443")
+		return netaddr.Addr{}, fmt.Errorf("want host:port, such as 0.0.0.0:443 or [::]:443, or unix:/run/homing.sock")
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%q is not a port, want 0 to 65535", port)
+		return netaddr.Addr{}, fmt.Errorf("%q is not a port, want 0 to 65535", port)
 	}
 	addr := netip.IPv6Unspecified()
 	if host != "" {
 		if addr, err = netip.ParseAddr(host); err != nil {
-			return netip.AddrPort{}, fmt.Errorf("%q is not an IP address", host)
+			return netaddr.Addr{}, fmt.Errorf("%q is not an IP address", host)
 		}
 	}
-	return netip.AddrPortFrom(addr, uint16(n)), nil
+	return netaddr.Of(netip.AddrPortFrom(addr, uint16(n))), nil
 }
 
 // check fills in the name and refuses what cannot be meant. The matcher is the
@@ -95,6 +112,10 @@ func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 	if ln.Name == "" {
 		ln.Name = ln.Addr
 	}
+	if ln.Mode > 0o777 {
+		return nil, fmt.Errorf("balancer: listener %s has the mode %o: give permission bits, such as 660", ln.Name, ln.Mode)
+	}
+	ln.Mode = or(ln.Mode, DefaultMode)
 	if ln.MaxConns < 0 {
 		return nil, fmt.Errorf("balancer: listener %s has a limit of %d conns: give 0 for none", ln.Name, ln.MaxConns)
 	}

@@ -16,7 +16,7 @@ import (
 func (g *gate) speaksFor(peer netip.AddrPort) bool {
 	addr := peer.Addr().Unmap().WithZone("")
 	for _, trusted := range g.AcceptProxy {
-		if trusted.Contains(addr) {
+		if trusted.Contains(addr) || !addr.IsValid() && trusted == (netip.Prefix{}) {
 			return true
 		}
 	}

@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/balancer/netaddr"
 )
 
 // ConnRecord is what the log says of one ended conn. Durations that did not
 // happen are 0. It belongs to whom ConnLog hands it to.
 type ConnRecord struct {
 	Start       time.Time
-	Client      netip.AddrPort
-	Backend     netip.AddrPort // zero: none was chosen
+	Client      netip.AddrPort // not valid: by a unix socket, and no PROXY header has told
+	Backend     netaddr.Addr   // zero: none was chosen
 	Listener    string
 	Pool        string  // "": it came into none
 	Refused     Refusal // by the rules of the listener

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/netaddr"
 )
 
 // adoption is what a loop is given of a new generation. It is never changed.
@@ -85,6 +86,7 @@ func (b *Balancer) Reload(cfg Config) error {
 			err = errors.Join(err, l.adopt(after[i]))
 			l.settle()
 		}
+		b.settleFiles(set, places, oldPlaces, made, true) // as adopted as it ever is
 		return err
 	}
 	if err = b.orderAdoptions(after); err != nil {
@@ -93,6 +95,7 @@ func (b *Balancer) Reload(cfg Config) error {
 		b.mu.Unlock()
 		err = errors.Join(err, b.orderAdoptions(before))
 	}
+	b.settleFiles(set, places, oldPlaces, made, err == nil)
 	err = errors.Join(err, b.order(func(int) command { return command{kind: commandSettle} }))
 	if err != nil {
 		return err
@@ -103,6 +106,29 @@ func (b *Balancer) Reload(cfg Config) error {
 		}
 	}
 	return nil
+}
+
+// settleFiles brings the files of unix sockets in step with the places that stand, the new ones
+// if the reload is done.
+func (b *Balancer) settleFiles(set *settings, places, oldPlaces, made []*place, done bool) {
+	if !done {
+		for _, p := range made {
+			p.removeFile(set.cfg.Log)
+		}
+		return
+	}
+	for _, p := range oldPlaces {
+		if !slices.Contains(places, p) {
+			p.removeFile(set.cfg.Log)
+		}
+	}
+	for i, p := range places {
+		if file := p.file.Load(); file != nil {
+			if err := file.SetMode(set.cfg.Listeners[i].Mode); err != nil {
+				set.cfg.Log.Warn("the file of a unix socket keeps its mode", "addr", p.bound.String(), "error", err)
+			}
+		}
+	}
 }
 
 func (b *Balancer) orderAdoptions(all []*adoption) error {
@@ -151,14 +177,14 @@ func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []
 		var p *place
 		if s, ok := found.take(addr); ok {
 			p, err = inherit(addr, s, set.cfg.Loops)
-			if err == nil && !sameAddr(p.bound, addr) {
+			if err == nil && p.bound != addr {
 				set.cfg.Log.Warn("a listener has an inherited socket of another address", "listener", ln.Name, "addr", p.bound.String())
 			}
 		} else {
-			b.awaitLeaving(addr.Port())
-			p, err = bind(addr, set.cfg.Loops)
+			b.awaitLeaving(addr)
+			p, err = bind(addr, ln.Mode, set.cfg.Loops)
 		}
-		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.places, func(p *place) bool { return p.bound.Port() == addr.Port() }) {
+		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.places, func(p *place) bool { return !addr.IsUnix() && p.bound.IP().Port() == addr.IP().Port() }) {
 			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, add this in the next", err)
 		}
 		if err != nil {
@@ -175,11 +201,14 @@ const leavingPatience = 5 * drainGrace
 
 // awaitLeaving waits for removed listeners on a port that are still emptying their
 // queues.
-func (b *Balancer) awaitLeaving(port uint16) {
+func (b *Balancer) awaitLeaving(addr netaddr.Addr) {
+	if addr.IsUnix() {
+		return // its file is gone already
+	}
 	timeout := time.NewTimer(leavingPatience)
 	defer timeout.Stop()
 	for _, p := range b.leaving {
-		if p.bound.Port() != port {
+		if p.bound.IP().Port() != addr.IP().Port() {
 			continue
 		}
 		for _, s := range slices.Concat(p.sockets...) {

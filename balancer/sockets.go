@@ -5,11 +5,13 @@ package balancer
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/netaddr"
 )
 
 // ListenSocket is sockets that listen on one address: those of a process for
@@ -18,8 +20,11 @@ import (
 // Several sockets on one address share its connections (SO_REUSEPORT): each has a
 // queue of its own, so none of them may be left out.
 type ListenSocket struct {
-	Addr netip.AddrPort // that they are bound to; invalid: as the sockets say
+	Addr netaddr.Addr // that they are bound to; invalid: as the sockets say
 	FDs  []int
+
+	// Foreign says that the file of a unix socket is another's, such as systemd's, who removes it.
+	Foreign bool
 }
 
 // ListenError says why an address could not be listened on.
@@ -62,6 +67,13 @@ func (s *socket) dup() (int, error) {
 
 func newSocket(fd int) *socket { return &socket{fd: fd, closed: make(chan struct{})} }
 
+// newAlias is a second descriptor of another loop's socket.
+func newAlias(fd int) *socket {
+	s := newSocket(fd)
+	s.alias, s.handed = true, true
+	return s
+}
+
 func (s *socket) open() bool {
 	select {
 	case <-s.closed:
@@ -95,22 +107,32 @@ func (s *socket) shutQueue() {
 // place is an address that is listened on, with its sockets by loop. A loop may have
 // several. It is never changed once it is made.
 type place struct {
-	asked   netip.AddrPort // as configured: its port may be 0
-	bound   netip.AddrPort
+	asked   netaddr.Addr // as configured: its port may be 0
+	bound   netaddr.Addr
+	foreign bool                             // the file, if it has one, is another's
+	made    bool                             // the socket was made here, and has not come from another process
+	file    atomic.Pointer[netio.SocketFile] // to be removed when it listens no more; nil: none, or another's
 	sockets [][]*socket
 }
 
+// removeFile removes the file of a unix socket, so that nobody connects to it any more.
+func (p *place) removeFile(log *slog.Logger) {
+	if file := p.file.Swap(nil); file != nil {
+		if err := file.Remove(); err != nil {
+			log.Warn("the file of a unix socket stays behind", "addr", p.bound.String(), "error", err)
+		}
+	}
+}
+
 // takes says whether the place serves a listener at addr.
-func (p *place) takes(addr netip.AddrPort) bool {
-	return sameAddr(p.asked, addr) || sameAddr(p.bound, addr)
-}
+func (p *place) takes(addr netaddr.Addr) bool { return p.asked == addr || p.bound == addr }
 
-// sameAddr compares addresses in whatever spelling: 4-in-6 is IPv4.
-func sameAddr(a, b netip.AddrPort) bool {
-	return a.Port() == b.Port() && a.Addr().Unmap() == b.Addr().Unmap()
-}
-
+// close closes a place that nobody has taken from. What came from another process
+// is that one's still.
 func (p *place) close() (err error) {
+	if file := p.file.Swap(nil); file != nil && p.made {
+		err = file.Remove()
+	}
 	for _, sockets := range p.sockets {
 		for _, s := range sockets {
 			err = errors.Join(err, s.close())
@@ -121,32 +143,60 @@ func (p *place) close() (err error) {
 
 // bind opens the sockets of a new place: one a loop, among which the kernel spreads
 // connections (SO_REUSEPORT).
-func bind(addr netip.AddrPort, loops int) (*place, error) {
-	p := &place{asked: addr, bound: addr, sockets: make([][]*socket, loops)}
+func bind(addr netaddr.Addr, mode uint32, loops int) (*place, error) {
+	p := &place{asked: addr, bound: addr, made: true, sockets: make([][]*socket, loops)}
+	if addr.IsUnix() {
+		return p, p.bindUnix(mode)
+	}
 	share := loops > 1
 	if share {
 		// A shared address would be shared with another homing too, so an
 		// exclusive socket asks first whether somebody is there.
-		fd, err := patiently(func() (int, error) { return netio.ListenTCP(addr, false) })
+		fd, err := patiently(func() (int, error) { return netio.ListenTCP(addr.IP(), false) })
 		if err != nil {
 			return nil, err
 		}
-		p.bound, err = localTCP(fd) // port 0: the same for every loop
+		p.bound, err = netio.LocalAddr(fd) // port 0: the same for every loop
 		if err := errors.Join(err, netio.CloseListener(fd)); err != nil {
 			return nil, err
 		}
 	}
 	for i := range p.sockets {
-		fd, err := patiently(func() (int, error) { return netio.ListenTCP(p.bound, share) })
+		fd, err := patiently(func() (int, error) { return netio.ListenTCP(p.bound.IP(), share) })
 		if err == nil {
 			p.sockets[i] = []*socket{newSocket(fd)}
-			p.bound, err = localTCP(fd)
+			p.bound, err = netio.LocalAddr(fd)
 		}
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
 	}
 	return p, nil
+}
+
+// bindUnix makes one socket, from whose queue all loops take.
+func (p *place) bindUnix(mode uint32) error {
+	var file netio.SocketFile
+	fd, err := patiently(func() (fd int, err error) {
+		fd, file, err = netio.ListenUnix(p.bound.Path(), mode)
+		return fd, err
+	})
+	if err != nil {
+		return err
+	}
+	p.file.Store(&file)
+	first := newSocket(fd)
+	for i := range p.sockets {
+		if i > 0 {
+			if fd, err = netio.DupListener(first.fd); err != nil {
+				return errors.Join(err, p.close())
+			}
+			p.sockets[i] = []*socket{newAlias(fd)}
+			continue
+		}
+		p.sockets[i] = []*socket{first}
+	}
+	return nil
 }
 
 // listenPatience is how long an address may be in use: the kernel lets go of the ring
@@ -175,8 +225,13 @@ func patiently(listen func() (fd int, err error)) (int, error) {
 // from then on they get connections, which nobody else could take.
 //
 // The descriptors are the place's, and closed on an error.
-func inherit(asked netip.AddrPort, from ListenSocket, loops int) (*place, error) {
-	p := &place{asked: asked, bound: from.Addr, sockets: make([][]*socket, loops)}
+func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*place, error) {
+	p := &place{asked: asked, bound: from.Addr, foreign: from.Foreign, sockets: make([][]*socket, loops)}
+	if from.Addr.IsUnix() && !from.Foreign {
+		if file, err := netio.FileOf(from.Addr.Path()); err == nil { // else somebody has removed it
+			p.file.Store(&file)
+		}
+	}
 	var all []*socket
 	for i, fd := range from.FDs {
 		s := newSocket(fd)
@@ -194,20 +249,20 @@ func inherit(asked netip.AddrPort, from ListenSocket, loops int) (*place, error)
 	}
 	for i := len(all); i < loops; i++ {
 		var fd int
-		err, alias := errors.ErrUnsupported, false
+		err := errors.ErrUnsupported
 		if share {
-			fd, err = netio.BindTCP(p.bound, true)
+			if fd, err = netio.BindTCP(p.bound.IP(), true); err == nil {
+				s := newSocket(fd)
+				s.dormant = true
+				p.sockets[i] = []*socket{s}
+				continue
+			}
 		}
-		if err != nil { // or it is another user's, as systemd's are
-			alias = true
-			fd, err = netio.DupListener(all[i%len(all)].fd)
-		}
-		if err != nil {
+		// Or it is another user's, as systemd's are.
+		if fd, err = netio.DupListener(all[i%len(all)].fd); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
-		s := newSocket(fd)
-		s.alias, s.handed, s.dormant = alias, alias, !alias
-		p.sockets[i] = []*socket{s}
+		p.sockets[i] = []*socket{newAlias(fd)}
 	}
 	return p, nil
 }
@@ -220,38 +275,40 @@ func newInheritance(sockets []ListenSocket) (inheritance, error) {
 	var all inheritance
 	for _, s := range sockets {
 		for _, fd := range s.FDs {
-			addr, err := localTCP(fd)
+			addr, err := netio.LocalAddr(fd)
 			if err != nil {
 				return nil, errors.Join(err, inheritance(sockets).close())
 			}
-			all.add(addr, fd)
+			all.add(ListenSocket{Addr: addr, FDs: []int{fd}, Foreign: s.Foreign})
 		}
 	}
 	return all, nil
 }
 
 // add puts the socket to the others of its address.
-func (in *inheritance) add(addr netip.AddrPort, fd int) {
+func (in *inheritance) add(one ListenSocket) {
 	for i := range *in {
-		if (*in)[i].Addr == addr {
-			(*in)[i].FDs = append((*in)[i].FDs, fd)
+		if (*in)[i].Addr == one.Addr {
+			(*in)[i].FDs = append((*in)[i].FDs, one.FDs...)
 			return
 		}
 	}
-	*in = append(*in, ListenSocket{Addr: addr, FDs: []int{fd}})
+	*in = append(*in, one)
 }
 
 // take takes out the sockets for addr: those of that address, of the same port on
 // all addresses, where that is asked for in whatever family, or, for port 0, of any
 // port there. ok is false if there are none.
-func (in *inheritance) take(addr netip.AddrPort) (s ListenSocket, ok bool) {
-	everywhere := func(a netip.Addr) bool { return a.Unmap().IsUnspecified() }
-	for _, fits := range []func(have netip.AddrPort) bool{
-		func(have netip.AddrPort) bool { return sameAddr(have, addr) },
-		func(have netip.AddrPort) bool {
-			return have.Port() == addr.Port() && everywhere(have.Addr()) && everywhere(addr.Addr())
+func (in *inheritance) take(addr netaddr.Addr) (s ListenSocket, ok bool) {
+	ip := addr.IP()
+	for _, fits := range []func(have netaddr.Addr) bool{
+		func(have netaddr.Addr) bool { return have == addr },
+		func(have netaddr.Addr) bool {
+			return have.IP().Port() == ip.Port() && have.IP().Addr().IsUnspecified() && ip.Addr().IsUnspecified()
 		},
-		func(have netip.AddrPort) bool { return addr.Port() == 0 && have.Addr().Unmap() == addr.Addr().Unmap() },
+		func(have netaddr.Addr) bool {
+			return ip.IsValid() && ip.Port() == 0 && have.IP().Addr() == ip.Addr()
+		},
 	} {
 		for i, s := range *in {
 			if fits(s.Addr) {
@@ -270,9 +327,4 @@ func (in inheritance) close() (err error) {
 		}
 	}
 	return err
-}
-
-func localTCP(fd int) (netip.AddrPort, error) {
-	addr, err := netio.LocalAddr(fd)
-	return addr.IP(), err
 }

@@ -6,25 +6,25 @@ import (
 	"net/netip"
 
 	"homing/balancer/internal/netio"
-	"homing/balancer/netaddr"
 )
 
 // dial asks the conn's backend for a connection, from the source that its pool
 // wants. An address without a free port is a reason for the next address, not for
 // another backend.
 func (l *loop) dial(c *conn) netio.Errno {
-	opt, hs := c.lane.pool.Snapshot().Options(), c.hs
+	opt, hs, to := c.lane.pool.Snapshot().Options(), c.hs, c.backend.Addr
 	for {
 		src := netio.Source{}
 		switch {
+		case to.IsUnix(): // that there are no sources is checked by the pool
 		case opt.Transparent:
-			if client := hs.peer.Addr().Unmap().WithZone(""); client.Is4() == c.backend.Addr.Addr().Is4() {
+			if client := hs.peer.Addr().Unmap().WithZone(""); client.IsValid() && client.Is4() == to.IP().Addr().Is4() {
 				src = netio.Source{Addr: client, Foreign: true}
 			}
 		case len(opt.Sources) > 0:
-			src.Addr = l.nextSource(opt.Sources, c.backend.Addr.Addr().Is4())
+			src.Addr = l.nextSource(opt.Sources, to.IP().Addr().Is4())
 		}
-		sock, given, errno := l.eng.Connect(src, netaddr.Of(c.backend.Addr), l.entrusted(c), c.tag(sideBackend))
+		sock, given, errno := l.eng.Connect(src, to, l.entrusted(c), c.tag(sideBackend))
 		switch {
 		case errno == 0:
 			c.socks[sideBackend], hs.given = sock, given

@@ -207,12 +207,17 @@ func scramble(x uint64) uint64 {
 // once it is made, and asked by binary search.
 type prefixSet struct {
 	from, to []netip.Addr // ranges, in order, apart from each other; IPv4 as such
+	unix     bool         // also who has no address: a client of a unix socket
 }
 
 func newPrefixSet(list []netip.Prefix) (set prefixSet, err error) {
 	type span struct{ from, to netip.Addr }
 	var spans []span
 	for _, p := range list {
+		if p == (netip.Prefix{}) {
+			set.unix = true
+			continue
+		}
 		if !p.IsValid() {
 			return set, errors.New("a network is not valid")
 		}
@@ -245,6 +250,9 @@ func newPrefixSet(list []netip.Prefix) (set prefixSet, err error) {
 }
 
 func (set *prefixSet) has(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return set.unix
+	}
 	lo, hi := 0, len(set.from)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
@@ -267,7 +275,7 @@ func (l *loop) admits(c *conn) bool {
 		return false
 	}
 	limits := &g.cfg.Sources
-	if limits.MaxConns == 0 && limits.Rate == 0 {
+	if limits.MaxConns == 0 && limits.Rate == 0 || !addr.IsValid() { // those of a unix socket are not one source
 		return true
 	}
 	ref, why := l.b.sources.take(addr, limits)

@@ -227,7 +227,7 @@ func TestPrefixSet(t *testing.T) {
 	if err != nil || !mapped.has(netip.MustParseAddr("192.0.2.7")) || mapped.has(netip.MustParseAddr("192.0.3.7")) {
 		t.Errorf("a mapped network: %v", err)
 	}
-	if _, err := newPrefixSet([]netip.Prefix{{}}); err == nil {
+	if _, err := newPrefixSet([]netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 99)}); err == nil {
 		t.Error("no network is one")
 	}
 }

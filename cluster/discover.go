@@ -232,13 +232,13 @@ func (d *Discovery) fill(p *pool.Pool, members []Member, standing map[place]*Mem
 
 // upIn says that the pool has the backend, and takes it for up.
 func upIn(s *pool.Snapshot, addr netip.AddrPort) bool {
-	return slices.ContainsFunc(s.All(), func(b *pool.Backend) bool { return b.Addr == addr && b.Up() })
+	return slices.ContainsFunc(s.All(), func(b *pool.Backend) bool { return b.Addr.IP() == addr && b.Up() })
 }
 
 // log tells of backends that were not in a pool before.
 func (d *Discovery) log(p *pool.Pool, before *pool.Snapshot, backends []pool.Discovered) {
 	for _, b := range backends {
-		if !slices.ContainsFunc(before.All(), func(old *pool.Backend) bool { return old.Addr == b.Addr }) {
+		if !slices.ContainsFunc(before.All(), func(old *pool.Backend) bool { return old.Addr.IP() == b.Addr }) {
 			d.cfg.Log.Info("backend discovered", slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.Int("weight", b.Weight))
 		}
 	}

@@ -95,7 +95,7 @@ func (m *Membership) eachBackend(hash uint32, addr netip.AddrPort, do func(*pool
 	found := false
 	for _, p := range *m.pools.Load() {
 		backends := p.Snapshot().All()
-		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr == addr })
+		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr.IP() == addr })
 		if i >= 0 && (hash == 0 || hash == p.Hash()) {
 			errs = append(errs, do(p, backends[i]))
 			found = true

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"homing/balancer/internal/proxyheader"
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -33,10 +35,10 @@ func (k Kind) String() string { return [...]string{"tcp", "tls", "https"}[k] }
 // Check is one kind of check with what it needs. The zero value is a TCP check of the backend's own port.
 type Check struct {
 	Kind Kind
-	Port uint16 // 0: the port of the backend
+	Port uint16 // 0: the port of the backend; a unix socket has no other
 
 	// ServerName is the SNI of a TLS handshake (RFC 6066, Section 3), and the Host of a request; "": none, and the
-	// backend's address as Host.
+	// backend's address as Host, localhost for a unix socket.
 	ServerName string
 	// ALPN is offered if not empty (RFC 7301). A backend that selects none of it fails.
 	ALPN []string
@@ -101,9 +103,9 @@ func (k *Check) validate() error {
 
 // run is one check of the backend at addr, bounded by ctx. What is said behind the connect begins with the PROXY header
 // that all conns to the backend begin with. nil: it is as it should be.
-func (k *Check) run(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error {
-	if k.Port != 0 {
-		addr = netip.AddrPortFrom(addr.Addr(), k.Port)
+func (k *Check) run(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error {
+	if k.Port != 0 && !addr.IsUnix() {
+		addr = netaddr.Of(netip.AddrPortFrom(addr.IP().Addr(), k.Port))
 	}
 	conn, err := dial(ctx, addr)
 	if err != nil {
@@ -141,9 +143,13 @@ func (k *Check) config() *tls.Config {
 }
 
 // request sends the request on a connection of its own and judges the status. No body is read, no redirection followed.
-func (k *Check) request(ctx context.Context, conn *tls.Conn, addr netip.AddrPort) error {
+func (k *Check) request(ctx context.Context, conn *tls.Conn, addr netaddr.Addr) error {
 	host := k.ServerName
-	if host == "" {
+	switch {
+	case host != "":
+	case addr.IsUnix():
+		host = "localhost" // a path is no host (RFC 9110, 7.2)
+	default:
 		host = addr.String()
 	}
 	protocols := new(http.Protocols)
@@ -180,10 +186,24 @@ func reason(err error) string {
 	return describe(err)
 }
 
-// dial connects to a backend for a check.
-func dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+// redialEvery is the pause before the next connect to a unix socket whose queue is full: TCP sends its SYN again by itself.
+const redialEvery = 20 * time.Millisecond
+
+// dial connects to a backend for a check or a probe.
+func dial(ctx context.Context, addr netaddr.Addr) (net.Conn, error) {
 	dialer := net.Dialer{KeepAlive: -1} // it does not live long enough to be probed
-	return dialer.DialContext(ctx, "tcp", addr.String())
+	for {
+		conn, err := dialer.DialContext(ctx, addr.Network(), addr.Dial())
+		if err == nil || !addr.IsUnix() {
+			return conn, err
+		}
+		if errors.Is(err, fs.ErrPermission) { // with TCP it tells of this machine, here of the backend
+			return nil, errors.New("its socket's file lets nobody of this process's user connect")
+		}
+		if cause(err) != "resource temporarily unavailable" || !wait(ctx, redialEvery) { // EAGAIN
+			return nil, err
+		}
+	}
 }
 
 // sayHeader begins a connection of our own, in which nobody is spoken for.

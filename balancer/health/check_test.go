@@ -9,17 +9,17 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
 // backendOf starts a server of HTTPS and gives its address and the root of its certificate (example.com).
-func backendOf(t *testing.T, status int, http2 bool) (netip.AddrPort, *x509.CertPool) {
+func backendOf(t *testing.T, status int, http2 bool) (netaddr.Addr, *x509.CertPool) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://192.0.2.99/never") // no redirection is followed
@@ -35,11 +35,11 @@ func backendOf(t *testing.T, status int, http2 bool) (netip.AddrPort, *x509.Cert
 	t.Cleanup(s.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	return netip.MustParseAddrPort(s.Listener.Addr().String()), roots
+	return netaddr.MustParse(s.Listener.Addr().String()), roots
 }
 
 // speaker starts a server that says text to whoever connects and hangs up, or, with "", says nothing for ever.
-func speaker(t *testing.T, text string) netip.AddrPort {
+func speaker(t *testing.T, text string) netaddr.Addr {
 	t.Helper()
 	l := listen(t, "127.0.0.1:0")
 	go func() {
@@ -56,7 +56,7 @@ func speaker(t *testing.T, text string) netip.AddrPort {
 			_ = c.Close()
 		}
 	}()
-	return netip.MustParseAddrPort(l.Addr().String())
+	return netaddr.MustParse(l.Addr().String())
 }
 
 // TestCheckSaysWhatIsTrue: one line of the table is one way in which a backend is well or not.
@@ -69,7 +69,7 @@ func TestCheckSaysWhatIsTrue(t *testing.T) {
 	gone := speaker(t, "x")
 	expired := serve(t, nil, nil)
 	closed := listen(t, "127.0.0.1:0")
-	refuses := netip.MustParseAddrPort(closed.Addr().String())
+	refuses := netaddr.MustParse(closed.Addr().String())
 	_ = closed.Close()
 
 	tlsCheck := Check{Kind: CheckTLS}
@@ -77,14 +77,14 @@ func TestCheckSaysWhatIsTrue(t *testing.T) {
 	with := func(k Check, edit func(*Check)) Check { edit(&k); return k }
 	for name, c := range map[string]struct {
 		check Check
-		addr  netip.AddrPort
+		addr  netaddr.Addr
 		want  string // of the error; "": none
 	}{
 		"TCP, refuses":                    {Check{}, refuses, "connection refused"},
 		"TCP, hangs behind its accept":    {Check{}, hangs, ""},
-		"TCP, another port":               {Check{Port: good.Port()}, refuses, ""},
+		"TCP, another port":               {Check{Port: good.IP().Port()}, refuses, ""},
 		"TLS, well":                       {tlsCheck, good, ""},
-		"TLS, expired certificate":        {tlsCheck, netip.MustParseAddrPort(expired.addr), ""},
+		"TLS, expired certificate":        {tlsCheck, netaddr.MustParse(expired.addr), ""},
 		"TLS, hangs":                      {tlsCheck, hangs, "TLS handshake: timeout"},
 		"TLS, refuses":                    {tlsCheck, refuses, "connection refused"},
 		"TLS, not TLS":                    {tlsCheck, plain, "first record does not look like a TLS handshake"},
@@ -94,7 +94,7 @@ func TestCheckSaysWhatIsTrue(t *testing.T) {
 		"TLS, another root":               {with(tlsCheck, func(k *Check) { k.ServerName, k.Roots = "example.com", x509.NewCertPool() }), good, "TLS handshake: "},
 		"TLS, protocol spoken":            {with(tlsCheck, func(k *Check) { k.ALPN = []string{"h2"} }), good, ""},
 		"TLS, protocol not spoken":        {with(tlsCheck, func(k *Check) { k.ALPN = []string{"mqtt"} }), good, "TLS handshake: "},
-		"TLS, no protocol selected":       {with(tlsCheck, func(k *Check) { k.ALPN = []string{"h2"} }), netip.MustParseAddrPort(expired.addr), "none of the protocols h2 is spoken"},
+		"TLS, no protocol selected":       {with(tlsCheck, func(k *Check) { k.ALPN = []string{"h2"} }), netaddr.MustParse(expired.addr), "none of the protocols h2 is spoken"},
 		"HTTPS, well":                     {head, good, ""},
 		"HTTPS, well by HTTP/2":           {with(head, func(k *Check) { k.ALPN = []string{"h2"} }), good, ""},
 		"HTTPS, redirects, not followed":  {head, moved, ""},
@@ -140,36 +140,65 @@ func TestCheckRefusesNonsense(t *testing.T) {
 	}
 }
 
+// wordsOf is a saying for people.
+func wordsOf(s saying) string {
+	var words []string
+	words = append(words, [...]string{"", "ready", "drain", "maint"}[s.mode], [...]string{"", "up", "down (" + s.why + ")"}[s.state])
+	if s.percent >= 0 {
+		words = append(words, fmt.Sprintf("%d%%", s.percent))
+	}
+	if s.maxConns >= 0 {
+		words = append(words, fmt.Sprint("maxconn:", s.maxConns))
+	}
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
+
 func TestParseReport(t *testing.T) {
 	for line, want := range map[string]string{
-		"up":                    "ready up",
-		"ready":                 "ready up",
-		"75%":                   "75%",
-		"75% up":                "75% up",
-		"up,50%\tmaxconn:30":    "50% maxconn:30 up",
-		"drain":                 "drain",
-		"0%":                    "drain",
-		"drain up":              "ready up", // the last counts
-		"maint":                 "ready down (maint)",
-		"down#out of disk":      "ready down (down: out of disk)",
-		"75% stopped#by friday": "75% down (stopped: by friday)",
-		"":                      "error",
-		"UP?":                   "error",
-		"-5%":                   "error",
-		"300%":                  "error",
-		"maxconn:":              "error",
-		"maxconn:-1":            "error",
-		"GET / HTTP/1.0":        "error",
+		"up":                           "up",
+		"ready":                        "ready",
+		"75%":                          "75%",
+		"75% up":                       "up 75%",
+		"up,50%\tmaxconn:30":           "up 50% maxconn:30",
+		"drain":                        "drain",
+		"maint":                        "maint",
+		"stopped":                      "down (stopped)",
+		"failed":                       "down (failed)",
+		"fail":                         "down (fail)",
+		"0%":                           "0%",
+		"256%":                         "256%",
+		"maxconn:0":                    "maxconn:0",
+		"drain up":                     "drain up",
+		"up ready 75% maxconn:30":      "ready up 75% maxconn:30",
+		"ready down 10%,20% maxconn:1": "ready down (down) 20% maxconn:1", // the last counts
+		"up down up":                   "up",
+		"down#out of disk, up 50%":     "down (down: out of disk, up 50%)", // words of a reason mean nothing
+		"down # out of disk":           "down (down: out of disk)",
+		"75% stopped#by friday":        "down (stopped: by friday) 75%",
+		"up #all is well":              "up",
+		"UP Ready MaxConn:3":           "ready up maxconn:3",
+		" ,\t up , ":                   "up",
+		"up?":                          "error",
+		"up now":                       "up; unknown",
+		"300% maxconn:5":               "maxconn:5; unknown",
+		"-5%":                          "error",
+		"%":                            "error",
+		"maxconn:":                     "error",
+		"maxconn:-1":                   "error",
+		"50% maxconn:many 60%":         "60%; unknown",
+		"":                             "error",
+		"#why":                         "error",
+		"GET / HTTP/1.0":               "error",
+		"maxconn:99999999999999999999": "error",
+		"99999999999999999999% up":     "up; unknown",
 	} {
-		s, err := parseReport(line)
-		got := s.report.String()
+		s, unknown, err := parseReport(line)
+		got := wordsOf(s)
 		switch {
 		case err != nil:
 			got = "error"
-		case s.down:
-			got += fmt.Sprintf(" down (%s)", s.why)
-		case s.health:
-			got += " up"
+		case unknown != nil:
+			got += "; unknown"
 		}
 		if got != want {
 			t.Errorf("%q is read as %q, want %q", line, got, want)
@@ -177,17 +206,54 @@ func TestParseReport(t *testing.T) {
 	}
 }
 
+// TestStand: what a line does not mention stays as it was, as with HAProxy.
+func TestStand(t *testing.T) {
+	s := newStand(pool.Report{})
+	for _, step := range []struct{ line, report, out string }{
+		{"75%", "75%", ""},
+		{"maxconn:30", "75% maxconn:30", ""},
+		{"drain", "drain 75% maxconn:30", ""},
+		{"up", "drain 75% maxconn:30", ""}, // only ready ends a drain
+		{"ready", "75% maxconn:30", ""},
+		{"down#disk", "75% maxconn:30", "down: disk"},
+		{"ready", "75% maxconn:30", "down: disk"}, // and only up ends down
+		{"0%", "drain maxconn:30", "down: disk"},
+		{"maint", "drain maxconn:30", "maint"},
+		{"up 50% maxconn:0", "50%", "maint"},
+		{"ready", "50%", ""},
+		{"drain maint", "50%", "maint"},
+		{"ready 100%", "100%", ""},
+	} {
+		said, unknown, err := parseReport(step.line)
+		if err != nil || unknown != nil {
+			t.Fatal(step.line, err, unknown)
+		}
+		s.hear(said)
+		if why, out := s.out(); s.report().String() != step.report || why != step.out || out != (step.out != "") {
+			t.Errorf("after %q: %q and out of service %q, want %q and %q", step.line, s.report(), why, step.report, step.out)
+		}
+	}
+	for _, r := range []pool.Report{{}, {Drain: true}, {Percent: 50, MaxConns: 7}, {Drain: true, Percent: 50}} {
+		if s := newStand(r); s.report() != r {
+			t.Errorf("an agent whose word was %q begins with %q", r, s.report())
+		}
+	}
+}
+
 func FuzzParseReport(f *testing.F) {
-	for _, line := range []string{"up", "down#why now", "75%,maxconn:3", "drain\t0%", "maint"} {
+	for _, line := range []string{"up", "down#why now", "75%,maxconn:3", "drain\t0%", "maint", "ready up x"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		s, err := parseReport(line)
-		if err != nil && s != (saying{}) {
-			t.Errorf("%q is an error and says %+v", line, s)
+		said, unknown, err := parseReport(line)
+		if (err != nil) != (wordsOf(said) == "") || err != nil && unknown != nil {
+			t.Errorf("%q says %q with errors %v and %v", line, wordsOf(said), unknown, err)
 		}
-		if r := s.report; r.Percent < 0 || r.Percent > 256 || r.MaxConns < 0 || s.down && s.why == "" {
-			t.Errorf("%q is read as %+v", line, s)
+		s := newStand(pool.Report{})
+		s.hear(said)
+		why, out := s.out()
+		if r := s.report(); r.Percent < 0 || r.Percent > pool.MaxPercent || r.MaxConns < 0 || out != (why != "") {
+			t.Errorf("%q is read as %+v, out of service %q", line, r, why)
 		}
 	})
 }
@@ -256,10 +322,12 @@ func TestAgentIsHeard(t *testing.T) {
 		{"50% maxconn:7\n", "up=true weight=50 max=7 50% maxconn:7"},
 		{"nonsense\n", "up=true weight=50 max=7 50% maxconn:7"},
 		{"", "up=true weight=50 max=7 50% maxconn:7"},
-		{"down#disk full\n", "up=false weight=100 max=0 ready"},
-		{"80%\n", "up=false weight=80 max=0 80%"}, // a share alone does not bring it back
-		{"up\n", "up=true weight=100 max=0 ready"},
-		{"drain", "up=true weight=100 max=0 drain"},
+		{"down#disk full\n", "up=false weight=50 max=7 50% maxconn:7"},
+		{"80%\n", "up=false weight=80 max=7 80% maxconn:7"}, // a share alone does not bring it back
+		{"up maxconn:0\n", "up=true weight=80 max=0 80%"},
+		{"drain and more", "up=true weight=80 max=0 drain 80%"},
+		{"maint", "up=false weight=80 max=0 80%"},
+		{"ready 100%", "up=true weight=100 max=0 100%"},
 	} {
 		agent.say(step.line)
 		before := agent.asked.Load()
@@ -267,7 +335,7 @@ func TestAgentIsHeard(t *testing.T) {
 		await(t, fmt.Sprintf("%q makes %s", step.line, step.want), func() bool { return share() == step.want })
 	}
 	text := strings.Join(logged.lines(), "\n")
-	for _, want := range []string{"its agent says down: disk full", "nothing to go by", "nonsense"} {
+	for _, want := range []string{"its agent says down: disk full", "nothing to go by", "nonsense", "more than is understood", "its agent says maint"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log lacks %q:\n%s", want, text)
 		}

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -25,7 +25,7 @@ const (
 )
 
 // handshaker makes one handshake. Tests replace it.
-type handshaker func(ctx context.Context, addr netip.AddrPort, o offer) (answer, error)
+type handshaker func(ctx context.Context, addr netaddr.Addr, o offer) (answer, error)
 
 // offer is what the probe's hello says.
 type offer struct {
@@ -63,9 +63,8 @@ func (e *handshakeError) silent() bool { return !e.connected || isTimeout(e.err)
 // handshake connects, shakes hands, collects the tickets and leaves in order, by close_notify: what hangs up before it
 // makes some servers forget the session. No application data is sent. Everything together takes no longer than ctx.
 // An error is a *handshakeError.
-func handshake(ctx context.Context, addr netip.AddrPort, o offer) (answer, error) {
-	dialer := net.Dialer{KeepAlive: -1} // it does not live long enough to be probed
-	raw, err := dialer.DialContext(ctx, "tcp", addr.String())
+func handshake(ctx context.Context, addr netaddr.Addr, o offer) (answer, error) {
+	raw, err := dial(ctx, addr)
 	if err != nil {
 		return answer{}, &handshakeError{err: err}
 	}

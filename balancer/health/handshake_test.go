@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/balancer/netaddr"
 )
 
 // The backend sees a client that shakes hands and says goodbye: no data, no reset, no error to log.
@@ -32,7 +32,7 @@ func TestHandshakeLeavesInOrder(t *testing.T) {
 				}
 				ends <- err
 			})
-			ans, err := handshake(t.Context(), netip.MustParseAddrPort(s.addr), offer{most: version})
+			ans, err := handshake(t.Context(), netaddr.MustParse(s.addr), offer{most: version})
 			if err != nil || ans.version != version || ans.after != nil || len(ans.sessions) != 1 {
 				t.Errorf("%+v, %v", ans, err)
 			}
@@ -54,7 +54,7 @@ func TestHandshakeWithTalkingServer(t *testing.T) {
 		}
 	})
 	begun := time.Now()
-	ans, err := handshake(t.Context(), netip.MustParseAddrPort(s.addr), offer{most: tls.VersionTLS13})
+	ans, err := handshake(t.Context(), netaddr.MustParse(s.addr), offer{most: tls.VersionTLS13})
 	if err != nil || len(ans.sessions) != 1 || ans.after != nil {
 		t.Errorf("%+v, %v", ans, err)
 	}
@@ -72,7 +72,7 @@ func TestHandshakeCancelled(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-connected; cancel() }()
-	_, err := handshake(ctx, netip.MustParseAddrPort(s.addr), offer{most: tls.VersionTLS13})
+	_, err := handshake(ctx, netaddr.MustParse(s.addr), offer{most: tls.VersionTLS13})
 	if failed, ok := errors.AsType[*handshakeError](err); !ok || !failed.connected || !failed.silent() {
 		t.Errorf("%v", err)
 	}
@@ -140,7 +140,7 @@ func TestRefusalLeadsToNewKey(t *testing.T) {
 func TestLifetime(t *testing.T) {
 	const week = 7 * 24 * time.Hour
 	s := serve(t, nil, nil)
-	ans, err := handshake(t.Context(), netip.MustParseAddrPort(s.addr), offer{most: tls.VersionTLS13})
+	ans, err := handshake(t.Context(), netaddr.MustParse(s.addr), offer{most: tls.VersionTLS13})
 	if err != nil || len(ans.sessions) != 1 {
 		t.Fatal(ans, err)
 	}

@@ -17,11 +17,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -92,7 +92,7 @@ type Checker struct {
 	// Static after construction.
 	pools []*pool.Pool
 	cfg   Config
-	check func(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error // nil: it answers; tests have their own
+	check func(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error // nil: it answers; tests have their own
 
 	// Atomic; written by all checks.
 	short atomic.Bool // this machine lacks something that checks need, and the log says so
@@ -150,7 +150,7 @@ func follow(ctx context.Context, p *pool.Pool, watch func(ctx context.Context, b
 // watch checks one backend until ctx is done.
 func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	count := tally{rise: c.cfg.Rise, fall: c.cfg.Fall}
-	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log}
+	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log, stand: newStand(p.Report(b))}
 	for {
 		up := b.Up()
 		err := c.once(ctx, b.Addr, p.Snapshot().Options().ProxyHeader)
@@ -158,10 +158,11 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 		if ctx.Err() != nil {
 			return // and say nothing: the check was cut short
 		}
+		why, out := agent.stand.out()
 		switch {
-		case agent.last.down:
+		case out:
 			// Its own word is enough, and no check brings it back while that stands.
-			p.SetUp(b, false, "its agent says "+agent.last.why)
+			p.SetUp(b, false, "its agent says "+why)
 		case shortage(err):
 			if c.short.CompareAndSwap(false, true) {
 				c.cfg.Log.Warn("checks cannot be made, backends keep their state", slog.String("why", cause(err)))
@@ -169,7 +170,7 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 		default:
 			c.short.Store(false)
 			if count.add(up, err == nil) {
-				p.SetUp(b, !up, c.why(err))
+				p.SetUp(b, !up, count.why(err))
 			}
 		}
 		if !wait(ctx, spread(c.cfg.Interval, rand.Float64())) {
@@ -178,18 +179,10 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	}
 }
 
-func (c *Checker) once(ctx context.Context, addr netip.AddrPort, header pool.ProxyHeader) error {
+func (c *Checker) once(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	return c.check(ctx, addr, header)
-}
-
-// why words the reason of a change for the log.
-func (c *Checker) why(err error) string {
-	if err == nil {
-		return fmt.Sprintf("%d checks in a row succeeded", c.cfg.Rise)
-	}
-	return fmt.Sprintf("%d checks in a row failed, the last: %s", c.cfg.Fall, cause(err))
 }
 
 // spread gives the interval plus or minus jitter; at is from 0 to 1.

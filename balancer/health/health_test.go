@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -25,7 +25,7 @@ type network struct {
 	checks map[string]int
 }
 
-func (n *network) check(ctx context.Context, addr netip.AddrPort, _ pool.ProxyHeader) error {
+func (n *network) check(ctx context.Context, addr netaddr.Addr, _ pool.ProxyHeader) error {
 	n.mu.Lock()
 	n.checks[addr.String()]++
 	err := n.fails[addr.String()]
@@ -236,7 +236,7 @@ func TestConnectOnLoopback(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {
 			l := listen(t, addr)
-			if err := (&Check{}).run(t.Context(), netip.MustParseAddrPort(l.Addr().String()), pool.ProxyOff); err != nil {
+			if err := (&Check{}).run(t.Context(), netaddr.MustParse(l.Addr().String()), pool.ProxyOff); err != nil {
 				t.Fatal(err)
 			}
 			conn, err := l.Accept()
@@ -248,7 +248,7 @@ func TestConnectOnLoopback(t *testing.T) {
 				t.Errorf("the backend read %d bytes and %v, want a reset, which leaves no TIME_WAIT", n, err)
 			}
 			l.Close()
-			if err := (&Check{}).run(t.Context(), netip.MustParseAddrPort(l.Addr().String()), pool.ProxyOff); err == nil || cause(err) != "connection refused" {
+			if err := (&Check{}).run(t.Context(), netaddr.MustParse(l.Addr().String()), pool.ProxyOff); err == nil || cause(err) != "connection refused" {
 				t.Errorf("without a listener: %v, want connection refused", err)
 			}
 		})
@@ -261,7 +261,7 @@ func TestConnectTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := listen(t, "127.0.0.1:0")
-	if err := c.once(t.Context(), netip.MustParseAddrPort(l.Addr().String()), pool.ProxyOff); err == nil || cause(err) != "timeout" {
+	if err := c.once(t.Context(), netaddr.MustParse(l.Addr().String()), pool.ProxyOff); err == nil || cause(err) != "timeout" {
 		t.Errorf("a check of one nanosecond: %v, want timeout", err)
 	}
 }

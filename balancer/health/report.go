@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
 // Agent is where a backend says of itself how it is: one line of text on a port of its own, the agent check of HAProxy's
 // manual (section 5.2, agent-check). Programs that answer HAProxy so answer homing.
 type Agent struct {
-	Port uint16 // 0: none is asked
+	Port uint16 // 0: none is asked; nor is one of a unix socket, which has no address to ask at
 	Send string // sent on connecting, for programs that serve several backends; "": nothing
 }
 
@@ -26,110 +28,207 @@ type Agent struct {
 // mean something take 60.
 const maxReportLine = 1024
 
-// saying is what an agent's line says.
+// saying is what a line of an agent says. What it does not mention stays as the agent has said before.
 type saying struct {
-	report pool.Report
-	down   bool
-	why    string // of down
-	health bool   // it says up or down, and not only a share
+	mode     mode
+	state    word
+	why      string // of down
+	percent  int    // -1: not mentioned
+	maxConns int    // -1: not mentioned
+}
+
+// word says whether a line calls the backend up or down.
+type word uint8
+
+const (
+	wordNone word = iota
+	wordUp
+	wordDown
+)
+
+// mode is what an agent wants to be done with its backend, whether it is up or down.
+type mode uint8
+
+const (
+	modeNone  mode = iota // not mentioned
+	modeReady             // ends the other two
+	modeDrain             // no fresh handshakes
+	modeMaint             // not in service
+)
+
+// stand is all that an agent has said up to now.
+type stand struct {
+	mode     mode
+	down     bool
+	why      string // of down
+	percent  int    // -1: nothing
+	maxConns int
+}
+
+// newStand is that of an agent that has not said anything, but for what the backend has been told to report.
+func newStand(r pool.Report) stand {
+	s := stand{percent: -1, maxConns: r.MaxConns}
+	if r.Drain {
+		s.mode = modeDrain
+	}
+	if r.Percent > 0 {
+		s.percent = r.Percent
+	}
+	return s
+}
+
+// hear adds what a line says.
+func (s *stand) hear(said saying) {
+	if said.mode != modeNone {
+		s.mode = said.mode
+	}
+	if said.state != wordNone {
+		s.down, s.why = said.state == wordDown, said.why
+	}
+	if said.percent >= 0 {
+		s.percent = said.percent
+	}
+	if said.maxConns >= 0 {
+		s.maxConns = said.maxConns
+	}
+}
+
+// report is the part that is the pool's to act on. A share of nothing is a drain, as HAProxy has it.
+func (s *stand) report() pool.Report {
+	return pool.Report{Drain: s.mode == modeDrain || s.percent == 0, Percent: max(s.percent, 0), MaxConns: s.maxConns}
+}
+
+// out says whether the agent has the backend out of service, and why.
+func (s *stand) out() (why string, out bool) {
+	if s.mode == modeMaint {
+		return "maint", true
+	}
+	return s.why, s.down
 }
 
 // agentWatch is what is known of one backend's agent.
 type agentWatch struct {
 	agent  *Agent
 	log    *slog.Logger
-	last   saying // stands until the agent says something else
-	failed bool   // the log has been told that it cannot be asked
+	stand  stand
+	warned string // the log has been told that it cannot be asked, or what it says that means nothing
 }
 
 // ask asks the agent, if there is one, and gives the pool its report.
 func (w *agentWatch) ask(ctx context.Context, timeout time.Duration, p *pool.Pool, b *pool.Backend) {
-	if w.agent.Port == 0 {
+	if w.agent.Port == 0 || b.Addr.IsUnix() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	said, err := w.agent.ask(ctx, b.Addr)
+	said, unknown, err := w.agent.ask(ctx, b.Addr.IP().Addr())
 	if err == nil {
-		err = p.SetReport(b, said.report)
-	}
-	if err != nil {
-		if !w.failed && !isCanceled(ctx) {
-			w.failed = true
-			w.log.Warn("the agent of a backend says nothing to go by, its last word stands",
-				slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.String("why", cause(err)))
+		next := w.stand
+		next.hear(said)
+		if err = p.SetReport(b, next.report()); err == nil {
+			w.stand = next
 		}
-		return
 	}
-	w.failed = false
-	if !said.health {
-		said.down, said.why = w.last.down, w.last.why // a share alone leaves up and down as they were
+	switch {
+	case err != nil:
+		if !isCanceled(ctx) {
+			w.warn("the agent of a backend says nothing to go by, its last word stands", cause(err), p, b)
+		}
+	case unknown != nil:
+		w.warn("the agent of a backend says more than is understood, the rest is done", unknown.Error(), p, b)
+	default:
+		w.warned = ""
 	}
-	w.last = said
+}
+
+// warn tells the log what is wrong, until that changes once.
+func (w *agentWatch) warn(text, why string, p *pool.Pool, b *pool.Backend) {
+	if w.warned != text {
+		w.warned = text
+		w.log.Warn(text, slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.String("why", why))
+	}
 }
 
 func isCanceled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
-// parseReport reads an agent's line: words separated by space, tab or comma. up, ready: in service; down, failed,
-// stopped, each perhaps with #why: not; drain: no fresh handshakes; maint: down; N%: its share; maxconn:N: its bound.
-// Of several of one kind the last counts, as with HAProxy. Other words are an error and nothing is changed.
-func parseReport(line string) (saying, error) {
-	var s saying
-	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
-	for i, word := range words {
-		word, why, _ := strings.Cut(word, "#")
+// errNothingSaid is an answer without a word that means anything.
+var errNothingSaid = errors.New("the agent says nothing")
+
+// parseReport reads an agent's line as HAProxy does: words in any case, separated by space, tab or comma. up: it works;
+// down, fail, failed, stopped: not; drain: no fresh handshakes; maint: out of service; ready: neither of the two; N%: its
+// share of its weight; maxconn:N: its bound. Of several of one kind the last counts; behind # stands why. Other words are
+// told in unknown, and the rest holds; a line that means nothing at all is an error.
+func parseReport(line string) (said saying, unknown, err error) {
+	line, why, _ := strings.Cut(line, "#")
+	said = saying{percent: -1, maxConns: -1}
+	nothing := said
+	state := ""
+	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
+		word = strings.ToLower(word)
 		limit, isLimit := strings.CutPrefix(word, "maxconn:")
 		percent, isPercent := strings.CutSuffix(word, "%")
+		wrong := ""
 		switch {
 		case isLimit:
-			n, err := strconv.Atoi(limit)
-			if err != nil || n < 0 {
-				return saying{}, fmt.Errorf("the agent says %q: want maxconn: and a number", word)
-			}
-			s.report.MaxConns = n
+			said.maxConns, wrong = reported(limit, said.maxConns, math.MaxInt32)
 		case isPercent:
-			n, err := strconv.Atoi(percent)
-			if err != nil || n < 0 || n > pool.MaxPercent {
-				return saying{}, fmt.Errorf("the agent says %q: want 0%% to %d%%", word, pool.MaxPercent)
-			}
-			s.report.Percent = n
-			s.report.Drain = n == 0 // as HAProxy has it
-		case word == "up", word == "ready":
-			s.health, s.down, s.report.Drain = true, false, false
+			said.percent, wrong = reported(percent, said.percent, pool.MaxPercent)
+		case word == "up":
+			said.state, state = wordUp, word
+		case word == "down", word == "failed", word == "fail", word == "stopped":
+			said.state, state = wordDown, word
+		case word == "ready":
+			said.mode = modeReady
 		case word == "drain":
-			s.report.Drain = true
-		case word == "down", word == "failed", word == "fail", word == "stopped", word == "maint":
-			s.health, s.down, s.why = true, true, word
-			if rest := strings.Join(append([]string{why}, words[i+1:]...), " "); strings.TrimSpace(rest) != "" {
-				s.why = word + ": " + strings.TrimSpace(rest)
-			}
-			return s, nil // what follows is the reason, in words of its own
+			said.mode = modeDrain
+		case word == "maint":
+			said.mode = modeMaint
 		default:
-			return saying{}, fmt.Errorf("the agent says %q: want up, ready, drain, maint, down, failed, stopped, N%% or maxconn:N", word)
+			wrong = "want up, down, failed, stopped, ready, drain, maint, N% or maxconn:N"
+		}
+		if wrong != "" && unknown == nil {
+			unknown = fmt.Errorf("the agent says %q: %s", word, wrong)
 		}
 	}
-	if len(words) == 0 {
-		return saying{}, fmt.Errorf("the agent says nothing")
+	switch {
+	case said == nothing && unknown != nil:
+		return said, nil, unknown
+	case said == nothing:
+		return said, nil, errNothingSaid
+	case said.state == wordDown:
+		said.why = state
+		if why = strings.TrimSpace(why); why != "" {
+			said.why += ": " + why
+		}
 	}
-	return s, nil
+	return said, unknown, nil
 }
 
-// ask gets the line of the agent beside the backend at addr.
-func (a *Agent) ask(ctx context.Context, addr netip.AddrPort) (saying, error) {
-	conn, err := dial(ctx, netip.AddrPortFrom(addr.Addr(), a.Port))
+// reported reads a number up to most; before it stands what counts otherwise.
+func reported(text string, before, most int) (n int, wrong string) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		return before, fmt.Sprintf("want a number from 0 to %d", most)
+	}
+	return n, ""
+}
+
+// ask gets the line of the agent beside the backend at an address.
+func (a *Agent) ask(ctx context.Context, addr netip.Addr) (said saying, unknown, err error) {
+	conn, err := dial(ctx, netaddr.Of(netip.AddrPortFrom(addr, a.Port)))
 	if err != nil {
-		return saying{}, err
+		return saying{}, nil, err
 	}
 	defer hangUp(conn)
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	if a.Send != "" {
 		if _, err := io.WriteString(conn, a.Send); err != nil {
-			return saying{}, err
+			return saying{}, nil, err
 		}
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, maxReportLine)).ReadString('\n')
 	if err != nil && (line == "" || err != io.EOF) { // a line may end with the connection
-		return saying{}, err
+		return saying{}, nil, err
 	}
 	return parseReport(strings.TrimRight(line, "\r\n"))
 }

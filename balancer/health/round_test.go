@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"homing/balancer/netaddr"
 )
 
 // A backend that listens on nothing is none of the probe's business: the checks say so.
@@ -158,7 +159,7 @@ func TestNames(t *testing.T) {
 // What cannot be measured for want of something on this machine changes nothing.
 func TestRoundShortage(t *testing.T) {
 	lab := newLab(t, nil, "127.0.0.1:1")
-	lab.prober.handshake = func(context.Context, netip.AddrPort, offer) (answer, error) {
+	lab.prober.handshake = func(context.Context, netaddr.Addr, offer) (answer, error) {
 		return answer{}, &handshakeError{err: dialed(syscall.EMFILE)}
 	}
 	if result, f := lab.round(lab.targets()[0]); result != outcomeNone || !f.Last.IsZero() || len(f.Handshakes) > 0 {

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 )
 
@@ -72,7 +72,7 @@ func perform(t *testing.T, edit func(*ProbeConfig), f func(*stage), addrs ...str
 	})
 }
 
-func (s *stage) handshake(ctx context.Context, addr netip.AddrPort, _ offer) (answer, error) {
+func (s *stage) handshake(ctx context.Context, addr netaddr.Addr, _ offer) (answer, error) {
 	name := addr.String()
 	s.mu.Lock()
 	s.probes[name] = append(s.probes[name], time.Since(s.begun))

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 )
@@ -34,6 +35,24 @@ func (t *tally) add(up, ok bool) bool {
 	}
 	t.row = 0
 	return true
+}
+
+// why words the reason of a change for the log; err is the last check's.
+func (t *tally) why(err error) string {
+	if err == nil {
+		return inARow(t.rise, "succeeded")
+	}
+	if t.fall == 1 {
+		return "a check failed: " + cause(err)
+	}
+	return inARow(t.fall, "failed") + ", the last: " + cause(err)
+}
+
+func inARow(n int, what string) string {
+	if n == 1 {
+		return "a check " + what
+	}
+	return fmt.Sprintf("%d checks in a row %s", n, what)
 }
 
 // shortage says that a check failed for want of something on this machine, which tells nothing about the backend.

@@ -28,8 +28,10 @@ type Addr struct {
 	unix string // not "": the path, or @ and the abstract name
 }
 
-// Of is an address of TCP.
-func Of(ip netip.AddrPort) Addr { return Addr{ip: ip} }
+// Of is an address of TCP. An IPv4 address that is mapped to IPv6 is IPv4.
+func Of(ip netip.AddrPort) Addr {
+	return Addr{ip: netip.AddrPortFrom(ip.Addr().Unmap(), ip.Port())}
+}
 
 // Unix is the unix socket of a path, or of @ and an abstract name, which CheckPath takes.
 func Unix(path string) Addr { return Addr{unix: path} }
@@ -108,6 +110,15 @@ func Parse(text string) (Addr, error) {
 		return Addr{}, fmt.Errorf("netaddr: %q is neither IP:PORT nor %sPATH", text, Prefix)
 	}
 	return Of(ip), nil
+}
+
+// MustParse is Parse of what is known to be right; it panics on anything else.
+func MustParse(text string) Addr {
+	a, err := Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return a
 }
 
 // CheckPath says in one line what is wrong with the path of a unix socket, or with @ and an

@@ -28,6 +28,9 @@ func TestParseRoundTrip(t *testing.T) {
 	if err != nil || string(b) != `{"A":""}` || json.Unmarshal(b, &none) != nil || none.A.IsValid() {
 		t.Errorf("none is written as %s, %v, and read as %v", b, err, none.A)
 	}
+	if a, b := MustParse("[::ffff:192.0.2.1]:443"), MustParse("192.0.2.1:443"); a != b {
+		t.Errorf("%v is not %v", a, b)
+	}
 	if _, err := Parse("localhost:443"); err == nil {
 		t.Error("a name was taken for an address")
 	}

@@ -1,14 +1,16 @@
 package pool
 
 import (
-	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"homing/balancer/netaddr"
 )
 
-// ID names a backend on every node: a hash of the pool's name and the backend's canonical IP:port, never an index.
+// ID names a backend on every node: a hash of the pool's name and the backend's canonical IP:port, never an index. A unix
+// socket is a server of its node alone, whatever other nodes have at that path: the hash is of the node's name too.
 type ID uint32
 
 const (
@@ -21,9 +23,16 @@ const (
 
 // makeID hashes a backend's identity. The two reserved values move to their neighbours; a collision that this makes
 // is settled like any other.
-func makeID(poolName string, addr netip.AddrPort) ID {
-	return unreserve(uint32(xxhash.Sum64String(poolName + "\x00" + canonical(addr).String())))
+func makeID(poolName, node string, addr netaddr.Addr) ID {
+	identity := poolName + "\x00" + addr.String()
+	if addr.IsUnix() && node != "" {
+		identity += "\x00" + node
+	}
+	return unreserve(uint32(xxhash.Sum64String(identity)))
 }
+
+// id is the ID of a backend of this pool.
+func (p *Pool) id(addr netaddr.Addr) ID { return makeID(p.name, p.node, addr) }
 
 func unreserve(h uint32) ID {
 	switch id := ID(h); id {
@@ -48,8 +57,8 @@ const (
 type Backend struct {
 	// Static after construction.
 	ID   ID
-	Addr netip.AddrPort // canonical
-	Name string         // as configured: a name's host:port, or the address
+	Addr netaddr.Addr // canonical
+	Name string       // as configured: a name's host:port, or the address
 	pool *Pool
 	perm uint64 // seed of the Maglev permutation
 

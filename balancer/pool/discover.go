@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"homing/balancer/netaddr"
 )
 
 // Discovered is one backend that announced itself.
 type Discovered struct {
-	// Addr is where the backend accepts.
+	// Addr is where the backend accepts. A unix socket is of one machine, and is not announced.
 	Addr netip.AddrPort
 
 	// Weight is as in Spec; it does not count for an address that a spec gives too.
@@ -71,15 +73,17 @@ func (p *Pool) SetDiscovered(backends []Discovered) error {
 func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string) {
 	want = slices.Clone(static)
 	for _, d := range p.discovered {
-		if !slices.ContainsFunc(static, func(w wanted) bool { return w.addr == d.Addr }) {
-			want = append(want, wanted{d.Addr, d.Addr.String(), d.Weight, 0})
+		addr := netaddr.Of(d.Addr)
+		if !slices.ContainsFunc(static, func(w wanted) bool { return w.addr == addr }) {
+			want = append(want, wanted{addr, addr.String(), d.Weight, 0})
 		}
 	}
 	return p.distinct(want)
 }
 
-func (p *Pool) drainAt(addr netip.AddrPort, mode Drain) {
-	if b := p.Snapshot().ByID(makeID(p.name, addr)); b != nil && b.Addr == addr {
+func (p *Pool) drainAt(ip netip.AddrPort, mode Drain) {
+	addr := netaddr.Of(ip)
+	if b := p.Snapshot().ByID(p.id(addr)); b != nil && b.Addr == addr {
 		p.SetDraining(b, mode)
 	}
 }

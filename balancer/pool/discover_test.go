@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"homing/balancer/netaddr"
 )
 
 func discovering(t *testing.T, specs ...Spec) *Pool {
@@ -28,7 +30,7 @@ func discover(t *testing.T, p *Pool, backends ...Discovered) {
 
 func at(t *testing.T, p *Pool, addr string) *Backend {
 	t.Helper()
-	b := p.Snapshot().ByID(makeID(p.Name(), netip.MustParseAddrPort(addr)))
+	b := p.Snapshot().ByID(makeID(p.Name(), "", netaddr.MustParse(addr)))
 	if b == nil {
 		t.Fatalf("%s is not in the pool", addr)
 	}

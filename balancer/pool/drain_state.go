@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"time"
+
+	"homing/balancer/netaddr"
 )
 
 // State is what a pool has learned of its backends and was told to do with them beside its specs: what a process hands
@@ -16,7 +17,7 @@ type State struct {
 
 // BackendState is one backend's part of a State.
 type BackendState struct {
-	Addr netip.AddrPort `json:"addr"`
+	Addr netaddr.Addr `json:"addr"`
 
 	Drain      Drain     `json:"drain"`
 	DrainSince time.Time `json:"drain_since,omitzero"`
@@ -55,8 +56,8 @@ func (p *Pool) Import(state State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, one := range state.Backends {
-		b := p.Snapshot().ByID(makeID(p.name, one.Addr))
-		if b == nil || b.Addr != canonical(one.Addr) {
+		b := p.Snapshot().ByID(p.id(one.Addr))
+		if b == nil || b.Addr != one.Addr {
 			continue
 		}
 		if one.Weight >= 1 && one.Weight <= MaxWeight {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"homing/balancer/netaddr"
 )
 
 // running starts Run until the test is over.
@@ -260,7 +261,7 @@ func TestStateRoundTrip(t *testing.T) {
 			t.Errorf("%d backends are told of, want 5: %s", len(state.Backends), wire)
 		}
 		state.Backends = append(state.Backends,
-			BackendState{Addr: netip.MustParseAddrPort("192.0.2.99:443"), Drain: DrainHard, Down: true},
+			BackendState{Addr: netaddr.MustParse("192.0.2.99:443"), Drain: DrainHard, Down: true},
 			BackendState{Addr: member(old, 5).Addr, Drain: 77, Weight: -3})
 		p := newPool(t, Options{}, numbered(6)...)
 		p.Import(state)

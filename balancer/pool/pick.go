@@ -58,13 +58,16 @@ func (k *Skip) Has(id ID) bool {
 const maxTurns = 64
 
 // Fresh picks a backend for a fresh handshake. It passes over backends that are skipped, down, being drained or full,
-// and returns nil when none is left. clientHash matters for ClientHash only.
+// and returns nil when none is left. clientHash matters for ClientHash only, and 0 is a client of
+// whom nothing is known: its backends are chosen by RoundRobin.
 func (s *Snapshot) Fresh(policy Policy, clientHash uint64, skip Skip) *Backend {
 	switch policy {
 	case LeastConn:
 		return s.leastConn(&skip)
 	case ClientHash:
-		return s.clientHash(clientHash, skip)
+		if clientHash != 0 { // else nothing is known of the client, and all like it would meet at one backend
+			return s.clientHash(clientHash, skip)
+		}
 	case RoundRobin:
 	}
 	return s.roundRobin(&skip)

@@ -117,11 +117,18 @@ func TestLeastConn(t *testing.T) {
 func TestClientHashKeepsItsBackend(t *testing.T) {
 	p := newPool(t, Options{}, numbered(5)...)
 	s := p.Snapshot()
-	for hash := range uint64(100) {
+	for hash := uint64(1); hash <= 100; hash++ {
 		b := s.Fresh(ClientHash, mix(hash), Skip{})
 		if again := s.Fresh(ClientHash, mix(hash), Skip{}); again != b || b != s.Maglev(mix(hash), Skip{}) {
 			t.Fatalf("client %d went to %v, then to %v", hash, b.Addr, again.Addr)
 		}
+	}
+	met := map[*Backend]bool{}
+	for range s.All() {
+		met[s.Fresh(ClientHash, 0, Skip{})] = true
+	}
+	if len(met) != len(s.All()) {
+		t.Errorf("clients of whom nothing is known met at %d of %d backends", len(met), len(s.All()))
 	}
 }
 

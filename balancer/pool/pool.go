@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"homing/balancer/netaddr"
 )
 
 // SecondChance bounds the replays that rest on an answer of a backend
@@ -94,6 +96,10 @@ type Options struct {
 	// system's resolver.
 	Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
+	// Node is the name of this node of a cluster, which a unix socket's ID is made of too; it stays what it was in New.
+	// Default: none, for a node that stands alone.
+	Node string
+
 	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.
 	Discover bool
 
@@ -147,6 +153,7 @@ func (o *Options) check() error {
 type Pool struct {
 	// Static after construction.
 	name      string
+	node      string
 	hash      uint32
 	log       *slog.Logger
 	start     time.Time
@@ -167,10 +174,10 @@ type Pool struct {
 	// Guarded by resolving, which is taken before mu and held while names are resolved.
 	resolving sync.Mutex
 	targets   []target
-	known     map[string][]netip.AddrPort // last answer by Spec.Addr
-	standing  []string                    // warnings that were logged and still hold
-	static    []wanted                    // what the targets came to, last time
-	resolved  []string                    // the warnings of that time
+	known     map[string][]netaddr.Addr // last answer by Spec.Addr
+	standing  []string                  // warnings that were logged and still hold
+	static    []wanted                  // what the targets came to, last time
+	resolved  []string                  // the warnings of that time
 
 	discovered []Discovered // sorted by address
 
@@ -189,6 +196,7 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 	}
 	p := &Pool{
 		name:      name,
+		node:      opt.Node,
 		hash:      uint32(unreserve(uint32(xxhash.Sum64String(name)))),
 		log:       opt.Log,
 		start:     time.Now(),
@@ -196,7 +204,7 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 		drainKick: make(chan struct{}, 1),
 		shareKick: make(chan struct{}, 1),
 		retimed:   make(chan struct{}, 1),
-		known:     make(map[string][]netip.AddrPort),
+		known:     make(map[string][]netaddr.Addr),
 	}
 	p.snapshot.Store(&Snapshot{pool: p, opt: &opt, replaced: make(chan struct{})})
 	if _, err := p.Reconfigure(specs, opt); err != nil {
@@ -317,17 +325,17 @@ func (p *Pool) apply(want []wanted) {
 	now := time.Now()
 	idle := func(b *Backend) bool { return b.gone.Load() && b.open.Load() == 0 && !p.keepsDrain(b, now) }
 	known := slices.DeleteFunc(slices.Concat(p.Snapshot().all, p.parked), idle)
-	before := make(map[netip.AddrPort]*Backend, len(known))
+	before := make(map[netaddr.Addr]*Backend, len(known))
 	for _, b := range known {
 		before[b.Addr] = b
-		_, stays := slices.BinarySearchFunc(want, b.Addr, func(w wanted, addr netip.AddrPort) int { return w.addr.Compare(addr) })
+		_, stays := slices.BinarySearchFunc(want, b.Addr, func(w wanted, addr netaddr.Addr) int { return w.addr.Compare(addr) })
 		b.gone.Store(!stays)
 	}
 	all := make([]*Backend, len(want))
 	for i, w := range want {
 		b := before[w.addr]
 		if b == nil {
-			b = &Backend{ID: makeID(p.name, w.addr), Addr: w.addr, Name: w.name, pool: p}
+			b = &Backend{ID: p.id(w.addr), Addr: w.addr, Name: w.name, pool: p}
 			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
 			b.share.Store(wholeShare)
 		}

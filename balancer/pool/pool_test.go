@@ -1,27 +1,32 @@
 package pool
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
+
+	"homing/balancer/netaddr"
 )
 
 // TestIDs pins the values: they are part of what nodes of different versions tell each other.
 func TestIDs(t *testing.T) {
 	tests := []struct {
-		pool, addr string
-		want       ID
-		why        string
+		pool, node, addr string
+		want             ID
+		why              string
 	}{
-		{"web", "192.0.2.1:443", 0x478944da, "IPv4"},
-		{"web", "[::ffff:192.0.2.1]:443", 0x478944da, "the same address, mapped"},
-		{"web", "192.0.2.1:8443", 0x5ecc5d10, "another port"},
-		{"mail", "192.0.2.1:443", 0xce1a331e, "another pool"},
-		{"web", "[2001:db8::1]:443", 0xbf85a5fe, "IPv6"},
+		{"web", "", "192.0.2.1:443", 0x478944da, "IPv4"},
+		{"web", "", "[::ffff:192.0.2.1]:443", 0x478944da, "the same address, mapped"},
+		{"web", "one", "192.0.2.1:443", 0x478944da, "the same at any node"},
+		{"web", "", "192.0.2.1:8443", 0x5ecc5d10, "another port"},
+		{"mail", "", "192.0.2.1:443", 0xce1a331e, "another pool"},
+		{"web", "", "[2001:db8::1]:443", 0xbf85a5fe, "IPv6"},
+		{"web", "", "unix:/run/app.sock", 0xa70109e7, "a unix socket of a node that stands alone"},
+		{"web", "one", "unix:/run/app.sock", 0x104f342c, "a unix socket of a node of a cluster"},
+		{"web", "two", "unix:/run/app.sock", 0x965efb1c, "another node's at the same path"},
 	}
 	for _, tt := range tests {
-		if got := makeID(tt.pool, netip.MustParseAddrPort(tt.addr)); got != tt.want {
-			t.Errorf("%s: makeID(%q, %s) = %#08x, want %#08x", tt.why, tt.pool, tt.addr, got, tt.want)
+		if got := makeID(tt.pool, tt.node, netaddr.MustParse(tt.addr)); got != tt.want {
+			t.Errorf("%s: makeID(%q, %q, %s) = %#08x, want %#08x", tt.why, tt.pool, tt.node, tt.addr, got, tt.want)
 		}
 	}
 }

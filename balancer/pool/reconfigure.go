@@ -2,8 +2,10 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
+
+	"homing/balancer/netaddr"
 )
 
 // Plan is another configuration of a pool that was found to be possible, and not done yet.
@@ -17,8 +19,8 @@ type Plan struct {
 
 // Changes is what a reconfiguration did to the backends of a pool, each list sorted by address.
 type Changes struct {
-	Added, Removed []netip.AddrPort
-	Changed        []netip.AddrPort // another weight or another bound of conns
+	Added, Removed []netaddr.Addr
+	Changed        []netaddr.Addr // another weight or another bound of conns
 }
 
 // None says that all backends are as they were.
@@ -46,13 +48,16 @@ func (p *Pool) Plan(specs []Spec, opt Options) (*Plan, error) {
 		return nil, err
 	}
 	if len(specs) == 0 && !opt.Discover {
-		return nil, fmt.Errorf("pool %q has no backend; give at least one HOST:PORT", p.name)
+		return nil, fmt.Errorf("pool %q has no backend; give at least one HOST:PORT or unix:PATH", p.name)
 	}
 	plan := &Plan{pool: p, opt: &opt, targets: make([]target, len(specs))}
 	for i, spec := range specs {
 		t, err := parseSpec(spec)
 		if err != nil {
 			return nil, err
+		}
+		if t.addr.IsUnix() && (opt.Transparent || len(opt.Sources) > 0) {
+			return nil, &SpecError{spec.Addr, errors.New("a unix socket is connected to from no address: leave out the pool's sources and transparent, or give HOST:PORT")}
 		}
 		plan.targets[i] = t
 	}
@@ -103,7 +108,7 @@ func (p *Pool) swapOptions(opt *Options) {
 
 // setting is what a spec decides of a backend.
 type setting struct {
-	addr             netip.AddrPort
+	addr             netaddr.Addr
 	weight, maxConns int
 }
 

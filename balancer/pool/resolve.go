@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"homing/balancer/netaddr"
 )
 
 // wanted is one backend that the specs ask for.
 type wanted struct {
-	addr     netip.AddrPort
+	addr     netaddr.Addr
 	name     string
 	weight   int
 	maxConns int
@@ -20,7 +22,7 @@ type wanted struct {
 
 // lookup is the answer for one target.
 type lookup struct {
-	addrs []netip.AddrPort
+	addrs []netaddr.Addr
 	err   error
 }
 
@@ -33,7 +35,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options) (wan
 	var all sync.WaitGroup // one slow name must not use up the time of the others; all are joined here
 	for i, t := range targets {
 		if t.addr.IsValid() {
-			answers[i].addrs = []netip.AddrPort{t.addr}
+			answers[i].addrs = []netaddr.Addr{t.addr}
 			continue
 		}
 		all.Go(func() { answers[i] = lookupHost(ctx, t, opt.Resolver) })
@@ -80,11 +82,11 @@ func lookupHost(ctx context.Context, t target, resolver func(context.Context, st
 	if err != nil {
 		return lookup{err: err}
 	}
-	addrs := make([]netip.AddrPort, len(ips))
+	addrs := make([]netaddr.Addr, len(ips))
 	for i, ip := range ips {
-		addrs[i] = canonical(netip.AddrPortFrom(ip, t.port))
+		addrs[i] = netaddr.Of(netip.AddrPortFrom(ip, t.port))
 	}
-	slices.SortFunc(addrs, netip.AddrPort.Compare)
+	slices.SortFunc(addrs, netaddr.Addr.Compare)
 	return lookup{addrs: slices.Compact(addrs)} // an IPv4 address may have come mapped as well
 }
 
@@ -92,9 +94,9 @@ func lookupHost(ctx context.Context, t target, resolver func(context.Context, st
 // given, of addresses with the same ID the smallest, which is the same one on every node.
 func (p *Pool) distinct(want []wanted) (kept []wanted, warnings []string) {
 	slices.SortStableFunc(want, func(a, b wanted) int { return a.addr.Compare(b.addr) })
-	owners := make(map[ID]netip.AddrPort, len(want))
+	owners := make(map[ID]netaddr.Addr, len(want))
 	for _, w := range want {
-		id := makeID(p.name, w.addr)
+		id := p.id(w.addr)
 		owner, taken := owners[id]
 		switch {
 		case taken && owner == w.addr:

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"homing/balancer/netaddr"
 )
 
 // zone is a resolver of a few names.
@@ -204,10 +206,10 @@ func TestCollision(t *testing.T) {
 
 // findCollision searches two addresses with the same ID: with 32 bits the first pair is due after some 80,000.
 func findCollision(t *testing.T) (small, large string) {
-	seen := make(map[ID]netip.AddrPort)
+	seen := make(map[ID]netaddr.Addr)
 	for i := range 1 << 20 {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 443)
-		id := makeID("web", addr)
+		addr := netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 443))
+		id := makeID("web", "", addr)
 		if first, ok := seen[id]; ok {
 			return first.String(), addr.String()
 		}

@@ -120,6 +120,9 @@ func (p *Pool) raise() (wait time.Duration) {
 	return wait
 }
 
+// FreshShare is the percentage of the backend's weight that counts for fresh handshakes, 10 to 100.
+func (b *Backend) FreshShare() int { return int(b.share.Load()) }
+
 // freshWeight is the weight for fresh handshakes, in hundredths.
 func (b *Backend) freshWeight() int64 { return b.weight.Load() * int64(b.share.Load()) }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"homing/balancer/netaddr"
 )
 
 const (
@@ -19,7 +21,8 @@ const (
 // Spec is one backend, or one name that stands for several, as an operator writes it.
 type Spec struct {
 	// Addr is host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name that expands to all
-	// its addresses. The port is a number.
+	// its addresses. The port is a number. Or it is unix: and the path of a unix socket of this machine, or @ and an
+	// abstract name.
 	Addr string
 
 	// Weight is the share of fresh handshakes relative to the other backends: 1 to MaxWeight, 0 means 1. Each address
@@ -43,7 +46,7 @@ func (e *SpecError) Unwrap() error { return e.Err }
 // target is a spec that was checked: either addr is valid (a literal) or host is a name to be resolved.
 type target struct {
 	Spec
-	addr netip.AddrPort
+	addr netaddr.Addr
 	host string
 	port uint16
 }
@@ -53,14 +56,6 @@ func parseSpec(spec Spec) (target, error) {
 	fail := func(format string, args ...any) (target, error) {
 		return target{}, &SpecError{spec.Addr, fmt.Errorf(format, args...)}
 	}
-	host, portText, err := net.SplitHostPort(spec.Addr)
-	if err != nil {
-		return fail("is not HOST:PORT; write 192.0.2.1:443, [2001:db8::1]:443 or name.example:443")
-	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil || port == 0 {
-		return fail("port %q is not a number from 1 to 65535", portText)
-	}
 	if spec.Weight == 0 {
 		spec.Weight = 1
 	}
@@ -69,6 +64,20 @@ func parseSpec(spec Spec) (target, error) {
 	}
 	if spec.MaxConns < 0 {
 		return fail("max-conns %d is negative; use 0 for no bound", spec.MaxConns)
+	}
+	if path, ok := strings.CutPrefix(spec.Addr, netaddr.Prefix); ok {
+		if err := netaddr.CheckPath(path); err != nil {
+			return fail("%w", err)
+		}
+		return target{Spec: spec, addr: netaddr.Unix(path)}, nil
+	}
+	host, portText, err := net.SplitHostPort(spec.Addr)
+	if err != nil {
+		return fail("is not HOST:PORT; write 192.0.2.1:443, [2001:db8::1]:443, name.example:443 or unix:/run/app.sock")
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil || port == 0 {
+		return fail("port %q is not a number from 1 to 65535", portText)
 	}
 	t := target{Spec: spec, port: uint16(port)}
 	ip, err := netip.ParseAddr(host)
@@ -82,7 +91,7 @@ func parseSpec(spec Spec) (target, error) {
 	case ip.IsUnspecified() || ip.IsMulticast():
 		return fail("%s is no address to connect to; give the backend's own", ip)
 	default:
-		t.addr = canonical(netip.AddrPortFrom(ip, t.port))
+		t.addr = netaddr.Of(netip.AddrPortFrom(ip, t.port))
 	}
 	return t, nil
 }

@@ -8,17 +8,18 @@ import (
 	"net/netip"
 
 	"homing/balancer"
+	"homing/balancer/netaddr"
 )
 
 // logConn writes the one line of a conn. Durations are in seconds in both formats, so that one filter reads them.
 func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 	log.LogAttrs(context.Background(), slog.LevelInfo, "conn",
 		slog.Time("start", r.Start),
-		slog.String("client", address(r.Client)),
+		slog.String("client", clientOf(r.Client)),
 		slog.String("listener", r.Listener),
 		slog.String("pool", r.Pool),
 		slog.String("sni", r.SNI),
-		slog.String("backend", address(r.Backend)),
+		slog.String("backend", backendOf(r.Backend)),
 		slog.String("hello", r.Hello.String()),
 		slog.String("offer", r.Offer.String()),
 		slog.String("source", r.Source.String()),
@@ -36,8 +37,16 @@ func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 	)
 }
 
-// address writes nothing where there is none.
-func address(a netip.AddrPort) string {
+// clientOf writes unix: for one without an address, which came by a unix socket.
+func clientOf(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return netaddr.Prefix
+	}
+	return a.String()
+}
+
+// backendOf writes nothing where there is none.
+func backendOf(a netaddr.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}

@@ -143,11 +143,7 @@ func (s *succession) inheritSockets(listeners []balancer.Listener) []balancer.Li
 	for _, l := range listeners {
 		addresses = append(addresses, l.Addr)
 	}
-	given := s.estate.Sockets(addresses)
-	if len(given.FDs) == 0 {
-		return nil
-	}
-	return []balancer.ListenSocket{given}
+	return s.estate.Sockets(addresses)
 }
 
 // inheritTables makes the store of an heir that of its elder.

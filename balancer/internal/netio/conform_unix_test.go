@@ -144,18 +144,18 @@ func testUnix(t *testing.T, open opener) {
 
 // What waits in an engine's send is sent on as the peer reads, which Acked shows.
 func testUnixSendRest(t *testing.T, open opener) {
-	r := newRigLimit(t, open, 4<<20)
+	r := newRig(t, open)
 	s, peer := r.connectedUnix()
-	all := noiseBytes(3, 2<<20)
+	all := noiseBytes(3, 600<<10)
 	done, errno := r.Send(s, all)
 	if done || errno != 0 {
-		t.Fatalf("2 MiB were taken at once: %v, %v", done, errno)
+		t.Fatalf("600 KiB were taken at once: %v, %v", done, errno)
 	}
 	acked := r.Acked(s)
 	if r.Unsent(s) == 0 {
 		t.Error("nothing is unsent while the peer reads nothing")
 	}
-	got := make([]byte, 1<<20)
+	got := make([]byte, 300<<10)
 	ends := make(chan error, 1)
 	go func() { _, err := io.ReadFull(peer, got); ends <- err }()
 	for reading := true; reading; {

@@ -29,6 +29,14 @@ func FileOf(path string) (SocketFile, error) {
 	return SocketFile{path: path, dev: uint64(st.Dev), ino: st.Ino}, nil //nolint:unconvert // of 32 bits on some machines
 }
 
+// SetMode gives the file other permission bits, unless another one has its path by now.
+func (f SocketFile) SetMode(mode uint32) error {
+	if now, err := FileOf(f.path); err != nil || now != f {
+		return nil
+	}
+	return unix.Chmod(f.path, mode)
+}
+
 // Remove removes the file, unless another one has its path by now.
 func (f SocketFile) Remove() error {
 	if f.path == "" {

@@ -123,7 +123,7 @@ func (s *Server) undrain(r *http.Request, in *api.UndrainRequest) (api.Changed, 
 func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan, thisNode bool) (api.Changed, error) {
 	return s.change(ctx, found, thisNode,
 		func(c chosen) cluster.Order {
-			return &cluster.DrainCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr, Plan: plan}
+			return &cluster.DrainCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Plan: plan}
 		},
 		func(c chosen) error { return c.pool.Drain(c.backend, plan) })
 }
@@ -157,7 +157,7 @@ func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, er
 	defer s.changing.Unlock()
 	return s.change(r.Context(), found, in.ThisNode,
 		func(c chosen) cluster.Order {
-			return &cluster.WeightCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr, Weight: in.Weight}
+			return &cluster.WeightCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight}
 		},
 		func(c chosen) error { return c.pool.SetWeight(c.backend, in.Weight) })
 }
@@ -170,7 +170,7 @@ func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, orde
 		out.Note = "only at this node: without --node-key-file it cannot tell the others"
 	}
 	for _, c := range found {
-		if !everywhere {
+		if !everywhere || c.backend.Addr.IsUnix() { // a unix socket is a server of this node alone
 			if err := here(c); err != nil {
 				return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 			}
@@ -223,10 +223,10 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 		if b := &out.Backends[i]; b.State != "drained" && out.Nodes[0].Error == "" {
 			out.Nodes[0].Error = fmt.Sprintf("%s is %s, %d conns are open", b.Address, b.State, b.ConnsOpen)
 		}
-		if s.src.Order == nil {
+		if s.src.Order == nil || c.backend.Addr.IsUnix() {
 			continue
 		}
-		answers, err := s.src.Order(r.Context(), &cluster.IdleCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr})
+		answers, err := s.src.Order(r.Context(), &cluster.IdleCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP()})
 		if err != nil && !errors.Is(err, cluster.ErrBusy) {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 		}

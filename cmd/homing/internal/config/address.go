@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"homing/balancer"
+	"homing/balancer/netaddr"
 )
 
 // overlap says that of two listening addresses the system lets only one be had. A port that the system chooses overlaps
@@ -15,10 +16,16 @@ import (
 func overlap(a, b string) bool {
 	one, errOne := balancer.ParseListenAddr(a)
 	other, errOther := balancer.ParseListenAddr(b)
-	if errOne != nil || errOther != nil || one.Port() == 0 || one.Port() != other.Port() {
+	if errOne != nil || errOther != nil {
 		return false
 	}
-	return covers(one.Addr(), other.Addr()) || covers(other.Addr(), one.Addr())
+	if one.IsUnix() || other.IsUnix() {
+		return one == other
+	}
+	if one.IP().Port() == 0 || one.IP().Port() != other.IP().Port() {
+		return false
+	}
+	return covers(one.IP().Addr(), other.IP().Addr()) || covers(other.IP().Addr(), one.IP().Addr())
 }
 
 // covers says that who listens on all takes the conns of addr too. All addresses of IPv6 are those of IPv4 as well.
@@ -31,6 +38,9 @@ func covers(all, addr netip.Addr) bool {
 func sameBackend(a, b string) bool { return plainBackend(a) == plainBackend(b) }
 
 func plainBackend(s string) string {
+	if strings.HasPrefix(s, netaddr.Prefix) {
+		return s
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		return s

@@ -3,7 +3,6 @@
 package upgrade
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,18 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/balancer"
+	"homing/balancer/netaddr"
 )
 
 // listenerName is that of the balancer's sockets in a parcel.
 const listenerName = "listener"
 
+// foreignName is that of its unix sockets whose files are systemd's to remove.
+const foreignName = "listener of systemd"
+
 // socket is one that systemd has bound (sd_listen_fds(3)).
 type socket struct {
 	name   string // of the unit, or FileDescriptorName=
 	fd     int
-	packet bool           // UDP
-	addr   netip.AddrPort // invalid: not of TCP or UDP
-	path   string         // of a unix socket
+	packet bool         // UDP
+	addr   netaddr.Addr // invalid: not of TCP, UDP, or unix with a name
 }
 
 // activated is what systemd gives to this process. One that is of no use to a server is an error that names it.
@@ -69,11 +71,13 @@ func inspect(name string, fd int) (s socket, err error) {
 	}
 	switch a := address.(type) {
 	case *unix.SockaddrInet4:
-		s.addr = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+		s.addr = netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)))
 	case *unix.SockaddrInet6:
-		s.addr = netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+		s.addr = netaddr.Of(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
 	case *unix.SockaddrUnix:
-		s.path = a.Name
+		if a.Name != "" {
+			s.addr = netaddr.Unix(a.Name)
+		}
 	default:
 		return s, fmt.Errorf("neither of TCP, UDP nor of unix")
 	}
@@ -81,12 +85,10 @@ func inspect(name string, fd int) (s socket, err error) {
 }
 
 // at says that the socket serves an address: the same one, or both are all addresses of the machine.
-func (s *socket) at(want netip.AddrPort) bool {
-	if !s.addr.IsValid() || s.addr.Port() != want.Port() {
-		return false
-	}
-	have, wanted := s.addr.Addr().Unmap(), want.Addr().Unmap()
-	return have == wanted || have.IsUnspecified() && wanted.IsUnspecified()
+func (s *socket) at(want netaddr.Addr) bool {
+	have := s.addr.IP()
+	return s.addr == want ||
+		have.IsValid() && have.Port() == want.IP().Port() && have.Addr().IsUnspecified() && want.IP().Addr().IsUnspecified()
 }
 
 // take takes out the sockets that fit.
@@ -103,21 +105,26 @@ func (e *Estate) take(fits func(*socket) bool) (files []int) {
 
 // Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and those
 // of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the caller's own.
-func (e *Estate) Sockets(addresses []string) balancer.ListenSocket {
-	files := e.Take(listenerName)
+func (e *Estate) Sockets(addresses []string) []balancer.ListenSocket {
+	ours := balancer.ListenSocket{FDs: e.Take(listenerName)}
+	foreign := balancer.ListenSocket{FDs: e.Take(foreignName), Foreign: true}
 	for _, text := range addresses {
 		if addr, err := balancer.ParseListenAddr(text); err == nil {
-			files = append(files, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
+			foreign.FDs = append(foreign.FDs, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
 		}
 	}
-	return balancer.ListenSocket{FDs: files}
+	return []balancer.ListenSocket{ours, foreign}
 }
 
 // AddListeners puts the balancer's listening sockets in, which are the parcel's own from now on.
 func (p *Parcel) AddListeners(sockets []balancer.ListenSocket) {
 	for _, s := range sockets {
+		name := listenerName
+		if s.Foreign && s.Addr.IsUnix() { // else an heir of before would not know the name
+			name = foreignName
+		}
 		for _, fd := range s.FDs {
-			p.Add(listenerName, fd)
+			p.Add(name, fd)
 		}
 	}
 }
@@ -161,18 +168,18 @@ func (e *Estate) PacketConn(name, address string) *net.UDPConn {
 
 // socketsAt takes the sockets that are bound to an address, at most one; others under the name are closed.
 func (e *Estate) socketsAt(name, network, address string) []int {
-	want, err := balancer.ParseListenAddr(address)
+	want, err := netaddr.Unix(address), error(nil)
+	if network != "unix" {
+		want, err = balancer.ParseListenAddr(address)
+	}
 	fits := func(s *socket) bool {
-		if network == "unix" {
-			return s.path != "" && s.path == address
-		}
 		return err == nil && s.packet == (network == "udp") && s.at(want)
 	}
 	files := e.Take(name)
 	files = slices.DeleteFunc(files, func(fd int) bool {
 		s, err := inspect(name, fd)
-		if err == nil && want.IsValid() && want.Port() == 0 { // any, so the one that the elder got
-			s.addr = netip.AddrPortFrom(s.addr.Addr(), 0)
+		if err == nil && want.IP().IsValid() && want.IP().Port() == 0 && s.addr.IP().IsValid() { // any, so the one that the elder got
+			s.addr = netaddr.Of(netip.AddrPortFrom(s.addr.IP().Addr(), 0))
 		}
 		if err == nil && fits(&s) {
 			return false
@@ -194,7 +201,7 @@ func (e *Estate) Unused() (names []string) {
 		names = append(names, f.name)
 	}
 	for _, s := range e.sockets {
-		names = append(names, fmt.Sprintf("%s of systemd (%s)", s.name, cmp.Or(s.path, s.addr.String())))
+		names = append(names, fmt.Sprintf("%s of systemd (%s)", s.name, s.addr))
 	}
 	return names
 }

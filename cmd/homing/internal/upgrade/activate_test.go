@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"homing/balancer"
+	"homing/balancer/netaddr"
 )
 
 // socketOf is a socket as systemd hands it over.
@@ -46,27 +47,35 @@ func TestSocketsFindTheirListeners(t *testing.T) {
 	unix, err := net.Listen("unix", path)
 	check(t, err)
 	defer unix.Close()
+	service, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + "2", Net: "unix"})
+	check(t, err)
+	defer service.Close()
 	before := descriptors(t)
 	e := &Estate{sockets: []socket{
-		socketOf(t, "a.socket", v4), socketOf(t, "b.socket", both), socketOf(t, "web", named), socketOf(t, "spare", spare),
+		socketOf(t, "service.socket", service), socketOf(t, "a.socket", v4), socketOf(t, "b.socket", both), socketOf(t, "web", named), socketOf(t, "spare", spare),
 		socketOf(t, "gossip", udp), socketOf(t, "admin", unix.(*net.UnixListener)),
 	}}
-	got := e.Sockets([]string{
+	all := e.Sockets([]string{
+		"unix:" + service.Addr().String(),
 		v4.Addr().String(),
 		fmt.Sprintf("0.0.0.0:%d", portOf(both)), // another way to say all addresses
 		fmt.Sprintf("[::ffff:127.0.0.1]:%d", portOf(named)),
 		"127.0.0.1:1",
 		"nonsense",
 	})
-	var ports []uint16
-	for _, fd := range got.FDs {
+	if len(all) != 2 || len(all[0].FDs) != 0 || !all[1].Foreign {
+		t.Fatalf("got %v, want all as systemd's", all)
+	}
+	var addrs []string
+	for _, fd := range all[1].FDs {
 		s, err := inspect("", fd)
 		check(t, err)
-		ports = append(ports, s.addr.Port())
+		addrs = append(addrs, s.addr.String())
 	}
-	closeAll(got.FDs)
-	if want := []uint16{portOf(v4), portOf(both), portOf(named)}; !slices.Equal(ports, want) {
-		t.Errorf("got %v, want %v", ports, want)
+	closeAll(all[1].FDs)
+	want := []string{"unix:" + service.Addr().String(), v4.Addr().String(), both.Addr().String(), named.Addr().String()}
+	if !slices.Equal(addrs, want) {
+		t.Errorf("got %v, want %v", addrs, want)
 	}
 	if f := e.File("admin", "unix", "/elsewhere"); f != nil {
 		t.Error("the socket of another path was taken")
@@ -103,16 +112,20 @@ func TestSocketsOfTheElder(t *testing.T) {
 		check(t, err)
 		return fd
 	}
-	p.AddListeners([]balancer.ListenSocket{{FDs: []int{dup(l), dup(l)}}, {FDs: []int{dup(other)}}})
+	p.AddListeners([]balancer.ListenSocket{
+		{FDs: []int{dup(l), dup(l)}}, {FDs: []int{dup(other)}, Foreign: true},
+		{Addr: netaddr.Unix("/run/a"), FDs: []int{dup(other)}, Foreign: true},
+	})
 	p.Add("admin", dup(other))
 	p.Add("admin", dup(l))
 	p.Add("replication", dup(other))
 	e := &Estate{Parcel: p}
 	got := e.Sockets(nil) // the balancer closes those that it has no use for
-	if len(got.FDs) != 3 {
-		t.Errorf("got %v", got)
+	if len(got) != 2 || len(got[0].FDs) != 3 || len(got[1].FDs) != 1 || !got[1].Foreign {
+		t.Errorf("got %v, want one whose file is systemd's", got)
 	}
-	closeAll(got.FDs)
+	closeAll(got[0].FDs)
+	closeAll(got[1].FDs)
 	admin := e.Listener("admin", l.Addr().String())
 	if admin == nil || admin.Addr().String() != l.Addr().String() {
 		t.Fatalf("admin: %v", admin)

@@ -52,7 +52,7 @@ func heirMain(mode string) int {
 	}
 	if mode == "activated" {
 		fmt.Println("at first", e.Unused())
-		for _, fd := range e.Sockets([]string{os.Getenv("HOMING_TEST_ADDR")}).FDs {
+		for _, fd := range e.Sockets([]string{os.Getenv("HOMING_TEST_ADDR")})[1].FDs {
 			s, err := inspect("", fd)
 			fmt.Printf("given %s, %d left, %v\n", s.addr, len(e.Unused()), err)
 		}
