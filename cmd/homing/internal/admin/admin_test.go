@@ -28,7 +28,7 @@ import (
 )
 
 // source is a homing that has counted a little of everything.
-func source(t *testing.T) Source {
+func source(t testing.TB) Source {
 	t.Helper()
 	p, err := pool.New("default", []pool.Spec{{Addr: "192.0.2.1:443"}, {Addr: "[2001:db8::2]:443", Weight: 3}}, pool.Options{})
 	if err != nil {
@@ -109,7 +109,7 @@ func source(t *testing.T) Source {
 }
 
 // storeOf knows a session of each of the pool's backends, and a ticket key that both hold.
-func storeOf(t *testing.T, p *pool.Pool) *affinity.Store {
+func storeOf(t testing.TB, p *pool.Pool) *affinity.Store {
 	t.Helper()
 	store, err := affinity.NewStore(affinity.Config{TableEntries: 1024, ClientEntries: 1024})
 	if err != nil {
@@ -151,7 +151,7 @@ func ticketOf(key string, i byte) []byte {
 	return ticket
 }
 
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -161,7 +161,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 }
 
 // serverOf is a server on a unix socket, so that anybody may ask.
-func serverOf(t *testing.T, src Source) *Server {
+func serverOf(t testing.TB, src Source) *Server {
 	t.Helper()
 	s, err := New(api.Access{Address: api.Address{Network: "unix", Addr: "/run/test.sock"}}, src, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -260,6 +260,7 @@ func TestMetricsValues(t *testing.T) {
 		`homing_backend_up{backend="192.0.2.1:443",pool="default"} 1`,
 		`homing_backend_up{backend="[2001:db8::2]:443",pool="default"} 0`,
 		`homing_backend_weight{backend="[2001:db8::2]:443",pool="default"} 3`,
+		`homing_backend_fresh_share{backend="192.0.2.1:443",pool="default"} 1`,
 		`homing_backend_conns_open{backend="192.0.2.1:443",pool="default"} 1`,
 		`homing_backend_conns_total{backend="192.0.2.1:443",pool="default"} 2`,
 		`homing_backend_fresh_total{backend="192.0.2.1:443",pool="default"} 1`,

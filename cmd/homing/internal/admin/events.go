@@ -156,15 +156,25 @@ func (e *Events) after(n uint64) api.Events {
 }
 
 func (s *Server) events(r *http.Request) (api.Events, error) {
-	var after uint64
-	if text := r.FormValue("after"); text != "" {
-		var err error
-		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return api.Events{}, refusef(http.StatusBadRequest, "after=%.20q is not a number", text)
-		}
+	after, err := numberAfter(r)
+	if err != nil {
+		return api.Events{}, err
 	}
 	if s.src.Events == nil {
 		return api.Events{Events: []api.Event{}}, nil
 	}
 	return s.src.Events.after(after), nil
+}
+
+// numberAfter is the parameter after=, 0 where it is not given.
+func numberAfter(r *http.Request) (uint64, error) {
+	text := r.FormValue("after")
+	if text == "" {
+		return 0, nil
+	}
+	after, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, refusef(http.StatusBadRequest, "after=%.20q is not a number", text)
+	}
+	return after, nil
 }

@@ -35,7 +35,7 @@ func TestHistory(t *testing.T) {
 		return api.BackendSeries{}
 	}
 	sample := func() {
-		s.keeper.sample(now)
+		s.keeper.look(now)
 	}
 	sample()
 	b.Acquire()
@@ -43,20 +43,58 @@ func TestHistory(t *testing.T) {
 	b.CountConn(false)
 	b.CountRest(true, 3000)
 	b.CountRest(false, 1000)
+	b.CountVerdict(true)
+	b.CountVerdict(true)
+	b.CountVerdict(false)
 	now = now.Add(2 * time.Second)
 	sample()
 	now = now.Add(4 * time.Second) // a machine that was busy
 	b.CountConn(true)
 	sample()
-	want := api.BackendSeries{Pool: "web", Address: first, Open: []float64{0, 1, 1}, Conns: []float64{0, 1, 0.25}, Bytes: []float64{0, 2000, 0}}
+	want := api.BackendSeries{
+		Pool: "web", Address: first, Open: []float64{0, 1, 1}, Conns: []float64{0, 1, 0.25}, Bytes: []float64{0, 2000, 0},
+		Accepted: []float64{0, 1, 0}, Refused: []float64{0, 0.5, 0},
+	}
 	if diff := cmp.Diff(want, series(first)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if conns, bytes := s.keeper.rates("web", first); conns != 0.25 || bytes != 0 {
+	if conns, bytes := s.keeper.rates("web", first); conns != 0.5 || bytes != 666.67 {
 		t.Errorf("rates %v and %v", conns, bytes)
 	}
 	if conns, _ := s.keeper.rates("web", "192.0.2.200:1"); conns != 0 {
 		t.Errorf("nobody has %v conns per second", conns)
+	}
+
+	// A look between two samples is none, but tells how it goes.
+	b.CountConn(true)
+	b.CountConn(true)
+	now = now.Add(time.Second)
+	s.keeper.look(now)
+	now = now.Add(-time.Second)
+	if got := series(first); len(got.Conns) != 3 {
+		t.Errorf("after half a step: %+v", got)
+	}
+	if conns, _ := s.keeper.rates("web", first); conns != 0.6 { // 3 of the last 5 s
+		t.Errorf("after half a step: %v conns per second", conns)
+	}
+
+	// Who has seen some asks for what came later.
+	var later api.History
+	ask(t, s, http.MethodGet, "/v1/history?after=2", nil, &later)
+	if len(later.Backends) == 0 || later.Next != 3 {
+		t.Fatalf("after the second: %+v", later)
+	}
+	for _, one := range later.Backends {
+		if len(one.Open) != 1 || len(one.Refused) != 1 || one.Pool == "web" && one.Address == first && one.Conns[0] != 0.25 {
+			t.Errorf("after the second: %+v", one)
+		}
+	}
+	ask(t, s, http.MethodGet, "/v1/history?after=99", nil, &later)
+	if got := later.Backends[0]; len(got.Open) != 3 {
+		t.Errorf("after what another process had: %+v", got)
+	}
+	if status, _ := ask(t, s, http.MethodGet, "/v1/history?after=x", nil, nil); status != http.StatusBadRequest {
+		t.Errorf("after=x: %d", status)
 	}
 
 	for range historySamples + 5 {

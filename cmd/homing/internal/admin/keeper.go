@@ -9,7 +9,7 @@ import (
 	"homing/balancer/affinity"
 )
 
-// keeper looks at the node every few seconds, for what a single request could not know: how conns and traffic went, which
+// keeper looks at the node every second, for what a single request could not know: how conns and traffic went, which
 // ticket keys are new, and how much of the tables leads to each backend.
 type keeper struct {
 	// Static.
@@ -18,6 +18,7 @@ type keeper struct {
 	// Atomic.
 	asked  atomic.Int64 // when somebody last wanted a census, in Unix nanoseconds
 	census atomic.Pointer[counted]
+	tables atomic.Pointer[tablesAt]
 
 	// Owned by run.
 	keys map[heldBy]bool // nil before the first look
@@ -32,9 +33,19 @@ type counted struct {
 	census affinity.Census
 }
 
+// tablesAt is how full the tables were at a time.
+type tablesAt struct {
+	at    time.Time
+	stats affinity.Stats
+}
+
 const (
-	// lookEvery is the time between two looks, and so between two samples of the history.
-	lookEvery = 2 * time.Second
+	// lookEvery is the time between two looks: rates are never older, and the status page, which asks as often, shows a
+	// change within two seconds.
+	lookEvery = time.Second
+
+	// sampleEvery is the time between two samples of the history.
+	sampleEvery = 2 * time.Second
 
 	// censusEvery is the least time between two censuses: one walks over all tables, in slices of 1 MiB with a pause after
 	// each, so that a table of any size takes no more than a part of one CPU and of the memory's bandwidth.
@@ -44,6 +55,20 @@ const (
 	// censusFor is how long a census is kept up to date after somebody has asked for it.
 	censusFor = 15 * time.Second
 )
+
+// tablesFor is how long an estimate of how full the tables are is good enough for who asks every second: it reads some
+// 10 MiB of them, which takes a few milliseconds and the place of other things in the CPU's cache.
+const tablesFor = 4 * time.Second
+
+// tablesLately is how full the tables are, or were a few seconds ago.
+func (k *keeper) tablesLately(now time.Time) affinity.Stats {
+	if last := k.tables.Load(); last != nil && now.Sub(last.at) < tablesFor {
+		return last.stats
+	}
+	fresh := &tablesAt{now, k.src.Affinity()}
+	k.tables.Store(fresh)
+	return fresh.stats
+}
 
 func newKeeper(src *Source) *keeper { return &keeper{src: src} }
 
@@ -56,7 +81,7 @@ func (k *keeper) known() *counted {
 func (k *keeper) run(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	k.sample(time.Now())
+	k.look(time.Now())
 	k.seeKeys(time.Now())
 	for {
 		k.countWanted(ctx)
@@ -64,7 +89,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			k.sample(now)
+			k.look(now)
 			k.seeKeys(now)
 		}
 	}

@@ -101,7 +101,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 
 	src.Events.Note(0, "something happened")
-	s.keeper.sample(time.Now())
+	s.keeper.look(time.Now())
 	s.keeper.known()
 	s.keeper.countWanted(t.Context())
 	address := "192.0.2.1:443"

@@ -23,7 +23,7 @@ func endpoints() []endpoint {
 		change(http.MethodPost, "/v1/backends/{backend}/undrain", "Put a backend back in service.", (*Server).undrain, inPool),
 		change(http.MethodPut, "/v1/backends/{backend}/weight", "Give a backend another weight.", (*Server).weight, inPool),
 		read("/v1/backends/{backend}/drained", "Ask every node of the cluster whether a backend is drained there.", (*Server).drained, inPool),
-		read("/v1/history", "Conns and traffic of the last minutes.", (*Server).history, inPool),
+		read("/v1/history", "Conns, traffic and resumptions of the last minutes.", (*Server).history, inPool, param{"after", "Only samples with a higher number."}),
 		read("/v1/ticket-keys", "The ticket keys that are known, with age and sharing.", (*Server).ticketKeys, inPool),
 		read("/v1/tables", "The tables, and how full they are.", (*Server).tables),
 		change(http.MethodPost, "/v1/lookup", "Where a hello with a session ID, ticket or identity would go, and by which rule.", (*Server).lookup),

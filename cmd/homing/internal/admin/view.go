@@ -20,7 +20,7 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	return api.Status{
 		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
 		LogLevel: s.level(), Totals: viewTotals(src.Stats()), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools()),
-		Tables: viewTables(src.Affinity()), Peers: s.viewPeers(),
+		Tables: viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(),
 	}, nil
 }
 

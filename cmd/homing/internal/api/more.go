@@ -128,10 +128,11 @@ type Event struct {
 	Fields  map[string]string `json:"fields" doc:"The words of the log line by their names."`
 }
 
-// History is how conns and traffic went lately.
+// History is how conns, traffic and resumptions went lately.
 type History struct {
 	Step     float64         `json:"step_seconds" doc:"Time between two samples."`
 	End      time.Time       `json:"end" doc:"Time of the last sample."`
+	Next     uint64          `json:"next" doc:"Number of the last sample. Give it as ?after= to get only what comes later."`
 	Backends []BackendSeries `json:"backends" doc:"By pool and address."`
 }
 
@@ -142,6 +143,9 @@ type BackendSeries struct {
 	Open    []float64 `json:"conns_open" doc:"Conns open."`
 	Conns   []float64 `json:"conns_per_second" doc:"New conns per second."`
 	Bytes   []float64 `json:"bytes_per_second" doc:"Bytes per second, both directions."`
+
+	Accepted []float64 `json:"accepted_per_second" doc:"Offers per second that it resumed."`
+	Refused  []float64 `json:"refused_per_second" doc:"Offers per second that it answered with a full handshake."`
 }
 
 // Error is the answer to what cannot be done.

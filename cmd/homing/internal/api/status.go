@@ -14,7 +14,7 @@ type Status struct {
 	Totals    Totals     `json:"totals" doc:"What the whole node has done."`
 	Listeners []Listener `json:"listeners" doc:"Where it accepts."`
 	Pools     []Pool     `json:"pools" doc:"Where it sends."`
-	Tables    []Table    `json:"tables" doc:"What it remembers, and how much room is left."`
+	Tables    []Table    `json:"tables" doc:"What it remembers, and how much room is left; a few seconds old at most."`
 	Peers     []Peer     `json:"peers" doc:"The other nodes that it shares with; empty without a cluster."`
 }
 
