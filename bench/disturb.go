@@ -26,13 +26,9 @@ func (r *run) disturb(ctx context.Context) (end func() []Disturbed) {
 				return
 			}
 			began := time.Since(start)
-			act := r.plan.Control.Up
-			if d.Down {
-				act = r.plan.Control.Down
-			}
 			h := Disturbed{Disturbance: d, Began: began}
 			// What has begun is brought to its end: a backend that is half up helps nobody.
-			if err := act(context.WithoutCancel(ctx), d.Who); err != nil {
+			if err := r.carryOut(context.WithoutCancel(ctx), d); err != nil {
 				h.Error = err.Error()
 			}
 			h.Took = time.Since(start) - began
@@ -44,4 +40,24 @@ func (r *run) disturb(ctx context.Context) (end func() []Disturbed) {
 		<-done
 		return happened
 	}
+}
+
+// carryOut does what a disturbance says. The accounts follow, where Control tells which processes come and go.
+func (r *run) carryOut(ctx context.Context, d Disturbance) error {
+	teller, tells := r.plan.Control.(Teller)
+	if d.Down {
+		if tells {
+			r.use.leave(d.Who)
+		}
+		return r.plan.Control.Down(ctx, d.Who)
+	}
+	if err := r.plan.Control.Up(ctx, d.Who); err != nil || !tells {
+		return err
+	}
+	pids, err := teller.Processes(ctx, d.Who)
+	if err != nil {
+		return err
+	}
+	r.use.enter(d.Who, pids)
+	return nil
 }

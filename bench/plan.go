@@ -191,6 +191,13 @@ type Control interface {
 	Up(ctx context.Context, who string) error
 }
 
+// Teller is a Control that tells which processes a name has now; none while it is down. The accounts of Plan.Watch follow
+// what is taken down and comes up again under the same name.
+type Teller interface {
+	Control
+	Processes(ctx context.Context, who string) ([]int, error)
+}
+
 // Watched is a process, or several that count as one, on this machine.
 type Watched struct {
 	Role string `json:"role"` // "backend" or "balancer"

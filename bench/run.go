@@ -45,8 +45,7 @@ type run struct {
 	records  []merging
 	result   *Result
 
-	// Of the client and the watched processes, in bytes: before the first conn, and when the last stretch ended.
-	memoryBefore, memoryThen []int64
+	use *using
 }
 
 // merging is a record of one loop, and whether it is part of what is recorded or of the warm-up alone. Conns write into
@@ -115,13 +114,11 @@ func (r *run) makeLoops() error {
 func (r *run) conduct(ctx context.Context) error {
 	r.result = &Result{Schema: ResultSchema, Plan: *r.plan, Host: thisHost()}
 	r.expected = r.expect()
-	r.memoryBefore = r.memory()
-	r.memoryThen = r.memoryBefore
+	r.use = newUsing(r.plan)
 	if err := r.warmUp(ctx); err != nil {
 		return err
 	}
-	u, err := r.startUse()
-	if err != nil {
+	if err := r.use.open(); err != nil {
 		return err
 	}
 	r.result.Start = time.Now()
@@ -129,6 +126,7 @@ func (r *run) conduct(ctx context.Context) error {
 	if len(r.plan.Disturb) > 0 && r.result.Ended == "" {
 		disturbed = r.disturb(ctx)
 	}
+	var err error
 	if r.plan.Scenario == Rate {
 		err = r.climb(ctx)
 	} else {
@@ -143,7 +141,7 @@ func (r *run) conduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := u.end(r.result); err != nil {
+	if err := r.use.end(r.result); err != nil {
 		return err
 	}
 	r.sum()
@@ -253,7 +251,7 @@ func (r *run) stretch(ctx context.Context, until time.Duration) error {
 		return err
 	}
 	if r.phase == phaseMeasure {
-		r.memoryThen = r.memory() // while what is held is held
+		r.use.then = r.use.hold() // while what is held is held
 	}
 	if r.phase == phaseMeasure && r.plan.Scenario != Rate {
 		r.result.Took = r.clock() - (until - r.plan.Duration)

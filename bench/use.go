@@ -5,21 +5,42 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"homing/bench/proc"
 )
 
-// using is an account of CPU time that has been opened and not closed.
-type using struct {
-	r       *run
-	self    time.Duration
-	machine time.Duration
-	watched []time.Duration
+// watching is the account of one entry of Plan.Watch. Its processes may be taken down and others come up in their place.
+type watching struct {
+	Watched
+	used time.Duration // by processes that have been taken down since startUse
+	base time.Duration // what those of now had used at startUse; nothing if they came up later
 }
 
-// memory returns what this process and then the watched ones hold; 0 for one that is gone.
-func (r *run) memory() []int64 {
+// using is what this process, the machine and the watched processes have used, and hold.
+type using struct {
+	self    time.Duration // when the account was opened
+	machine time.Duration
+	before  []int64 // memory, see hold
+	then    []int64
+
+	mu      sync.Mutex
+	watched []*watching // guarded by mu: disturbances change them
+}
+
+func newUsing(p *Plan) *using {
+	u := &using{}
+	for _, w := range p.Watch {
+		u.watched = append(u.watched, &watching{Watched: w})
+	}
+	u.before = u.hold()
+	u.then = u.before
+	return u
+}
+
+// hold returns what this process and then the watched ones hold; 0 for one that is gone.
+func (u *using) hold() []int64 {
 	of := func(pids []int) int64 {
 		n, err := proc.Memory(pids)
 		if err != nil {
@@ -28,34 +49,61 @@ func (r *run) memory() []int64 {
 		return n
 	}
 	list := []int64{of([]int{os.Getpid()})}
-	for _, w := range r.plan.Watch {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.watched {
 		list = append(list, of(w.PIDs))
 	}
 	return list
 }
 
-// startUse opens the account.
-func (r *run) startUse() (*using, error) {
-	u := &using{r: r}
+// open opens the account of CPU time.
+func (u *using) open() error {
 	var err error
 	if u.self, err = proc.CPU([]int{os.Getpid()}); err != nil {
-		return nil, err
+		return err
 	}
 	if u.machine, err = proc.MachineCPU(); err != nil {
-		return nil, err
+		return err
 	}
-	for _, w := range r.plan.Watch {
-		cpu, err := proc.CPU(w.PIDs)
-		if err != nil {
-			return nil, fmt.Errorf("watch %s: %w", w.Name, err)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.watched {
+		if w.base, err = proc.CPU(w.PIDs); err != nil {
+			return fmt.Errorf("watch %s: %w", w.Name, err)
 		}
-		u.watched = append(u.watched, cpu)
 	}
-	return u, nil
+	return nil
 }
 
-// end closes the account and puts it into the result. A watched process that has died meanwhile, as in Churn, has a
-// warning instead of a figure.
+// leave books what the processes of a name have used, just before they are taken down. Those that are gone already stay
+// where they are, and end says so.
+func (u *using) leave(who string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.watched {
+		if w.Name != who {
+			continue
+		}
+		if cpu, err := proc.CPU(w.PIDs); err == nil {
+			w.used, w.base, w.PIDs = w.used+cpu-w.base, 0, nil
+		}
+	}
+}
+
+// enter takes in the processes that a name has now. What their start has cost counts.
+func (u *using) enter(who string, pids []int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.watched {
+		if w.Name == who {
+			w.PIDs = pids
+		}
+	}
+}
+
+// end closes the account and puts it into the result. A watched process that has died by itself, or was killed by what
+// tells nothing of it, has a warning instead of a figure.
 func (u *using) end(res *Result) error {
 	self, err := proc.CPU([]int{os.Getpid()})
 	if err != nil {
@@ -65,13 +113,14 @@ func (u *using) end(res *Result) error {
 	if err != nil {
 		return err
 	}
-	before, then := u.r.memoryBefore, u.r.memoryThen
-	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: then[0], Before: before[0]}
+	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: u.then[0], Before: u.before[0]}
 	res.Machine = Use{Role: "machine", CPU: machine - u.machine}
-	for i, w := range u.r.plan.Watch {
-		use := Use{Role: w.Role, Name: w.Name, Memory: then[i+1], Before: before[i+1]}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i, w := range u.watched {
+		use := Use{Role: w.Role, Name: w.Name, Memory: u.then[i+1], Before: u.before[i+1]}
 		if cpu, err := proc.CPU(w.PIDs); err == nil {
-			use.CPU = cpu - u.watched[i]
+			use.CPU = w.used + cpu - w.base
 		} else {
 			res.Warnings = append(res.Warnings, fmt.Sprintf("%s ended during the run: its CPU time is not known.", w.Name))
 		}

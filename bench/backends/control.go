@@ -51,7 +51,7 @@ func (f *Farm) Handler() http.Handler {
 	return mux
 }
 
-// Remote is a Farm in another process, by its control address, HOST:PORT. It is a bench.Control.
+// Remote is a Farm in another process, by its control address, HOST:PORT. It is a bench.Teller.
 type Remote string
 
 // Info asks for what there is.
@@ -72,6 +72,20 @@ func (r Remote) Down(ctx context.Context, name string) error { return r.act(ctx,
 
 // Up starts a backend again.
 func (r Remote) Up(ctx context.Context, name string) error { return r.act(ctx, "/up", name) }
+
+// Processes returns the process IDs of a backend; none while it is down.
+func (r Remote) Processes(ctx context.Context, name string) ([]int, error) {
+	info, err := r.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range info.Watched {
+		if w.Name == name {
+			return w.PIDs, nil
+		}
+	}
+	return nil, fmt.Errorf("backends: there is no %s", name)
+}
 
 func (r Remote) act(ctx context.Context, path, name string) error {
 	_, err := r.ask(ctx, http.MethodPost, path+"?name="+url.QueryEscape(name))
@@ -104,4 +118,4 @@ func (r Remote) ask(ctx context.Context, method, path string) ([]byte, error) {
 	return b, nil
 }
 
-var _ bench.Control = Remote("")
+var _ bench.Teller = Remote("")

@@ -51,7 +51,7 @@ type Options struct {
 	Prepare func(*exec.Cmd)
 }
 
-// Farm is a set of running backends with the names backend1, backend2 and so on. It is a bench.Control for them.
+// Farm is a set of running backends with the names backend1, backend2 and so on. It is a bench.Teller for them.
 type Farm struct {
 	o     Options
 	dir   string
@@ -199,6 +199,15 @@ func (f *Farm) PIDs(i int) []int {
 	return f.procs[i].Tree()
 }
 
+// Processes returns the process IDs of a backend, children included; none while it is down.
+func (f *Farm) Processes(_ context.Context, name string) ([]int, error) {
+	i, err := f.index(name)
+	if err != nil {
+		return nil, err
+	}
+	return f.PIDs(i), nil
+}
+
 // Watched returns the backends as Plan.Watch wants them.
 func (f *Farm) Watched() []bench.Watched {
 	var list []bench.Watched
@@ -270,4 +279,4 @@ func (f *Farm) Stop() error {
 	return nil
 }
 
-var _ bench.Control = (*Farm)(nil)
+var _ bench.Teller = (*Farm)(nil)

@@ -151,8 +151,12 @@ func TestIntegrationSessionsDieWithTheirBackend(t *testing.T) {
 		p := plan(t, f, f.Addrs(), mix)
 		p.Scenario, p.Clients, p.Duration = bench.Churn, 20, 2*time.Second
 		p.Disturb = []bench.Disturbance{{At: 300 * time.Millisecond, Down: true, Who: "backend1"}, {At: 400 * time.Millisecond, Who: "backend1"}}
-		p.Control = f
+		p.Control, p.Watch = f, f.Watched()
 		res := run(t, p)
+		// The account has followed: the one that was killed has made 20 full handshakes or more, as the one after it.
+		if u := res.Watched[0]; u.CPU < 40*50*time.Microsecond || len(res.Warnings) != 0 && strings.Contains(strings.Join(res.Warnings, " "), "not known") {
+			t.Errorf("%s: %+v, %q", mix, u, res.Warnings)
+		}
 		g := &res.Groups[0]
 		down := g.Errors[bench.ConnectRefused] + g.Errors[bench.Reset] + g.Errors[bench.Closed]
 		if g.Refused != 20 || g.Accepted < 100 || down == 0 || g.Failed() != down {

@@ -185,15 +185,16 @@ func (r *Running) Addrs() []string {
 	return addrs
 }
 
-// PIDs are the processes of all nodes that run, children included.
-func (r *Running) PIDs() []int {
-	var pids []int
-	for _, n := range r.l.nodes {
-		if n.proc != nil && n.proc.Running() {
-			pids = append(pids, n.proc.Tree()...)
-		}
+// Nodes is how many there are, running or not; none where there is no balancer.
+func (r *Running) Nodes() int { return len(r.l.nodes) }
+
+// PIDs are the processes of a node, children included; none while it is down. Nodes count from 0.
+func (r *Running) PIDs(i int) []int {
+	n := r.l.nodes[i]
+	if n.proc == nil || !n.proc.Running() {
+		return nil
 	}
-	return pids
+	return n.proc.Tree()
 }
 
 // Check returns an error that carries the last line of a node that has ended by itself.

@@ -72,8 +72,8 @@ func TestDirectIsTheFirstBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := r.Addrs(); len(a) != 1 || a[0] != "127.0.0.1:1" || len(r.PIDs()) != 0 || r.Check() != nil || r.Stop() != nil {
-		t.Errorf("direct goes to %q with processes %v", a, r.PIDs())
+	if a := r.Addrs(); len(a) != 1 || a[0] != "127.0.0.1:1" || r.Nodes() != 0 || r.Check() != nil || r.Stop() != nil {
+		t.Errorf("direct goes to %q with %d nodes", a, r.Nodes())
 	}
 }
 
@@ -111,12 +111,15 @@ func TestIntegrationEveryBalancer(t *testing.T) {
 			if b.Family == FamilyDirect {
 				return
 			}
-			pids := r.PIDs()
-			cpu, err := proc.CPU(pids)
-			if err != nil || cpu <= 0 || len(pids) < 2 {
-				t.Errorf("processes %v used %v: %v", pids, cpu, err)
+			for i := range r.Nodes() {
+				if cpu, err := proc.CPU(r.PIDs(i)); err != nil || cpu <= 0 {
+					t.Errorf("processes %v used %v: %v", r.PIDs(i), cpu, err)
+				}
 			}
 			r.Down(1)
+			if r.Nodes() != 2 || len(r.PIDs(0)) == 0 || len(r.PIDs(1)) != 0 {
+				t.Errorf("%d nodes with processes %v and %v, after the second was killed", r.Nodes(), r.PIDs(0), r.PIDs(1))
+			}
 			// The kernel takes a ring apart behind the back of the process, and with it the socket that it listened on.
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()

@@ -57,6 +57,10 @@ func (s *servers) act(what, who string) error {
 func (s *servers) Down(_ context.Context, who string) error { return s.act("down", who) }
 func (s *servers) Up(_ context.Context, who string) error   { return s.act("up", who) }
 
+func (s *servers) Processes(_ context.Context, who string) ([]int, error) {
+	return []int{len(who)}, s.act("ask", who)
+}
+
 // kit has a homing that is a shell script: it accepts nothing, and ends as the text says.
 func kit(t *testing.T, text string) *balancers.Kit {
 	t.Helper()

@@ -16,7 +16,7 @@ import (
 
 // Backends are servers, each in a process of its own: backends.Farm.
 type Backends interface {
-	bench.Control
+	bench.Teller
 	// Addrs are the addresses, host:port, of all backends.
 	Addrs() []string
 	// Watched are their processes and names, by which Control knows them, in the order of Addrs.

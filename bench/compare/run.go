@@ -184,14 +184,12 @@ func (r *runner) planOf(t *report.Test, a *arm) bench.Plan {
 	if a.balancer.Family == balancers.FamilyDirect && a.backends > 1 {
 		p.Targets = r.Backends.Addrs()[:a.backends] // each client begins at its own and has no reason to leave
 	}
-	if disturbed(t) {
-		// Processes come and go, and their accounts with them.
-		p.Control = &control{backends: r.Backends, balancer: a.running, down: map[string]bool{}}
-		return p
-	}
 	p.Watch = slices.Clip(r.Backends.Watched()[:a.backends])
-	if pids := a.running.PIDs(); len(pids) > 0 {
-		p.Watch = append(p.Watch, bench.Watched{Role: "balancer", Name: a.balancer.Key, PIDs: pids})
+	for i := range a.running.Nodes() {
+		p.Watch = append(p.Watch, bench.Watched{Role: "balancer", Name: nodeName(i), PIDs: a.running.PIDs(i)})
+	}
+	if disturbed(t) {
+		p.Control = &control{backends: r.Backends, balancer: a.running, down: map[string]bool{}}
 	}
 	return p
 }
@@ -251,7 +249,7 @@ func (a *arm) stop() error {
 
 // control takes down and up what a test disturbs: backends by their names, nodes of the balancer by "node1", "node2".
 type control struct {
-	backends bench.Control
+	backends bench.Teller
 	balancer *balancers.Running
 	down     map[string]bool // backends
 }
@@ -276,6 +274,14 @@ func (c *control) Up(ctx context.Context, who string) error {
 	return nil
 }
 
+// Processes are those that a backend or a node has now.
+func (c *control) Processes(ctx context.Context, who string) ([]int, error) {
+	if i, ok := nodeNumber(who); ok {
+		return c.balancer.PIDs(i), nil
+	}
+	return c.backends.Processes(ctx, who)
+}
+
 // restore brings up the backends that a round which ended before its time has left down. It does so even when ctx is
 // done: whoever comes next needs them.
 func (c *control) restore(ctx context.Context) error {
@@ -286,7 +292,10 @@ func (c *control) restore(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// nodeNumber counts from 0.
+// nodeName is the name of a node by its number, from 0: "node1" and so on.
+func nodeName(i int) string { return "node" + strconv.Itoa(i+1) }
+
+// nodeNumber is the number of a node by its name.
 func nodeNumber(who string) (int, bool) {
 	digits, ok := strings.CutPrefix(who, "node")
 	n, err := strconv.Atoi(digits)

@@ -172,6 +172,30 @@ func TestBackendsAreRestored(t *testing.T) {
 	}
 }
 
+// The accounts of a test that kills and starts follow backends and nodes by their names.
+func TestControlTellsProcesses(t *testing.T) {
+	s := &servers{n: 3}
+	o := options(t, nil)
+	running, err := o.Kit.Start(t.Context(), pick(t, balancers.Direct)[0], balancers.Setup{Backends: s.Addrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &control{backends: s, balancer: running, down: map[string]bool{}}
+	if pids, err := c.Processes(t.Context(), "backend2"); err != nil || !slices.Equal(pids, []int{len("backend2")}) {
+		t.Errorf("backend2 has %v, %v", pids, err)
+	}
+	for i := range 3 {
+		if n, ok := nodeNumber(nodeName(i)); !ok || n != i {
+			t.Errorf("%s has the number %d, %v", nodeName(i), n, ok)
+		}
+	}
+	for _, who := range []string{"node", "node0", "nodes", "backend1", "node1000000"} {
+		if n, ok := nodeNumber(who); ok {
+			t.Errorf("%s is node %d", who, n)
+		}
+	}
+}
+
 func TestProgressAddsUp(t *testing.T) {
 	var seen []Progress
 	o := options(t, func(_ context.Context, p bench.Plan) (*bench.Result, error) { return good(p), nil })

@@ -40,7 +40,7 @@ func columns(scenario string) []Measure {
 	case string(bench.Idle):
 		keys = []string{mIdle, mMemory, mBalancer, mMachine, mClient, mFailed}
 	case string(bench.Churn), string(bench.Failover):
-		keys = []string{mResumed, mRate, mMachine, mClient, mHandshake, mAnswer, mFailed} // processes go, and their accounts with them
+		keys = []string{mResumed, mRate, mBackend, mBalancer, mMachine, mClient, mHandshake, mAnswer, mFailed}
 	}
 	var list []Measure
 	for _, key := range keys {

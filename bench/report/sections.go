@@ -272,6 +272,11 @@ func (v *view) overTime(scenario, title, lead string) section {
 			v.measureTable("Conns that failed, per round", list, choices, measure(mFailed)),
 			v.measureTable("99 % had their answer within", list, choices, measure(mAnswer)),
 		}
+		s.More = []table{
+			v.measureTable("CPU time of the backends per conn, those that were killed and started again included", list, choices, measure(mBackend)),
+			v.measureTable("CPU time of the balancer's own processes per conn, likewise", list, choices, measure(mBalancer)),
+			v.measureTable("CPU time of the whole machine per conn, clients and kernel included", list, choices, measure(mMachine)),
+		}
 	}
 	return s
 }
