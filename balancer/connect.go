@@ -12,17 +12,24 @@ import (
 // quiet time.
 const budgetBurst = 32.0
 
-// becomeConnect asks b for a connection. From stateHello, and again from
-// stateConnect and stateObserve while nothing has gone to the client; from
-// stateQueue with a place at b. nil means that no backend is left, or that all have
-// as many conns as they may.
+// becomeConnect asks b for a connection. From stateHello and stateQueue, and again
+// from stateConnect and stateObserve while nothing has gone to the client. nil means
+// that no backend is left, or that all have as many conns as they may.
 func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
-	if placed := c.state == stateQueue && b != nil; !placed {
-		c.state = stateConnect
-		b = l.acquire(c, b)
-	}
+	c.state = stateConnect
+	l.connect(c, l.acquire(c, b))
+}
+
+// becomePlaced is becomeConnect from stateQueue, with a place at b: it is acquired.
+func (l *loop) becomePlaced(c *conn, b *pool.Backend) {
+	c.state = stateConnect
+	l.connect(c, b)
+}
+
+// connect tries b, which is acquired, and then whatever else there is. nil: it has
+// come to something else already.
+func (l *loop) connect(c *conn, b *pool.Backend) {
 	for ; b != nil; b = l.acquire(c, l.route(c)) {
-		c.state = stateConnect
 		if l.try(c, b) {
 			return
 		}

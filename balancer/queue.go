@@ -110,7 +110,7 @@ func (l *loop) leaveQueue(c *conn, late bool) {
 		l.becomeClosing(c, CauseBackTimeout, true)
 	case b != nil:
 		c.placed(b, nil)
-		l.becomeConnect(c, b)
+		l.becomePlaced(c, b)
 	default:
 		l.becomeConnect(c, l.route(c))
 	}
