@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"homing/balancer/health"
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/value"
@@ -24,7 +25,7 @@ type agentOptions struct {
 	pool    string
 	weight  int
 
-	check                       checkKind
+	question                    config.Question
 	checkInterval, checkTimeout time.Duration
 	rise, fall                  int
 	drainTime                   time.Duration
@@ -37,14 +38,13 @@ type agentOptions struct {
 func defaultAgentOptions() *agentOptions {
 	return &agentOptions{
 		Member: config.Member{Label: "homing"},
-		pool:   "default", weight: 1,
+		pool:   "default", weight: 1, question: config.DefaultQuestion(),
 		checkInterval: time.Second, checkTimeout: time.Second, rise: 2, fall: 2,
 	}
 }
 
 // agentFlagTable is every flag of `homing agent`, bound to o.
 func agentFlagTable(o *agentOptions) []config.Group {
-	checks := []value.Choice[checkKind]{{Word: "tcp", Is: checkTCP}, {Word: "tls", Is: checkTLS}}
 	return []config.Group{
 		{Title: "What is announced", Rows: []config.Row{
 			{Flag: "backend", Value: value.AddrPort{P: &o.backend}, Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"},
@@ -52,13 +52,12 @@ func agentFlagTable(o *agentOptions) []config.Group {
 			{Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000}, Doc: "its share of fresh handshakes relative to the others"},
 			{Flag: "drain-time", Value: value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, ZeroIs: "leave at once"}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
 		}},
-		{Title: "Checks", Rows: []config.Row{
-			{Flag: "check", Value: value.Enum[checkKind]{P: &o.check, Choices: checks}, Doc: "tcp: it accepts a conn; tls: it completes a handshake, whatever its certificate"},
+		{Title: "Checks", Rows: append([]config.Row{
 			{Flag: "check-interval", Value: value.Duration{P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour}, Doc: "between two checks"},
 			{Flag: "check-timeout", Value: value.Duration{P: &o.checkTimeout, Min: 10 * time.Millisecond, Max: time.Hour}, Doc: "for one check"},
 			{Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100}, Doc: "successes in a row until it is announced again; at the start one is enough"},
 			{Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100}, Doc: "failures in a row until it is withdrawn"},
-		}},
+		}, config.QuestionRows(&o.question)...)},
 		{Title: "Cluster", Rows: append(config.MemberRows(&o.Member),
 			config.Row{Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind}, Doc: "gossip here, TCP and UDP; not given: the address of --backend, any port"})},
 		{Title: "Seeing", Rows: []config.Row{
@@ -145,6 +144,7 @@ type agent struct {
 	// Static after newAgent.
 	options    *agentOptions
 	log        *slog.Logger
+	checker    *health.Checker
 	membership *cluster.Membership
 	keys       *cluster.Keyring // nil without a key
 
@@ -162,6 +162,9 @@ func newAgent(o *agentOptions, log *slog.Logger) (*agent, error) {
 		Pool: o.pool, Backend: o.backend, Weight: uint16(o.weight), Started: time.Now().UnixNano(),
 	}
 	a := &agent{options: o, log: log, keys: cfg.Keys}
+	if a.checker, err = newAgentChecker(o, log); err != nil {
+		return nil, err
+	}
 	if a.membership, err = cluster.Create(cfg); err != nil {
 		return nil, explainMember(&o.Member, err)
 	}

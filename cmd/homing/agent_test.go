@@ -40,43 +40,6 @@ func listenHere(t *testing.T) net.Listener {
 	return listener
 }
 
-func TestCheckOnce(t *testing.T) {
-	plain := listenHere(t)
-	secured := httptest.NewUnstartedServer(nil)
-	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	secured.StartTLS()
-	defer secured.Close()
-	closed := listenHere(t)
-	closed.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	for _, tt := range []struct {
-		why  string
-		kind checkKind
-		addr net.Addr
-		ok   bool
-	}{
-		{"tcp: it accepts", checkTCP, plain.Addr(), true},
-		{"tcp: nothing listens", checkTCP, closed.Addr(), false},
-		{"tcp: what it speaks does not matter", checkTCP, silent.Addr(), true},
-		{"tls: whatever its certificate", checkTLS, secured.Listener.Addr(), true},
-		{"tls: it hangs up", checkTLS, plain.Addr(), false},
-		{"tls: it says nothing", checkTLS, silent.Addr(), false},
-	} {
-		start := time.Now()
-		err := tt.kind.once(t.Context(), tt.addr.String(), 200*time.Millisecond)
-		if (err == nil) != tt.ok {
-			t.Errorf("%s: %v", tt.why, err)
-		}
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s: it took %v", tt.why, took)
-		}
-	}
-}
-
 // TestAgentWatch: the first success counts at once, then rise and fall do.
 func TestAgentWatch(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
@@ -85,8 +48,13 @@ func TestAgentWatch(t *testing.T) {
 	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
 	server.StartTLS()
 	o := defaultAgentOptions()
-	o.backend, o.checkInterval, o.rise, o.fall = addr, time.Millisecond, 3, 2
-	a := &agent{options: o, log: slog.New(slog.DiscardHandler)}
+	o.backend, o.checkInterval, o.rise, o.fall = addr, 10*time.Millisecond, 3, 2
+	log := slog.New(slog.DiscardHandler)
+	checker, err := newAgentChecker(o, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{options: o, log: log, checker: checker}
 	ctx, cancel := context.WithCancel(t.Context())
 	states := make(chan bool)
 	var watching sync.WaitGroup

@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 
 	"homing/balancer"
@@ -82,7 +80,7 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 	if settings.Checks.Disabled {
 		return nil
 	}
-	check, err := checkOf(&settings.Checks)
+	check, err := settings.Checks.Check()
 	if err != nil {
 		return err
 	}
@@ -91,25 +89,6 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 		Check: check, Agent: settings.Agent, Log: s.log,
 	})
 	return err
-}
-
-// checkOf is what a check asks of a backend. It reads the file of certificates.
-func checkOf(c *config.Checks) (health.Check, error) {
-	check := health.Check{
-		Kind: c.Kind, Port: uint16(c.Port), ServerName: c.ServerName, ALPN: c.ALPN, Method: c.Method, Path: c.Path, Expect: c.Expect,
-	}
-	if c.CAFile == "" || c.Kind == health.CheckTCP {
-		return check, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return check, fmt.Errorf("--check-ca-file: %w", err)
-	}
-	check.Roots = x509.NewCertPool()
-	if !check.Roots.AppendCertsFromPEM(pem) {
-		return check, fmt.Errorf("--check-ca-file %s: there is no certificate in it: give PEM, which begins with -----BEGIN CERTIFICATE-----", c.CAFile)
-	}
-	return check, nil
 }
 
 // probed says that a pool is to be probed: not one of which no hello is read.
@@ -146,6 +125,7 @@ func (p *pooled) stop() {
 func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
 	return pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
+		SlowStart: p.SlowStart, OnDown: p.OnDown,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Log: log,
 	}
 }

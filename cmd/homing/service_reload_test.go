@@ -193,26 +193,6 @@ func TestReloadKeeps(t *testing.T) {
 	}
 }
 
-func TestCheckOf(t *testing.T) {
-	dir := t.TempDir()
-	empty := filepath.Join(dir, "empty.pem")
-	writeFile(t, empty, "nothing\n")
-	for _, tt := range []struct {
-		why, file, want string
-		kind            health.Kind
-	}{
-		{"no file", "", "", health.CheckHTTPS},
-		{"tcp: the file is not looked at", filepath.Join(dir, "none"), "", health.CheckTCP},
-		{"a file that is not there", filepath.Join(dir, "none"), "--check-ca-file: open ", health.CheckTLS},
-		{"a file without certificates", empty, "there is no certificate in it: give PEM", health.CheckTLS},
-	} {
-		check, err := checkOf(&config.Checks{Kind: tt.kind, CAFile: tt.file, ServerName: "a.example", Port: 8443})
-		if tt.want == "" && (err != nil || check.Port != 8443 || check.Kind != tt.kind) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s: %+v, %v, want %q", tt.why, check, err, tt.want)
-		}
-	}
-}
-
 // TestReloadEnding: a process that drains refuses to reload.
 func TestReloadEnding(t *testing.T) {
 	one := echoes(t)

@@ -131,6 +131,7 @@ func backendMetrics() []metric {
 		{"homing_backend_up", gauge, labels, "1, or 0 when marked down.", each(func(b *pool.Backend) float64 { return bit(b.Up()) })},
 		{"homing_backend_draining", gauge, labels, "0 in service, 1 soft (resumptions only), 2 hard (no conns).", each(func(b *pool.Backend) float64 { return float64(b.Draining()) })},
 		{"homing_backend_weight", gauge, labels, "Share of fresh handshakes relative to the others.", each(func(b *pool.Backend) float64 { return float64(b.Weight()) })},
+		{"homing_backend_fresh_share", gauge, labels, "Part of the weight that counts for fresh handshakes: 1, and less while the backend starts slowly.", each(func(b *pool.Backend) float64 { return float64(b.FreshShare()) / 100 })},
 		{"homing_backend_conns_open", gauge, labels, "Conns open to the backend now.", each(func(b *pool.Backend) float64 { return float64(b.Open()) })},
 		{"homing_backend_connect_failures", gauge, labels, "Connects that failed since the last that succeeded.", each(func(b *pool.Backend) float64 { return float64(b.Failures()) })},
 		{"homing_backend_conns_total", counter, labels, "Conns that reached the backend.", tally(func(t pool.Tally) uint64 { return t.Conns })},

@@ -149,10 +149,11 @@ func (s *Server) viewer() *viewer {
 }
 
 func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
-	drain, tally := p.DrainStatus(b), b.Tally()
+	drain, tally, now := p.DrainStatus(b), b.Tally(), p.Condition(b)
 	view := api.Backend{
 		Pool: p.Name(), Address: b.Addr.String(), Name: b.Name, ID: fmt.Sprintf("%08x", uint32(b.ID)),
-		Health: healthOf(b), Drain: api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
+		Health: healthOf(b), HealthSince: utc(now.Since), HealthWhy: now.Why, FreshShare: now.Share, WholeAt: utc(now.Whole),
+		Drain:  api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
 		Report: p.Report(b).String(), Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
 		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused, Lost: tally.Lost,
 		BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,

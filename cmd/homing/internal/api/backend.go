@@ -9,13 +9,17 @@ type Backend struct {
 	Name    string `json:"name" doc:"As it is configured: a host name and port, or the address."`
 	ID      string `json:"id" doc:"Its ID in tables and on other nodes, in hex."`
 
-	Health         string `json:"health" doc:"up, down, or trial: it was down, and one conn at a time may try it."`
-	State          string `json:"state" doc:"in service, draining, or drained: no conn is open and none can come."`
-	Drain          Drain  `json:"drain" doc:"How it is being emptied."`
-	Report         string `json:"report" doc:"What it says of itself: ready, or drain, a percentage of its weight and a bound of conns."`
-	Weight         int    `json:"weight" doc:"Share of fresh handshakes relative to the others."`
-	MaxConns       int    `json:"max_conns" doc:"Bound of the open conns, 0 for none."`
-	ConnectsFailed int    `json:"connects_failed" doc:"Connects that failed since the last that succeeded."`
+	Health         string    `json:"health" doc:"up, down, or trial: it was down, and one conn at a time may try it."`
+	HealthSince    time.Time `json:"health_since,omitzero" doc:"When it went down or came back last; left out when it has been up since it joined."`
+	HealthWhy      string    `json:"health_why,omitempty" doc:"Why it did, as the log has it; left out likewise."`
+	State          string    `json:"state" doc:"in service, draining, or drained: no conn is open and none can come."`
+	Drain          Drain     `json:"drain" doc:"How it is being emptied."`
+	Report         string    `json:"report" doc:"What it says of itself: ready, or drain, a percentage of its weight and a bound of conns."`
+	Weight         int       `json:"weight" doc:"Share of fresh handshakes relative to the others."`
+	FreshShare     int       `json:"fresh_share_percent" doc:"Percentage of its weight that counts for fresh handshakes: below 100 while it starts slowly."`
+	WholeAt        time.Time `json:"whole_at,omitzero" doc:"When all of its weight will count; left out when it does."`
+	MaxConns       int       `json:"max_conns" doc:"Bound of the open conns, 0 for none."`
+	ConnectsFailed int       `json:"connects_failed" doc:"Connects that failed since the last that succeeded."`
 
 	ConnsOpen int    `json:"conns_open" doc:"Conns open to it now."`
 	Conns     uint64 `json:"conns" doc:"Conns that it got."`

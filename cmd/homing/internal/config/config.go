@@ -82,6 +82,8 @@ type PoolSettings struct {
 	Transparent  bool         // they are connected from the clients' addresses
 	Checks       Checks
 	Agent        health.Agent
+	SlowStart    time.Duration // 0: a backend that comes up again has its whole share at once
+	OnDown       pool.OnDown
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
 }
@@ -92,13 +94,7 @@ type Checks struct {
 	Interval, Timeout time.Duration
 	Rise, Fall        int
 
-	Kind         health.Kind
-	Port         int // 0: the backend's own
-	ServerName   string
-	ALPN         []string
-	CAFile       string // "": no certificate is looked at
-	Method, Path string
-	Expect       []health.StatusRange // empty: 200 to 399
+	Question
 }
 
 // Probe is how backends are asked for the names of their ticket keys.
@@ -174,7 +170,7 @@ func Default() *Config {
 		Pool: PoolSettings{
 			LoadFactor:   1.5,
 			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
-			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Method: "GET", Path: "/"},
+			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Question: DefaultQuestion()},
 			Probe:        Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
 		},
 		Timeouts: Timeouts{

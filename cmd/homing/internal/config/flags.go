@@ -140,8 +140,8 @@ func (f *Flags) alone() (*Config, error) {
 	if wrong := c.contradictions(); len(wrong) > 0 {
 		return nil, errors.New(InFlags(wrong[0].text))
 	}
-	if c.Pool.Checks.CAFile != "" && c.Pool.Checks.ServerName == "" {
-		return nil, errors.New("--check-ca-file needs --check-server-name: a certificate is good for a name")
+	if text := c.Pool.Checks.contradiction(); text != "" {
+		return nil, errors.New(text)
 	}
 	if len(f.backends) == 0 && !c.Discovers(&c.Pools[0]) {
 		return nil, errors.New("--backend is missing: say where to send, such as --backend 192.0.2.7:443")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func Table(c *Config) []Group {
 			{Flag: "second-chance-budget", Key: "second_chance.budget", Where: InPools, Value: value.Ratio{P: &c.Pool.SecondChance.Budget, Min: 0.001, Max: 8}, Doc: "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
 		}},
 		{"Clients' addresses", addressRows(&c.Listener, &c.Pool)},
-		{"Checks", append(checkRows(&c.Pool.Checks), agentRows(&c.Pool.Agent)...)},
+		{"Checks", slices.Concat(checkRows(&c.Pool.Checks), QuestionRows(&c.Pool.Checks.Question), agentRows(&c.Pool.Agent), changeRows(&c.Pool))},
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
 		{"Seeing", append(adminRows(&c.Admin), []Row{
@@ -129,13 +130,6 @@ func ProxyHeaders(p *pool.ProxyHeader) value.Enum[pool.ProxyHeader] {
 	}}
 }
 
-// CheckKinds is a kind by its word.
-func CheckKinds(p *health.Kind) value.Enum[health.Kind] {
-	return value.Enum[health.Kind]{P: p, Choices: []value.Choice[health.Kind]{
-		value.Named(health.CheckTCP), value.Named(health.CheckTLS), value.Named(health.CheckHTTPS),
-	}}
-}
-
 func timeoutRows(t *Timeouts) []Row {
 	return []Row{
 		{Flag: "hello-timeout", Key: "timeouts.hello", Value: span(&t.Hello, 10*time.Millisecond, time.Hour), Doc: "from accept to a complete ClientHello"},
@@ -182,14 +176,6 @@ func checkRows(c *Checks) []Row {
 		{Flag: "rise", Key: "checks.rise", Where: InPools, Value: value.Int{P: &c.Rise, Min: 1, Max: 100}, Doc: "successes in a row that bring a backend up"},
 		{Flag: "fall", Key: "checks.fall", Where: InPools, Value: value.Int{P: &c.Fall, Min: 1, Max: 100}, Doc: "failures in a row, of checks or of conns, that take a backend down"},
 		{Flag: "no-checks", Key: "checks.disabled", Where: InPools, Value: value.Bool{P: &c.Disabled}, Doc: "do not check backends"},
-		{Flag: "check", Key: "checks.kind", Where: InPools, Value: CheckKinds(&c.Kind), Doc: "tcp: a backend accepts a conn; tls: it completes a handshake; https: it answers a request"},
-		{Flag: "check-port", Key: "checks.port", Where: InPools, Value: value.Auto{Int: value.Int{P: &c.Port, Min: 1, Max: 65535}}, Doc: "check this port; auto: the backend's own"},
-		{Flag: "check-server-name", Key: "checks.server_name", Where: InPools, Value: serverName(&c.ServerName), Doc: "the name that a check by tls or https asks for", Example: "www.example.org"},
-		{Flag: "check-alpn", Key: "checks.alpn", Where: InPools, Value: value.Several[string]{P: &c.ALPN, Parse: parseALPN, Print: value.AsIs, Kind: "NAME"}, Doc: "a protocol that it offers, one of which the backend has to speak; repeatable; not given: none", Example: "h2"},
-		{Flag: "check-ca-file", Key: "checks.ca_file", Where: InPools, Value: value.Text{P: &c.CAFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "the backend's certificate has to lead up to one of these, PEM; not given: none is looked at", Example: "/etc/homing/ca.pem"},
-		{Flag: "check-method", Key: "checks.method", Where: InPools, Value: value.Text{P: &c.Method, Check: checkMethod, Kind: "WORD"}, Doc: "of the request of a check by https", Example: "HEAD"},
-		{Flag: "check-path", Key: "checks.path", Where: InPools, Value: value.Text{P: &c.Path, Check: checkURLPath, Kind: "PATH"}, Doc: "of that request", Example: "/health"},
-		{Flag: "check-expect", Key: "checks.expect", Where: InPools, Value: value.Several[health.StatusRange]{P: &c.Expect, Parse: parseStatus, Print: health.StatusRange.String, Kind: "STATUS"}, Doc: "a status, or a range such as 200-299, that its answer may have; repeatable; not given: 200-399", Example: "200-299"},
 	}
 }
 
@@ -198,6 +184,18 @@ func agentRows(a *health.Agent) []Row {
 		{Flag: "agent-port", Key: "agent.port", Where: InPools, Value: portValue{&a.Port, "none"}, Doc: "at each check ask this port of the backend too how it is, as HAProxy's agent-check does; none: do not", Example: "9999"},
 		{Flag: "agent-send", Key: "agent.send", Where: InPools, Value: value.Text{P: &a.Send, Check: value.CheckPrintable, Kind: "TEXT"}, Doc: "sent first there, for programs that speak for several backends", Example: "www"},
 	}
+}
+
+// changeRows is what follows when a backend goes down and comes back.
+func changeRows(p *PoolSettings) []Row {
+	return []Row{
+		{Flag: "slow-start", Key: "slow_start", Where: InPools, Value: spanOrZero(&p.SlowStart, time.Second, pool.MaxSlowStart, "off"), Doc: "of a backend that comes up again, or joins: its share of fresh handshakes rises from a tenth to all of its weight over this time; resumptions go home at once; never at start; 0: off"},
+		{Flag: "on-down", Key: "on_down", Where: InPools, Value: onDowns(&p.OnDown), Doc: "conns open to a backend that is marked down: keep them; or reset them, so that clients come again"},
+	}
+}
+
+func onDowns(p *pool.OnDown) value.Enum[pool.OnDown] {
+	return value.Enum[pool.OnDown]{P: p, Choices: []value.Choice[pool.OnDown]{value.Named(pool.OnDownKeep), value.Named(pool.OnDownReset)}}
 }
 
 func addressRows(l *ListenerSettings, p *PoolSettings) []Row {

@@ -92,11 +92,3 @@ func parseRouteName(text string) (string, error) {
 	}
 	return name, nil
 }
-
-// parseALPN reads the name of a protocol (RFC 7301, section 3.1).
-func parseALPN(text string) (string, error) {
-	if text == "" || len(text) > 255 || value.CheckPrintable(text) != nil {
-		return "", errors.New("not the name of a protocol, such as h2 or http/1.1")
-	}
-	return text, nil
-}

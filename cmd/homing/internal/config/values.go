@@ -1,5 +1,3 @@
-//go:build linux
-
 package config
 
 import (
@@ -120,4 +118,12 @@ func checkURLPath(s string) error {
 		return errors.New("not a path: write it such as /health")
 	}
 	return value.CheckPrintable(s)
+}
+
+// parseALPN reads the name of a protocol (RFC 7301, section 3.1).
+func parseALPN(text string) (string, error) {
+	if text == "" || len(text) > 255 || value.CheckPrintable(text) != nil {
+		return "", errors.New("not the name of a protocol, such as h2 or http/1.1")
+	}
+	return text, nil
 }
