@@ -525,7 +525,7 @@ func TestAdoptionOfEndedLoop(t *testing.T) {
 	r.serveByHand()
 	r.start()
 	r.stop()
-	place, err := bind(r.b.Addrs()[0], 1)
+	place, err := bind(r.b.Addrs()[0], 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

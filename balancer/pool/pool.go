@@ -96,8 +96,8 @@ type Options struct {
 	// system's resolver.
 	Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	// Node is the name of this node of a cluster, which a unix socket's ID is made of too; it stays what it was in New.
-	// Default: none, for a node that stands alone.
+	// Node tells this node of a cluster from those on other machines: a unix socket's ID is made of it too. It stays what
+	// it was in New. Default: none, for a node that stands alone.
 	Node string
 
 	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.

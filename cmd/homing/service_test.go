@@ -18,6 +18,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/netaddr"
 )
 
 func TestExplainListen(t *testing.T) {
@@ -77,7 +78,7 @@ func TestLogConn(t *testing.T) {
 	record := &balancer.ConnRecord{
 		Start:     time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		Client:    netip.MustParseAddrPort("192.0.2.9:40000"),
-		Backend:   netip.MustParseAddrPort("[2001:db8::7]:443"),
+		Backend:   netaddr.MustParse("[2001:db8::7]:443"),
 		Listener:  "public",
 		Pool:      "default",
 		SNI:       "a.example\n\" backend=forged",
@@ -101,10 +102,17 @@ func TestLogConn(t *testing.T) {
 	}
 
 	out.Reset()
-	record.Backend = netip.AddrPort{}
+	record.Backend = netaddr.Addr{}
 	logConn(timeless(&out), record)
 	if !strings.Contains(out.String(), ` backend="" `) {
 		t.Errorf("without a backend: %s", &out)
+	}
+
+	out.Reset()
+	record.Client, record.Backend = netip.AddrPort{}, netaddr.Unix("/run/app.sock")
+	logConn(timeless(&out), record)
+	if !strings.Contains(out.String(), " client=unix: ") || !strings.Contains(out.String(), " backend=unix:/run/app.sock ") {
+		t.Errorf("from one unix socket to another: %s", &out)
 	}
 }
 
