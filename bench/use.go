@@ -21,7 +21,7 @@ type watching struct {
 // using is what this process, the machine and the watched processes have used, and hold.
 type using struct {
 	self    time.Duration // when the account was opened
-	machine time.Duration
+	machine proc.Machine
 	before  []int64 // memory, see hold
 	then    []int64
 
@@ -63,7 +63,7 @@ func (u *using) open() error {
 	if u.self, err = proc.CPU([]int{os.Getpid()}); err != nil {
 		return err
 	}
-	if u.machine, err = proc.MachineCPU(); err != nil {
+	if u.machine, err = proc.LookAtMachine(); err != nil {
 		return err
 	}
 	u.mu.Lock()
@@ -109,12 +109,12 @@ func (u *using) end(res *Result) error {
 	if err != nil {
 		return err
 	}
-	machine, err := proc.MachineCPU()
+	machine, err := proc.LookAtMachine()
 	if err != nil {
 		return err
 	}
 	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: u.then[0], Before: u.before[0]}
-	res.Machine = Use{Role: "machine", CPU: machine - u.machine}
+	res.Machine = Use{Role: "machine", CPU: machine.Since(u.machine)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i, w := range u.watched {

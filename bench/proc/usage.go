@@ -68,33 +68,59 @@ func cpuOf(dir string) (time.Duration, error) {
 	return max(exact, time.Duration(user+system)*tick), nil
 }
 
-// MachineCPU returns the CPU time that the whole machine has spent on work since it booted, of all processes and of
-// interrupts, to 10 ms.
-func MachineCPU() (time.Duration, error) {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	return busy(string(b))
+// Machine is what all CPUs of the machine have been doing, at one moment.
+type Machine struct {
+	at   time.Time
+	idle time.Duration // all CPUs together: nothing to do, waiting for a disk, or taken by another virtual machine
+	cpus int
 }
 
-// busy sums the first line of /proc/stat: user nice system idle iowait irq softirq steal. Idle and waiting is no work,
-// and what another virtual machine took (steal) is not ours.
-func busy(stat string) (time.Duration, error) {
-	line, _, _ := strings.Cut(stat, "\n")
-	f := strings.Fields(line)
-	if len(f) < 8 || f[0] != "cpu" {
-		return 0, fmt.Errorf("/proc/stat begins with %.40q, not with the sum of all CPUs", line)
+// LookAtMachine reads the account of the machine.
+func LookAtMachine() (Machine, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Machine{}, err
 	}
-	var ticks int64
-	for _, i := range []int{1, 2, 3, 6, 7} {
-		n, err := strconv.ParseInt(f[i], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: %w", err)
+	m := Machine{at: time.Now()}
+	m.idle, m.cpus, err = idle(string(b))
+	return m, err
+}
+
+// Since returns the CPU time that the whole machine has spent on work since an earlier look, of all processes and of
+// interrupts, to 10 ms. It is what is left of the CPUs' time: the kernel keeps the time in which a CPU idles to the
+// nanosecond, but that of work, on most distributions, by asking at each tick what it is at; work that a timer begins is
+// there at every tick or at none.
+func (m Machine) Since(earlier Machine) time.Duration {
+	return max(0, m.at.Sub(earlier.at)*time.Duration(m.cpus)-(m.idle-earlier.idle))
+}
+
+// idle sums what is no work in the first line of /proc/stat: user nice system idle iowait irq softirq steal. The lines
+// cpu0, cpu1 and so on that follow are the CPUs.
+func idle(stat string) (sum time.Duration, cpus int, err error) {
+	for line := range strings.Lines(stat) {
+		f := strings.Fields(line)
+		if len(f) == 0 || !strings.HasPrefix(f[0], "cpu") {
+			break
 		}
-		ticks += n
+		if f[0] != "cpu" {
+			cpus++
+			continue
+		}
+		if len(f) < 9 {
+			break
+		}
+		for _, i := range []int{4, 5, 8} {
+			n, err := strconv.ParseInt(f[i], 10, 64)
+			if err != nil {
+				return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+			}
+			sum += time.Duration(n) * tick
+		}
 	}
-	return time.Duration(ticks) * tick, nil
+	if cpus == 0 {
+		return 0, 0, fmt.Errorf("/proc/stat begins with %.40q, not with the sum of all CPUs", stat)
+	}
+	return sum, cpus, nil
 }
 
 // Memory returns the memory of the processes in bytes: proportional set size, which counts a page shared by n processes

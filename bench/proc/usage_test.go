@@ -16,7 +16,7 @@ func TestCPUCountsEveryThread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	machine, err := MachineCPU()
+	machine, err := LookAtMachine()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,8 @@ func TestCPUCountsEveryThread(t *testing.T) {
 			t.Fatalf("two processes that spin have used %v, the parent %v", both-start, parent)
 		}
 	}
-	if after, err := MachineCPU(); err != nil || after-machine < want/2 {
-		t.Errorf("the machine has spent %v meanwhile: %v", after-machine, err)
+	if after, err := LookAtMachine(); err != nil || after.Since(machine) < want/2 {
+		t.Errorf("the machine has spent %v meanwhile: %v", after.Since(machine), err)
 	}
 	p.Kill()
 	if _, err := CPU([]int{p.PID()}); err == nil {
@@ -83,14 +83,22 @@ func TestCPUKnowsThreadsThatHaveEnded(t *testing.T) {
 	}
 }
 
-func TestMachineCPULeavesWaitingOut(t *testing.T) {
-	got, err := busy("cpu  1 2 4 1000 2000 8 16 5000 0 0\ncpu0 9 9 9 9 9 9 9 9\n")
-	if want := 31 * tick; err != nil || got != want {
-		t.Errorf("%v, %v, want %v", got, err, want)
+func TestMachineIsBusyWhenItDoesNotIdle(t *testing.T) {
+	const cpus = "cpu0 9 9 9 9 9 9 9 9 9 9\ncpu1 9 9 9 9 9 9 9 9 9 9\nintr 5\n"
+	sum, n, err := idle("cpu  1 2 4 1000 2000 8 16 5000 0 0\n" + cpus)
+	if want := 8000 * tick; err != nil || sum != want || n != 2 {
+		t.Errorf("%d CPUs idle for %v: %v, want %v", n, sum, err, want)
 	}
-	for _, bad := range []string{"", "intr 5", "cpu 1 2", "cpu a b c d e f g h"} {
-		if _, err := busy(bad); err == nil {
+	for _, bad := range []string{"", "intr 5", "cpu 1 2\n" + cpus, "cpu a b c d e f g h\n" + cpus, "cpu 1 2 4 1000 2000 8 16 5000 0 0\nintr 5"} {
+		if _, _, err := idle(bad); err == nil {
 			t.Errorf("%q was taken for a clock", bad)
+		}
+	}
+	now := time.Now()
+	first := Machine{at: now, idle: 5 * time.Second, cpus: 2}
+	for _, c := range []struct{ idle, want time.Duration }{{0, 6 * time.Second}, {5 * time.Second, time.Second}, {6 * time.Second, 0}, {6*time.Second + tick, 0}} {
+		if got := (Machine{at: now.Add(3 * time.Second), idle: first.idle + c.idle, cpus: 2}).Since(first); got != c.want {
+			t.Errorf("idle for %v: busy for %v, want %v", c.idle, got, c.want)
 		}
 	}
 }
