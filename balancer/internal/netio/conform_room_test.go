@@ -14,14 +14,7 @@ import (
 // intOption reads an option of the engine's socket s.
 func (r *rig) intOption(s Sock, level, name int) int {
 	r.t.Helper()
-	var fd int32
-	switch e := r.Engine.(type) {
-	case *epoll:
-		fd = e.slots.at(s).fd
-	case *uring:
-		fd = e.slots.at(s).fd
-	}
-	v, err := unix.GetsockoptInt(int(fd), level, name)
+	v, err := unix.GetsockoptInt(r.descriptor(s), level, name)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ type epoll struct {
 	slots     slots
 	buffers   *Buffers
 	pipes     pipes
+	spares    spares
 	listeners map[int32]*listener // by descriptor
 	ready     []*listener         // reported by the last Wait
 	accepts   int                 // taken from ready[0] in this batch
@@ -152,7 +153,7 @@ func (e *epoll) Wait(deadline Time) error {
 	e.compact()
 	n, errno := sysEpollPoll(e.fd, e.events[:])
 	if n == 0 && errno == 0 && len(e.run) == 0 {
-		n, errno = e.block(e.knocks.until(deadline))
+		n, errno = e.block(e.knocks.until(e.spares.expire(Time(time.Since(e.base)), deadline)))
 	}
 	e.now = Time(time.Since(e.base))
 	e.knocks.try(e.now, e.knocking, e.connectedUnix)
@@ -325,6 +326,7 @@ func (e *epoll) Shut() {
 			}
 		}
 	}
+	e.spares.shut()
 	e.pipes.shut()
 	e.buffers.shut()
 	sysClose(e.wakeFd)

@@ -19,20 +19,25 @@ func (e *epoll) Connect(src Source, to netaddr.Addr, _ []byte, tag uint32) (Sock
 		return s, false, errno
 	}
 	addr := to.IP()
-	fd, errno := sysSocket(addr)
+	fd, kept, errno := e.spares.socket(src, addr, e.now)
 	if errno != 0 {
 		return NoSock, false, errno
 	}
-	setFast(fd)
-	if errno = bindSource(fd, src); errno == 0 {
-		errno = sysConnect(fd, addr)
-	}
-	if errno != 0 && errno != unix.EINPROGRESS {
+	if errno = sysConnect(fd, addr); errno != 0 && errno != unix.EINPROGRESS {
 		sysClose(fd)
 		return NoSock, false, errno
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = wantConnect | ackWaits
+	if kept {
+		sl.flags |= registered // under the name of the socket that it was
+	}
+	if !src.Addr.IsValid() {
+		sl.flags |= ours
+	}
+	if isSix(addr) {
+		sl.flags |= six
+	}
 	if errno := e.register(s, sl, bothEvents); errno != 0 {
 		e.Close(s, true)
 		return NoSock, false, errno
@@ -116,8 +121,13 @@ func (e *epoll) Shutdown(s Sock) {
 	case e.isSink(s, sl):
 		panic("netio: Shutdown while a Splice is in flight")
 	default:
-		sysShutdown(sl.fd, unix.SHUT_WR)
+		e.fin(sl)
 	}
+}
+
+func (e *epoll) fin(sl *slot) {
+	sysShutdown(sl.fd, unix.SHUT_WR)
+	sl.flags |= finSent
 }
 
 func (e *epoll) Close(s Sock, reset bool) {
@@ -140,11 +150,28 @@ func (e *epoll) Close(s Sock, reset bool) {
 			other.peer = NoSock
 		}
 	}
-	if reset {
+	switch {
+	case e.reusable(sl, reset) && sysUnconnect(sl.fd) == 0:
+		e.spares.put(sl.fd, sl.flags&six != 0, e.now)
+	case reset:
 		sysLingerZero(sl.fd)
+		fallthrough
+	default:
+		sysClose(sl.fd)
 	}
-	sysClose(sl.fd)
 	e.slots.give(s, sl)
+}
+
+// reusable reports whether the connection of s can be ended and its socket kept; see
+// spares.
+func (e *epoll) reusable(sl *slot, reset bool) bool {
+	if sl.flags&(ours|wantConnect) != ours || sl.peer != NoSock {
+		return false
+	}
+	if reset || sl.fault == uint16(unix.ECONNRESET) {
+		return true
+	}
+	return sl.flags&(finSent|finSeen) == finSent|finSeen && sysDead(sl.fd)
 }
 
 func (e *epoll) HasInput(s Sock) bool {
@@ -168,7 +195,11 @@ func (e *epoll) Unsent(s Sock) int {
 
 func (e *epoll) Acked(s Sock) uint64 { return sysAcked(e.slots.at(s).fd) }
 
-func (e *epoll) Persist(s Sock, o Options) { sysPersist(e.slots.at(s).fd, o) }
+func (e *epoll) Persist(s Sock, o Options) {
+	sl := e.slots.at(s)
+	sl.flags &^= ours // the next connection would have them too
+	sysPersist(sl.fd, o)
+}
 
 // connected ends a Connect when epoll has reported the socket writable.
 func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
@@ -197,6 +228,7 @@ func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
 		sl.fail(errno)
 	case n == 0:
 		errno = syscall.Errno(sl.fault)
+		sl.flags |= finSeen
 	case n < len(e.lent) && sl.flags&(sawEnd|urgent) == 0:
 		// The queue was emptied: the next byte or FIN makes an edge of its own,
 		// or is told by the registration that the next Recv makes.
@@ -224,7 +256,7 @@ func (e *epoll) sendRest(s Sock, sl *slot, c *Completion) bool {
 			return false
 		}
 		if sl.flags&finLater != 0 {
-			sysShutdown(sl.fd, unix.SHUT_WR)
+			e.fin(sl)
 		}
 	}
 	sl.fail(errno)

@@ -46,6 +46,9 @@ func (e *epoll) accept(l *listener, c *Completion) bool {
 	}
 	var sa sockaddr
 	fd, errno := sysAccept(l.fd, &sa)
+	if errno == unix.EMFILE && e.spares.shut() {
+		fd, errno = sysAccept(l.fd, &sa)
+	}
 	switch errno {
 	case 0:
 	case unix.EAGAIN:

@@ -9,7 +9,7 @@ import (
 )
 
 // slotFlags is what an epoll slot waits for and what it knows of its socket.
-type slotFlags uint16
+type slotFlags uint32
 
 const (
 	wantRecv    slotFlags = 1 << iota // a Recv is in flight
@@ -27,6 +27,10 @@ const (
 	registered                        // known to epoll, for reading at least
 	fullEvents                        // known to epoll for writing too
 	queued                            // in the run queue
+	ours                              // opened by Connect, with nothing that the next connection must not have
+	six                               // of IPv6
+	finSent                           // Shutdown was called
+	finSeen                           // the peer's FIN was delivered
 	settled                           // its receive buffer needs no more looking after: see settleRoom
 )
 

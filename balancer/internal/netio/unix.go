@@ -133,6 +133,9 @@ func (k *knocks) try(now Time, fd func(turn) int32, done func(turn, syscall.Errn
 // connectUnix is Connect to a unix socket.
 func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 	fd, errno := dialUnix(path)
+	if errno == unix.EMFILE && e.spares.shut() {
+		fd, errno = dialUnix(path)
+	}
 	if fd < 0 {
 		return NoSock, errno
 	}

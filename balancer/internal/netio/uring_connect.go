@@ -47,35 +47,16 @@ func (e *uring) Connect(src Source, to netaddr.Addr, first []byte, tag uint32) (
 
 // socket returns a socket that is about to connect, and what is known of it.
 func (e *uring) socket(src Source, addr netip.AddrPort) (fd int32, flags ringFlags, errno syscall.Errno) {
-	if !addr.Addr().Unmap().Is4() {
-		flags = rSix
+	if fd, _, errno = e.spares.socket(src, addr, e.now); errno == unix.EMFILE && e.relieve() {
+		fd, _, errno = e.spares.socket(src, addr, e.now)
 	}
-	if src.Addr.IsValid() {
-		fd, errno = e.newSocket(addr)
-		if errno == 0 {
-			if errno = bindSource(fd, src); errno != 0 {
-				sysClose(fd)
-			}
-		}
-		return fd, flags, errno
+	if !src.Addr.IsValid() {
+		flags = rOurs
 	}
-	if fd = e.spares.take(flags&rSix != 0, e.now); fd < 0 {
-		fd, errno = e.newSocket(addr)
-	} else {
-		_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // it forgets; see setFast
+	if isSix(addr) {
+		flags |= rSix
 	}
-	return fd, flags | rOurs, errno
-}
-
-func (e *uring) newSocket(addr netip.AddrPort) (int32, syscall.Errno) {
-	fd, errno := sysSocket(addr)
-	if errno == unix.EMFILE && e.relieve() {
-		fd, errno = sysSocket(addr)
-	}
-	if errno == 0 {
-		setFast(fd)
-	}
-	return fd, errno
+	return fd, flags, errno
 }
 
 // connected ends a Connect that has nothing to send, or one that has failed.
