@@ -157,11 +157,12 @@ func TestUnixBulk(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRig(t)
-			dir := r.socketDir()
+			dir, swapped := r.socketDir(), make(chan struct{})
 			swap := func(c interface {
 				net.Conn
 				CloseWrite() error
 			}) {
+				defer close(swapped)
 				got := read(t, c, size)
 				write(t, c, got)
 				sendFIN(c)
@@ -202,6 +203,7 @@ func TestUnixBulk(t *testing.T) {
 			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("behind the bytes comes %v, want the backend's end", err)
 			}
+			<-swapped
 			r.ends(1, "--")
 			if r.b.Stats().Spliced == 0 {
 				t.Error("nothing was spliced")

@@ -44,7 +44,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow, Deny: l.Deny, MaxConns: l.MaxConns}
+		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow, Deny: l.Deny, MaxConns: l.MaxConns, Mode: l.Mode}
 		if j := poolIndex(c, l.Default); j >= 0 {
 			ln.Default = pools[j].Pool
 		}

@@ -122,11 +122,24 @@ func (p *pooled) stop() {
 	p.own.stop()
 }
 
+// nodeOf tells this node from the others of its cluster, in the same way after a restart: by the address of its gossip.
+// Two that share it are on one machine, where a path is one socket.
+func nodeOf(c *config.Config) string {
+	addr := c.Cluster.Advertise
+	if !addr.IsValid() {
+		addr = c.Cluster.Bind
+	}
+	if !addr.IsValid() {
+		return ""
+	}
+	return addr.Addr().String()
+}
+
 func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
 	return pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
 		SlowStart: p.SlowStart, OnDown: p.OnDown,
-		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Log: log,
+		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Node: nodeOf(c), Log: log,
 	}
 }
 

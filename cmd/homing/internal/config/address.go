@@ -9,6 +9,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/netaddr"
+	"homing/balancer/pool"
 )
 
 // overlap says that of two listening addresses the system lets only one be had. A port that the system chooses overlaps
@@ -32,6 +33,23 @@ func overlap(a, b string) bool {
 func covers(all, addr netip.Addr) bool {
 	all, addr = all.Unmap(), addr.Unmap()
 	return all == addr || all == netip.IPv6Unspecified() || all == netip.IPv4Unspecified() && addr.Is4()
+}
+
+// unlikeUnix says what the pool wants of a backend that a unix socket has not; "": nothing. The text names settings as
+// --tls=require.
+func (p *PoolSettings) unlikeUnix(b *pool.Spec) string {
+	switch {
+	case !strings.HasPrefix(b.Addr, netaddr.Prefix):
+	case p.Transparent:
+		return "a unix socket is connected to from no address, so it cannot be the client's: leave out --transparent, and tell by --proxy-protocol=v2"
+	case len(p.Sources) > 0:
+		return "a unix socket is connected to from no address: leave out --source, or give the backend as HOST:PORT"
+	case p.Checks.Port != 0:
+		return "a unix socket has no other port to check: leave out --check-port, or give the backend as HOST:PORT"
+	case p.Agent.Port != 0:
+		return "a unix socket has no port where an agent could answer: leave out --agent-port, or give the backend as HOST:PORT"
+	}
+	return ""
 }
 
 // sameBackend says that two addresses of backends are one, however they are written.

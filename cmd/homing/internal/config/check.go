@@ -60,6 +60,9 @@ func (r *reader) checkPool(c *Config, i int) {
 	}
 	for k := range p.Backends {
 		at := fmt.Sprintf("%s.backends[%d]", path, k)
+		if text := p.unlikeUnix(&p.Backends[k]); text != "" {
+			r.say(r.at(at+".address"), "%s", InKeys(text))
+		}
 		if p.Backends[k].Addr == "" {
 			if !r.failed[path+".backends"] {
 				r.say(r.at(at), "the backend has no address: say where it is, such as address: 192.0.2.7:443")

@@ -52,8 +52,9 @@ type Listener struct {
 type ListenerSettings struct {
 	TLS         balancer.TLSMode
 	AcceptProxy []netip.Prefix // of proxies that say whose conn it is; none: nobody does
-	Allow, Deny []netip.Prefix // clients; no Allow: all
+	Allow, Deny []netip.Prefix // clients; no Allow: all. The zero Prefix is those of unix sockets, here and above
 	MaxConns    int            // open at once; 0: no limit but the node's
+	Mode        uint32         // permissions of a unix socket's file
 }
 
 // Route takes hellos of some names and protocols to a pool.
@@ -167,6 +168,7 @@ const DefaultPool = "default"
 // Default is the configuration of which nothing has been said: no listener, no pool.
 func Default() *Config {
 	return &Config{
+		Listener: ListenerSettings{Mode: balancer.DefaultMode},
 		Pool: PoolSettings{
 			LoadFactor:   1.5,
 			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},

@@ -38,7 +38,7 @@ func exampleConfig() *Config {
 	}
 	c.Listeners = []Listener{
 		{
-			Name: "public", Address: ":443", ListenerSettings: ListenerSettings{TLS: balancer.TLSRequire}, Default: "www",
+			Name: "public", Address: ":443", ListenerSettings: ListenerSettings{TLS: balancer.TLSRequire, Mode: balancer.DefaultMode}, Default: "www",
 			Routes: []Route{
 				{Names: []string{"api.example.org"}, ALPN: []string{"h2"}, Pool: "api"},
 				{Names: []string{"www.example.org", "*.example.net"}, Pool: "www"},

@@ -48,11 +48,11 @@ func (f *Flags) Table() []Group {
 		},
 		{
 			Flag: "listen", Key: "listeners[].address", Value: value.Several[string]{P: &f.listens, Parse: parseListen, Print: value.AsIs, Kind: "ADDR"},
-			Doc: "accept here; repeatable: 192.0.2.1:443, [2001:db8::1]:443, or :443 for IPv4 and IPv6",
+			Doc: "accept here; repeatable: 192.0.2.1:443, [2001:db8::1]:443, :443 for IPv4 and IPv6, or unix:/run/homing.sock",
 		},
 		{
 			Flag: "backend", Key: "pools[].backends[].address", Value: backendsValue(&f.backends),
-			Doc: "send there; repeatable: an address or a name, with its port; weight 1 to 1000",
+			Doc: "send there; repeatable: an address or a name, with its port, or unix:/run/app.sock; weight 1 to 1000",
 		},
 	}, table[0].Rows)
 	return table
@@ -158,6 +158,9 @@ func (f *Flags) alone() (*Config, error) {
 		}
 	}
 	for i, spec := range f.backends {
+		if text := c.Pools[0].unlikeUnix(&spec); text != "" {
+			return nil, fmt.Errorf("--backend %q: %s", spec.Addr, text)
+		}
 		if slices.ContainsFunc(f.backends[:i], func(other pool.Spec) bool { return sameBackend(other.Addr, spec.Addr) }) {
 			return nil, fmt.Errorf("--backend %q is given twice: leave one out, and use weight=N for a bigger share", spec.Addr)
 		}

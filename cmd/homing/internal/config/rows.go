@@ -13,6 +13,7 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/health"
+	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
@@ -155,7 +156,7 @@ func limitRows(l *Limits) []Row {
 
 func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
 	network := func(flag, key string, p *[]netip.Prefix, doc, example string) Row {
-		return Row{Flag: flag, Key: key, Where: InListeners, Value: value.Several[netip.Prefix]{P: p, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"}, Doc: doc, Example: example}
+		return Row{Flag: flag, Key: key, Where: InListeners, Value: value.Several[netip.Prefix]{P: p, Parse: parseClients, Print: printClients, Kind: "CIDR"}, Doc: doc, Example: example}
 	}
 	return []Row{
 		{Flag: "client-conns", Key: "limits.client_conns", Value: noneInt(value.Int{P: &s.MaxConns, Min: 1, Max: 65535}), Doc: "open at once from one client, see --client-prefix4; further ones are reset", Example: "200"},
@@ -164,8 +165,9 @@ func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
 		{Flag: "client-prefix4", Key: "limits.client_prefix4", Value: value.Int{P: &s.Prefix4, Min: 8, Max: 32}, Doc: "bits of an IPv4 address that make one client"},
 		{Flag: "client-prefix6", Key: "limits.client_prefix6", Value: value.Int{P: &s.Prefix6, Min: 16, Max: 128}, Doc: "bits of an IPv6 address that make one client"},
 		{Flag: "listener-conns", Key: "listener_conns", Where: InListeners, Value: noneInt(value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}), Doc: "open at once at one listener; further ones wait in the kernel's queue", Example: "10000"},
-		network("allow", "allow", &l.Allow, "only clients of this network may come in; repeatable; not given: all", "198.51.100.0/24"),
-		network("deny", "deny", &l.Deny, "clients of this network may not, even where --allow has them; repeatable", "203.0.113.0/24"),
+		{Flag: "socket-mode", Key: "socket_mode", Where: InListeners, Value: modeValue{&l.Mode}, Doc: "permissions of the file of a unix socket that is listened on: whoever may write to it may connect", Example: "666"},
+		network("allow", "allow", &l.Allow, "only clients of this network, or of unix:, may come in; repeatable; not given: all", "198.51.100.0/24"),
+		network("deny", "deny", &l.Deny, "clients of this network, or of unix:, may not, even where --allow has them; repeatable", "203.0.113.0/24"),
 	}
 }
 
@@ -201,8 +203,8 @@ func onDowns(p *pool.OnDown) value.Enum[pool.OnDown] {
 func addressRows(l *ListenerSettings, p *PoolSettings) []Row {
 	return []Row{
 		{
-			Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseNetwork, Print: netip.Prefix.String, Kind: "CIDR"},
-			Doc: "proxies in this network begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24",
+			Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseClients, Print: printClients, Kind: "CIDR"},
+			Doc: "proxies in this network, or of unix:, begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24",
 		},
 		{Flag: "proxy-protocol", Key: "proxy_protocol", Where: InPools, Value: ProxyHeaders(&p.ProxyHeader), Doc: "tell the backends whose a conn is, by a PROXY header of this version"},
 		{
@@ -256,6 +258,9 @@ func (v boundValue) String() string {
 // surprise.
 func parseListen(s string) (string, error) {
 	_, err := balancer.ParseListenAddr(s)
+	if strings.HasPrefix(s, netaddr.Prefix) {
+		return s, err
+	}
 	if host, _, split := net.SplitHostPort(s); err != nil && split == nil && host != "" {
 		if _, bad := netip.ParseAddr(host); bad != nil {
 			return s, fmt.Errorf("%w: give one of this machine, or leave the host out", err)
@@ -290,6 +295,9 @@ func parseBackend(s string) (pool.Spec, error) {
 }
 
 func checkBackend(addr string) error {
+	if path, ok := strings.CutPrefix(addr, netaddr.Prefix); ok {
+		return netaddr.CheckPath(path)
+	}
 	if scheme, _, url := strings.Cut(addr, "://"); url {
 		return fmt.Errorf("an address has no %s:// and no path: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443", scheme)
 	}
@@ -316,6 +324,25 @@ func parseDiscoverSource(s string) (DiscoverSource, error) {
 		return DiscoverSource{}, fmt.Errorf("%w, or none", err)
 	}
 	return DiscoverSource{Network: network}, nil
+}
+
+// parseClients reads a network, or unix: for who comes by a unix socket, which is the zero Prefix.
+func parseClients(s string) (netip.Prefix, error) {
+	if s == netaddr.Prefix {
+		return netip.Prefix{}, nil
+	}
+	network, err := parseNetwork(s)
+	if err != nil {
+		return network, fmt.Errorf("%w, or unix: for unix sockets", err)
+	}
+	return network, nil
+}
+
+func printClients(p netip.Prefix) string {
+	if p == (netip.Prefix{}) {
+		return netaddr.Prefix
+	}
+	return p.String()
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

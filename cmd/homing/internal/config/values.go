@@ -41,6 +41,24 @@ func (v portValue) Set(s string) error {
 	return nil
 }
 
+// modeValue is the permission bits of a file, in octal.
+type modeValue struct{ p *uint32 }
+
+func (v modeValue) String() string { return strconv.FormatUint(uint64(*v.p), 8) }
+
+// Type implements value.Value.
+func (v modeValue) Type() string { return "MODE" }
+
+// Set implements value.Value.
+func (v modeValue) Set(s string) error {
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n == 0 || n > 0o777 {
+		return errors.New("not the permissions of a file: write them in octal, such as 660 or 666")
+	}
+	*v.p = uint32(n)
+	return nil
+}
+
 // orNone is a number of which zero is written none.
 type orNone struct {
 	value.Value
