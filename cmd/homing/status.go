@@ -48,7 +48,7 @@ both directions, the share of offers that it resumed, and how many of its own we
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarPF(value.Bool{P: &v.watch}, "watch", "", "again and again, until interrupted").NoOptDefVal = "true"
+	flags.VarPF(value.Bool{P: &v.watch}, "watch", "", "again and again, until interrupted; on a terminal as much as it shows, q ends").NoOptDefVal = "true"
 	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every", "with --watch: the time between two looks")
 	flags.Var(value.Enum[statusSort]{P: &v.sort, Choices: []value.Choice[statusSort]{
 		{Word: "name", Is: sortName}, {Word: "conns", Is: sortConns}, {Word: "bytes", Is: sortBytes}, {Word: "lost", Is: sortLost},
@@ -59,13 +59,15 @@ both directions, the share of offers that it resumed, and how many of its own we
 	return cmd
 }
 
-// clearScreen moves the cursor home and erases what follows it (ECMA-48: CUP, ED).
-const clearScreen = "\x1b[H\x1b[J"
-
 func (v *statusViewer) run(ctx context.Context, w io.Writer) error {
 	client, err := v.connect()
 	if err != nil {
 		return err
+	}
+	if v.watch && !v.json {
+		if terminal := terminalOf(w); terminal != nil {
+			return answered(v.watchOn(ctx, client, terminal))
+		}
 	}
 	ticker := time.NewTicker(v.every)
 	defer ticker.Stop()
@@ -81,6 +83,7 @@ func (v *statusViewer) run(ctx context.Context, w io.Writer) error {
 	}
 }
 
+// once prints one look. Where it is no terminal, an empty line stands between two.
 func (v *statusViewer) once(ctx context.Context, w io.Writer, client *api.Client) error {
 	if v.json {
 		var raw json.RawMessage
@@ -95,36 +98,52 @@ func (v *statusViewer) once(ctx context.Context, w io.Writer, client *api.Client
 		return err
 	}
 	page := statusPage{status: &status, sort: v.sort, rows: v.rows}
-	lines, terminal := terminalLines(w)
-	if v.watch && terminal && v.rows == 0 {
-		page.lines = lines
-	}
 	text := page.render()
-	if v.watch && terminal {
-		text = clearScreen + text
-	} else if v.watch {
+	if v.watch {
 		text += "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
 }
 
-// statusPage is a Status as text of 80 columns.
+// statusPage is a Status as text.
 type statusPage struct {
-	status *api.Status
-	sort   statusSort
-	rows   int // at most so many backends, 0: all
-	lines  int // of the terminal, 0: any number
+	status  *api.Status
+	sort    statusSort
+	rows    int // at most so many backends, 0: all
+	columns int // of the terminal, 0: lines are as long as they get, and a table has 80
+	lines   []statusLine
 }
 
+// statusLine is a line of the text, and whether it is that of a backend.
+type statusLine struct {
+	text    string
+	backend bool
+}
+
+func (p *statusPage) add(format string, args ...any) {
+	p.lines = append(p.lines, statusLine{text: fmt.Sprintf(format, args...)})
+}
+
+// render is the whole text.
 func (p *statusPage) render() string {
+	p.fill()
 	var b strings.Builder
+	for _, line := range p.lines {
+		b.WriteString(line.text)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (p *statusPage) fill() {
+	p.lines = nil
 	st := p.status
 	state := "ready"
 	if !st.Ready {
 		state = "not ready: " + st.NotReady
 	}
-	fmt.Fprintf(&b, "homing %s, node %s, up %s, %s\n", st.Version, st.Node, shortSpan(st.Now.Sub(st.Started)), state)
+	p.add("homing %s, node %s, up %s, %s", st.Version, st.Node, shortSpan(st.Now.Sub(st.Started)), state)
 	t := &st.Totals
 	var perSecond, bytes float64
 	for _, pool := range st.Pools {
@@ -133,27 +152,24 @@ func (p *statusPage) render() string {
 			bytes += pool.Backends[i].BytesPerSecond
 		}
 	}
-	fmt.Fprintf(&b, "conns    %s open, %s/s, %s accepted; %sB/s, %sB in, %sB out\n", short(float64(t.ConnsOpen)), short(perSecond),
+	p.add("conns    %s open, %s/s, %s accepted; %sB/s, %sB in, %sB out", short(float64(t.ConnsOpen)), short(perSecond),
 		short(float64(t.ConnsAccepted)), short(bytes), short(float64(t.BytesIn)), short(float64(t.BytesOut)))
-	fmt.Fprintf(&b, "resumed  %s\n", resumed(t))
-	fmt.Fprintf(&b, "lost     %s\n", lost(t))
+	p.add("resumed  %s", resumed(t))
+	p.add("lost     %s", lost(t))
 	for _, table := range st.Tables {
 		if table.Evicted > 0 && (table.Name == "sessions" || table.Name == "clients") {
-			fmt.Fprintf(&b, "the table of %s is too small: %s live entries gave way\n", table.Name, short(float64(table.Evicted)))
+			p.add("the table of %s is too small: %s live entries gave way", table.Name, short(float64(table.Evicted)))
 		}
 	}
 	if len(st.Peers) > 0 {
-		b.WriteString("nodes    ")
-		for i, peer := range st.Peers {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "%s %s, lag %.1fs", peer.ID, peer.State, peer.Lag)
+		var peers []string
+		for _, peer := range st.Peers {
+			peers = append(peers, fmt.Sprintf("%s %s, lag %.1fs", peer.ID, peer.State, peer.Lag))
 		}
-		b.WriteString("\n")
+		p.add("nodes    %s", strings.Join(peers, ", "))
 	}
-	p.renderBackends(&b)
-	return b.String()
+	p.wrap()
+	p.fillBackends()
 }
 
 // resumed is the share of accepted offers, by kind.

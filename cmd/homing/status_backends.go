@@ -4,20 +4,24 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"homing/cmd/homing/internal/api"
 )
 
-// addressWidth is the column of addresses: what the others leave of 80.
-const addressWidth = 27
+const (
+	// otherWidth is the columns but that of addresses.
+	otherWidth = 53
 
-func (p *statusPage) renderBackends(b *strings.Builder) {
+	// addressWidth is the column of addresses where there is no terminal: what the others leave of 80. On one it is what
+	// they leave, within bounds: the longest address with a port has 47 characters.
+	addressWidth    = 80 - otherWidth
+	minAddressWidth = 12
+	maxAddressWidth = 47
+)
+
+func (p *statusPage) fillBackends() {
 	left := p.rows
-	if p.lines > 0 { // a header and a line per pool, or one header, and what says that there are more
-		left = max(1, p.lines-strings.Count(b.String(), "\n")-3)
-	}
 	bounded := left > 0
 	if p.sort != sortName {
 		var all []api.Backend
@@ -25,17 +29,18 @@ func (p *statusPage) renderBackends(b *strings.Builder) {
 			all = append(all, pool.Backends...)
 		}
 		p.order(all)
-		b.WriteString("\n")
-		p.table(b, all, &left, bounded, len(p.status.Pools) > 1)
+		p.add("")
+		p.table(all, &left, bounded, len(p.status.Pools) > 1)
 		return
 	}
 	for _, pool := range p.status.Pools {
+		p.add("")
 		if bounded && left <= 0 {
-			fmt.Fprintf(b, "\npool %s: %s\n", pool.Name, count(len(pool.Backends), "backend"))
+			p.add("pool %s: %s", pool.Name, count(len(pool.Backends), "backend"))
 			continue
 		}
-		fmt.Fprintf(b, "\npool %s, %s: %d of %s live\n", pool.Name, pool.Policy, pool.Live, count(len(pool.Backends), "backend"))
-		p.table(b, pool.Backends, &left, bounded, false)
+		p.add("pool %s, %s: %d of %s live", pool.Name, pool.Policy, pool.Live, count(len(pool.Backends), "backend"))
+		p.table(pool.Backends, &left, bounded, false)
 	}
 }
 
@@ -55,11 +60,15 @@ func (p *statusPage) order(all []api.Backend) {
 	})
 }
 
-func (p *statusPage) table(b *strings.Builder, backends []api.Backend, left *int, bounded, withPool bool) {
-	fmt.Fprintf(b, "%-*s %-9s %6s %6s %6s %6s %7s %6s\n", addressWidth, "BACKEND", "STATE", "OPEN", "CONN/S", "B/S", "CONNS", "RESUMED", "LOST")
+func (p *statusPage) table(backends []api.Backend, left *int, bounded, withPool bool) {
+	width := addressWidth
+	if p.columns > 0 {
+		width = min(max(p.columns-otherWidth, minAddressWidth), maxAddressWidth)
+	}
+	p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, "BACKEND", "STATE", "OPEN", "CONN/S", "B/S", "CONNS", "RESUMED", "LOST")
 	for i := range backends {
 		if bounded && *left <= 0 {
-			fmt.Fprintf(b, "and %d more\n", len(backends)-i)
+			p.add("and %d more", len(backends)-i)
 			return
 		}
 		*left--
@@ -68,9 +77,10 @@ func (p *statusPage) table(b *strings.Builder, backends []api.Backend, left *int
 		if withPool {
 			name = one.Pool + " " + name
 		}
-		fmt.Fprintf(b, "%-*s %-9s %6s %6s %6s %6s %7s %6s\n", addressWidth, fit(name, addressWidth), stateWord(one, p.status.Now),
+		p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, fit(name, width), stateWord(one, p.status.Now),
 			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond), short(float64(one.Conns)),
 			percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
+		p.lines[len(p.lines)-1].backend = true
 	}
 }
 
@@ -101,6 +111,8 @@ func stateWord(b *api.Backend, now time.Time) string {
 		return fmt.Sprintf("drain %dd", int(left.Hours())/24)
 	case b.State == "draining":
 		return "draining"
+	case b.Health == "up" && b.FreshShare > 0 && b.FreshShare < 100: // an older node does not say
+		return fmt.Sprintf("slow %d%%", b.FreshShare)
 	}
 	return b.Health
 }

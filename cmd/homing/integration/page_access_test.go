@@ -155,6 +155,7 @@ const contrast = `(() => {
 
 // TestIntegrationPageAccess: the page can be used without a mouse, without colours and without seeing it.
 func TestIntegrationPageAccess(t *testing.T) {
+	needChromium(t)
 	h, c := manyBackends(t)
 	h.awaitHealth(t, "down", c.addrs[188:]...)
 	p := openPage(t, h.admin)

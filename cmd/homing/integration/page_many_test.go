@@ -104,9 +104,6 @@ func visit(t *testing.T, addr string, pause time.Duration) {
 func manyBackends(t *testing.T) (*homing, *crowd) {
 	t.Helper()
 	needServers(t)
-	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
-		t.Skip("chromium is not installed: apt-get install chromium")
-	}
 	c := newCrowd(t, 200, 12)
 	h := &homing{addr: freeAddr(t), admin: freeAddr(t)}
 	list := func(addrs []string) string { return "\n      - " + strings.Join(addrs, "\n      - ") + "\n" }
@@ -172,6 +169,7 @@ func (p *browserPage) order() string {
 
 // TestIntegrationPageMany: with two hundred backends the page stays where its reader is, and is cheap.
 func TestIntegrationPageMany(t *testing.T) {
+	needChromium(t)
 	h, c := manyBackends(t)
 	h.awaitHealth(t, "down", c.addrs[188:]...)
 	p := openPage(t, h.admin)

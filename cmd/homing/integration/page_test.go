@@ -25,7 +25,15 @@ import (
 	"homing/cmd/homing/internal/farm"
 )
 
-// browser is a headless Chromium with one page, and what it complained of.
+func needChromium(t *testing.T) {
+	t.Helper()
+	needServers(t)
+	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
+		t.Skip("chromium is not installed: apt-get install chromium")
+	}
+}
+
+// browserPage is a headless Chromium with one page, and what it complained of.
 type browserPage struct {
 	testing.TB
 	ctx   context.Context
@@ -128,10 +136,8 @@ func statusOf(t *testing.T, admin string) (st api.Status) {
 
 // The status page of one of a pair of nodes under load, with real nginx, in a real browser.
 func TestIntegrationPage(t *testing.T) {
+	needChromium(t)
 	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
-	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
-		t.Skip("chromium is not installed: apt-get install chromium")
-	}
 	var flags []string
 	for _, n := range servers {
 		flags = append(flags, "--backend", n.Addr())

@@ -1,0 +1,292 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/cmd/homing/internal/farm"
+)
+
+// console is a terminal with a command in it: a pseudo-terminal, and as much of a screen as the command uses.
+type console struct {
+	*testing.T
+	keys *os.File // what is typed, and what is shown
+	tty  *os.File // the command's side, to look at its settings
+	cmd  *exec.Cmd
+	done chan struct{} // closed when all output is read
+
+	mu       sync.Mutex
+	rows     [][]byte // guarded by mu
+	columns  int      // guarded by mu
+	y, x     int      // guarded by mu
+	other    bool     // guarded by mu; the alternate screen
+	hidden   bool     // guarded by mu; the cursor
+	overflow int      // guarded by mu; characters beyond the last column, and lines beyond the last
+	strange  []string // guarded by mu; sequences that this screen does not know
+	pending  []byte   // guarded by mu; a sequence that has begun
+}
+
+func newConsole(t *testing.T, lines, columns int, args ...string) *console {
+	t.Helper()
+	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(keys.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(keys.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &console{T: t, keys: keys, tty: tty, done: make(chan struct{})}
+	c.resize(lines, columns)
+	c.cmd = exec.Command(binary, args...)
+	c.cmd.Env = append(os.Environ(), "TERM=xterm-256color")
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = tty, tty, tty
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go c.read()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill() // it has ended, if all is well
+		tty.Close()
+		keys.Close()
+		<-c.done
+	})
+	return c
+}
+
+func (c *console) resize(lines, columns int) {
+	c.Helper()
+	c.mu.Lock()
+	c.columns, c.rows, c.y, c.x = columns, make([][]byte, lines), 0, 0
+	c.mu.Unlock()
+	if err := unix.IoctlSetWinsize(int(c.keys.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(lines), Col: uint16(columns)}); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *console) read() {
+	defer close(c.done)
+	buf := make([]byte, 4096)
+	for {
+		n, err := c.keys.Read(buf)
+		c.mu.Lock()
+		for _, b := range buf[:n] {
+			c.put(b)
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// put shows one byte. c.mu is held.
+func (c *console) put(b byte) {
+	if len(c.pending) > 0 || b == 0x1b {
+		c.pending = append(c.pending, b)
+		if n := len(c.pending); n > 2 && b >= '@' || n > 16 {
+			c.obey(string(c.pending))
+			c.pending = nil
+		}
+		return
+	}
+	switch {
+	case b == '\r':
+		c.x = 0
+	case b == '\n':
+		if c.y++; c.y >= len(c.rows) {
+			c.y = len(c.rows) - 1
+			c.overflow++
+		}
+	case c.x >= c.columns:
+		c.overflow++
+	default:
+		row := c.rows[c.y]
+		for len(row) <= c.x {
+			row = append(row, ' ')
+		}
+		row[c.x] = b
+		c.rows[c.y] = row
+		c.x++
+	}
+}
+
+func (c *console) obey(sequence string) {
+	switch sequence {
+	case "\x1b[H":
+		c.y, c.x = 0, 0
+	case "\x1b[K":
+		c.rows[c.y] = c.rows[c.y][:min(c.x, len(c.rows[c.y]))]
+	case "\x1b[J":
+		c.rows[c.y] = c.rows[c.y][:min(c.x, len(c.rows[c.y]))]
+		for i := c.y + 1; i < len(c.rows); i++ {
+			c.rows[i] = nil
+		}
+	case "\x1b[?1049h", "\x1b[?1049l":
+		c.other = strings.HasSuffix(sequence, "h")
+	case "\x1b[?25l", "\x1b[?25h":
+		c.hidden = strings.HasSuffix(sequence, "l")
+	default:
+		c.strange = append(c.strange, sequence)
+	}
+}
+
+func (c *console) screen() (text string, sane bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(bytes.Join(c.rows, []byte("\n"))), !c.other && !c.hidden
+}
+
+func (c *console) await(what string, cond func(screen string) bool) {
+	c.Helper()
+	if !farm.WaitFor(c.Context(), 20*time.Second, func() bool { text, _ := c.screen(); return cond(text) }) {
+		text, _ := c.screen()
+		c.Fatalf("not within 20 s: %s; the screen says\n%s", what, text)
+	}
+}
+
+func (c *console) settings() unix.Termios {
+	c.Helper()
+	settings, err := unix.IoctlGetTermios(int(c.tty.Fd()), unix.TCGETS)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return *settings
+}
+
+func (c *console) press(keys string) {
+	c.Helper()
+	if _, err := c.keys.WriteString(keys); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// ends waits until the command has ended by itself, and checks what it left behind.
+func (c *console) ends(how string, before unix.Termios) {
+	c.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- c.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			c.Errorf("ended by %s: %v", how, err)
+		}
+	case <-time.After(20 * time.Second):
+		c.Fatalf("%s does not end it", how)
+	}
+	if after := c.settings(); after != before {
+		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, before)
+	}
+	if !farm.WaitFor(c.Context(), 20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
+		c.Errorf("ended by %s, the cursor is hidden, or the screen is the other one", how)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.overflow > 0 || len(c.strange) > 0 {
+		c.Errorf("%d characters or lines too many, and unknown to a plain terminal: %q", c.overflow, c.strange)
+	}
+}
+
+// TestIntegrationWatch: homing status --watch on a terminal, with two hundred backends.
+func TestIntegrationWatch(t *testing.T) {
+	h, _ := manyBackends(t)
+	more := regexp.MustCompile(`and (\d+) more; q ends; sort by n name`)
+	backend := regexp.MustCompile(`(?m)^(?:web |mail )?127\.0\.`)
+	complete := func(lines int) func(string) bool {
+		return func(text string) bool {
+			found := more.FindStringSubmatch(text)
+			if found == nil || strings.Count(text, "\n") != lines-1 {
+				return false
+			}
+			var hidden int
+			_, _ = fmt.Sscan(found[1], &hidden) // digits
+			return hidden+len(backend.FindAllString(text, -1)) == 200
+		}
+	}
+	args := []string{"status", "--watch", "--every", "200ms", "--admin", h.admin}
+	c := newConsole(t, 24, 80, args...)
+	before := c.settings()
+	c.await("some of the backends, and how many more", complete(24))
+	if now := c.settings(); now.Lflag&(unix.ECHO|unix.ICANON) != 0 {
+		t.Error("keys are echoed, or wait for the end of a line")
+	}
+	text, _ := c.screen()
+	t.Logf("80 by 24:\n%s", text)
+	c.press("c")
+	c.await("all pools by conns", func(text string) bool {
+		return strings.Contains(text, "\nweb 127.0.") || strings.Contains(text, "\nmail 127.0.")
+	})
+	c.press("n")
+	c.resize(50, 120)
+	c.await("more of them on a larger terminal", complete(50))
+	c.resize(12, 70)
+	c.await("fewer on a small one", complete(12))
+
+	// Stopped, as by Ctrl-Z, it gives the terminal back, and takes it again when it goes on.
+	if err := c.cmd.Process.Signal(unix.SIGTSTP); err != nil {
+		t.Fatal(err)
+	}
+	c.await("it is stopped, and the terminal sane", func(string) bool {
+		_, sane := c.screen()
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+		return err == nil && sane && strings.Contains(string(stat), ") T ") && c.settings() == before
+	})
+	if err := c.cmd.Process.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	c.await("it goes on", func(text string) bool { _, sane := c.screen(); return !sane && complete(12)(text) })
+	c.press("q")
+	c.ends("q", before)
+
+	c = newConsole(t, 24, 80, args...)
+	before = c.settings()
+	c.await("the backends", complete(24))
+	c.press("\x03")
+	c.ends("Ctrl-C", before)
+
+	// Without a terminal each look follows the last, whole.
+	plain := exec.CommandContext(t.Context(), binary, args...)
+	out, err := plain.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plain.Start(); err != nil {
+		t.Fatal(err)
+	}
+	looks, shown := 0, 0
+	for s := bufio.NewScanner(out); looks < 3 && s.Scan(); {
+		if strings.Contains(s.Text(), "\x1b") {
+			t.Fatalf("a sequence for terminals: %q", s.Text())
+		}
+		if strings.HasPrefix(s.Text(), "homing ") {
+			looks++
+		}
+		if backend.MatchString(s.Text()) {
+			shown++
+		}
+	}
+	_ = plain.Process.Kill() // it would go on for ever
+	_ = plain.Wait()
+	if looks != 3 || shown != 400 {
+		t.Errorf("%d looks with %d backends in two of them", looks, shown)
+	}
+}
