@@ -18,7 +18,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"homing/balancer/health"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/homing/internal/value"
