@@ -31,6 +31,13 @@ func testMain(m *testing.M) int {
 		}
 		return 0
 	}
+	if order := os.Getenv(floodPeerVar); order != "" {
+		if err := runFloodPeer(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if os.Getenv("HOMING_INTEGRATION") != "1" {
 		binary = ""
 		return m.Run() // every test skips itself
