@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,5 +40,25 @@ func TestTablesLately(t *testing.T) {
 	}
 	if looks > 7 { // one, and another on a slow machine
 		t.Errorf("nine looks at the status read the tables %d times", looks-5)
+	}
+}
+
+// TestReadsTellNoLoop: nothing that is only read has loops do anything.
+func TestReadsTellNoLoop(t *testing.T) {
+	src := source(t)
+	told := 0
+	src.Sync = func(context.Context) error { told++; return nil }
+	s := serverOf(t, src)
+	for _, e := range s.endpoints {
+		if e.method == http.MethodGet && !strings.HasPrefix(e.path, "/debug/") {
+			ask(t, s, http.MethodGet, strings.ReplaceAll(strings.TrimSuffix(e.path, "{$}"), "{backend}", "192.0.2.1:443"), nil, nil)
+		}
+	}
+	if told != 0 {
+		t.Errorf("loops were told something %d times", told)
+	}
+	ask(t, s, http.MethodPost, "/v1/backends/192.0.2.1:443/drain", api.DrainRequest{Force: true}, new(api.Changed))
+	if told != 1 {
+		t.Errorf("a drain told loops something %d times, want once", told)
 	}
 }

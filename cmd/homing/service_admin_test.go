@@ -1,0 +1,83 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/upgrade"
+	"homing/cmd/homing/internal/value"
+)
+
+// TestAdminWaitsForNoLoop: whatever operators read is answered by a homing none of whose loops runs, so that it can neither
+// wait for one nor take its time.
+func TestAdminWaitsForNoLoop(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "homing.yaml")
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	writeFile(t, path, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['127.0.0.1:1', '127.0.0.2:1']}]\n"+
+		"tables: {entries: 2000, client_entries: 2000}\nloops: 2\nadmin: {address: 'unix:"+socket+"'}\n")
+	flags := config.NewFlags()
+	set := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	config.Bind(set, flags.Table())
+	if err := set.Parse([]string{"--config", path}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := flags.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := new(slog.LevelVar)
+	s, err := assemble(c, new(upgrade.Estate), watched(newLogger(io.Discard, value.LogText, level)), level)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	handler := s.operators.Handler()
+	get := func(path string) *httptest.ResponseRecorder {
+		t.Helper()
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		}()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Fatalf("GET %s waits for a loop", path)
+		}
+		return w
+	}
+	var described struct {
+		Paths map[string]map[string]any
+	}
+	if err := json.Unmarshal(get("/v1/openapi.json").Body.Bytes(), &described); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for path, operations := range described.Paths {
+		if operations["get"] == nil || strings.HasPrefix(path, "/debug/") {
+			continue
+		}
+		asked++
+		path = strings.ReplaceAll(path, "{backend}", url.PathEscape("127.0.0.1:1"))
+		if w := get(path); w.Code != http.StatusOK {
+			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if asked < 15 {
+		t.Errorf("only %d things can be asked for", asked)
+	}
+}
