@@ -6,17 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"homing/balancer"
 	"homing/balancer/affinity"
+	"homing/balancer/netaddr"
 	"homing/cluster"
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
@@ -246,7 +250,14 @@ func (s *service) close() {
 // explainListen says which address of which flag cannot be listened on, why, and what to do.
 func explainListen(flag, addr string, err error) error {
 	remedy := ""
+	path, ofUnix := strings.CutPrefix(addr, netaddr.Prefix)
 	switch {
+	case ofUnix && errors.Is(err, syscall.EADDRINUSE):
+		remedy = fmt.Sprintf("somebody listens at it: stop that (ss -lxp src %s), or choose another path", path)
+	case ofUnix && errors.Is(err, fs.ErrNotExist):
+		remedy = fmt.Sprintf("there is no directory %s: make it, in a unit by RuntimeDirectory=, or choose another", filepath.Dir(path))
+	case ofUnix && errors.Is(err, fs.ErrPermission):
+		remedy = fmt.Sprintf("permission denied: this user has to be able to write to %s; or choose another", filepath.Dir(path))
 	case errors.Is(err, syscall.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr)
 		remedy = fmt.Sprintf("address already in use: stop what holds it (ss -ltnp 'sport = :%s'), or choose another", port)

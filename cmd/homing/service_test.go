@@ -40,6 +40,17 @@ func TestExplainListen(t *testing.T) {
 			t.Errorf("%v:\n%q, want\n%q", tt.err, got, tt.want)
 		}
 	}
+	for err, want := range map[error]string{
+		syscall.EADDRINUSE: "somebody listens at it: stop that (ss -lxp src /run/x/a.sock), or choose another path",
+		syscall.ENOENT:     "there is no directory /run/x: make it, in a unit by RuntimeDirectory=, or choose another",
+		syscall.EACCES:     "permission denied: this user has to be able to write to /run/x; or choose another",
+		syscall.EROFS:      "cannot listen: read-only file system",
+	} {
+		want = "--listen unix:/run/x/a.sock: " + want
+		if got := explainListen("--listen", "unix:/run/x/a.sock", fmt.Errorf("wrapped: %w", err)).Error(); strings.Replace(got, "wrapped: ", "", 1) != want {
+			t.Errorf("%v:\n%q, want\n%q", err, got, want)
+		}
+	}
 }
 
 func TestConnsFor(t *testing.T) {

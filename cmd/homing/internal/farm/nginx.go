@@ -33,6 +33,8 @@ type NginxConfig struct {
 	EarlyData bool
 	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
 	Proxy bool
+	// Unix makes it listen on a unix socket too, see Nginx.Socket.
+	Unix bool
 	// QuietLog turns the access log off, for load tests.
 	QuietLog bool
 }
@@ -78,6 +80,9 @@ func (n *Nginx) Name() string { return n.name }
 
 // Addr returns the host:port nginx listens on.
 func (n *Nginx) Addr() string { return n.addr }
+
+// Socket returns the path of the unix socket that it listens on, with NginxConfig.Unix.
+func (n *Nginx) Socket() string { return filepath.Join(n.dir, "nginx.sock") }
 
 // PIDs returns the process IDs of the master and its workers.
 func (n *Nginx) PIDs() []int { return n.proc.Tree() }
@@ -167,6 +172,9 @@ func (n *Nginx) write(cfg NginxConfig) error {
 		expect, client = " proxy_protocol", "$proxy_protocol_addr"
 	}
 	fmt.Fprintf(&b, "\tserver {\n\t\tlisten %s ssl backlog=1024%s;\n", n.addr, expect)
+	if cfg.Unix {
+		fmt.Fprintf(&b, "\t\tlisten unix:%s ssl%s;\n", n.Socket(), expect)
+	}
 	for i, c := range cfg.Certificates {
 		chain, key := fmt.Sprintf("chain%d.pem", i), fmt.Sprintf("key%d.pem", i)
 		files[chain], files[key] = c.Chain, c.Key
