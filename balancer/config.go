@@ -34,7 +34,9 @@ type Config struct {
 	HelloLimit   int   // bytes of a ClientHello. Default 16 KiB, at most 64 KiB
 	HoldLimit    int   // bytes of a server's answer held for the verdict. Default 16 KiB
 	MaxConns     int   // open conns of this node. Default 0: no limit but descriptors
-	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB
+	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB, or a quarter of MemoryLimit
+	MaxPreHello  int   // of the open conns, those without a whole hello; the oldest of them give way. Default half of MaxConns, negative: no limit
+	MemoryLimit  int64 // bytes of this process that conns may take, buffers included; see memory.go. At least 1 MiB. Default 0: no limit but BufferMemory
 
 	Sources SourceLimits // of each network of clients
 
@@ -62,7 +64,14 @@ func (c *Config) setDefaults() error {
 	c.UserTimeout = max(or(c.UserTimeout, 30*time.Second), 0)
 	c.HelloLimit = or(c.HelloLimit, tlsparse.DefaultHelloLimit)
 	c.HoldLimit = or(c.HoldLimit, 16<<10)
-	c.BufferMemory = or(c.BufferMemory, defaultBufferMemory)
+	if c.MaxPreHello == 0 {
+		if c.MaxPreHello = (c.MaxConns + 1) / 2; c.MaxConns == 0 {
+			c.MaxPreHello = -1
+		}
+	}
+	if err := c.setMemory(); err != nil {
+		return err
+	}
 	if c.HelloLimit > tlsparse.MaxHelloLimit {
 		return fmt.Errorf("balancer: hello limit of %d bytes, the highest is %d", c.HelloLimit, tlsparse.MaxHelloLimit)
 	}

@@ -18,7 +18,7 @@ const (
 	HelloTooLong                     // beyond the hello limit
 	HelloTimeout                     // not complete at the hello deadline
 	HelloClosed                      // the client closed first
-	HelloShed                        // dropped because buffer memory ran short
+	HelloShed                        // dropped because memory ran short, or too many had no hello
 	HelloSkipped                     // not read: the listener says tls: off
 	NumHelloOutcomes
 )
@@ -89,11 +89,13 @@ const (
 	RefusedDenied              // its address is in a list of denied networks, or in none of those allowed
 	RefusedSourceConns         // its network has as many conns open as it may
 	RefusedSourceRate          // its network opens conns faster than it may
+	RefusedPreHello            // too many conns had no whole hello, and it was the oldest of them
+	RefusedMemory              // memory is short, and it offers nothing to resume
 	NumRefusals
 )
 
 func (r Refusal) String() string {
-	return [...]string{"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate"}[r]
+	return [...]string{"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory"}[r]
 }
 
 // Cause is the first letter of a Termination: who ended the conn.

@@ -21,7 +21,10 @@ const maxIdleHandshakes = 256
 type handshake struct {
 	// Among the conns in stateHello, by age.
 	conn         uint32
-	older, newer *handshake
+	older, newer *handshake // among those with a part of a hello
+
+	before, after *handshake // among all
+	young         bool       // it is there
 
 	// The client side.
 	peer       netip.AddrPort // the client: of the socket, or of the PROXY header

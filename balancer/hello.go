@@ -32,6 +32,9 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 		return
 	}
 	c.hs.parser.Reset(c.lane.cfg.HelloLimit)
+	c.hs.conn = c.index
+	l.young.add(c.hs)
+	l.count.young.Add(1)
 	l.recv(c)
 }
 
@@ -215,6 +218,10 @@ func (l *loop) depart(c *conn) {
 		c.lane.share.count.offers[affinity.OfferNone].Add(1)
 	}
 	share := c.lane.share
+	if !hs.offered() && l.memoryTight() {
+		l.refuse(c, RefusedMemory)
+		return
+	}
 	share.budget = min(share.budget+c.lane.pool.Snapshot().Options().SecondChance.Budget, budgetBurst)
 	l.becomeConnect(c, l.route(c))
 }

@@ -51,6 +51,7 @@ type loop struct {
 	killed         bool
 	newest         *handshake // of the conns with a part of a hello: the order of shedding
 	partial        int64      // bytes of buffers that these hold
+	young          young      // all conns without a whole hello
 	hello          tlsparse.Hello
 	scratch        []byte
 	opened         []byte // see opening
@@ -163,6 +164,7 @@ func (l *loop) run() error {
 			l.expire(c)
 		}
 		l.shed()
+		l.limitYoung()
 		l.admit()
 	}
 	return nil
@@ -325,10 +327,10 @@ func (l *loop) accepted(done *netio.Completion) {
 	}
 }
 
-// full says whether the node has as many conns as it may.
+// full says whether the node has as many conns as it may, or can.
 func (l *loop) full() bool {
 	most := l.set.cfg.MaxConns
-	return most > 0 && l.b.openConns() >= most
+	return most > 0 && l.b.openConns() >= most || l.memoryFull()
 }
 
 func (b *Balancer) openConns() int {
@@ -366,7 +368,7 @@ func (l *loop) gather(c *conn, b []byte) bool {
 	if held > 0 {
 		return true
 	}
-	hs.conn, hs.older = c.index, l.newest
+	hs.older = l.newest
 	if l.newest != nil {
 		l.newest.newer = hs
 	}
@@ -374,8 +376,11 @@ func (l *loop) gather(c *conn, b []byte) bool {
 	return true
 }
 
-// unlist ends what gather has begun: the hello is whole, or given up.
+// unlist ends what becomeHello and gather have begun: the hello is whole, or given up.
 func (l *loop) unlist(hs *handshake) {
+	if l.young.remove(hs) {
+		l.count.young.Add(^uint64(0))
+	}
 	if cap(hs.hello) == 0 {
 		return // nothing has come, or nothing is read
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -369,9 +370,10 @@ func TestQueueHome(t *testing.T) {
 func TestQueueLoad(t *testing.T) {
 	const clients, rounds, limit = 24, 40, 3
 	r := newRig(t)
+	var running atomic.Pointer[pool.Pool] // handlers begin when it is there
 	for range 2 {
 		r.serve(func(c *net.TCPConn) {
-			for _, b := range r.pool.Snapshot().All() {
+			for _, b := range running.Load().Snapshot().All() {
 				if n := b.Open(); n > limit {
 					t.Errorf("%d conns open, %d may be", n, limit)
 				}
@@ -380,6 +382,7 @@ func TestQueueLoad(t *testing.T) {
 		}).spec.MaxConns = limit
 	}
 	r.startPool(pool.Options{QueueTimeout: patience}, func(c *Config) { c.Loops = 3 })
+	running.Store(r.pool)
 	var failed [clients]int
 	done := make(chan struct{})
 	for i := range clients {

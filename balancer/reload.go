@@ -49,8 +49,8 @@ func (b *Balancer) adoptions(set *settings, places []*place) []*adoption {
 // A listener is the one of before if its address is the same, or the port 0 of the
 // same host; new ones are bound first; removed ones take what waits in their queues
 // before they close. Open conns stay in their pool, with the timeouts they have had;
-// conns whose hello is still to come follow the new routes. Loops, Engine, Store
-// and BufferMemory cannot change.
+// conns whose hello is still to come follow the new routes. Loops, Engine, Store,
+// BufferMemory and MemoryLimit cannot change.
 func (b *Balancer) Reload(cfg Config) error {
 	found, err := newInheritance(cfg.Sockets)
 	if err != nil {
@@ -142,6 +142,7 @@ func (set *settings) fixed(next *settings) error {
 		"the engine":          set.cfg.Engine == next.cfg.Engine,
 		"the affinity store":  set.cfg.Store == next.cfg.Store,
 		"the buffer memory":   set.cfg.BufferMemory == next.cfg.BufferMemory,
+		"the memory limit":    set.cfg.MemoryLimit == next.cfg.MemoryLimit,
 	} {
 		if !same {
 			return fmt.Errorf("balancer: %s cannot change while it runs: it needs a restart or an upgrade", what)

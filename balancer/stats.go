@@ -12,8 +12,8 @@ import (
 	"homing/balancer/affinity"
 )
 
-// Stats are the sums over all loops since the start; Open, Handshakes and
-// BufferBytes are of now. Counters never go back, whatever a reload removes.
+// Stats are the sums over all loops since the start; Open, Handshakes, PreHello,
+// BufferBytes and ConnBytes are of now. Counters never go back, whatever a reload removes.
 type Stats struct {
 	Accepted       uint64 // client connections taken
 	Open           uint64
@@ -28,7 +28,9 @@ type Stats struct {
 	Shed           uint64 // conns dropped because buffer memory ran short
 	RecordsDropped uint64 // conn records that the log could not take in time
 	Handshakes     uint64
+	PreHello       uint64 // conns without a whole hello, now
 	BufferBytes    uint64
+	ConnBytes      uint64 // memory of conns and handshakes, now, without buffers
 
 	PoolCounts // of all pools together
 
@@ -85,7 +87,7 @@ type PoolCounts struct {
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
 	noPorts, noDescriptors                     atomic.Uint64
-	shed, recordsDropped, handshakes           atomic.Uint64
+	shed, recordsDropped, handshakes, young    atomic.Uint64
 }
 
 // listenerCounters are one loop's share of ListenerStats.
@@ -174,6 +176,8 @@ func (c *counters) addTo(s *Stats) {
 	s.Shed += c.shed.Load()
 	s.RecordsDropped += c.recordsDropped.Load()
 	s.Handshakes += c.handshakes.Load()
+	s.PreHello += c.young.Load()
+	s.ConnBytes += c.open.Load()*connBytes + c.handshakes.Load()*handshakeBytes
 }
 
 func (c *listenerCounters) addTo(s *ListenerStats) {
