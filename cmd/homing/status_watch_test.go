@@ -142,7 +142,7 @@ func TestWatch(t *testing.T) {
 	away.Store(false)
 	await("the keys again", "more; "+keysHelp)
 	press('q')
-	for range on.shown { //nolint:revive // until it is closed
+	for range on.shown { // until it is closed
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)

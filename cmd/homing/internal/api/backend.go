@@ -5,7 +5,7 @@ import "time"
 // Backend is one server of a pool, as this node sees it.
 type Backend struct {
 	Pool    string `json:"pool" doc:"Its pool."`
-	Address string `json:"address" doc:"IP address and port: names the backend within its pool."`
+	Address string `json:"address" doc:"IP address and port, or unix: and a path: names the backend within its pool."`
 	Name    string `json:"name" doc:"As it is configured: a host name and port, or the address."`
 	ID      string `json:"id" doc:"Its ID in tables and on other nodes, in hex."`
 

@@ -11,14 +11,19 @@ function stateOf(b) {
     const left = b.drain.until ? (new Date(b.drain.until) - new Date(status.now)) / 1000 : 0;
     return [b.drain.mode === 'soft' && left > 0 ? 'draining, ' + span(left) : 'draining', 'warn', 'draining'];
   }
-  return [b.health, b.health === 'up' ? 'good' : 'bad', b.health === 'up' ? 'up' : 'down'];
+  if (b.health !== 'up') return [b.health + (b.health_since ? ', ' + span((new Date(status.now) - new Date(b.health_since)) / 1000) : ''), 'bad', 'down'];
+  return [b.fresh_share_percent < 100 ? 'slow start, ' + b.fresh_share_percent + ' %' : 'up', 'good', 'up'];
+}
+// whyOf is why a backend is not what it should be, in the words of the log.
+function whyOf(b) {
+  return [b.health !== 'up' && b.health_why, b.report !== 'ready' && 'says: ' + b.report].filter(Boolean).join('; ');
 }
 function keyAge(b) {
   const ages = ((b.probe && b.probe.versions) || []).map(v => v.key_age_seconds).filter(a => a > 0);
   return ages.length ? span(Math.max(...ages)) : '–';
 }
 function makeRow() {
-  const row = element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }));
+  const row = element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }, element('span'), element('small')));
   for (const c of columns) row.append(cell({ ...(c && { 'data-label': c }), ...(less.has(c) && { class: 'less' }) }));
   row.children[9].append(drawing('svg', { class: 'spark', viewBox: '0 0 149 20', preserveAspectRatio: 'none', role: 'img' }, drawing('polyline')));
   const button = element('button', { type: 'button' });
@@ -30,7 +35,7 @@ function fillRow(row, b) {
   const known = row.backend;
   row.backend = b;
   const [state, how] = stateOf(b), cells = row.children;
-  text(cells[0], b.name === b.address ? b.address : b.address + ' (' + b.name + ')');
+  text(cells[0].firstChild, b.name === b.address ? b.address : b.address + ' (' + b.name + ')'); text(cells[0].lastChild, whyOf(b)); attribute(cells[0].lastChild, 'title', whyOf(b));
   text(cells[1], state); attribute(cells[1], 'class', how);
   [b.conns_open, b.conns_per_second, b.bytes_per_second, b.conns].forEach((n, i) => { text(cells[2 + i], number(n)); attribute(cells[2 + i], 'title', n); });
   text(cells[6], percent(b.accepted, b.accepted + b.refused)); attribute(cells[6], 'title', b.accepted + ' of ' + (b.accepted + b.refused));
@@ -54,7 +59,7 @@ function rowsOf(p, body) {
   const rank = b => ['down', 'draining', 'up'].indexOf(stateOf(b)[2]);
   const order = { conns: (a, b) => b.conns_open - a.conns_open, bytes: (a, b) => b.bytes_per_second - a.bytes_per_second, lost: (a, b) => b.lost - a.lost, state: (a, b) => rank(a) - rank(b) }[sort];
   const busy = document.activeElement?.closest('#pools tbody tr'), held = b => (busy && busy.parentElement === body && busy.dataset.key === b.address) || ($('dialog').open && chosen.pool === b.pool && chosen.address === b.address);
-  const matches = b => (!find || (b.address + ' ' + b.name + ' ' + stateOf(b)[0]).toLowerCase().includes(find)) && (!state || stateOf(b)[2] === state);
+  const matches = b => (!find || (b.address + ' ' + b.name + ' ' + stateOf(b)[0] + ' ' + whyOf(b)).toLowerCase().includes(find)) && (!state || stateOf(b)[2] === state);
   let list = p.backends.filter(b => matches(b) || held(b));
   const all = list.length;
   if (order) {
