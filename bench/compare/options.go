@@ -138,7 +138,7 @@ func (o *Options) Check() error {
 
 // Scenarios lists what can be asked for.
 func Scenarios() []string {
-	list := []string{string(bench.Resume), report.Second, report.Distance}
+	list := []string{string(bench.Resume), report.Second, report.Steady, report.Distance}
 	for _, s := range bench.Scenarios() {
 		if s != bench.Resume {
 			list = append(list, string(s))

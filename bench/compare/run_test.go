@@ -46,6 +46,26 @@ func TestArmsTakeTurns(t *testing.T) {
 	}
 }
 
+// Each backend gets the same, alone or with others.
+func TestSteadyGivesEachBackendTheSame(t *testing.T) {
+	got := map[int][2]float64{}
+	o := options(t, func(_ context.Context, p bench.Plan) (*bench.Result, error) {
+		got[len(p.Targets)] = [2]float64{float64(p.Clients), p.Rate}
+		return good(p), nil
+	})
+	o.Scenarios, o.Rate, o.Clients = []string{report.Steady}, 70, 20
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[1] != [2]float64{20, 70} || got[3] != [2]float64{60, 210} {
+		t.Errorf("clients and rates by backends: %v", got)
+	}
+	if p := r.Tests[0].Plan; p.Clients != 20 || p.Rate != 70 || arms(&r.Tests[0]) != "direct/1:1 direct:3" {
+		t.Errorf("%+v, %s", p, arms(&r.Tests[0]))
+	}
+}
+
 // One balancer that does not start costs its own column, and nobody else's.
 func TestABalancerThatDoesNotStart(t *testing.T) {
 	o := options(t, func(_ context.Context, p bench.Plan) (*bench.Result, error) { return good(p), nil })
@@ -222,7 +242,7 @@ func TestCheckRefuses(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{"scenario", func(o *Options) { o.Scenarios = []string{"speed"} }, `scenario: "speed" is none of resume, second, distance, rate, bulk, idle, churn, failover, fragment, slow`},
+		{"scenario", func(o *Options) { o.Scenarios = []string{"speed"} }, `scenario: "speed" is none of resume, second, steady, distance, rate, bulk, idle, churn, failover, fragment, slow`},
 		{"kind", func(o *Options) { o.Kinds = []bench.Kind{"tls"} }, `kind: "tls" is none of full12, full13, id, ticket, psk, 0rtt`},
 		{"sources", func(o *Options) { o.Sources = []bench.Sources{"kernel"} }, `sources: "kernel" is none of own, roam, shared`},
 		{"rounds", func(o *Options) { o.Rounds = 1001 }, "rounds: 1001 is not between 1 and 1000"},

@@ -13,12 +13,13 @@ import (
 
 // Scenarios that only a comparison has, beside those of package bench.
 const (
-	Second   = "second"   // one backend, then several: what the others add
+	Second   = "second"   // one backend, then several, as fast as answers come: what the others add
+	Steady   = "steady"   // the same at a steady rate for each backend: the machine they share is not the question
 	Distance = "distance" // a resume run with a delay between clients and balancer
 )
 
 func allScenarios() []string {
-	list := []string{Second, Distance}
+	list := []string{Second, Steady, Distance}
 	for _, s := range bench.Scenarios() {
 		list = append(list, string(s))
 	}
@@ -29,7 +30,7 @@ func allScenarios() []string {
 func columns(scenario string) []Measure {
 	keys := []string{mResumed, mBackend, mBalancer, mMachine, mClient, mMemory, mHandshake, mAnswer, mFailed}
 	switch scenario {
-	case Second:
+	case Second, Steady:
 		keys = []string{mRate, mKept, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
 	case Distance:
 		keys = []string{mResumed, mHandshake, mFull, mResumption, mBackend, mBalancer, mClient, mFailed}
@@ -108,6 +109,9 @@ func (t *Test) settings(rounds int) string {
 		s = append(s, count(p.Rate)+" conns/s")
 	}
 	s = append(s, thousands(int64(p.Clients))+" clients")
+	if t.Scenario == Steady {
+		s[len(s)-1] += " for each backend"
+	}
 	if p.Delay > 0 {
 		s = append(s, span(p.Delay)+" each way")
 	}

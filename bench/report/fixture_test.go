@@ -20,7 +20,7 @@ func fixture() *Report {
 		}
 	}
 	for _, s := range []string{
-		Second, Distance, string(bench.Rate), string(bench.Bulk), string(bench.Idle),
+		Second, Steady, Distance, string(bench.Rate), string(bench.Bulk), string(bench.Idle),
 		string(bench.Churn), string(bench.Failover), string(bench.Fragment),
 	} {
 		r.Tests = append(r.Tests, made(rng, s, bench.PSK, bench.SourceOwn))
@@ -77,7 +77,7 @@ func made(rng *rand.Rand, scenario string, kind bench.Kind, from bench.Sources) 
 		if b.Family == balancers.FamilyDirect {
 			backends = 1
 		}
-		if scenario == Second {
+		if scenario == Second || scenario == Steady {
 			t.Arms = append(t.Arms, madeArm(rng, &t, b, 1))
 			t.Arms[len(t.Arms)-1].Key += OneBackend
 			backends = 3

@@ -99,7 +99,7 @@ func newPage(v *view) *page {
 		}
 	}
 	for _, s := range []func() section{
-		v.resumedSection, v.costSection, v.latencySection, v.secondSection, v.distanceSection, v.rateSection,
+		v.resumedSection, v.costSection, v.latencySection, v.secondSection, v.steadySection, v.distanceSection, v.rateSection,
 		v.bulkSection, v.idleSection, v.churnSection, v.failoverSection, v.shapesSection,
 	} {
 		if one := s(); len(one.Panels)+len(one.Tables) > 0 {

@@ -120,15 +120,26 @@ func (v *view) perRun(q question, draw func(t *Test) panel) []panel {
 }
 
 func (v *view) secondSection() section {
-	list := v.questions(Second)
+	return v.oneAndSeveral(Second, "What the second backend does",
+		"One backend, then several behind the same balancer; clients reconnect as fast as they get answers. Requests per second of backend CPU "+
+			"with several, as a part of those with one: 100 % means that a further backend adds all it has. \"Each client its own\" goes without "+
+			"a balancer and does as well as any could: what it loses, the backends' processes take from each other on this machine.")
+}
+
+func (v *view) steadySection() section {
+	return v.oneAndSeveral(Steady, "The second backend, at a steady rate",
+		"The same, but each backend has as many clients and conns per second with the others beside it as alone, and none is near its limit. What "+
+			"a backend can do faster in one go when conns queue up before it, as they do where clients do not wait, is out of the figures.")
+}
+
+// oneAndSeveral draws what is kept of the figures of one backend.
+func (v *view) oneAndSeveral(scenario, title, lead string) section {
+	list := v.questions(scenario)
 	choices := v.choices(list)
 	several := without(choices)
 	m := measure(mKept)
 	s := section{
-		ID: "second", Title: "What the second backend does",
-		Lead: "One backend, then several behind the same balancer; clients reconnect as fast as they get answers. Requests per second of backend CPU " +
-			"with several, as a part of those with one: 100 % means that a further backend adds all it has. \"Each client its own\" goes without " +
-			"a balancer and does as well as any could: what it loses, the backends' processes take from each other on this machine.",
+		ID: scenario, Title: title, Lead: lead,
 		Panels: v.barPanels(list, several, m, v.greatest(list, several, m), []tick{{At: 0, Text: "0"}, {At: 0.5, Text: "50 %"}, {At: 1, Text: "100 %", Kind: "ref"}}),
 	}
 	if len(list) > 0 {

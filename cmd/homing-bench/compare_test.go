@@ -145,7 +145,7 @@ func TestCompareRefuses(t *testing.T) {
 		want string
 	}{
 		{[]string{"--through", "traefik"}, `--through: "traefik" is no balancer: take direct, homing, homing-io_uring, homing-epoll, haproxy-rr, haproxy, haproxy-id, haproxy-source, nginx-rr, nginx, nginx-hash`},
-		{[]string{"--scenario", "speed"}, `scenario: "speed" is none of resume, second, distance, rate, bulk, idle, churn, failover, fragment, slow`},
+		{[]string{"--scenario", "speed"}, `scenario: "speed" is none of resume, second, steady, distance, rate, bulk, idle, churn, failover, fragment, slow`},
 		{[]string{"--kind", "psk,quic"}, `kind: "quic" is none of full12, full13, id, ticket, psk, 0rtt`},
 		{[]string{"--rounds", "0x"}, `--rounds "0x": `},
 		{[]string{"--rounds", "-1"}, `rounds: -1 is not between 1 and 1000`},
