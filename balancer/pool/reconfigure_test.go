@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,6 +71,9 @@ func TestReconfigureRefuses(t *testing.T) {
 		{[]Spec{{Addr: "192.0.2.1:443"}, {Addr: "192.0.2.2"}}, Options{}, "HOST:PORT"},
 		{[]Spec{{Addr: "gone.test:443"}}, Options{}, "can be resolved"},
 		{[]Spec{{Addr: "192.0.2.1:443"}}, Options{LoadFactor: 0.1}, "load factor"},
+		{[]Spec{{Addr: "192.0.2.1:443"}, {Addr: "unix:app.sock"}}, Options{}, "is relative"},
+		{[]Spec{{Addr: "192.0.2.1:443"}, {Addr: "unix:/run/a"}}, Options{Transparent: true}, "connected to from no address"},
+		{[]Spec{{Addr: "unix:/run/a"}}, Options{Sources: []netip.Addr{netip.MustParseAddr("192.0.2.2")}}, "connected to from no address"},
 	} {
 		tt.opt.Resolver = z.resolve
 		tt.opt.Policy = ClientHash

@@ -254,6 +254,37 @@ func TestDrainEverywhere(t *testing.T) {
 	}
 }
 
+// TestUnixIsHere: a unix socket is a server of this node alone, whatever the others have at that path.
+func TestUnixIsHere(t *testing.T) {
+	const path = "unix:/run/app.sock"
+	src, _, _ := upSource(t)
+	web := newTestPool(t, "web", pool.Options{Node: "192.0.2.1"}, first, path)
+	src.Pools = func() []*pool.Pool { return []*pool.Pool{web} }
+	src.Cluster = clustered
+	src.Order = func(context.Context, cluster.Order) ([]cluster.Answer, error) {
+		t.Error("other nodes are told")
+		return nil, nil
+	}
+	s := serverOf(t, src)
+	for _, step := range []struct {
+		method, what string
+		request      any
+	}{
+		{http.MethodPut, "weight", api.WeightRequest{Weight: 7}},
+		{http.MethodPost, "drain", api.DrainRequest{Hard: true}},
+		{http.MethodGet, "drained", nil},
+	} {
+		var out api.Changed
+		status, text := ask(t, s, step.method, api.BackendPath(path, "", step.what), step.request, &out)
+		if status != http.StatusOK || len(out.Nodes) != 1 || out.Nodes[0].Error != "" || len(out.Backends) != 1 || out.Backends[0].Address != path {
+			t.Errorf("%s: %d %s", step.what, status, text)
+		}
+	}
+	if b := at(web, path); b.Draining() != pool.DrainHard || b.Weight() != 7 {
+		t.Errorf("%s is drained: %v, its weight %d", path, b.Draining(), b.Weight())
+	}
+}
+
 func TestDrained(t *testing.T) {
 	src, web, _ := upSource(t)
 	var answers []cluster.Answer
