@@ -173,8 +173,8 @@ func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
 
 func checkRows(c *Checks) []Row {
 	return []Row{
-		{Flag: "check-interval", Key: "checks.interval", Where: InPools, Value: span(&c.Interval, 100*time.Millisecond, time.Hour), Doc: "between two TCP checks of a backend"},
-		{Flag: "check-timeout", Key: "checks.timeout", Where: InPools, Value: span(&c.Timeout, 10*time.Millisecond, time.Hour), Doc: "for one check to connect"},
+		{Flag: "check-interval", Key: "checks.interval", Where: InPools, Value: span(&c.Interval, 100*time.Millisecond, time.Hour), Doc: "between two checks of a backend, give or take a tenth"},
+		{Flag: "check-timeout", Key: "checks.timeout", Where: InPools, Value: span(&c.Timeout, 10*time.Millisecond, time.Hour), Doc: "for one check"},
 		{Flag: "rise", Key: "checks.rise", Where: InPools, Value: value.Int{P: &c.Rise, Min: 1, Max: 100}, Doc: "successes in a row that bring a backend up"},
 		{Flag: "fall", Key: "checks.fall", Where: InPools, Value: value.Int{P: &c.Fall, Min: 1, Max: 100}, Doc: "failures in a row, of checks or of conns, that take a backend down"},
 		{Flag: "no-checks", Key: "checks.disabled", Where: InPools, Value: value.Bool{P: &c.Disabled}, Doc: "do not check backends"},
