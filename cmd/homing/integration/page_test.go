@@ -134,6 +134,40 @@ func statusOf(t *testing.T, admin string) (st api.Status) {
 	return st
 }
 
+// charted compares the charts, and the same in words, with the history of the API. Nothing happens any more.
+func (p *browserPage) charted() {
+	p.Helper()
+	p.js(`$("numbers").open = true`, nil)
+	p.polled(3)
+	var h api.History
+	if err := json.Unmarshal([]byte(p.fetch("/v1/history")), &h); err != nil {
+		p.Fatal(err)
+	}
+	highest := func(of func(*api.BackendSeries) []float64) (most float64) {
+		for i := range of(&h.Backends[0]) {
+			sum := 0.0
+			for b := range h.Backends {
+				sum += of(&h.Backends[b])[i]
+			}
+			most = max(most, sum)
+		}
+		return most
+	}
+	for i, of := range []func(*api.BackendSeries) []float64{
+		func(b *api.BackendSeries) []float64 { return b.Open }, func(b *api.BackendSeries) []float64 { return b.Conns },
+		func(b *api.BackendSeries) []float64 { return b.Bytes }, func(b *api.BackendSeries) []float64 { return b.Accepted },
+	} {
+		var shown struct {
+			Want, Said, Now string
+			Points          int
+		}
+		p.js(fmt.Sprintf(`(f => ({Want: number(%v), Said: f.querySelector("svg").getAttribute("aria-label"), Points: f.querySelector("polyline").getAttribute("points").split(" ").length, Now: $("numbers-body").rows[0].cells[%d].textContent}))($("charts").children[%d])`, highest(of), i+1, i), &shown)
+		if !strings.Contains(shown.Said, "highest "+shown.Want) || shown.Now != "0" || shown.Points+1 < len(of(&h.Backends[0])) { // one may be newer
+			p.Errorf("chart %d says %q with %d points and %q now, the API has at most %s in %d samples", i, shown.Said, shown.Points, shown.Now, shown.Want, len(of(&h.Backends[0])))
+		}
+	}
+}
+
 // The status page of one of a pair of nodes under load, with real nginx, in a real browser.
 func TestIntegrationPage(t *testing.T) {
 	needChromium(t)
@@ -202,6 +236,8 @@ func TestIntegrationPage(t *testing.T) {
 			t.Errorf("lost %s: the page says %s, the API %d", reason, text, n)
 		}
 	}
+
+	p.charted()
 
 	// Drained by mouse, at both nodes; back by keyboard.
 	drain := fmt.Sprintf(`button[aria-label="Drain %s of pool default"]`, servers[0].Addr())

@@ -8,7 +8,7 @@ const charts = [
   { name: 'Offers to resume', fields: ['accepted_per_second', 'refused_per_second'], unit: '/s', words: ['resumed', 'refused (dashed)'] },
 ];
 const fields = charts.flatMap(c => c.fields);
-let sampled = 0, step = 2;
+let sampled = 0, step = 2, sums = new Map(); // of the chosen pool, by field
 
 async function drawHistory() {
   const h = await ask('/v1/history?after=' + sampled), whole = h.next < sampled || sampled === 0; // of another process, or the first
@@ -24,6 +24,7 @@ async function drawHistory() {
   for (const k of series.keys()) if (!there.has(k)) series.delete(k);
   sampled = h.next;
   keyed($('charted'), [''].concat(status.pools.map(p => p.name)), n => n, n => element('option', { value: n }, n || 'all pools'), () => {});
+  sum();
   drawCharts();
   drawSparks();
 }
@@ -37,6 +38,12 @@ function summed(field) {
     for (let i = 0, at = out.length - points.length; i < points.length; i++) out[at + i] += points[i];
   }
   return out;
+}
+function sum() { sums = new Map(fields.map(f => [f, summed(f)])); }
+// lately is the samples and what is so right now, where the status says that.
+function lately(field) {
+  const pool = $('charted').value, all = status.pools.filter(p => !pool || p.name === pool).flatMap(p => p.backends), points = sums.get(field) || [];
+  return all.length && field in all[0] ? points.concat(all.reduce((n, b) => n + b[field], 0)).slice(-kept) : points;
 }
 function line(points, top, height) {
   return points.map((v, i) => (kept - points.length + i) + ',' + (height - 1 - (height - 3) * v / top).toFixed(1)).join(' ');
@@ -55,7 +62,7 @@ function makeChart(c) {
     element('div', { class: 'ends', 'aria-hidden': 'true' }, element('span', {}, span(kept * step) + ' ago'), element('span', {}, 'now')));
 }
 function drawCharts() {
-  const data = new Map(fields.map(f => [f, summed(f)]));
+  const data = new Map(fields.map(f => [f, lately(f)]));
   keyed($('charts'), charts, c => c.name, makeChart, (figure, c) => {
     const most = c.fields.map(f => Math.max(0, ...data.get(f))), top = above(Math.max(...most)), show = n => number(n) + (c.unit && !c.unit.startsWith('/') ? ' ' : '') + c.unit;
     const said = c.fields.map((f, i) => (c.words ? c.words[i] : 'now') + ' ' + show(data.get(f).at(-1) || 0) + (c.words ? '' : ', highest ' + show(most[i]))).join(', ');
@@ -76,5 +83,5 @@ function drawNumbers(data) {
     fields.forEach((f, i) => { const points = data.get(f), v = points[points.length - 1 - back]; text(row.children[i + 1], v === undefined ? '–' : number(v)); });
   });
 }
-$('charted').addEventListener('change', drawCharts);
-$('numbers').addEventListener('toggle', () => { if (series.size) drawCharts(); });
+$('charted').addEventListener('change', () => { sum(); drawCharts(); });
+$('numbers').addEventListener('toggle', () => { if (status) drawCharts(); });

@@ -101,7 +101,7 @@ async function poll() {
     $('login').hidden = true;
     draw();
     await drawNews();
-    if (polls % 2 === 0) await drawHistory(); else await drawKeys();
+    if (polls % 2 === 0) await drawHistory(); else { drawCharts(); await drawKeys(); }
     polls++;
     silent = '';
     text($('fresh'), 'live');
