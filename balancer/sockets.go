@@ -116,10 +116,10 @@ type place struct {
 }
 
 // removeFile removes the file of a unix socket, so that nobody connects to it any more.
-func (p *place) removeFile(log *slog.Logger) {
+func (p *place) removeFile(to *slog.Logger) {
 	if file := p.file.Swap(nil); file != nil {
 		if err := file.Remove(); err != nil {
-			log.Warn("the file of a unix socket stays behind", "addr", p.bound.String(), "error", err)
+			to.Warn("the file of a unix socket stays behind", "addr", p.bound.String(), "error", err)
 		}
 	}
 }
@@ -248,18 +248,16 @@ func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*place, error) {
 		share = share && shared
 	}
 	for i := len(all); i < loops; i++ {
-		var fd int
-		err := errors.ErrUnsupported
 		if share {
-			if fd, err = netio.BindTCP(p.bound.IP(), true); err == nil {
+			if fd, err := netio.BindTCP(p.bound.IP(), true); err == nil { // else it is another user's, as systemd's are
 				s := newSocket(fd)
 				s.dormant = true
 				p.sockets[i] = []*socket{s}
 				continue
 			}
 		}
-		// Or it is another user's, as systemd's are.
-		if fd, err = netio.DupListener(all[i%len(all)].fd); err != nil {
+		fd, err := netio.DupListener(all[i%len(all)].fd)
+		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
 		p.sockets[i] = []*socket{newAlias(fd)}

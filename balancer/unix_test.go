@@ -158,10 +158,11 @@ func TestUnixBulk(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRig(t)
 			dir, swapped := r.socketDir(), make(chan struct{})
-			swap := func(c interface {
+			type streamConn interface {
 				net.Conn
 				CloseWrite() error
-			}) {
+			}
+			swap := func(c streamConn) {
 				defer close(swapped)
 				got := read(t, c, size)
 				write(t, c, got)
@@ -182,10 +183,7 @@ func TestUnixBulk(t *testing.T) {
 				}
 			})
 			r.run()
-			var c interface {
-				net.Conn
-				CloseWrite() error
-			}
+			var c streamConn
 			if row.listener == "tcp" {
 				c = r.dial()
 			} else {

@@ -4,6 +4,7 @@ package netio
 
 import (
 	"net"
+	"path/filepath"
 	"testing"
 
 	"homing/balancer/netaddr"
@@ -78,6 +79,41 @@ func testNoAllocs(t *testing.T, open opener) {
 			}
 		}},
 		{"connection", func(_ *testing.T, r *rig) func() { return connection(r) }},
+		{"unix connection", func(t *testing.T, r *rig) func() {
+			path := netaddr.Unix(filepath.Join(socketDir(t), "s"))
+			fd, _, err := ListenUnix(path.Path(), 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = CloseListener(fd) }) // open
+			if err := r.Listen(fd, 0); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				s, _, errno := r.Engine.Connect(Source{}, path, hello, 0)
+				if errno != 0 {
+					panic(errno)
+				}
+				other := NoSock
+				for connected := false; !connected || other == NoSock; {
+					for !r.Next(&r.last) {
+						if err := r.Wait(r.Now().Add(patience)); err != nil {
+							panic(err)
+						}
+					}
+					switch {
+					case r.last.Errno != 0:
+						panic(r.last.Errno)
+					case r.last.Op == OpConnect:
+						connected = true
+					case r.last.Op == OpAccept:
+						other = r.last.Sock
+					}
+				}
+				r.Engine.Close(s, true)
+				r.Engine.Close(other, true)
+			}
+		}},
 		{"refused", func(t *testing.T, r *rig) func() {
 			to := refused(t)
 			return func() {

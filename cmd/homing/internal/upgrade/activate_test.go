@@ -113,7 +113,8 @@ func TestSocketsOfTheElder(t *testing.T) {
 		return fd
 	}
 	p.AddListeners([]balancer.ListenSocket{
-		{FDs: []int{dup(l), dup(l)}}, {FDs: []int{dup(other)}, Foreign: true},
+		{FDs: []int{dup(l), dup(l)}},
+		{FDs: []int{dup(other)}, Foreign: true},
 		{Addr: netaddr.Unix("/run/a"), FDs: []int{dup(other)}, Foreign: true},
 	})
 	p.Add("admin", dup(other))
