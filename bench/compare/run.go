@@ -184,9 +184,6 @@ func (r *runner) planOf(t *report.Test, a *arm) bench.Plan {
 	if a.balancer.Family == balancers.FamilyDirect && a.backends > 1 {
 		p.Targets = r.Backends.Addrs()[:a.backends] // each client begins at its own and has no reason to leave
 	}
-	if t.Scenario == report.Steady { // the plan is that of one backend
-		p.Clients, p.Rate = a.backends*p.Clients, float64(a.backends)*p.Rate
-	}
 	p.Watch = slices.Clip(r.Backends.Watched()[:a.backends])
 	for i := range a.running.Nodes() {
 		p.Watch = append(p.Watch, bench.Watched{Role: "balancer", Name: nodeName(i), PIDs: a.running.PIDs(i)})

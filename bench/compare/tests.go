@@ -59,8 +59,6 @@ func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) ben
 	switch scenario {
 	case report.Second:
 		p.Clients, p.Rate, p.Duration, p.WarmUp = 32, 0, time.Second, 500*time.Millisecond
-	case report.Steady:
-		p.Clients, p.Rate, p.Duration = 32, steadyRate, 2*time.Second
 	case report.Distance:
 		p.Delay = cmp.Or(o.Delay, 50*time.Millisecond)
 		p.Rate, p.Duration, p.WarmUp = 100, 3*time.Second, 1500*time.Millisecond
@@ -82,10 +80,6 @@ func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) ben
 	p.Disturb = o.disturb(scenario, p.Duration)
 	return p
 }
-
-// steadyRate is what each backend of Steady gets, in conns per second. Three of them, their clients and a balancer take two
-// thirds of two CPUs.
-const steadyRate = 200
 
 // withKind keeps what groups do and lets all of them resume in the one way that the test is about.
 func withKind(groups []bench.GroupPlan, kind bench.Kind) []bench.GroupPlan {

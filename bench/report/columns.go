@@ -14,7 +14,7 @@ import (
 // Scenarios that only a comparison has, beside those of package bench.
 const (
 	Second   = "second"   // one backend, then several, as fast as answers come: what the others add
-	Steady   = "steady"   // the same at a steady rate for each backend: the machine they share is not the question
+	Steady   = "steady"   // the same at one steady rate for one and for several
 	Distance = "distance" // a resume run with a delay between clients and balancer
 )
 
@@ -109,9 +109,6 @@ func (t *Test) settings(rounds int) string {
 		s = append(s, count(p.Rate)+" conns/s")
 	}
 	s = append(s, thousands(int64(p.Clients))+" clients")
-	if t.Scenario == Steady {
-		s[len(s)-1] += " for each backend"
-	}
 	if p.Delay > 0 {
 		s = append(s, span(p.Delay)+" each way")
 	}

@@ -128,8 +128,9 @@ func (v *view) secondSection() section {
 
 func (v *view) steadySection() section {
 	return v.oneAndSeveral(Steady, "The second backend, at a steady rate",
-		"The same, but each backend has as many clients and conns per second with the others beside it as alone, and none is near its limit. What "+
-			"a backend can do faster in one go when conns queue up before it, as they do where clients do not wait, is out of the figures.")
+		"The same, but at one rate that a single backend keeps up with easily: the same conns per second, of the same clients, through one backend "+
+			"and then through several. The machine is as busy both times, and no backend has a queue of conns before it, which it could work off "+
+			"faster in one go than one by one.")
 }
 
 // oneAndSeveral draws what is kept of the figures of one backend.

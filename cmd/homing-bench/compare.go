@@ -51,7 +51,7 @@ Whatever is not installed is named as absent. Scenarios:
 
   resume     clients reconnect and offer to resume: what share is accepted, what a conn costs, how long it takes
   second     one backend, then all, as fast as answers come: what the others add to the requests per second of backend CPU
-  steady     the same at a steady rate for each backend, well below its limit
+  steady     the same at one steady rate, well below the limit of one backend
   distance   resume with a delay between clients and balancer: round trips count
   rate       the rate rises until the balancer no longer keeps up
   bulk       a few clients, large answers
@@ -88,8 +88,8 @@ func newCompareCommand() *cobra.Command {
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each test through each balancer; fewer can tell less")
 	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
-	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come; steady: for each backend)")
-	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario; steady: for each backend)")
+	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come)")
+	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
 	f.DurationVar(&o.delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
 	f.IntVar(&o.threads, "threads", 1, "threads of each balancer")
 	f.IntVar(&o.backends, "backends", 3, "number of backends")
