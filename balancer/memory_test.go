@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"homing/balancer/affinity"
 )
 
 // TestMaxPreHello: of the conns without a whole hello the oldest go when there are too many, on whatever loop they are, and
@@ -61,11 +63,9 @@ func TestMaxPreHello(t *testing.T) {
 // TestMaxPreHelloDefault: half of the conns, where these have a limit.
 func TestMaxPreHelloDefault(t *testing.T) {
 	for _, test := range []struct{ conns, given, want int }{{0, 0, -1}, {9, 0, 5}, {9, 2, 2}, {9, -1, -1}, {0, 3, 3}} {
-		r := newRig(t)
-		r.serveByHand()
-		r.start(func(c *Config) { c.MaxConns, c.MaxPreHello = test.conns, test.given })
-		if got := r.b.settings().cfg.MaxPreHello; got != test.want {
-			t.Errorf("%d of %d conns: %d, want %d", test.given, test.conns, got, test.want)
+		cfg := Config{Listeners: make([]Listener, 1), Store: &affinity.Store{}, MaxConns: test.conns, MaxPreHello: test.given}
+		if err := cfg.setDefaults(); err != nil || cfg.MaxPreHello != test.want {
+			t.Errorf("%d of %d conns: %d, want %d (%v)", test.given, test.conns, cfg.MaxPreHello, test.want, err)
 		}
 	}
 }

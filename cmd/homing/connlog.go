@@ -28,6 +28,7 @@ func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 		slog.Uint64("bytes_in", r.BytesIn),
 		slog.Uint64("bytes_out", r.BytesOut),
 		slog.Float64("hello_seconds", r.HelloTime.Seconds()),
+		slog.Float64("queue_seconds", r.QueueTime.Seconds()),
 		slog.Float64("connect_seconds", r.ConnectTime.Seconds()),
 		slog.Float64("answer_seconds", r.AnswerTime.Seconds()),
 		slog.Float64("total_seconds", r.Total.Seconds()),

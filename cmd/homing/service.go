@@ -75,6 +75,9 @@ func assemble(c *config.Config, estate *upgrade.Estate, log *slog.Logger, level 
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(loopsOf(c) + 2)
 	}
+	if c.Limits.Memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(c.HeapMemory())
+	}
 	s := &service{log: log, level: level, files: raiseFiles()}
 	var err error
 	if s.succession, err = newSuccession(estate, c, log); err != nil {

@@ -136,11 +136,15 @@ func nodeOf(c *config.Config) string {
 }
 
 func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
-	return pool.Options{
+	opt := pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
-		SlowStart: p.SlowStart, OnDown: p.OnDown,
+		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Node: nodeOf(c), Log: log,
 	}
+	if opt.Queue == 0 {
+		opt.Queue = -1 // 0 is its default
+	}
+	return opt
 }
 
 func poolsOf(pools []*pooled) []*pool.Pool {

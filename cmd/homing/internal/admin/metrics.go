@@ -50,8 +50,10 @@ func connMetrics() []metric {
 		}},
 		{"homing_conns_shed_total", counter, nil, "Conns given up before their hello was whole, for want of buffer memory.", count(func(s *balancer.Stats) uint64 { return s.Shed })},
 		{"homing_conns_unroutable_total", counter, nil, "Conns that no backend took.", count(func(s *balancer.Stats) uint64 { return s.Unroutable })},
+		{"homing_pre_hello_conns", gauge, nil, "Conns without a whole hello now.", count(func(s *balancer.Stats) uint64 { return s.PreHello })},
 		{"homing_handshakes", gauge, nil, "Conns in their handshake now.", count(func(s *balancer.Stats) uint64 { return s.Handshakes })},
 		{"homing_buffer_bytes", gauge, nil, "Memory in use by partial hellos, held answers and unsent rests.", count(func(s *balancer.Stats) uint64 { return s.BufferBytes })},
+		{"homing_conn_bytes", gauge, nil, "Memory that conns and handshakes take, as --memory-limit counts it, without buffers.", count(func(s *balancer.Stats) uint64 { return s.ConnBytes })},
 		{"homing_relayed_bytes_total", counter, []string{"direction"}, "Bytes received: in from clients, out from backends.", func(s *sample, out emit) {
 			out(float64(s.balancer.BytesIn), "in")
 			out(float64(s.balancer.BytesOut), "out")

@@ -22,7 +22,7 @@ func listenerMetrics() []metric {
 		{"homing_listener_conns_open", gauge, labels, "Conns open now, by listener.", each(func(l *balancer.ListenerStats, out emit) {
 			out(float64(l.Open), l.Name)
 		})},
-		{"homing_listener_refused_total", counter, []string{"listener", "reason"}, "Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong PROXY header.", each(func(l *balancer.ListenerStats, out emit) {
+		{"homing_listener_refused_total", counter, []string{"listener", "reason"}, "Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong PROXY header, a limit of clients, of conns without a hello or of memory.", each(func(l *balancer.ListenerStats, out emit) {
 			for reason := balancer.RefusedNone + 1; reason < balancer.NumRefusals; reason++ {
 				out(float64(l.Refused[reason]), l.Name, reason.String())
 			}
@@ -44,6 +44,11 @@ func poolMetrics() []metric {
 		{"homing_pool_conns_total", counter, labels, "Conns that came into a pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Routed), p.Name) })},
 		{"homing_pool_conns_open", gauge, labels, "Conns open now, by pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Open), p.Name) })},
 		{"homing_pool_conns_unroutable_total", counter, labels, "Conns that no backend of the pool took.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Unroutable), p.Name) })},
+		{"homing_pool_queue_conns", gauge, labels, "Conns that wait for a backend of the pool with room now.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Waiting), p.Name) })},
+		{"homing_pool_queued_total", counter, labels, "Conns that have waited so.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Queued), p.Name) })},
+		{"homing_pool_queue_seconds_total", counter, labels, "Time that conns have waited so, together.", each(func(p *balancer.PoolStats, out emit) { out(p.QueueTime.Seconds(), p.Name) })},
+		{"homing_pool_queue_timeouts_total", counter, labels, "Conns reset because they had waited as long as they may.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.QueueTimeouts), p.Name) })},
+		{"homing_pool_queue_full_total", counter, labels, "Conns reset because as many waited as may.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.QueueFull), p.Name) })},
 		{"homing_pool_offers_total", counter, []string{"pool", "offer"}, "ClientHellos by what they offer to resume, by pool.", each(func(p *balancer.PoolStats, out emit) {
 			for offer, n := range p.Offers {
 				out(float64(n), p.Name, affinity.OfferKind(offer).String())

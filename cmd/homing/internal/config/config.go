@@ -78,6 +78,8 @@ type PoolSettings struct {
 	ECH          bool    // the backends hold ECH keys
 	LoadFactor   float64 // at least 1
 	SecondChance pool.SecondChance
+	Queue        int // conns that may wait for a backend
+	QueueTimeout time.Duration
 	ProxyHeader  pool.ProxyHeader
 	Sources      []netip.Addr // that backends are connected from; none: what the system chooses
 	Transparent  bool         // they are connected from the clients' addresses
@@ -121,8 +123,10 @@ type Timeouts struct {
 
 // Limits of a node.
 type Limits struct {
-	MaxConns     int // 0: what the limit of open files allows
-	BufferMemory int64
+	MaxConns     int   // 0: what the limit of open files allows
+	PreHello     int   // 0: half of MaxConns
+	BufferMemory int64 // 0: what follows from Memory
+	Memory       int64 // of the whole process; 0: no limit
 	Hello, Hold  int64 // bytes
 	Clients      balancer.SourceLimits
 }
@@ -172,15 +176,16 @@ func Default() *Config {
 		Pool: PoolSettings{
 			LoadFactor:   1.5,
 			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
-			Checks:       Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Question: DefaultQuestion()},
-			Probe:        Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
+			Queue:        pool.DefaultQueue, QueueTimeout: 5 * time.Second,
+			Checks: Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Question: DefaultQuestion()},
+			Probe:  Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
 		},
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
 			Upgrade: 30 * time.Second,
 		},
-		Limits:  Limits{BufferMemory: 256 << 20, Hello: 16 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
+		Limits:  Limits{Hello: 16 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}

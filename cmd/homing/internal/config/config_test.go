@@ -86,6 +86,8 @@ func other(t *testing.T, row Row) string {
 		return fmt.Sprint(v.Max)
 	case value.Bytes:
 		return value.FormatBytes(v.Max)
+	case autoBytes:
+		return value.FormatBytes(v.Max)
 	case value.Bool:
 		return fmt.Sprint(v.String() == "false")
 	case interface{ Words() []string }:

@@ -197,6 +197,9 @@ func (c *Config) contradictions() []contradiction {
 	if key, text := c.Admin.contradiction(); key != "" {
 		add(key, "%s", text)
 	}
+	if err := c.checkMemory(); err != nil {
+		add("limits.memory", "%v", err)
+	}
 	if noneAmong(c.Pool.DiscoverFrom) {
 		add("discover_from", "--discover-from=none contradicts the others: leave it out, or them")
 	}

@@ -40,6 +40,7 @@ func Table(c *Config) []Group {
 			{Flag: "state-dir", Key: "state_dir", Fixed: true, Value: value.Text{P: &c.StateDir, Check: value.CheckPath, Kind: "DIR"}, Doc: "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both", Example: "/var/lib/homing"},
 			{Flag: "table-dir", Key: "tables.dir", Fixed: true, Value: value.Text{P: &c.Tables.Dir, Check: value.CheckPath, Kind: "DIR"}, Doc: "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were", Example: "/run/homing"},
 		}},
+		{"Queue", queueRows(&c.Pool)},
 		{"Second chances", []Row{
 			{Flag: "second-chance", Key: "second_chance.mode", Where: InPools, Value: offAuto(&c.Pool.SecondChance.Auto), Doc: "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
 			{Flag: "second-chance-tries", Key: "second_chance.tries", Where: InPools, Value: value.Int{P: &c.Pool.SecondChance.Tries, Min: 1, Max: 8}, Doc: "other backends per conn"},
@@ -148,9 +149,18 @@ func timeoutRows(t *Timeouts) []Row {
 func limitRows(l *Limits) []Row {
 	return []Row{
 		{Flag: "max-conns", Key: "limits.max_conns", Value: value.Auto{Int: value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; each takes two open files; auto: as many as their limit allows"},
-		{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40}, Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed"},
+		{Flag: "max-pre-hello", Key: "limits.pre_hello", Value: value.Auto{Int: value.Int{P: &l.PreHello, Min: 1, Max: 10_000_000}}, Doc: "of them, those without a whole ClientHello; when there are more the oldest are reset; auto: half of --max-conns"},
+		{Flag: "memory-limit", Key: "limits.memory", Fixed: true, Value: noneBytes(value.Bytes{P: &l.Memory, Min: 1 << 20, Max: 1 << 44}), Doc: "what clients can make this process take, its tables included; near it conns without a hello are shed, then fresh handshakes refused", Example: "1GiB"},
+		{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: autoBytes(value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40}), Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed; auto: 256MiB, less with --memory-limit"},
 		{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &l.Hello, Min: 512, Max: 64 << 10}, Doc: "a longer ClientHello is balanced as fresh, or refused with --tls=require"},
 		{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &l.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
+	}
+}
+
+func queueRows(p *PoolSettings) []Row {
+	return []Row{
+		{Flag: "queue", Key: "queue.conns", Where: InPools, Value: value.Int{P: &p.Queue, Min: 0, Max: 1_000_000}, Doc: "conns that may wait while all backends have as many as their max-conns, the oldest served first; further ones are reset; 0: none waits"},
+		{Flag: "queue-timeout", Key: "queue.timeout", Where: InPools, Value: span(&p.QueueTimeout, 10*time.Millisecond, time.Hour), Doc: "for a conn to wait there; --connect-timeout does not run meanwhile"},
 	}
 }
 

@@ -74,6 +74,10 @@ func noneRatio(v value.Ratio) value.Value {
 	return orNone{v, func() bool { return *v.P == 0 }, func() { *v.P = 0 }}
 }
 
+func noneBytes(v value.Bytes) value.Value {
+	return orNone{v, func() bool { return *v.P == 0 }, func() { *v.P = 0 }}
+}
+
 func (v orNone) String() string {
 	if v.zero() {
 		return "none"
@@ -89,6 +93,31 @@ func (v orNone) Set(s string) error {
 	}
 	if err := v.Value.Set(s); err != nil {
 		return fmt.Errorf("%w, or none", err)
+	}
+	return nil
+}
+
+// autoBytes is a size of which zero is written auto.
+type autoBytes value.Bytes
+
+func (v autoBytes) String() string {
+	if *v.P == 0 {
+		return "auto"
+	}
+	return value.Bytes(v).String()
+}
+
+// Type implements value.Value.
+func (v autoBytes) Type() string { return value.Bytes(v).Type() }
+
+// Set implements value.Value.
+func (v autoBytes) Set(s string) error {
+	if s == "auto" {
+		*v.P = 0
+		return nil
+	}
+	if err := value.Bytes(v).Set(s); err != nil {
+		return fmt.Errorf("%w, or auto", err)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ func Conn() []Field {
 		{"bytes_in", Number, "Bytes from the client.", nil},
 		{"bytes_out", Number, "Bytes from the backend.", nil},
 		{"hello_seconds", Seconds, "From its accept to its whole hello.", nil},
+		{"queue_seconds", Seconds, "From there to its turn, while all backends had as many conns as they may.", nil},
 		{"connect_seconds", Seconds, "From there to the backend's having the hello; all tries.", nil},
 		{"answer_seconds", Seconds, "From there to the backend's first byte.", nil},
 		{"total_seconds", Seconds, "From its accept to its end.", nil},
