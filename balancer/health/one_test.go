@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -28,10 +29,13 @@ func TestWatchOne(t *testing.T) {
 		n.set(one, dialed(syscall.ECONNREFUSED))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		var told []string
+		var mu sync.Mutex
+		var told []string // guarded by mu
 		go func() {
 			defer close(ended)
 			c.WatchOne(ctx, netaddr.MustParse(one), func(up bool, why string) {
+				mu.Lock()
+				defer mu.Unlock()
 				told = append(told, fmt.Sprintf("check %d: %t, %s", n.count(one), up, why))
 			})
 		}()
@@ -39,9 +43,13 @@ func TestWatchOne(t *testing.T) {
 			t.Helper()
 			n.set(one, err)
 			n.count(one)
+			mu.Lock()
 			told = nil
+			mu.Unlock()
 			time.Sleep(d)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(told, want) {
 				t.Errorf("told %q, want %q", told, want)
 			}
