@@ -84,4 +84,4 @@ function drawNumbers(data) {
   });
 }
 $('charted').addEventListener('change', () => { sum(); drawCharts(); });
-$('numbers').addEventListener('toggle', () => { if (status) drawCharts(); });
+$('numbers').addEventListener('toggle', () => { if (sampled) drawCharts(); });

@@ -86,6 +86,7 @@ function draw() {
   });
   figures('lost', ['unknown', 'expired', 'rotated', 'backend_down', 'overloaded', 'drained', 'ech'].map(r => [r.replace('_', ' '), number(t.lost[r] || 0), t.lost[r]]));
   drawPools();
+  if (sampled) drawCharts();
   keyed($('nodes'), status.peers, p => p.id, () => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }), ...['State', 'Lag', 'Unacknowledged'].map(l => cell({ 'data-label': l }))), (n, p) => {
     [p.id, p.state, p.lag_seconds.toFixed(2) + ' s', p.unacked].forEach((v, i) => text(n.children[i], v));
     attribute(n.children[1], 'class', p.state === 'streaming' ? 'good' : 'bad');
@@ -101,7 +102,7 @@ async function poll() {
     $('login').hidden = true;
     draw();
     await drawNews();
-    if (polls % 2 === 0) await drawHistory(); else { drawCharts(); await drawKeys(); }
+    if (polls % 2 === 0) await drawHistory(); else await drawKeys();
     polls++;
     silent = '';
     text($('fresh'), 'live');
