@@ -26,6 +26,8 @@ type console struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when all output is read
 
+	before unix.Termios // the settings before the command began
+
 	mu       sync.Mutex
 	rows     [][]byte // guarded by mu
 	columns  int      // guarded by mu
@@ -56,6 +58,7 @@ func newConsole(t *testing.T, lines, columns int, args ...string) *console {
 	}
 	c := &console{T: t, keys: keys, tty: tty, done: make(chan struct{})}
 	c.resize(lines, columns)
+	c.before = c.settings()
 	c.cmd = exec.Command(binary, args...)
 	c.cmd.Env = append(os.Environ(), "TERM=xterm-256color")
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = tty, tty, tty
@@ -181,7 +184,7 @@ func (c *console) press(keys string) {
 }
 
 // ends waits until the command has ended by itself, and checks what it left behind.
-func (c *console) ends(how string, before unix.Termios) {
+func (c *console) ends(how string) {
 	c.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- c.cmd.Wait() }()
@@ -193,8 +196,8 @@ func (c *console) ends(how string, before unix.Termios) {
 	case <-time.After(20 * time.Second):
 		c.Fatalf("%s does not end it", how)
 	}
-	if after := c.settings(); after != before {
-		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, before)
+	if after := c.settings(); after != c.before {
+		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, c.before)
 	}
 	if !farm.WaitFor(c.Context(), 20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
 		c.Errorf("ended by %s, the cursor is hidden, or the screen is the other one", how)
@@ -224,7 +227,6 @@ func TestIntegrationWatch(t *testing.T) {
 	}
 	args := []string{"status", "--watch", "--every", "200ms", "--admin", h.admin}
 	c := newConsole(t, 24, 80, args...)
-	before := c.settings()
 	c.await("some of the backends, and how many more", complete(24))
 	if now := c.settings(); now.Lflag&(unix.ECHO|unix.ICANON) != 0 {
 		t.Error("keys are echoed, or wait for the end of a line")
@@ -248,20 +250,19 @@ func TestIntegrationWatch(t *testing.T) {
 	c.await("it is stopped, and the terminal sane", func(string) bool {
 		_, sane := c.screen()
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
-		return err == nil && sane && strings.Contains(string(stat), ") T ") && c.settings() == before
+		return err == nil && sane && strings.Contains(string(stat), ") T ") && c.settings() == c.before
 	})
 	if err := c.cmd.Process.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	c.await("it goes on", func(text string) bool { _, sane := c.screen(); return !sane && complete(12)(text) })
 	c.press("q")
-	c.ends("q", before)
+	c.ends("q")
 
 	c = newConsole(t, 24, 80, args...)
-	before = c.settings()
 	c.await("the backends", complete(24))
 	c.press("\x03")
-	c.ends("Ctrl-C", before)
+	c.ends("Ctrl-C")
 
 	// Without a terminal each look follows the last, whole.
 	plain := exec.CommandContext(t.Context(), binary, args...)
