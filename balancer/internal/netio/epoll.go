@@ -134,7 +134,7 @@ func (e *epoll) watch(s Sock, sl *slot) {
 		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited
 		// for. Reading it now would tell EAGAIN for ever, so it is ended: a read
 		// finds the end at once, which fault turns into this error.
-		sl.fault = uint16(errno)
+		sl.fault = fault(errno)
 		sysShutdown(sl.fd, unix.SHUT_RDWR)
 		sl.flags |= canRead | sawEnd
 		e.enqueue(s, sl)

@@ -92,7 +92,7 @@ func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
 		n, errno = 0, 0
 	}
 	if errno != 0 {
-		sl.fail(errno)
+		sl.fault.note(errno)
 		return false, errno
 	}
 	if n == len(b) {
@@ -168,7 +168,7 @@ func (e *epoll) reusable(sl *slot, reset bool) bool {
 	if sl.flags&(ours|wantConnect) != ours || sl.peer != NoSock {
 		return false
 	}
-	if reset || sl.fault == uint16(unix.ECONNRESET) {
+	if reset || sl.fault == fault(unix.ECONNRESET) {
 		return true
 	}
 	return sl.flags&(finSent|finSeen) == finSent|finSeen && sysDead(sl.fd)
@@ -181,7 +181,7 @@ func (e *epoll) HasInput(s Sock) bool {
 	if errno == unix.EAGAIN {
 		return false
 	}
-	sl.fail(errno)
+	sl.fault.note(errno)
 	return true
 }
 
@@ -209,7 +209,7 @@ func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
 	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: syscall.Errno(sl.fault)} // of a unix socket
 	if sl.flags&sawEnd != 0 {
 		c.Errno = sysError(sl.fd)
-		sl.fail(c.Errno)
+		sl.fault.note(c.Errno)
 	}
 	sl.flags &^= wantConnect
 	return true
@@ -225,7 +225,7 @@ func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
 	}
 	switch {
 	case errno != 0:
-		sl.fail(errno)
+		sl.fault.note(errno)
 	case n == 0:
 		errno = syscall.Errno(sl.fault)
 		sl.flags |= finSeen
@@ -259,7 +259,7 @@ func (e *epoll) sendRest(s Sock, sl *slot, c *Completion) bool {
 			e.fin(sl)
 		}
 	}
-	sl.fail(errno)
+	sl.fault.note(errno)
 	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.sent)}
 	e.buffers.Put(sl.rest)
 	sl.rest = nil

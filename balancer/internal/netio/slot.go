@@ -2,12 +2,6 @@
 
 package netio
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
-
 // slotFlags is what an epoll slot waits for and what it knows of its socket.
 type slotFlags uint32
 
@@ -41,7 +35,7 @@ type slot struct {
 	gen   uint32 // counts the sockets that had this slot; odd while open
 	tag   uint32
 	flags slotFlags
-	fault uint16 // the errno that reading ends with, instead of an end; 0: none
+	fault fault
 	peer  Sock   // the other end of a Splice, in either direction
 	sent  uint32 // wantSend: bytes of rest that are gone
 	moved uint32 // wantSplice: bytes that have reached the sink
@@ -99,16 +93,4 @@ func (sl *slot) able() bool {
 	return f&canRead != 0 && f&(wantRecv|wantSplice) != 0 ||
 		f&canWrite != 0 && f&(wantSend|wantSink) != 0 ||
 		f&wantConnect != 0 && f&(canWrite|sawEnd) != 0
-}
-
-// fail notes the error that ended the connection. The kernel hands it out once,
-// to whatever call comes first; a later recv(2) answers 0, and a connection that
-// was reset would look like one that ended in order. EPIPE says only that sending
-// has ended, and a shortage ends nothing.
-func (sl *slot) fail(errno syscall.Errno) {
-	switch errno {
-	case 0, unix.EPIPE, unix.ENOBUFS, unix.ENOMEM:
-	default:
-		sl.fault = uint16(errno)
-	}
 }

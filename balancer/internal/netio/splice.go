@@ -8,25 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spliceBudget bounds the bytes that one Splice moves in a batch, so that a
-// fast flow leaves time to the others.
-const spliceBudget = 1 << 20
-
 func (e *epoll) Splice(from, to Sock) {
 	src, sink := e.slots.at(from), e.slots.at(to)
-	switch {
-	case src.flags&(wantRecv|wantSplice) != 0:
-		panic("netio: Splice while a Recv or Splice is in flight")
-	case sink.flags&wantSend != 0:
-		panic("netio: Splice while a Send is in flight")
-	case (src.peer != NoSock || sink.peer != NoSock) && (src.peer != to || sink.peer != from):
-		panic("netio: Splice with a third socket")
-	}
+	pair(from, to, &src.peer, &sink.peer, src.flags&(wantRecv|wantSplice) != 0, sink.flags&wantSend != 0)
 	e.ackNow(src)
 	sink.flags &^= ackWaits
-	// The two stay each other's peer until one is closed: the opposite flow may
-	// be spliced at the same time.
-	src.peer, sink.peer = to, from
 	src.flags |= wantSplice
 	src.moved = 0
 	switch {
@@ -66,49 +52,40 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 			return e.spliced(from, src, c, unix.ENOBUFS, false)
 		}
 	}
-	for {
-		if src.pipe.n == 0 {
-			if src.moved >= spliceBudget || src.moved > 0 && src.flags&urgent != 0 {
-				return e.spliced(from, src, c, 0, false)
-			}
-			n, errno := sysSplice(src.fd, src.pipe.w, src.pipe.size)
-			if errno == unix.EAGAIN {
-				// The pipe is empty, so it is the socket that has nothing.
-				src.flags &^= canRead
-				e.watch(from, src)
-				if src.moved > 0 {
-					return e.spliced(from, src, c, 0, false)
-				}
-				e.pipes.put(src.pipe)
-				src.pipe = nil
-				return false
-			}
-			if errno != 0 || n == 0 {
-				src.fail(errno)
-				if src.moved > 0 {
-					return e.spliced(from, src, c, 0, false) // the next Splice meets the end, or fault
-				}
-				return e.spliced(from, src, c, syscall.Errno(src.fault), false)
-			}
-			src.pipe.n = n
-		}
-		sink := e.slots.at(src.peer)
-		n, errno := sysSplice(src.pipe.r, sink.fd, src.pipe.n)
-		if errno == unix.EAGAIN {
-			// The pipe holds bytes, so it is the sink that has no room.
-			sink.flags &^= canWrite
-			if errno = e.register(src.peer, sink, bothEvents); errno == 0 {
-				sink.flags |= wantSink
-				return false
-			}
-		}
-		if errno != 0 {
-			sink.fail(errno)
-			return e.spliced(from, src, c, errno, true)
-		}
-		src.pipe.n -= n
-		src.moved += uint32(n)
+	most := uint32(spliceBudget)
+	if src.flags&urgent != 0 {
+		most = 1 // what the sink had no room for
 	}
+	sink := e.slots.at(src.peer)
+	why, errno := src.pipe.move(src.fd, sink.fd, &src.moved, most)
+	switch why {
+	case stopEmpty:
+		src.flags &^= canRead
+		e.watch(from, src)
+		if src.moved == 0 {
+			e.pipes.put(src.pipe)
+			src.pipe = nil
+			return false
+		}
+	case stopEnd:
+		src.fault.note(errno)
+		if src.moved == 0 { // else the next Splice meets the end, or fault
+			return e.spliced(from, src, c, syscall.Errno(src.fault), false)
+		}
+	case stopFull:
+		sink.flags &^= canWrite
+		if errno = e.register(src.peer, sink, bothEvents); errno == 0 {
+			sink.flags |= wantSink
+			return false
+		}
+		sink.fault.note(errno)
+		return e.spliced(from, src, c, errno, true)
+	case stopSink:
+		sink.fault.note(errno)
+		return e.spliced(from, src, c, errno, true)
+	case stopShare:
+	}
+	return e.spliced(from, src, c, 0, false)
 }
 
 // spliced ends the Splice from src and gives its pipe back; one that still

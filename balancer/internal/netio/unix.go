@@ -153,7 +153,7 @@ func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 func (e *epoll) connectedUnix(t turn, errno syscall.Errno) {
 	sl := e.slots.at(t.sock)
 	sl.flags |= canRead | canWrite
-	sl.fail(errno)
+	sl.fault.note(errno)
 	e.enqueue(t.sock, sl)
 }
 
@@ -186,7 +186,7 @@ func (e *uring) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 // connectedUnix has OpConnect reported.
 func (e *uring) connectedUnix(t turn, errno syscall.Errno) {
 	sl := e.slots.at(t.sock)
-	sl.fail(errno)
+	sl.fault.note(errno)
 	e.enqueue(t.sock, sl)
 }
 

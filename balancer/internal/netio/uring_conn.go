@@ -76,7 +76,7 @@ func (e *uring) received(s Sock, sl *ringSlot, q cqe, c *Completion) bool {
 func (e *uring) ended(s Sock, sl *ringSlot, n int, errno syscall.Errno, c *Completion) {
 	switch {
 	case errno != 0:
-		sl.fail(errno)
+		sl.fault.note(errno)
 	case n == 0:
 		errno = syscall.Errno(sl.fault)
 		sl.flags |= rFinSeen
@@ -151,7 +151,7 @@ func (e *uring) Send(s Sock, b []byte) (bool, syscall.Errno) {
 		n, errno = 0, 0
 	}
 	if errno != 0 {
-		sl.fail(errno)
+		sl.fault.note(errno)
 		return false, errno
 	}
 	if n == len(b) {
@@ -187,7 +187,7 @@ func (e *uring) sent(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) b
 	if errno == 0 && sl.flags&rFinLater != 0 {
 		e.fin(sl)
 	}
-	sl.fail(errno)
+	sl.fault.note(errno)
 	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.moves.sent)}
 	e.buffers.Put(sl.moves.rest)
 	sl.moves.rest = nil
@@ -273,7 +273,7 @@ func (e *uring) HasInput(s Sock) bool {
 	if errno == unix.EAGAIN {
 		return sl.flags&rHasRecv != 0 && e.hasReceived(userData(ringRecv, sl.gen, s))
 	}
-	sl.fail(errno)
+	sl.fault.note(errno)
 	return true
 }
 

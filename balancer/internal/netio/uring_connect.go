@@ -64,7 +64,7 @@ func (e *uring) connected(s Sock, sl *ringSlot, errno syscall.Errno, c *Completi
 	if errno == 0 && sl.flags&rHasFirst != 0 {
 		return false // by a kernel that cannot be quiet; the send goes on
 	}
-	sl.fail(errno)
+	sl.fault.note(errno)
 	sl.flags &^= rWantConnect
 	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno}
 	return true
@@ -76,7 +76,7 @@ func (e *uring) firstSent(s Sock, sl *ringSlot, res int32, c *Completion) bool {
 		return false // the connect has failed, and told
 	}
 	errno := errnoOf(res)
-	sl.fail(errno)
+	sl.fault.note(errno)
 	sl.flags &^= rWantConnect | rAckWaits
 	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}
 	return true

@@ -2,12 +2,6 @@
 
 package netio
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
-
 // ringFlags is what a ring's slot waits for, what the kernel does for it, and
 // what is known of its socket.
 type ringFlags uint32
@@ -53,7 +47,7 @@ type ringSlot struct {
 	tag   uint32 // when closed and kept: the descriptor
 	peer  Sock   // the other end of a Splice, in either direction
 	flags ringFlags
-	fault uint16     // the errno that reading ends with, instead of an end; 0: none
+	fault fault
 	moves *ringMoves // hasFirst, wantSend, wantSplice only
 }
 
@@ -137,15 +131,6 @@ func (t *ringSlots) done(sl *ringSlot) {
 		t.spare = append(t.spare, sl.moves)
 	}
 	sl.moves = nil
-}
-
-// fail notes the error that ended the connection; see slot.fail.
-func (sl *ringSlot) fail(errno syscall.Errno) {
-	switch errno {
-	case 0, unix.EPIPE, unix.ENOBUFS, unix.ENOMEM:
-	default:
-		sl.fault = uint16(errno)
-	}
 }
 
 // What user data says: the operation, the slot's generation and the slot.

@@ -21,7 +21,7 @@ func (e *uring) reusable(sl *ringSlot, reset bool) bool {
 	if sl.flags&rOurs == 0 || sl.flags&rWantConnect != 0 || sl.peer != NoSock {
 		return false
 	}
-	if reset || sl.fault == uint16(unix.ECONNRESET) {
+	if reset || sl.fault == fault(unix.ECONNRESET) {
 		return true
 	}
 	return sl.flags&rFinSent != 0 && sl.flags&rFinSeen != 0 && sysDead(sl.fd)

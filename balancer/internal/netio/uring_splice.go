@@ -10,19 +10,9 @@ import (
 
 func (e *uring) Splice(from, to Sock) {
 	src, sink := e.slots.at(from), e.slots.at(to)
-	switch {
-	case src.flags&(rWantRecv|rWantSplice) != 0:
-		panic("netio: Splice while a Recv or Splice is in flight")
-	case sink.flags&rWantSend != 0:
-		panic("netio: Splice while a Send is in flight")
-	case (src.peer != NoSock || sink.peer != NoSock) && (src.peer != to || sink.peer != from):
-		panic("netio: Splice with a third socket")
-	}
+	pair(from, to, &src.peer, &sink.peer, src.flags&(rWantRecv|rWantSplice) != 0, sink.flags&rWantSend != 0)
 	e.ackNow(src)
 	sink.flags &^= rAckWaits
-	// The two stay each other's peer until one is closed: the opposite flow may
-	// be spliced at the same time.
-	src.peer, sink.peer = to, from
 	src.flags |= rWantSplice
 	e.slots.out(src).moved = 0
 	if src.flags&rMore != 0 {
@@ -62,50 +52,37 @@ func (e *uring) splice(from Sock, src *ringSlot, c *Completion) bool {
 			return e.spliced(from, src, c, unix.ENOBUFS, false)
 		}
 	}
-	for src.flags &^= rMore; ; {
-		if out.pipe.n == 0 {
-			if out.moved >= spliceBudget {
-				src.flags |= rMore
-				return e.spliced(from, src, c, 0, false)
-			}
-			n, errno := sysSplice(src.fd, out.pipe.w, out.pipe.size)
-			if errno == unix.EAGAIN {
-				// The pipe is empty, so it is the socket that has nothing.
-				if out.moved > 0 {
-					return e.spliced(from, src, c, 0, false)
-				}
-				if sysAtMark(src.fd) {
-					src.flags |= rUrgent
-					return e.spliced(from, src, c, unix.ENOBUFS, false)
-				}
-				e.dropPipe(src)
-				e.await(ringInput, from, src)
-				return false
-			}
-			if errno != 0 || n == 0 {
-				src.fail(errno)
-				if out.moved > 0 {
-					return e.spliced(from, src, c, 0, false) // the next Splice meets the end, or fault
-				}
-				return e.spliced(from, src, c, syscall.Errno(src.fault), false)
-			}
-			out.pipe.n = n
+	src.flags &^= rMore
+	sink := e.slots.at(src.peer)
+	why, errno := out.pipe.move(src.fd, sink.fd, &out.moved, spliceBudget)
+	switch why {
+	case stopShare:
+		src.flags |= rMore
+	case stopEmpty:
+		if out.moved > 0 {
+			break
 		}
-		sink := e.slots.at(src.peer)
-		n, errno := sysSplice(out.pipe.r, sink.fd, out.pipe.n)
-		if errno == unix.EAGAIN {
-			// The pipe holds bytes, so it is the sink that has no room.
-			sink.flags |= rWantSink
-			e.await(ringRoom, src.peer, sink)
-			return false
+		if sysAtMark(src.fd) {
+			src.flags |= rUrgent
+			return e.spliced(from, src, c, unix.ENOBUFS, false)
 		}
-		if errno != 0 {
-			sink.fail(errno)
-			return e.spliced(from, src, c, errno, true)
+		e.dropPipe(src)
+		e.await(ringInput, from, src)
+		return false
+	case stopEnd:
+		src.fault.note(errno)
+		if out.moved == 0 { // else the next Splice meets the end, or fault
+			return e.spliced(from, src, c, syscall.Errno(src.fault), false)
 		}
-		out.pipe.n -= n
-		out.moved += uint32(n)
+	case stopFull:
+		sink.flags |= rWantSink
+		e.await(ringRoom, src.peer, sink)
+		return false
+	case stopSink:
+		sink.fault.note(errno)
+		return e.spliced(from, src, c, errno, true)
 	}
+	return e.spliced(from, src, c, 0, false)
 }
 
 // spliced ends the Splice from src and gives its pipe back; one that still
