@@ -31,7 +31,7 @@ func columns(scenario string) []Measure {
 	keys := []string{mResumed, mBackend, mBalancer, mMachine, mClient, mMemory, mHandshake, mAnswer, mFailed}
 	switch scenario {
 	case Second, Steady:
-		keys = []string{mRate, mKept, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
+		keys = []string{mRate, mKept, mOfBest, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
 	case Distance:
 		keys = []string{mResumed, mHandshake, mFull, mResumption, mBackend, mBalancer, mClient, mFailed}
 	case string(bench.Rate):
@@ -56,7 +56,7 @@ func judged(scenario string) []Measure {
 	var list []Measure
 	for _, m := range columns(scenario) {
 		switch m.Key {
-		case mClient, mClientGB, mFailed, mMemory:
+		case mClient, mClientGB, mFailed, mMemory, mOfBest: // the last one is a comparison itself
 		default:
 			list = append(list, m)
 		}

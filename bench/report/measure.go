@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"homing/bench"
+	"homing/bench/balancers"
 )
 
 // Measure is one thing that rounds are judged by.
@@ -25,6 +26,7 @@ const (
 	mResumed    = "resumed"
 	mRate       = "rate"
 	mKept       = "kept"
+	mOfBest     = "of_best"
 	mBackend    = "backend_cpu"
 	mBalancer   = "balancer_cpu"
 	mMachine    = "machine_cpu"
@@ -51,6 +53,7 @@ func measures() []Measure {
 		{mResumed, "resumed", "share of the offers to resume that were accepted", false, resumed, percent},
 		{mRate, "conns/s", "conns that ended as planned, per second", false, rate, count},
 		{mKept, "kept", "requests per second of backend CPU, as a part of those with one backend", false, kept, percent},
+		{mOfBest, "of best", "the same, as a part of those of clients that each keep to a backend of their own, without a balancer", false, ofBest, percent},
 		{mBackend, "backends", "CPU time of all backends per conn", true, perConn(func(r *Round) time.Duration { return r.Backend }), micros},
 		{mBalancer, "balancer", "CPU time of the balancer's own processes per conn", true, perConn(func(r *Round) time.Duration { return r.Balancer }), micros},
 		{mMachine, "machine", "CPU time of the whole machine per conn, clients and kernel included", true, perConn(func(r *Round) time.Duration { return r.Machine }), micros},
@@ -117,6 +120,16 @@ func kept(t *Test, a *Arm, i int) float64 {
 		return math.NaN()
 	}
 	return ratio(perBackendCPU(a.Rounds[i]), perBackendCPU(one.Rounds[i]))
+}
+
+// ofBest compares with clients that each keep to a backend of their own, in the same round: no balancer can do more for
+// sessions. What is lost to 100 % of kept, but not here, is the machine's: backends that share its CPUs and their caches.
+func ofBest(t *Test, a *Arm, i int) float64 {
+	own := t.Arm(balancers.Direct)
+	if own == nil || own == a || a.Backends != own.Backends || i >= len(own.Rounds) || own.Rounds[i] == nil {
+		return math.NaN()
+	}
+	return ratio(perBackendCPU(a.Rounds[i]), perBackendCPU(own.Rounds[i]))
 }
 
 // OneBackend ends the key of an arm that stands before one backend where others stand before several.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"homing/bench"
+	"homing/bench/balancers"
 )
 
 // arm of two rounds with figures that can be reckoned in the head.
@@ -36,6 +37,21 @@ func TestMeasures(t *testing.T) {
 	}
 	if got := measure(mKept).Values(test, &test.Arms[1]); !math.IsNaN(got[0]) {
 		t.Errorf("what one backend keeps of one backend is %v", got)
+	}
+}
+
+// What is held against clients that keep to a backend of their own is an arm before as many backends.
+func TestOfBest(t *testing.T) {
+	test := &Test{Arms: []Arm{
+		*twoRounds(balancers.Direct+OneBackend, balancers.Direct, 100*time.Millisecond), *twoRounds(balancers.Direct, balancers.Direct, 150*time.Millisecond),
+		*twoRounds("x"+OneBackend, "x", 120*time.Millisecond), *twoRounds("x", "x", 200*time.Millisecond),
+	}}
+	test.Arms[1].Backends, test.Arms[3].Backends = 3, 3
+	for i, want := range []float64{math.NaN(), math.NaN(), math.NaN(), 0.75} {
+		got := measure(mOfBest).Values(test, &test.Arms[i])[0]
+		if !(math.Abs(got-want) < 1e-9 || math.IsNaN(got) && math.IsNaN(want)) {
+			t.Errorf("%s is %v of the best, want %v", test.Arms[i].Key, got, want)
+		}
 	}
 }
 

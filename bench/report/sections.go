@@ -129,8 +129,8 @@ func (v *view) secondSection() section {
 func (v *view) steadySection() section {
 	return v.oneAndSeveral(Steady, "The second backend, at a steady rate",
 		"The same, but at one rate that a single backend keeps up with easily: the same conns per second, of the same clients, through one backend "+
-			"and then through several. The machine is as busy both times, and no backend has a queue of conns before it, which it could work off "+
-			"faster in one go than one by one.")
+			"and then through several, so that none has a queue of conns before it, which it could work off faster in one go than one by one. Each of "+
+			"several has less to do, and finds less of its own in the CPU's caches when it is its turn: \"each client its own\" says how much that is.")
 }
 
 // oneAndSeveral draws what is kept of the figures of one backend.
@@ -144,7 +144,10 @@ func (v *view) oneAndSeveral(scenario, title, lead string) section {
 		Panels: v.barPanels(list, several, m, v.greatest(list, several, m), []tick{{At: 0, Text: "0"}, {At: 0.5, Text: "50 %"}, {At: 1, Text: "100 %", Kind: "ref"}}),
 	}
 	if len(list) > 0 {
-		s.Tables = []table{v.measureTable("Kept of the requests per second of backend CPU", list, several, m)}
+		s.Tables = []table{
+			v.measureTable("Kept of the requests per second of backend CPU", list, several, m),
+			v.measureTable("The same, of what clients have that each keep to a backend of their own", list, several, measure(mOfBest)),
+		}
 		s.More = []table{
 			v.measureTable("Conns per second", list, choices, measure(mRate)),
 			v.measureTable("Backend CPU per conn", list, choices, measure(mBackend)),
