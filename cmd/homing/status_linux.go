@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,7 +89,7 @@ func (t *linuxTerminal) follow(signals <-chan os.Signal, done <-chan struct{}, e
 		case sig := <-signals:
 			if sig == unix.SIGTSTP {
 				t.leave()
-				_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // nobody may forbid it
+				stopSelf()
 				if t.enter() != nil {
 					continue // the next show fails and ends it
 				}
@@ -99,6 +100,14 @@ func (t *linuxTerminal) follow(signals <-chan os.Signal, done <-chan struct{}, e
 			}
 		}
 	}
+}
+
+// stopSelf stops the process, and returns when it goes on. The signal is for this very thread: one for the process may be
+// taken by another, while this one goes on for a moment and takes the terminal back.
+func stopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP) // nobody may forbid it
 }
 
 // readKeys ends with the process: a read of a terminal cannot be called off.
