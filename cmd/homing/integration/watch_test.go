@@ -167,6 +167,15 @@ func (c *console) await(what string, cond func(screen string) bool) {
 	}
 }
 
+// resized awaits the picture of a new size. What was on its way for the old one may have been too large.
+func (c *console) resized(what string, cond func(screen string) bool) {
+	c.Helper()
+	c.await(what, cond)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.overflow = 0
+}
+
 func (c *console) settings() unix.Termios {
 	c.Helper()
 	settings, err := unix.IoctlGetTermios(int(c.tty.Fd()), unix.TCGETS)
@@ -239,9 +248,9 @@ func TestIntegrationWatch(t *testing.T) {
 	})
 	c.press("n")
 	c.resize(50, 120)
-	c.await("more of them on a larger terminal", complete(50))
+	c.resized("more of them on a larger terminal", complete(50))
 	c.resize(12, 70)
-	c.await("fewer on a small one", complete(12))
+	c.resized("fewer on a small one", complete(12))
 
 	// Stopped, as by Ctrl-Z, it gives the terminal back, and takes it again when it goes on.
 	if err := c.cmd.Process.Signal(unix.SIGTSTP); err != nil {
