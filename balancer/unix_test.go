@@ -438,6 +438,16 @@ func TestUnixHandover(t *testing.T) {
 		if !exists(path) {
 			t.Fatal("an heir that failed has taken the file with it")
 		}
+		bad := cfg
+		bad.Sockets = r.sockets()
+		bad.Listeners = append(slices.Clone(cfg.Listeners), Listener{Addr: "192.0.2.1:443", Default: r.pools[0]})
+		if heir, err := New(bad); err == nil {
+			heir.Close()
+			t.Fatal("an address of nobody is listened on")
+		}
+		if !exists(path) {
+			t.Fatal("an heir that could not be made has taken the file with it")
+		}
 		cfg.Sockets = r.sockets()
 		if heir, err = New(cfg); err != nil {
 			t.Fatal(err)
