@@ -31,6 +31,20 @@ func testMain(m *testing.M) int {
 		}
 		return 0
 	}
+	if os.Getenv(limitsPeerVar) != "" {
+		if err := runLimitsPeer(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
+	if addr := os.Getenv(idleServerVar); addr != "" {
+		if err := runIdleServer(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if order := os.Getenv(floodPeerVar); order != "" {
 		if err := runFloodPeer(order); err != nil {
 			fmt.Fprintln(os.Stderr, err)
