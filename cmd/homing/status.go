@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -154,6 +155,12 @@ func (p *statusPage) fill() {
 	}
 	p.add("conns    %s open, %s/s, %s accepted; %sB/s, %sB in, %sB out", short(float64(t.ConnsOpen)), short(perSecond),
 		short(float64(t.ConnsAccepted)), short(bytes), short(float64(t.BytesIn)), short(float64(t.BytesOut)))
+	if t.Waiting > 0 {
+		p.add("waiting  %s for a backend with room", short(float64(t.Waiting)))
+	}
+	if words := refusedBy(t); words != "" {
+		p.add("refused  %s", words)
+	}
 	p.add("resumed  %s", resumed(t))
 	p.add("lost     %s", lost(t))
 	for _, table := range st.Tables {
@@ -188,14 +195,21 @@ func resumed(t *api.Totals) string {
 
 // lost is the reasons, in the order in which the documents have them.
 func lost(t *api.Totals) string {
+	return cmp.Or(counted(t.Lost, "unknown", "expired", "rotated", "backend_down", "overloaded", "drained", "ech"), "none")
+}
+
+// refusedBy is the listeners' rules that have refused conns, "" if none has.
+func refusedBy(t *api.Totals) string {
+	return counted(t.Refused, "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory")
+}
+
+// counted is the words that have happened, in their order.
+func counted(n map[string]uint64, words ...string) string {
 	var parts []string
-	for _, reason := range []string{"unknown", "expired", "rotated", "backend_down", "overloaded", "drained", "ech"} {
-		if n := t.Lost[reason]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s", reason, short(float64(n))))
+	for _, word := range words {
+		if n[word] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", word, short(float64(n[word]))))
 		}
-	}
-	if len(parts) == 0 {
-		return "none"
 	}
 	return strings.Join(parts, ", ")
 }

@@ -18,7 +18,7 @@ func statusForTest() *api.Status {
 		Totals: api.Totals{
 			ConnsAccepted: 1_234_567, ConnsOpen: 4321, BytesIn: 99_999, BytesOut: 123_456_789_012,
 			Offers: []api.Offer{{Kind: "id", Accepted: 1999, Refused: 1}, {Kind: "ticket"}, {Kind: "psk", Accepted: 5, Refused: 5}},
-			Lost:   map[string]uint64{"expired": 12_345, "unknown": 1},
+			Lost:   map[string]uint64{"expired": 12_345, "unknown": 1}, Waiting: 3, Refused: map[string]uint64{"memory": 5, "denied": 20_000},
 		},
 		Pools: []api.Pool{
 			{Name: "web", Policy: "round-robin", Live: 1, Backends: []api.Backend{
@@ -34,6 +34,8 @@ func statusForTest() *api.Status {
 
 const statusByName = `homing v1.2.3, node 8b7cd2fed182ef16, up 2d03h, ready
 conns    4321 open, 2.5/s, 1.2M accepted; 1.5MB/s, 100kB in, 123GB out
+waiting  3 for a backend with room
+refused  denied 20k, memory 5
 resumed  id 99.9% of 2000, psk 50.0% of 10
 lost     unknown 1, expired 12k
 the table of sessions is too small: 2000 live entries gave way

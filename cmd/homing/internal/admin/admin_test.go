@@ -55,6 +55,10 @@ func source(t testing.TB) Source {
 	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
 	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
 	stats.Pools[0].Routed = 9
+	stats.Waiting, stats.PreHello, stats.BufferBytes, stats.ConnBytes = 2, 6, 300, 4000
+	stats.Refused[balancer.RefusedMemory] = 5
+	stats.Pools[0].Waiting, stats.Pools[0].Queued, stats.Pools[0].QueueTime = 2, 8, 1500*time.Millisecond
+	stats.Pools[0].QueueTimeouts, stats.Pools[0].QueueFull = 1, 3
 	known := affinity.Stats{
 		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
 		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},

@@ -61,8 +61,11 @@ func (s *Server) choose(r *http.Request) ([]chosen, error) {
 func (s *Server) backends(r *http.Request) (api.Backends, error) {
 	pools, err := s.poolsNamed(r.FormValue("pool"))
 	out := api.Backends{Backends: []api.Backend{}}
-	for _, p := range s.viewPools(pools) {
-		out.Backends = append(out.Backends, p.Backends...)
+	v := s.viewer()
+	for _, p := range pools {
+		for _, b := range p.Snapshot().All() {
+			out.Backends = append(out.Backends, v.backend(p, b))
+		}
 	}
 	return out, err
 }

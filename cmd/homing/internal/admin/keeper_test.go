@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/cmd/homing/internal/api"
 )
@@ -60,5 +61,18 @@ func TestReadsTellNoLoop(t *testing.T) {
 	ask(t, s, http.MethodPost, "/v1/backends/192.0.2.1:443/drain", api.DrainRequest{Force: true}, new(api.Changed))
 	if told != 1 {
 		t.Errorf("a drain told loops something %d times, want once", told)
+	}
+}
+
+// TestStatusLimits: what waits, what was refused and what memory it takes is told as it is counted.
+func TestStatusLimits(t *testing.T) {
+	var status api.Status
+	ask(t, serverOf(t, source(t)), http.MethodGet, "/v1/status", nil, &status)
+	totals := &status.Totals
+	if totals.Waiting != 2 || totals.PreHello != 6 || totals.MemoryBytes != 4300 || totals.Refused["memory"] != 5 || totals.Refused["denied"] != 0 || len(totals.Refused) != int(balancer.NumRefusals)-1 {
+		t.Errorf("%+v", totals)
+	}
+	if want := (api.Queue{Waiting: 2, Queued: 8, Seconds: 1.5, Timeouts: 1, Full: 3}); status.Pools[0].Queue != want {
+		t.Errorf("the queue is %+v, want %+v", status.Pools[0].Queue, want)
 	}
 }

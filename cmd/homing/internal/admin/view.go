@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,10 +17,10 @@ import (
 func (s *Server) status(*http.Request) (api.Status, error) {
 	src := &s.src
 	now := time.Now().UTC()
-	why := src.unready()
+	why, counted := src.unready(), src.Stats()
 	return api.Status{
 		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
-		LogLevel: s.level(), Totals: viewTotals(src.Stats()), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools()),
+		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),
 		Tables: viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(),
 	}, nil
 }
@@ -29,7 +30,8 @@ func (s *Server) listeners(*http.Request) (api.Listeners, error) {
 }
 
 func (s *Server) pools(*http.Request) (api.Pools, error) {
-	return api.Pools{Pools: s.viewPools(s.src.Pools())}, nil
+	counted := s.src.Stats()
+	return api.Pools{Pools: s.viewPools(s.src.Pools(), &counted)}, nil
 }
 
 func (s *Server) tables(*http.Request) (api.Tables, error) {
@@ -61,12 +63,18 @@ func (s *Server) viewListeners() []api.Listener {
 // orEmpty has an empty list written as [].
 func orEmpty(list []string) []string { return append([]string{}, list...) }
 
-func viewTotals(st balancer.Stats) api.Totals {
+func viewTotals(st *balancer.Stats) api.Totals {
 	t := api.Totals{
-		ConnsAccepted: st.Accepted, ConnsOpen: st.Open, Handshakes: st.Handshakes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
+		ConnsAccepted: st.Accepted, ConnsOpen: st.Open, Handshakes: st.Handshakes, PreHello: st.PreHello,
+		Waiting: st.Waiting, MemoryBytes: st.ConnBytes + st.BufferBytes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
 		Connects: st.Connects, ConnectFailures: st.ConnectFailures, Replays: st.Replays, SecondChances: st.SecondChances,
 		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
-		Routes: map[string]uint64{}, Lost: map[string]uint64{},
+		Routes: map[string]uint64{}, Lost: map[string]uint64{}, Refused: map[string]uint64{},
+	}
+	for rule, n := range st.Refused {
+		if refused := balancer.Refusal(rule); refused != balancer.RefusedNone {
+			t.Refused[refused.String()] = n
+		}
 	}
 	for kind := affinity.OfferNone + 1; kind < affinity.NumOfferKinds; kind++ {
 		v := &st.Verdicts[kind]
@@ -117,12 +125,21 @@ func (s *Server) viewPeers() []api.Peer {
 	return out
 }
 
-func (s *Server) viewPools(pools []*pool.Pool) []api.Pool {
+func viewQueue(name string, counted *balancer.Stats) api.Queue {
+	i := slices.IndexFunc(counted.Pools, func(p balancer.PoolStats) bool { return p.Name == name })
+	if i < 0 {
+		return api.Queue{}
+	}
+	p := &counted.Pools[i]
+	return api.Queue{Waiting: p.Waiting, Queued: p.Queued, Seconds: p.QueueTime.Seconds(), Timeouts: p.QueueTimeouts, Full: p.QueueFull}
+}
+
+func (s *Server) viewPools(pools []*pool.Pool, counted *balancer.Stats) []api.Pool {
 	v := s.viewer()
 	out := []api.Pool{}
 	for _, p := range pools {
 		snapshot := p.Snapshot()
-		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Backends: []api.Backend{}}
+		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Queue: viewQueue(p.Name(), counted), Backends: []api.Backend{}}
 		for _, b := range snapshot.All() {
 			one.Backends = append(one.Backends, v.backend(p, b))
 		}

@@ -23,6 +23,9 @@ type Totals struct {
 	ConnsAccepted   uint64 `json:"conns_accepted" doc:"Conns accepted from clients."`
 	ConnsOpen       uint64 `json:"conns_open" doc:"Conns open now."`
 	Handshakes      uint64 `json:"handshakes" doc:"Conns in their handshake now."`
+	PreHello        uint64 `json:"pre_hello" doc:"Conns without a whole hello now."`
+	Waiting         uint64 `json:"waiting" doc:"Conns that wait for a backend with room now."`
+	MemoryBytes     uint64 `json:"memory_bytes" doc:"Memory that conns, their handshakes and their buffers take now."`
 	BytesIn         uint64 `json:"bytes_in" doc:"Bytes received from clients."`
 	BytesOut        uint64 `json:"bytes_out" doc:"Bytes received from backends."`
 	Connects        uint64 `json:"connects" doc:"Connects to backends that were tried."`
@@ -32,6 +35,8 @@ type Totals struct {
 	Unroutable      uint64 `json:"unroutable" doc:"Conns that no backend took."`
 	Shed            uint64 `json:"shed" doc:"Conns given up before their hello was whole, for want of buffer memory."`
 	Fresh           uint64 `json:"fresh" doc:"Hellos that offer nothing to resume."`
+
+	Refused map[string]uint64 `json:"refused" doc:"Conns that a listener refused, by its rule: no_route, no_tls, proxy_header, denied, source_conns, source_rate, pre_hello or memory."`
 
 	Offers []Offer           `json:"offers" doc:"Hellos that offer to resume, by what they offer."`
 	Routes map[string]uint64 `json:"routes" doc:"Conns by the rule that named their backend: session, ticket_key, client, explore or fresh."`
@@ -68,7 +73,17 @@ type Pool struct {
 	Name     string    `json:"name" doc:"Its name in the configuration."`
 	Policy   string    `json:"policy" doc:"How a fresh handshake finds a backend: round-robin, least-conn or client-hash."`
 	Live     int       `json:"live" doc:"Backends that take fresh handshakes now."`
+	Queue    Queue     `json:"queue" doc:"Conns that wait while every backend has as many as it may."`
 	Backends []Backend `json:"backends" doc:"All of them, by address."`
+}
+
+// Queue is the conns of a pool that have waited for a backend with room.
+type Queue struct {
+	Waiting  uint64  `json:"waiting" doc:"Those that wait now."`
+	Queued   uint64  `json:"queued" doc:"Those that have waited."`
+	Seconds  float64 `json:"seconds" doc:"How long they have waited, together."`
+	Timeouts uint64  `json:"timeouts" doc:"Those that were reset because they had waited as long as they may."`
+	Full     uint64  `json:"full" doc:"Conns that were reset because as many waited as may."`
 }
 
 // Table is one of the fixed-size tables.

@@ -87,7 +87,7 @@ function drawPools() {
   keyed($('pools'), status.pools, p => p.name, makePool, (box, p) => {
     const table = box.firstChild, body = table.tBodies[0], [list, all] = rowsOf(p, body), states = p.backends.map(b => stateOf(b)[2]);
     const count = s => states.filter(one => one === s).length, words = ['down', 'draining'].filter(count).map(s => ', ' + count(s) + ' ' + s).join('');
-    text(table.caption, 'Pool ' + p.name + ', ' + p.policy + ': ' + p.live + ' of ' + p.backends.length + ' live' + words);
+    text(table.caption, 'Pool ' + p.name + ', ' + p.policy + ': ' + p.live + ' of ' + p.backends.length + ' live' + words + (p.queue.waiting ? ', ' + p.queue.waiting + ' conns wait for room' : ''));
     keyed(body, list, b => b.address, makeRow, fillRow);
     const foot = box.lastChild, all_shown = list.length >= all;
     text(foot.firstChild, all < p.backends.length || !all_shown ? list.length + ' of ' + p.backends.length + ' are shown' : '');
