@@ -78,7 +78,7 @@ function draw() {
   if (document.title !== title) document.title = title;
   figures('now', [['Conns open', number(t.conns_open), t.conns_open], ['New conns/s', number(sum(b => b.conns_per_second))], ['Bytes/s', number(sum(b => b.bytes_per_second))],
     ['Conns accepted', number(t.conns_accepted), t.conns_accepted], ['In handshake', number(t.handshakes), t.handshakes], ['Without a hello', number(t.pre_hello), t.pre_hello], ['Waiting for room', number(t.waiting), t.waiting], ['Unroutable', number(t.unroutable), t.unroutable], ['Connect failures', number(t.connect_failures), t.connect_failures],
-    ['Refused by rules', number(Object.values(t.refused).reduce((n, v) => n + v, 0)), Object.values(t.refused).reduce((n, v) => n + v, 0)], ['Memory of conns', number(t.memory_bytes) + 'B', t.memory_bytes]]
+    ['Refused by rules', number(Object.values(t.refused).reduce((n, v) => n + v, 0)), Object.values(t.refused).reduce((n, v) => n + v, 0)], ['Memory of conns', number(t.memory_bytes) + ' B', t.memory_bytes]]
     .concat(status.tables.filter(x => x.name === 'sessions' || x.name === 'clients').map(x => ['Table of ' + x.name, x.used > x.capacity ? 'over full' : percent(x.used, x.capacity) + ' full', x.used])));
   keyed($('resumed'), t.offers, o => o.kind, () => element('div', {}, element('dt'), element('dd', {}, element('div', { class: 'track' }, element('div', { class: 'fill' })))), (n, o) => {
     const judged = o.accepted + o.refused;
