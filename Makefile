@@ -26,7 +26,7 @@ SERVERS := nginx=nginx haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnut
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf compare dist dist-test clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -47,9 +47,9 @@ integration: build ## tests with real servers and clients; installs them when ro
 	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 # HOMING_SEED=n repeats the conns of another run.
-soak: build ## hostile clients, every byte of 11,000 random conns, 50,000 idle ones, and ten minutes of dying nodes and backends
+soak: build ## hostile clients, every byte of 11,000 random conns, 50,000 idle ones, 25,000 slow ones, and ten minutes of dying nodes and backends
 	@.ci/packages nginx=nginx
-	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 25m -run '^TestIntegration(Exact|Hostile|Chaos|Idle)' ./cmd/homing/integration
+	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 25m -run '^TestIntegration(Exact|Hostile|Chaos|LimitsMemory|Idle|Starvation)' ./cmd/homing/integration
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
@@ -110,6 +110,11 @@ perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROU
 compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--scenario second --html report.html')
 	@.ci/packages nginx=nginx haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
 	@bin/homing-bench compare $(COMPARE_FLAGS)
+
+KERNELS ?= 6.1 5.10
+kernel: need-go ## the tests of both engines on Debian's kernels, emulated (KERNELS='6.1 5.10', 3 to 10 minutes each)
+	@.ci/packages qemu-system-x86_64=qemu-system-x86 busybox=busybox-static
+	@bench/kernel/boot.sh $(KERNELS)
 
 dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)

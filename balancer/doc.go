@@ -14,12 +14,18 @@
 //		  │  tls: off            ▲   │ failed    │ no answer, refused (section 3.4)
 //		  └─────────────────────►│   └──►────────┘ the same hello to another backend
 //		                         └───────────────┘
+//		         all full  │ ▲ a place
+//		                   ▼ │
+//		                 queue: of the pool, the oldest first
 //
 //	  - hello: the client's bytes gather in a pool buffer until the ClientHello is
 //	    whole; one absolute deadline.
 //	  - connect: affinity.Find and the pool's pickers have named a backend; the
 //	    buffer is kept until the backend has it, or while it may have to go to
 //	    another.
+//	  - queue: every backend that could have the conn has as many as it may. It waits
+//	    behind those that came before it, of whatever loop; its hello stays in the
+//	    buffer, and the client is read, so that its leaving is noticed.
 //	  - observe: bytes are relayed by copy while tlsparse reads the server's flight.
 //	    With an offer the server's bytes are held until the verdict. What is
 //	    accepted or issued is learned.
@@ -27,4 +33,13 @@
 //	    owns no buffer.
 //
 // A conn's end is one Termination: who ended it and in which state.
+//
+// What there is too much of gives way in an order that is said beforehand: conns
+// without a whole hello (Config.MaxPreHello, BufferMemory), fresh handshakes
+// (Config.MemoryLimit), new connections, which wait in the kernel's queue
+// (Config.MaxConns). Resumptions and established conns stay.
+//
+// The time of a conn before it has a backend is bounded by three timeouts, one after
+// the other: HelloTimeout, pool.Options.QueueTimeout, if it has to wait, and
+// ConnectTimeout, for all tries together, which does not run in the queue.
 package balancer

@@ -24,7 +24,7 @@ const (
 )
 
 // runLimitsPeer is the process. Its commands: "hellos N ADDR" opens conns that send a part of a hello; "readers N ADDR" conns
-// that have sent a hello and read nothing; "alive" counts those of either that are not reset.
+// that have sent a hello and read the first bytes of the answer; "alive" counts those of either that are not reset.
 func runLimitsPeer() error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,9 +40,12 @@ func runLimitsPeer() error {
 		var err error
 		switch what {
 		case "hellos":
-			hellos, err = slowClients(n, addr, paddedHello()[:slowHelloSent])
+			hellos, err = slowClients(n, addr, func(c net.Conn) error {
+				_, _ = c.Write(paddedHello()[:slowHelloSent]) // it may have been shed
+				return nil
+			})
 		case "readers":
-			readers, err = slowClients(n, addr, plainHello())
+			readers, err = slowClients(n, addr, func(c net.Conn) error { return roundTrip(c, plainHello()) })
 		case "alive":
 			fmt.Println("ok", alive(hellos), alive(readers))
 			continue
@@ -58,21 +61,23 @@ func runLimitsPeer() error {
 	return nil
 }
 
-// slowClients opens conns that say what is given and no more.
-func slowClients(n int, addr string, first []byte) ([]net.Conn, error) {
+// slowClients opens conns that begin as given and do nothing more.
+func slowClients(n int, addr string, begin func(net.Conn) error) ([]net.Conn, error) {
 	const hands = 8
 	conns := make([]net.Conn, n)
 	errs := make([]error, hands)
 	var group sync.WaitGroup
 	d := net.Dialer{Timeout: idlePatience, Control: func(_, _ string, raw syscall.RawConn) (err error) {
-		ctlErr := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, slowReadBuffer) })
+		ctlErr := raw.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, slowReadBuffer)
+		})
 		return errors.Join(ctlErr, err)
 	}}
 	for w := range hands {
 		group.Go(func() {
 			for i := w; i < n && errs[w] == nil; i += hands {
 				if conns[i], errs[w] = d.Dial("tcp", addr); errs[w] == nil {
-					_, _ = conns[i].Write(first) // it may have been shed
+					errs[w] = begin(conns[i])
 				}
 			}
 		})

@@ -83,7 +83,7 @@ func TestIntegrationLimitsMemory(t *testing.T) {
 	for range n {
 		p := startLimitsPeer(t)
 		h := startHoming(t, []string{p.backend}, "--memory-limit", fmt.Sprint(limit), "--loops", "2", "--probe", "off", "--no-checks",
-			"--max-conns", "15000", "--max-pre-hello", "15000", "--hello-timeout", "10m", "--user-timeout", "0s")
+			"--max-conns", "15000", "--max-pre-hello", "15000", "--hello-timeout", "10m", "--user-timeout", "0s", "--connect-timeout", "20s", "--fall", "100")
 		all, nodes = append(all, p), append(nodes, h)
 	}
 	atRest, _ := nodes[0].memory(t)
