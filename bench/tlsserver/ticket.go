@@ -26,6 +26,7 @@ type TicketKey struct {
 	mac   [macBytes]byte
 }
 
+// NewTicketKey draws a key and its name.
 func NewTicketKey() (*TicketKey, error) {
 	k := &TicketKey{}
 	var secret [32]byte

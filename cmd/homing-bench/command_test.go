@@ -82,6 +82,39 @@ func TestHelpNamesEveryScenario(t *testing.T) {
 	}
 }
 
+// Each command line that help shows is one that the command takes.
+func TestExamplesAreCommandLines(t *testing.T) {
+	seen := 0
+	for _, cmd := range newRootCommand().Commands() {
+		for line := range strings.Lines(cmd.Example) {
+			line, _, _ = strings.Cut(line, " | ")
+			words := strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "&"))
+			if len(words) < 2 || words[0] != "homing-bench" {
+				t.Errorf("%s: %q is not a command line", cmd.Name(), line)
+				continue
+			}
+			seen++
+			root := newRootCommand()
+			found, args, err := root.Find(words[1:])
+			if err != nil || found == root {
+				t.Errorf("%s: %q: %v", cmd.Name(), line, err)
+				continue
+			}
+			if err := found.ParseFlags(args); err != nil {
+				t.Errorf("%s: %q: %v", cmd.Name(), line, err)
+			}
+			if found.Args != nil {
+				if err := found.Args(found, found.Flags().Args()); err != nil {
+					t.Errorf("%s: %q: %v", cmd.Name(), line, err)
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d examples", seen)
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for in, want := range map[string]int64{"0": 0, "512": 512, "1KiB": 1024, "64MiB": 64 << 20, "2GiB": 2 << 30} {
 		var n int64

@@ -68,9 +68,12 @@ Exit codes: 0 done; 1 ended before its time; 2 nothing was started.`
 func newCompareCommand() *cobra.Command {
 	o := compareOptions{}
 	cmd := &cobra.Command{
-		Use:     "compare",
-		Short:   "Compare balancers on this machine: homing, HAProxy, nginx, by turns",
-		Long:    compareLong,
+		Use:   "compare",
+		Short: "Compare balancers on this machine: homing, HAProxy, nginx, by turns",
+		Long:  compareLong,
+		Example: `  homing-bench compare --json resume.json --html resume.html
+  homing-bench compare --scenario second,steady --kind psk --through direct,homing,haproxy-rr
+  homing-bench compare --scenario distance --kind full12,id,ticket --delay 50ms`,
 		GroupID: groupTool,
 		Args:    usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -15,6 +15,7 @@ func newReportCommand() *cobra.Command {
 		Short: "Draw what compare has measured again, several runs side by side",
 		Long: `Reads files that homing-bench compare --json has written, prints their tables and, with --html, draws them on one page:
 several runs stand beside each other in every chart, with the letters A, B and so on in the order of the files.`,
+		Example: `  homing-bench report before.json after.json --html both.html`,
 		GroupID: groupTool,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

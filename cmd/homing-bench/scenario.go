@@ -85,6 +85,7 @@ func newScenarioCommand(h scenarioHelp) *cobra.Command {
 Targets are addresses that serve the same; without any, and with --control, those are taken that homing-bench serve has
 started. A run is bounded in any case: warm-up, duration and the timeout for the last conns. Ctrl-C ends it early, and
 what was seen until then is printed.`,
+		Example: examples(h.scenario),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -101,6 +102,18 @@ what was seen until then is printed.`,
 	f.plan = plan
 	f.register(cmd.Flags())
 	return cmd
+}
+
+// examples are command lines of a scenario, with the addresses that homing-bench serve has if nobody says otherwise: at the
+// backends themselves, then through a balancer before them.
+func examples(s bench.Scenario) string {
+	if s == bench.Failover {
+		return `  homing-bench serve &
+  homing-bench failover --control 127.0.0.1:8440 --kill 4711 127.0.0.1:9443 127.0.0.1:9444`
+	}
+	return fmt.Sprintf(`  homing-bench serve &
+  homing-bench %s --control 127.0.0.1:8440
+  homing-bench %[1]s --control 127.0.0.1:8440 127.0.0.1:9443`, s)
 }
 
 // finish makes a plan of the flags.

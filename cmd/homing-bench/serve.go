@@ -35,6 +35,8 @@ small TLS servers in Go, or with --nginx real nginx. They serve / and ranges of 
 
 The control address gives "homing-bench resume --control ADDR" and the other scenarios all they need to know: addresses,
 certificate, processes, and how to stop a backend and start it again.`,
+		Example: `  homing-bench serve --backends 3 --ca ca.pem
+  homing-bench serve --nginx 3 --early-data`,
 		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("nginx") {
