@@ -33,15 +33,12 @@ type Notifier interface {
 // WaitResult is what Wait came to.
 type WaitResult uint8
 
+// The results of Wait.
 const (
-	// WaitServed: there is a place, and it is acquired.
-	WaitServed WaitResult = iota
-	// WaitQueued: it waits until its owner is told, or calls Leave.
-	WaitQueued
-	// WaitFull: as many wait as may.
-	WaitFull
-	// WaitNobody: there is no backend whose conns could make room.
-	WaitNobody
+	WaitServed WaitResult = iota // there is a place, and it is acquired
+	WaitQueued                   // it waits until its owner is told, or calls Leave
+	WaitFull                     // as many wait as may
+	WaitNobody                   // there is no backend whose conns could make room
 )
 
 // queue is the conns that wait for a place in a pool, the oldest first, of all loops. While there are any, whoever comes
