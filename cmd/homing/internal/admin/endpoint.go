@@ -122,12 +122,27 @@ func respond(w http.ResponseWriter, out any, err error) {
 			status = no.status
 		}
 	}
-	text, err := json.Marshal(out)
-	if err != nil { // a bug: our own types can be marshalled
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // the client that left does not want it
+	// Not json.Marshal: a page asks for 100 KB every second, which would be copied twice and collected as often.
+	to := &afterHeader{w, status, false}
+	if err := json.NewEncoder(to).Encode(out); err != nil && !to.begun { // a bug: our own types can be encoded
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// afterHeader writes the status before the first byte of a body; an encoder writes once, when nothing can go wrong any more
+// but the conn.
+type afterHeader struct {
+	http.ResponseWriter
+	status int
+	begun  bool
+}
+
+// Write implements io.Writer.
+func (w *afterHeader) Write(b []byte) (int, error) {
+	if !w.begun {
+		w.begun = true
+		w.WriteHeader(w.status)
+	}
+	return w.ResponseWriter.Write(b)
 }

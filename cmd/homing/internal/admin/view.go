@@ -139,8 +139,9 @@ func (s *Server) viewPools(pools []*pool.Pool, counted *balancer.Stats) []api.Po
 	out := []api.Pool{}
 	for _, p := range pools {
 		snapshot := p.Snapshot()
-		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Queue: viewQueue(p.Name(), counted), Backends: []api.Backend{}}
-		for _, b := range snapshot.All() {
+		all := snapshot.All()
+		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Queue: viewQueue(p.Name(), counted), Backends: make([]api.Backend, 0, len(all))}
+		for _, b := range all {
 			one.Backends = append(one.Backends, v.backend(p, b))
 		}
 		out = append(out, one)
