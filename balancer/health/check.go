@@ -200,7 +200,7 @@ func dial(ctx context.Context, addr netaddr.Addr) (net.Conn, error) {
 		if errors.Is(err, fs.ErrPermission) { // with TCP it tells of this machine, here of the backend
 			return nil, errors.New("its socket's file lets nobody of this process's user connect")
 		}
-		if cause(err) != "resource temporarily unavailable" || !wait(ctx, redialEvery) { // EAGAIN
+		if !isTimeout(err) || !wait(ctx, redialEvery) { // EAGAIN is a timeout to package syscall
 			return nil, err
 		}
 	}

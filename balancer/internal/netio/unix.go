@@ -89,11 +89,16 @@ type knock struct {
 	path string
 }
 
-func (k *knocks) add(s Sock, gen uint32, path string, now Time) {
+// begin is told how a first connect has ended, 0 or EAGAIN.
+func (k *knocks) begin(t turn, path string, errno syscall.Errno, now Time, done func(turn, syscall.Errno)) {
+	if errno != unix.EAGAIN {
+		done(t, errno)
+		return
+	}
 	if len(k.all) == 0 {
 		k.next = now.Add(knockEvery)
 	}
-	k.all = append(k.all, knock{turn{s, gen}, path})
+	k.all = append(k.all, knock{t, path})
 }
 
 // until is when Wait has to come back, at most deadline.
@@ -141,11 +146,7 @@ func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = wantConnect
-	if errno == unix.EAGAIN {
-		e.knocks.add(s, sl.gen, path, e.now)
-	} else {
-		e.connectedUnix(turn{s, sl.gen}, 0)
-	}
+	e.knocks.begin(turn{s, sl.gen}, path, errno, e.now, e.connectedUnix)
 	return s, 0
 }
 
@@ -175,11 +176,7 @@ func (e *uring) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = rWantConnect
-	if errno == unix.EAGAIN {
-		e.knocks.add(s, sl.gen, path, e.now)
-	} else {
-		e.connectedUnix(turn{s, sl.gen}, 0)
-	}
+	e.knocks.begin(turn{s, sl.gen}, path, errno, e.now, e.connectedUnix)
 	return s, 0
 }
 
