@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"homing/balancer/pool"
 )
@@ -172,6 +173,37 @@ func TestOnDownSecondChance(t *testing.T) {
 		r.ended(1)
 		r.stop()
 	}
+}
+
+// TestOnDownWhileConnecting: an answer that was kept is no answer any more when its backend goes down while another one is
+// being connected: when that fails a third is asked.
+func TestOnDownWhileConnecting(t *testing.T) {
+	r := newRig(t)
+	order := []*server{r.serveByHand(), r.deafServer(), r.serveByHand()}
+	r.start(withChances(1), withPool(resetOnDown), func(c *Config) { c.ConnectTimeout = 3 * time.Second })
+	offer := hello{psks: [][]byte{r.ticketFor(order...)}}.bytes()
+	c := r.dial()
+	write(t, c, offer)
+	first := r.arrival()
+	read(t, first, len(offer))
+	write(t, first, join(answer{tls13: true}.bytes(), appData(2000)))
+	r.await("the second is being connected", func() bool { return r.b.Stats().SecondChances == 1 })
+	r.settle()
+	r.pool.SetUp(order[0].backend, false, "test")
+	wantReset(t, "the first backend", first)
+	third := r.arrival()
+	if third.server != order[2] {
+		t.Errorf("backend %d was asked", third.server.index)
+	}
+	read(t, third, len(offer))
+	accept := join(answer{tls13: true, psk: 1}.bytes(), appData(300))
+	write(t, third, accept)
+	if got := read(t, c, len(accept)); !bytes.Equal(got, accept) {
+		t.Error("the client did not get the answer of the third")
+	}
+	c.Close()
+	third.Close()
+	r.ended(1)
 }
 
 // TestOnDownReload: a pool that a reload adds, or whose way a reload changes, is followed like the others.

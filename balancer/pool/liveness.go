@@ -81,9 +81,6 @@ func (p *Pool) markDown(b *Backend, from uint32) bool {
 	if from == stateUp {
 		b.downTime.Store(now)
 	}
-	if p.Snapshot().opt.SlowStart > 0 {
-		b.share.Store(firstShare) // before a connect can bring it back
-	}
 	b.failTime.Store(now)
 	b.downSeq.Store(p.marks.Add(1))
 	b.trialBusy.Store(false)

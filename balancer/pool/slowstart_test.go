@@ -311,6 +311,9 @@ func TestSlowStartHandedOver(t *testing.T) {
 		}
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
+		if got := heir.Condition(member(heir, 1)).Share; got != 100 {
+			t.Errorf("half a minute later it has %d%%", got)
+		}
 		heir.SetUp(member(heir, 2), true, "test")
 		for i, want := range []int{100, 100, 10} {
 			if got := heir.Condition(member(heir, i)).Share; got != want {
