@@ -169,6 +169,9 @@ func (e *uring) Wait(deadline Time) error {
 	e.run = append(e.run[:0], e.run[e.runHead:]...)
 	e.runHead = 0
 	errno := e.submit()
+	for errno == 0 && len(e.ring.late) > 0 { // each call takes a queue of them; none may wait for what the others bring
+		errno = e.ring.poll()
+	}
 	for errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
 		now := Time(time.Since(e.base))
 		e.knocks.try(now, e.knocking, e.connectedUnix)
@@ -295,9 +298,9 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 	case ringRecv:
 		return e.received(s, sl, q, c)
 	case ringInput:
-		return e.readable(s, sl, q.res, c)
+		return e.readable(s, sl, errnoOf(q.res), c)
 	case ringRoom:
-		return e.writable(s, sl, q.res, c)
+		return e.writable(s, sl, errnoOf(q.res), c)
 	case ringConnect:
 		return e.connected(s, sl, errnoOf(q.res), c)
 	case ringFirst:

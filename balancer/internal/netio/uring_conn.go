@@ -85,14 +85,17 @@ func (e *uring) ended(s Sock, sl *ringSlot, n int, errno syscall.Errno, c *Compl
 	*c = Completion{Op: OpRecv, Tag: sl.tag, Sock: s, Errno: errno}
 }
 
-// readable goes on with what has waited for input.
-func (e *uring) readable(s Sock, sl *ringSlot, res int32, c *Completion) bool {
-	if errno := errnoOf(res); errno != 0 {
-		return e.unwatched(s, sl, errno, c)
-	}
+// readable goes on with what has waited for input. An errno says that it cannot be
+// waited for: the kernel has no memory for a poll.
+func (e *uring) readable(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
 	switch {
+	case sl.flags&rWantSplice != 0 && errno != 0:
+		return e.spliced(s, sl, c, errno, false)
 	case sl.flags&rWantSplice != 0:
 		return e.splice(s, sl, c)
+	case sl.flags&rWantRecv != 0 && e.bufs == nil && errno != 0:
+		e.ended(s, sl, 0, errno, c)
+		return true
 	case sl.flags&rWantRecv != 0 && e.bufs == nil:
 		n, errno := sysRecv(sl.fd, e.plain, 0)
 		if errno == unix.EAGAIN {
@@ -108,36 +111,21 @@ func (e *uring) readable(s Sock, sl *ringSlot, res int32, c *Completion) bool {
 	return false // whoever has waited was closed
 }
 
-// writable goes on with what has waited for room.
-func (e *uring) writable(s Sock, sl *ringSlot, res int32, c *Completion) bool {
-	if errno := errnoOf(res); errno != 0 {
-		return e.unwatched(s, sl, errno, c)
-	}
+// writable goes on with what has waited for room; see readable for errno.
+func (e *uring) writable(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
 	switch {
+	case sl.flags&rWantSend != 0 && errno != 0:
+		return e.sent(s, sl, errno, c)
 	case sl.flags&rWantSend != 0:
 		return e.sendRest(s, sl, c)
 	case sl.flags&rWantSink != 0:
 		sl.flags &^= rWantSink
+		if errno != 0 {
+			return e.spliced(sl.peer, e.slots.at(sl.peer), c, errno, true)
+		}
 		return e.splice(sl.peer, e.slots.at(sl.peer), c)
 	}
 	return false // the source was closed
-}
-
-// unwatched ends what cannot be waited for: the kernel has no memory for a poll.
-func (e *uring) unwatched(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
-	switch {
-	case sl.flags&rWantSplice != 0:
-		return e.spliced(s, sl, c, errno, false)
-	case sl.flags&rWantRecv != 0 && e.bufs == nil:
-		e.ended(s, sl, 0, errno, c)
-		return true
-	case sl.flags&rWantSend != 0:
-		return e.sent(s, sl, errno, c)
-	case sl.flags&rWantSink != 0:
-		sl.flags &^= rWantSink
-		return e.spliced(sl.peer, e.slots.at(sl.peer), c, errno, true)
-	}
-	return false
 }
 
 func (e *uring) Send(s Sock, b []byte) (bool, syscall.Errno) {

@@ -5,6 +5,7 @@ package netio
 import (
 	"net"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -211,6 +212,52 @@ func TestUringOverflow(t *testing.T) {
 		}
 		r.settle()
 	}
+}
+
+// What did not fit the queue is the kernel's before the loop waits: nothing may come
+// of the first ones for hours.
+func TestUringLate(t *testing.T) {
+	r, e := newUringRig(t, func(o *ringOptions) { o.size = ringSize{entries: 2, completion: 64} })
+	var socks []Sock
+	var last *net.TCPConn
+	for range 20 {
+		s, peer := r.accepted()
+		socks, last = append(socks, s), peer
+	}
+	s := socks[len(socks)-1]
+	write(t, last, []byte("x"))
+	r.until("the byte is there", func() bool { return r.HasInput(s) })
+	e.ring.postpone(sqe{opcode: opPollAdd, fd: e.wakeFd, opFlags: pollEvents(unix.POLLIN)}) // as when the kernel had no memory
+	for _, s := range socks {
+		r.Recv(s)
+	}
+	if len(e.ring.late) <= 2*len(e.ring.sqes) {
+		t.Fatalf("%d entries came late", len(e.ring.late))
+	}
+	if r.turn(r.Now().Add(patience)) == 0 {
+		t.Error("the last one waits for the others")
+	}
+	r.take(OpRecv, s)
+}
+
+// A poll that the kernel has no memory for ends what has waited for it, and not what
+// the same socket waits for besides.
+func TestUringPollFails(t *testing.T) {
+	r, e := newUringRig(t, func(*ringOptions) {})
+	from, _ := r.acceptedSmall()
+	to, _ := r.accepted()
+	r.fill(from)
+	r.Splice(from, to)
+	for _, tt := range []struct {
+		end  func(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool
+		want Op
+	}{{e.writable, OpSend}, {e.readable, OpSplice}} {
+		var c Completion
+		if !tt.end(from, e.slots.at(from), unix.ENOMEM, &c) || c.Op != tt.want || c.Errno != unix.ENOMEM || c.Sink {
+			t.Errorf("got %+v, want the end of op %d", c, tt.want)
+		}
+	}
+	r.quiet("nothing is in flight")
 }
 
 // What ends in an interrupted state of the ring is not lost: a closed socket's
