@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +17,7 @@ import (
 
 // idlePeer is a process with the clients and the backends of one homing, which have descriptors of their own there.
 type idlePeer struct {
-	in       io.WriteCloser
+	in       io.Writer
 	out      *bufio.Scanner
 	backends []string
 }
@@ -28,27 +27,8 @@ const idlePeerVar = "HOMING_IDLE_PEER"
 
 func startIdlePeer(t *testing.T, number int) *idlePeer {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) // ends by itself when its input does
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", idlePeerVar, number))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close() // ends it
-		if err := cmd.Wait(); err != nil && !t.Failed() {
-			t.Errorf("clients and backends: %v", err)
-		}
-	})
-	p := &idlePeer{in: in, out: bufio.NewScanner(out)}
+	p := &idlePeer{}
+	p.in, p.out = again(t, fmt.Sprintf("%s=%d", idlePeerVar, number))
 	p.backends = strings.Fields(p.heed(t))
 	return p
 }
@@ -105,8 +85,11 @@ type idleClients struct {
 
 // do carries a command out.
 func (c *idleClients) do(command string) error {
-	var n int
+	var n, seconds int
 	var addr string
+	if _, err := fmt.Sscanf(command, "hammer %d %d %s", &n, &seconds, &addr); err == nil {
+		return c.hammer(n, time.Duration(seconds)*time.Second, addr)
+	}
 	switch _, err := fmt.Sscanf(command, "grow %d %s", &n, &addr); {
 	case err == nil:
 		return c.grow(n, addr)
@@ -139,6 +122,28 @@ func (c *idleClients) grow(n int, addr string) error {
 	}
 	group.Wait()
 	c.conns = append(c.conns, fresh...)
+	return errors.Join(errs...)
+}
+
+// hammer makes conns of one round trip, n at a time, one after another.
+func (c *idleClients) hammer(n int, lasts time.Duration, addr string) error {
+	var group sync.WaitGroup
+	errs := make([]error, n)
+	hello := plainHello()
+	end := time.Now().Add(lasts)
+	for w := range n {
+		group.Go(func() {
+			for i := w; errs[w] == nil && time.Now().Before(end); i += n {
+				conn, err := c.dial(addr, i)
+				if err == nil {
+					err = roundTrip(conn, hello)
+					conn.Close()
+				}
+				errs[w] = err
+			}
+		})
+	}
+	group.Wait()
 	return errors.Join(errs...)
 }
 

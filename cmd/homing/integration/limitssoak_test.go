@@ -4,46 +4,23 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 )
 
 // limitsPeer is a process with the slow clients and the backend of one homing, which have descriptors of their own there.
 type limitsPeer struct {
-	in      io.WriteCloser
+	in      io.Writer
 	out     *bufio.Scanner
 	backend string
 }
 
 func startLimitsPeer(t *testing.T) *limitsPeer {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) // ends by itself when its input does
-	cmd.Env = append(os.Environ(), limitsPeerVar+"=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &limitsPeer{in: in, out: bufio.NewScanner(out)}
-	t.Cleanup(func() { p.stop(t, cmd) })
+	p := &limitsPeer{}
+	p.in, p.out = again(t, limitsPeerVar+"=1")
 	p.heed(t, &p.backend)
 	return p
-}
-
-func (p *limitsPeer) stop(t *testing.T, cmd *exec.Cmd) {
-	p.in.Close() // ends it
-	if err := cmd.Wait(); err != nil && !t.Failed() {
-		t.Errorf("slow clients: %v", err)
-	}
 }
 
 func (p *limitsPeer) say(t *testing.T, format string, args ...any) {
