@@ -31,5 +31,26 @@
 // connects, sends a first message and closes on its ring: one call of Wait submits
 // what a batch has asked for and lets complete what can.
 //
+// # What did not pay
+//
+// Measured beside the engines as they are, on loopback, Linux 6.18, two cores:
+//
+//   - Multishot receive (64 conns, 300-byte echo): 5.1 to 5.4 us of CPU a message for 5.3
+//     to 6.7, so 2 % of a conn's. It goes on while the other side takes nothing, which
+//     is against the rule of one Recv, and would have to be cancelled to stop.
+//   - Recv bundles: a receive that would fill several buffers is a flow that is spliced.
+//   - Multishot accept and direct descriptors: not tried. The first does not tell the
+//     peer's address, so that a call per connection stays; sending and splicing are
+//     calls of our own and need descriptors.
+//   - TCP_FASTOPEN_CONNECT: 76 to 94 us of CPU a connection for 54 to 80; the server took
+//     the SYN's data in none of those that were looked at. It has to be configured there,
+//     and may hand out the same hello twice (RFC 7413, Section 2.1).
+//   - SO_BUSY_POLL: loopback has no queue to poll: 77 to 84 us for 54 to 80, the spread
+//     of that test.
+//   - Splices of 256 KiB instead of 1 MiB: machine CPU per GB 0.89 of HAProxy's for 0.90;
+//     turns of 4 MiB: 0.61 for 0.59. TCP_NOTSENT_LOWAT of 256 KiB on the sink: 0.71 for 0.60.
+//     What paid is to bound the source's buffer; see settleRoom.
+//   - The ring's own splice: a kernel thread would do it.
+//
 // Linux only.
 package netio
