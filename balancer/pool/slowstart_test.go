@@ -303,6 +303,7 @@ func TestSlowStartHandedOver(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		heir := newPool(t, Options{SlowStart: time.Minute}, numbered(3)...)
 		running(t, heir)
+		synctest.Wait() // it has looked, and found nothing
 		heir.Import(p.Export())
 		for i, want := range []int{100, 55, 10} {
 			if got := heir.Condition(member(heir, i)).Share; got != want {
