@@ -20,6 +20,12 @@ import (
 // keeps the socket. The socket's file has the permissions that it was given, and is gone with homing.
 func TestIntegrationUnix(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{Proxy: true, Unix: true}, farm.NewECDSA)
+	for _, engine := range []string{"auto", "epoll"} {
+		t.Run(engine, func(t *testing.T) { throughUnix(t, servers, cert, engine) })
+	}
+}
+
+func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, engine string) {
 	dir, err := os.MkdirTemp("", "homing-unix-")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +38,7 @@ func TestIntegrationUnix(t *testing.T) {
 	}
 	missing := "unix:" + filepath.Join(dir, "nobody.sock")
 	l := newLineage(t, append(backends, missing), "--listen", "unix:"+path, "--socket-mode", "600", "--accept-proxy", "unix:",
-		"--proxy-protocol", "v2", "--check", "tls", "--check-interval", "200ms", "--rise", "1", "--fall", "1")
+		"--engine", engine, "--proxy-protocol", "v2", "--check", "tls", "--check-interval", "200ms", "--rise", "1", "--fall", "1")
 	l.start(t)
 	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Errorf("the socket's file: %v, %v", info, err)
