@@ -79,7 +79,7 @@ function drawNumbers(data) {
   for (let back = 0; back < kept; back += every) rows.push(back);
   const words = ['Conns open', 'New conns/s', 'Bytes/s', 'Resumed/s', 'Refused/s'];
   if ($('numbers-head').children.length === 1) for (const w of words) $('numbers-head').append(element('th', { scope: 'col', role: 'columnheader' }, w));
-  keyed($('numbers-body'), rows, String, back => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }, back ? span(back * step) + ' ago' : 'now'), ...words.map(() => cell())), (row, back) => {
+  keyed($('numbers-body'), rows, String, back => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }, back ? back * step + ' s ago' : 'now'), ...words.map(() => cell())), (row, back) => {
     fields.forEach((f, i) => { const points = data.get(f), v = points[points.length - 1 - back]; text(row.children[i + 1], v === undefined ? '–' : number(v)); });
   });
 }
