@@ -266,7 +266,11 @@ func (r *Result) writeOutages(b *strings.Builder) {
 		b.WriteString("No conn failed.\n")
 		return
 	}
-	fmt.Fprintf(b, "%d conns failed, between %s and %s.\n", failed, span(time.Duration(first)*TimelineTick), span(time.Duration(last+1)*TimelineTick))
+	conns := "conns"
+	if failed == 1 {
+		conns = "conn"
+	}
+	fmt.Fprintf(b, "%d %s failed, between %s and %s.\n", failed, conns, span(time.Duration(first)*TimelineTick), span(time.Duration(last+1)*TimelineTick))
 }
 
 // words explains a class.

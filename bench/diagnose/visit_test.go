@@ -9,13 +9,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"homing/bench/tlsserver"
 )
 
 // certificate makes one for the names, valid from so long ago for so long.
@@ -26,25 +27,15 @@ func certificate(t *testing.T, ago, valid time.Duration, names ...string) (tls.C
 		t.Fatal(err)
 	}
 	from := time.Now().Add(-ago)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: from.Add(valid)}
-	for _, name := range names {
-		if ip := net.ParseIP(name); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, name)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	cert, err := tlsserver.SelfSign(key, from, from.Add(valid), names...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	pair, err := cert.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+	return pair, tlsserver.Roots(cert)
 }
 
 // listen accepts conns on loopback and lets serve have each.

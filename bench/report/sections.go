@@ -146,7 +146,7 @@ func (v *view) oneAndSeveral(scenario, title, lead string) section {
 	if len(list) > 0 {
 		s.Tables = []table{
 			v.measureTable("Kept of the requests per second of backend CPU", list, several, m),
-			v.measureTable("The same, of what clients have that each keep to a backend of their own", list, several, measure(mOfBest)),
+			v.measureTable("Of what clients have that each go to a backend of their own, without a balancer", list, notDirect(several), measure(mOfBest)),
 		}
 		s.More = []table{
 			v.measureTable("Conns per second", list, choices, measure(mRate)),

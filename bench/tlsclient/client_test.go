@@ -10,13 +10,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"homing/bench/tlscore"
+	"homing/bench/tlsserver"
 )
 
 const serverName = "homing.test"
@@ -56,21 +56,16 @@ func serve(t *testing.T, key crypto.Signer, mutate func(*tls.Config)) (string, C
 // certify makes a certificate for serverName, and a pool that trusts it.
 func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	now := time.Now()
+	own, err := tlsserver.SelfSign(key, now.Add(-time.Hour), now.Add(time.Hour), serverName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	pair, err := own.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return cert, roots
+	return pair.Leaf, tlsserver.Roots(own)
 }
 
 func ecdsaKey(t testing.TB) crypto.Signer {

@@ -12,10 +12,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"testing"
 	"time"
+
+	"homing/bench/tlsserver"
 )
 
 const serverName = "homing.test"
@@ -69,21 +70,16 @@ func listen(t testing.TB, cfg *tls.Config, answer func(net.Conn)) string {
 // certify makes a certificate for serverName, and a pool that trusts it.
 func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	now := time.Now()
+	own, err := tlsserver.SelfSign(key, now.Add(-time.Hour), now.Add(time.Hour), serverName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	pair, err := own.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return cert, roots
+	return pair.Leaf, tlsserver.Roots(own)
 }
 
 func ecdsaKey(t testing.TB) crypto.Signer { return curveKey(t, elliptic.P256()) }

@@ -2,46 +2,39 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"homing/bench/diagnose"
+	"homing/bench/tlsserver"
 )
 
 // tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address
 // and a file with the certificate.
 func tlsSite(t *testing.T, servers int) (addr, ca string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, err := tlsserver.New(tlsserver.ECDSA, "www.example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"www.example.org"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	pair, err := cert.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ca = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(ca, cert.Chain, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var configs []*tls.Config
 	for range servers {
-		configs = append(configs, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+		configs = append(configs, &tls.Config{Certificates: []tls.Certificate{pair}})
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
