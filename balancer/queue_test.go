@@ -320,6 +320,24 @@ func TestQueueAfterRefusal(t *testing.T) {
 	}
 }
 
+// TestQueueLateWord: word for a conn that has left is not for the one that has its place in the table now.
+func TestQueueLateWord(t *testing.T) {
+	r := queueRig(t, 1, 1, pool.Options{QueueTimeout: patience})
+	r.says("a")
+	b := r.served(named1("a"))
+	for i, name := range []string{"b", "c"} {
+		r.says(name)
+		r.waits(i + 1)
+	}
+	for index := range uint64(3) {
+		r.b.loops[0].post(command{kind: commandTurn, turn: 77<<32 | index})
+	}
+	r.settle()
+	sendRST(b)
+	sendRST(r.served(named1("b")))
+	r.served(named1("c"))
+}
+
 // TestQueueHome: of two backends with room a conn that has waited gets its home, and counts as sent home; at another it
 // counts as lost to load.
 func TestQueueHome(t *testing.T) {
