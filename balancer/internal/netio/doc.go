@@ -21,6 +21,7 @@
 //     flight on it is released when the kernel is done with it, not before.
 //   - What the kernel may hold beyond a call lies outside the Go heap.
 //   - An end is told once it is reached, never early, and a RST never as FIN.
+//   - Unix sockets keep these rules too; what they cannot do stands in unix.go.
 //   - Calls that cannot block are made raw, without telling the Go scheduler; the
 //     one that can block (Wait with nothing ready) is not, nor are the rare ones.
 //
