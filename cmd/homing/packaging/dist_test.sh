@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
 # there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
-# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool; all traffic of the
+# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool, systemd-analyze; all traffic of the
 # service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
@@ -43,6 +43,7 @@ chroot "$root" homing version
 chroot "$root" homing-bench version
 chroot "$root" homing config check /etc/homing/homing.yaml || fail "the example does not pass its own check"
 # The fresh root has neither systemd's own units nor man: what is asked is each line of the unit, and its commands.
+command -v systemd-analyze >/dev/null || fail "systemd-analyze is missing: apt-get install systemd"
 systemd-analyze verify --root="$root" homing.service >"$work/log" 2>&1 || true
 ! grep -E 'homing\.service(:[0-9]|: Command /)' "$work/log" || fail "systemd does not like the unit"
 
