@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"homing/balancer/affinity"
 )
@@ -31,6 +32,12 @@ func TestMaxPreHello(t *testing.T) {
 				write(t, all[i], named1("b")[:20])
 			}
 			r.await("no more than may", func() bool { return r.b.Stats().PreHello <= limit })
+			r.settle()
+			_ = all[i].SetReadDeadline(time.Now().Add(time.Millisecond)) // an open socket takes any
+			if _, err := all[i].Read(make([]byte, 1)); !isTimeout(err) {
+				t.Errorf("%d loops: the newest conn: %v", loops, err)
+			}
+			_ = all[i].SetReadDeadline(time.Now().Add(patience)) // as above
 		}
 		if loops == 1 { // on several the oldest of one of them need not be the oldest of all
 			for i, c := range all[:clients-limit] {

@@ -329,9 +329,7 @@ func TestQueueLateWord(t *testing.T) {
 		r.says(name)
 		r.waits(i + 1)
 	}
-	for index := range uint64(3) {
-		r.b.loops[0].post(command{kind: commandTurn, turn: 77<<32 | index})
-	}
+	r.b.loops[0].post(command{kind: commandTurn, turn: 77<<32 | 1}) // the second conn that was taken
 	r.settle()
 	sendRST(b)
 	sendRST(r.served(named1("b")))
