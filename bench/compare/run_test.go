@@ -273,6 +273,12 @@ func TestPlansOfEveryScenario(t *testing.T) {
 			if g.Kind != test.Kind {
 				t.Errorf("%s has clients of kind %s", test.Key, g.Kind)
 			}
+			if g.ReadRate > 0 { // a client that is still reading when it should come again makes its own latency
+				takes, every := float64(g.Response)/float64(g.ReadRate), float64(test.Plan.Clients)/test.Plan.Rate
+				if takes > every/2 {
+					t.Errorf("%s: %s reads for %.1f s, and should come every %.1f s", test.Key, g.Name, takes, every)
+				}
+			}
 		}
 		for _, d := range test.Plan.Disturb {
 			if d.At >= test.Plan.Duration {

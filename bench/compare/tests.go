@@ -68,6 +68,8 @@ func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) ben
 		p.Clients, p.Rate, p.Duration = 4, 0, 3*time.Second
 	case string(bench.Idle):
 		p.Clients, p.Rate, p.Duration, p.WarmUp = 1000, 500, 4*time.Second, time.Second
+	case string(bench.Slow): // an answer takes a slow reader half a second: it should be done when it should come again
+		p.Clients, p.Rate, p.Duration, p.WarmUp = 600, 200, 3*time.Second, 1500*time.Millisecond
 	case string(bench.Churn), string(bench.Failover):
 		p.Duration, p.WarmUp = 15*time.Second, time.Second
 	}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
 # there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
-# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool, systemd-analyze; all traffic of the
-# service stays in a network namespace.
+# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool, systemd-analyze; all
+# traffic of the service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1
