@@ -44,7 +44,7 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 			l.setDue(c, l.due(c))
 		}
 		return
-	default: // no backend has it
+	case stateFree, stateHello, stateQueue, stateClosing: // no backend has it
 		return
 	}
 	if hs != nil && hs.stash.used() && hs.stash.backend == b {

@@ -12,6 +12,9 @@
 // What a picker must know at once (up or down, open conns) stands in atomics on the Backend, so a decision taken on a
 // snapshot that is about to be replaced is never worse than one conn late.
 //
+// With Options.SlowStart a backend that comes up again, or joins a pool at work, begins with a part of its weight, of fresh
+// handshakes only: slowstart.go has the states. Run takes the steps, each a snapshot of its own.
+//
 // The ID of a backend and the order of every table depend on the pool's name and the backends' addresses only: nodes
 // that see the same live backends pick the same one for the same hash.
 package pool
