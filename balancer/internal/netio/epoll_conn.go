@@ -193,7 +193,16 @@ func (e *epoll) Unsent(s Sock) int {
 	return sysUnsent(sl.fd)
 }
 
-func (e *epoll) Acked(s Sock) uint64 { return sysAcked(e.slots.at(s).fd) }
+func (e *epoll) Acked(s Sock) uint64 {
+	sl := e.slots.at(s)
+	switch {
+	case sl.flags&wantSend != 0:
+		return sysAcked(sl.fd, sl.sent)
+	case e.isSink(s, sl):
+		return sysAcked(sl.fd, e.slots.at(sl.peer).moved)
+	}
+	return sysAcked(sl.fd, 0)
+}
 
 func (e *epoll) Persist(s Sock, o Options) {
 	sl := e.slots.at(s)

@@ -110,12 +110,14 @@ func sysDead(fd int32) bool {
 }
 
 // sysAcked is the number of bytes sent that the peer has acknowledged, or something that
-// grows as its peer reads, for a unix socket.
-func sysAcked(fd int32) uint64 {
+// grows as its peer reads, for a unix socket; given is how much of the operation in
+// flight the kernel has taken.
+func sysAcked(fd int32, given uint32) uint64 {
 	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		// Not a TCP socket: what a unix socket's peer has not read yet, counted backwards.
-		return 1<<62 - uint64(sysUnsent(fd))
+		// It stays the same where all that is read is replaced.
+		return 1<<62 - uint64(sysUnsent(fd)) + uint64(given)
 	}
 	return info.Bytes_acked
 }

@@ -288,7 +288,16 @@ func (e *uring) Unsent(s Sock) int {
 	return n
 }
 
-func (e *uring) Acked(s Sock) uint64 { return sysAcked(e.slots.at(s).fd) }
+func (e *uring) Acked(s Sock) uint64 {
+	sl := e.slots.at(s)
+	switch {
+	case sl.flags&rWantSend != 0:
+		return sysAcked(sl.fd, sl.moves.sent)
+	case e.isSink(s, sl):
+		return sysAcked(sl.fd, e.slots.at(sl.peer).moves.moved)
+	}
+	return sysAcked(sl.fd, 0)
+}
 
 func (e *uring) Persist(s Sock, o Options) {
 	sl := e.slots.at(s)
