@@ -64,16 +64,16 @@ func TestIntegrationHealthReports(t *testing.T) {
 	all := []illness{
 		{"refusing-tcp", "kind: tcp", refusing, "connection refused", true},
 		{"refusing-https", "kind: https", refusing, "connection refused", true},
-		{"choked-tcp", "kind: tcp", choked(t), "the last: timeout", true},
+		{"choked-tcp", "kind: tcp, timeout: 700ms", choked(t), "the last: timeout", true},
 		{"hanging-tcp", "kind: tcp", hanging(t), "", false}, // it does accept
-		{"hanging-tls", "kind: tls", hanging(t), "TLS handshake: timeout", true},
-		{"hanging-https", "kind: https", hanging(t), "TLS handshake: timeout", true},
+		{"hanging-tls", "kind: tls, timeout: 700ms", hanging(t), "TLS handshake: timeout", true},
+		{"hanging-https", "kind: https, timeout: 700ms", hanging(t), "TLS handshake: timeout", true},
 		{"hangs-up-tcp", "kind: tcp", hangsUp(t), "", false},
 		{"hangs-up-tls", "kind: tls", hangsUp(t), "TLS handshake: ", true},
 		{"mute-tcp", "kind: tcp", mute, "", false},
-		{"mute-tls", "kind: tls", mute, "TLS handshake: timeout", true},
-		{"slow-impatient", "kind: tls", slow, "TLS handshake: timeout", true},
-		{"slow-patient", "kind: https, timeout: 10s", slow, "", false},
+		{"mute-tls", "kind: tls, timeout: 700ms", mute, "TLS handshake: timeout", true},
+		{"slow-impatient", "kind: tls, timeout: 700ms", slow, "TLS handshake: timeout", true},
+		{"slow-patient", "kind: https", slow, "", false},
 		{"stranger", "kind: tls, " + trust, stranger, "certificate signed by unknown authority", true},
 		{"stranger-unlooked", "kind: https", stranger, "", false},
 		{"other-name", "kind: tls, ca_file: " + ca + ", server_name: other.example", good, "not other.example", false},
@@ -84,7 +84,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 	}
 	var file strings.Builder
 	listeners := map[string]string{}
-	file.WriteString("probe: {enabled: off}\nlog: {level: error}\nchecks: {interval: 100ms, timeout: 700ms, rise: 2, fall: 2}\nlisteners:\n")
+	file.WriteString("probe: {enabled: off}\nlog: {level: error}\nchecks: {interval: 100ms, timeout: 10s, rise: 2, fall: 2}\nlisteners:\n")
 	for _, ill := range all {
 		listeners[ill.name] = freeAddr(t)
 		fmt.Fprintf(&file, "  - {name: %s, address: %s, default: %s}\n", ill.name, listeners[ill.name], ill.name)
@@ -350,7 +350,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 }
 
 const slowStartFile = `
-checks: {kind: tls, interval: 100ms, timeout: 2s, rise: 2, fall: 2}
+checks: {kind: tls, interval: 100ms, timeout: 3s, rise: 2, fall: 2}
 slow_start: 10m
 probe: {enabled: off}
 listeners:

@@ -121,7 +121,7 @@ func choked(t *testing.T) string {
 	}
 	addr := (&net.TCPAddr{IP: in4.Addr[:], Port: in4.Port}).String()
 	for range 8 { // more than its queue takes: the last one is in vain
-		c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			return addr
 		}
