@@ -23,8 +23,10 @@ const (
 // since 6.16, 6 MiB before). A source on the same machine or network fills all of
 // it, for it is faster than what it is spliced to; the bytes wait in memory until
 // they have left the cache, and are the more expensive to pass on. Machine CPU per
-// GB above direct of four flows, to HAProxy's: 0.90, at 15.8 Gbit/s; with buffers of 256
-// KiB to 4 MiB 0.50 to 0.60, at 20.6 to 22.6.
+// GB above direct of four flows, to HAProxy's: 0.90, at 15.8 Gbit/s; with fixed buffers of
+// 256 KiB to 4 MiB 0.50 to 0.60, at 20.6 to 22.6; settled 0.59 to 0.61, at 19 to 21. The kernel may
+// enlarge it to several times this between two looks, 17 MiB were seen; it is not made
+// smaller, which would cost what is on its way.
 func settleRoom(fd int32) bool {
 	room, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
 	if err != nil {
