@@ -37,7 +37,8 @@
 // What there is too much of gives way in an order that is said beforehand: conns
 // without a whole hello (Config.MaxPreHello, BufferMemory), fresh handshakes
 // (Config.MemoryLimit), new connections, which wait in the kernel's queue
-// (Config.MaxConns). Resumptions and established conns stay.
+// (Config.MaxConns). Resumptions and established conns stay, but for those that
+// want a buffer when BufferMemory is exceeded by half: peers that do not read.
 //
 // The time of a conn before it has a backend is bounded by three timeouts, one after
 // the other: HelloTimeout, pool.Options.QueueTimeout, if it has to wait, and
