@@ -185,6 +185,7 @@ func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, b
 		what = ""
 	}
 	told, _ := progressOf(changed, time.Now()) // a drain that was ended at once is met below
+	over := false
 	for {
 		var now api.Changed
 		if err := client.Get(ctx, api.BackendPath(backend, d.pool, what), &now); err != nil {
@@ -202,9 +203,10 @@ func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, b
 		switch {
 		case progress.done:
 			return nil
-		case progress.over:
+		case progress.over && over:
 			return &runError{errors.New("the time is over and conns are still open: they go on until they end")}
 		}
+		over = progress.over // once: what was admitted in the last moment may end meanwhile
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"homing/bench/proc"
 	"homing/cluster"
 	"homing/cmd/homing/internal/farm"
 )
@@ -46,10 +48,12 @@ func newTown(tb testing.TB, flags ...string) *town {
 // build starts n nodes; each knows all others from the start, whether they run or not.
 func (w *town) build(tb testing.TB, n int) {
 	tb.Helper()
-	for range n {
-		w.nodes = append(w.nodes, &node{
-			homing: homing{addr: freeAddr(tb), admin: freeAddr(tb)}, town: w, gossip: freeAddr(tb), state: tb.TempDir(),
-		})
+	addrs, err := proc.FreeAddrs(tb.Context(), 3*n) // all at once, so that none is drawn twice
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for own := range slices.Chunk(addrs, 3) {
+		w.nodes = append(w.nodes, &node{homing: homing{addr: own[0], admin: own[1]}, town: w, gossip: own[2], state: tb.TempDir()})
 	}
 	for _, one := range w.nodes {
 		one.start(tb)
