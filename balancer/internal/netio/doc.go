@@ -40,9 +40,12 @@
 //     to 6.7, so 2 % of a conn's. It goes on while the other side takes nothing, which
 //     is against the rule of one Recv, and would have to be cancelled to stop.
 //   - Recv bundles: a receive that would fill several buffers is a flow that is spliced.
-//   - Multishot accept and direct descriptors: not tried. The first does not tell the
-//     peer's address, so that a call per connection stays; sending and splicing are
-//     calls of our own and need descriptors.
+//   - Multishot accept and direct descriptors (20,000 short connections, 64 at a time, to a
+//     bare server; medians): multishot with getpeername 21.4 us of the server's CPU each for
+//     22.7, but 68.6 of the machine's for 65.9, within the spread; with the client on the same
+//     CPU 21.0 for 20.9 and 53.2 for 52.4. Direct, sent to by the ring, with no peer's address:
+//     20.8 and 20.6 of the server's for 21.0 and 20.8; accepted singly, which tells it, 22.4 on
+//     one CPU. Our own calls, splices among them, cannot take direct descriptors.
 //   - TCP_FASTOPEN_CONNECT: 76 to 94 us of CPU a connection for 54 to 80; the server took
 //     the SYN's data in none of those that were looked at. It has to be configured there,
 //     and may hand out the same hello twice (RFC 7413, Section 2.1).
