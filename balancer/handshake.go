@@ -49,7 +49,7 @@ type handshake struct {
 	sessionID affinity.Key // of the hello, to recognise an echo; 0: none
 	client    affinity.Key
 
-	turn queueTurn // in the queue of its pool
+	turn *queueTurn // in the queue of its pool; nil where none ever had to wait, as in nearly all
 
 	// Tries.
 	skip       pool.Skip  // tried already
@@ -114,7 +114,10 @@ func (l *loop) takeHandshake() *handshake {
 func (l *loop) giveHandshake(hs *handshake) {
 	l.buffers.Put(hs.hello)
 	l.buffers.Put(hs.held)
-	*hs = handshake{}
+	if hs.turn != nil {
+		*hs.turn = queueTurn{}
+	}
+	*hs = handshake{turn: hs.turn}
 	if len(l.idleHandshakes) < maxIdleHandshakes {
 		l.idleHandshakes = append(l.idleHandshakes, hs)
 	}

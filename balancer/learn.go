@@ -234,9 +234,9 @@ func (l *loop) endHandshake(c *conn) {
 		if hs.helloAt > 0 {
 			r.HelloTime = hs.helloAt.Sub(c.opened)
 		}
-		r.QueueTime = hs.turn.waited
+		r.QueueTime = hs.turn.waitedFor()
 		if hs.sentAt > 0 {
-			r.ConnectTime = hs.sentAt.Sub(hs.helloAt) - hs.turn.waited
+			r.ConnectTime = hs.sentAt.Sub(hs.helloAt) - r.QueueTime
 		}
 		if hs.answeredAt > 0 {
 			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)

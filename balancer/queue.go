@@ -20,6 +20,14 @@ type queueTurn struct {
 	queued bool          // it waits
 }
 
+// waitedFor is how long its conn has waited in all; t may be nil.
+func (t *queueTurn) waitedFor() time.Duration {
+	if t == nil {
+		return 0
+	}
+	return t.waited
+}
+
 // becomeQueue makes a conn wait for a backend that has room, because those that could take it have as many conns as they
 // may, or because others wait already. b is the backend that it would have had, if there is one.
 //
@@ -27,7 +35,10 @@ type queueTurn struct {
 // and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
 func (l *loop) becomeQueue(c *conn, b *pool.Backend) *pool.Backend {
 	hs, p, share := c.hs, c.lane.pool, c.lane.share
-	t := &hs.turn
+	if hs.turn == nil {
+		hs.turn = new(queueTurn)
+	}
+	t := hs.turn
 	l.turns++
 	t.waiter = pool.Waiter{Skip: hs.skip, Hash: uint64(hs.client), Owner: l, Tag: uint64(l.turns)<<32 | uint64(c.index)}
 	switch {
@@ -119,7 +130,7 @@ func (l *loop) leaveQueue(c *conn, late bool) {
 // unqueue ends the waiting, and counts it. The time for all tries does not run meanwhile. What the conn was given is the
 // caller's to use or to release.
 func (l *loop) unqueue(c *conn) (b *pool.Backend, served bool) {
-	t := &c.hs.turn
+	t := c.hs.turn
 	b, served = c.lane.pool.Leave(&t.waiter)
 	t.queued = false
 	waited := l.now.Sub(t.since)

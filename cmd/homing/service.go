@@ -63,7 +63,7 @@ type running struct {
 
 // gcPercent keeps the heap small. The loops make no garbage and the tables lie outside the heap, so what little the
 // rest makes may as well be collected often: it takes half a kilobyte off each idle conn's share of the memory.
-const gcPercent = 25
+const gcPercent = 15
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
