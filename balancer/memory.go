@@ -54,6 +54,10 @@ func (b *Balancer) connMemory() int64 {
 	return n
 }
 
+// connsShort is the part of it beyond which conns without a hello give way. They do so once a batch and at the loop that has
+// most of them: what comes meanwhile has the rest up to connsTight, and is not refused in their stead.
+func (c *Config) connsShort() int64 { return c.connMemory() / 8 * 5 }
+
 // memoryFull says whether there is no memory for another conn.
 func (l *loop) memoryFull() bool {
 	cfg := &l.set.cfg

@@ -77,6 +77,40 @@ func TestMaxPreHelloDefault(t *testing.T) {
 	}
 }
 
+// TestMemoryOrder: while there are conns without a hello to give way, fresh handshakes that come together are not refused.
+func TestMemoryOrder(t *testing.T) {
+	cfg := Config{MemoryLimit: leastMemory}
+	if err := cfg.setMemory(); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	r.serveByHand()
+	r.start(func(c *Config) { c.MemoryLimit, c.MaxConns, c.Loops = leastMemory, 1<<20, 2 })
+	var silent []*net.TCPConn
+	for r.b.Stats().Refused[RefusedPreHello] == 0 {
+		silent = append(silent, r.dial())
+		r.await("it is taken", func() bool { return r.b.Stats().Accepted == uint64(len(silent)) })
+	}
+	for range 5 {
+		r.await("those that are too many give way", func() bool { return r.b.Stats().ConnBytes <= uint64(cfg.connsTight()) })
+		var together []*net.TCPConn
+		for range 8 {
+			together = append(together, r.dial())
+		}
+		for _, c := range together {
+			write(t, c, named1("a"))
+		}
+		for _, c := range together {
+			r.served(named1("a")).Close()
+			c.Close()
+		}
+	}
+	runtime.KeepAlive(silent) // or the collector would close them
+	if got := r.b.Stats().Refused[RefusedMemory]; got != 0 {
+		t.Errorf("%d fresh handshakes refused for want of memory", got)
+	}
+}
+
 // TestMemoryLimit: as memory runs short conns without a hello give way, then fresh handshakes are refused, then nobody is
 // taken; resumptions are served, what is established stays, and when the pressure goes all is as before.
 func TestMemoryLimit(t *testing.T) {

@@ -60,7 +60,7 @@ func (l *loop) limitYoung() {
 // youngLimit is how many conns may be without a whole hello now; negative: any number. For want of memory it is less than
 // what is configured.
 func (b *Balancer) youngLimit(cfg *Config) int {
-	if cfg.MemoryLimit > 0 && b.connMemory() > cfg.connsTight() {
+	if cfg.MemoryLimit > 0 && b.connMemory() > cfg.connsShort() {
 		few := int(cfg.connMemory() / youngShare / (connBytes + handshakeBytes))
 		if cfg.MaxPreHello < 0 || few < cfg.MaxPreHello {
 			return few
