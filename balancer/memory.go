@@ -42,6 +42,10 @@ func (c *Config) setMemory() error {
 // connMemory is what conns and handshakes may take, in bytes.
 func (c *Config) connMemory() int64 { return (c.MemoryLimit - 2*c.BufferMemory) / 2 }
 
+// connsShort is the part of it beyond which conns without a hello give way. They do so once a batch and at the loop that has
+// most of them: what comes meanwhile has the rest up to connsTight, and is not refused in their stead.
+func (c *Config) connsShort() int64 { return c.connMemory() / 8 * 5 }
+
 // connsTight is the part of it beyond which fresh handshakes are refused.
 func (c *Config) connsTight() int64 { return c.connMemory() / 4 * 3 }
 
@@ -53,10 +57,6 @@ func (b *Balancer) connMemory() int64 {
 	}
 	return n
 }
-
-// connsShort is the part of it beyond which conns without a hello give way. They do so once a batch and at the loop that has
-// most of them: what comes meanwhile has the rest up to connsTight, and is not refused in their stead.
-func (c *Config) connsShort() int64 { return c.connMemory() / 8 * 5 }
 
 // memoryFull says whether there is no memory for another conn.
 func (l *loop) memoryFull() bool {

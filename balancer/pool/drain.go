@@ -155,19 +155,7 @@ func (p *Pool) DrainStatus(b *Backend) DrainStatus {
 
 // drainForever ends the drains whose time is over, and tells the log of those that are through. It is a part of Run.
 func (p *Pool) drainForever(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.drainKick:
-		case <-timer.C:
-		}
-		if wait := p.endDrains(time.Now()); wait > 0 {
-			timer.Reset(wait)
-		}
-	}
+	lookAgain(ctx, p.drainKick, func() time.Duration { return p.endDrains(time.Now()) })
 }
 
 // endDrains does what is due of the drains, and says when to look again; 0: when something is drained.

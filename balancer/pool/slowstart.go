@@ -90,16 +90,21 @@ func (p *Pool) lookAtShares() {
 
 // raiseForever takes the steps of slow starts. It is a part of Run.
 func (p *Pool) raiseForever(ctx context.Context) {
+	lookAgain(ctx, p.shareKick, p.raise)
+}
+
+// lookAgain calls look at once, at each kick, and when the time is over that it has answered last; 0: at the next kick.
+func lookAgain(ctx context.Context, kick <-chan struct{}, look func() (wait time.Duration)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.shareKick:
+		case <-kick:
 		case <-timer.C:
 		}
-		if wait := p.raise(); wait > 0 {
+		if wait := look(); wait > 0 {
 			timer.Reset(wait)
 		}
 	}
