@@ -102,6 +102,9 @@ func ParseListenAddr(text string) (netaddr.Addr, error) {
 		if addr, err = netip.ParseAddr(host); err != nil {
 			return netaddr.Addr{}, fmt.Errorf("%q is not an IP address", host)
 		}
+		if err := netaddr.CheckZone(addr); err != nil {
+			return netaddr.Addr{}, err
+		}
 	}
 	return netaddr.Of(netip.AddrPortFrom(addr, uint16(n))), nil
 }

@@ -18,7 +18,8 @@ func (l *loop) dial(c *conn) netio.Errno {
 		switch {
 		case to.IsUnix(): // that there are no sources is checked by the pool
 		case opt.Transparent:
-			if client := hs.peer.Addr().Unmap().WithZone(""); client.IsValid() && client.Is4() == to.IP().Addr().Is4() {
+			// A link-local client's address means nothing beyond its own link.
+			if client := hs.peer.Addr().Unmap(); client.IsValid() && client.Is4() == to.IP().Addr().Is4() && (client.Is4() || !client.IsLinkLocalUnicast()) {
 				src = netio.Source{Addr: client, Foreign: true}
 			}
 		case len(opt.Sources) > 0:

@@ -8,11 +8,44 @@ package netaddr
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
+
+// CheckZone says in one line what is wrong with the zone of an IP address, or with its
+// lack of one (RFC 4007); nil: nothing is. A link-local address is one of an interface,
+// which is named, for its number changes. The zone is a part of a server's identity, and
+// means something on this machine alone.
+func CheckZone(ip netip.Addr) error {
+	ip = ip.Unmap()
+	local := ip.Is6() && ip.IsLinkLocalUnicast()
+	switch zone := ip.Zone(); {
+	case local && zone == "":
+		return fmt.Errorf("%s is link-local, and each interface has a network of its own there: name it, such as %s%%eth0", ip, ip)
+	case !local && zone != "":
+		return fmt.Errorf("%s is the same on every interface: write %s", ip, ip.WithZone(""))
+	case zone != "" && strings.Trim(zone, "0123456789") == "":
+		return fmt.Errorf("%s numbers an interface, which has another number after a restart: name it, such as %s%%eth0", ip, ip.WithZone(""))
+	}
+	return nil
+}
+
+// InZone is an address with the name of the interface that has a number in the kernel; 0
+// is none. An interface that has gone meanwhile is named by its number.
+func InZone(ip netip.Addr, number uint32) netip.Addr {
+	if number == 0 {
+		return ip
+	}
+	dev, err := net.InterfaceByIndex(int(number))
+	if err != nil {
+		return ip.WithZone(strconv.FormatUint(uint64(number), 10))
+	}
+	return ip.WithZone(dev.Name)
+}
 
 // Prefix begins the text of every unix socket.
 const Prefix = "unix:"

@@ -36,6 +36,34 @@ func TestParseRoundTrip(t *testing.T) {
 	}
 }
 
+func TestCheckZone(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "", "169.254.1.1": "", "2001:db8::1": "", "fe80::1%eth0": "", "fe80::1%br-lan.7": "",
+		"fe80::1":            "name it, such as fe80::1%eth0",
+		"fe80::1%2":          "name it, such as fe80::1%eth0",
+		"2001:db8::1%eth0":   "write 2001:db8::1",
+		"::ffff:192.0.2.1%1": "", // a mapped address has no zone
+	} {
+		err := CheckZone(netip.MustParseAddr(text))
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestInZone(t *testing.T) {
+	ip := netip.MustParseAddr("fe80::1")
+	if got := InZone(ip, 0); got != ip {
+		t.Errorf("no interface: %s", got)
+	}
+	if got := InZone(ip, 1); got.String() != "fe80::1%lo" {
+		t.Errorf("the first interface: %s", got)
+	}
+	if got := InZone(ip, 1<<30); got.String() != "fe80::1%1073741824" {
+		t.Errorf("no such interface: %s", got)
+	}
+}
+
 func TestKind(t *testing.T) {
 	tcp, file, abstract := Of(netip.MustParseAddrPort("192.0.2.1:443")), Unix("/run/app.sock"), Unix("@app")
 	for _, row := range []struct {

@@ -90,6 +90,8 @@ func parseSpec(spec Spec) (target, error) {
 		t.host = host
 	case ip.IsUnspecified() || ip.IsMulticast():
 		return fail("%s is no address to connect to; give the backend's own", ip)
+	case netaddr.CheckZone(ip) != nil:
+		return fail("%w", netaddr.CheckZone(ip))
 	default:
 		t.addr = netaddr.Of(netip.AddrPortFrom(ip, t.port))
 	}

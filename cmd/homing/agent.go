@@ -97,7 +97,7 @@ func (o *agentOptions) validate() error {
 	switch {
 	case !o.backend.IsValid():
 		return errors.New("--backend is missing: say where the server is, such as --backend 192.0.2.7:443")
-	case o.backend.Port() == 0 || o.backend.Addr().IsUnspecified() || o.backend.Addr().IsMulticast() || o.backend.Addr().Zone() != "":
+	case o.backend.Port() == 0 || o.backend.Addr().IsUnspecified() || o.backend.Addr().IsMulticast():
 		return fmt.Errorf("--backend %q: nodes cannot connect there: give the address and port that they see", o.backend)
 	case len(o.Join) == 0:
 		return errors.New("--cluster-join is missing: say where a node is, such as --cluster-join 192.0.2.1:7946")

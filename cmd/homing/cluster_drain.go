@@ -85,7 +85,10 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 
 func parseBackendAddr(s string) (netip.AddrPort, error) {
 	addr, err := netip.ParseAddrPort(s)
-	if err != nil || addr.Port() == 0 || addr.Addr().Zone() != "" {
+	if err == nil && addr.Addr().Zone() != "" {
+		return addr, fmt.Errorf("backend %q: an address with a zone is of one node alone: run homing drain there", s)
+	}
+	if err != nil || addr.Port() == 0 {
 		return addr, fmt.Errorf("backend %q: not an IP address with a port: write it such as 192.0.2.7:443, as homing_backend_up has it", s)
 	}
 	return addr, nil

@@ -5,6 +5,7 @@ package netio
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,11 +32,37 @@ func (sa *sockaddr) put(ap netip.AddrPort) (length uintptr) {
 	binary.NativeEndian.PutUint16(sa[0:], unix.AF_INET6)
 	a := addr.As16()
 	copy(sa[8:24], a[:])
+	if zone := addr.Zone(); zone != "" {
+		binary.NativeEndian.PutUint32(sa[24:], scope(zone))
+	}
 	return unix.SizeofSockaddrInet6
 }
 
-// get reads what the kernel wrote; an address of another family reads as the
-// zero AddrPort. A mapped IPv4 address, as a dual-stack listener reports it, is
+// scope is the number that the interface of a zone has now, or 0, which the kernel
+// refuses for a link-local address (EINVAL): there is none of that name. It is asked
+// each time, for the number changes with the interface; calls that cannot block.
+func scope(zone string) uint32 {
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
+	}
+	request, err := unix.NewIfreq(zone)
+	if err != nil {
+		return 0
+	}
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer sysClose(int32(fd))
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
+		return 0
+	}
+	return request.Uint32()
+}
+
+// get reads what the kernel wrote, but for the zone, which would be an allocation for
+// each conn of a link-local client; an address of another family reads as the zero
+// AddrPort. A mapped IPv4 address, as a dual-stack listener reports it, is
 // given as IPv4.
 func (sa *sockaddr) get() netip.AddrPort {
 	port := binary.BigEndian.Uint16(sa[2:])

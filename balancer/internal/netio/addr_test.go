@@ -25,7 +25,7 @@ func TestSockaddr(t *testing.T) {
 		{addr: "[::1]:258", length: 28, bytes: "\x01\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
 		{addr: "[2001:db8::f]:8443", length: 28, bytes: "\x20\xfb\x00\x00\x00\x00\x20\x01\x0d\xb8"},
 		{addr: "[::ffff:10.1.2.3]:80", length: 16, bytes: "\x00\x50\x0a\x01\x02\x03", want: "10.1.2.3:80"},
-		{addr: "[fe80::1%eth0]:80", length: 28, bytes: "\x00\x50", want: "[fe80::1]:80"}, // zones are not kept
+		{addr: "[fe80::1%eth0]:80", length: 28, bytes: "\x00\x50", want: "[fe80::1]:80"}, // no zone is read
 	} {
 		sa := sockaddr{0: 0xff, 8: 0xff, sockaddrLen - 1: 0xff}
 		if n := sa.put(netip.MustParseAddrPort(tt.addr)); n != tt.length {
@@ -43,6 +43,13 @@ func TestSockaddr(t *testing.T) {
 		}
 		if got := sa.get(); got.String() != want {
 			t.Errorf("%s: read as %v, want %s", tt.addr, got, want)
+		}
+	}
+	for zone, want := range map[string]uint32{"lo": 1, "7": 7, "none-of-ours": 0, "longer-than-any-interface": 0} {
+		var sa sockaddr
+		sa.put(netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(zone), 80))
+		if got := binary.NativeEndian.Uint32(sa[24:]); got != want {
+			t.Errorf("zone %s has the number %d, want %d", zone, got, want)
 		}
 	}
 	mapped := sockaddr{3: 80, 18: 0xff, 19: 0xff, 20: 10, 23: 1}

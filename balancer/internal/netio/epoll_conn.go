@@ -32,7 +32,7 @@ func (e *epoll) Connect(src Source, to netaddr.Addr, _ []byte, tag uint32) (Sock
 	if kept {
 		sl.flags |= registered // under the name of the socket that it was
 	}
-	if !src.Addr.IsValid() {
+	if reusable(src, addr) {
 		sl.flags |= ours
 	}
 	if isSix(addr) {

@@ -68,6 +68,9 @@ func BindTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 			return fd, fmt.Errorf("setsockopt %d/%d: %w", o.level, o.name, err)
 		}
 	}
+	if zone := addr.Addr().Zone(); zone != "" && scope(zone) == 0 {
+		return fd, fmt.Errorf("bind: this machine has no interface %s now", zone)
+	}
 	if err := unix.Bind(fd, sockaddrOf(addr)); err != nil {
 		return fd, fmt.Errorf("bind: %w", err)
 	}
@@ -161,7 +164,7 @@ func LocalAddr(fd int) (netaddr.Addr, error) {
 	case *unix.SockaddrInet4:
 		return netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))), nil
 	case *unix.SockaddrInet6:
-		return netaddr.Of(netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))), nil
+		return netaddr.Of(netip.AddrPortFrom(netaddr.InZone(netip.AddrFrom16(sa.Addr), sa.ZoneId), uint16(sa.Port))), nil
 	case *unix.SockaddrUnix:
 		if sa.Name != "" {
 			return netaddr.Unix(sa.Name), nil
@@ -178,5 +181,9 @@ func sockaddrOf(ap netip.AddrPort) unix.Sockaddr {
 	if ap.Addr().Unmap().Is4() {
 		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().Unmap().As4()}
 	}
-	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+	to := &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+	if zone := ap.Addr().Zone(); zone != "" {
+		to.ZoneId = scope(zone)
+	}
+	return to
 }

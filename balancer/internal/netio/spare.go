@@ -29,6 +29,12 @@ type spares struct {
 	used      Time // when one was taken or put last
 }
 
+// reusable says that a socket that connects from src to addr is as good as new afterwards:
+// a source stays bound, and the interface of a link-local address too.
+func reusable(src Source, addr netip.AddrPort) bool {
+	return !src.Addr.IsValid() && addr.Addr().Zone() == ""
+}
+
 // spareTime is how long sockets are kept that nobody takes.
 const spareTime = time.Second
 

@@ -50,7 +50,7 @@ func (e *uring) socket(src Source, addr netip.AddrPort) (fd int32, flags ringFla
 	if fd, _, errno = e.spares.socket(src, addr, e.now); errno == unix.EMFILE && e.relieve() {
 		fd, _, errno = e.spares.socket(src, addr, e.now)
 	}
-	if !src.Addr.IsValid() {
+	if reusable(src, addr) {
 		flags = rOurs
 	}
 	if isSix(addr) {

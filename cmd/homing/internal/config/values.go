@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"homing/balancer/health"
+	"homing/balancer/netaddr"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -138,10 +139,10 @@ func (v nameValue) Set(s string) error {
 
 func parseSource(s string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
-	if err != nil || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
+	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
 		return addr, errors.New("not an address of a machine: write it such as 192.0.2.2 or 2001:db8::2")
 	}
-	return addr.Unmap(), nil
+	return addr.Unmap(), netaddr.CheckZone(addr)
 }
 
 func parseStatus(s string) (health.StatusRange, error) {

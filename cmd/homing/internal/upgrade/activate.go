@@ -73,7 +73,7 @@ func inspect(name string, fd int) (s socket, err error) {
 	case *unix.SockaddrInet4:
 		s.addr = netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)))
 	case *unix.SockaddrInet6:
-		s.addr = netaddr.Of(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
+		s.addr = netaddr.Of(netip.AddrPortFrom(netaddr.InZone(netip.AddrFrom16(a.Addr), a.ZoneId), uint16(a.Port)))
 	case *unix.SockaddrUnix:
 		if a.Name != "" {
 			s.addr = netaddr.Unix(a.Name)

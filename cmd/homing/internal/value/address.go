@@ -31,6 +31,9 @@ func (v AddrPort) Set(s string) error {
 	if err != nil {
 		return errors.New("not an IP address with a port: write it such as 192.0.2.1:7946 or [2001:db8::1]:7946")
 	}
+	if addr.Addr().Zone() != "" {
+		return errors.New("a zone means nothing on other machines: give an address that they can reach")
+	}
 	*v.P = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	return nil
 }
