@@ -25,6 +25,9 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 			return false
 		case tlsparse.EventOpaque, tlsparse.EventInvalid:
 			return true
+		case tlsparse.EventExcess:
+			c.lane.share.count.excess.Add(1)
+			return true
 		case tlsparse.EventRetry:
 			l.retryRequested(c)
 		case tlsparse.EventHello:
@@ -40,9 +43,9 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 			hs.digest.Write(hs.server.TicketPart())
 		case tlsparse.EventTicket:
 			l.judge(c, true)
-			l.ticketIssued(c)
 		case tlsparse.EventChangeCipherSpec:
 			l.judge(c, true)
+			l.ticketIssued(c)
 			l.serverFinished(c)
 		case tlsparse.EventAlert:
 			if level, desc := hs.server.Alert(); level == alertFatal {
@@ -158,8 +161,9 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 	}
 }
 
-// ticketIssued learns a NewSessionTicket in clear. An empty one withdraws the
-// promise of a ticket (RFC 5077, Section 3.3).
+// ticketIssued learns the NewSessionTicket that came before the server's
+// ChangeCipherSpec: one per handshake, see tlsparse.EventExcess. An empty one
+// withdraws the promise of a ticket (RFC 5077, Section 3.3).
 func (l *loop) ticketIssued(c *conn) {
 	hs := c.hs
 	if hs.ticket && hs.server.TicketLen() > 0 {

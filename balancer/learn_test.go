@@ -129,6 +129,14 @@ func TestLearn(t *testing.T) {
 			dialog:  []turn{full(nil), client(clientFinish), backend(newTicket(300, nil), ccs(), finished())},
 			learned: []learned{{tkt, []byte{0}, false}},
 		}, {
+			name: "a ticket before the server's ChangeCipherSpec is none yet", hello: hello{ticket: []byte{}}, cut: true,
+			dialog:  []turn{full(nil), client(clientFinish), backend(newTicket(300, fresh))},
+			learned: []learned{{tkt, fresh, false}},
+		}, {
+			name: "a handshake has one ticket, or teaches nothing", hello: hello{ticket: []byte{}},
+			dialog:  []turn{full(issued), client(clientFinish), backend(newTicket(300, fresh), newTicket(300, other), ccs(), finished())},
+			learned: []learned{{tkt, fresh, false}, {tkt, other, false}, {id, issued, false}},
+		}, {
 			name: "a refused ticket", hello: hello{ticket: ticket, id: own},
 			dialog:  []turn{full(nil), client(clientFinish), backend(newTicket(300, fresh), ccs(), finished())},
 			learned: []learned{{tkt, ticket, false}, {tkt, fresh, true}, {id, own, false}}, verdict: VerdictRefused, offer: tkt,

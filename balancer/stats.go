@@ -67,6 +67,7 @@ type PoolCounts struct {
 	Lost          [NumLost]uint64
 	IssuedIDs     uint64 // session IDs learned from their issue
 	IssuedTickets uint64
+	Excess        uint64 // answers in clear that went on for longer than a handshake does: not read to the end
 
 	Connects        uint64 // tried
 	ConnectFailures uint64 // refused, unreachable or timed out
@@ -106,7 +107,7 @@ type poolCounters struct {
 	routes                                   [affinity.NumSources]atomic.Uint64
 	verdicts                                 [affinity.NumOfferKinds][NumVerdicts]atomic.Uint64
 	lost                                     [NumLost]atomic.Uint64
-	issuedIDs, issuedTickets                 atomic.Uint64
+	issuedIDs, issuedTickets, excess         atomic.Uint64
 	connects, connectFailures                atomic.Uint64
 	replays, secondChances, noBudget, nobody atomic.Uint64
 
@@ -206,6 +207,7 @@ func (c *poolCounters) addTo(s *PoolStats) {
 	addAll(s.Lost[:], c.lost[:])
 	s.IssuedIDs += c.issuedIDs.Load()
 	s.IssuedTickets += c.issuedTickets.Load()
+	s.Excess += c.excess.Load()
 	s.Connects += c.connects.Load()
 	s.ConnectFailures += c.connectFailures.Load()
 	s.Replays += c.replays.Load()
@@ -229,6 +231,7 @@ func (s *PoolCounts) add(one *PoolCounts) {
 	add(s.Lost[:], one.Lost[:])
 	s.IssuedIDs += one.IssuedIDs
 	s.IssuedTickets += one.IssuedTickets
+	s.Excess += one.Excess
 	s.Connects += one.Connects
 	s.ConnectFailures += one.ConnectFailures
 	s.Replays += one.Replays

@@ -55,7 +55,7 @@ func BenchmarkReadAnswer(b *testing.B) {
 					if ev == EventOpaque {
 						break
 					}
-					if ev == EventNone || ev == EventInvalid {
+					if ev == EventNone || ev == EventInvalid || ev == EventExcess {
 						b.Fatal(ev)
 					}
 				}

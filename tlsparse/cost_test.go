@@ -45,7 +45,7 @@ func TestAllocations(t *testing.T) {
 			for b := tt.stream; ; {
 				n, ev := s.Next(b[:min(len(b), 100)])
 				b = b[n:]
-				if ev == EventOpaque || ev == EventInvalid || ev == EventNone && len(b) == 0 {
+				if ev == EventOpaque || ev == EventInvalid || ev == EventExcess || ev == EventNone && len(b) == 0 {
 					return
 				}
 			}

@@ -27,6 +27,9 @@ const (
 	EventOpaque
 	// EventInvalid says that the server broke the rules of TLS. It is final.
 	EventInvalid
+	// EventExcess says that the server goes on in clear beyond what a handshake
+	// holds: a second ticket, or more than MaxAnswer. It is final.
+	EventExcess
 )
 
 // String returns the name of the event in lower case.
@@ -52,6 +55,8 @@ func (e Event) String() string {
 		return "opaque"
 	case EventInvalid:
 		return "invalid"
+	case EventExcess:
+		return "excess"
 	}
 	return "unknown"
 }

@@ -16,7 +16,9 @@ func naiveServer(stream []byte) string {
 				if _, mine := r.(bail); !mine {
 					panic(r)
 				}
-				n.out = append(n.out, "invalid")
+				if n.out = append(n.out, "invalid"); n.excess {
+					n.out[len(n.out)-1] = "excess"
+				}
 			}
 		}()
 		n.records(stream)
@@ -28,8 +30,18 @@ type naiveAnswer struct {
 	out              []string
 	pending          []byte // handshake bytes not yet read as messages
 	announced        bool   // the message at pending's start was told already
+	counted          bool   // and its bytes were counted
 	retried, greeted bool
 	opaque           bool
+	said             int
+	ticketed, excess bool
+}
+
+// more counts bytes, and breaks off where they are too many.
+func (n *naiveAnswer) more(bytes int) {
+	n.said += bytes
+	n.excess = n.said > MaxAnswer
+	demand(!n.excess)
 }
 
 func (n *naiveAnswer) say(format string, args ...any) {
@@ -55,11 +67,14 @@ func (n *naiveAnswer) records(stream []byte) {
 		switch typ {
 		case 21:
 			demand(size == 2)
+			n.more(5)
 			if whole {
+				n.more(2)
 				n.say("alert(%d,%d)", body[0], body[1])
 			}
 		case 20:
 			demand(size == 1)
+			n.more(5)
 			if !whole {
 				break
 			}
@@ -75,6 +90,7 @@ func (n *naiveAnswer) records(stream []byte) {
 				empty = 0
 			}
 			demand(empty <= 32)
+			n.more(5)
 			n.pending = append(n.pending, body...)
 			n.messages()
 		}
@@ -94,6 +110,10 @@ func (n *naiveAnswer) messages() {
 		size := int(n.pending[1])<<16 | int(n.pending[2])<<8 | int(n.pending[3])
 		body := n.pending[4:min(4+size, len(n.pending))]
 		whole := len(body) == size
+		if !n.counted {
+			n.more(4 + size)
+			n.counted = true
+		}
 		switch {
 		case typ == 0:
 			demand(size == 0)
@@ -103,6 +123,11 @@ func (n *naiveAnswer) messages() {
 		case typ == 2:
 			demand(false)
 		case typ == 4:
+			if !n.announced {
+				n.excess = n.ticketed
+				demand(!n.excess)
+				n.ticketed, n.announced = true, true
+			}
 			demand(size >= 6)
 			if len(body) >= 6 {
 				demand(int(body[4])<<8|int(body[5]) == size-6)
@@ -117,7 +142,7 @@ func (n *naiveAnswer) messages() {
 		if !whole {
 			return
 		}
-		n.announced = false
+		n.announced, n.counted = false, false
 		n.pending = n.pending[4+size:]
 	}
 }

@@ -23,7 +23,10 @@ type Server struct {
 	want    uint32 // bytes of the current field: to have in all, or still to skip
 	body    uint32 // bytes of the message behind the current field
 
-	final Event // EventOpaque or EventInvalid, once that is so
+	said     uint32 // bytes read or announced, see MaxAnswer
+	ticketed bool   // a NewSessionTicket has begun
+
+	final Event // EventOpaque, EventInvalid or EventExcess, once that is so
 
 	// The ServerHello.
 	seen         uint64 // extension types below 64 that were seen, one bit each
@@ -92,7 +95,7 @@ func (s *Server) Alert() (level, description uint8) { return s.alert[0], s.alert
 // Next reads on in the stream with its next bytes, up to the first event. It
 // returns how many of them it consumed and what they say. The caller goes on
 // with the rest until EventNone, which means that all were consumed, or until
-// one of the final events: EventOpaque, EventInvalid.
+// one of the final events: EventOpaque, EventInvalid, EventExcess.
 func (s *Server) Next(b []byte) (n int, ev Event) {
 	in := cursor(b)
 	s.part = nil
@@ -121,6 +124,14 @@ func (s *Server) end(ev Event) Event {
 	return ev
 }
 
+// say counts n bytes, up to 2^24, of the answer.
+func (s *Server) say(n uint32) Event {
+	if s.said += n; s.said > MaxAnswer {
+		return s.end(EventExcess)
+	}
+	return EventNone
+}
+
 // beginRecord reads a record header, or what has come of it. One and only one
 // of these will happen:
 //
@@ -147,7 +158,7 @@ func (s *Server) beginRecord(in *cursor) Event {
 	if !s.lengthAllowed() {
 		return s.end(EventInvalid)
 	}
-	return EventNone
+	return s.say(recordHeaderLen)
 }
 
 // typeAllowed reports whether a record of the type may come now. Application
@@ -191,6 +202,9 @@ func (s *Server) readAlert(in *cursor) Event {
 		return EventNone
 	}
 	s.haveAlert = 0
+	if ev := s.say(uint32(len(s.alert))); ev != EventNone {
+		return ev
+	}
 	return EventAlert
 }
 

@@ -50,7 +50,7 @@ func trace(s *Server, stream []byte, sizes ...int) string {
 			if ev == EventTicket {
 				ticket = nil
 			}
-			if ev == EventOpaque || ev == EventInvalid {
+			if ev == EventOpaque || ev == EventInvalid || ev == EventExcess {
 				return strings.Join(out, " ")
 			}
 		}
@@ -127,6 +127,8 @@ func serverCases() []serverCase {
 		{"HelloRequests are nothing", in(message(0, nil), hello12, message(0, nil), certificate), "hello(0303,id=32,ticket) message(11)"},
 		{"a HelloRequest with a body", in(hello12, message(0, u8(0))), "hello(0303,id=32,ticket) invalid"},
 		{"a message of 200 kB", join(cutEach(join(hello12, message(11, make([]byte, 200<<10)), done), 1<<14), ccs), "hello(0303,id=32,ticket) message(11) message(14) change-cipher-spec opaque"},
+		{"two tickets", join(in(hello12, ticket, ticket), ccs), "hello(0303,id=32,ticket) ticket(300,3,01080f) excess"},
+		{"an empty ticket and one", join(in(hello12, newSessionTicket(0, nil), ticket), ccs), "hello(0303,id=32,ticket) ticket(0,0,) excess"},
 		{"empty records", join(bytes.Repeat(record(22, nil), 32), in(hello12), bytes.Repeat(record(22, nil), 32)), "hello(0303,id=32,ticket)"},
 		{"too many empty records", bytes.Repeat(record(22, nil), 33), "invalid"},
 
@@ -201,6 +203,36 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// TestServerAnswerWithoutEnd: a server may say only so much in clear, however it says it.
+func TestServerAnswerWithoutEnd(t *testing.T) {
+	hello := serverHello(0x0303, fill(32, 1), nil)
+	greeting := "hello(0303,id=0) "
+	warning := record(21, []byte{1, 112})
+	idle := join(bytes.Repeat(record(22, nil), 32), record(22, message(0, nil)))
+	for _, tt := range []struct {
+		name   string
+		stream []byte
+		want   string
+	}{
+		{"a message of 256 KiB", cutEach(join(hello, message(11, make([]byte, 256<<10)), message(14, nil)), 1<<14), greeting + "message(11) message(14)"},
+		{"a message of 16 MiB", cut(join(hello, u8(11), u24(1<<24-1))), greeting + "excess"},
+		{"warnings", bytes.Repeat(warning, MaxAnswer/7+1), strings.Repeat("alert(1,112) ", MaxAnswer/7) + "excess"},
+		{"empty records between HelloRequests", join(cut(hello), bytes.Repeat(idle, MaxAnswer/169+1)), greeting + "excess"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s Server
+			for _, n := range []int{0, 5, 1000} {
+				if got := trace(&s, tt.stream, n); got != tt.want {
+					t.Fatalf("in chunks of %d: %d bytes of trace, want %d", n, len(got), len(tt.want))
+				}
+			}
+			if got := naiveServer(tt.stream); got != tt.want {
+				t.Errorf("naive: %d bytes of trace, want %d", len(got), len(tt.want))
+			}
+		})
+	}
+}
+
 // TestServerEveryRecordCut cuts the messages of an answer anew over two records
 // at every point, and over records of equal size.
 func TestServerEveryRecordCut(t *testing.T) {
@@ -247,7 +279,7 @@ func TestServerFinal(t *testing.T) {
 
 func TestEventString(t *testing.T) {
 	seen := map[string]bool{}
-	for ev := EventNone; ev <= EventInvalid; ev++ {
+	for ev := EventNone; ev <= EventExcess; ev++ {
 		if s := ev.String(); s == "unknown" || seen[s] {
 			t.Errorf("%d: %s", ev, s)
 		}

@@ -4,6 +4,11 @@ package tlsparse
 // and 1.2 kB with a post-quantum key share.
 const maxServerHello = 64 << 10
 
+// MaxAnswer bounds what is read of a server's answer in clear, in bytes of record
+// headers, messages and alerts. Nothing that a client takes comes near: the longest
+// certificate chain is 100 KiB for OpenSSL and BoringSSL, 256 KiB for Go.
+const MaxAnswer = 512 << 10
+
 // maxField is the longest field that is gathered, in bytes: the fixed part of a
 // ServerHello, version, random and a length; or a session ID, a cipher suite
 // and a compression method.
@@ -111,6 +116,9 @@ func (s *Server) readHeader(f cursor) Event {
 		return s.end(EventInvalid)
 	}
 	s.have = 0
+	if ev := s.say(messageHeaderLen + s.body); ev != EventNone {
+		return ev
+	}
 	switch {
 	case s.message == messageHelloRequest:
 		// RFC 5246, Section 7.4.1.1: may come at any time, is no part of the
@@ -127,6 +135,12 @@ func (s *Server) readHeader(f cursor) Event {
 	case s.message == messageServerHello:
 		return s.end(EventInvalid)
 	case s.message == messageNewSessionTicket:
+		// RFC 5077, Section 3.3: one, right before the ChangeCipherSpec; and one is what
+		// servers send.
+		if s.ticketed {
+			return s.end(EventExcess)
+		}
+		s.ticketed = true
 		return s.expect(stepTicket, 6)
 	}
 	if s.body > 0 {

@@ -49,6 +49,7 @@ func poolMetrics() []metric {
 		{"homing_pool_queue_seconds_total", counter, labels, "Time that conns have waited so, together.", each(func(p *balancer.PoolStats, out emit) { out(p.QueueTime.Seconds(), p.Name) })},
 		{"homing_pool_queue_timeouts_total", counter, labels, "Conns reset because they had waited as long as they may.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.QueueTimeouts), p.Name) })},
 		{"homing_pool_queue_full_total", counter, labels, "Conns reset because as many waited as may.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.QueueFull), p.Name) })},
+		{"homing_pool_excess_answers_total", counter, labels, "Answers of backends that went on in clear beyond a handshake, a second session ticket or 512 KiB: passed on, and nothing more learned.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Excess), p.Name) })},
 		{"homing_pool_offers_total", counter, []string{"pool", "offer"}, "ClientHellos by what they offer to resume, by pool.", each(func(p *balancer.PoolStats, out emit) {
 			for offer, n := range p.Offers {
 				out(float64(n), p.Name, affinity.OfferKind(offer).String())
