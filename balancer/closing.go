@@ -58,7 +58,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	}
 	if wait != netio.NoSock {
 		c.state = stateClosing
-		c.closed = l.now
+		c.since = l.now
 		l.setDue(c, l.due(c))
 		return
 	}
@@ -114,7 +114,7 @@ func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
 // lingerMax.
 func (l *loop) linger(c *conn) {
 	waits := c.flows[sideBackend].is(sending) || l.eng.Unsent(c.socks[sideClient]) > 0
-	if waits && l.now.Sub(c.closed) < lingerMax {
+	if waits && l.now.Sub(c.since) < lingerMax {
 		l.setDue(c, l.due(c))
 		return
 	}

@@ -5,6 +5,7 @@ package balancer
 import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
+	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
 )
 
@@ -43,7 +44,9 @@ type conn struct {
 	lane       *lane // the listener's, then the pool's
 	state      state
 	mark       handshakeMark
-	persistent bool         // keepalive options are set
+	persistent bool // keepalive options are set
+	watched    bool // the client has not shown yet that it sends no PROXY header: see sift
+	watch      proxyheader.Watch
 	last       side         // who sent the last byte
 	source     uint32       // in Balancer.sources; 0: not counted
 	name       pool.NameRef // server name, to be counted when the handshake has completed
@@ -54,7 +57,7 @@ type conn struct {
 	client     affinity.Key  // to be told affinity when the handshake has completed
 	active     netio.Time    // last byte in either direction
 	acked      uint64        // by both sides, when the conn last seemed idle
-	closed     netio.Time    // stateClosing: since
+	since      netio.Time    // stateClosing: its begin; before: of what watch holds
 	timer      timer
 	record     *ConnRecord // with a conn log only
 }

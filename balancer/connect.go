@@ -95,11 +95,21 @@ func (l *loop) connectReceived(c *conn, done *netio.Completion) {
 		l.becomeClosing(c, CauseClient, true)
 	case done.N == 0:
 		c.flows[sideClient].flags |= ended
-	default:
-		var ok bool
-		if hs.hello, ok = l.buffers.Append(hs.hello, done.Buf); !ok {
-			l.becomeClosing(c, CauseResource, true)
+		if c.holds() {
+			l.keep(c, l.unheld(c))
 		}
+	default:
+		if first, ok := l.sift(c, done.Buf); ok {
+			l.keep(c, first)
+		}
+	}
+}
+
+// keep appends to what the backend is to get first.
+func (l *loop) keep(c *conn, b []byte) {
+	var ok bool
+	if c.hs.hello, ok = l.buffers.Append(c.hs.hello, b); !ok {
+		l.becomeClosing(c, CauseResource, true)
 	}
 }
 

@@ -27,6 +27,7 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 		return
 	}
 	if c.lane.gate.TLS == TLSOff && !c.hs.heading {
+		c.watched = len(c.lane.gate.AcceptProxy) > 0
 		l.countHello(c, HelloSkipped)
 		l.enter(c, c.lane.gate.fallback)
 		return
@@ -41,12 +42,17 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 // helloReceived gathers the client's first bytes until they are a hello or
 // cannot become one.
 func (l *loop) helloReceived(c *conn, done *netio.Completion) {
+	hs := c.hs
+	if done.Errno == 0 && done.N == 0 && !hs.heading && hs.parser.Next(hs.hello) == tlsparse.Opaque {
+		c.flows[sideClient].flags |= ended // with the begin of a PROXY header that is none
+		l.opaque(c)
+		return
+	}
 	if done.Errno != 0 || done.N == 0 {
 		l.countHello(c, HelloClosed)
 		l.becomeClosing(c, CauseClient, done.Errno != 0)
 		return
 	}
-	hs := c.hs
 	if !l.gather(c, done.Buf) {
 		l.countHello(c, HelloShed)
 		l.count.shed.Add(1)
@@ -71,11 +77,7 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 		}
 		l.helloRead(c)
 	case tlsparse.Opaque:
-		outcome := HelloOpaque
-		if hs.parser.SSLv2() {
-			outcome = HelloSSLv2
-		}
-		l.helloUnread(c, outcome)
+		l.opaque(c)
 	case tlsparse.Invalid:
 		outcome := HelloInvalid
 		if hs.parser.TooLong() {
@@ -85,15 +87,37 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	}
 }
 
+// opaque goes on with a client that does not speak TLS, once it is sure that it does not begin with a PROXY header
+// either, which it may not send.
+func (l *loop) opaque(c *conn) {
+	outcome := HelloOpaque
+	if c.hs.parser.SSLv2() {
+		outcome = HelloSSLv2
+	}
+	if len(c.lane.gate.latest().AcceptProxy) > 0 {
+		var w proxyheader.Watch
+		switch w.Next(c.hs.hello) {
+		case proxyheader.NeedMore:
+			if !c.flows[sideClient].is(ended) {
+				l.eng.Ack(c.socks[sideClient])
+				l.recv(c)
+				return
+			}
+		case proxyheader.Got:
+			l.countHello(c, outcome)
+			l.refuse(c, RefusedHeader)
+			return
+		case proxyheader.Invalid:
+		}
+	}
+	l.helloUnread(c, outcome)
+}
+
 // helloUnread goes on with a client whose hello cannot be read, or not be gone by:
 // as fresh in the default pool, or not at all. Unknown must not mean weaker.
 func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 	l.countHello(c, o)
 	g := c.lane.gate.latest()
-	if len(g.AcceptProxy) > 0 && proxyheader.Begins(c.hs.hello) {
-		l.refuse(c, RefusedHeader) // of somebody who may not speak for others
-		return
-	}
 	if g.TLS == TLSRequire {
 		l.refuse(c, RefusedNoTLS)
 		return

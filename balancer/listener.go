@@ -59,8 +59,9 @@ type Listener struct {
 	Allow, Deny []netip.Prefix
 
 	// AcceptProxy are the networks of proxies that begin each connection with a PROXY
-	// header, which says whose it is. From them it must come; from anybody else a hello
-	// that begins like one is refused.
+	// header, which says whose it is. From them it must come, once; from anybody else,
+	// with any TLSMode, a conn that begins with one is refused, in whatever pieces it
+	// comes. Version 2 may have 16 KiB behind its fixed part.
 	AcceptProxy []netip.Prefix
 }
 

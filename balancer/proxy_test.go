@@ -102,23 +102,39 @@ func TestHeaderTaken(t *testing.T) {
 	}
 }
 
-// Nobody is spoken for by LOCAL: the peer itself is the client, as for the checks of a proxy in front.
+// Nobody is spoken for by LOCAL, or by a connection of another kind than TCP: the peer itself is the client, as for the
+// checks of a proxy in front. A header may be long.
 func TestHeaderLocal(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()
 	r.start(func(c *Config) { c.Listeners[0].AcceptProxy = everybody() })
-	c := r.dial()
-	first := hello{tls13: true}.bytes()
-	write(t, c, append(header(t, proxyheader.V2, proxyheader.Header{}), first...))
-	b := r.arrival()
-	if got := read(t, b, len(first)); !bytes.Equal(got, first) {
-		t.Fatalf("the backend got %q", got)
+	v2 := func(command, family byte, block []byte) []byte {
+		return append(append([]byte("\r\n\r\n\x00\r\nQUIT\n"), command, family, byte(len(block)>>8), byte(len(block))), block...)
 	}
-	from := portOf(c)
-	c.Close()
-	b.Close()
-	if rec := r.last(1); rec.Client != from {
-		t.Errorf("the record has the client %v, want %v", rec.Client, from)
+	padded := append(make([]byte, 216), append([]byte{0x04, byte((16384 - 219) >> 8), byte((16384 - 219) & 0xff)}, make([]byte, 16384-219)...)...)
+	for i, said := range [][]byte{
+		header(t, proxyheader.V2, proxyheader.Header{}),
+		header(t, proxyheader.V1, proxyheader.Header{}),
+		v2(0x20, 0x11, make([]byte, 12)),
+		v2(0x21, 0x00, nil),
+		v2(0x21, 0x12, make([]byte, 12)),
+		v2(0x21, 0x31, make([]byte, 216)),
+		v2(0x21, 0x31, padded),
+	} {
+		c := r.dial()
+		first := hello{tls13: true}.bytes()
+		r.pieces(c, r.b.Stats().BytesIn, said[:len(said)-1])
+		write(t, c, append(said[len(said)-1:], first...))
+		b := r.arrival()
+		if got := read(t, b, len(first)); !bytes.Equal(got, first) {
+			t.Fatalf("the backend got %q", got)
+		}
+		from := portOf(c)
+		c.Close()
+		b.Close()
+		if rec := r.last(i + 1); rec.Client != from {
+			t.Errorf("header %d: the record has the client %v, want %v", i, rec.Client, from)
+		}
 	}
 }
 
@@ -152,11 +168,18 @@ func TestHeaderRefused(t *testing.T) {
 	good := header(t, proxyheader.V1, proxyheader.Header{Client: netip.MustParseAddrPort("192.0.2.7:1"), Local: netip.MustParseAddrPort("192.0.2.1:443")})
 	binary := header(t, proxyheader.V2, proxyheader.Header{Client: netip.MustParseAddrPort("192.0.2.7:1"), Local: netip.MustParseAddrPort("192.0.2.1:443")})
 	plain := hello{tls13: true}.bytes()
+	lying := func(header []byte, value string) []byte {
+		header = append(bytes.Clone(header), value...)
+		header[15] += byte(len(value))
+		return header
+	}
 	for name, c := range map[string]struct {
 		networks []netip.Prefix
 		sent     []byte
 	}{
 		"missing":               {trusted, plain},
+		"value too long":        {trusted, append(lying(binary, "\x04\x00\x09x"), plain...)},
+		"wrong checksum":        {trusted, append(lying(binary, "\x03\x00\x04abcd"), plain...)},
 		"malformed":             {trusted, []byte("PROXY TCP4 192.0.2.7 192.0.2.1 1\r\n")},
 		"endless":               {trusted, append([]byte("PROXY TCP4 "), bytes.Repeat([]byte("1"), 200)...)},
 		"spoofed, version 1":    {others, append(bytes.Clone(good), plain...)},

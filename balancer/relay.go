@@ -56,9 +56,24 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 	case done.Errno != 0:
 		l.sideFailed(c, from)
 		return
+	case done.N == 0 && from == sideClient && c.holds():
+		l.pass(c, from, l.unheld(c)) // the end is read again behind it
+		return
 	case done.N == 0:
 		l.sideEnded(c, from)
 		return
+	}
+	b := done.Buf
+	if c.watched && from == sideClient {
+		var ok bool
+		if b, ok = l.sift(c, b); !ok {
+			return
+		}
+		if len(b) == 0 {
+			l.setDue(c, l.due(c))
+			l.next(c, from)
+			return
+		}
 	}
 	if c.mark == markClient || c.mark == markBackend {
 		l.follow(c, from, done.Buf)
@@ -73,7 +88,7 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 			f.thin = 0
 		}
 	}
-	l.pass(c, from, done.Buf)
+	l.pass(c, from, b)
 }
 
 // follow watches for the end of a handshake whose last flights are encrypted:
@@ -261,7 +276,11 @@ func (l *loop) due(c *conn) netio.Time {
 		}
 	case stateClosing:
 		return l.now.Add(lingerPoll)
-	case stateFree, stateRelay:
+	case stateRelay:
+		if c.holds() {
+			return c.since.Add(c.lane.cfg.HelloTimeout)
+		}
+	case stateFree:
 	}
 	due := c.active.Add(l.patience(c))
 	if !c.persistent {
@@ -315,7 +334,12 @@ func (l *loop) expire(c *conn) {
 			l.release(c, nil)
 			return
 		}
-	case stateFree, stateRelay, stateClosing:
+	case stateRelay:
+		if c.holds() {
+			l.becomeClosing(c, CauseClientTimeout, true)
+			return
+		}
+	case stateFree, stateClosing:
 	}
 	if !c.persistent {
 		c.persistent = true

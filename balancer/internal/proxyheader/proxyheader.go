@@ -1,11 +1,10 @@
 // Package proxyheader writes and reads the header of the PROXY protocol, by which a proxy tells the next hop whose
-// connection it passes on (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). The format itself is the
-// library's; here are the framing of a header that arrives in pieces, the bounds, and addresses as netip has them.
+// connection it passes on (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). What is sent, and the lines of
+// version 1, are the library's; here are the framing of a header that arrives in pieces, the bounds, and version 2 as it is
+// read, for the library copies each value, checks none, and has its bound in a variable.
 package proxyheader
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,10 +23,6 @@ const (
 )
 
 func (v Version) String() string { return [...]string{"off", "v1", "v2"}[v] }
-
-// Max is the length of the longest header that Read takes, in bytes: the library's own bound is 4 KiB more than what
-// senders use, and a header that carries a client certificate is none for a balancer to pass over.
-const Max = 2048
 
 // maxTLV bounds a value that Append sends: a server name has 255 bytes at most, as has a protocol (RFC 7301, 3.1).
 const maxTLV = 255
@@ -73,88 +68,6 @@ func Append(dst []byte, v Version, h *Header) ([]byte, error) {
 		return dst, fmt.Errorf("proxyheader: %w", err)
 	}
 	return append(dst, text...), nil
-}
-
-// Status says how far Read has come.
-type Status uint8
-
-// The states.
-const (
-	NeedMore Status = iota // all so far is the begin of a header
-	Got
-	Invalid // no header of either version, or too long, or contradictory
-)
-
-// Signatures of the two versions (sections 2.1 and 2.2), and how long the first version's line may be.
-const (
-	signature1 = "PROXY "
-	signature2 = "\r\n\r\n\x00\r\nQUIT\n"
-	fixed2     = 16
-	maxLine    = 107
-)
-
-// Read reads the header that stream begins with and returns its length. stream is all bytes so far and may grow from call
-// to call. Client is not valid where the sender speaks for itself. What follows the header is not looked at.
-func Read(stream []byte) (n int, h Header, s Status) {
-	n, s = frame(stream)
-	if s != Got {
-		return 0, Header{}, s
-	}
-	header, err := proxyproto.Read(bufio.NewReader(bytes.NewReader(stream[:n])))
-	if err != nil {
-		return 0, Header{}, Invalid
-	}
-	if header.Command.IsLocal() || header.TransportProtocol.IsUnspec() {
-		return n, Header{}, Got
-	}
-	from, to, ok := header.TCPAddrs()
-	if !ok { // a datagram or a path: not what comes over TCP
-		return 0, Header{}, Invalid
-	}
-	h.Client, h.Local = plain(from.AddrPort()), plain(to.AddrPort())
-	if !h.Client.IsValid() || h.Client.Addr().IsUnspecified() || h.Client.Addr().IsMulticast() {
-		return 0, Header{}, Invalid
-	}
-	return n, h, Got
-}
-
-// frame finds the header's length.
-func frame(b []byte) (int, Status) {
-	switch {
-	case hasBegin(b, signature1):
-		end := bytes.Index(b[:min(len(b), maxLine)], []byte("\r\n"))
-		switch {
-		case end >= 0:
-			return end + 2, Got
-		case len(b) >= maxLine:
-			return 0, Invalid
-		}
-		return 0, NeedMore
-	case hasBegin(b, signature2):
-		if len(b) < fixed2 {
-			return 0, NeedMore
-		}
-		n := fixed2 + int(b[14])<<8 + int(b[15])
-		switch {
-		case n > Max:
-			return 0, Invalid
-		case len(b) < n:
-			return 0, NeedMore
-		}
-		return n, Got
-	}
-	return 0, Invalid
-}
-
-// Begins reports whether b begins with the signature of a header.
-func Begins(b []byte) bool {
-	return len(b) >= len(signature1) && hasBegin(b, signature1) || len(b) >= len(signature2) && hasBegin(b, signature2)
-}
-
-// hasBegin reports whether b begins as the signature does, as far as either goes.
-func hasBegin(b []byte, signature string) bool {
-	n := min(len(b), len(signature))
-	return string(b[:n]) == signature[:n]
 }
 
 // plain is an address as the header has it: no IPv4 in IPv6, no zone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/netip"
@@ -140,6 +141,52 @@ func TestIntegrationProxyFromFront(t *testing.T) {
 		}
 		if now := h.metrics(t)[`homing_connects_total`]; now != routed {
 			t.Errorf("%s: a backend was asked", name)
+		}
+	}
+}
+
+// What a trusted proxy may say is what HAProxy takes: both are sent the same headers, in one piece and byte by byte, and
+// agree, but for families that neither uses: HAProxy 2.6 refuses them, where the specification lets a receiver go by the
+// connection's own addresses.
+func TestIntegrationProxyAsHAProxy(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
+	h := startHoming(t, addrs(servers), "--accept-proxy", "127.0.0.0/8")
+	peer := frontHAProxy(t, cert, "\nlisten l\n\tmode tcp\n\tbind @ADDR@ accept-proxy\n\tserver n "+servers[0].Addr()+"\n")
+	v2 := func(command, family byte, parts ...string) []byte {
+		block := strings.Join(parts, "")
+		return append([]byte("\r\n\r\n\x00\r\nQUIT\n"), append([]byte{command, family, byte(len(block) >> 8), byte(len(block))}, block...)...)
+	}
+	four, paths := "\xc6\x33\x64\x01\xc6\x33\x64\x02\x12\x34\x01\xbb", strings.Repeat("/", 216)
+	summed := v2(0x21, 0x11, four, "\x03\x00\x04\x00\x00\x00\x00", "\x02\x00\x01a")
+	beyond := map[string]bool{"no family": true, "paths": true, "datagrams": true}
+	sum := crc32.Checksum(summed, crc32.MakeTable(crc32.Castagnoli))
+	copy(summed[16+12+3:], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	for name, said := range map[string][]byte{
+		"version 1":              []byte("PROXY TCP4 198.51.100.1 198.51.100.2 4660 443\r\n"),
+		"version 1, unknown":     []byte("PROXY UNKNOWN\r\n"),
+		"version 1, no ports":    []byte("PROXY TCP4 198.51.100.1 198.51.100.2\r\n"),
+		"version 2":              v2(0x21, 0x11, four),
+		"local":                  v2(0x20, 0x00),
+		"local with addresses":   v2(0x20, 0x11, four),
+		"no family":              v2(0x21, 0x00),
+		"paths":                  v2(0x21, 0x31, paths),
+		"datagrams":              v2(0x21, 0x12, four),
+		"command 2":              v2(0x22, 0x11, four),
+		"version 3":              v2(0x31, 0x11, four),
+		"padding":                v2(0x21, 0x11, four, "\x04\x00\x03abc"),
+		"padding of 12 KiB":      v2(0x21, 0x11, four, "\x04\x30\x00", strings.Repeat("a", 12<<10)),
+		"value too long":         v2(0x21, 0x11, four, "\x04\x00\x04abc"),
+		"half a value":           v2(0x21, 0x11, four, "\x04\x00"),
+		"authority of 256 bytes": v2(0x21, 0x11, four, "\x02\x01\x00", strings.Repeat("a", 256)),
+		"unique ID of 129 bytes": v2(0x21, 0x11, four, "\x05\x00\x81", strings.Repeat("a", 129)),
+		"right checksum":         summed,
+		"wrong checksum":         v2(0x21, 0x11, four, "\x03\x00\x04\x00\x00\x00\x01"),
+		"checksum of 3 bytes":    v2(0x21, 0x11, four, "\x03\x00\x03\x00\x00\x00"),
+	} {
+		_, err := ask(t, peer, cert, said...)
+		_, ours := ask(t, h.addr, cert, said...)
+		if taken := err == nil || beyond[name]; taken != (ours == nil) {
+			t.Errorf("%s: HAProxy says %v, homing %v", name, err, ours)
 		}
 	}
 }
