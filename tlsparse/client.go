@@ -82,10 +82,11 @@ func (c *Client) Reset(limit int) {
 	*c = Client{limit: uint32(limit)}
 }
 
-// ResetSecond makes c ready for the hello that answers a HelloRetryRequest.
-// ChangeCipherSpec records and refused early data before it are skipped, as
-// long as they are no longer than the limit together. (RFC 9846, Sections 5 and
-// 4.3.10)
+// ResetSecond makes c ready for the hello that answers a HelloRetryRequest, in
+// the stream behind the first hello, which must be at a record's beginning: see
+// EndsRecord. ChangeCipherSpec records and refused early data before it are
+// skipped, as long as they are no longer than the limit together. (RFC 9846,
+// Sections 5 and 4.3.10)
 func (c *Client) ResetSecond(limit int) {
 	c.Reset(limit)
 	c.second = true
@@ -103,9 +104,26 @@ func (c *Client) TooLong() bool { return c.tooLong }
 // record may go on behind it.
 func (c *Client) End() int { return int(c.off) }
 
+// EndsRecord reports, after Got, whether the hello's last byte is its record's
+// last one too.
+func (c *Client) EndsRecord() bool { return c.left == 0 }
+
+// Discard returns how many bytes at the beginning of the stream are of records
+// passed over before a second hello, and takes them for gone: the stream of the
+// next call begins behind them. It is 0 once the hello has begun.
+func (c *Client) Discard() int {
+	if c.begun {
+		return 0
+	}
+	n := c.off
+	c.off = 0
+	return int(n)
+}
+
 // Next looks for the hello in stream, which holds every byte from the
-// connection's first on (after ResetSecond: from behind the first hello) and
-// has only grown since the last call. All answers but NeedMore are final.
+// connection's first on (after ResetSecond: from behind the first hello; see
+// Discard) and has only grown since the last call. All answers but NeedMore are
+// final.
 func (c *Client) Next(stream []byte) Status {
 	if c.status != NeedMore {
 		return c.status
