@@ -206,7 +206,7 @@ func (c *Conn) sendHello(version uint16) error {
 		return err
 	}
 	c.h.messages = append(c.h.messages, msg...)
-	c.out.b = c.o.appendHello(c.out.room(), msg, version)
+	c.out.b = c.o.appendHello(c.out.room(), msg, version, c.h.hello.deviates().RecordBytes)
 	return nil
 }
 

@@ -11,7 +11,11 @@ func (c *Conn) begin13() error {
 	h, s := c.h, c.h.server
 	var psk []byte
 	if s.hasPSK {
-		if h.hello.offered != OfferPSK || s.identity != 0 {
+		own := -1
+		if h.hello.offered == OfferPSK {
+			_, own = h.hello.identities()
+		}
+		if own < 0 || int(s.identity) != own {
 			return fail(alertIllegalParameter, "the server selected PSK %d, which was not offered", s.identity)
 		}
 		if h.hello.early.suite.hash().Size() != h.suite.hash().Size() { // RFC 9846 section 4.3.11

@@ -8,7 +8,6 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // maker makes the hellos of one handshake: what does not change between the first and the one behind a
@@ -94,12 +93,13 @@ func (m *maker) message(before []byte) ([]byte, error) {
 	b = appendVector16(b, uint16s(m.suites()...))
 	b = appendVector8(b, []byte{0}) // no compression
 	var psk []byte
+	var binder, binders int
 	if m.offered == OfferPSK {
-		psk = m.preSharedKey()
+		psk, binder, binders = m.preSharedKey()
 	}
 	// RFC 7685: the padding counts with its own header of 4 bytes, and goes before pre_shared_key, which must be last.
 	size := 4 + len(b) + 2 + len(ext) + len(psk)
-	padTo := m.o.PadTo
+	padTo := orDefault(m.deviates().PadTo, m.o.PadTo)
 	if size >= 256 {
 		padTo = max(padTo, m.shape.PadTo)
 	}
@@ -110,16 +110,15 @@ func (m *maker) message(before []byte) ([]byte, error) {
 		return nil, fmt.Errorf("extensions of %d bytes do not fit into a hello", len(ext)+len(psk))
 	}
 	msg := message(typeClientHello, appendVector16(b, append(ext, psk...)))
-	if m.offered != OfferPSK {
+	if binder == 0 {
 		return msg, nil
 	}
 	// The binder is over the hello up to and without the list of binders.
-	size = m.early.suite.hash().Size()
 	h := m.early.suite.hash()
 	h.Write(before)
-	h.Write(msg[:len(msg)-2-1-size])
-	binder, err := m.early.binder(h.Sum(nil))
-	copy(msg[len(msg)-size:], binder)
+	h.Write(msg[:len(msg)-binders])
+	proof, err := m.early.binder(h.Sum(nil))
+	copy(msg[len(msg)-binder:], proof)
 	return msg, err
 }
 
@@ -163,7 +162,7 @@ func (m *maker) extensions() ([]byte, error) {
 			b = appendExtension(b, e.ID, body)
 		}
 	}
-	if m.sendEarly && !m.retried { // RFC 9846 section 4.1.2: not in the second hello
+	if m.sendEarly && !m.retried || m.deviates().EarlyData { // RFC 9846 section 4.1.2: not in the second hello
 		b = appendExtension(b, extensionEarlyData, nil)
 	}
 	if len(m.cookie) > 0 {
@@ -179,7 +178,7 @@ func (m *maker) extensions() ([]byte, error) {
 func (m *maker) extension(e *Extension) (body []byte, ok bool, err error) {
 	switch e.ID {
 	case extensionServerName:
-		name := m.o.ServerName
+		name := m.serverName()
 		if _, err := netip.ParseAddr(name); err == nil || name == "" { // RFC 6066 section 3: no addresses
 			return nil, false, nil
 		}
@@ -200,7 +199,7 @@ func (m *maker) extension(e *Extension) (body []byte, ok bool, err error) {
 		return []byte{0}, m.o.classic(), nil
 	case extensionALPN:
 		var list []byte
-		for _, p := range m.o.ALPN {
+		for _, p := range m.alpn() {
 			list = appendVector8(list, []byte(p))
 		}
 		return appendVector16(nil, list), len(list) > 0, nil
@@ -286,6 +285,8 @@ func (m *maker) keyShares() ([]byte, error) {
 // sharedGroups returns the groups for which the hello has a key share.
 func (m *maker) sharedGroups() []tls.CurveID {
 	switch {
+	case m.deviates().NoShares:
+		return nil
 	case m.retryGroup != 0:
 		return []tls.CurveID{m.retryGroup}
 	case m.o.Groups != nil:
@@ -293,18 +294,6 @@ func (m *maker) sharedGroups() []tls.CurveID {
 	default:
 		return m.shape.Shares
 	}
-}
-
-// preSharedKey is RFC 9846 section 4.3.11, the binder still zero.
-func (m *maker) preSharedKey() []byte {
-	s := m.o.Session
-	age := uint32(time.Since(s.Received).Milliseconds()) + s.ageAdd
-	identity := appendVector16(nil, s.Ticket)
-	identity = binary.BigEndian.AppendUint32(identity, age)
-	body := appendVector16(nil, identity)
-	binder := make([]byte, m.early.suite.hash().Size())
-	body = appendVector16(body, appendVector8(nil, binder))
-	return appendExtension(nil, extensionPreSharedKey, body)
 }
 
 // Hello returns the bytes of a hello that a conn would send, in its records, none encrypted.
@@ -319,13 +308,9 @@ func (o *Options) Hello() ([]byte, error) {
 // firstVersion is what the records of the first hello say, for the sake of old servers (RFC 9846 section 5.1).
 const firstVersion = tls.VersionTLS10
 
-// appendHello puts a hello into records.
-func (o *Options) appendHello(b, msg []byte, version uint16) []byte {
-	most := o.RecordBytes
-	if most == 0 {
-		most = maxPlaintext
-	}
-	for part := range slices.Chunk(msg, most) {
+// appendHello puts a hello into records of at most so many bytes, 0: what the options say.
+func (o *Options) appendHello(b, msg []byte, version uint16, most int) []byte {
+	for part := range slices.Chunk(msg, o.recordBytes(most)) {
 		b = appendVector16(append(b, recordHandshake, byte(version>>8), byte(version)), part)
 	}
 	return b

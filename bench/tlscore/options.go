@@ -49,6 +49,9 @@ type Options struct {
 	PadTo int
 	// RecordBytes is the most that one record holds of the hello, 0: 16,384. Less cuts the hello over several records.
 	RecordBytes int
+
+	// First and Second are how the first hello, and the one that answers a HelloRetryRequest, break the rules; nil: they do not.
+	First, Second *Deviation
 }
 
 const maxPad = 65000 // what an extension can hold, and room for the others
@@ -99,8 +102,9 @@ func (o *Options) shape() *Shape {
 	return o.Shape
 }
 
-func orDefault(v, otherwise uint16) uint16 {
-	if v == 0 {
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
 		return otherwise
 	}
 	return v

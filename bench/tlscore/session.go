@@ -60,6 +60,11 @@ type Session struct {
 	ageAdd   uint32 // TLS 1.3: what hides the age of the ticket
 }
 
+// age is the obfuscated_ticket_age of RFC 9846 section 4.3.11.
+func (s *Session) age() uint32 {
+	return uint32(time.Since(s.Received).Milliseconds()) + s.ageAdd
+}
+
 // Kind returns the way in which the session is offered to a client that offers what o says.
 func (o *Options) kind() Kind {
 	s := o.Session
