@@ -27,19 +27,18 @@ type handshake struct {
 	young         bool       // it is there
 
 	// The client side.
-	peer       netip.AddrPort // the client: of the socket, or of the PROXY header
-	local      netip.AddrPort // what it connected to, by the PROXY header; not valid without one
-	heading    bool           // a PROXY header has to come first
-	parser     tlsparse.Client
-	hello      []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
-	later      bool   // the client has sent more than the hello, or FIN
-	readable   bool   // hello is a ClientHello: the backend's answer is parsed
-	second     bool   // HelloRetryRequest seen, the client's second hello is being read
-	early      bool   // early_data announced
-	psks       int    // identities in the latest hello that was read
-	tooLate    bool   // HelloRetryRequest relayed: the conn is committed to its backend
-	counted    bool   // the verdict is counted
-	secondRead bool   // offer has the second hello's identities
+	peer     netip.AddrPort // the client: of the socket, or of the PROXY header
+	local    netip.AddrPort // what it connected to, by the PROXY header; not valid without one
+	heading  bool           // a PROXY header has to come first
+	parser   tlsparse.Client
+	hello    []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
+	later    bool   // the client has sent more than the hello, or FIN
+	readable bool   // hello is a ClientHello: the backend's answer is parsed
+	early    bool   // early_data announced
+	psks     int    // identities in the latest hello that was read
+	tooLate  bool   // HelloRetryRequest relayed: the conn is committed to its backend
+	counted  bool   // the verdict is counted
+	again    secondHello
 
 	offer     affinity.Offer
 	home      affinity.Home
@@ -114,6 +113,7 @@ func (l *loop) takeHandshake() *handshake {
 func (l *loop) giveHandshake(hs *handshake) {
 	l.buffers.Put(hs.hello)
 	l.buffers.Put(hs.held)
+	l.buffers.Put(hs.again.stream)
 	if hs.turn != nil {
 		*hs.turn = queueTurn{}
 	}

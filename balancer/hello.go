@@ -183,15 +183,27 @@ func (l *loop) offered(c *conn) {
 	if len(h.SessionID) > 0 {
 		hs.sessionID = known.HashID(h.SessionID)
 	}
-	c.name = c.lane.pool.Names().Offer(h.ServerName())
-	addr := hs.peer.Addr()
-	if addr.IsValid() { // those of a unix socket are not one client
-		hs.client = known.HashClient(addr, h.ServerName(), h.Shape)
-	}
 	hs.offer = offerOf(known, h, hs.sessionID)
+	hs.offer.RefreshOnly = l.mayHide(c, h)
+	hs.offer.Network = affinity.HashNetwork(hs.peer.Addr())
+	l.noteClient(c, h)
+}
+
+// noteClient notes whose home, and which server name, a handshake that h begins speaks
+// of once it has completed.
+func (l *loop) noteClient(c *conn, h *tlsparse.Hello) {
+	hs := c.hs
+	c.name = c.lane.pool.Names().Offer(h.ServerName())
+	if addr := hs.peer.Addr(); addr.IsValid() { // those of a unix socket are not one client
+		hs.client = c.lane.known.HashClient(addr, h.ServerName(), h.Shape)
+	}
 	hs.offer.Client = hs.client
-	hs.offer.RefreshOnly = h.ECH && c.lane.pool.Snapshot().Options().ECH
-	hs.offer.Network = affinity.HashNetwork(addr)
+}
+
+// mayHide reports whether the server may find another hello in h, by ECH, whose
+// identities it accepts.
+func (l *loop) mayHide(c *conn, h *tlsparse.Hello) bool {
+	return h.ECH && c.lane.pool.Snapshot().Options().ECH
 }
 
 // offerOf hashes what h offers to resume: PSKs before a ticket before an ID, as

@@ -57,15 +57,17 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 
 // retryRequested commits the conn to its backend: the client will answer this
 // backend's cookie and key share choice. The verdict comes with the second
-// ServerHello, whose index counts the second hello's identities.
+// ServerHello, which answers the second hello.
 func (l *loop) retryRequested(c *conn) {
 	hs := c.hs
+	if hs.stash.used() {
+		hs.verdict = VerdictUnknown // another backend's answer is there: this one never reaches the client
+		return
+	}
 	hs.tooLate = true
-	if !hs.later && hs.offer.Kind == affinity.OfferPSK {
-		hs.second = true
-		hs.parser.ResetSecond(c.lane.cfg.HelloLimit)
-		l.buffers.Put(hs.hello)
-		hs.hello = nil
+	c.name, hs.client, hs.offer.Client = 0, 0, 0 // until the second hello says
+	if hs.again.state == secondWhole {
+		l.readSecond(c, hs.again.stream)
 	}
 }
 
@@ -76,13 +78,18 @@ func (l *loop) serverHello(c *conn) {
 	hs.hellos++
 	if hs.server.Version() >= versionTLS13 {
 		hs.negotiated13 = true
-		if hs.offer.Kind == affinity.OfferPSK {
-			if i, ok := hs.server.PSKAccepted(); ok && i < hs.psks {
-				l.decide(c, VerdictAccepted, i)
-			} else {
+		i, accepted := hs.server.PSKAccepted()
+		switch read := hs.helloAnswered(); {
+		case hs.offer.Kind != affinity.OfferPSK:
+			if hs.offered() {
 				l.decide(c, VerdictRefused, 0)
 			}
-		} else if hs.offered() {
+		case accepted && (i < hs.psks || !read):
+			l.decide(c, VerdictAccepted, i)
+		case read && (accepted || hs.psks == 0):
+			// Of identities that we did not see, or for want of any.
+			l.decide(c, VerdictUnknown, 0)
+		default:
 			l.decide(c, VerdictRefused, 0)
 		}
 		return
@@ -126,38 +133,55 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 		return
 	}
 	hs.verdict = v
-	known, id := c.lane.known, uint32(c.backend.ID)
-	// With real ECH the verdict may speak of a PSK that only the server sees: it
-	// refreshes what is known, and says nothing against it.
-	hidden := hs.offer.RefreshOnly
 	switch v {
 	case VerdictAccepted:
 		hs.lost = LostNone
-		switch hs.offer.Kind {
-		case affinity.OfferPSK:
-			if selected < hs.offer.N && (!hs.tooLate || hs.secondRead || hs.offer.N == 1) {
-				known.Accepted(&hs.offer, selected, true, id, l.unix)
-			}
-		case affinity.OfferTicket:
-			known.Accepted(&hs.offer, affinity.SelTicket, false, id, l.unix)
-		case affinity.OfferID:
-			known.Accepted(&hs.offer, affinity.SelID, false, id, l.unix)
-		case affinity.OfferNone:
-		}
+		l.offerAccepted(c, selected)
 	case VerdictRefused:
-		if hs.lost == LostNone {
-			hs.lost = lostOf(known.Lost(&hs.offer, hs.home, id, l.unix))
-			if hidden {
-				hs.lost = LostECH
-			}
-		}
-		if !hidden && hs.negotiated13 == (hs.offer.Kind == affinity.OfferPSK) {
-			known.Refused(&hs.offer, hs.source, id, l.unix)
-		}
+		l.offerRefused(c)
 	case VerdictNone, VerdictUnknown:
 	}
 	if !hs.holding {
 		l.countVerdict(c)
+	}
+}
+
+// offerAccepted teaches what the server has accepted. No client can bring that about
+// without a session of this backend: TLS 1.3 servers open the identity and check its
+// binder first (RFC 9846, Section 4.3.11), and the index is taken in the hello that was
+// answered.
+func (l *loop) offerAccepted(c *conn, selected int) {
+	hs := c.hs
+	known, id := c.lane.known, uint32(c.backend.ID)
+	switch hs.offer.Kind {
+	case affinity.OfferPSK:
+		if hs.helloAnswered() && selected < hs.offer.N {
+			known.Accepted(&hs.offer, selected, true, id, l.unix)
+		}
+	case affinity.OfferTicket:
+		known.Accepted(&hs.offer, affinity.SelTicket, false, id, l.unix)
+	case affinity.OfferID:
+		known.Accepted(&hs.offer, affinity.SelID, false, id, l.unix)
+	case affinity.OfferNone:
+	}
+}
+
+// offerRefused teaches that the server made a full handshake of the offer. Any client
+// can have that, with junk: Refused removes nothing for it.
+func (l *loop) offerRefused(c *conn) {
+	hs := c.hs
+	known, id := c.lane.known, uint32(c.backend.ID)
+	// With real ECH the verdict may speak of a PSK that only the server sees: it
+	// refreshes what is known, and says nothing against it.
+	hidden := hs.offer.RefreshOnly
+	if hs.lost == LostNone {
+		hs.lost = lostOf(known.Lost(&hs.offer, hs.home, id, l.unix))
+		if hidden {
+			hs.lost = LostECH
+		}
+	}
+	if !hidden && hs.helloAnswered() && hs.negotiated13 == (hs.offer.Kind == affinity.OfferPSK) {
+		known.Refused(&hs.offer, hs.source, id, l.unix)
 	}
 }
 

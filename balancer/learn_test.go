@@ -147,7 +147,7 @@ func TestLearn(t *testing.T) {
 		}, {
 			name: "an identity out of range is nobody's", hello: hello{psks: [][]byte{ticket, other}},
 			dialog:  []turn{backend(answer{tls13: true, psk: 3}.bytes(), appData(100)), client(appData(50))},
-			learned: []learned{{psk, ticket, false}, {psk, other, false}}, verdict: VerdictRefused, offer: psk,
+			learned: []learned{{psk, ticket, false}, {psk, other, false}}, verdict: VerdictUnknown, offer: psk,
 		}, {
 			name: "a refused identity", hello: hello{psks: [][]byte{ticket}},
 			dialog:  []turn{backend(answer{tls13: true}.bytes(), appData(2000)), client(appData(50)), backend(appData(250))},
@@ -168,19 +168,26 @@ func TestLearn(t *testing.T) {
 			},
 			learned: []learned{{psk, ticket, false}, {psk, other, true}}, verdict: VerdictAccepted, offer: psk,
 		}, {
-			name: "an unread second hello is no matter with one identity", hello: hello{psks: [][]byte{ticket}, early: true},
-			dialog: []turn{
-				client(appData(20)), backend(answer{retry: true}.bytes()), client(hello{psks: [][]byte{ticket}}.bytes()),
-				backend(answer{tls13: true, psk: 1}.bytes(), appData(100)),
-			},
-			learned: []learned{{psk, ticket, true}}, verdict: VerdictAccepted, offer: psk,
-		}, {
-			name: "with two it teaches nothing", hello: hello{psks: [][]byte{ticket, other}, early: true},
+			name: "behind early data too", hello: hello{psks: [][]byte{ticket, other}, early: true},
 			dialog: []turn{
 				client(appData(20)), backend(answer{retry: true}.bytes()), client(hello{psks: [][]byte{other}}.bytes()),
 				backend(answer{tls13: true, psk: 1}.bytes(), appData(100)),
 			},
-			learned: []learned{{psk, ticket, false}, {psk, other, false}}, verdict: VerdictAccepted, offer: psk,
+			learned: []learned{{psk, ticket, false}, {psk, other, true}}, verdict: VerdictAccepted, offer: psk,
+		}, {
+			name: "of a second hello that was not read nothing is learned", hello: hello{psks: [][]byte{ticket}},
+			dialog: []turn{
+				backend(answer{retry: true}.bytes()), client(alert(1, 112), hello{psks: [][]byte{ticket}}.bytes()),
+				backend(answer{tls13: true, psk: 1}.bytes(), appData(100)),
+			},
+			learned: []learned{{psk, ticket, false}}, verdict: VerdictAccepted, offer: psk,
+		}, {
+			name: "one without a PSK leaves nothing to judge", hello: hello{psks: [][]byte{ticket}},
+			dialog: []turn{
+				backend(answer{retry: true}.bytes()), client(hello{tls13: true, ticket: other}.bytes()),
+				backend(answer{tls13: true}.bytes(), appData(100)),
+			},
+			learned: []learned{{psk, ticket, false}, {tkt, other, false}}, verdict: VerdictUnknown, offer: psk,
 		}, {
 			name: "GREASE ECH is looked up as usual", hello: hello{psks: [][]byte{ticket}, ech: true},
 			dialog:  []turn{backend(answer{tls13: true, psk: 1}.bytes(), appData(100))},

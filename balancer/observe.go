@@ -33,6 +33,9 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	case c.flows[sideClient].is(ended):
 		l.eng.Shutdown(c.socks[sideBackend])
 	}
+	if hs.readable && len(hs.hello) > hs.parser.End() { // as from now on nothing is sent to another backend, that is so once
+		l.followHello(c, hs.hello[hs.parser.End():])
+	}
 	if !hs.holding {
 		l.buffers.Put(hs.hello)
 		hs.hello = nil
@@ -69,41 +72,14 @@ func (l *loop) observeClient(c *conn, done *netio.Completion) {
 		l.sideEnded(c, sideClient)
 	default:
 		hs.later = true
-		if hs.second {
-			l.readSecond(c, done.Buf)
+		if hs.hellos == 0 {
+			l.followHello(c, done.Buf)
 		}
 		if tlsparse.FlightOf(done.Buf, 0).Open {
 			l.eng.Ack(c.socks[sideClient])
 		}
 		l.pass(c, sideClient, done.Buf)
 	}
-}
-
-// readSecond gathers the hello that answers a HelloRetryRequest: the index of
-// the accepted identity counts its identities.
-func (l *loop) readSecond(c *conn, b []byte) {
-	hs := c.hs
-	known := c.lane.known
-	var ok bool
-	hs.hello, ok = l.buffers.Append(hs.hello, b)
-	if !ok || len(hs.hello) > helloStreamFactor*c.lane.cfg.HelloLimit+1024 {
-		hs.second = false
-		return
-	}
-	switch hs.parser.Next(hs.hello) {
-	case tlsparse.NeedMore:
-		return
-	case tlsparse.Got:
-		if hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
-			offer := offerOf(known, &l.hello, hs.sessionID)
-			hs.offer.Idents, hs.offer.N = offer.Idents, offer.N
-			hs.secondRead, hs.psks = true, l.hello.PSKCount()
-		}
-	case tlsparse.Opaque, tlsparse.Invalid:
-	}
-	hs.second = false
-	l.buffers.Put(hs.hello)
-	hs.hello = nil
 }
 
 // observeBackend reads the backend's answer, holds it while the verdict is open,
