@@ -132,15 +132,7 @@ func (p *Pool) setDrain(b *Backend, mode Drain, state drainState) {
 		p.log.Info("backend draining", attrs...)
 	}
 	p.reconcile()
-	p.lookAtDrains()
-}
-
-// lookAtDrains has Run look at the drains.
-func (p *Pool) lookAtDrains() {
-	select {
-	case p.drainKick <- struct{}{}:
-	default: // it will look anyway
-	}
+	kick(p.drainKick)
 }
 
 // InService says that nobody has the backend emptied, neither an operator nor itself.
@@ -211,6 +203,6 @@ func (p *Pool) keepsDrain(b *Backend, now time.Time) bool {
 func (p *Pool) drainReturns(b *Backend) {
 	if !b.drained.gone.IsZero() {
 		b.drained.gone = time.Time{}
-		p.lookAtDrains() // its time may have passed meanwhile
+		kick(p.drainKick) // its time may have passed meanwhile
 	}
 }

@@ -74,7 +74,7 @@ func (p *Pool) Import(state State) {
 		}
 	}
 	p.reconcile()
-	p.lookAtShares()
+	kick(p.shareKick)
 }
 
 // SetWeight gives a backend another weight, 1 to MaxWeight, until the specs are given anew. 0 goes back to theirs.

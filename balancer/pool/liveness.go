@@ -107,10 +107,7 @@ func (p *Pool) startTrials() {
 // settle lets Run reconcile, or does it here when nobody runs.
 func (p *Pool) settle() {
 	if p.running.Load() > 0 {
-		select {
-		case p.kick <- struct{}{}:
-		default: // it was asked already
-		}
+		kick(p.kick)
 		return
 	}
 	p.mu.Lock()
@@ -134,6 +131,9 @@ func (p *Pool) reconcile() {
 		}
 		b.announced = state
 		p.announce(b, state == stateUp)
+		if state == stateDown && b.Name != b.Addr.String() {
+			kick(p.renamed) // it may have moved
+		}
 	}
 	p.serveQueue()
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -86,7 +85,8 @@ type Options struct {
 	// of it. Default 10 s.
 	RetryAfter time.Duration
 
-	// ResolveEvery is the interval at which Run resolves names again. Default 30 s.
+	// ResolveEvery is the longest interval at which Run resolves a name again. It is sooner where the answer holds for
+	// less, and where backends of that name are down: at most once a second. Default 30 s.
 	ResolveEvery time.Duration
 
 	// ResolveTimeout bounds the resolving of all names together, which New waits for. Default 5 s.
@@ -94,7 +94,7 @@ type Options struct {
 
 	// Resolver gives all addresses of a host name. It may be called by several goroutines at once. Default: the
 	// system's resolver.
-	Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
+	Resolver func(ctx context.Context, host string) (Answer, error)
 
 	// Node tells this node of a cluster from those on other machines: a unix socket's ID is made of it too. It stays what
 	// it was in New. Default: none, for a node that stands alone.
@@ -139,9 +139,7 @@ func (o *Options) check() error {
 	o.ResolveEvery = cmp.Or(o.ResolveEvery, 30*time.Second)
 	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, 5*time.Second)
 	if o.Resolver == nil {
-		o.Resolver = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
+		o.Resolver = askSystem
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -160,7 +158,7 @@ type Pool struct {
 	kick      chan struct{} // asks Run to reconcile; never closed
 	drainKick chan struct{} // tells Run that a drain has changed; never closed
 	shareKick chan struct{} // tells Run that a slow start has begun; never closed
-	retimed   chan struct{} // tells Run that ResolveEvery may have changed; never closed
+	renamed   chan struct{} // tells Run that names are to be resolved at other times; never closed
 	names     Names         // has owners of its own
 	queue     queue         // as names
 
@@ -174,10 +172,10 @@ type Pool struct {
 	// Guarded by resolving, which is taken before mu and held while names are resolved.
 	resolving sync.Mutex
 	targets   []target
-	known     map[string][]netaddr.Addr // last answer by Spec.Addr
-	standing  []string                  // warnings that were logged and still hold
-	static    []wanted                  // what the targets came to, last time
-	resolved  []string                  // the warnings of that time
+	known     map[string]lookup // last answer by Spec.Addr
+	standing  []string          // warnings that were logged and still hold
+	static    []wanted          // what the targets came to, last time
+	resolved  []string          // the warnings of that time
 
 	discovered []Discovered // sorted by address
 
@@ -203,8 +201,8 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 		kick:      make(chan struct{}, 1),
 		drainKick: make(chan struct{}, 1),
 		shareKick: make(chan struct{}, 1),
-		retimed:   make(chan struct{}, 1),
-		known:     make(map[string][]netaddr.Addr),
+		renamed:   make(chan struct{}, 1),
+		known:     make(map[string]lookup),
 	}
 	p.snapshot.Store(&Snapshot{pool: p, opt: &opt, replaced: make(chan struct{})})
 	if _, err := p.Reconfigure(specs, opt); err != nil {
@@ -225,7 +223,7 @@ func (p *Pool) Names() *Names { return &p.names }
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
 
-// Run resolves names again every Options.ResolveEvery, takes the steps of slow starts, puts backends on trial where no
+// Run resolves names again (Options.ResolveEvery), takes the steps of slow starts, puts backends on trial where no
 // active checks run, and does for
 // the loops what they must not wait for. It returns when ctx is done.
 func (p *Pool) Run(ctx context.Context) {
@@ -264,39 +262,6 @@ func (p *Pool) attend(ctx context.Context) {
 			p.startTrials()
 		}
 	}
-}
-
-func (p *Pool) refreshForever(ctx context.Context) {
-	ticker := time.NewTicker(p.Snapshot().opt.ResolveEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.retimed:
-			ticker.Reset(p.Snapshot().opt.ResolveEvery)
-		case <-ticker.C:
-			p.refresh(ctx)
-		}
-	}
-}
-
-// refresh resolves the names again. When nothing at all can be resolved everything stays as it is.
-func (p *Pool) refresh(ctx context.Context) {
-	p.resolving.Lock()
-	defer p.resolving.Unlock()
-	if !slices.ContainsFunc(p.targets, func(t target) bool { return t.host != "" }) {
-		return
-	}
-	want, warnings, err := p.resolve(ctx, p.targets, p.Snapshot().opt)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		p.warn([]string{err.Error()})
-		return
-	}
-	p.settled(want, warnings)
 }
 
 // settled applies what the targets came to, with the backends that announced themselves. p.resolving is held.

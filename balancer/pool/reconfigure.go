@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"homing/balancer/netaddr"
 )
@@ -64,7 +65,7 @@ func (p *Pool) Plan(specs []Spec, opt Options) (*Plan, error) {
 	p.resolving.Lock()
 	defer p.resolving.Unlock()
 	var err error
-	plan.want, plan.warnings, err = p.resolve(context.Background(), plan.targets, plan.opt)
+	plan.want, plan.warnings, err = p.resolve(context.Background(), plan.targets, plan.opt, time.Time{})
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +91,8 @@ func (plan *Plan) Apply() Changes {
 	p.forgetWeights()
 	p.swapOptions(plan.opt)
 	p.settled(plan.want, plan.warnings)
-	for _, tell := range []chan struct{}{p.kick, p.retimed} {
-		select {
-		case tell <- struct{}{}:
-		default: // it was told already
-		}
-	}
+	kick(p.kick)
+	kick(p.renamed)
 	return changes(before, settingsOf(p.Snapshot()))
 }
 

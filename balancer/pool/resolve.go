@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"homing/balancer/netaddr"
 )
@@ -20,43 +22,126 @@ type wanted struct {
 	maxConns int
 }
 
-// lookup is the answer for one target.
+// lookup is the last answer for one target.
 type lookup struct {
 	addrs []netaddr.Addr
-	err   error
+	ttl   time.Duration // 0: not known
+	asked time.Time
+	err   error // the name could not be resolved: addrs are those from before
 }
 
-// resolve expands the targets to backends, sorted by address, each address once. A name that cannot be resolved keeps
-// the addresses known from before; it is a warning while anything is left, else an error. p.resolving is held.
-func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options) (want []wanted, warnings []string, err error) {
+const (
+	// resolvePause is the least time between two looks at one name.
+	resolvePause = time.Second
+
+	// resolveRetry is the time to the next look at a name that could not be resolved: a name server is away for
+	// seconds, while it restarts, or for long.
+	resolveRetry = 5 * time.Second
+)
+
+// refreshForever resolves each name again when it is due. It is a part of Run.
+func (p *Pool) refreshForever(ctx context.Context) {
+	lookAgain(ctx, p.renamed, func() time.Duration { return p.refresh(ctx) })
+}
+
+// refresh resolves the names again that are due, and says when the next one is; 0: there is no name. When nothing at
+// all can be resolved everything stays as it is.
+func (p *Pool) refresh(ctx context.Context) (wait time.Duration) {
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
+	opt := p.Snapshot().opt
+	if first, now := p.firstDue(opt), time.Now(); first.IsZero() {
+		return 0
+	} else if first.After(now) {
+		return first.Sub(now)
+	}
+	want, warnings, err := p.resolve(ctx, p.targets, opt, time.Now())
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		p.warn([]string{err.Error()})
+	default:
+		p.settled(want, warnings)
+	}
+	return max(time.Until(p.firstDue(opt)), time.Millisecond)
+}
+
+// firstDue is when the first name is to be resolved again; zero: there is no name. p.resolving is held.
+func (p *Pool) firstDue(opt *Options) (first time.Time) {
+	down := p.downNames()
+	for _, t := range p.targets {
+		if t.host == "" {
+			continue
+		}
+		if due := p.due(t, opt, down); first.IsZero() || due.Before(first) {
+			first = due
+		}
+	}
+	return first
+}
+
+// due is when a name is to be resolved again: at the end of its answer's time, and soon while a backend of it is
+// down, for then the service may have moved. p.resolving is held.
+func (p *Pool) due(t target, opt *Options, down map[string]bool) time.Time {
+	last := p.known[t.Addr]
+	wait := opt.ResolveEvery
+	switch {
+	case last.err != nil:
+		wait = min(wait, resolveRetry)
+	case down[t.Addr]:
+		wait = min(wait, resolvePause)
+	case last.ttl > 0:
+		wait = min(wait, last.ttl)
+	}
+	return last.asked.Add(max(wait, resolvePause))
+}
+
+// downNames are the names of which a backend is down.
+func (p *Pool) downNames() map[string]bool {
+	down := map[string]bool{}
+	for _, b := range p.Snapshot().all {
+		if !b.Up() {
+			down[b.Name] = true
+		}
+	}
+	return down
+}
+
+// resolve expands the targets to backends, sorted by address, each address once. Names that are not due at now keep
+// their answer; the zero time asks for all. A name that cannot be resolved keeps the addresses known from before; it is a
+// warning while anything is left, else an error. p.resolving is held.
+func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now time.Time) (want []wanted, warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.ResolveTimeout)
 	defer cancel()
 	answers := make([]lookup, len(targets))
+	down := p.downNames()
 	var all sync.WaitGroup // one slow name must not use up the time of the others; all are joined here
 	for i, t := range targets {
-		if t.addr.IsValid() {
+		last, asked := p.known[t.Addr]
+		switch {
+		case t.addr.IsValid():
 			answers[i].addrs = []netaddr.Addr{t.addr}
-			continue
+		case asked && !now.IsZero() && p.due(t, opt, down).After(now):
+			answers[i] = last
+		default:
+			all.Go(func() { answers[i] = lookupHost(ctx, t, opt.Resolver, last) })
 		}
-		all.Go(func() { answers[i] = lookupHost(ctx, t, opt.Resolver) })
 	}
 	all.Wait()
 
 	var failed []string
 	for i, t := range targets {
-		if answers[i].err != nil {
-			answers[i].addrs = p.known[t.Addr]
-			failed = append(failed, fmt.Sprintf("%q (%v)", t.Addr, answers[i].err))
-			warnings = append(warnings, fmt.Sprintf("backend %q cannot be resolved (%v), %s", t.Addr, answers[i].err,
-				instead(len(answers[i].addrs))))
+		if err := answers[i].err; err != nil {
+			failed = append(failed, fmt.Sprintf("%q (%v)", t.Addr, err))
+			warnings = append(warnings, fmt.Sprintf("backend %q cannot be resolved (%v), %s", t.Addr, err, instead(len(answers[i].addrs))))
 		}
 		for _, addr := range answers[i].addrs {
 			want = append(want, wanted{addr, t.Addr, t.Weight, t.MaxConns})
 		}
 		if t.addr.IsValid() {
 			want[len(want)-1].name = t.addr.String()
-		} else if answers[i].err == nil {
-			p.known[t.Addr] = answers[i].addrs
+		} else if ctx.Err() != context.Canceled {
+			p.known[t.Addr] = answers[i]
 		}
 	}
 	if len(want) == 0 && !opt.Discover {
@@ -73,21 +158,27 @@ func instead(kept int) string {
 	return "it is tried again and the other backends are used meanwhile"
 }
 
-// lookupHost resolves one name to canonical addresses.
-func lookupHost(ctx context.Context, t target, resolver func(context.Context, string) ([]netip.Addr, error)) lookup {
-	ips, err := resolver(ctx, t.host)
-	if err == nil && len(ips) == 0 {
+// lookupHost resolves one name to canonical addresses. Those of last stand for what cannot be asked.
+func lookupHost(ctx context.Context, t target, resolver func(context.Context, string) (Answer, error), last lookup) lookup {
+	answer, err := resolver(ctx, t.host)
+	if err == nil && len(answer.Addrs) == 0 {
 		err = errors.New("the name has no addresses")
 	}
-	if err != nil {
-		return lookup{err: err}
+	l := lookup{ttl: answer.TTL, asked: time.Now(), err: err}
+	for _, ip := range answer.Addrs {
+		l.addrs = append(l.addrs, netaddr.Of(netip.AddrPortFrom(ip, t.port)))
 	}
-	addrs := make([]netaddr.Addr, len(ips))
-	for i, ip := range ips {
-		addrs[i] = netaddr.Of(netip.AddrPortFrom(ip, t.port))
+	if why := cmp.Or(err, answer.Deaf); why != nil {
+		answered := l.addrs
+		for _, a := range last.addrs {
+			if !slices.ContainsFunc(answered, func(b netaddr.Addr) bool { return a.IP().Addr().Is4() == b.IP().Addr().Is4() }) {
+				l.addrs, l.err = append(l.addrs, a), why
+			}
+		}
 	}
-	slices.SortFunc(addrs, netaddr.Addr.Compare)
-	return lookup{addrs: slices.Compact(addrs)} // an IPv4 address may have come mapped as well
+	slices.SortFunc(l.addrs, netaddr.Addr.Compare)
+	l.addrs = slices.Compact(l.addrs) // an IPv4 address may have come mapped as well
+	return l
 }
 
 // distinct sorts by address and keeps one of each address and one of each ID: of specs with the same address the first

@@ -18,22 +18,24 @@ import (
 type zone struct {
 	mu    sync.Mutex
 	names map[string]string // space-separated addresses; a missing name does not exist
+	ttl   time.Duration
+	deaf  error
 	asked int
 }
 
-func (z *zone) resolve(_ context.Context, host string) ([]netip.Addr, error) {
+func (z *zone) resolve(_ context.Context, host string) (Answer, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.asked++
 	text, ok := z.names[host]
 	if !ok {
-		return nil, errors.New("no such host")
+		return Answer{}, errors.New("no such host")
 	}
-	var ips []netip.Addr
+	a := Answer{TTL: z.ttl, Deaf: z.deaf}
 	for field := range strings.FieldsSeq(text) {
-		ips = append(ips, netip.MustParseAddr(field))
+		a.Addrs = append(a.Addrs, netip.MustParseAddr(field))
 	}
-	return ips, nil
+	return a, nil
 }
 
 func (z *zone) set(host, addrs string) {
@@ -153,6 +155,91 @@ func TestResolveAgain(t *testing.T) {
 	})
 }
 
+// TestResolveMoved: a name is looked at again when a backend of it goes down, and once a second while one is down.
+func TestResolveMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := &zone{}
+		z.set("web", "10.0.0.1")
+		z.set("other", "10.0.1.1")
+		p := newPool(t, Options{Resolver: z.resolve}, Spec{Addr: "web:443"}, Spec{Addr: "other:443"})
+		defer run(p)()
+		time.Sleep(10*time.Second + time.Millisecond)
+		z.set("web", "10.0.0.2")
+		p.SetUp(member(p, 0), false, "test")
+		synctest.Wait()
+		if got, want := addrs(p), "10.0.0.2:443 10.0.1.1:443"; got != want {
+			t.Errorf("as soon as it went down: %s, want %s", got, want)
+		}
+		before := z.asked
+		p.SetUp(member(p, 0), false, "test")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := z.asked - before; n != 10 {
+			t.Errorf("asked %d times in 10 s, want 10: once a second, and not for the other name", n)
+		}
+		z.set("web", "10.0.0.3")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got, want := addrs(p), "10.0.0.3:443 10.0.1.1:443"; got != want {
+			t.Errorf("a second after it moved: %s, want %s", got, want)
+		}
+	})
+}
+
+// TestResolveTTL: an answer that holds for less than ResolveEvery is asked for again in time, at most once a second.
+func TestResolveTTL(t *testing.T) {
+	for _, tt := range []struct{ ttl, want time.Duration }{
+		{0, 30 * time.Second}, {time.Millisecond, time.Second}, {7 * time.Second, 7 * time.Second}, {time.Hour, 30 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			z := &zone{ttl: tt.ttl}
+			z.set("web", "10.0.0.1")
+			p := newPool(t, Options{Resolver: z.resolve}, Spec{Addr: "web:443"})
+			defer run(p)()
+			z.asked = 0
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if got, want := z.asked, int(time.Hour/tt.want); got < want-1 || got > want {
+				t.Errorf("a time to live of %v: asked %d times in an hour, want %d", tt.ttl, got, want)
+			}
+		})
+	}
+}
+
+// TestResolveDeaf: a name server that answers for one family of addresses does not take those of the other away.
+func TestResolveDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := &zone{}
+		z.set("web", "10.0.0.1 2001:db8::1")
+		var log logBuffer
+		p := newPool(t, Options{Resolver: z.resolve, Log: log.logger()}, Spec{Addr: "web:443"})
+		defer run(p)()
+		z.deaf = errors.New("server misbehaving")
+		z.set("web", "10.0.0.2")
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if got, want := addrs(p), "10.0.0.2:443 [2001:db8::1]:443"; got != want {
+			t.Errorf("half deaf: %s, want %s", got, want)
+		}
+		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], "server misbehaving") {
+			t.Errorf("log %q, want one line", lines)
+		}
+		z.deaf = nil
+		z.set("web", "10.0.0.2")
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if got, want := addrs(p), "10.0.0.2:443"; got != want {
+			t.Errorf("the name server says that it has no other: %s, want %s", got, want)
+		}
+		z.deaf = errors.New("refused")
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if lines := log.take(); len(lines) != 0 {
+			t.Errorf("log %q of a family that has never had an address", lines)
+		}
+	})
+}
+
 // TestStaticNamesAreNotAsked: a pool of addresses never resolves anything.
 func TestStaticNamesAreNotAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -170,12 +257,12 @@ func TestStaticNamesAreNotAsked(t *testing.T) {
 // TestSlowNameHoldsNobodyUp: the time to resolve is bounded for all names together.
 func TestSlowNameHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		resolver := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		resolver := func(ctx context.Context, host string) (Answer, error) {
 			if host == "quick" {
-				return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+				return Answer{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, nil
 			}
 			<-ctx.Done()
-			return nil, ctx.Err()
+			return Answer{}, ctx.Err()
 		}
 		start := time.Now()
 		p := newPool(t, Options{Resolver: resolver}, Spec{Addr: "slow:443"}, Spec{Addr: "slower:443"}, Spec{Addr: "quick:443"})

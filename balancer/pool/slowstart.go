@@ -46,7 +46,7 @@ func (p *Pool) settleShare(b *Backend, now time.Time) {
 		return
 	case b.announced == stateDown:
 		b.slowSince = now
-		p.lookAtShares()
+		kick(p.shareKick)
 	}
 	share, _ := shareAfter(b.slowSince, now, slow)
 	if share == wholeShare {
@@ -77,20 +77,20 @@ func (p *Pool) joins(b *Backend, now time.Time) {
 	}
 	b.slowSince = now
 	b.share.Store(firstShare)
-	p.lookAtShares()
-}
-
-// lookAtShares has Run look at the slow starts.
-func (p *Pool) lookAtShares() {
-	select {
-	case p.shareKick <- struct{}{}:
-	default: // it will look anyway
-	}
+	kick(p.shareKick)
 }
 
 // raiseForever takes the steps of slow starts. It is a part of Run.
 func (p *Pool) raiseForever(ctx context.Context) {
 	lookAgain(ctx, p.shareKick, p.raise)
+}
+
+// kick has lookAgain look, on whatever goroutine that is, or attend reconcile.
+func kick(kicked chan<- struct{}) {
+	select {
+	case kicked <- struct{}{}:
+	default: // it was asked already
+	}
 }
 
 // lookAgain calls look at once, at each kick, and when the time is over that it has answered last; 0: at the next kick.

@@ -27,8 +27,8 @@ const (
 func upSource(t *testing.T) (Source, *pool.Pool, *pool.Pool) {
 	t.Helper()
 	src := source(t)
-	resolver := func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}, nil
+	resolver := func(context.Context, string) (pool.Answer, error) {
+		return pool.Answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}}, nil
 	}
 	web := newTestPool(t, "web", pool.Options{Resolver: resolver}, first, second, "farm.example:443")
 	mail := newTestPool(t, "mail", pool.Options{}, first, "192.0.2.2:25")
