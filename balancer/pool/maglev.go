@@ -8,17 +8,48 @@ const maglevSlots = 65537
 // maglevEmpty marks a slot without owner while a table is built. Indexes stay below MaxBackends.
 const maglevEmpty = 0xffff
 
-// maglevTable maps a hash to a backend: slot hash%maglevSlots holds an index into the live list. 128 KiB.
+// maglevTable maps a hash to a backend: slot hash%maglevSlots holds an index into the live list. Its slots are as wide
+// as the indexes need: 128 KiB, 64 KiB for up to 256 backends, and none for one, since a machine may have a pool for
+// each of a thousand names.
 //
 // Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016), section 3.4.
-type maglevTable [maglevSlots]uint16
+type maglevTable struct {
+	narrow []uint8
+	wide   []uint16
+}
+
+// at is the index in a slot.
+func (t *maglevTable) at(slot uint32) int {
+	switch {
+	case t.narrow != nil:
+		return int(t.narrow[slot])
+	case t.wide != nil:
+		return int(t.wide[slot])
+	}
+	return 0
+}
+
+// tableOf makes the slots as wide as the indexes of n backends need.
+func tableOf(slots []uint16, n int) *maglevTable {
+	if n > 1<<8 {
+		return &maglevTable{wide: slots}
+	}
+	t := &maglevTable{narrow: make([]uint8, len(slots))}
+	for i, owner := range slots {
+		t.narrow[i] = uint8(owner)
+	}
+	return t
+}
 
 // buildMaglev lets the backends take slots in turns, each along its own permutation of the table. A backend takes part
 // in weight out of maxWeight turns, so that its share of the slots is its share of the weights, give or take two slots,
 // and never nothing. The table depends on the set of backends and their weights only, given that live is sorted.
 func buildMaglev(live []*Backend) *maglevTable {
-	if len(live) == 0 {
+	switch len(live) {
+	case 0:
 		return nil
+	case 1:
+		return new(maglevTable)
 	}
 	type taker struct{ pos, step, weight, credit uint32 }
 	takers := make([]taker, len(live))
@@ -35,7 +66,7 @@ func buildMaglev(live []*Backend) *maglevTable {
 		takers[i].credit = heaviest - takers[i].weight
 	}
 
-	table := new(maglevTable)
+	table := make([]uint16, maglevSlots)
 	for i := range table {
 		table[i] = maglevEmpty
 	}
@@ -52,7 +83,7 @@ func buildMaglev(live []*Backend) *maglevTable {
 			}
 			table[t.pos] = uint16(i)
 			if left--; left == 0 {
-				return table
+				return tableOf(table, len(live))
 			}
 			t.pos = advance(t.pos, t.step)
 		}
@@ -94,7 +125,7 @@ func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
 	}
 	w := startWalk(hash)
 	for range maxWalk {
-		b := s.live[s.table[w.slot]]
+		b := s.live[s.table.at(w.slot)]
 		if !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
 			return b
 		}
@@ -138,7 +169,7 @@ func (s *Snapshot) MaglevOf(hash uint64, set []uint32, skip Skip) *Backend {
 	if s.table != nil {
 		w := startWalk(hash)
 		for range maxWalk {
-			b := s.live[s.table[w.slot]]
+			b := s.live[s.table.at(w.slot)]
 			if slices.Contains(set, uint32(b.ID)) && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
 				return b
 			}

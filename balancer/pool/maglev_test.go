@@ -2,6 +2,7 @@ package pool
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -9,10 +10,21 @@ import (
 // slotsOf counts the slots of each live backend by ID.
 func slotsOf(s *Snapshot) map[ID]int {
 	counts := make(map[ID]int)
-	for _, i := range s.table {
+	for slot := range uint32(maglevSlots) {
+		i := s.table.at(slot)
 		counts[s.live[i].ID]++
 	}
 	return counts
+}
+
+// TestMaglevWidth: a pool has no larger table than its backends need.
+func TestMaglevWidth(t *testing.T) {
+	for n, want := range map[int]int{1: 0, 2: maglevSlots, 256: maglevSlots, 257: 2 * maglevSlots} {
+		table := newPool(t, Options{}, numbered(n)...).Snapshot().table
+		if got := len(table.narrow) + 2*len(table.wide); got != want {
+			t.Errorf("%d backends: a table of %d bytes, want %d", n, got, want)
+		}
+	}
 }
 
 func TestMaglevBalance(t *testing.T) {
@@ -26,6 +38,8 @@ func TestMaglevBalance(t *testing.T) {
 		{[]int{1000, 1}, "a heavy and a light one"},
 		{slices.Repeat([]int{1}, 100), "a hundred equal ones"},
 		{append(slices.Repeat([]int{100}, 20), 150, 250), "a mixed pool"},
+		{slices.Repeat([]int{1}, 256), "as many as narrow slots take"},
+		{slices.Repeat([]int{1}, 257), "one more"},
 	}
 	for _, tt := range tests {
 		s := newPool(t, Options{}, weighted(tt.weights...)...).Snapshot()
@@ -48,8 +62,8 @@ func TestMaglevDisruption(t *testing.T) {
 		p.SetUp(gone, false, "test")
 		after := p.Snapshot()
 		moved := 0
-		for slot := range before.table {
-			if before.live[before.table[slot]] != after.live[after.table[slot]] {
+		for slot := range uint32(maglevSlots) {
+			if before.live[before.table.at(slot)] != after.live[after.table.at(slot)] {
 				moved++
 			}
 		}
@@ -57,7 +71,7 @@ func TestMaglevDisruption(t *testing.T) {
 			t.Errorf("one of %d left: %.1f %% of the slots moved", n, 100*share)
 		}
 		p.SetUp(gone, true, "test")
-		if *p.Snapshot().table != *before.table {
+		if !reflect.DeepEqual(p.Snapshot().table, before.table) {
 			t.Errorf("one of %d came back: the table is not the one from before", n)
 		}
 	}
@@ -73,14 +87,14 @@ func TestMaglevSameOnEveryNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := first.Snapshot(), second.Snapshot()
-	if *a.table != *b.table {
+	if !reflect.DeepEqual(a.table, b.table) {
 		t.Error("two nodes with the same backends have different tables")
 	}
 	other, err := New("mail", specs, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *a.table == *other.Snapshot().table {
+	if reflect.DeepEqual(a.table, other.Snapshot().table) {
 		t.Error("two pools of the same backends have the same table")
 	}
 	rnd := hashes()

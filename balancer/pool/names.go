@@ -42,10 +42,10 @@ type Names struct {
 	// Guarded by mu, which loops only try.
 	mu     sync.Mutex
 	names  [maxNames]string
-	excess [maxNames]uint32 // the part of the count that was another name's: it had the slot before
-	texts  [maxPending]nameText
-	next   int       // in pending
-	halved time.Time // when the counts were halved last
+	excess [maxNames]uint32      // the part of the count that was another name's: it had the slot before
+	texts  *[maxPending]nameText // 16 KiB, made for the first name
+	next   int                   // in pending
+	halved time.Time             // when the counts were halved last
 }
 
 type nameText struct {
@@ -67,6 +67,9 @@ func (n *Names) Offer(name []byte) NameRef {
 	}
 	if !hostName(name) || !n.mu.TryLock() {
 		return 0
+	}
+	if n.texts == nil {
+		n.texts = new([maxPending]nameText)
 	}
 	n.texts[n.next].n = uint8(copy(n.texts[n.next].b[:], name))
 	n.pending[n.next].Store(ref)
