@@ -53,6 +53,7 @@ const (
 	LostUnknown         // nothing was known of the offer
 	LostExpired         // the home refused it, its key is still in use
 	LostRotated         // the home refused it and has a newer key
+	LostMoved           // the home refused it, and its key is others' now
 	LostDown            // the home is down or no longer a backend
 	LostOverloaded      // the home has too many open conns
 	LostDrained         // the home is drained
@@ -61,7 +62,7 @@ const (
 )
 
 func (l Lost) String() string {
-	return [...]string{"none", "unknown", "expired", "rotated", "backend_down", "overloaded", "drained", "ech"}[l]
+	return [...]string{"none", "unknown", "expired", "rotated", "moved", "backend_down", "overloaded", "drained", "ech"}[l]
 }
 
 // lostOf translates affinity's reason.
@@ -73,6 +74,8 @@ func lostOf(r affinity.Reason) Lost {
 		return LostExpired
 	case affinity.ReasonRotated:
 		return LostRotated
+	case affinity.ReasonMoved:
+		return LostMoved
 	}
 	return LostUnknown
 }

@@ -45,7 +45,7 @@ func (l *loop) routeHome(c *conn, s *pool.Snapshot) *pool.Backend {
 		case home.Any:
 			b = s.Maglev(home.Hash, hs.skip)
 		case len(home.Set) > 0:
-			b = s.MaglevOf(home.Hash, home.Set, hs.skip)
+			b = ofSet(home, s, hs.skip)
 		default:
 			return l.single(c, s)
 		}
@@ -70,6 +70,23 @@ func (l *loop) routeHome(c *conn, s *pool.Snapshot) *pool.Backend {
 	case affinity.SourceFresh, affinity.SourceExplore:
 	}
 	return nil
+}
+
+// ofSet is one of the homes of a ticket key: of those that are not doubted, while one
+// of them can be used.
+func ofSet(home *affinity.Home, s *pool.Snapshot, skip pool.Skip) *pool.Backend {
+	if home.Doubted != 0 {
+		trusted := skip
+		for i, id := range home.Set[:min(len(home.Set), 64)] {
+			if home.Doubted>>i&1 != 0 && !trusted.Add(pool.ID(id)) {
+				break // so many doubts are none
+			}
+		}
+		if b := s.MaglevOf(home.Hash, home.Set, trusted); b != nil {
+			return b
+		}
+	}
+	return s.MaglevOf(home.Hash, home.Set, skip)
 }
 
 // single is the one home of the offer, or nil when it cannot be used; then

@@ -55,9 +55,6 @@ func NewForwarder() *Forwarder { return &Forwarder{ring: newRing(forwardRing), w
 
 // Learned takes a fact. It is for affinity.Config.Fact: it never blocks.
 func (f *Forwarder) Learned(fact affinity.Fact) {
-	if fact.Kind == affinity.FactKeyGone {
-		return // nothing is deleted, only aged
-	}
 	f.ring.push(&fact, 1)
 	f.waker.wake()
 }

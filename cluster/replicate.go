@@ -178,9 +178,6 @@ func (r *Replicator) newInstance() {
 // Learned takes a fact that this node learned. It is affinity.Config.Fact: it never
 // blocks, allocates nothing, and makes no system call while the streams are busy.
 func (r *Replicator) Learned(f affinity.Fact) {
-	if f.Kind == affinity.FactKeyGone {
-		return // nothing is deleted, only aged
-	}
 	r.ring.push(&f, r.cfg.clock().UnixNano())
 	for _, s := range *r.streaming.Load() {
 		s.waker.wake()

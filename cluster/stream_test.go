@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -539,4 +540,52 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	eventually(t, "b notices", func() bool { return b.peerStats("a").State == PeerLost })
 	b.stop()
 	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestRefutationTravels: what one node's probe has found heals the others too, those that were away as well, and no old
+// word of theirs undoes it; a later proof does.
+func TestRefutationTravels(t *testing.T) {
+	a, b, c := startNode(t, "a"), startNode(t, "b"), startNode(t, "c")
+	ticket := func(n *testNode, i byte) affinity.Ident {
+		return n.pool.HashIdent(append([]byte("name of 16 bytes"), bytes.Repeat([]byte{i}, 100)...))
+	}
+	key := ticket(a, 1).First
+	homes := func(n *testNode, want ...uint32) func() bool {
+		return func() bool {
+			o := affinity.Offer{Kind: affinity.OfferPSK}
+			o.Add(ticket(n, 99))
+			h := n.pool.Find(&o, now())
+			if len(want) == 1 {
+				return h.ID == want[0]
+			}
+			return slices.Equal(slices.Sorted(slices.Values(h.Set)), want)
+		}
+	}
+	began := now()
+	for _, n := range []*testNode{a, c} { // c knows it by itself, and is away
+		for i := range byte(2) {
+			n.pool.Probed(ticket(n, i), 3, began)
+			n.pool.Probed(ticket(n, i+2), 4, began)
+		}
+	}
+	mesh(a, b)
+	for _, n := range []*testNode{a, b, c} {
+		if n != c {
+			eventually(t, "two homes", homes(n, 3, 4))
+		}
+	}
+	a.pool.Refuted(key, 4, began)
+	for _, n := range []*testNode{a, b} {
+		eventually(t, "one home", homes(n, 3))
+	}
+	eventually(t, "c has two", homes(c, 3, 4))
+	mesh(a, b, c)
+	for _, n := range []*testNode{a, b, c} {
+		eventually(t, "one home everywhere", homes(n, 3))
+	}
+	eventually(t, "a later second", func() bool { return now() > began })
+	c.pool.Probed(ticket(c, 7), 4, now())
+	for _, n := range []*testNode{a, b, c} {
+		eventually(t, "two homes again", homes(n, 3, 4))
+	}
 }

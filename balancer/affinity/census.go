@@ -7,6 +7,7 @@ type Homes struct {
 	Sessions   int // exact session IDs, tickets and identities
 	Clients    int // clients whose home it is
 	TicketKeys int // ticket keys that it holds: each routes any number of tickets
+	Doubtful   int // of them, those that it has only refused for a while
 }
 
 // Any reports whether anything leads there.
@@ -27,7 +28,7 @@ const CensusSlice = 16_384
 func (s *Store) Count(c *Census, now uint32) (more bool) {
 	if c.homes == nil {
 		c.homes = make(map[uint32]*Homes)
-		s.countKeys(c)
+		s.countKeys(c, now)
 	}
 	tables := [...]*Table{s.entries, s.clients}
 	t := tables[c.table]
@@ -75,15 +76,18 @@ func (c *Census) of(id uint32) *Homes {
 	return h
 }
 
-func (s *Store) countKeys(c *Census) {
+func (s *Store) countKeys(c *Census, now uint32) {
 	for _, p := range s.pools.all() {
 		d := p.directory.Load()
 		for _, k := range d.keys {
 			if d.constant(k) {
 				continue
 			}
-			for _, id := range k.ids {
-				c.of(id).TicketKeys++
+			for _, m := range k.homes {
+				c.of(m.id).TicketKeys++
+				if m.doubt.doubtful(now) {
+					c.of(m.id).Doubtful++
+				}
 			}
 		}
 	}

@@ -13,8 +13,9 @@
 // A ticket key goes through these states: unknown; waiting (one ticket of a
 // backend seen, in that backend's room; the hint table sends the next one to the
 // same backend); confirmed (two different tickets of one backend share it; it has
-// a home); shared (several backends proved it); doubtful (refusals only, for a
-// while); dead (no proof for the ticket's time to live).
+// a home); shared (several backends proved it); dead (no proof for the ticket's time
+// to live). Each home of a key is for itself: doubtful (refusals only, for a while:
+// others are preferred), and gone (the probe found that it does not hold the key).
 //
 // Nothing enters because a client sent it: a server issued it in a completed
 // handshake or accepted it. Raw identifiers are never kept, only keyed hashes.

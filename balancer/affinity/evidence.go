@@ -14,19 +14,26 @@ const ringSize = 8192
 // ageEvery is how often keys without proof are looked for.
 const ageEvery = time.Second
 
-// evidence is one ticket that a backend issued or, in TLS 1.3, accepted.
+// evidence is one ticket that a backend issued or, in TLS 1.3, accepted; or a key that
+// it was found not to hold.
 type evidence struct {
-	pool  *Pool
-	ident Ident
-	id    uint32
-	now   uint32
+	pool    *Pool
+	ident   Ident
+	refuted Key // instead of ident
+	id      uint32
+	now     uint32
 }
 
-// submit hands evidence to the owner. Never blocks: what does not fit is counted,
-// and the next ticket under the same name says it again.
+// submit hands a ticket to the owner.
 func (p *Pool) submit(t *Ident, id, now uint32) {
+	p.hand(evidence{pool: p, ident: *t, id: id, now: now})
+}
+
+// hand hands evidence to the owner. Never blocks: what does not fit is counted, and
+// the next ticket under the same name, or the next probe, says it again.
+func (p *Pool) hand(e evidence) {
 	select {
-	case p.store.ring <- evidence{pool: p, ident: *t, id: id, now: now}:
+	case p.store.ring <- e:
 	default:
 		p.store.overflow.Add(1)
 	}
@@ -81,7 +88,7 @@ func (s *Store) drain(first ...evidence) {
 
 // publish shows the loops the directory as the owner has it.
 func (p *Pool) publish() {
-	p.directory.Store(newDirectory(maps.Clone(p.keys), maps.Clone(p.rooms)))
+	p.directory.Store(newDirectory(maps.Clone(p.keys), maps.Clone(p.rooms), maps.Clone(p.gone)))
 	p.dirty = false
 	for _, f := range p.untold {
 		p.tell(f)
@@ -92,6 +99,12 @@ func (p *Pool) publish() {
 // absorb applies one piece of evidence to the owner's state.
 func (p *Pool) absorb(e *evidence) {
 	t := &e.ident
+	if e.refuted != 0 {
+		if p.refute(holding{e.refuted, e.id}, e.now) {
+			p.untold = append(p.untold, Fact{Kind: FactKeyGone, Key: e.refuted, ID: e.id, Time: e.now})
+		}
+		return
+	}
 	r := p.rooms[e.id]
 	if r == nil {
 		r = new(room)
@@ -107,7 +120,7 @@ func (p *Pool) absorb(e *evidence) {
 		if k == nil {
 			continue
 		}
-		if k.home(e.id) == nil {
+		if k.home(e.id) == nil && p.gone[holding{prefix, e.id}] < e.now {
 			// One proof is enough here: the name is confirmed, and it is this one.
 			p.join(k, e.id, e.now, true)
 		}
@@ -145,7 +158,7 @@ func (p *Pool) join(k *ticketKey, id, now uint32, tried bool) *ticketKey {
 	m := &member{id: id, since: now, told: now}
 	m.tried.Store(tried)
 	m.seen(now)
-	k.doubt.clear() // it moved, or has a home that proved it just now
+	delete(p.gone, holding{k.key, id}) // what is told of it from now on is later
 	k = k.with(m)
 	p.keys[k.key] = k
 	p.dirty = true
@@ -175,11 +188,6 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 	rest := k.without(gone)
 	if rest == k {
 		return
-	}
-	for _, m := range k.homes {
-		if rest == nil || rest.home(m.id) == nil {
-			p.untold = append(p.untold, Fact{Kind: FactKeyGone, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()})
-		}
 	}
 	p.dirty = true
 	if rest == nil {
@@ -218,6 +226,12 @@ func (s *Store) age(now uint32) {
 		for _, k := range p.keys {
 			p.retell(k)
 			p.suspectDoubtful(k, now)
+		}
+		for h, at := range p.gone {
+			if elapsed(at, now) >= ttl {
+				delete(p.gone, h) // what could bring it back is as old
+				p.dirty = true
+			}
 		}
 		for id, r := range p.rooms {
 			if elapsed(r.last, now) >= ttl {

@@ -64,7 +64,11 @@ func (s *Store) ExportKeys() Cursor { return Cursor{stage: exportKeys, keys: s.k
 
 func (s *Store) keyFacts() (facts []Fact) {
 	for _, p := range s.pools.all() {
-		for _, k := range p.directory.Load().keys {
+		d := p.directory.Load()
+		for h, at := range d.gone {
+			facts = append(facts, Fact{Kind: FactKeyGone, Pool: p.hash, Key: h.key, ID: h.id, Time: at})
+		}
+		for _, k := range d.keys {
 			for _, m := range k.homes {
 				if m.tried.Load() {
 					f := k.fact(m)

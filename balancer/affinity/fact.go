@@ -7,7 +7,7 @@ type FactKind uint8
 const (
 	FactEntry   FactKind = iota // an exact session ID, ticket or identity, new or refreshed
 	FactKeyHome                 // a backend holds a ticket key: new, or proved again lately
-	FactKeyGone                 // a backend holds a ticket key no longer
+	FactKeyGone                 // a backend was found not to hold a ticket key: Pool.Refuted
 	FactClient                  // a client's home, new, moved or refreshed
 )
 
@@ -17,11 +17,11 @@ func (k FactKind) String() string { return word(int(k), "entry", "key-home", "ke
 // Fact is one thing learned here, for the other nodes.
 type Fact struct {
 	Kind   FactKind
-	Length uint8  // of a ticket key: bytes of the prefix
+	Length uint8  // of a ticket key: bytes of the prefix; of one that is gone: 0
 	Pool   uint32 // hash of the pool
 	Key    Key
 	ID     uint32 // backend; AnyID: an exact entry that several accept
-	Time   uint32 // entry, client: expiry. Ticket key: last proof. Unix seconds
+	Time   uint32 // entry, client: expiry. Ticket key: last proof, or when it was refuted. Unix seconds
 }
 
 // refreshPart: an entry is written again, and told again, only when that moves

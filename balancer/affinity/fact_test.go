@@ -68,9 +68,19 @@ func TestFacts(t *testing.T) {
 			s.age(t0 + 3600)
 			s.age(t0 + 3601)
 		}, []Fact{{Kind: FactKeyHome, Length: 16, Key: name, ID: 1, Time: t0 + 3600}}},
-		{"and its end", func() { s.age(t0 + 1 + day) }, []Fact{
-			{Kind: FactKeyGone, Length: 16, Key: name, ID: 2, Time: t0 + 1},
+		{"found not to be held, it is gone", func() { p.Refuted(name, 1, t0+3700) }, []Fact{
+			{Kind: FactKeyGone, Key: name, ID: 1, Time: t0 + 3700},
 		}},
+		{"which is told once", func() { p.Refuted(name, 1, t0+3700) }, nil},
+		{"and says nothing of a later proof", func() {
+			p.IssuedTicket(k[2], 100, 1, t0+3800)
+			s.drain()
+			p.Refuted(name, 1, t0+3750)
+		}, []Fact{
+			{Kind: FactEntry, Key: k[2].Exact, ID: 1, Time: t0 + 3900},
+			{Kind: FactKeyHome, Length: 16, Key: name, ID: 1, Time: t0 + 3800},
+		}},
+		{"of age everybody's key dies alone", func() { s.age(t0 + 1 + day) }, nil},
 	} {
 		got = nil
 		step.do()

@@ -1,6 +1,10 @@
 package affinity
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
 
 // keyless is how many bytes must follow a prefix before it can be the name of a
 // key: an identity shorter than that is a random handle into a server's memory
@@ -15,6 +19,9 @@ type Ident struct {
 	First  Key             // of the first 16 bytes, or of all when shorter: explore hash and refusal memory
 	Len    int             // bytes
 }
+
+// Under reports whether a key is that of one of t's prefixes.
+func (t *Ident) Under(k Key) bool { return k != 0 && slices.Contains(t.Prefix[:], k) }
 
 // HashIdent hashes a whole ticket or PSK identity. The Ident of an empty one is
 // the zero Ident, which nothing is ever known of.

@@ -11,7 +11,7 @@ type HeldKey struct {
 	Key      Key
 	Len      int       // bytes of the name
 	Homes    []KeyHome // in the order in which they proved to hold it
-	Doubtful bool      // only refused lately
+	Doubtful bool      // a home of it is
 }
 
 // KeyHome is one backend's part in a ticket key.
@@ -20,6 +20,9 @@ type KeyHome struct {
 	Since uint32 // when it became known, in Unix seconds
 	Last  uint32 // last acceptance or issue
 	Count uint64 // acceptances and issues that this node saw
+
+	Refused  uint32 // offers that it refused since then, up to the 8th or a little more
+	Doubtful bool   // it has only refused for a while, clients of several networks
 }
 
 // HeldKeys is the pool's ticket keys, the most lately used first. Constants of a ticket's format are none.
@@ -30,9 +33,14 @@ func (p *Pool) HeldKeys(now uint32) []HeldKey {
 		if d.constant(k) {
 			continue
 		}
-		held := HeldKey{Key: k.key, Len: PrefixLen(k.length), Doubtful: k.doubt.doubtful(now)}
+		held := HeldKey{Key: k.key, Len: PrefixLen(k.length)}
 		for _, m := range k.homes {
-			held.Homes = append(held.Homes, KeyHome{ID: m.id, Since: m.since, Last: m.last.Load(), Count: m.count.Load()})
+			home := KeyHome{
+				ID: m.id, Since: m.since, Last: m.last.Load(), Count: m.count.Load(),
+				Refused: m.doubt.refusals.Load(), Doubtful: m.doubt.doubtful(now),
+			}
+			held.Doubtful = held.Doubtful || home.Doubtful
+			held.Homes = append(held.Homes, home)
 		}
 		all = append(all, held)
 	}
@@ -50,12 +58,13 @@ func (p *Pool) HeldKeys(now uint32) []HeldKey {
 type Known struct {
 	Source  Source // the rule that speaks: session, ticket_key or explore; fresh: nothing is known of a session ID
 	Homes   []uint32
-	Any     bool   // session: any live backend
-	Expires uint32 // session: when it is forgotten, in Unix seconds
+	Doubted []uint32 // ticket_key: of them, those that are doubtful; the others are preferred
+	Any     bool     // session: any live backend
+	Expires uint32   // session: when it is forgotten, in Unix seconds
 
-	Key      Key // ticket_key
-	KeyLen   int // ticket_key: bytes of the name
-	Doubtful bool
+	Key      Key  // ticket_key
+	KeyLen   int  // ticket_key: bytes of the name
+	Doubtful bool // ticket_key: all homes are
 
 	Hint uint32 // explore: the backend that is asked first, 0 for none
 	Hash uint64 // by which one of several is chosen
@@ -78,7 +87,7 @@ func (p *Pool) Inspect(kind OfferKind, identifier []byte, now uint32) Known {
 	if k := d.find(&t); k != nil {
 		return Known{
 			Source: SourceTicketKey, Homes: slices.Clone(k.ids), Hash: uint64(t.Exact),
-			Key: k.key, KeyLen: PrefixLen(k.length), Doubtful: k.doubt.doubtful(now),
+			Key: k.key, KeyLen: PrefixLen(k.length), Doubted: k.doubtedIDs(now), Doubtful: k.doubtful(now),
 		}
 	}
 	return Known{Source: SourceExplore, Hint: p.hint(&t, now), Hash: uint64(t.First)}

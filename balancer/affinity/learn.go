@@ -53,15 +53,19 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 		t := &o.Idents[i]
 		home := false
 		for length := range NumLengths {
-			if k := d.at(t, length); k != nil && k.home(id) != nil {
-				k.doubt.refused(o.Network, now)
+			k := d.at(t, length)
+			if k == nil {
+				continue
+			}
+			if m := k.home(id); m != nil {
+				m.doubt.refused(o.Network, now)
 				home = true
 			}
 		}
 		k := d.find(t)
 		p.suspectRefusal(t, k, id, home)
 		switch {
-		case t.First == 0, k != nil && !k.doubt.doubtful(now):
+		case t.First == 0, k != nil && !k.doubtful(now):
 		case k == nil && p.hint(t, now) == id: // it proved a ticket that begins like this one
 		default:
 			p.store.refusals.Insert(pair(t.First, id), id, now+refusedTTL, now)
@@ -171,7 +175,6 @@ func (p *Pool) refresh(d *directory, t *Ident, id, now uint32) (known standing) 
 			continue
 		}
 		m.seen(now)
-		k.doubt.clear()
 		if i != len4 {
 			known.long = true
 		} else if m.tried.Load() && !d.constant(k) {

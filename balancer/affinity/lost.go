@@ -3,7 +3,7 @@ package affinity
 // Lost says why backend id refused offer o, which had been sent by home h. Only a
 // backend that was said to be the home can have lost something: all else is
 // ReasonUnknown.
-func (p *Pool) Lost(o *Offer, h Home, id, _ uint32) Reason {
+func (p *Pool) Lost(o *Offer, h Home, id, now uint32) Reason {
 	if h.Source != SourceSession && h.Source != SourceTicketKey {
 		return ReasonUnknown
 	}
@@ -11,13 +11,29 @@ func (p *Pool) Lost(o *Offer, h Home, id, _ uint32) Reason {
 		return ReasonExpired // session IDs have no keys
 	}
 	d := p.directory.Load()
-	k, newest := d.find(&o.Idents[h.Ident]), d.newest[id]
-	if k == nil || newest == nil {
+	k := d.find(&o.Idents[h.Ident])
+	if k == nil {
 		return ReasonExpired
 	}
 	m := k.home(id)
-	if m != nil && newest.since > m.since && newest.last.Load() >= m.last.Load() {
+	renewed := m != nil && d.renewed(m)
+	if m != nil && !renewed && !m.doubt.doubtful(now) {
+		return ReasonExpired
+	}
+	for _, n := range k.homes {
+		if n != m && !d.renewed(n) && !n.doubt.doubtful(now) {
+			return ReasonMoved
+		}
+	}
+	if renewed {
 		return ReasonRotated
 	}
 	return ReasonExpired
+}
+
+// renewed reports whether m's backend has a newer ticket key, which it has proved
+// since it last proved m's.
+func (d *directory) renewed(m *member) bool {
+	n := d.newest[m.id]
+	return n != nil && n.since > m.since && n.last.Load() >= m.last.Load()
 }

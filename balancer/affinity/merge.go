@@ -11,6 +11,10 @@ const (
 	// Config takes. What lies beyond was made by a broken clock.
 	maxLife = 365 * 24 * 60 * 60 // seconds
 
+	// maxAhead is how far ahead, in seconds, a refutation may lie: what the clocks of two
+	// nodes may differ and a message takes. Beyond, it would outweigh proofs to come.
+	maxAhead = 5
+
 	// maxPools bounds the pools that the facts of other nodes can call into being.
 	maxPools = 1024
 )
@@ -20,8 +24,8 @@ const (
 // nor on how often one comes:
 //
 //	exact entry, client home  the later expiry, then the larger backend ID
-//	ticket key                per backend, the latest proof
-//	key gone                  ignored: nothing is deleted, only aged
+//	ticket key, key gone      per backend, the latest proof if it is later than the
+//	                          latest refutation, else nothing
 //
 // Merged facts are not told to Config.Fact. Ticket keys are the owner's to merge:
 // Merge waits while its ring is full, until ctx is done, and counts them all as
@@ -39,14 +43,13 @@ func (s *Store) Merge(ctx context.Context, facts []Fact, now uint32) (news int) 
 			if s.mergeClient(f, now) {
 				news++
 			}
-		case FactKeyHome:
+		case FactKeyHome, FactKeyGone:
 			select {
 			case s.merges <- merger{fact: *f, now: now}:
 				news++
 			case <-ctx.Done():
 				return news
 			}
-		case FactKeyGone:
 		}
 	}
 	return news
@@ -155,20 +158,30 @@ func (s *Store) drainMerges(first ...merger) {
 	}
 }
 
-// mergeHome notes that another node knows backend f.ID to hold a ticket key.
+// mergeHome notes what another node knows of backend f.ID and a ticket key: that it
+// holds it, or that it does not.
 func (p *Pool) mergeHome(f Fact, now uint32) {
 	length := 0
 	for length < NumLengths && PrefixLen(length) != int(f.Length) {
 		length++
 	}
-	if length == NumLengths || f.Key == 0 || f.ID == 0 || f.ID == AnyID {
+	if length == NumLengths && f.Kind == FactKeyHome || f.Key == 0 || f.ID == 0 || f.ID == AnyID {
 		return
 	}
 	// A proof cannot lie ahead. A clock that is a little behind sees one there.
 	last := min(f.Time, now)
-	if now-last >= p.store.ttl.ticket {
+	if now-last >= p.store.ttl.ticket || f.Kind == FactKeyGone && f.Time-last > maxAhead {
 		return
 	}
+	h := holding{f.Key, f.ID}
+	if f.Kind == FactKeyGone {
+		p.refute(h, last)
+		return
+	}
+	if p.gone[h] >= last {
+		return
+	}
+	delete(p.gone, h)
 	k := p.keys[f.Key]
 	if k == nil {
 		if len(p.keys) >= p.store.cfg.MaxTicketKeys && !p.evictBefore(last) {
@@ -187,6 +200,6 @@ func (p *Pool) mergeHome(f Fact, now uint32) {
 	m.told = max(m.told, last)
 	if last > m.last.Load() {
 		m.last.Store(last)
-		k.doubt.clear()
+		m.doubt.clear()
 	}
 }

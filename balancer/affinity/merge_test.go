@@ -40,7 +40,7 @@ func randomFacts(r *rand.Rand, n int) []Fact {
 	for range n {
 		f := Fact{Kind: FactKind(r.IntN(4)), Key: Key(mix(r.Uint64N(40) + 1)), ID: r.Uint32N(4) + 1, Time: t0 - 20 + r.Uint32N(100)}
 		switch {
-		case f.Kind == FactKeyHome:
+		case f.Kind == FactKeyHome, f.Kind == FactKeyGone:
 			f.Key, f.Pool, f.Length = Key(mix(r.Uint64N(8)+100)), r.Uint32N(2)+1, uint8(PrefixLen(r.IntN(NumLengths)))
 			f.Time -= 90 // proofs lie behind
 		case f.Kind == FactClient:
@@ -71,6 +71,20 @@ func dumbMerge(facts []Fact, now uint32) map[Fact]Fact {
 				m[at] = f
 			}
 		case FactKeyGone:
+			at := Fact{Kind: f.Kind, Pool: f.Pool, Key: f.Key, ID: f.ID}
+			if f.Length = 0; m[at].Time < f.Time {
+				m[at] = f
+			}
+		}
+	}
+	for at, gone := range m { // of a pair the later word counts, and the bad one of two equals
+		if at.Kind == FactKeyGone {
+			home := at
+			if home.Kind = FactKeyHome; m[home].Time > gone.Time {
+				delete(m, at)
+			} else {
+				delete(m, home)
+			}
 		}
 	}
 	return m
@@ -82,7 +96,7 @@ func TestMergeIsCommutativeAndIdempotent(t *testing.T) {
 		facts := randomFacts(r, 300)
 		lengths := make(map[Key]uint8) // a key has one length
 		for i, f := range facts {
-			if f.Kind == FactKeyHome {
+			if f.Kind == FactKeyHome || f.Kind == FactKeyGone {
 				if l := lengths[f.Key]; l != 0 {
 					facts[i].Length = l
 				}
@@ -93,7 +107,7 @@ func TestMergeIsCommutativeAndIdempotent(t *testing.T) {
 		merge(a, facts, t0)
 		got := export(a, t0)
 		for i := range facts {
-			if facts[i].Kind != FactKeyHome {
+			if facts[i].Kind != FactKeyHome && facts[i].Kind != FactKeyGone {
 				facts[i].Pool = 0 // it is in the key
 			}
 		}
@@ -135,7 +149,6 @@ func TestMergeRefusesJunk(t *testing.T) {
 		{Kind: FactEntry, Key: 1, ID: 1, Time: t0 + maxLife + 1},
 		{Kind: FactClient, Key: 1, ID: AnyID, Time: t0 + 9},
 		{Kind: FactClient, Key: 1, ID: 1, Time: t0 + maxLife + 1},
-		{Kind: FactKeyGone, Key: 1, ID: 1, Time: t0},
 		{Kind: 99, Key: 1, ID: 1, Time: t0 + 9},
 	}, t0); n != 0 {
 		t.Errorf("%d of them were taken", n)
@@ -146,6 +159,10 @@ func TestMergeRefusesJunk(t *testing.T) {
 		{Kind: FactKeyHome, Length: 16, Pool: 1, Key: 1, ID: 0, Time: t0},
 		{Kind: FactKeyHome, Length: 16, Pool: 1, Key: 1, ID: AnyID, Time: t0},
 		{Kind: FactKeyHome, Length: 16, Pool: 1, Key: 1, ID: 1, Time: t0 - s.ttl.ticket},
+		{Kind: FactKeyGone, Pool: 1, Key: 0, ID: 1, Time: t0},
+		{Kind: FactKeyGone, Pool: 1, Key: 1, ID: 0, Time: t0},
+		{Kind: FactKeyGone, Pool: 1, Key: 1, ID: 1, Time: t0 - s.ttl.ticket},
+		{Kind: FactKeyGone, Pool: 1, Key: 1, ID: 1, Time: t0 + maxAhead + 1},
 	}, t0)
 	if got := export(s, t0); len(got) != 0 {
 		t.Errorf("exported: %+v", got)

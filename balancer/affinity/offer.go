@@ -43,10 +43,11 @@ const (
 	ReasonUnknown Reason = iota // nothing was known: a guess went wrong
 	ReasonExpired               // sent home, refused there: too old, used up, or forged
 	ReasonRotated               // sent home, which has a newer ticket key since
+	ReasonMoved                 // sent to a home that holds its ticket key no longer, while another does
 )
 
 // String is the word in logs and metrics.
-func (r Reason) String() string { return word(int(r), "unknown", "expired", "rotated") }
+func (r Reason) String() string { return word(int(r), "unknown", "expired", "rotated", "moved") }
 
 func word(i int, words ...string) string {
 	if i < len(words) {

@@ -22,7 +22,7 @@ type KeyInfo struct {
 	Homes    []uint32 // all backends that proved to hold it, in the order in which they did
 	Since    uint32   // when the home's part became known
 	Last     uint32   // the home's last acceptance or issue
-	Doubtful bool
+	Doubtful bool     // the home is
 }
 
 // TicketKey finds the longest ticket key of t that backend id is a home of. A
@@ -37,7 +37,7 @@ func (p *Pool) TicketKey(t Ident, id, now uint32) (KeyInfo, bool) {
 		if m := k.home(id); m != nil {
 			return KeyInfo{
 				Len: PrefixLen(i), Homes: slices.Clone(k.ids), Since: m.since, Last: m.last.Load(),
-				Doubtful: k.doubt.doubtful(now),
+				Doubtful: m.doubt.doubtful(now),
 			}, true
 		}
 	}

@@ -1,5 +1,7 @@
 package affinity
 
+import "math/bits"
+
 // Home is the answer to an offer: the rule that spoke, and what it says. Whether
 // the backends live and have room is not looked at here.
 type Home struct {
@@ -14,8 +16,12 @@ type Home struct {
 	// Hash of the whole identifier, for the consistent hash over Set or Any.
 	Hash uint64
 
+	// Doubted are the members of Set that others are to be preferred to: bit i is that
+	// of Set[i]. Never all of them.
+	Doubted uint64
+
 	KeyLen   int  // source ticket_key: bytes of the name
-	Doubtful bool // the ticket key is doubtful: ask the probe
+	Doubtful bool // every home of the ticket key is doubtful
 	Ident    int  // the identity that was known; -1: the session ID
 }
 
@@ -96,10 +102,16 @@ func (p *Pool) ticketKey(o *Offer, now uint32) (Home, bool) {
 		}
 		h := Home{
 			Source: SourceTicketKey, KeyLen: PrefixLen(k.length), Ident: i,
-			Hash: uint64(t.Exact), Doubtful: k.doubt.doubtful(now),
+			Hash: uint64(t.Exact),
 		}
-		if h.Doubtful && k.doubt.explores() {
-			return Home{Source: SourceExplore, Doubtful: true, Ident: i}, true
+		if doubted := k.doubted(now); doubted != 0 {
+			asked := k.asked.Add(1)
+			switch h.Doubtful = bits.OnesCount64(doubted) == len(k.ids); {
+			case h.Doubtful && asked%exploreEvery == 0:
+				return Home{Source: SourceExplore, Doubtful: true, Ident: i}, true
+			case !h.Doubtful && asked%returnEvery != 0:
+				h.Doubted = doubted
+			}
 		}
 		if len(k.ids) == 1 {
 			h.ID = k.ids[0]
@@ -154,7 +166,7 @@ func (p *Pool) WasRefused(o *Offer, id, now uint32) bool {
 		return false
 	}
 	k := p.directory.Load().find(t)
-	return k == nil || k.doubt.doubtful(now)
+	return k == nil || k.doubtful(now)
 }
 
 // pair is the key of (first 16 bytes, backend) in the memory of refusals.

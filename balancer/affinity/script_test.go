@@ -26,6 +26,8 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	probe A K.1                 A issues it to a probe of our own
 //	refuse A K.1 [client=x]     A refuses it; net=cycle: each from another network
 //	find K.1 [K.2] [client=x]   how an offer of these would be routed; xN: N times, summed up
+//	refuted A K.1               a probe found that A does not take it, and another backend does
+//	doubts A                    the keys that a probe of A should look into
 //	lost A K.1                  why A refused it
 //	session A s  accept-id A s  find-id s [fake] [client=x]   the same for session IDs
 //	complete A client=x         the client completes a handshake at A
@@ -124,6 +126,15 @@ func (s *script) command(f []string) string {
 		s.p.store.age(s.now)
 	case "session", "accept-id", "find-id", "complete":
 		return s.idCommand(f[0], args, opts)
+	case "refuted":
+		o := s.offer(OfferPSK, args[1:], opts)
+		s.p.Refuted(s.p.directory.Load().find(&o.Idents[0]).key, backend(args[0]), s.now)
+	case "doubts":
+		var names []string
+		for _, k := range s.p.Doubts(backend(args[0])) {
+			names = append(names, s.names[k])
+		}
+		return strings.Join(append(names, "that is all"), ", ") + "\n"
 	case "issue", "accept", "refuse", "probe":
 		for _, b := range s.tickets(args[1]) {
 			s.teach(f[0], backend(args[0]), b, args[2:], opts)
@@ -255,6 +266,11 @@ func (s *script) describe(o *Offer, h Home) string {
 	if h.Doubtful {
 		w = append(w, "doubtful")
 	}
+	for i, id := range h.Set {
+		if h.Doubted>>i&1 != 0 {
+			w = append(w, "rather not "+letters([]uint32{id}))
+		}
+	}
 	if h.Source == SourceExplore {
 		if id := s.p.Hint(o, s.now); id != 0 {
 			w = append(w, "hint "+letters([]uint32{id}))
@@ -276,8 +292,8 @@ func (s *script) keys() string {
 		if d.constant(k) {
 			line += " constant"
 		}
-		if k.doubt.doubtful(s.now) {
-			line += " doubtful"
+		if ids := k.doubtedIDs(s.now); ids != nil {
+			line += " doubtful " + letters(ids)
 		}
 		lines = append(lines, line+"\n")
 	}

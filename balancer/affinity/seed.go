@@ -66,6 +66,7 @@ func (s *Store) reseed(seed Seed) {
 		p.untold = nil
 		clear(p.keys)
 		clear(p.rooms)
+		clear(p.gone)
 		p.publish()
 	}
 	for _, t := range s.tables() {

@@ -24,7 +24,7 @@ type PoolStats struct {
 	Hash     uint32
 	Keys     [NumLengths]int // ticket keys of PrefixLen(i) bytes
 	Shared   int             // of them, with more than one home
-	Doubtful int
+	Doubtful int             // of them, with a home that is doubtful
 }
 
 // Stats reads the clock and a sample of the tables, at most 4 MiB of memory each:
@@ -44,7 +44,7 @@ func (s *Store) stats(now uint32) Stats {
 			if len(k.ids) > 1 {
 				ps.Shared++
 			}
-			if k.doubt.doubtful(now) {
+			if k.doubted(now) != 0 {
 				ps.Doubtful++
 			}
 		}

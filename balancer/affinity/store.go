@@ -148,7 +148,8 @@ type Pool struct {
 	// Owned by Store.Run.
 	keys  map[Key]*ticketKey
 	rooms map[uint32]*room
-	dirty bool // directory is older than keys and rooms
+	gone  map[holding]uint32 // which pairs were refuted, and when
+	dirty bool               // directory is older than keys and rooms
 	// untold: facts whose time comes with the directory that holds them, so that who
 	// has the fact's sequence finds it in an Export too.
 	untold []Fact
@@ -225,6 +226,7 @@ func (s *Store) newPool(hash uint32) *Pool {
 		hash:  hash,
 		keys:  make(map[Key]*ticketKey),
 		rooms: make(map[uint32]*room),
+		gone:  make(map[holding]uint32),
 	}
 	p.hasher.Store(newHasher(s.Seed().Value, hash))
 	p.publish()

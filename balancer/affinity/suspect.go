@@ -17,15 +17,14 @@ func (p *Pool) suspectRefusal(t *Ident, k *ticketKey, id uint32, home bool) {
 	}
 }
 
-// suspectDoubtful asks for a probe of a key's homes, once for each time that it
+// suspectDoubtful asks for a probe of a key's homes, once for each time that one
 // becomes doubtful. Called by the owner.
 func (p *Pool) suspectDoubtful(k *ticketKey, now uint32) {
-	was := k.doubt.told
-	k.doubt.told = k.doubt.doubtful(now)
-	if !k.doubt.told || was || p.store.cfg.Suspect == nil {
-		return
-	}
-	for _, id := range k.ids {
-		p.store.cfg.Suspect(p.hash, id, true)
+	for _, m := range k.homes {
+		was := m.doubt.told
+		m.doubt.told = m.doubt.doubtful(now)
+		if m.doubt.told && !was && p.store.cfg.Suspect != nil {
+			p.store.cfg.Suspect(p.hash, m.id, true)
+		}
 	}
 }

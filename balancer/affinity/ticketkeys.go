@@ -10,10 +10,10 @@ import (
 // the successor takes the pointers over.
 type ticketKey struct {
 	key    Key
-	length int       // index: PrefixLen(length) bytes
-	ids    []uint32  // the homes
-	homes  []*member // in the order of ids
-	doubt  *doubt
+	length int            // index: PrefixLen(length) bytes
+	ids    []uint32       // the homes
+	homes  []*member      // in the order of ids
+	asked  *atomic.Uint32 // offers seen while a home was doubtful
 }
 
 // member is one backend that proved to hold a ticket key.
@@ -25,13 +25,15 @@ type member struct {
 	// tried: a 4-byte name stands only once one of the next sixteen tickets of the
 	// backend has shown it again. Set by the owner.
 	tried atomic.Bool
+	doubt doubt
 
 	told uint32 // owned by Store.Run: the value of last that the last Fact carried
 }
 
-// seen notes an acceptance or issue by m.
+// seen notes an acceptance or issue by m, which ends all doubt.
 func (m *member) seen(now uint32) {
 	m.count.Add(1)
+	m.doubt.clear()
 	if m.last.Load() < now {
 		m.last.Store(now)
 	}
@@ -52,7 +54,7 @@ func (m *member) newer(n *member) bool {
 }
 
 func newTicketKey(k Key, length int) *ticketKey {
-	return &ticketKey{key: k, length: length, doubt: new(doubt)}
+	return &ticketKey{key: k, length: length, asked: new(atomic.Uint32)}
 }
 
 // home is backend id's part in the key, nil if it has none.
@@ -105,11 +107,12 @@ type directory struct {
 	four   int                // backends that hold a 4-byte key
 	newest map[uint32]*member // the last key confirmed for each backend
 	rooms  map[uint32]*room
+	gone   map[holding]uint32 // see Pool.gone
 }
 
 // newDirectory derives a snapshot. The maps are not copied.
-func newDirectory(keys map[Key]*ticketKey, rooms map[uint32]*room) *directory {
-	d := &directory{keys: keys, rooms: rooms, newest: make(map[uint32]*member)}
+func newDirectory(keys map[Key]*ticketKey, rooms map[uint32]*room, gone map[holding]uint32) *directory {
+	d := &directory{keys: keys, rooms: rooms, gone: gone, newest: make(map[uint32]*member)}
 	four := make(map[uint32]bool)
 	for _, k := range keys {
 		d.count[k.length]++

@@ -97,7 +97,13 @@ func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known) api.
 			}
 			goes = snapshot.Maglev(known.Hash, pool.Skip{})
 		case len(known.Homes) > 1:
-			goes = snapshot.MaglevOf(known.Hash, known.Homes, pool.Skip{})
+			var rather pool.Skip
+			for _, id := range known.Doubted {
+				rather.Add(pool.ID(id)) // beyond MaxSkip they count like the others
+			}
+			if goes = snapshot.MaglevOf(known.Hash, known.Homes, rather); goes == nil {
+				goes = snapshot.MaglevOf(known.Hash, known.Homes, pool.Skip{})
+			}
 		default:
 			home := snapshot.ByID(pool.ID(known.Homes[0]))
 			if usable := snapshot.Usable(home); usable == pool.UsableOK {

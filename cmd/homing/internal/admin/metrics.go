@@ -200,7 +200,7 @@ func keyMetrics() []metric {
 			}
 		}},
 		{"homing_ticket_keys_shared", gauge, []string{"pool"}, "Of them, with several backends as their home.", each(func(p *affinity.PoolStats) int { return p.Shared })},
-		{"homing_ticket_keys_doubtful", gauge, []string{"pool"}, "Of them, only refused lately.", each(func(p *affinity.PoolStats) int { return p.Doubtful })},
+		{"homing_ticket_keys_doubtful", gauge, []string{"pool"}, "Of them, with a backend that has only refused lately.", each(func(p *affinity.PoolStats) int { return p.Doubtful })},
 	}
 }
 

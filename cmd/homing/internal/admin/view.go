@@ -180,7 +180,7 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 	leads := false
 	if v.known != nil {
 		homes := v.known.census.Homes(uint32(b.ID))
-		view.Known = &api.Known{At: v.known.at.UTC(), Sessions: homes.Sessions, Clients: homes.Clients, TicketKeys: homes.TicketKeys}
+		view.Known = &api.Known{At: v.known.at.UTC(), Sessions: homes.Sessions, Clients: homes.Clients, TicketKeys: homes.TicketKeys, Doubtful: homes.Doubtful}
 		leads = homes.Any() || v.known.at.Before(drain.Since)
 	} else {
 		leads = true // maybe

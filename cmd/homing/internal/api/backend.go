@@ -50,6 +50,7 @@ type Known struct {
 	Sessions   int       `json:"sessions" doc:"Live session IDs, tickets and identities that only this backend accepts."`
 	Clients    int       `json:"clients" doc:"Clients whose last handshake was there."`
 	TicketKeys int       `json:"ticket_keys" doc:"Ticket keys that it holds; each routes any number of tickets."`
+	Doubtful   int       `json:"ticket_keys_doubtful" doc:"Of them, those whose tickets it has only refused for a while; see the list of ticket keys."`
 }
 
 // Probe is what the probe found at a backend.

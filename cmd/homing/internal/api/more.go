@@ -15,7 +15,7 @@ type TicketKey struct {
 	Age      float64         `json:"age_seconds" doc:"How long it has been known: forward secrecy ends with it."`
 	Used     float64         `json:"used_seconds" doc:"How long ago a ticket under it was last issued or accepted."`
 	Shared   bool            `json:"shared" doc:"Whether several backends hold it."`
-	Doubtful bool            `json:"doubtful" doc:"Whether it was only refused lately."`
+	Doubtful bool            `json:"doubtful" doc:"Whether one of its backends is doubtful."`
 	Backends []TicketKeyHome `json:"backends" doc:"Who holds it, in the order in which that became known."`
 }
 
@@ -25,6 +25,9 @@ type TicketKeyHome struct {
 	Since   time.Time `json:"since" doc:"When it became known that it holds the key."`
 	Last    time.Time `json:"last" doc:"When it last issued or accepted a ticket under it."`
 	Count   uint64    `json:"count" doc:"Tickets under it that this node saw issued or accepted there."`
+
+	Refused  uint64 `json:"refused" doc:"Tickets under it that this node saw refused there since then, counted up to about 8."`
+	Doubtful bool   `json:"doubtful" doc:"Whether it has only refused them for 10 s and more, 8 and more of clients in 4 networks: the others are preferred, and the probe looks into it."`
 }
 
 // Tables is a list of them.

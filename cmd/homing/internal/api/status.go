@@ -40,7 +40,7 @@ type Totals struct {
 
 	Offers []Offer           `json:"offers" doc:"Hellos that offer to resume, by what they offer."`
 	Routes map[string]uint64 `json:"routes" doc:"Conns by the rule that named their backend: session, ticket_key, client, explore or fresh."`
-	Lost   map[string]uint64 `json:"lost" doc:"Offers refused, or not routable to their home, by reason: unknown, expired, rotated, backend_down, overloaded, drained or ech."`
+	Lost   map[string]uint64 `json:"lost" doc:"Offers refused, or not routable to their home, by reason: unknown, expired, rotated, moved, backend_down, overloaded, drained or ech."`
 }
 
 // Offer is how one kind of offers fares.

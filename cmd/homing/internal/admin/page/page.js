@@ -85,7 +85,7 @@ function draw() {
     text(n.firstChild, { id: 'TLS 1.2 session IDs', ticket: 'TLS 1.2 tickets', psk: 'TLS 1.3 tickets' }[o.kind] + ': ' + percent(o.accepted, judged) + ' (' + o.accepted + ' of ' + judged + ')');
     n.querySelector('.fill').style.width = judged ? 100 * o.accepted / judged + '%' : '0';
   });
-  figures('lost', ['unknown', 'expired', 'rotated', 'backend_down', 'overloaded', 'drained', 'ech'].map(r => [r.replace('_', ' '), number(t.lost[r] || 0), t.lost[r]]));
+  figures('lost', ['unknown', 'expired', 'rotated', 'moved', 'backend_down', 'overloaded', 'drained', 'ech'].map(r => [r.replace('_', ' '), number(t.lost[r] || 0), t.lost[r]]));
   drawPools();
   if (sampled) drawCharts();
   keyed($('nodes'), status.peers, p => p.id, () => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }), ...['State', 'Lag', 'Unacknowledged'].map(l => cell({ 'data-label': l }))), (n, p) => {
@@ -116,9 +116,9 @@ async function poll() {
 }
 async function drawKeys() {
   const all = (await ask('/v1/ticket-keys')).ticket_keys, keys = all.slice(0, 50);
-  const homes = k => (k.shared ? 'shared by ' + k.backends.length + ': ' : '') + k.backends.slice(0, 4).map(b => b.address).join(', ') + (k.backends.length > 4 ? ', …' : '');
+  const homes = k => (k.shared ? 'shared by ' + k.backends.length + ': ' : '') + k.backends.slice(0, 4).map(b => b.address + (b.doubtful ? ' (doubtful)' : '')).join(', ') + (k.backends.length > 4 ? ', …' : '');
   keyed($('keys'), keys, k => k.pool + k.key, () => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }), ...['Pool', 'Age', 'Used', 'Backends'].map(l => cell({ 'data-label': l }))), (n, k) => {
-    [k.key + (k.doubtful ? ' (doubtful)' : ''), k.pool, span(k.age_seconds), span(k.used_seconds) + ' ago', homes(k)].forEach((v, i) => text(n.children[i], v));
+    [k.key, k.pool, span(k.age_seconds), span(k.used_seconds) + ' ago', homes(k)].forEach((v, i) => text(n.children[i], v));
     attribute(n.children[2], 'class', k.age_seconds > 86400 ? 'warn' : '');
   });
   text($('nokeys'), all.length ? 'and ' + (all.length - keys.length) + ' more' : 'None is known yet.');
