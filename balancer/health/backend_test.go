@@ -42,6 +42,8 @@ type server struct {
 	addr   string
 	config *tls.Config
 	key    atomic.Pointer[string] // 16 bytes: the name of its ticket key
+	old    atomic.Pointer[string] // the name of another whose tickets it takes, nil: none
+	least  atomic.Int64           // number of the first ticket that it takes
 	issued atomic.Int64           // tickets
 	conns  atomic.Int64
 	data   atomic.Int64 // bytes of application data received
@@ -103,7 +105,10 @@ func named(name string) func(*server, *tls.Config) {
 		}
 		cfg.UnwrapSession = func(b []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 			rest, ok := bytes.CutPrefix(b, []byte(*s.key.Load()))
-			if !ok {
+			if old := s.old.Load(); !ok && old != nil {
+				rest, ok = bytes.CutPrefix(b, []byte(*old))
+			}
+			if !ok || int64(rest[0]) < s.least.Load() {
 				return nil, nil //nolint:nilnil // how crypto/tls wants to be told that the ticket is not known
 			}
 			return cfg.DecryptTicket(rest[1:], cs)
@@ -125,6 +130,12 @@ func (s *server) rename(name string) {
 	}
 	s.key.Store(&name)
 }
+
+// takes has it take the tickets of another key too.
+func (s *server) takes(name string) { s.old.Store(&name) }
+
+// forget has it refuse the tickets issued up to now, by it and by those that issued no more.
+func (s *server) forget() { s.issued.Store(100); s.least.Store(100) }
 
 // both applies two edits.
 func both(a, b func(*server, *tls.Config)) func(*server, *tls.Config) {

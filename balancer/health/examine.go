@@ -39,6 +39,10 @@ func (t *target) round(ctx context.Context) outcome {
 		}
 		r.names = append(r.names, f)
 	}
+	t.keep(r.samples)
+	if r.silence == nil {
+		r.lost = t.settle(ctx)
+	}
 	return t.note(&r)
 }
 
@@ -59,9 +63,11 @@ type report struct {
 	names   []Finding
 	silence *handshakeError  // the backend did not answer; names is not all
 	unknown []affinity.Ident // tickets that may carry a name, and no known one
+	samples []sample         // of each version and name the newest ticket that may carry one
 
 	news    bool // a ticket key that was not known
 	changed bool // and it takes the place of one that was
+	lost    bool // a ticket key that it was thought to hold, and does not
 }
 
 // note keeps the report. Of the names that were not reached, what was found before stands.
@@ -93,7 +99,7 @@ func (t *target) note(r *report) outcome {
 		t.warn()
 	}
 	switch {
-	case r.news:
+	case r.news || r.lost:
 		return outcomeNews
 	case r.silence != nil || !works:
 		return outcomeFailed
@@ -131,7 +137,7 @@ func (e *examination) run(ctx context.Context) (Finding, error) {
 // of its resumption. Two different ones prove the name of the key; where that is not so, another full handshake brings
 // one more, unless the name is known. An error says that the first handshake failed.
 func (e *examination) version(ctx context.Context, most uint16) (VersionFinding, error) {
-	full, err := e.shake(ctx, offer{name: e.name, most: most})
+	full, err := e.target.shake(ctx, offer{name: e.name, most: most})
 	if err != nil {
 		if failed, ok := errors.AsType[*handshakeError](err); ok && failed.certAsked != 0 && failed.refused() {
 			return VersionFinding{Version: failed.certAsked, NeedCert: true, Err: err.Error()}, nil
@@ -156,18 +162,23 @@ func (e *examination) version(ctx context.Context, most uint16) (VersionFinding,
 		v.Lifetime = lifetime(newest, e.target.lifetime)
 		e.target.lifetime = v.Lifetime
 	}
-	again, err := e.shake(ctx, offer{name: e.name, most: most, session: newest})
+	again, err := e.target.shake(ctx, offer{name: e.name, most: most, session: newest})
 	if err != nil {
 		v.Err = err.Error()
 	}
 	v.Resumed = again.resumed
 	l.learn(again.sessions)
 	if !l.enough() && err == nil {
-		if more, err := e.shake(ctx, offer{name: e.name, most: most}); err == nil {
+		if more, err := e.target.shake(ctx, offer{name: e.name, most: most}); err == nil {
 			l.learn(more.sessions)
 		}
 	}
 	v.Tickets, v.newest = len(l.seen), l.newest
+	if v.newest.Prefix != [affinity.NumLengths]affinity.Key{} {
+		e.report.samples = append(e.report.samples, sample{
+			ident: l.newest, session: l.session, version: v.Version, offer: offer{name: e.name, most: most},
+		})
+	}
 	e.report.unknown = append(e.report.unknown, l.unknown...)
 	if l.nameLen() > 4 {
 		e.report.news = true
@@ -177,8 +188,7 @@ func (e *examination) version(ctx context.Context, most uint16) (VersionFinding,
 }
 
 // shake makes one handshake and counts it.
-func (e *examination) shake(ctx context.Context, o offer) (answer, error) {
-	t := e.target
+func (t *target) shake(ctx context.Context, o offer) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.prober.cfg.Timeout)
 	defer cancel()
 	o.header = t.pool.Snapshot().Options().ProxyHeader
@@ -222,6 +232,7 @@ type lesson struct {
 	seen    []affinity.Ident // different ones
 	unknown []affinity.Ident // of them, those that may carry a name, and no known one
 	newest  affinity.Ident
+	session *tls.ClientSessionState // that of newest
 }
 
 // learn teaches affinity the tickets of some sessions.
@@ -237,7 +248,7 @@ func (l *lesson) learn(sessions []*tls.ClientSessionState) {
 			continue // a TLS 1.2 server that resumes may leave the old ticket in place
 		}
 		l.seen = append(l.seen, ident)
-		l.newest = ident
+		l.newest, l.session = ident, s
 		if _, ok := known.TicketKey(ident, id, now); !ok && ident.Prefix != [affinity.NumLengths]affinity.Key{} {
 			l.unknown = append(l.unknown, ident)
 		}

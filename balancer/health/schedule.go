@@ -35,6 +35,8 @@ type target struct {
 
 	mu    sync.Mutex
 	found Findings // guarded by mu
+
+	samples []sample // guarded by mu
 }
 
 // outcome of a round.

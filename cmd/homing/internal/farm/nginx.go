@@ -114,6 +114,14 @@ func (n *Nginx) Reload(ctx context.Context) error {
 	return nil
 }
 
+// SetTicketKey replaces the file that NginxConfig.TicketKey became. It holds from the next Reload on.
+func (n *Nginx) SetTicketKey(key []byte) error {
+	if err := os.WriteFile(filepath.Join(n.dir, ticketKeyFile), key, 0o600); err != nil {
+		return fmt.Errorf("farm: replace the ticket key of %s: %w", n.name, err)
+	}
+	return nil
+}
+
 // Kill ends nginx as a crash would. Restart brings it back on the same port.
 func (n *Nginx) Kill() { n.proc.Kill() }
 
@@ -158,6 +166,9 @@ http {
 	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status';
 `
 
+// ticketKeyFile lies in the directory of the configuration.
+const ticketKeyFile = "ticket.key"
+
 func (n *Nginx) write(cfg NginxConfig) error {
 	files := map[string][]byte{}
 	var b strings.Builder
@@ -191,8 +202,8 @@ func (n *Nginx) write(cfg NginxConfig) error {
 	cache := cmp.Or(cfg.SessionCache, "shared:S:10m")
 	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache %s;\n\t\tssl_session_tickets %s;\n", protocols, cache, tickets)
 	if len(cfg.TicketKey) > 0 {
-		files["ticket.key"] = cfg.TicketKey
-		b.WriteString("\t\tssl_session_ticket_key ticket.key;\n")
+		files[ticketKeyFile] = cfg.TicketKey
+		b.WriteString("\t\tssl_session_ticket_key " + ticketKeyFile + ";\n")
 	}
 	if cfg.EarlyData {
 		b.WriteString("\t\tssl_early_data on;\n\t\tadd_header X-Early-Data $ssl_early_data;\n")
