@@ -155,8 +155,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 		running.Go(func() {
 			if errs[i] = l.run(); errs[i] != nil {
 				errs[i] = fmt.Errorf("balancer: loop %d: %w", i, errs[i])
-				b.settings().cfg.Log.Error("a loop has failed, all conns are reset", "error", errs[i])
 				b.post(command{kind: commandKill})
+				b.settings().cfg.Log.Error("a loop has failed, all conns are reset", "error", errs[i])
 			}
 		})
 	}

@@ -173,9 +173,5 @@ func (l *loop) log(c *conn, end Termination) {
 		r.Backend = c.backend.Addr
 	}
 	c.record = nil
-	select {
-	case l.b.records <- record{r, c.lane.cfg.ConnLog}:
-	default:
-		l.count.recordsDropped.Add(1)
-	}
+	l.tell(record{ConnRecord: r, to: c.lane.cfg.ConnLog})
 }

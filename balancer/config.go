@@ -40,7 +40,7 @@ type Config struct {
 
 	Sources SourceLimits // of each network of clients
 
-	Log     *slog.Logger      // default: none
+	Log     *slog.Logger      // must not wait for its reader: others may be locked out meanwhile, though never a loop. Default: none
 	ConnLog func(*ConnRecord) // called once per ended conn, on one goroutine. Default: off
 }
 

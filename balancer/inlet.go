@@ -4,6 +4,7 @@ package balancer
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -110,7 +111,7 @@ func (l *loop) unhold() {
 		in.held, in.leaveBy = false, l.now.Add(drainGrace)
 		l.held--
 		if err := l.watch(in, uint32(i)); err != nil {
-			l.set.cfg.Log.Error("cannot listen again", "error", err)
+			l.say(slog.LevelError, "cannot listen again", slog.Any("error", err))
 		}
 	}
 }
@@ -184,7 +185,7 @@ func (l *loop) closeInlet(in *inlet) {
 		l.leaving--
 	}
 	if err := in.close(); err != nil {
-		l.set.cfg.Log.Warn("closing a listener", "listener", in.gate.Name, "error", err)
+		l.say(slog.LevelWarn, "closing a listener", slog.String("listener", in.gate.Name), slog.Any("error", err))
 	}
 	l.spent = append(l.spent, uint32(slices.Index(l.inlets, in)))
 }
@@ -217,7 +218,8 @@ func (l *loop) pause(why string, errno netio.Errno) {
 	}
 	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
 		l.warnedAt = l.now
-		l.set.cfg.Log.Warn(why+", pausing", "error", errno, "pause", acceptPause, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)")
+		l.say(slog.LevelWarn, why+", pausing", slog.Any("error", errno), slog.Duration("pause", acceptPause),
+			slog.String("remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)"))
 	}
 	l.paused = true
 	l.resumeAt = l.now.Add(acceptPause)
@@ -239,7 +241,7 @@ func (l *loop) admit() {
 		} else {
 			l.paused = false
 			if err := l.listen(); err != nil {
-				l.set.cfg.Log.Error("cannot listen again", "error", err)
+				l.say(slog.LevelError, "cannot listen again", slog.Any("error", err))
 			}
 			for _, in := range l.inlets {
 				in.leaveBy = l.now.Add(drainGrace)

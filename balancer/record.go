@@ -3,6 +3,8 @@
 package balancer
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -36,10 +38,11 @@ type ConnRecord struct {
 	Termination Termination
 }
 
-// record is a ConnRecord on its way to the log of its generation.
+// record is a ConnRecord on its way to the log of its generation, or a line of a loop.
 type record struct {
 	*ConnRecord
-	to func(*ConnRecord)
+	to   func(*ConnRecord)
+	line func() // nil: a ConnRecord
 }
 
 // recordQueue bounds the records that wait for the log; a log that blocks loses
@@ -49,6 +52,25 @@ const recordQueue = 4096
 // runRecords hands records to the log until the queue is closed.
 func runRecords(queue <-chan record) {
 	for r := range queue {
+		if r.line != nil {
+			r.line()
+			continue
+		}
 		r.to(r.ConnRecord)
 	}
+}
+
+// tell queues a record, or counts it as lost.
+func (l *loop) tell(r record) {
+	select {
+	case l.b.records <- r:
+	default:
+		l.count.recordsDropped.Add(1)
+	}
+}
+
+// say logs a line without waiting for the log.
+func (l *loop) say(level slog.Level, text string, attrs ...slog.Attr) {
+	logger := l.set.cfg.Log // of this generation
+	l.tell(record{line: func() { logger.LogAttrs(context.Background(), level, text, attrs...) }})
 }

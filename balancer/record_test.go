@@ -3,6 +3,8 @@
 package balancer
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -11,6 +13,24 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// blockedLog never comes back.
+type blockedLog struct{ slog.Handler }
+
+func (blockedLog) Enabled(context.Context, slog.Level) bool  { return true }
+func (blockedLog) Handle(context.Context, slog.Record) error { select {} }
+
+// What a loop itself has to say is not said on its thread.
+func TestLoopDoesNotLog(t *testing.T) {
+	l := &loop{b: &Balancer{records: make(chan record, recordQueue)}, set: &settings{cfg: Config{Log: slog.New(blockedLog{})}}}
+	const beyond = 3
+	for range recordQueue + beyond {
+		l.say(slog.LevelWarn, "out of something", slog.Int("n", 1))
+	}
+	if n := l.count.recordsDropped.Load(); n != beyond {
+		t.Errorf("%d lines dropped, want %d", n, beyond)
+	}
+}
 
 // A log that blocks stops no loop: records beyond the queue are dropped, and
 // counted.

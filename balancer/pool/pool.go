@@ -103,7 +103,8 @@ type Options struct {
 	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.
 	Discover bool
 
-	// Log gets one line per change of a backend's state and per warning. Default: none.
+	// Log gets one line per change of a backend's state and per warning, while the pool is locked: it must not wait for
+	// its reader. Default: none.
 	Log *slog.Logger
 }
 

@@ -119,10 +119,12 @@ func runAgent(ctx context.Context, o *agentOptions, stderr io.Writer) error {
 			return fmt.Errorf("--log-file: %w", err)
 		}
 		defer file.Close()
-		stderr = file
+		queue := newLogQueue(file)
+		defer queue.close(flushTime)
+		stderr = queue
 	}
 	return underControl(func(control <-chan agentOrder) error {
-		a, err := newAgent(o, newLogger(stderr, o.log, o.logLevel))
+		a, err := newAgent(o, newLogs(stderr, o.log, o.logLevel).Logger)
 		if err != nil {
 			return err
 		}

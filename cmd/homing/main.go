@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 )
 
@@ -24,7 +25,11 @@ const (
 )
 
 func main() {
-	os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
+	queue := newLogQueue(stderr{})
+	log.SetOutput(queue) // for what libraries say
+	code := command(os.Args[1:], os.Stdout, queue)
+	queue.close(flushTime)
+	os.Exit(code)
 }
 
 // command runs one command line and returns its exit code. An error is one line on stderr, whatever it wraps.

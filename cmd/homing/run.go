@@ -46,8 +46,7 @@ func newRunCommand() *cobra.Command {
 			defer signal.Stop(upgrades)
 			level := new(slog.LevelVar)
 			level.Set(c.Log.Level)
-			log := watched(newLogger(cmd.ErrOrStderr(), c.Log.Format, level))
-			s, err := assemble(c, estate, log, level)
+			s, err := assemble(c, estate, newLogs(cmd.ErrOrStderr(), c.Log.Format, level), level)
 			if err != nil {
 				return estate.Fail(inTheWordsOf(flags, err))
 			}

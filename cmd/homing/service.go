@@ -30,7 +30,8 @@ import (
 // service is one running `homing run`: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
-	log       *slog.Logger
+	log       *slog.Logger // what operators see as events too
+	logs      *logs
 	store     *affinity.Store
 	balancer  *balancer.Balancer
 	level     *slog.LevelVar    // of log
@@ -67,7 +68,7 @@ const gcPercent = 15
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, estate *upgrade.Estate, log *slog.Logger, level *slog.LevelVar) (*service, error) {
+func assemble(c *config.Config, estate *upgrade.Estate, logs *logs, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -78,9 +79,9 @@ func assemble(c *config.Config, estate *upgrade.Estate, log *slog.Logger, level 
 	if c.Limits.Memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.HeapMemory())
 	}
-	s := &service{log: log, level: level, files: raiseFiles()}
+	s := &service{log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
 	var err error
-	if s.succession, err = newSuccession(estate, c, log); err != nil {
+	if s.succession, err = newSuccession(estate, c, s.log, logs.out); err != nil {
 		return nil, err
 	}
 	if err := s.take(c); err != nil {

@@ -38,6 +38,7 @@ func (s *service) adminSource() admin.Source {
 		Listeners: s.viewListeners,
 		Ready:     func() bool { return !s.draining.Load() },
 		Config:    s.reloads.state,
+		LogLost:   s.logs.dropped,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
 		Upgrade:   s.requestUpgrade,
 		Elder:     s.viewElder,

@@ -39,7 +39,7 @@ func TestAdminWaitsForNoLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	level := new(slog.LevelVar)
-	s, err := assemble(c, new(upgrade.Estate), watched(newLogger(io.Discard, value.LogText, level)), level)
+	s, err := assemble(c, new(upgrade.Estate), newLogs(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}

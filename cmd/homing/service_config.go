@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"homing/balancer"
-	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 )
 
@@ -55,8 +54,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		log := admin.Unwatched(s.log)
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(log, r) }
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.logs.conns, r) }
 	}
 	return cfg
 }

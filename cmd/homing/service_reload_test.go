@@ -62,7 +62,7 @@ func startService(t *testing.T, text string) (s *service, path string) {
 		t.Fatal(err)
 	}
 	level := new(slog.LevelVar)
-	s, err = assemble(c, new(upgrade.Estate), newLogger(io.Discard, value.LogText, level), level)
+	s, err = assemble(c, new(upgrade.Estate), newLogs(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 
@@ -101,14 +102,14 @@ func (s *succession) viewElder() (pid int, conns uint64, ok bool) {
 }
 
 // newSuccession is for a service that was started with that.
-func newSuccession(estate *upgrade.Estate, c *config.Config, log *slog.Logger) (*succession, error) {
+func newSuccession(estate *upgrade.Estate, c *config.Config, log *slog.Logger, said io.Writer) (*succession, error) {
 	command, err := upgrade.Self()
 	if err != nil {
 		return nil, err
 	}
 	return &succession{
 		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error),
-		upgrader: upgrade.NewUpgrader(upgrade.Config{Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log}),
+		upgrader: upgrade.NewUpgrader(upgrade.Config{Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log, Said: said}),
 	}, nil
 }
 

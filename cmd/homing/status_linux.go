@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,11 @@ import (
 type linuxTerminal struct {
 	// Static.
 	out, in *os.File // in is nil where keys come from elsewhere, or belong to another process
+
+	// A terminal may take nothing for as long as it likes (Ctrl-S, a network that is gone): one goroutine alone waits for it.
+	screens chan string // has room for one: the newest
+	orders  chan terminalOrder
+	failed  chan error // has room for one: why something could not be written
 
 	// Owned by open and close, then by the goroutine that follows signals.
 	before unix.Termios // of in
@@ -31,7 +37,7 @@ func terminalOf(w io.Writer) terminal {
 	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
 		return nil
 	}
-	t := &linuxTerminal{out: out}
+	t := &linuxTerminal{out: out, screens: make(chan string, 1), orders: make(chan terminalOrder), failed: make(chan error, 1)}
 	// A process in the background that touched the terminal's settings would be stopped.
 	if front, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP); err == nil && front == unix.Getpgrp() {
 		t.in = os.Stdin
@@ -44,6 +50,15 @@ const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
 )
+
+// terminalOrder is what has to be written between screens.
+type terminalOrder struct {
+	text    string
+	written chan<- struct{} // closed then
+}
+
+// takeTime bounds the wait for a terminal to take what it has to be told before the process ends or stops.
+const takeTime = time.Second
 
 // open implements terminal.
 func (t *linuxTerminal) open(ctx context.Context) (context.Context, <-chan terminalEvent, error) {
@@ -59,6 +74,7 @@ func (t *linuxTerminal) open(ctx context.Context) (context.Context, <-chan termi
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGWINCH, unix.SIGTSTP)
 	t.ended = make(chan struct{})
+	go t.write()
 	done := make(chan struct{})
 	t.stop = func() {
 		signal.Stop(signals)
@@ -133,11 +149,11 @@ func (t *linuxTerminal) enter() error {
 			return err
 		}
 	}
-	return t.show(enterScreen)
+	return t.tell(enterScreen)
 }
 
 func (t *linuxTerminal) leave() {
-	_ = t.show(leaveScreen) // a terminal that is gone wants nothing back
+	_ = t.tell(leaveScreen) // a terminal that is gone, or stuck, wants nothing back
 	if t.in != nil {
 		_ = unix.IoctlSetTermios(int(t.in.Fd()), unix.TCSETS, &t.before)
 	}
@@ -158,8 +174,64 @@ func (t *linuxTerminal) size() (lines, columns int) {
 	return int(size.Row), int(size.Col)
 }
 
-// show implements terminal.
+// write writes what is shown, until the process ends: a write to a terminal cannot be called off.
+func (t *linuxTerminal) write() {
+	for {
+		var order terminalOrder
+		select {
+		case order.text = <-t.screens:
+		case order = <-t.orders:
+		}
+		if _, err := io.WriteString(t.out, order.text); err != nil {
+			select {
+			case t.failed <- err:
+			default: // the first is enough
+			}
+		}
+		if order.written != nil {
+			close(order.written)
+		}
+	}
+}
+
+// show implements terminal. What it has not taken yet is out of date.
 func (t *linuxTerminal) show(text string) error {
-	_, err := io.WriteString(t.out, text)
-	return err
+	t.forget()
+	t.screens <- text
+	return t.failure()
+}
+
+// forget gives up a screen that is not written yet.
+func (t *linuxTerminal) forget() {
+	select {
+	case <-t.screens:
+	default:
+	}
+}
+
+// tell has a text written, and waits for that, within bounds.
+func (t *linuxTerminal) tell(text string) error {
+	t.forget()
+	limit := time.NewTimer(takeTime)
+	defer limit.Stop()
+	written := make(chan struct{})
+	select {
+	case t.orders <- terminalOrder{text, written}:
+		select {
+		case <-written:
+		case <-limit.C:
+		}
+	case <-limit.C:
+	}
+	return t.failure()
+}
+
+// failure is why something could not be written, said once.
+func (t *linuxTerminal) failure() error {
+	select {
+	case err := <-t.failed:
+		return err
+	default:
+		return nil
+	}
 }

@@ -17,7 +17,7 @@ type terminal interface {
 	open(ctx context.Context) (context.Context, <-chan terminalEvent, error)
 
 	size() (lines, columns int) // 0: not known
-	show(text string) error
+	show(text string) error     // never waits
 	close()
 }
 

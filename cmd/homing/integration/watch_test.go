@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -218,6 +219,54 @@ func (c *console) ends(how string) {
 	}
 }
 
+func (c *console) signal(sig os.Signal) {
+	c.Helper()
+	if err := c.cmd.Process.Signal(sig); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// stick stops the terminal's output, and returns when the command waits for it.
+func (c *console) stick(how string) {
+	c.Helper()
+	if err := unix.IoctlSetInt(int(c.tty.Fd()), unix.TCXONC, unix.TCOOFF); err != nil {
+		c.Fatal(err)
+	}
+	waits := func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", c.cmd.Process.Pid))
+		if err != nil {
+			c.Fatal(err)
+		}
+		for _, task := range tasks {
+			if call, err := os.ReadFile(task); err == nil && strings.HasPrefix(string(call), fmt.Sprintf("%d 0x1 ", unix.SYS_WRITE)) {
+				return true
+			}
+		}
+		return false
+	}
+	if !farm.WaitFor(c.Context(), 20*time.Second, waits) {
+		c.Fatalf("%s: it does not write to the terminal", how)
+	}
+}
+
+// endsStuck is ends for a terminal that takes nothing: all that can be given back are its settings.
+func (c *console) endsStuck(how string) {
+	c.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- c.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			c.Errorf("ended by %s: %v", how, err)
+		}
+	case <-time.After(20 * time.Second):
+		c.Fatalf("%s does not end it", how)
+	}
+	if after := c.settings(); after != c.before {
+		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, c.before)
+	}
+}
+
 // TestIntegrationWatch: homing status --watch on a terminal, with two hundred backends.
 func TestIntegrationWatch(t *testing.T) {
 	h, _ := manyBackends(t)
@@ -272,6 +321,18 @@ func TestIntegrationWatch(t *testing.T) {
 	c.await("the backends", complete(24))
 	c.press("\x03")
 	c.ends("Ctrl-C")
+
+	// A terminal that takes nothing, as after Ctrl-S, holds up nobody.
+	for how, end := range map[string]func(c *console){
+		"q, while it is stuck":       func(c *console) { c.press("q") },
+		"SIGTERM, while it is stuck": func(c *console) { c.signal(unix.SIGTERM) },
+	} {
+		c = newConsole(t, 24, 80, args...)
+		c.await("the backends", complete(24))
+		c.stick(how)
+		end(c)
+		c.endsStuck(how)
+	}
 
 	// Without a terminal each look follows the last, whole.
 	plain := exec.CommandContext(t.Context(), binary, args...)

@@ -89,6 +89,7 @@ func source(t testing.TB) Source {
 		Affinity: func() affinity.Stats { return known },
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Ready:    func() bool { return true },
+		LogLost:  func() uint64 { return 7 },
 		Config: func() ConfigState {
 			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
 		},

@@ -21,7 +21,7 @@ const (
 )
 
 // Events is a log handler that keeps the last lines of level info and above, and hands on what the handler behind it
-// wants. Lines per conn do not belong here: log them to that handler.
+// wants. Lines per conn do not belong here.
 type Events struct {
 	*eventRing
 	next   slog.Handler
@@ -43,14 +43,6 @@ func NewEvents(next slog.Handler) *Events { return &Events{eventRing: new(eventR
 func EventsOf(log *slog.Logger) *Events {
 	events, _ := log.Handler().(*Events)
 	return events
-}
-
-// Unwatched is the log behind the events of a log.
-func Unwatched(log *slog.Logger) *slog.Logger {
-	if events := EventsOf(log); events != nil {
-		return slog.New(events.next)
-	}
-	return log
 }
 
 // Enabled implements slog.Handler.

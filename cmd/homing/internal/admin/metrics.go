@@ -30,6 +30,11 @@ func processMetrics() []metric {
 		{"homing_ready", gauge, nil, "1, or 0 while draining and without any backend.", func(s *sample, out emit) {
 			out(bit(s.src.unready() == ""))
 		}},
+		{"homing_log_dropped_total", counter, nil, "Lines of the log, those of conns among them, that were not written: whoever reads it was too slow, or not there.", func(s *sample, out emit) {
+			if s.src.LogLost != nil {
+				out(float64(s.src.LogLost()))
+			}
+		}},
 	}
 }
 

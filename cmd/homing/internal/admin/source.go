@@ -28,6 +28,7 @@ type Source struct {
 	Listeners func() []api.Listener
 	Ready     func() bool // false while draining
 	Config    func() ConfigState
+	LogLost   func() uint64 // lines of the log that were not written; nil: not known
 
 	// Elder is the process that this one took over from, and its conns, while it drains. nil: there was none.
 	Elder func() (pid int, conns uint64, ok bool)

@@ -118,6 +118,7 @@ func Events() []Field {
 		{"keys", Number, "Keys that are trusted.", nil},
 		{"level", Text, "The least level that is logged from then on.", nil},
 		{"limit", Number, "Files that the process may have open.", nil},
+		{"lines", Number, "Lines of this log that were dropped.", nil},
 		{"listener", Text, "Name of the listener.", nil},
 		{"live", Text, "Backends of the pool that are live, of how many.", nil},
 		{"loops", Number, "Loops that carry conns.", nil},

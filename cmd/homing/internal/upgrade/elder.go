@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -41,7 +42,8 @@ type Config struct {
 	Version string        // of this program, for the heir's log
 	Timeout time.Duration // for the heir to be ready; it is killed then. 0: 30 s
 	Log     *slog.Logger
-	Stderr  *os.File // where heirs say things. nil: os.Stderr
+	Stderr  *os.File  // what becomes the stderr of heirs once they have taken over. nil: os.Stderr
+	Said    io.Writer // where what they say until then is copied; it must not wait. nil: Stderr
 }
 
 // The states of an Upgrader.
@@ -61,6 +63,9 @@ func NewUpgrader(cfg Config) *Upgrader {
 	}
 	if cfg.Stderr == nil {
 		cfg.Stderr = os.Stderr
+	}
+	if cfg.Said == nil {
+		cfg.Said = cfg.Stderr
 	}
 	return &Upgrader{cfg: cfg, replaced: make(chan struct{})}
 }
@@ -95,7 +100,7 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 	}
 	began := time.Now()
 	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path), slog.Duration("timeout", u.cfg.Timeout))
-	h, err := u.cfg.Command.start(environment(os.Environ()), u.cfg.Stderr)
+	h, err := u.cfg.Command.start(environment(os.Environ()), u.cfg.Stderr, u.cfg.Said)
 	if err == nil {
 		err = u.hand(ctx, h, steps)
 	} else {

@@ -245,7 +245,7 @@ func TestElderDies(t *testing.T) {
 	} {
 		e := newElder(t)
 		command := again(t, "orphan")
-		h, err := command.start(environment(os.Environ()), e.said)
+		h, err := command.start(environment(os.Environ()), e.said, e.said)
 		check(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		hello := &message{Kind: kindHello, Protocol: protocol, PID: os.Getpid()}
@@ -288,7 +288,7 @@ func TestElderDies(t *testing.T) {
 func TestOtherProtocol(t *testing.T) {
 	e := newElder(t)
 	command := again(t, "good")
-	h, err := command.start(environment(os.Environ()), e.said)
+	h, err := command.start(environment(os.Environ()), e.said, e.said)
 	check(t, err)
 	check(t, h.channel.send(t.Context(), &message{Kind: kindHello, Protocol: protocol + 1}))
 	_, err = h.expect(t.Context(), kindReady)

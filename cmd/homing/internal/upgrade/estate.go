@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,12 +27,12 @@ type Estate struct {
 
 	channel *channel // nil without an elder
 	sockets []socket // of systemd
-	sigpipe func()   // ends what Inherit did about SIGPIPE
+	heard   bool     // the elder listens to our stderr
 }
 
 // Inherit takes what this process was given. It is called once, before anything is opened.
 func Inherit() (*Estate, error) {
-	e := &Estate{sigpipe: func() {}}
+	e := new(Estate)
 	text, ok := os.LookupEnv(envHeir)
 	if !ok {
 		sockets, err := activated()
@@ -52,9 +50,7 @@ func Inherit() (*Estate, error) {
 		return nil, fmt.Errorf("%s=%s: %w: it is for upgrades alone, leave it out", envHeir, text, err)
 	}
 	unix.CloseOnExec(heirStderr)
-	// The elder reads our stderr. Should it end early, a line that nobody reads must not end this process.
-	signal.Ignore(syscall.SIGPIPE)
-	e.sigpipe = func() { signal.Reset(syscall.SIGPIPE) }
+	e.heard = true
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	if err := e.open(ctx); err != nil {
@@ -168,12 +164,11 @@ func (e *Estate) leave() {
 
 // recoverStderr makes stderr what it is for the elder, which has listened to it up to now. A second call does nothing.
 func (e *Estate) recoverStderr() {
-	if e.sigpipe == nil || e.Elder == 0 {
+	if !e.heard || e.Elder == 0 {
 		return
 	}
 	if unix.Dup3(heirStderr, 2, 0) == nil {
 		_ = unix.Close(heirStderr) // 2 has it now
 	}
-	e.sigpipe()
-	e.sigpipe = nil
+	e.heard = false
 }

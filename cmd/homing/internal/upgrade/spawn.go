@@ -77,8 +77,8 @@ type heir struct {
 	said    *errorLine
 }
 
-// start starts the heir. What it says on stderr goes to ours, word for word.
-func (c *Command) start(env []string, stderr *os.File) (h *heir, err error) {
+// start starts the heir. What it says on stderr goes to said, word for word, until it has taken over; then to stderr.
+func (c *Command) start(env []string, stderr *os.File, said io.Writer) (h *heir, err error) {
 	ours, theirs, err := newChannels()
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (c *Command) start(env []string, stderr *os.File) (h *heir, err error) {
 		ours.close()
 		return nil, errors.Join(err, read.Close())
 	}
-	go h.said.listen(read, stderr)
+	go h.said.listen(read, said)
 	go func() {
 		if err := h.cmd.Wait(); err != nil {
 			h.state = err.Error()
@@ -142,15 +142,15 @@ type errorLine struct {
 	first, last string // guarded by mu: the first line that is an error, the last of all
 }
 
-// listen copies lines to stderr until the heir closes its end.
-func (l *errorLine) listen(from *os.File, stderr io.Writer) {
+// listen copies lines until the heir closes its end.
+func (l *errorLine) listen(from *os.File, to io.Writer) {
 	defer close(l.heard)
 	defer from.Close()
 	lines := bufio.NewReaderSize(from, longestLine)
 	for {
 		line, err := lines.ReadSlice('\n') // a longer one comes in parts
 		if len(line) > 0 {
-			_, _ = stderr.Write(line) // where ours goes, it may be lost
+			_, _ = to.Write(line) // it may be lost there
 			l.add(strings.TrimSpace(string(line)))
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
