@@ -12,8 +12,14 @@ export GOTOOLCHAIN ?= auto
 # The version is stamped below, so that a clone owned by somebody else builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
+# What reads the code is built by the toolchain that go.mod names: an older one's golangci-lint and govulncheck refuse it.
+TOOLCHAIN := $(shell awk '$$1 == "toolchain" {print $$2}' go.mod)
 GOLANGCI_VERSION := v2.15.0
-GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)-$(TOOLCHAIN)
+GOVULNCHECK_VERSION := v1.9.0
+GOVULNCHECK := bin/tools/govulncheck-$(GOVULNCHECK_VERSION)-$(TOOLCHAIN)
+VULNDB_VERSION := v0.0.0-20261105234957-e22db6528018
+VULNDB := bin/tools/vulndb-$(VULNDB_VERSION)
 NFPM := bin/tools/nfpm
 ARCHS ?= amd64
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -26,7 +32,7 @@ SERVERS := nginx=nginx dnsmasq=dnsmasq-base socat=socat haproxy=haproxy openssl=
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
+.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -81,6 +87,9 @@ vet: need-go ## go vet
 lint: $(GOLANGCI) ## golangci-lint, pinned
 	$(GOLANGCI) run
 
+vuln: $(GOVULNCHECK) $(VULNDB) ## known vulnerabilities, by pinned govulncheck and a pinned database, without the network
+	@.ci/vuln $(GOVULNCHECK) '$(CURDIR)/$(VULNDB)' .ci/vuln-accepted
+
 tidy-check: need-go
 	go mod tidy -diff
 
@@ -93,7 +102,7 @@ cross: need-go
 	GOOS=windows go build -o /dev/null ./cmd/homing
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 
-check: fmt-check vet lint tidy-check layering cross build race ## all that CI runs: format, vet, lint, layering, race, fuzz (10 s each), unit, integration
+check: fmt-check vet lint vuln tidy-check layering cross build race ## all that CI runs: format, vet, lint, known vulnerabilities, layering, race, fuzz (10 s each), unit, integration
 	@$(MAKE) fuzz FUZZTIME=10s
 	@$(MAKE) test
 
@@ -136,8 +145,19 @@ need-go:
 	go env GOVERSION >/dev/null || { echo "make: Go $$found could not fetch the toolchain that go.mod names: unset GOTOOLCHAIN, or install it from https://go.dev/dl" >&2; exit 1; }
 
 $(GOLANGCI): | need-go
-	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	GOTOOLCHAIN=$(TOOLCHAIN) GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/tools/golangci-lint $@
+
+$(GOVULNCHECK): | need-go
+	GOTOOLCHAIN=$(TOOLCHAIN) GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv bin/tools/govulncheck $@
+
+# The database is a module of reports, and what makes of them the files that govulncheck reads.
+$(VULNDB): | need-go
+	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install golang.org/x/vulndb/cmd/indexdb@$(VULNDB_VERSION)
+	@rm -rf $@.new
+	bin/tools/indexdb -vulns "$$(go list -m -f '{{.Dir}}' golang.org/x/vulndb@$(VULNDB_VERSION))/data/osv" -out $@.new
+	@rm bin/tools/indexdb && mv $@.new $@
 
 $(NFPM): | need-go
 	GOBIN='$(CURDIR)/bin/tools' CGO_ENABLED=0 go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
