@@ -42,14 +42,18 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory, MemoryLimit: c.ConnMemory(),
 		Log: s.log,
 	}
+	byName := make(map[string]*pooled, len(pools)) // a site may have thousands of pools, and a route for each
+	for _, p := range pools {
+		byName[p.Name()] = p
+	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow, Deny: l.Deny, MaxConns: l.MaxConns, Mode: l.Mode}
-		if j := poolIndex(c, l.Default); j >= 0 {
-			ln.Default = pools[j].Pool
+		if p := byName[l.Default]; p != nil {
+			ln.Default = p.Pool
 		}
 		for _, r := range l.Routes {
-			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: pools[poolIndex(c, r.Pool)].Pool})
+			ln.Routes = append(ln.Routes, balancer.Route{Names: r.Names, ALPN: r.ALPN, Pool: byName[r.Pool].Pool})
 		}
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}

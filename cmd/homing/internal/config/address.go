@@ -52,9 +52,28 @@ func (p *PoolSettings) unlikeUnix(b *pool.Spec) string {
 	return ""
 }
 
-// sameBackend says that two addresses of backends are one, however they are written.
-func sameBackend(a, b string) bool { return plainBackend(a) == plainBackend(b) }
+// itself is the listener that takes the conns to a backend's address, nil: none does. Of a listener on all addresses that
+// is known of loopback alone: which others are this machine's, no file says.
+func (c *Config) itself(backend string) *Listener {
+	addr, err := netaddr.Parse(backend)
+	if err != nil {
+		return nil // a name
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		at, err := balancer.ParseListenAddr(l.Address)
+		switch {
+		case err != nil:
+		case at == addr:
+			return l
+		case !at.IsUnix() && at.IP().Port() == addr.IP().Port() && at.IP().Addr().IsUnspecified() && addr.IP().Addr().IsLoopback() && covers(at.IP().Addr(), addr.IP().Addr()):
+			return l
+		}
+	}
+	return nil
+}
 
+// plainBackend is the one form of a backend's address, however it is written.
 func plainBackend(s string) string {
 	if strings.HasPrefix(s, netaddr.Prefix) {
 		return s

@@ -3,11 +3,15 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"homing/balancer"
+	"homing/balancer/health"
+	"homing/cmd/homing/internal/value"
 )
 
 // check finds what no single setting can see. What may only follow from another problem is left out.
@@ -23,23 +27,24 @@ func (r *reader) check(c *Config) {
 	if len(c.Listeners) == 0 && !r.failed["listeners"] && !r.odd[""] {
 		r.say(r.at("listeners"), "there is no listener: say where to accept, such as listeners: [{address: :443, default: www}]")
 	}
+	pools := make(map[string]int, len(c.Pools)) // by name, the first that has it
 	for i := range c.Pools {
-		r.checkPool(c, i)
+		r.checkPool(c, i, pools)
 	}
 	for i := range c.Listeners {
-		r.checkListener(c, i)
+		r.checkListener(c, i, pools)
 	}
 }
 
-func (r *reader) checkPool(c *Config, i int) {
+func (r *reader) checkPool(c *Config, i int, pools map[string]int) {
 	p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
 	if r.missing(path, "name") {
 		r.say(r.at(path), "the pool has no name: give it one, such as name: www")
 	}
-	for j := range c.Pools[:i] {
-		if p.Name != "" && c.Pools[j].Name == p.Name {
-			r.say(r.at(path+".name"), "the pool of line %d has the name %q too: choose another", r.at(fmt.Sprintf("pools[%d].name", j)).line, p.Name)
-		}
+	if j, taken := pools[p.Name]; !taken {
+		pools[p.Name] = i
+	} else if p.Name != "" {
+		r.say(r.at(path+".name"), "the pool of line %d has the name %q too: choose another", r.at(fmt.Sprintf("pools[%d].name", j)).line, p.Name)
 	}
 	if from, ok := r.places[path+".discover_from"]; ok && !r.failed[path+".discover_from"] && !r.failed["cluster"] {
 		switch {
@@ -58,6 +63,7 @@ func (r *reader) checkPool(c *Config, i int) {
 	if len(p.Backends) == 0 && !r.odd[path] && !r.failed[path+".backends"] && !c.Discovers(p) && !r.failed["cluster"] {
 		r.say(r.at(path), "the pool has no backend: give it one, such as backends: [192.0.2.7:443]")
 	}
+	before := make(map[string]int, len(p.Backends)) // by address, the first that has it
 	for k := range p.Backends {
 		at := fmt.Sprintf("%s.backends[%d]", path, k)
 		if text := p.unlikeUnix(&p.Backends[k]); text != "" {
@@ -69,24 +75,27 @@ func (r *reader) checkPool(c *Config, i int) {
 			}
 			continue
 		}
-		for j := range p.Backends[:k] {
-			if sameBackend(p.Backends[j].Addr, p.Backends[k].Addr) {
-				r.say(r.at(at+".address"), "the backend of line %d is the same: leave one out, and use weight for a bigger share",
-					r.at(fmt.Sprintf("%s.backends[%d].address", path, j)).line)
-				break
-			}
+		if l := c.itself(p.Backends[k].Addr); l != nil {
+			r.say(r.at(at+".address"), "the listener %s accepts there: every conn would come back; give the address of another server", l.Address)
+		}
+		addr := plainBackend(p.Backends[k].Addr)
+		if j, taken := before[addr]; taken {
+			r.say(r.at(at+".address"), "the backend of line %d is the same: leave one out, and use weight for a bigger share",
+				r.at(fmt.Sprintf("%s.backends[%d].address", path, j)).line)
+		} else {
+			before[addr] = k
 		}
 	}
 }
 
-func (r *reader) checkListener(c *Config, i int) {
+func (r *reader) checkListener(c *Config, i int, pools map[string]int) {
 	l, path := &c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 	if r.missing(path, "address") {
 		r.say(r.at(path), "the listener has no address: say where to accept, such as address: :443")
 	}
 	r.checkAgainst(c.Listeners[:i], l, path)
 	if l.Default != "" {
-		r.checkPoolName(c, path+".default", l.Default)
+		r.checkPoolName(pools, path+".default", l.Default)
 	}
 	if len(l.Routes) == 0 && r.missing(path, "default") && !r.failed[path+".routes"] {
 		r.say(r.at(path), "the listener takes nothing: give it a default pool, such as default: %s, or routes", anyPool(c))
@@ -95,7 +104,7 @@ func (r *reader) checkListener(c *Config, i int) {
 		r.say(r.at(path+".routes"), "with tls: off no hello is read, so no route is ever taken: leave out tls: off, or the routes")
 		return
 	}
-	r.checkRoutes(c, l, path)
+	r.checkRoutes(c, l, path, pools)
 }
 
 // checkAgainst finds an earlier listener with the same name or address.
@@ -129,31 +138,35 @@ func anyPool(c *Config) string {
 }
 
 // checkPoolName checks that there is a pool of that name.
-func (r *reader) checkPoolName(c *Config, path, name string) {
-	var names []string
-	for i := range c.Pools {
-		names = append(names, c.Pools[i].Name)
-	}
+func (r *reader) checkPoolName(pools map[string]int, path, name string) {
+	_, found := pools[name]
 	// A pool whose name is missing or wrong may be the one.
-	if slices.Contains(names, name) || slices.Contains(names, "") || len(names) == 0 {
+	if _, nameless := pools[""]; found || nameless || len(pools) == 0 {
 		return
 	}
+	names := slices.SortedFunc(maps.Keys(pools), func(a, b string) int { return cmp.Compare(pools[a], pools[b]) })
 	if near := nearest(name, names); near != "" {
 		r.say(r.at(path), "there is no pool %q: write %s", name, near)
 		return
 	}
+	if len(names) > maxNamed {
+		names = append(names[:maxNamed], fmt.Sprintf("another of the %d", len(names)))
+	}
 	r.say(r.at(path), "there is no pool %q: add it to pools, or write %s", name, strings.Join(names, " or "))
 }
 
+// maxNamed bounds the names of pools in one line.
+const maxNamed = 5
+
 // checkRoutes finds routes to nowhere, and those that an earlier one leaves nothing.
-func (r *reader) checkRoutes(c *Config, l *Listener, path string) {
+func (r *reader) checkRoutes(c *Config, l *Listener, path string, pools map[string]int) {
 	type taken struct{ name, protocol string } // "" for any
 	by := make(map[taken]int)
 	for i, route := range l.Routes {
 		at := fmt.Sprintf("%s.routes[%d]", path, i)
 		switch {
 		case route.Pool != "":
-			r.checkPoolName(c, at+".pool", route.Pool)
+			r.checkPoolName(pools, at+".pool", route.Pool)
 		case r.missing(at, "pool"):
 			r.say(r.at(at), "the route has no pool: say where it leads, such as pool: %s", anyPool(c))
 		}
@@ -208,16 +221,40 @@ func wordRoute(name, protocol string) string {
 
 // Remarks is what is allowed and yet odd, a line each.
 func (c *Config) Remarks() []string {
+	led := map[string]bool{}
+	for i := range c.Listeners {
+		led[c.Listeners[i].Default] = true
+		for _, route := range c.Listeners[i].Routes {
+			led[route.Pool] = true
+		}
+	}
 	var remarks []string
 	for i := range c.Pools {
-		name := c.Pools[i].Name
-		if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Default == name || l.leadsTo(name) }) {
-			remarks = append(remarks, fmt.Sprintf("no listener leads to pool %s: no conn will come there", name))
+		p := &c.Pools[i]
+		if !led[p.Name] {
+			remarks = append(remarks, fmt.Sprintf("no listener leads to pool %s: no conn will come there", p.Name))
+		}
+		for _, odd := range p.Checks.remarks() {
+			remarks = append(remarks, fmt.Sprintf("pool %s: %s", p.Name, odd))
 		}
 	}
 	return remarks
 }
 
-func (l *Listener) leadsTo(name string) bool {
-	return slices.ContainsFunc(l.Routes, func(route Route) bool { return route.Pool == name })
+// remarks is what checks say that has no effect, or hardly the one that is meant.
+func (k *Checks) remarks() (odd []string) {
+	if k.Disabled {
+		return nil
+	}
+	standard := DefaultQuestion()
+	if k.Kind != health.CheckHTTPS && (k.Path != standard.Path || k.Method != standard.Method || len(k.Expect) > 0) {
+		odd = append(odd, fmt.Sprintf("a check by %s sends no request: checks.path, method and expect want kind: https", k.Kind))
+	}
+	if k.Kind == health.CheckTCP && (k.ServerName != "" || len(k.ALPN) > 0 || k.CAFile != "") {
+		odd = append(odd, "a check by tcp shakes no hands: checks.server_name, alpn and ca_file want kind: tls or https")
+	}
+	if k.Timeout > k.Interval {
+		odd = append(odd, fmt.Sprintf("checks.timeout %s is longer than checks.interval %s: a backend that does not answer is noticed late", value.FormatDuration(k.Timeout), value.FormatDuration(k.Interval)))
+	}
+	return odd
 }

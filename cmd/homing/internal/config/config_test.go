@@ -119,7 +119,7 @@ func nest(key, text string) string {
 // among is what has to be said beside a setting, so that it goes neither unused nor contradicts itself.
 func among(row Row) []Row {
 	need := map[string][]string{
-		"cluster.": {"cluster.bind"}, "discover_from": {"cluster.bind"}, "cluster.replication_bind": {"cluster.node_key_file"},
+		"cluster.": {"cluster.bind", "cluster.gossip_key_file"}, "discover_from": {"cluster.bind", "cluster.gossip_key_file"}, "cluster.replication_bind": {"cluster.node_key_file"},
 		"checks.": {"checks.kind=https"}, "limits.client_burst": {"limits.client_rate=10000"}, "checks.ca_file": {"checks.server_name"},
 		"admin.": {"admin.address"}, "admin.tls_": {"admin.tls_cert", "admin.tls_key"}, "admin.client_ca": {"admin.tls_cert", "admin.tls_key"},
 	}

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -52,5 +53,62 @@ pools: [{name: www, backends: [192.0.2.1:443]}, {name: routed, backends: [192.0.
 `)
 	if got := strings.Join(c.Remarks(), "; "); got != "no listener leads to pool spare: no conn will come there" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestRemarksOfChecks(t *testing.T) {
+	for checks, want := range map[string]string{
+		"{}":                                      "",
+		"{kind: https, path: /health}":            "",
+		"{disabled: on, path: /health}":           "",
+		"{path: /health}":                         "sends no request",
+		"{kind: tls, method: HEAD}":               "sends no request",
+		"{kind: tls, server_name: a.example}":     "",
+		"{server_name: a.example}":                "shakes no hands",
+		"{interval: 1s, timeout: 3s}":             "checks.timeout 3s is longer than checks.interval 1s",
+		"{kind: tls, expect: [200], timeout: 1m}": "sends no request",
+	} {
+		c := parse(t, "listeners: [{address: ':443', default: www}]\npools: [{name: www, backends: [192.0.2.1:443], checks: "+checks+"}]\n")
+		got := strings.Join(c.Remarks(), "; ")
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", checks, got, want)
+		}
+	}
+}
+
+// BenchmarkParse is what it costs to read a large site's file: it grows with its size, not with the square of it.
+func BenchmarkParse(b *testing.B) {
+	for _, n := range []int{200, 2000, 20000} {
+		var text strings.Builder
+		text.WriteString("listeners: [{address: ':443', default: p0}]\npools:\n")
+		for i := range n {
+			if i%4000 == 0 {
+				fmt.Fprintf(&text, "  - name: p%d\n    backends:\n", i)
+			}
+			fmt.Fprintf(&text, "      - 10.%d.%d.%d:443\n", i>>16, i>>8&255, i&255)
+		}
+		b.Run(fmt.Sprintf("backends=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Parse("big.yaml", []byte(text.String()), nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestSwitches: every switch takes the words of both kinds.
+func TestSwitches(t *testing.T) {
+	for _, word := range []string{"on", "true"} {
+		c := parse(t, "listeners: [{address: ':443', default: www}]\npools: [{name: www, backends: [192.0.2.1:443], transparent: "+word+", ech: "+word+", checks: {disabled: "+word+"}}]\n")
+		if p := &c.Pools[0]; !p.Transparent || !p.ECH || !p.Checks.Disabled {
+			t.Errorf("%s: %v %v %v", word, p.Transparent, p.ECH, p.Checks.Disabled)
+		}
+	}
+	for _, word := range []string{"off", "false"} {
+		c := parse(t, "listeners: [{address: ':443', default: www}]\npools: [{name: www, backends: [192.0.2.1:443], probe: {enabled: "+word+"}, checks: {disabled: "+word+"}}]\n")
+		if p := &c.Pools[0]; p.Probe.Enabled || p.Checks.Disabled {
+			t.Errorf("%s: %v %v", word, p.Probe.Enabled, p.Checks.Disabled)
+		}
 	}
 }

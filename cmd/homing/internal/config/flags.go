@@ -157,13 +157,19 @@ func (f *Flags) alone() (*Config, error) {
 			}
 		}
 	}
-	for i, spec := range f.backends {
+	before := make(map[string]bool, len(f.backends))
+	for _, spec := range f.backends {
+		if l := c.itself(spec.Addr); l != nil {
+			return nil, fmt.Errorf("--backend %q is what --listen %q accepts on: every conn would come back: give the address of another server", spec.Addr, l.Address)
+		}
 		if text := c.Pools[0].unlikeUnix(&spec); text != "" {
 			return nil, fmt.Errorf("--backend %q: %s", spec.Addr, text)
 		}
-		if slices.ContainsFunc(f.backends[:i], func(other pool.Spec) bool { return sameBackend(other.Addr, spec.Addr) }) {
+		addr := plainBackend(spec.Addr)
+		if before[addr] {
 			return nil, fmt.Errorf("--backend %q is given twice: leave one out, and use weight=N for a bigger share", spec.Addr)
 		}
+		before[addr] = true
 	}
 	return c, nil
 }
@@ -194,8 +200,22 @@ func (c *Config) contradictions() []contradiction {
 			}
 		}
 	}
+	if b := c.Cluster.Bind; b.IsValid() {
+		switch {
+		case c.Cluster.GossipKeyFile == "" && !c.Cluster.Insecure && !b.Addr().IsLoopback():
+			add("cluster.bind", "--cluster-bind=%s without --gossip-key-file: whoever reaches the address could join; give a key (homing keygen), or --cluster-insecure", b)
+		case b.Addr().IsUnspecified() && !c.Cluster.Advertise.IsValid():
+			add("cluster.bind", "--cluster-bind=%s is no address that others can dial: bind one of this machine's own, or say with --cluster-advertise where they reach it", b)
+		}
+	}
 	if key, text := c.Admin.contradiction(); key != "" {
 		add(key, "%s", text)
+	}
+	for i := range c.Listeners {
+		if l := &c.Listeners[i]; overlap(c.Admin.Address, l.Address) {
+			add("admin.address", "--admin=%s is where the listener %s accepts: give it another port", c.Admin.Address, l.Address)
+			break
+		}
 	}
 	if err := c.checkMemory(); err != nil {
 		add("limits.memory", "%v", err)

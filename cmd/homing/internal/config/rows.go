@@ -360,7 +360,10 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	if err != nil {
 		return prefix, errors.New("not a network: write it such as 192.0.2.0/24 or 2001:db8::/64")
 	}
-	return prefix.Masked(), nil
+	if whole := prefix.Masked(); whole != prefix {
+		return prefix, fmt.Errorf("an address inside %s: write %s for all of them, or %s for one", whole, whole, netip.PrefixFrom(prefix.Addr(), prefix.Addr().BitLen()))
+	}
+	return prefix, nil
 }
 
 // printBackend writes what parseBackend reads.

@@ -235,9 +235,34 @@ func (v Enum[T]) Set(s string) error {
 	return errors.New("not known: give " + strings.Join(v.Words(), " or "))
 }
 
-// OnOff is a switch written on or off.
-func OnOff(p *bool) Enum[bool] {
-	return Enum[bool]{p, []Choice[bool]{{"on", true}, {"off", false}}}
+// OnOff is a switch that is written on or off, and read as true or false too.
+func OnOff(p *bool) Switch {
+	return Switch{Enum[bool]{p, []Choice[bool]{{"on", true}, {"off", false}}}}
+}
+
+// Switch is what OnOff makes.
+type Switch struct{ Enum[bool] }
+
+// Set implements Value.
+func (v Switch) Set(s string) error {
+	b, ok := parseSwitch(s)
+	if !ok {
+		return v.Enum.Set(s) // which names the words
+	}
+	*v.P = b
+	return nil
+}
+
+// parseSwitch reads the words of every switch: those of a flag that needs no value, of YAML 1.2, and on and off.
+func parseSwitch(s string) (on, ok bool) {
+	switch s {
+	case "on":
+		return true, true
+	case "off":
+		return false, true
+	}
+	on, err := strconv.ParseBool(s)
+	return on, err == nil
 }
 
 // Bool is a flag that needs no value.
@@ -253,8 +278,8 @@ func (v Bool) IsBoolFlag() bool { return true }
 
 // Set implements Value.
 func (v Bool) Set(s string) error {
-	b, err := strconv.ParseBool(s)
-	if err != nil {
+	b, ok := parseSwitch(s)
+	if !ok {
 		return errors.New("neither true nor false")
 	}
 	*v.P = b
