@@ -4,6 +4,7 @@ package balancer
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"homing/balancer/affinity"
@@ -52,6 +53,7 @@ func newSettings(cfg Config) (*settings, error) {
 	if err := set.checkNames(); err != nil {
 		return nil, err
 	}
+	set.sayShares()
 	for _, p := range set.pools {
 		set.known = append(set.known, cfg.Store.Pool(p.Hash()))
 	}
@@ -170,4 +172,18 @@ func (g *gate) route(name, alpn []byte) *lane {
 // hasPool says whether a pool of that name takes conns.
 func (set *settings) hasPool(name string) bool {
 	return slices.ContainsFunc(set.pools, func(p *pool.Pool) bool { return p.Name() == name })
+}
+
+// sayShares warns of pools that have one share of affinity's tables together: either
+// may push the other's sessions out of it.
+func (set *settings) sayShares() {
+	names := make(map[int]string)
+	for _, p := range set.pools {
+		share := affinity.Share(p.Hash())
+		if other := names[share]; other != "" {
+			set.cfg.Log.Warn("two pools have one share of the tables of sessions: rename one to give each its own",
+				slog.String("pool", p.Name()), slog.String("other", other))
+		}
+		names[share] = p.Name()
+	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // protocolVersion is the first byte of every frame.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // A frame is a header of six bytes and its payload, all numbers big-endian:
 //
@@ -20,7 +20,7 @@ const (
 	frameHeader = 6
 
 	// maxPayload bounds what a peer can make us hold: one batch of batchFacts with a
-	// run for each fact is 24 kB.
+	// run for each fact is 25 kB.
 	maxPayload = 32 << 10
 
 	// maxNodeID bounds a node's ID, in bytes.
@@ -76,11 +76,11 @@ const (
 const (
 	helloFixed = 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 1
 
-	// A run is facts that differ in key, ID and time only:
+	// A run is facts that differ in key, ID, time and span only:
 	//
-	//	kind (1) | length of the ticket key (1) | pool (4) | count (2) | count times key (8), ID (4), time (4)
+	//	kind (1) | length of the ticket key (1) | pool (4) | count (2) | count times key (8), ID (4), time (4), span (1)
 	runHeader = 8
-	factSize  = 16
+	factSize  = 17
 )
 
 // errVersion marks a frame of a version that this node does not speak.
@@ -175,6 +175,7 @@ func appendFacts(b []byte, facts []affinity.Fact) []byte {
 			b = binary.BigEndian.AppendUint64(b, uint64(f.Key))
 			b = binary.BigEndian.AppendUint32(b, f.ID)
 			b = binary.BigEndian.AppendUint32(b, f.Time)
+			b = append(b, f.Span)
 		}
 		facts = facts[n:]
 	}
@@ -218,6 +219,7 @@ func parseFacts(b []byte, facts []affinity.Fact) ([]affinity.Fact, error) {
 			f.Key = affinity.Key(binary.BigEndian.Uint64(b))
 			f.ID = binary.BigEndian.Uint32(b[8:])
 			f.Time = binary.BigEndian.Uint32(b[12:])
+			f.Span = b[16]
 			facts = append(facts, f)
 			b = b[factSize:]
 		}

@@ -71,7 +71,7 @@ func someFacts(r *rand.Rand, n int) []affinity.Fact {
 		}
 		for range 1 + r.IntN(5) {
 			f := head
-			f.Key, f.ID, f.Time = affinity.Key(r.Uint64()), r.Uint32(), r.Uint32()
+			f.Key, f.ID, f.Time, f.Span = affinity.Key(r.Uint64()), r.Uint32(), r.Uint32(), uint8(r.Uint32())
 			facts = append(facts, f)
 		}
 	}
@@ -122,10 +122,10 @@ func TestFrameRefused(t *testing.T) {
 		says     string
 	}{
 		{"nothing", nil, io.EOF, ""},
-		{"half a header", []byte{1, 2, 0}, io.ErrUnexpectedEOF, ""},
-		{"a header alone", []byte{1, 2, 0, 0, 0, 1}, io.EOF, ""},
-		{"another version", []byte{2, 2, 0, 0, 0, 0}, errVersion, "speaks another version, 2, and this node 1"},
-		{"too long", []byte{1, 2, 0, 0, 0x80, 1}, nil, "a frame of 32769 bytes"},
+		{"half a header", []byte{protocolVersion, 2, 0}, io.ErrUnexpectedEOF, ""},
+		{"a header alone", []byte{protocolVersion, 2, 0, 0, 0, 1}, io.EOF, ""},
+		{"another version", []byte{1, 2, 0, 0, 0, 0}, errVersion, "speaks another version, 1, and this node 2"},
+		{"too long", []byte{protocolVersion, 2, 0, 0, 0x80, 1}, nil, "a frame of 32769 bytes"},
 	} {
 		_, _, err := newFrameReader(bytes.NewReader(tt.frame)).next()
 		if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) {

@@ -34,7 +34,7 @@ func newRing(size int) *ring {
 
 // push adds a fact, learned at Unix nanoseconds.
 func (r *ring) push(f *affinity.Fact, at int64) {
-	about := uint64(f.Kind) | uint64(f.Length)<<8 | uint64(f.Pool)<<32
+	about := uint64(f.Kind) | uint64(f.Length)<<8 | uint64(f.Span)<<16 | uint64(f.Pool)<<32
 	key, value := uint64(f.Key), uint64(f.ID)<<32|uint64(f.Time)
 	seq := r.head.Add(1)
 	s := &r.slots[seq&uint64(len(r.slots)-1)]
@@ -63,7 +63,7 @@ func (r *ring) get(seq uint64) (f affinity.Fact, at int64, ok bool) {
 		return affinity.Fact{}, 0, false
 	}
 	return affinity.Fact{
-		Kind: affinity.FactKind(about), Length: uint8(about >> 8), Pool: uint32(about >> 32),
+		Kind: affinity.FactKind(about), Length: uint8(about >> 8), Span: uint8(about >> 16), Pool: uint32(about >> 32),
 		Key: affinity.Key(key), ID: uint32(value >> 32), Time: uint32(value),
 	}, int64(stamp), true
 }

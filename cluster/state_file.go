@@ -24,7 +24,7 @@ import (
 // It holds facts and not tables, so a table of another size can be filled from it.
 const (
 	stateMagic   = "homing\x00"
-	stateVersion = 1
+	stateVersion = 2
 	stateHeader  = len(stateMagic) + 1 + 8 + 4 + 4
 	chunkHeader  = 4 + 4
 )

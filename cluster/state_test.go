@@ -171,7 +171,7 @@ func TestStateThatCannotBeTrusted(t *testing.T) {
 		content  []byte
 		says     string
 	}{
-		{"an older version", flip(7), "version 0, not 1"},
+		{"an older version", flip(7), "version 3, not 2"},
 		{"another program's file", []byte("<?xml version=\"1.0\" encoding=\"UTF-8\"?>"), "not a state of homing"},
 		{"an empty file", nil, "header"},
 		{"a bit of the seed", flip(10), "broken header"},

@@ -9,7 +9,7 @@ import (
 
 const (
 	// batchFacts is the most facts of one frame: one TLS record, 16 KiB.
-	batchFacts = 1000
+	batchFacts = 960
 
 	// resyncWindow is how many parts may be on their way: 512 kB. It paces a resync by
 	// what the peer has merged, and bounds what a new fact can find in front of it.

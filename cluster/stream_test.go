@@ -377,7 +377,7 @@ func TestBrokenProtocol(t *testing.T) {
 		frames   [][]byte
 		says     string
 	}{
-		{"another version", [][]byte{{9, 1, 0, 0, 0, 0}}, "speaks another version, 9, and this node 1"},
+		{"another version", [][]byte{{9, 1, 0, 0, 0, 0}}, "speaks another version, 9, and this node 2"},
 		{"no hello", [][]byte{appendNumbers(nil, frameAck, 0, 0)}, "begins with ack"},
 		{"a broken hello", [][]byte{appendNumbers(nil, frameHello, 0)}, "a hello of 8 bytes"},
 		{"our own ID", [][]byte{mine.frame()}, "another node has the ID of this one"},

@@ -52,8 +52,9 @@ func (p *Pool) Completed(client Key, id, now uint32) {
 			}
 		}
 	}
-	s.clients.Insert(client, id, expiry, now)
-	p.tell(Fact{Kind: FactClient, Key: client, ID: id, Time: expiry &^ clientBits})
+	if s.clients.Insert(client, id, expiry, now) {
+		p.tell(Fact{Kind: FactClient, Span: spanOf(expiry - now), Key: client, ID: id, Time: expiry &^ clientBits})
+	}
 }
 
 // clientRefused gives the client's home a strike if it is backend id.

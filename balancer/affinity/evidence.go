@@ -30,11 +30,19 @@ func (p *Pool) submit(t *Ident, id, now uint32) {
 }
 
 // hand hands evidence to the owner. Never blocks: what does not fit is counted, and
-// the next ticket under the same name, or the next probe, says it again.
+// the next ticket under the same name, or the next probe, says it again. A pool may
+// have as much waiting as there is room left, so that there is some for the others.
 func (p *Pool) hand(e evidence) {
+	ring := p.store.ring
+	if int(p.waiting.Add(1)) > cap(ring)-len(ring) {
+		p.waiting.Add(-1)
+		p.store.overflow.Add(1)
+		return
+	}
 	select {
-	case p.store.ring <- e:
+	case ring <- e:
 	default:
+		p.waiting.Add(-1)
 		p.store.overflow.Add(1)
 	}
 }
@@ -51,6 +59,7 @@ func (s *Store) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-s.ring:
+			e.pool.waiting.Add(-1)
 			s.drain(e)
 		case m := <-s.merges:
 			s.drainMerges(m)
@@ -59,6 +68,7 @@ func (s *Store) Run(ctx context.Context) {
 			close(r.done)
 		case t := <-tick.C:
 			s.age(unixSeconds(t))
+			s.survey.step(s.tables(), unixSeconds(t))
 		}
 	}
 }
@@ -79,6 +89,7 @@ func (s *Store) drain(first ...evidence) {
 	}
 	for range len(s.ring) { // nobody else receives
 		e := <-s.ring
+		e.pool.waiting.Add(-1)
 		apply(&e)
 	}
 	for _, p := range dirty {

@@ -100,7 +100,7 @@ func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []
 				}
 				expiry &^= clientBits
 			}
-			facts = append(facts, Fact{Kind: kind, Key: k, ID: uint32(w1 >> 32), Time: expiry})
+			facts = append(facts, Fact{Kind: kind, Span: k.span(), Key: k &^ spanMask, ID: uint32(w1 >> 32), Time: expiry})
 		}
 	}
 	return facts

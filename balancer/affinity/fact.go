@@ -18,6 +18,7 @@ func (k FactKind) String() string { return word(int(k), "entry", "key-home", "ke
 type Fact struct {
 	Kind   FactKind
 	Length uint8  // of a ticket key: bytes of the prefix; of one that is gone: 0
+	Span   uint8  // entry, client: how long it was to live when it was proved; see spanOf
 	Pool   uint32 // hash of the pool
 	Key    Key
 	ID     uint32 // backend; AnyID: an exact entry that several accept

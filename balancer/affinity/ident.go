@@ -78,5 +78,5 @@ func (d *Digest) Ident() Ident {
 	if d.n == 0 {
 		return Ident{}
 	}
-	return d.h.ident(nonzero(d.exact.Sum64()), d.head[:min(d.n, maxPrefix)], d.n)
+	return d.h.ident(makeKey(d.exact.Sum64(), d.h.share), d.head[:min(d.n, maxPrefix)], d.n)
 }

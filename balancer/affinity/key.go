@@ -7,9 +7,35 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Key is a 64-bit seeded xxhash of an identifier, mixed with its kind and its
-// pool. 0 is no key.
+// Key is a seeded xxhash of an identifier, mixed with its kind and its pool. 0 is no
+// key.
+//
+//	bits 63 to 32, 11 to 0  of the hash
+//	bits 31 to 24           0; in a table's entry its span
+//	bits 23 to 12           of the pool: its share of the tables
+//
+// A random identifier meets an entry of the pool's by chance once in 17 million, if
+// that has a million.
 type Key uint64
+
+const (
+	shareShift = 12
+	shareBits  = 12
+	shareMask  = Key(1<<shareBits-1) << shareShift
+
+	spanShift = 24
+	spanMask  = Key(0xff) << spanShift
+)
+
+// share is the number of the share of the tables that the key counts to.
+func (k Key) share() int { return int(k & shareMask >> shareShift) }
+
+// shareOf is the share of the pool with that hash.
+func shareOf(pool uint32) Key { return Key(pool) << shareShift & shareMask }
+
+// Share is the number of the share of the tables that the pool with that hash has. Two
+// pools have the same one once in 4,096.
+func Share(pool uint32) int { return shareOf(pool).share() }
 
 // Kind says what a key was made from, so that equal bytes of different meaning
 // have different keys.
@@ -49,10 +75,11 @@ const maxPrefix = 20
 // hasher makes the keys of one pool.
 type hasher struct {
 	seeds [numKinds]uint64
+	share Key
 }
 
 func newHasher(seed uint64, pool uint32) *hasher {
-	h := new(hasher)
+	h := &hasher{share: shareOf(pool)}
 	for k := range h.seeds {
 		h.seeds[k] = mix(mix(seed) ^ uint64(pool)<<8 ^ uint64(k))
 	}
@@ -72,14 +99,15 @@ func (h *hasher) sum(k Kind, b []byte) Key {
 	var d xxhash.Digest
 	d.ResetWithSeed(h.seeds[k])
 	d.Write(b) //nolint:errcheck // a Digest's Write has no way to fail
-	return nonzero(d.Sum64())
+	return makeKey(d.Sum64(), h.share)
 }
 
-func nonzero(h uint64) Key {
-	if h == 0 {
-		return 1
+// makeKey is the key that a hash makes in a share.
+func makeKey(hash uint64, share Key) Key {
+	if k := Key(hash)&^(shareMask|spanMask) | share; k != 0 {
+		return k
 	}
-	return Key(h)
+	return 1
 }
 
 // HashID makes the key of a session ID (RFC 5246, 7.4.1.2). An empty one has none.
@@ -93,8 +121,9 @@ func (p *Pool) HashID(b []byte) Key {
 // HashClient makes the key of a client: its /32 or /64 address, the server name
 // it asks for and the shape of its hello.
 func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
+	h := p.hasher.Load()
 	var d xxhash.Digest
-	d.ResetWithSeed(p.hasher.Load().seeds[KindClient])
+	d.ResetWithSeed(h.seeds[KindClient])
 	var b [17]byte
 	addr = addr.Unmap()
 	n := 8 // of an IPv6 address the network half
@@ -109,7 +138,7 @@ func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
 	binary.LittleEndian.PutUint64(b[n+1:], shape)
 	d.Write(b[:n+9]) //nolint:errcheck // a Digest's Write has no way to fail
 	d.Write(sni)     //nolint:errcheck // the same
-	return nonzero(d.Sum64())
+	return makeKey(d.Sum64(), h.share)
 }
 
 // HashNetwork hashes a client's network, /24 or /48, for Offer.Network.

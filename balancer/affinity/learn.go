@@ -129,8 +129,9 @@ func (p *Pool) proved(k Key, ttl, id, now uint32, create, merge bool) {
 }
 
 func (p *Pool) put(k Key, id, expiry, now uint32) {
-	p.store.entries.Insert(k, id, expiry, now)
-	p.tell(Fact{Kind: FactEntry, Key: k, ID: id, Time: expiry})
+	if p.store.entries.Insert(k, id, expiry, now) {
+		p.tell(Fact{Kind: FactEntry, Span: spanOf(expiry - now), Key: k, ID: id, Time: expiry})
+	}
 }
 
 // touch applies the proof that backend id holds t's ticket key, whatever it is:

@@ -269,15 +269,22 @@ func TestTicketKeysAreBounded(t *testing.T) {
 func TestFullRingIsCounted(t *testing.T) {
 	s := newStore(t)
 	p := s.Pool(1)
-	for i := range ringSize + 10 {
+	for i := range ringSize/2 + 10 {
 		p.submit(&Ident{Exact: Key(i + 1)}, 1, t0)
 	}
 	if n := s.stats(t0).Overflow; n != 10 {
-		t.Errorf("overflow is %d, want 10", n)
+		t.Errorf("overflow is %d, want 10: a pool has half of the ring", n)
+	}
+	s.Pool(2).submit(&Ident{Exact: 1}, 1, t0)
+	if n := s.stats(t0).Overflow; n != 10 {
+		t.Error("another pool found no room")
 	}
 	s.drain()
 	if len(s.ring) != 0 {
 		t.Error("the owner left something")
+	}
+	if p.submit(&Ident{Exact: 1}, 1, t0); p.waiting.Load() != 1 || len(s.ring) != 1 {
+		t.Errorf("%d of %d are said to wait", p.waiting.Load(), len(s.ring))
 	}
 }
 

@@ -59,14 +59,14 @@ func (s *Store) mergeEntry(f *Fact, now uint32) bool {
 	if f.Key == 0 || f.ID == 0 || elapsed(now, f.Time) > maxLife {
 		return false
 	}
-	return s.entries.merge(f.Key, word1(f.ID, f.Time), now, laterEntry)
+	return s.entries.merge(f.Key.with(f.Span), word1(f.ID, f.Time), now, laterEntry)
 }
 
 func (s *Store) mergeClient(f *Fact, now uint32) bool {
 	if f.Key == 0 || f.ID == 0 || f.ID == AnyID || elapsed(now, f.Time) > maxLife {
 		return false
 	}
-	return s.clients.merge(f.Key, word1(f.ID, f.Time&^clientBits), now, laterClient)
+	return s.clients.merge(f.Key.with(f.Span), word1(f.ID, f.Time&^clientBits), now, laterClient)
 }
 
 // laterEntry is what becomes of an entry's word 1 when another is merged into it.
@@ -96,25 +96,32 @@ func laterClient(old, other uint64) uint64 {
 	return old
 }
 
-// merge sets the entry of k to w1, or to what later makes of it and w1. It reports
-// whether that changed anything. Where both buckets are full of entries that expire
-// later than w1, it is w1 that has to go.
+// merge sets the entry of k, k with its span, to w1, or to what later makes of it and
+// w1. It reports whether that changed anything. Where it would take the place of a
+// younger entry of a pool that holds no more than its own, it is w1 that has to go.
 func (t *Table) merge(k Key, w1 uint64, now uint32, later func(old, w1 uint64) uint64) bool {
 	if uint32(w1) <= now {
 		return false
 	}
 	for {
 		p := t.place(k, now)
-		next := w1
+		next, with := w1, k
 		switch {
+		case p.bucket == nil:
+			t.crowdedOut(k)
+			return false
 		case p.same && uint32(p.old) > now:
 			if next = later(p.old, w1); next == p.old {
 				return false
 			}
-		case uint32(p.old) > uint32(w1):
+			if uint32(next^w1)&^clientBits != 0 {
+				with = p.held // its time is the old one's
+			}
+		case uint32(p.old) > now && !t.fuller(p.held, k) && age(p.held, uint32(p.old), now) < age(k, uint32(w1), now):
+			t.crowdedOut(k)
 			return false
 		}
-		if t.put(k, next, now, p) {
+		if t.put(with, next, now, p) {
 			return true
 		}
 	}

@@ -38,16 +38,19 @@ func merge(s *Store, facts []Fact, now uint32) int {
 func randomFacts(r *rand.Rand, n int) []Fact {
 	var facts []Fact
 	for range n {
-		f := Fact{Kind: FactKind(r.IntN(4)), Key: Key(mix(r.Uint64N(40) + 1)), ID: r.Uint32N(4) + 1, Time: t0 - 20 + r.Uint32N(100)}
+		f := Fact{Kind: FactKind(r.IntN(4)), Key: makeKey(mix(r.Uint64N(40)+1), 0), ID: r.Uint32N(4) + 1, Time: t0 - 20 + r.Uint32N(100)}
 		switch {
 		case f.Kind == FactKeyHome, f.Kind == FactKeyGone:
-			f.Key, f.Pool, f.Length = Key(mix(r.Uint64N(8)+100)), r.Uint32N(2)+1, uint8(PrefixLen(r.IntN(NumLengths)))
+			f.Key, f.Pool, f.Length = makeKey(mix(r.Uint64N(8)+100), 0), r.Uint32N(2)+1, uint8(PrefixLen(r.IntN(NumLengths)))
 			f.Time -= 90 // proofs lie behind
 		case f.Kind == FactClient:
-			f.Key = Key(mix(uint64(f.Key)))
+			f.Key = makeKey(mix(uint64(f.Key)), 0)
 			f.Time &^= clientBits
 		case r.IntN(10) == 0:
 			f.ID = AnyID
+		}
+		if f.Kind != FactKeyHome && f.Kind != FactKeyGone {
+			f.Span = uint8(f.Time % 100)
 		}
 		facts = append(facts, f)
 	}
@@ -193,19 +196,19 @@ func TestMergeKeepsStrikes(t *testing.T) {
 	}
 }
 
-func TestMergeKeepsTheLaterWhereItIsFull(t *testing.T) {
+func TestMergeKeepsTheYoungerWhereItIsFull(t *testing.T) {
 	tab := newTable(t, 4) // two buckets: every key may use both
 	for i := range uint32(8) {
-		tab.Insert(Key(i+1), 1, t0+100+i, t0)
+		tab.Insert(Key(i+1), 1, t0+1000, t0+100+i)
 	}
-	if tab.merge(50, word1(1, t0+99), t0, laterEntry) {
-		t.Error("an entry that expires first of all took a place")
+	if tab.merge(Key(50).with(spanOf(90_000)), word1(1, t0+80_000), t0+200, laterEntry) {
+		t.Error("an entry that is older than all took a place")
 	}
-	if !tab.merge(51, word1(1, t0+200), t0, laterEntry) {
-		t.Error("an entry that expires last of all got no place")
+	if !tab.merge(Key(51).with(spanOf(200)), word1(1, t0+390), t0+200, laterEntry) {
+		t.Error("an entry that is younger than all got no place")
 	}
-	if _, _, ok := tab.Lookup(1, t0); ok {
-		t.Error("it was not the one that expires first that went")
+	if _, _, ok := tab.Lookup(1, t0+200); ok {
+		t.Error("it was not the oldest that went")
 	}
 }
 

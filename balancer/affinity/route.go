@@ -170,4 +170,6 @@ func (p *Pool) WasRefused(o *Offer, id, now uint32) bool {
 }
 
 // pair is the key of (first 16 bytes, backend) in the memory of refusals.
-func pair(first Key, id uint32) Key { return nonzero(mix(uint64(first) ^ uint64(id)<<32)) }
+func pair(first Key, id uint32) Key {
+	return makeKey(mix(uint64(first)^uint64(id)<<32), first&shareMask)
+}

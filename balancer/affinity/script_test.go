@@ -386,5 +386,5 @@ func client(name string) Key {
 	if name == "" {
 		return 0
 	}
-	return nonzero(mix(uint64(name[0])))
+	return makeKey(mix(uint64(name[0])), 0)
 }

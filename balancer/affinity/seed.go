@@ -53,7 +53,8 @@ func (s *Store) reseed(seed Seed) {
 	}
 	s.seed.Store(&seed)
 	for range len(s.ring) {
-		<-s.ring
+		e := <-s.ring
+		e.pool.waiting.Add(-1)
 	}
 	for range len(s.merges) {
 		if m := <-s.merges; m.seen != nil {

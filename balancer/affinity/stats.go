@@ -25,6 +25,14 @@ type PoolStats struct {
 	Keys     [NumLengths]int // ticket keys of PrefixLen(i) bytes
 	Shared   int             // of them, with more than one home
 	Doubtful int             // of them, with a home that is doubtful
+
+	Entries, Clients ShareStats // its part of the tables
+}
+
+// ShareStats is the state of one pool's part of a table.
+type ShareStats struct {
+	Held    int    // entries; those that have expired count until they are found
+	Evicted uint64 // live entries that gave way, and new ones that were not written: it holds the most
 }
 
 // Stats reads the clock and a sample of the tables, at most 4 MiB of memory each:
@@ -39,7 +47,7 @@ func (s *Store) stats(now uint32) Stats {
 	}
 	for _, p := range s.pools.all() {
 		d := p.directory.Load()
-		ps := PoolStats{Hash: p.hash, Keys: d.count}
+		ps := PoolStats{Hash: p.hash, Keys: d.count, Entries: s.entries.share(p.hash), Clients: s.clients.share(p.hash)}
 		for _, k := range d.keys {
 			if len(k.ids) > 1 {
 				ps.Shared++
@@ -55,4 +63,9 @@ func (s *Store) stats(now uint32) Stats {
 
 func (t *Table) stats(now uint32) TableStats {
 	return TableStats{Used: t.Used(now), Capacity: t.Entries(), Bytes: t.Bytes(), Inserts: t.Inserts(), Evicted: t.Evicted()}
+}
+
+func (t *Table) share(pool uint32) ShareStats {
+	s := &t.shares[Share(pool)]
+	return ShareStats{Held: int(max(s.held(), 0)), Evicted: s.evicted.Load()}
 }

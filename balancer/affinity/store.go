@@ -131,6 +131,7 @@ type Store struct {
 	changes  atomic.Uint64
 	seed     atomic.Pointer[Seed] // written by Run
 	pools    poolMap
+	survey   survey // owned by who makes the store, then by Run
 }
 
 // Pool is what is known of one pool. All its methods may be called by any loop.
@@ -138,6 +139,9 @@ type Pool struct {
 	// Static.
 	store *Store
 	hash  uint32
+
+	// Atomic: pieces of evidence in the store's ring.
+	waiting atomic.Int32
 
 	// Written by Reseed, read by the loops.
 	hasher atomic.Pointer[hasher]
@@ -188,6 +192,7 @@ func (s *Store) mapTables(seed *Seed) (err error) {
 		}
 		if (*p.table).found {
 			s.changes.Store(1) // it knows something
+			s.survey.whole(*p.table, unixSeconds(time.Now()))
 		}
 	}
 	return nil

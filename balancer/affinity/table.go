@@ -17,9 +17,8 @@ const (
 	// bucket of four leave one entry in 3,000 without a free slot.
 	loadNum, loadDen = 3, 5
 
-	// maxEntries keeps the arithmetic of sizes far from overflow: 2^33 entries are
-	// 229 GB.
-	maxEntries = 1 << 33
+	// maxEntries is 57 GB, and an int everywhere.
+	maxEntries = 1<<31 - 1
 )
 
 // Table maps keys to backends: a fixed-size array of 16-byte entries in buckets
@@ -30,8 +29,12 @@ const (
 //
 // An entry is two 64-bit words:
 //
-//	word 0  key XOR word 1
+//	word 0  key with the span in it, XOR word 1
 //	word 1  backend ID (high 32 bits) | expiry in Unix seconds (low 32 bits); 0 = free
+//
+// The span is how long it was to live when it was written, so that its age is known:
+// see span. When there is no free slot the pool that holds the most gives its oldest;
+// see share.go.
 //
 // A reader that meets half of a write computes a key that is not the one it
 // looks for: a torn pair is a miss, here and in any process that maps the memory
@@ -52,6 +55,8 @@ type Table struct {
 	found     bool // it may have entries from the start
 	inherited bool // of them, those of a process that may still be there
 
+	shares *[1 << shareBits]share // by Key.share
+
 	// Owned by who makes the store, then by Store.Run.
 	renames string // the file at that path, with ".heir", is to get its name
 
@@ -71,7 +76,7 @@ func NewTable(entries int) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", buckets*bucketBytes, entries, err)
 	}
-	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries}, nil
+	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries, shares: newShares()}, nil
 }
 
 // bucketsFor is how many buckets hold about entries.
@@ -85,6 +90,9 @@ func (t *Table) clear() {
 	for i := 1; i < len(t.words); i += 2 {
 		t.words[i].Store(0)
 	}
+	for i := range t.shares {
+		t.shares[i].empty()
+	}
 }
 
 // Close gives the memory back. No other call may be running or follow.
@@ -97,9 +105,10 @@ func (t *Table) Close() error {
 	return err
 }
 
-// candidates are the two buckets that may hold k, never the same one twice where
+// candidates are the two buckets that may hold k, whatever its span, never the same one twice where
 // there are two. The key is a hash already, so its high bits choose the first.
 func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
+	k &^= spanMask
 	x, _ := bits.Mul64(uint64(k), t.buckets)
 	y, _ := bits.Mul64(bits.RotateLeft64(uint64(k), 32)*0x9e3779b97f4a7c15, t.buckets)
 	if x == y {
@@ -130,7 +139,7 @@ func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
 func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
 	for i := 0; i < bucketWords; i += 2 {
 		w0, w1 := b[i].Load(), b[i+1].Load()
-		if w0^w1 == uint64(k) && w1 != 0 {
+		if (Key(w0^w1)^k)&^spanMask == 0 && w1 != 0 {
 			return w1
 		}
 	}
@@ -138,56 +147,73 @@ func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
 }
 
 // Insert sets the entry of k. It overwrites k's own entry, else takes a free slot
-// (an expired entry is free) in the emptier of the two buckets, else evicts the
-// entry that expires first.
-func (t *Table) Insert(k Key, id, expiry, now uint32) {
-	w1 := word1(id, expiry)
-	if w1 == 0 || expiry <= now {
-		return
+// (an expired entry is free) in the emptier of the two buckets, else evicts; see
+// victim. It reports whether the entry is there: none is made that has expired, nor
+// for a pool that holds more than those whose entries would have to give way.
+func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
+	if expiry <= now {
+		return false
 	}
-	for !t.put(k, w1, now, t.place(k, now)) {
+	k, w1 := k.with(spanOf(expiry-now)), word1(id, expiry)
+	for {
+		p := t.place(k, now)
+		if p.bucket == nil {
+			t.crowdedOut(k)
+			return false
+		}
+		if t.put(k, w1, now, p) {
+			return true
+		}
 		// Another writer was faster: the slot is taken, look again.
 	}
 }
 
-// put writes k's entry where place chose. It reports false if another writer was
-// faster and took the slot.
+// put writes k's entry, k with its span, where place chose. It reports false if
+// another writer was faster and took the slot.
 func (t *Table) put(k Key, w1 uint64, now uint32, p placement) bool {
 	if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
 		return false
 	}
 	p.bucket[p.slot].Store(uint64(k) ^ w1)
-	if !p.same {
-		t.inserts.Add(1)
+	if p.same {
+		return true
+	}
+	t.inserts.Add(1)
+	t.shares[k.share()].in.Add(1)
+	if p.old != 0 {
+		was := &t.shares[p.held.share()]
+		was.out.Add(1)
 		if uint32(p.old) > now {
 			t.evicted.Add(1)
+			was.evicted.Add(1)
 		}
 	}
 	return true
 }
 
-// placement is where an Insert may go.
+// placement is where an Insert may go; without a bucket: nowhere.
 type placement struct {
 	bucket *[bucketWords]atomic.Uint64
 	slot   int    // of word 0
 	old    uint64 // word 1 as it was read
+	held   Key    // the key of old, or anything where word 0 was not there yet
 	same   bool   // it holds the key already
 }
 
 // place chooses the slot for k. Copies of k beyond the first are freed.
 func (t *Table) place(k Key, now uint32) placement {
 	a, b := t.candidates(k)
-	var same, free, oldest placement
+	var same, free placement
 	most := 0 // free slots in the bucket of free
 	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
 		n := 0
 		var first placement
 		for i := 0; i < bucketWords; i += 2 {
 			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			p := placement{bucket: bucket, slot: i, old: w1}
-			if w0^w1 == uint64(k) && w1 != 0 {
+			p := placement{bucket: bucket, slot: i, old: w1, held: Key(w0 ^ w1)}
+			if (p.held^k)&^spanMask == 0 && w1 != 0 {
 				if same.bucket != nil {
-					bucket[i+1].CompareAndSwap(w1, 0)
+					t.free(&bucket[i+1], w1, k)
 					continue
 				}
 				p.same = true
@@ -197,9 +223,6 @@ func (t *Table) place(k Key, now uint32) placement {
 				if n++; n == 1 {
 					first = p
 				}
-			}
-			if oldest.bucket == nil || uint32(w1) < uint32(oldest.old) {
-				oldest = p
 			}
 		}
 		if n > most {
@@ -212,7 +235,14 @@ func (t *Table) place(k Key, now uint32) placement {
 	case free.bucket != nil:
 		return free
 	default:
-		return oldest
+		return t.victim(k, a, b, now)
+	}
+}
+
+// free ends an entry of k with word 1 w1, if it is there still.
+func (t *Table) free(slot *atomic.Uint64, w1 uint64, k Key) {
+	if slot.CompareAndSwap(w1, 0) {
+		t.shares[k.share()].out.Add(1)
 	}
 }
 
@@ -223,8 +253,8 @@ func (t *Table) Delete(k Key) {
 	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
 		for i := 0; i < bucketWords; i += 2 {
 			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			if w0^w1 == uint64(k) && w1 != 0 {
-				bucket[i+1].CompareAndSwap(w1, 0)
+			if (Key(w0^w1)^k)&^spanMask == 0 && w1 != 0 {
+				t.free(&bucket[i+1], w1, k)
 			}
 		}
 	}
@@ -259,5 +289,6 @@ func (t *Table) Bytes() int { return int(t.buckets) * bucketBytes }
 // Inserts counts new keys since the start.
 func (t *Table) Inserts() uint64 { return t.inserts.Load() }
 
-// Evicted counts live entries that had to give way to new keys.
+// Evicted counts live entries that had to give way to new keys, and new keys for which
+// none had to.
 func (t *Table) Evicted() uint64 { return t.evicted.Load() }

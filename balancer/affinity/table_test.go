@@ -88,7 +88,7 @@ func TestTableAsMap(t *testing.T) {
 	dumb := map[Key]entry{}
 	now := uint32(t0)
 	for range 200_000 {
-		k := Key(mix(r.Uint64N(1500) + 1))
+		k := makeKey(mix(r.Uint64N(1500)+1), 0)
 		switch r.IntN(10) {
 		case 0:
 			now++
@@ -126,7 +126,7 @@ func TestTableLosesLittleAtItsSize(t *testing.T) {
 	const n = 600_000
 	tab := newTable(t, n)
 	for i := range n {
-		tab.Insert(Key(mix(uint64(i))), 1, t0+100, t0)
+		tab.Insert(makeKey(mix(uint64(i)), 0), 1, t0+100, t0)
 	}
 	if tab.Evicted() > n/1000 {
 		t.Errorf("%d of %d live entries evicted while filling the table to its size", tab.Evicted(), n)
@@ -143,21 +143,22 @@ func TestTableEvictsTheOldest(t *testing.T) {
 	tab := newTable(t, 4) // two buckets: every key may use both
 	slots := uint32(tab.Bytes() / 16)
 	for i := range slots {
-		tab.Insert(Key(i+1), i+1, t0+100+i, t0)
+		// The earlier it was written, the longer it says that it lives.
+		tab.Insert(Key(i+1), i+1, t0+1<<(20-i), t0+100*i)
 	}
 	if tab.Evicted() != 0 {
 		t.Fatalf("%d evicted before the table is full", tab.Evicted())
 	}
-	tab.Insert(99, 99, t0+1000, t0)
+	tab.Insert(99, 99, t0+1000, t0+800)
 	if _, _, ok := tab.Lookup(1, t0); ok || tab.Evicted() != 1 {
-		t.Errorf("the entry that expires first is still there: %v, evicted %d", ok, tab.Evicted())
+		t.Errorf("the entry that was written first is still there: %v, evicted %d", ok, tab.Evicted())
 	}
-	tab.Insert(98, 98, t0+1000, t0+101) // key 2 has expired: its slot is free
+	tab.Insert(98, 98, t0+10_000, t0+1000) // key 99 has expired: its slot is free
 	if tab.Evicted() != 1 {
 		t.Errorf("an expired entry counts as evicted")
 	}
-	for _, k := range []Key{99, 98, 3, 4} {
-		if _, _, ok := tab.Lookup(k, t0+101); !ok {
+	for _, k := range []Key{98, 2, 3, 8} {
+		if _, _, ok := tab.Lookup(k, t0+1000); !ok {
 			t.Errorf("key %d is lost", k)
 		}
 	}

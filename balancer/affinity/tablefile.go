@@ -16,8 +16,8 @@ const (
 	// cache lines and the rest to pages.
 	headerWords = 4096 / 8
 
-	// headerMagic is "homing" and the version of the layout, 1.
-	headerMagic = 0x686f_6d69_6e67_0001
+	// headerMagic is "homing" and the version of the layout, 2.
+	headerMagic = 0x686f_6d69_6e67_0002
 )
 
 // header is the first words of a table's file:
@@ -167,7 +167,7 @@ func (s *shelf) stored(p place, seed *Seed) (*Table, error) {
 func fileTable(mem mapping, entries int, buckets uint64) *Table {
 	return &Table{
 		mem: mem, header: mem.words[:headerWords], words: mem.words[headerWords:],
-		buckets: buckets, entries: entries,
+		buckets: buckets, entries: entries, shares: newShares(),
 	}
 }
 

@@ -77,7 +77,7 @@ func TestMemoryThatCannotBeTrusted(t *testing.T) {
 		harm     func(t *testing.T, path string)
 		says     string
 	}{
-		{"an older version", word(0, 0), "a table of version 0, not 1"},
+		{"an older version", word(0, 0), "a table of version 0, not 2"},
 		{"another program's file", word(4, 1, 2, 3, 4), "not a table of homing"},
 		{"a changed seed", word(8, 1, 2, 3), "a broken header"},
 		{"another size inside", word(24, 7), "a broken header"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,7 +166,7 @@ func (p *statusPage) fill() {
 	p.add("lost     %s", lost(t))
 	for _, table := range st.Tables {
 		if table.Evicted > 0 && (table.Name == "sessions" || table.Name == "clients") {
-			p.add("the table of %s is too small: %s live entries gave way", table.Name, short(float64(table.Evicted)))
+			p.add("the table of %s is too small: %s live entries gave way%s", table.Name, short(float64(table.Evicted)), mostOf(table.Shares))
 		}
 	}
 	if len(st.Peers) > 0 {
@@ -177,6 +178,15 @@ func (p *statusPage) fill() {
 	}
 	p.wrap()
 	p.fillBackends()
+}
+
+// mostOf says whose entries gave way, where there are several pools.
+func mostOf(shares []api.TableShare) string {
+	if len(shares) < 2 {
+		return ""
+	}
+	most := slices.MaxFunc(shares, func(a, b api.TableShare) int { return cmp.Compare(a.Evicted, b.Evicted) })
+	return fmt.Sprintf(", %s of pool %s, which has %s", short(float64(most.Evicted)), most.Pool, short(float64(most.Entries)))
 }
 
 // resumed is the share of accepted offers, by kind.

@@ -27,7 +27,7 @@ func statusForTest() *api.Status {
 			}},
 			{Name: "mail", Policy: "least-conn", Backends: []api.Backend{{Pool: "mail", Address: "192.0.2.12:25", State: "in service", Health: "down", Lost: 8}}},
 		},
-		Tables: []api.Table{{Name: "sessions", Evicted: 2000}, {Name: "hints", Evicted: 3}},
+		Tables: []api.Table{{Name: "sessions", Evicted: 2000, Shares: []api.TableShare{{Pool: "web", Entries: 9}, {Pool: "mail", Entries: 600_000, Evicted: 1990}}}, {Name: "hints", Evicted: 3}},
 		Peers:  []api.Peer{{ID: "24d1d7fc4fe9fd16", State: "streaming", Lag: 0.25}},
 	}
 }
@@ -38,7 +38,7 @@ waiting  3 for a backend with room
 refused  denied 20k, memory 5
 resumed  id 99.9% of 2000, psk 50.0% of 10
 lost     unknown 1, expired 12k
-the table of sessions is too small: 2000 live entries gave way
+the table of sessions is too small: 2000 live entries gave way, 1990 of pool mail, which has 600k
 nodes    24d1d7fc4fe9fd16 streaming, lag 0.2s
 
 pool web, round-robin: 1 of 2 backends live

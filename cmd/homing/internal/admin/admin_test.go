@@ -61,7 +61,7 @@ func source(t testing.TB) Source {
 	stats.Pools[0].QueueTimeouts, stats.Pools[0].QueueFull = 1, 3
 	known := affinity.Stats{
 		Entries: affinity.TableStats{Used: 20, Capacity: 1024, Bytes: 27_648, Inserts: 40, Evicted: 1},
-		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1}},
+		Pools:   []affinity.PoolStats{{Hash: p.Hash(), Keys: [affinity.NumLengths]int{2: 3}, Shared: 1, Entries: affinity.ShareStats{Held: 18, Evicted: 6}, Clients: affinity.ShareStats{Held: 2}}},
 	}
 	probed := health.Findings{
 		Pool: p, Backend: p.Snapshot().All()[0], Success: time.Unix(1_800_000_000, 0), KeyChanges: 2,
@@ -277,6 +277,10 @@ func TestMetricsValues(t *testing.T) {
 		`homing_table_entries{table="sessions"} 20`,
 		`homing_table_evictions_total{table="sessions"} 1`,
 		`homing_table_evictions_total{table="clients"} 0`,
+		`homing_table_pool_entries{pool="default",table="sessions"} 18`,
+		`homing_table_pool_entries{pool="default",table="clients"} 2`,
+		`homing_table_pool_evictions_total{pool="default",table="sessions"} 6`,
+		`homing_pool_excess_answers_total{pool="default"} 0`,
 		`homing_ticket_keys{length="16",pool="default"} 3`,
 		`homing_ticket_keys_shared{pool="default"} 1`,
 		`homing_state_writes_total{result="ok"} 4`,

@@ -175,12 +175,26 @@ func tableMetrics() []metric {
 			out(value(&s.affinity.Hints), "hints")
 		}
 	}
+	part := func(value func(t *affinity.ShareStats) float64) func(*sample, emit) {
+		return func(s *sample, out emit) {
+			names := poolNames(s.src.Pools())
+			for i := range s.affinity.Pools {
+				p := &s.affinity.Pools[i]
+				if name := names[p.Hash]; name != "" { // other nodes' pools are in the tables too
+					out(value(&p.Entries), "sessions", name)
+					out(value(&p.Clients), "clients", name)
+				}
+			}
+		}
+	}
 	return []metric{
 		{"homing_table_entries", gauge, labels, "Live entries; an estimate in large tables.", each(func(t *affinity.TableStats) float64 { return float64(t.Used) })},
 		{"homing_table_capacity_entries", gauge, labels, "Entries the table is made for.", each(func(t *affinity.TableStats) float64 { return float64(t.Capacity) })},
 		{"homing_table_bytes", gauge, labels, "Memory of the table.", each(func(t *affinity.TableStats) float64 { return float64(t.Bytes) })},
 		{"homing_table_inserts_total", counter, labels, "Entries written.", each(func(t *affinity.TableStats) float64 { return float64(t.Inserts) })},
 		{"homing_table_evictions_total", counter, labels, "Live entries that gave way to new ones: the table is too small.", each(func(t *affinity.TableStats) float64 { return float64(t.Evicted) })},
+		{"homing_table_pool_entries", gauge, []string{"table", "pool"}, "Each pool's part of the tables of sessions and clients; entries that have expired count for some minutes.", part(func(t *affinity.ShareStats) float64 { return float64(t.Held) })},
+		{"homing_table_pool_evictions_total", counter, []string{"table", "pool"}, "Live entries of a pool that gave way, and new ones that found no place: it held more than the others.", part(func(t *affinity.ShareStats) float64 { return float64(t.Evicted) })},
 		{"homing_evidence_dropped_total", counter, nil, "Pieces of evidence on ticket keys that came faster than they could be weighed.", func(s *sample, out emit) {
 			out(float64(s.affinity.Overflow))
 		}},

@@ -21,7 +21,7 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	return api.Status{
 		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
 		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),
-		Tables: viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(),
+		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(),
 	}, nil
 }
 
@@ -35,7 +35,7 @@ func (s *Server) pools(*http.Request) (api.Pools, error) {
 }
 
 func (s *Server) tables(*http.Request) (api.Tables, error) {
-	return api.Tables{Tables: viewTables(s.src.Affinity())}, nil
+	return api.Tables{Tables: s.viewTables(s.src.Affinity())}, nil
 }
 
 func (s *Server) cluster(*http.Request) (api.Cluster, error) {
@@ -94,17 +94,36 @@ func viewTotals(st *balancer.Stats) api.Totals {
 	return t
 }
 
-func viewTables(st affinity.Stats) []api.Table {
-	var out []api.Table
-	for _, t := range []struct {
-		name  string
-		stats *affinity.TableStats
-	}{{"sessions", &st.Entries}, {"clients", &st.Clients}, {"refusals", &st.Refusals}, {"hints", &st.Hints}} {
-		out = append(out, api.Table{
-			Name: t.name, Used: t.stats.Used, Capacity: t.stats.Capacity, Bytes: t.stats.Bytes, Inserts: t.stats.Inserts, Evicted: t.stats.Evicted,
-		})
+func (s *Server) viewTables(st affinity.Stats) []api.Table {
+	names := poolNames(s.src.Pools())
+	share := func(of func(*affinity.PoolStats) affinity.ShareStats) []api.TableShare {
+		out := []api.TableShare{}
+		for i := range st.Pools {
+			if name := names[st.Pools[i].Hash]; name != "" { // other nodes' pools are in the tables too
+				part := of(&st.Pools[i])
+				out = append(out, api.TableShare{Pool: name, Entries: part.Held, Evicted: part.Evicted})
+			}
+		}
+		return out
 	}
-	return out
+	table := func(name string, t *affinity.TableStats, shares []api.TableShare) api.Table {
+		return api.Table{Name: name, Used: t.Used, Capacity: t.Capacity, Bytes: t.Bytes, Inserts: t.Inserts, Evicted: t.Evicted, Shares: shares}
+	}
+	return []api.Table{
+		table("sessions", &st.Entries, share(func(p *affinity.PoolStats) affinity.ShareStats { return p.Entries })),
+		table("clients", &st.Clients, share(func(p *affinity.PoolStats) affinity.ShareStats { return p.Clients })),
+		table("refusals", &st.Refusals, []api.TableShare{}),
+		table("hints", &st.Hints, []api.TableShare{}),
+	}
+}
+
+// poolNames are the pools by the hash by which affinity knows them.
+func poolNames(pools []*pool.Pool) map[uint32]string {
+	names := make(map[uint32]string, len(pools))
+	for _, p := range pools {
+		names[p.Hash()] = p.Name()
+	}
+	return names
 }
 
 func (s *Server) viewPeers() []api.Peer {

@@ -94,4 +94,13 @@ type Table struct {
 	Bytes    int    `json:"bytes" doc:"Memory that it takes."`
 	Inserts  uint64 `json:"inserts" doc:"Entries written."`
 	Evicted  uint64 `json:"evicted" doc:"Live entries that gave way to new ones: the table is too small."`
+
+	Shares []TableShare `json:"shares" doc:"Each pool's part of sessions and clients; empty for the others."`
+}
+
+// TableShare is one pool's part of a table.
+type TableShare struct {
+	Pool    string `json:"pool" doc:"The pool's name."`
+	Entries int    `json:"entries" doc:"Entries of the pool; those that have expired count for some minutes."`
+	Evicted uint64 `json:"evicted" doc:"Live entries of the pool that gave way, and new ones that found no place: it held more than the others."`
 }

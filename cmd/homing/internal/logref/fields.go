@@ -131,7 +131,7 @@ func Events() []Field {
 		{"names", Text, "Server names that the probe asked for.", nil},
 		{"needed", Number, "Open files that so many conns need.", nil},
 		{"open", Number, "Conns that are open.", nil},
-		{"other", Text, "Address of another member that calls itself the same.", nil},
+		{"other", Text, "Address of another member that calls itself the same; the other of two pools.", nil},
 		{"path", Text, "The program that is started to take over.", nil},
 		{"pause", Span, "How long nothing is accepted.", nil},
 		{"peer", Text, "The other node of a replication stream.", nil},
