@@ -31,7 +31,7 @@ type Config struct {
 	KeepAlive         time.Duration // idle time before TCP keepalive probes, both sides. Default 60 s, negative: off
 	UserTimeout       time.Duration // unacknowledged data, both sides (TCP_USER_TIMEOUT). Default 30 s, negative: the kernel's
 
-	HelloLimit   int   // bytes of a ClientHello. Default 16 KiB, at most 64 KiB
+	HelloLimit   int   // bytes of a ClientHello that is read whole. Default 64 KiB, which is the most
 	HoldLimit    int   // bytes of a server's answer held for the verdict. Default 16 KiB
 	MaxConns     int   // open conns of this node. Default 0: no limit but descriptors
 	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB, or a quarter of MemoryLimit

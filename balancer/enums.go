@@ -15,7 +15,7 @@ const (
 	HelloSSLv2                       // an SSLv2-style hello: opaque
 	HelloOpaque                      // not TLS
 	HelloInvalid                     // TLS, but broken
-	HelloTooLong                     // beyond the hello limit
+	HelloTooLong                     // beyond the hello limit: goes by its name, if that is in its first bytes
 	HelloTimeout                     // not complete at the hello deadline
 	HelloClosed                      // the client closed first
 	HelloShed                        // dropped because memory ran short, or too many had no hello

@@ -11,9 +11,14 @@ import (
 	"homing/tlsparse"
 )
 
-// helloStreamFactor bounds the bytes kept while a hello is incomplete, as a
-// multiple of the hello limit: records of one byte cost five bytes each around it.
-const helloStreamFactor = 6
+// manyRecords is the longest hello that may come in records of one byte, five bytes of header around each; a longer one may
+// take half of its length more. Either is 96 KiB for the default limit: the room of one buffer of 128 KiB.
+const manyRecords = 16 << 10 // bytes
+
+// helloStream bounds the bytes that are kept while a hello is incomplete.
+func (c *Config) helloStream() int {
+	return max(6*min(c.HelloLimit, manyRecords), c.HelloLimit/2*3) + 1024
+}
 
 // becomeHello begins a conn: nothing is known but the client's address.
 func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
@@ -64,8 +69,8 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	}
 	switch hs.parser.Next(hs.hello) {
 	case tlsparse.NeedMore:
-		if len(hs.hello) > helloStreamFactor*c.lane.cfg.HelloLimit+1024 {
-			l.helloUnread(c, HelloTooLong)
+		if len(hs.hello) > c.lane.cfg.helloStream() {
+			l.helloTooLong(c)
 			return
 		}
 		l.eng.Ack(c.socks[sideClient]) // or Nagle's algorithm may keep the rest at the client
@@ -79,12 +84,31 @@ func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	case tlsparse.Opaque:
 		l.opaque(c)
 	case tlsparse.Invalid:
-		outcome := HelloInvalid
 		if hs.parser.TooLong() {
-			outcome = HelloTooLong
+			l.helloTooLong(c)
+			return
 		}
-		l.helloUnread(c, outcome)
+		l.helloUnread(c, HelloInvalid)
 	}
+}
+
+// helloTooLong sends a conn whose hello is too long to be waited for, or to be read, where the name in its first bytes
+// says. What it offers to resume stays unread: it is fresh there.
+func (l *loop) helloTooLong(c *conn) {
+	hs, h := c.hs, &l.hello
+	if !hs.parser.ParsePart(hs.hello, l.scratch, h) {
+		l.helloUnread(c, HelloTooLong)
+		return
+	}
+	l.countHello(c, HelloTooLong)
+	if c.record != nil {
+		c.record.SNI = string(h.ServerName())
+	}
+	to := c.lane.gate.latest().route(h.ServerName(), h.ALPN)
+	if addr := hs.peer.Addr(); to != nil && addr.IsValid() {
+		hs.client = to.known.HashClient(addr, h.ServerName(), h.Shape) // for the policy
+	}
+	l.enter(c, to)
 }
 
 // opaque goes on with a client that does not speak TLS, once it is sure that it does not begin with a PROXY header

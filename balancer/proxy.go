@@ -118,7 +118,7 @@ func (l *loop) opening(c *conn) []byte {
 		h.Local = l.eng.Local(c.socks[sideClient])
 	}
 	// What was parsed from it has been overwritten by other conns' hellos.
-	if hs.readable && hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
+	if hs.readable && hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got || !hs.readable && hs.parser.ParsePart(hs.hello, l.scratch, &l.hello) {
 		h.Name = l.hello.ServerName()
 		if list := l.hello.ALPN; len(list) > 0 && int(list[0]) < len(list) {
 			h.ALPN = list[1 : 1+int(list[0])]

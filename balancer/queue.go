@@ -11,6 +11,10 @@ import (
 	"homing/balancer/pool"
 )
 
+// queueKeeps bounds what is kept of what a waiting client sends behind its hello, in bytes: beyond, it is not read until it
+// has a backend.
+const queueKeeps = 16 << 10
+
 // queueTurn is a conn's place in the queue of its pool.
 type queueTurn struct {
 	waiter pool.Waiter
@@ -149,7 +153,7 @@ func (l *loop) queueReceived(c *conn, done *netio.Completion) {
 		return
 	}
 	l.connectReceived(c, done)
-	if c.state == stateQueue && !c.flows[sideClient].is(ended) && len(hs.hello) <= c.lane.cfg.HelloLimit {
+	if c.state == stateQueue && !c.flows[sideClient].is(ended) && len(hs.hello)-hs.parser.End() <= queueKeeps {
 		l.recv(c)
 	}
 }

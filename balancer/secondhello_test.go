@@ -87,7 +87,7 @@ func TestSecondHello(t *testing.T) {
 
 					r := newRig(t)
 					s := r.serveByHand()
-					r.start(func(c *Config) { c.HoldTimeout = patience })
+					r.start(func(c *Config) { c.HoldTimeout, c.HelloLimit = patience, 16<<10 })
 					c := r.dial()
 					sent := join(opening.bytes(), part(order.with))
 					for rest := sent; len(rest) > 0; rest = rest[min(size, len(rest)):] {
@@ -178,7 +178,7 @@ func TestSecondHelloMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.serveByHand()
-			r.start(func(c *Config) { c.BufferMemory = limit })
+			r.start(func(c *Config) { c.BufferMemory, c.HelloLimit = limit, 16<<10 })
 			opening := hello{tls13: true}.bytes()
 			for range test.conns {
 				c := r.dial()

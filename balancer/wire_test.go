@@ -19,21 +19,26 @@ type hello struct {
 	tls13  bool
 	early  bool
 	ech    bool
-	pad    int // bytes of a padding extension
+	pad    int  // bytes of a padding extension
+	suites int  // cipher suites more than usual
+	late   bool // the names stand behind all that may stand before a PSK
 }
 
 // bytes is the hello in one record or, beyond 16 KiB, in several.
 func (h hello) bytes() []byte { return records(22, h.message(), 1<<14) }
 
 func (h hello) message() []byte {
-	var ext []byte
+	var ext, names []byte
 	if len(h.names) > 0 {
 		var list []byte
 		for _, n := range h.names {
 			list = append(list, 0)
 			list = append(list, vec16([]byte(n))...)
 		}
-		ext = extension(ext, 0, vec16(list))
+		names = extension(nil, 0, vec16(list))
+	}
+	if !h.late {
+		ext = append(ext, names...)
 	}
 	if len(h.alpn) > 0 {
 		ext = extension(ext, 16, vec16(protocols(h.alpn...)))
@@ -53,6 +58,9 @@ func (h hello) message() []byte {
 	if h.pad > 0 {
 		ext = extension(ext, 21, make([]byte, h.pad))
 	}
+	if h.late {
+		ext = append(ext, names...)
+	}
 	if h.psks != nil { // must be the last
 		ext = extension(ext, 45, []byte{1, 1})
 		var ids, binders []byte
@@ -64,7 +72,7 @@ func (h hello) message() []byte {
 	}
 	body := append([]byte{3, 3}, strings.Repeat("r", 32)...)
 	body = append(body, vec8(h.id)...)
-	body = append(body, vec16([]byte{0x13, 0x01, 0xc0, 0x2b})...)
+	body = append(body, vec16(append([]byte{0x13, 0x01, 0xc0, 0x2b}, make([]byte, 2*h.suites)...))...)
 	body = append(body, 1, 0)
 	body = append(body, vec16(ext)...)
 	return message(1, body)

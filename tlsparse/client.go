@@ -32,12 +32,13 @@ func (s Status) String() string {
 }
 
 const (
-	// DefaultHelloLimit is the largest ClientHello read when no limit is given,
-	// in bytes, with its header of four. Post-quantum hellos have 1.8 kB.
-	DefaultHelloLimit = 16 << 10
-
-	// MaxHelloLimit is the highest limit there is, in bytes.
+	// MaxHelloLimit is the highest limit there is for a ClientHello, in bytes, with
+	// its header of four. Post-quantum hellos have 1.8 kB; tickets that hold a chain
+	// of client certificates make it 20 to 60 (JSSE, ML-DSA).
 	MaxHelloLimit = 64 << 10
+
+	// DefaultHelloLimit is the limit when none is given.
+	DefaultHelloLimit = MaxHelloLimit
 )
 
 // A Client finds one ClientHello in a stream. Only the framing is incremental:
@@ -65,6 +66,7 @@ type Client struct {
 	second  bool // this is the hello after HelloRetryRequest
 	begun   bool // a handshake record was seen: from here on no other is allowed
 	spans   bool // the message lies in more than one record
+	over    bool // the message is longer than the limit: as much of it is waited for
 	sslv2   bool
 	tooLong bool
 }
@@ -97,7 +99,8 @@ func (c *Client) ResetSecond(limit int) {
 // (RFC 5246, Appendix E.2).
 func (c *Client) SSLv2() bool { return c.sslv2 }
 
-// TooLong reports whether Invalid came from the limit.
+// TooLong reports whether Invalid came from the limit. Of a first hello that is
+// said once as many bytes of it as the limit are there, for ParsePart.
 func (c *Client) TooLong() bool { return c.tooLong }
 
 // End returns, after Got, the offset just behind the hello's last byte. The
@@ -252,7 +255,10 @@ func (c *Client) readBody(in *cursor) bool {
 	n = uint32(len(in.readUpTo(int(n))))
 	c.left -= n
 	if c.begun {
-		if c.need -= n; c.need == 0 {
+		if c.need -= n; c.need == 0 && c.over {
+			return c.endTooLong()
+		}
+		if c.need == 0 {
 			return c.end(Got)
 		}
 	}
@@ -276,7 +282,11 @@ func (c *Client) readHeaderByte(b uint8) bool {
 	c.need = c.size
 	c.size += messageHeaderLen
 	if c.size > c.limit {
-		return c.endTooLong()
+		if c.second || c.limit <= messageHeaderLen {
+			return c.endTooLong()
+		}
+		c.over = true
+		c.need = c.limit - messageHeaderLen
 	}
 	if c.need == 0 {
 		return c.end(Got) // and Parse will not like it
@@ -296,6 +306,41 @@ func (c *Client) Parse(stream, scratch []byte, h *Hello) Status {
 		return Invalid
 	}
 	return Got
+}
+
+// ParsePart reads what the begin of a hello says of where it wants to go, when the
+// whole is too long, or its records are so many that nobody waits for the whole. It
+// reports whether the server name is in that part and the part is well-formed; then h
+// has the name and, if it is there too, ALPN, and nothing of what is offered to
+// resume. Otherwise h is empty. scratch, of the limit's size, is written.
+//
+// A second server_name behind the part is not seen. RFC 9846, Section 4.3 has servers
+// reject it.
+func (c *Client) ParsePart(stream, scratch []byte, h *Hello) bool {
+	msg := c.part(stream, scratch)
+	if !h.unmarshalPart(msg, int(c.size)) {
+		h.reset()
+		return false
+	}
+	return true
+}
+
+// part returns the begin of a message that is not there as a whole, in one piece.
+func (c *Client) part(stream, scratch []byte) []byte {
+	in, ok := cursorAt(stream, int(c.rec))
+	if !ok || c.second || c.header < messageHeaderLen || c.status != NeedMore && !c.tooLong {
+		return nil
+	}
+	out, have := cursor(scratch), 0
+	msg := out.readUpTo(int(min(c.limit, c.size)))
+	for have < len(msg) {
+		var h recordHeader
+		if in.readRecordHeader(&h) != 3 {
+			break
+		}
+		have += copy(msg[have:], in.readUpTo(int(h.length)))
+	}
+	return (*cursor)(&msg).readUpTo(have)
 }
 
 // message returns the whole message, its header included, in one piece.

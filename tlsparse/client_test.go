@@ -160,8 +160,9 @@ func TestClientFraming(t *testing.T) {
 		{"above a limit", cut(msg), len(msg) - 1, Invalid},
 		{"at the highest limit", cutEach(bigHello(MaxHelloLimit), 1<<14), MaxHelloLimit, Got},
 		{"above the highest limit", cutEach(bigHello(MaxHelloLimit), 1<<14), MaxHelloLimit - 1, Invalid},
-		{"a limit that is too high", record(22, join(u8(1), u24(MaxHelloLimit-3))), 1 << 20, Invalid},
-		{"16 MiB announced", record(22, []byte{1, 255, 255, 255}), MaxHelloLimit, Invalid},
+		{"a limit that is too high", cutEach(bigHello(MaxHelloLimit+1), 1<<14), 1 << 20, Invalid},
+		{"16 MiB announced", cutEach(join([]byte{1, 255, 255, 255}, make([]byte, MaxHelloLimit-4)), 1<<14), MaxHelloLimit, Invalid},
+		{"16 MiB announced, a byte less than the limit", cutEach(join([]byte{1, 255, 255, 255}, make([]byte, MaxHelloLimit-5)), 1<<14), MaxHelloLimit, NeedMore},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,7 +170,7 @@ func TestClientFraming(t *testing.T) {
 			if got.status != tt.want {
 				t.Errorf("%v, want %v", got.status, tt.want)
 			}
-			if tooLong := strings.Contains(tt.name, "above") || strings.Contains(tt.name, "16 MiB") || strings.Contains(tt.name, "too high"); got.tooLong != tooLong {
+			if tooLong := tt.want == Invalid && (strings.Contains(tt.name, "above") || strings.Contains(tt.name, "16 MiB") || strings.Contains(tt.name, "too high")); got.tooLong != tooLong {
 				t.Errorf("too long: %t", got.tooLong)
 			}
 			grown := newClient(tt.limit, false)
@@ -187,6 +188,85 @@ func TestClientFraming(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// TestClientPart: of a hello that is longer than the limit, whatever that is, the name is read if its extension is there as
+// a whole; so it is of one that has not all come. Nothing else than where it goes is told.
+func TestClientPart(t *testing.T) {
+	msgs := [][]byte{fullHello().message(), helloSpec{extensions: [][]byte{ext(21, fill(600, 0)), alpn("h2"), sni("last.test")}}.message()}
+	for _, g := range loadGoldens(t) {
+		if !g.second {
+			msgs = append(msgs, naiveFrame(g.stream, DefaultHelloLimit, false).message)
+		}
+	}
+	named := 0
+	for _, msg := range msgs {
+		whole := read(cut(msg), 0, false)
+		for limit := 5; limit < len(msg); limit++ {
+			for _, stream := range [][]byte{cut(msg), cutEach(msg, 100)} {
+				var h Hello
+				c := newClient(limit, false)
+				if st := c.Next(stream); st != Invalid || !c.TooLong() {
+					t.Fatalf("limit %d of %d: %v", limit, len(msg), st)
+				}
+				want := naivePart(msg, limit)
+				got := c.ParsePart(stream, make([]byte, limit), &h)
+				if got != (want != "") || string(h.ServerName()) != want {
+					t.Fatalf("limit %d of %d: %t, name %q, want %q", limit, len(msg), got, h.ServerName(), want)
+				}
+				if got {
+					named++
+				}
+				if h.ALPN != nil && !bytes.Equal(h.ALPN, whole.hello.ALPN) || h.HasPSK || h.PSKCount() > 0 || h.Ticket != nil || h.SessionID != nil {
+					t.Fatalf("limit %d of %d: %+v", limit, len(msg), &h)
+				}
+				// The same of one that has come that far.
+				some := stream[:c.End()]
+				c = newClient(0, false)
+				if st := c.Next(some); st != NeedMore || c.ParsePart(some, make([]byte, DefaultHelloLimit), &h) != got || string(h.ServerName()) != want {
+					t.Fatalf("%d of %d bytes: %v, name %q, want %q", limit, len(msg), st, h.ServerName(), want)
+				}
+			}
+		}
+	}
+	if named < 1000 {
+		t.Errorf("a name was read %d times only", named)
+	}
+}
+
+// TestClientPartOfNothing: what is malformed in its first bytes, has several names, or is whole, has no part to go by.
+func TestClientPartOfNothing(t *testing.T) {
+	pad := ext(21, fill(900, 0))
+	for name, msg := range map[string][]byte{
+		"no name":                  helloSpec{extensions: [][]byte{alpn("h2"), pad}}.message(),
+		"two names":                helloSpec{extensions: [][]byte{sni("a.test", "b.test"), pad}}.message(),
+		"two extensions":           helloSpec{extensions: [][]byte{sni("a.test"), sni("b.test"), pad}}.message(),
+		"a name of nothing":        helloSpec{extensions: [][]byte{ext(0, vec16(u8(0), vec16())), pad}}.message(),
+		"a block of another size":  helloSpec{extensions: [][]byte{sni("a.test"), pad}, trailer: fill(3, 1)}.message(),
+		"PSK before others":        helloSpec{extensions: [][]byte{sni("a.test"), psk(fill(32, 1)), alpn("h2"), pad}}.message(),
+		"a session ID of 33 bytes": helloSpec{sessionID: fill(33, 1), extensions: [][]byte{sni("a.test"), pad}}.message(),
+		"no extensions":            join([]byte{1, 0, 4, 0}, helloSpec{}.message()[4:], make([]byte, 900)),
+	} {
+		c := newClient(500, false)
+		stream := cut(msg)
+		var h Hello
+		if st := c.Next(stream); st != Invalid || !c.TooLong() {
+			t.Fatalf("%s: %v", name, st)
+		}
+		if c.ParsePart(stream, make([]byte, 500), &h) || len(h.ServerName()) > 0 {
+			t.Errorf("%s: goes to %q", name, h.ServerName())
+		}
+	}
+	stream := cut(fullHello().message())
+	c := newClient(0, false)
+	var h Hello
+	if c.ParsePart(stream, make([]byte, 500), &h) {
+		t.Error("before Next")
+	}
+	c.Next(stream)
+	if c.ParsePart(stream, make([]byte, 500), &h) {
+		t.Error("after Got")
 	}
 }
 
@@ -250,11 +330,11 @@ func TestClientSecond(t *testing.T) {
 		{"change cipher spec", slices.Concat(ccs, hello), Got},
 		{"refused early data", slices.Concat(ccs, early, early, hello), Got},
 		{"early data first", slices.Concat(early, ccs, hello), Got},
-		{"early data as long as a TLS 1.2 record", slices.Concat(record(23, fill(1<<14, 1)), hello), Invalid}, // above the limit
+		{"early data as long as a TLS 1.2 record", slices.Concat(bytes.Repeat(record(23, fill(1<<14, 1)), 4), hello), Invalid}, // above the limit
 		{"a record of no length there is", join(u8(23), u16(0x0303), u16(maxCiphertext+1)), Invalid},
 		{"change cipher spec of two bytes", slices.Concat(record(20, []byte{1, 1}), hello), Invalid},
 		{"change cipher spec inside", slices.Concat(hello[:55], ccs, hello[55:]), Invalid},
-		{"change cipher spec for ever", bytes.Repeat(ccs, 3000), Invalid},
+		{"change cipher spec for ever", bytes.Repeat(ccs, 12000), Invalid},
 		{"an alert", record(21, []byte{2, 40}), Opaque},
 		{"0x80", []byte{0x80}, Opaque},
 	} {

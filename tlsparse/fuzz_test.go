@@ -31,7 +31,7 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte("\x80\x2e\x01\x03\x01"), []byte{1}, false)
 	w := newWitness(f)
 	f.Fuzz(func(t *testing.T, stream, cuts []byte, second bool) {
-		for _, limit := range []int{300, DefaultHelloLimit, MaxHelloLimit} {
+		for _, limit := range []int{300, 16 << 10, MaxHelloLimit} {
 			whole := read(stream, limit, second)
 			if d := whole.differs(naiveClient(stream, limit, second)); d != "" {
 				t.Fatalf("limit %d: %s", limit, d)
@@ -50,6 +50,13 @@ func FuzzClient(f *testing.F) {
 			}
 		}
 		r := read(stream, 0, second)
+		if c := newClient(300, second); c.Next(stream) == Invalid && r.status == Got {
+			var h Hello
+			c.ParsePart(stream, make([]byte, 300), &h)
+			if want := naivePart(naiveFrame(stream, DefaultHelloLimit, second).message, 300); c.TooLong() && !second && string(h.ServerName()) != want {
+				t.Fatalf("name %q in the first 300 bytes, want %q", h.ServerName(), want)
+			}
+		}
 		if r.status != Got {
 			return
 		}

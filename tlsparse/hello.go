@@ -108,7 +108,52 @@ func (h *Hello) HasALPN(protocol string) bool {
 func (h *Hello) unmarshal(msg []byte) bool {
 	h.reset()
 	s := cursor(msg)
-	var suites, compression, extensions cursor
+	var extensions cursor
+	if !h.readHead(&s) {
+		return false
+	}
+	if s.empty() {
+		return true // TLS <= 1.2 without extensions (RFC 5246, Section 7.4.1.2)
+	}
+	if !s.readVector16(&extensions) || !s.empty() {
+		return false
+	}
+	ok := h.readExtensions(extensions)
+	h.seen.removeAll(extensions)
+	return ok
+}
+
+// unmarshalPart reads the begin of a ClientHello of size bytes, its message header
+// included, and reports whether it has one server name and is well-formed as far as
+// it goes. If not, h holds part of it.
+func (h *Hello) unmarshalPart(msg []byte, size int) bool {
+	h.reset()
+	s := cursor(msg)
+	var length uint16
+	if !h.readHead(&s) || !s.readUint16(&length) || len(msg)-len(s)+int(length) != size {
+		return false
+	}
+	block := s
+	for more := true; more; {
+		var typ uint16
+		var data cursor
+		next := s
+		if more = next.readUint16(&typ) && next.readVector16(&data); more {
+			s = next
+		}
+	}
+	whole := block.readUpTo(len(block) - len(s))
+	ok := h.readExtensions(whole)
+	h.seen.removeAll(whole)
+	alpn, name := h.ALPN, h.nameLen
+	h.reset()
+	h.ALPN, h.nameLen = alpn, name
+	return ok && name > 0
+}
+
+// readHead reads what comes before the extensions.
+func (h *Hello) readHead(s *cursor) bool {
+	var suites, compression cursor
 	if !s.skip(messageHeaderLen) ||
 		!s.readUint16(&h.Version) ||
 		!s.skip(32) || // random
@@ -127,13 +172,5 @@ func (h *Hello) unmarshal(msg []byte) bool {
 			h.Shape += shapeOf(shapeSuite, suite)
 		}
 	}
-	if s.empty() {
-		return true // TLS <= 1.2 without extensions (RFC 5246, Section 7.4.1.2)
-	}
-	if !s.readVector16(&extensions) || !s.empty() {
-		return false
-	}
-	ok := h.readExtensions(extensions)
-	h.seen.removeAll(extensions)
-	return ok
+	return true
 }

@@ -84,8 +84,8 @@ func naiveFrame(stream []byte, limit int, second bool) naiveHello {
 		}
 		if len(msg) >= 4 {
 			size = 4 + int(msg[1])<<16 + int(msg[2])<<8 + int(msg[3])
-			if size > limit {
-				return naiveHello{status: Invalid, tooLong: true}
+			if size > limit && (second || len(msg) >= limit) {
+				return naiveHello{status: Invalid, tooLong: true, message: msg[:min(limit, len(msg))]}
 			}
 			if len(msg) >= size {
 				return naiveHello{status: Got, end: pos + 5 + len(body) - (len(msg) - size), message: msg[:size]}
@@ -206,6 +206,25 @@ func (h *naiveHello) readTypes(found map[int][]byte) {
 		}
 		demand(n == len(h.psks) && !slices.ContainsFunc(h.psks, func(id []byte) bool { return len(id) == 0 }))
 	}
+}
+
+// naivePart is the server name that ParsePart must find in the first n bytes of a whole hello's message, if the extension lies
+// in them as a whole; empty: none.
+func naivePart(msg []byte, n int) string {
+	whole := naiveHello{message: msg}
+	if !whole.parse() {
+		return ""
+	}
+	at := 4 + 2 + 32 + 1 + len(whole.sessionID) + 2 + 2*len(whole.suites)
+	at += 1 + int(msg[at]) + 2 // compression, and the length of the block
+	for at < len(msg) {
+		typ, end := int(msg[at])<<8|int(msg[at+1]), at+4+int(msg[at+2])<<8+int(msg[at+3])
+		if typ == 0 && end <= n {
+			return whole.name
+		}
+		at = end
+	}
+	return ""
 }
 
 func (h *naiveHello) readNames(list []byte) {

@@ -185,7 +185,7 @@ func Default() *Config {
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
 			Upgrade: 30 * time.Second,
 		},
-		Limits:  Limits{Hello: 16 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
+		Limits:  Limits{Hello: 64 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}

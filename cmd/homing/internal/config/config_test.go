@@ -85,7 +85,10 @@ func other(t *testing.T, row Row) string {
 	case value.Ratio:
 		return fmt.Sprint(v.Max)
 	case value.Bytes:
-		return value.FormatBytes(v.Max)
+		if most := value.FormatBytes(v.Max); most != v.String() {
+			return most
+		}
+		return value.FormatBytes(v.Min)
 	case autoBytes:
 		return value.FormatBytes(v.Max)
 	case value.Bool:

@@ -152,7 +152,7 @@ func limitRows(l *Limits) []Row {
 		{Flag: "max-pre-hello", Key: "limits.pre_hello", Value: value.Auto{Int: value.Int{P: &l.PreHello, Min: 1, Max: 10_000_000}}, Doc: "of them, those without a whole ClientHello; when there are more the oldest are reset; auto: half of --max-conns"},
 		{Flag: "memory-limit", Key: "limits.memory", Fixed: true, Value: noneBytes(value.Bytes{P: &l.Memory, Min: 1 << 20, Max: 1 << 44}), Doc: "what clients can make this process take, its tables included; near it conns without a hello are shed, then fresh handshakes refused", Example: "1GiB"},
 		{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: autoBytes(value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40}), Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed; auto: 256MiB, less with --memory-limit"},
-		{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &l.Hello, Min: 512, Max: 64 << 10}, Doc: "a longer ClientHello is balanced as fresh, or refused with --tls=require"},
+		{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &l.Hello, Min: 512, Max: 64 << 10}, Doc: "of a ClientHello that is read whole; a longer one goes where the server name in its first bytes says, as fresh; without one there to the default pool, or it is refused with --tls=require"},
 		{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &l.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
 	}
 }
