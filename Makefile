@@ -101,6 +101,7 @@ cross: need-go
 	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing
 	GOOS=windows go build -o /dev/null ./cmd/homing
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
+	for arch in 386 arm; do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./... || exit; done
 
 check: fmt-check vet lint vuln tidy-check layering cross build race ## all that CI runs: format, vet, lint, known vulnerabilities, layering, race, fuzz (10 s each), unit, integration
 	@$(MAKE) fuzz FUZZTIME=10s

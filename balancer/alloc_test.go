@@ -9,6 +9,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"homing/balancer/pool"
 )
 
@@ -50,7 +52,7 @@ func bareDial(t testing.TB, sa *syscall.SockaddrInet4) bareConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timeout := syscall.Timeval{Sec: int64(patience.Seconds())}
+	timeout := syscall.NsecToTimeval(patience.Nanoseconds())
 	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
 	if err := syscall.Connect(fd, sa); err != nil {
 		t.Fatal(err)
@@ -62,7 +64,7 @@ func bareDial(t testing.TB, sa *syscall.SockaddrInet4) bareConn {
 // which syscall.Accept allocates.
 func bareAccept(t testing.TB, fd int) bareConn {
 	for {
-		n, _, errno := syscall.Syscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(nil)), 0, syscall.SOCK_CLOEXEC, 0, 0)
+		n, _, errno := syscall.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(nil)), 0, syscall.SOCK_CLOEXEC, 0, 0)
 		switch errno {
 		case 0:
 			return bareConn(n)
@@ -85,7 +87,7 @@ func bareListener(t testing.TB, s *server) int {
 	}
 	f.Close()
 	t.Cleanup(func() { syscall.Close(fd) })
-	timeout := syscall.Timeval{Sec: int64(patience.Seconds())}
+	timeout := syscall.NsecToTimeval(patience.Nanoseconds())
 	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
 	return fd
 }

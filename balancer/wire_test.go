@@ -173,7 +173,7 @@ func named(name string, seed int) []byte {
 	t := make([]byte, 192)
 	copy(t, name)
 	for i := 16; i < len(t); i++ {
-		t[i] = byte(uint32(i*2654435761+seed*40503+i*seed) >> 7)
+		t[i] = byte((uint32(i)*2654435761 + uint32(seed)*40503 + uint32(i)*uint32(seed)) >> 7)
 	}
 	return t
 }

@@ -169,7 +169,7 @@ func reserveAndMap(fd, n int) (mapping, error) {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return mapping{}, fmt.Errorf("statfs: %w", err)
 	}
-	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+	if kind := uint32(st.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC { // of 32 bits, its sign says nothing
 		return mapping{}, errors.New("not on a tmpfs: a loop would wait for the disk")
 	}
 	if err := takeBytes(fd, int64(n)*8); err != nil {

@@ -3,6 +3,7 @@ package affinity
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"os"
 	"sync/atomic"
@@ -17,8 +18,9 @@ const (
 	// bucket of four leave one entry in 3,000 without a free slot.
 	loadNum, loadDen = 3, 5
 
-	// maxEntries is 57 GB, and an int everywhere.
-	maxEntries = 1<<31 - 1
+	// maxEntries keeps the arithmetic of sizes from overflow: 57 GB, and 895 MB where an
+	// int has 32 bits.
+	maxEntries = min(1<<31-1, math.MaxInt/64)
 )
 
 // Table maps keys to backends: a fixed-size array of 16-byte entries in buckets

@@ -2,12 +2,11 @@ package pool
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 const (
@@ -34,6 +33,8 @@ const (
 // counts it. Both are for loops. They take no time worth mentioning, never wait, and allocate only when a name is counted
 // for the first time; what meets a busy lock is dropped.
 type Names struct {
+	seed maphash.Seed // constant: nobody can say which names have one reference
+
 	// Atomic: read and counted up without the lock, placed under it.
 	refs    [maxNames]atomic.Uint32
 	counts  [maxNames]atomic.Uint32
@@ -56,12 +57,14 @@ type nameText struct {
 // NameRef stands for a name between its hello and the end of its handshake. 0 stands for none.
 type NameRef uint32
 
+func newNames() *Names { return &Names{seed: maphash.MakeSeed()} }
+
 // Offer notes the name of a hello, lower-cased. The answer is 0 for none and for what is no host name.
 func (n *Names) Offer(name []byte) NameRef {
 	if len(name) == 0 || len(name) > maxNameLen {
 		return 0
 	}
-	ref := uint32(xxhash.Sum64(name)) | 1
+	ref := uint32(maphash.Bytes(n.seed, name)) | 1
 	if find(n.refs[:], ref) >= 0 || find(n.pending[:], ref) >= 0 {
 		return NameRef(ref)
 	}

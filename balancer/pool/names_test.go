@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // complete is n handshakes with a name.
@@ -62,7 +64,7 @@ func TestNames(t *testing.T) {
 			complete(n, "new.example", 6)
 		}, 8, []string{"new.example", "old.example"}},
 	} {
-		n := new(Names)
+		n := newNames()
 		tt.do(n)
 		if got := n.Top(tt.k, at); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.sentence, got, tt.want)
@@ -82,7 +84,7 @@ func TestNamesFindsTheMostUsed(t *testing.T) {
 		stream = append(stream, slices.Repeat([]string{name}, 300-50*i)...)
 	}
 	r.Shuffle(len(stream), func(i, j int) { stream[i], stream[j] = stream[j], stream[i] })
-	n := new(Names)
+	n := newNames()
 	for _, name := range stream {
 		complete(n, name, 1)
 	}
@@ -93,7 +95,7 @@ func TestNamesFindsTheMostUsed(t *testing.T) {
 
 // Loops count while somebody asks; -race watches.
 func TestNamesConcurrent(t *testing.T) {
-	n := new(Names)
+	n := newNames()
 	var all sync.WaitGroup
 	for loop := range 4 {
 		all.Go(func() {
@@ -115,7 +117,7 @@ func TestNamesConcurrent(t *testing.T) {
 }
 
 func TestNamesAllocateNothing(t *testing.T) {
-	n := new(Names)
+	n := newNames()
 	known, junk := []byte("a.example"), []byte("xxxxxxxx.example")
 	complete(n, string(known), 1)
 	i := uint64(0)
@@ -132,7 +134,7 @@ func TestNamesAllocateNothing(t *testing.T) {
 }
 
 func BenchmarkNames(b *testing.B) {
-	n := new(Names)
+	n := newNames()
 	for i := range maxNames {
 		complete(n, fmt.Sprintf("n%d.example", i), 1)
 	}
@@ -140,5 +142,28 @@ func BenchmarkNames(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n.Completed(n.Offer(name))
+	}
+}
+
+// TestNamesThatHashAlike: who knows the code finds names with one hash; none of them is counted for another, of a hello
+// that went nowhere.
+func TestNamesThatHashAlike(t *testing.T) {
+	seen := map[uint32]string{}
+	found := 0
+	for i := 0; found < 20; i++ {
+		name := fmt.Sprintf("n%d.example", i)
+		ref := uint32(xxhash.Sum64String(name)) | 1
+		other, ok := seen[ref]
+		seen[ref] = name
+		if !ok {
+			continue
+		}
+		found++
+		n := newNames()
+		n.Offer([]byte(other))
+		complete(n, name, 5)
+		if top := n.Top(8, time.Unix(1_800_000_000, 0)); !slices.Equal(top, []string{name}) {
+			t.Errorf("%s was offered, %s completed: %v", other, name, top)
+		}
 	}
 }

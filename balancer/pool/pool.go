@@ -160,7 +160,7 @@ type Pool struct {
 	drainKick chan struct{} // tells Run that a drain has changed; never closed
 	shareKick chan struct{} // tells Run that a slow start has begun; never closed
 	renamed   chan struct{} // tells Run that names are to be resolved at other times; never closed
-	names     Names         // has owners of its own
+	names     *Names        // has owners of its own
 	queue     queue         // as names
 
 	// Atomic; read and written by loops.
@@ -196,6 +196,7 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 	p := &Pool{
 		name:      name,
 		node:      opt.Node,
+		names:     newNames(),
 		hash:      uint32(unreserve(uint32(xxhash.Sum64String(name)))),
 		log:       opt.Log,
 		start:     time.Now(),
@@ -219,7 +220,7 @@ func (p *Pool) Name() string { return p.name }
 func (p *Pool) Hash() uint32 { return p.hash }
 
 // Names is the server names that the pool's clients use most.
-func (p *Pool) Names() *Names { return &p.names }
+func (p *Pool) Names() *Names { return p.names }
 
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func (e *Estate) Lock(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := openLock(path)
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +60,33 @@ func (e *Estate) Lock(dir string) (*Lock, error) {
 	}
 }
 
+// openLock opens the file at path, which nobody else may have put there as a way to another: no link, of one name, no
+// device or pipe, whose opening would wait.
+func openLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link: remove it", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Nlink > 1) {
+		err = fmt.Errorf("%s is no file of its own: remove it", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
 // isPath says that the file is the one at path still: who empties the directory has ended the lock.
 func isPath(file *os.File, path string) bool {
 	have, err := file.Stat()
 	if err != nil {
 		return false
 	}
-	want, err := os.Stat(path)
+	want, err := os.Lstat(path)
 	return err == nil && os.SameFile(have, want)
 }
 

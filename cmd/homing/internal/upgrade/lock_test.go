@@ -6,7 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A directory is one process's, and its heir's; it is free when the last of them has ended.
@@ -51,6 +54,33 @@ func TestLock(t *testing.T) {
 	check(t, next.Close())
 	check(t, (*Lock)(nil).Close())
 	estate.Done()
+}
+
+// A lock that is a way to another file is none: it would make or lock that one.
+func TestLockFollowsNothing(t *testing.T) {
+	for name, put := range map[string]func(path, elsewhere string) error{
+		"a link to a file": func(path, elsewhere string) error {
+			return errors.Join(os.WriteFile(elsewhere, nil, 0o600), os.Symlink(elsewhere, path))
+		},
+		"a link to nothing": func(path, elsewhere string) error { return os.Symlink(elsewhere, path) },
+		"a second name": func(path, elsewhere string) error {
+			return errors.Join(os.WriteFile(elsewhere, nil, 0o600), os.Link(elsewhere, path))
+		},
+		"a pipe": func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
+	} {
+		dir := t.TempDir()
+		path, elsewhere := filepath.Join(dir, "lock"), filepath.Join(t.TempDir(), "elsewhere")
+		check(t, put(path, elsewhere))
+		_, before := os.Stat(elsewhere)
+		lock, err := (&Estate{}).Lock(dir)
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it") {
+			t.Errorf("%s: %v", name, err)
+		}
+		check(t, lock.Close())
+		if _, after := os.Stat(elsewhere); (before == nil) != (after == nil) {
+			t.Errorf("%s: a file was made behind it", name)
+		}
+	}
 }
 
 func TestLockRefuses(t *testing.T) {
