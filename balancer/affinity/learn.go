@@ -17,6 +17,7 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 	if id == 0 {
 		return
 	}
+	p.clientAccepted(o.Client, id, now)
 	switch {
 	case tls13:
 		if o.Kind == OfferPSK && sel >= 0 && sel < o.N {

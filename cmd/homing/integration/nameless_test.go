@@ -262,6 +262,25 @@ func TestIntegrationOneAddress(t *testing.T) {
 	}
 }
 
+// A few clients behind one address. One or two all end at one backend, and lose next to nothing on the way; with more
+// than that the home strikes out, and they are at chance.
+func TestIntegrationFewAtOneAddress(t *testing.T) {
+	const conns = 120
+	cert := newECDSA(t)
+	for _, tt := range [][2]int{{1, conns}, {2, conns - 6}, {3, conns / 5}, {6, conns / 5}} {
+		people, least := tt[0], tt[1]
+		t.Run(fmt.Sprint(people), func(t *testing.T) {
+			h := startHoming(t, serversOf(startGo(t, cert)))
+			from := tlsclient.Loopback(1 << 17)
+			c := reconnect(t, h.addr, users(t, h.addr, people, func() user { return stayingAt(cert, from) }), conns)
+			t.Logf("%v", &c)
+			if c.accepted < least {
+				t.Errorf("%d accepted, want %d", c.accepted, least)
+			}
+		})
+	}
+}
+
 // fair fails the test when a backend got more than one and a half times its share.
 func fair(t *testing.T, what string, met map[string]int) {
 	t.Helper()
