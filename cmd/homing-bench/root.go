@@ -27,6 +27,7 @@ from when they should have begun, and what it cost clients, balancer and backend
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(usage.FlagError)
+	usage.SetVersion(root, version)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
 	root.AddCommand(newScenarioCommands()...)
 	root.AddCommand(newCompareCommand(), newReportCommand())

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -29,25 +28,25 @@ func newConfigCheckCommand() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Say all that is wrong with a file, each with its line and what to write instead",
 		Long: `Says all that is wrong with a configuration file, each problem with its line and what to write instead. Nothing is opened
-but the file: no name is resolved, no key read, no address listened on.
+but the file, or - for standard input: no name is resolved, no key read, no address listened on.
 
 Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
 		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := os.ReadFile(args[0])
+			name, text, err := config.Read(args[0])
 			if err != nil {
 				return err
 			}
-			c, err := config.Parse(args[0], text, nil)
+			c, err := config.Parse(name, text, nil)
 			if err != nil {
 				return &runError{explainConfig(cmd.ErrOrStderr(), err)}
 			}
 			for _, remark := range c.Remarks() {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], remark); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, remark); err != nil {
 					return err
 				}
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s\n", args[0], c.Summary())
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s\n", name, c.Summary())
 			return err
 		},
 	}

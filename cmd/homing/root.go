@@ -15,14 +15,16 @@ func newRootCommand() *cobra.Command {
 		Short: "A layer-4 TCP load balancer that brings TLS sessions home",
 		Long: `homing is a layer-4 TCP load balancer that brings TLS sessions home. It reads the ClientHello and the plaintext
 part of the server's answer, decrypts nothing, and sends every resumption to the backend that can accept it.`,
+		Annotations:   map[string]string{manual.SeeAlso: "**homing.yaml**(5)"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(usage.FlagError)
+	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version))
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
 	return root
 }
 

@@ -29,6 +29,9 @@ func newRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if flags.File == config.Stdin {
+				return estate.Fail(errors.New("--config -: the file is read again at each SIGHUP, and standard input is not: write it to a file first"))
+			}
 			c, err := flags.Load()
 			if err != nil {
 				_ = estate.Fail(err) // which returns it

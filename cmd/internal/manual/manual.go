@@ -4,15 +4,15 @@ package manual
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
-// NewCommand is a hidden command that writes a page for each command of the root that it is added to.
-func NewCommand(version string) *cobra.Command {
+// NewCommand is a hidden command that writes a page for each command of the root that it is added to, and further ones.
+func NewCommand(version string, further ...*Page) *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
 		Short:  "Write a manual page for each command",
@@ -24,10 +24,28 @@ func NewCommand(version string) *cobra.Command {
 				return err
 			}
 			root := cmd.Root()
-			root.DisableAutoGenTag = true // the date is in the header, and the same for the same source
-			header := &doc.GenManHeader{Section: "1", Source: root.Name() + " " + version, Manual: root.Name(), Date: &date}
-			return doc.GenManTree(root, header, args[0])
+			source := root.Name() + " " + version
+			pages := further
+			each(root, func(cmd *cobra.Command) { pages = append(pages, pageOf(cmd)) })
+			for _, p := range pages {
+				file := filepath.Join(args[0], fmt.Sprintf("%s.%d", p.Name, p.Section))
+				if err := os.WriteFile(file, p.render(source, date), 0o644); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
+	}
+}
+
+// each visits a command and those below it that are not hidden.
+func each(cmd *cobra.Command, visit func(*cobra.Command)) {
+	cmd.InitDefaultHelpFlag()
+	visit(cmd)
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			each(sub, visit)
+		}
 	}
 }
 

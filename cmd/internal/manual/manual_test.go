@@ -34,3 +34,38 @@ func TestPagesAreTheSameAgain(t *testing.T) {
 		t.Error("yesterday is taken for a number of seconds")
 	}
 }
+
+// TestPageSaysWhatHelpSays: a page has what each flag takes and its default, the notes, and its neighbours; and what
+// markdown has a meaning for stands there as it is.
+func TestPageSaysWhatHelpSays(t *testing.T) {
+	root := &cobra.Command{Use: "tool", Short: "Do something", Annotations: map[string]string{SeeAlso: "**tool.yaml**(5)"}}
+	sub := &cobra.Command{
+		Use: "sub FILE [flags]", Short: "Do a part of it", Run: func(*cobra.Command, []string) {},
+		Annotations: map[string]string{Notes: "\nSIGHUP reads *.conf again.\nFor example:\n  tool sub a_b_c\nExit codes: 0 done; 2 not.\n"},
+	}
+	sub.Flags().String("kind", "tcp", "one of `tcp|tls`, as in [x]")
+	root.AddCommand(sub, NewCommand("v1", &Page{Name: "tool.yaml", Section: 5, Short: "a file", Body: "# KEYS\n\n```\nkey: 1 # *\n```\n"}))
+	dir := t.TempDir()
+	root.SetArgs([]string{"man", dir})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	for file, words := range map[string][]string{
+		"tool-sub.1":  {"tool sub", "FILE [flags]", "tcp|tls", "(default tcp)", "as in [x]", "reads *.conf again", "tool sub a_b_c", "Exit codes: 0 done", "tool\\fP(1)", "tool.yaml\\fP(5)"},
+		"tool.1":      {"Do something", "Do a part of it", "tool-sub\\fP(1)"},
+		"tool.yaml.5": {"a file", "key: 1 # *"},
+	} {
+		page, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range words {
+			if !strings.Contains(strings.NewReplacer("\\-", "-", "\\&", "").Replace(string(page)), word) {
+				t.Errorf("%s does not say %q:\n%s", file, word, page)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tool-man.1")); err == nil {
+		t.Error("a hidden command has a page")
+	}
+}

@@ -5,11 +5,24 @@ package usage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
+
+// SetVersion has --version print what the version command prints.
+func SetVersion(root *cobra.Command, version string) {
+	root.Version = version
+	root.SetVersionTemplate(versionLine(root, version))
+	root.InitDefaultVersionFlag()
+	root.Flags().Lookup("version").Usage = "print the version"
+}
+
+func versionLine(root *cobra.Command, version string) string {
+	return fmt.Sprintf("%s %s %s %s/%s\n", root.Name(), version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
 // NewVersionCommand returns the command that prints the version of the root command's program.
 func NewVersionCommand(version string) *cobra.Command {
@@ -18,7 +31,7 @@ func NewVersionCommand(version string) *cobra.Command {
 		Short: "Print the version",
 		Args:  NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s/%s\n", cmd.Root().Name(), version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := io.WriteString(cmd.OutOrStdout(), versionLine(cmd.Root(), version))
 			return err
 		},
 	}
@@ -29,11 +42,19 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	what := "argument"
-	if cmd.HasSubCommands() {
-		what = "command"
+	if !cmd.HasSubCommands() {
+		return fmt.Errorf("unknown argument %q: see %s -h", args[0], cmd.CommandPath())
 	}
-	return fmt.Errorf("unknown %s %q: see %s -h", what, args[0], cmd.CommandPath())
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if near := Nearest(args[0], names); near != "" {
+		return fmt.Errorf("unknown command %q: write %s %s, or see %s -h", args[0], cmd.CommandPath(), near, cmd.CommandPath())
+	}
+	return fmt.Errorf("unknown command %q: see %s -h", args[0], cmd.CommandPath())
 }
 
 // FlagError words an error of the flag parser as the thing, what is wrong with it, and the remedy.
@@ -46,6 +67,17 @@ func FlagError(cmd *cobra.Command, err error) error {
 	}
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
+	}
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		if near := Nearest(unknown.GetSpecifiedName(), names); near != "" {
+			return fmt.Errorf("%w: write --%s, or see %s -h", err, near, cmd.CommandPath())
+		}
 	}
 	return fmt.Errorf("%w: see %s -h", err, cmd.CommandPath())
 }

@@ -16,6 +16,7 @@ func program(args ...string) (*cobra.Command, *bytes.Buffer) {
 	sub := &cobra.Command{Use: "count", Args: NoArgs, RunE: func(*cobra.Command, []string) error { return nil }}
 	sub.Flags().Int("to", 0, "")
 	root.AddCommand(sub, NewVersionCommand("v9"))
+	SetVersion(root, "v9")
 	out := &bytes.Buffer{}
 	root.SetOut(out)
 	root.SetArgs(args)
@@ -24,7 +25,9 @@ func program(args ...string) (*cobra.Command, *bytes.Buffer) {
 
 func TestErrorsSayWhatToDo(t *testing.T) {
 	for args, want := range map[string]string{
-		"cuont":          `unknown command "cuont": see program -h`,
+		"cuont":          `unknown command "cuont": write program count, or see program -h`,
+		"subtract":       `unknown command "subtract": see program -h`,
+		"count --ot 1":   `unknown flag: --ot: write --to, or see program count -h`,
 		"count all":      `unknown argument "all": see program count -h`,
 		"count --to":     `--to needs a value: see program count -h`,
 		"count --to ten": `--to "ten": strconv.ParseInt: parsing "ten": invalid syntax`,
@@ -44,11 +47,13 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	root, out := program("version")
-	if err := root.Execute(); err != nil {
-		t.Fatal(err)
-	}
-	if want := "program v9 " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"; out.String() != want {
-		t.Errorf("%q, want %q", out, want)
+	for _, args := range []string{"version", "--version"} {
+		root, out := program(args)
+		if err := root.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		if want := "program v9 " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"; out.String() != want {
+			t.Errorf("%s: %q, want %q", args, out, want)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/health"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // check finds what no single setting can see. What may only follow from another problem is left out.
@@ -145,7 +146,7 @@ func (r *reader) checkPoolName(pools map[string]int, path, name string) {
 		return
 	}
 	names := slices.SortedFunc(maps.Keys(pools), func(a, b string) int { return cmp.Compare(pools[a], pools[b]) })
-	if near := nearest(name, names); near != "" {
+	if near := usage.Nearest(name, names); near != "" {
 		r.say(r.at(path), "there is no pool %q: write %s", name, near)
 		return
 	}

@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -113,11 +114,24 @@ func (f *Flags) Load() (*Config, error) {
 	if len(f.listens) > 0 || len(f.backends) > 0 {
 		return nil, errors.New("--listen and --backend describe what --config describes too: write them into its listeners and pools")
 	}
-	text, err := os.ReadFile(f.File)
+	name, text, err := Read(f.File)
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	return Parse(f.File, text, f.override)
+	return Parse(name, text, f.override)
+}
+
+// Stdin is the file name that stands for standard input.
+const Stdin = "-"
+
+// Read reads a file, or standard input, and gives the name that messages call it by.
+func Read(file string) (name string, text []byte, err error) {
+	if file == Stdin {
+		text, err = io.ReadAll(os.Stdin)
+		return "standard input", text, err
+	}
+	text, err = os.ReadFile(file)
+	return file, text, err
 }
 
 // alone is the configuration without a file.
