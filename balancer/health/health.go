@@ -1,8 +1,7 @@
 // Package health looks at backends of its own accord.
 //
 // A Checker asks whether they answer: it connects to each one at a steady interval, shakes hands or sends a request where
-// it is told to, and closes again. A backend starts as
-// up, is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
+// it is told to, and closes again. A backend starts as up, but for one that announced itself, which waits for its first check. It is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
 // succeeded, also when it was the loops' failed connects that marked it down. The pool keeps the state, logs each change
 // in one line and tells its listeners; the Checker only calls SetUp, and SetReport for what an agent beside the backend
 // says of it.
@@ -169,6 +168,10 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 			}
 		default:
 			c.short.Store(false)
+			if err == nil && b.Unchecked() {
+				p.SetUp(b, true, "the first check succeeded")
+				break
+			}
 			if count.add(up, err == nil) {
 				p.SetUp(b, !up, count.why(err))
 			}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -136,6 +138,45 @@ func TestRiseAndFall(t *testing.T) {
 }
 
 // TestSilence: a backend that does not answer is given Timeout for each check.
+// TestUnchecked: a backend that announced itself is up after one check that succeeds, and not before.
+func TestUnchecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := pool.New("web", nil, pool.Options{Discover: true, CheckFirst: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := New([]*pool.Pool{p}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answers atomic.Bool
+		c.check = func(context.Context, netaddr.Addr, pool.ProxyHeader) error {
+			if answers.Load() {
+				return nil
+			}
+			return errors.New("not yet")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { c.Run(ctx); close(ended) }()
+		defer func() { cancel(); <-ended }()
+		if err := p.SetDiscovered([]pool.Discovered{{Addr: netip.MustParseAddrPort("10.0.0.1:443")}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(p.Snapshot().Live()) != 0 {
+			t.Error("it is up, and no check says so")
+		}
+		answers.Store(true)
+		time.Sleep(3 * time.Second) // one interval
+		synctest.Wait()
+		if len(p.Snapshot().Live()) != 1 {
+			t.Error("it is not up after its first check")
+		}
+	})
+}
+
 func TestSilence(t *testing.T) {
 	bubble(t, Config{}, func(s *scene) {
 		s.set(one, context.DeadlineExceeded)

@@ -69,6 +69,7 @@ type Backend struct {
 	drain        atomic.Uint32
 	gone         atomic.Bool // no longer in the pool
 	reportsDrain atomic.Bool // it wants no fresh handshakes, by its own report
+	unchecked    atomic.Bool // see Unchecked
 	state        atomic.Uint32
 	downSeq      atomic.Uint64 // order of marking down in the pool, 0 = never
 	downTime     atomic.Int64  // when it left stateUp, ns since the pool was made
@@ -109,6 +110,9 @@ func (b *Backend) Draining() Drain { return Drain(b.drain.Load()) }
 // Up says whether conns may go to the backend: it is in the pool and not marked down. A backend on trial (see
 // Options.NoChecks) is not up yet.
 func (b *Backend) Up() bool { return b.state.Load() == stateUp && !b.gone.Load() }
+
+// Unchecked says that the backend announced itself and has not been called up since: one check that succeeds is enough.
+func (b *Backend) Unchecked() bool { return b.unchecked.Load() }
 
 // Failures is the number of connects that failed since the last that succeeded.
 func (b *Backend) Failures() int { return int(b.failures.Load()) }

@@ -18,11 +18,16 @@ type Discovered struct {
 
 	// Drain is how far the backend asks to be emptied.
 	Drain Drain
+
+	// Known says that it was in use before, by the process that this one takes over from: it needs no first check.
+	Known bool
 }
 
 // SetDiscovered replaces the backends that announced themselves. They stand beside those of the specs; an address that
 // a spec gives too is one backend, with the settings of the spec. Backends that stay keep their state and conns. What a
-// backend asks for by Drain is done when it changes, so that an operator's SetDraining stays until then.
+// backend asks for by Drain is done when it changes, so that an operator's SetDraining stays until then. Where active
+// checks run, a backend that is new gets no conns before one of them has called it up. Of more than the pool has room for
+// the first given stay.
 //
 // It needs Options.Discover. An error says which backend is wrong; nothing has changed then.
 func (p *Pool) SetDiscovered(backends []Discovered) error {
@@ -39,11 +44,12 @@ func (p *Pool) SetDiscovered(backends []Discovered) error {
 		}
 		d.Weight = t.Weight
 	}
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
+	backends = backends[:min(len(backends), max(0, MaxBackends-len(p.static)))]
 	slices.SortFunc(backends, func(a, b Discovered) int { return a.Addr.Compare(b.Addr) })
 	backends = slices.CompactFunc(backends, func(a, b Discovered) bool { return a.Addr == b.Addr })
 
-	p.resolving.Lock()
-	defer p.resolving.Unlock()
 	before := p.discovered
 	if slices.Equal(before, backends) {
 		return nil
@@ -74,8 +80,8 @@ func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string
 	want = slices.Clone(static)
 	for _, d := range p.discovered {
 		addr := netaddr.Of(d.Addr)
-		if !slices.ContainsFunc(static, func(w wanted) bool { return w.addr == addr }) {
-			want = append(want, wanted{addr, addr.String(), d.Weight, 0})
+		if len(want) < MaxBackends && !slices.ContainsFunc(static, func(w wanted) bool { return w.addr == addr }) {
+			want = append(want, wanted{addr: addr, name: addr.String(), weight: d.Weight, unchecked: !d.Known})
 		}
 	}
 	return p.distinct(want)

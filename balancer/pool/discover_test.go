@@ -164,3 +164,58 @@ func TestDiscoverMovesFew(t *testing.T) {
 		t.Errorf("%d of %d choices changed", moved, n)
 	}
 }
+
+// TestDiscoverUnchecked: where checks run, a backend that announced itself gets conns once one of them has called it up;
+// one that was in use before is up, as is one that a spec gives.
+func TestDiscoverUnchecked(t *testing.T) {
+	p, err := New("web", []Spec{{Addr: "192.0.2.1:443"}}, Options{Discover: true, CheckFirst: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := found("192.0.2.2:443", 1, DrainOff)
+	known.Known = true
+	discover(t, p, known, found("192.0.2.3:443", 1, DrainOff))
+	late := at(t, p, "192.0.2.3:443")
+	if len(p.Snapshot().Live()) != 2 || late.Up() || !late.Unchecked() || at(t, p, "192.0.2.2:443").Unchecked() {
+		t.Fatalf("%d are live", len(p.Snapshot().Live()))
+	}
+	p.SetUp(late, true, "a test")
+	if len(p.Snapshot().Live()) != 3 || late.Unchecked() {
+		t.Errorf("%d are live after the check", len(p.Snapshot().Live()))
+	}
+	p.SetUp(late, false, "a test")
+	if late.Unchecked() {
+		t.Error("it is new again")
+	}
+}
+
+// TestDiscoverTooMany: the first given stay, and specs before all.
+func TestDiscoverTooMany(t *testing.T) {
+	p := discovering(t, Spec{Addr: "203.0.113.1:443"})
+	var all []Discovered
+	for i := range MaxBackends {
+		all = append(all, Discovered{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 0, 1}), uint16(65000-i)), Weight: 1})
+	}
+	all = append(all, found("192.0.2.1:443", 1, DrainOff)) // the smallest of all
+	discover(t, p, all...)
+	if n := len(p.Snapshot().All()); n != MaxBackends || slices.ContainsFunc(p.Snapshot().All(), func(b *Backend) bool { return b.Addr == netaddr.MustParse("192.0.2.1:443") }) {
+		t.Errorf("%d backends, with the last that came", n)
+	}
+	at(t, p, "203.0.113.1:443")
+}
+
+// TestLastDownStale: a backend that has come up since the snapshot was taken is tried before those that are down.
+func TestLastDownStale(t *testing.T) {
+	p := discovering(t, Spec{Addr: "192.0.2.1:443"}, Spec{Addr: "192.0.2.2:443"})
+	one, two := at(t, p, "192.0.2.1:443"), at(t, p, "192.0.2.2:443")
+	p.SetUp(one, false, "a test")
+	p.SetUp(two, false, "a test")
+	stale := p.Snapshot()
+	p.SetUp(one, true, "a test")
+	if got := stale.LastDown(); got != one {
+		t.Errorf("%v, want the one that is up", got)
+	}
+	if got := p.Snapshot().LastDown(); got != nil {
+		t.Errorf("%v while one is live", got.Addr)
+	}
+}

@@ -16,12 +16,22 @@ func (p *Pool) SetUp(b *Backend, up bool, why string) {
 	}
 	b.why = why
 	if up {
+		b.unchecked.Store(false)
 		b.failures.Store(0)
 		b.state.Store(stateUp)
 	} else {
 		p.markDown(b, stateUp)
 	}
 	p.reconcile()
+}
+
+// awaitCheck has a backend that is new begin as down, without a word: nobody has seen it up. p.mu is held.
+func (p *Pool) awaitCheck(b *Backend) {
+	b.unchecked.Store(true)
+	b.state.Store(stateDown)
+	b.announced = stateDown
+	b.downTime.Store(p.clock())
+	b.failTime.Store(p.clock())
 }
 
 // OnChange adds a listener for backends going down and coming back. It is called for one change at a time, in order;

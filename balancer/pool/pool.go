@@ -103,6 +103,10 @@ type Options struct {
 	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.
 	Discover bool
 
+	// CheckFirst says that active checks run, and that a backend which announces itself gets no conns before one of them
+	// has called it up: see Backend.Unchecked.
+	CheckFirst bool
+
 	// Log gets one line per change of a backend's state and per warning, while the pool is locked: it must not wait for
 	// its reader. Default: none.
 	Log *slog.Logger
@@ -305,6 +309,9 @@ func (p *Pool) apply(want []wanted) {
 			b = &Backend{ID: p.id(w.addr), Addr: w.addr, Name: w.name, pool: p}
 			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
 			b.share.Store(wholeShare)
+			if w.unchecked && p.Snapshot().opt.CheckFirst {
+				p.awaitCheck(b)
+			}
 		}
 		if p.Snapshot().ByID(b.ID) != b {
 			p.joins(b, now)

@@ -20,6 +20,8 @@ type wanted struct {
 	name     string
 	weight   int
 	maxConns int
+
+	unchecked bool // it announced itself, and nobody has looked at it yet
 }
 
 // lookup is the last answer for one target.
@@ -136,7 +138,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now 
 			warnings = append(warnings, fmt.Sprintf("backend %q cannot be resolved (%v), %s", t.Addr, err, instead(len(answers[i].addrs))))
 		}
 		for _, addr := range answers[i].addrs {
-			want = append(want, wanted{addr, t.Addr, t.Weight, t.MaxConns})
+			want = append(want, wanted{addr: addr, name: t.Addr, weight: t.Weight, maxConns: t.MaxConns})
 		}
 		if t.addr.IsValid() {
 			want[len(want)-1].name = t.addr.String()

@@ -1,5 +1,10 @@
 package pool
 
+import (
+	"cmp"
+	"slices"
+)
+
 // loadSlack is the number of open conns a backend may always have before it counts as overloaded, so that small
 // numbers, where one conn is a large share, never move a session.
 const loadSlack = 64
@@ -104,12 +109,16 @@ func (s *Snapshot) overloaded(b *Backend) bool {
 }
 
 // LastDown is the backend to try when none is live: the one that was marked down last. Softly drained ones come last,
-// hard-drained ones never. It is nil while any backend is live, and when there is nothing to try.
+// hard-drained ones never. It is nil while any backend is live, and when there is nothing to try. One that has come up
+// since the snapshot was taken, which therefore no picker gives, is the best to try.
 func (s *Snapshot) LastDown() *Backend {
-	var last *Backend
+	var last, came *Backend
 	for _, b := range s.all {
-		if b.live() {
+		if b.live() && slices.Contains(s.live, b) {
 			return nil
+		}
+		if b.live() {
+			came = b
 		}
 		if b.takesConns() || b.Draining() == DrainHard || b.gone.Load() {
 			continue
@@ -119,5 +128,5 @@ func (s *Snapshot) LastDown() *Backend {
 			last = b
 		}
 	}
-	return last
+	return cmp.Or(came, last)
 }
