@@ -245,10 +245,12 @@ func (m *Membership) receiveCommand(message []byte) {
 		return // an agent: its keys are in its file
 	}
 	err := m.apply(sealed, false)
+	if errors.Is(err, ErrCommand) { // nobody is answered who may not ask, and the name it gives counts for nothing
+		m.quiet.say(m.log, slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", sayable(asker)), slog.Any("error", err))
+		return
+	}
 	if err != nil && !errors.Is(err, ErrBusy) {
-		m.log.Warn("cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
+		m.quiet.say(m.log, slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 	}
-	if !errors.Is(err, ErrCommand) { // nobody is answered who may not ask
-		m.answer(asker, sealed, err)
-	}
+	m.answer(asker, sealed, err)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"homing/balancer/pool"
 )
@@ -21,7 +22,24 @@ type DiscoverPool struct {
 	// From bounds the addresses of backends. Empty: an agent may announce its own address only, the one that it
 	// gossips from.
 	From []netip.Prefix
+
+	// Weight is what the backends that are announced from one address may weigh together, each of them at least 1; so it
+	// bounds their number too. It does not bind on loopback, where all is this machine's. Default DefaultDiscoverWeight.
+	Weight int
 }
+
+const (
+	// DefaultDiscoverWeight bounds what one address announces: it is the largest ratio that servers of one site commonly
+	// have, and leaves three others of weight 1 a quarter of the fresh handshakes.
+	DefaultDiscoverWeight = 10
+
+	// maxPerNetwork bounds the backends that are announced from one network (/24, or /64 of IPv6), and to one pool: who has
+	// a network has all its addresses.
+	maxPerNetwork = 256
+
+	// applyRest is the pause after announcements were applied: a backend that comes and goes costs the others little.
+	applyRest = 10 * time.Millisecond
+)
 
 // DiscoverConfig says which announcements a node accepts.
 type DiscoverConfig struct {
@@ -49,6 +67,8 @@ type Discovery struct {
 	judged map[string]string // what the log knows of each agent, by ID
 	begun  bool              // pools have been filled
 
+	quiet *quiet
+
 	// Atomic; written by Run.
 	accepted, refused atomic.Int64
 
@@ -65,7 +85,8 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	d := &Discovery{
-		cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string), watched: make(map[*pool.Pool]bool),
+		cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string),
+		quiet: newQuiet(time.Now), watched: make(map[*pool.Pool]bool),
 	}
 	d.SetPools(cfg.Pools)
 	return d
@@ -87,6 +108,7 @@ func (d *Discovery) SetPools(pools []DiscoverPool) {
 		return !slices.ContainsFunc(pools, func(one DiscoverPool) bool { return one.Pool == p })
 	})
 	d.pools.Store(&pools)
+	d.quiet.forget() // all is judged anew
 	d.Wake()
 }
 
@@ -109,11 +131,20 @@ func (d *Discovery) Prime() { d.apply() }
 
 // Run applies announcements until ctx is done. The backends stay in the pools then.
 func (d *Discovery) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	lines := time.NewTicker(logEvery)
+	defer lines.Stop()
 	for {
 		d.apply()
+		if !pause(ctx, timer, applyRest) {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-lines.C:
+			d.quiet.sweep()
 		case <-d.wake:
 		}
 	}
@@ -134,37 +165,52 @@ func (d *Discovery) apply() {
 		return // announcements are for other nodes
 	}
 	members := d.from.Members()
-	judged := make(map[string]string)
+	v := &verdicts{why: make(map[string]string)}
 	standing := make(map[place]*Member)
-	var accepted, refused int64
 	for i := range members {
 		one := &members[i]
 		if one.Meta.Role != RoleAgent {
 			continue
 		}
 		if err := judge(pools, one); err != nil {
-			refused++
-			judged[one.ID] = err.Error()
-			if d.judged[one.ID] != err.Error() {
-				d.cfg.Log.Warn("cluster: an announcement is refused", about(one), slog.Any("error", err))
-			}
+			d.refuse(v, one, err)
 			continue
 		}
-		if one.Alive {
-			accepted++
-		}
+		v.accept(one, 1)
 		where := place{one.Meta.Announced.Pool, one.Meta.Announced.Backend}
 		if standing[where] == nil || supersedes(one, standing[where]) {
 			standing[where] = one
 		}
 	}
-	d.judged = judged
-	d.accepted.Store(accepted)
-	d.refused.Store(refused)
-	for _, p := range pools {
-		d.fill(p.Pool, members, standing)
+	for i := range pools {
+		d.fill(&pools[i], members, standing, v)
 	}
+	d.judged = v.why
+	d.accepted.Store(v.accepted)
+	d.refused.Store(v.refused)
 	d.begun = true
+}
+
+// verdicts is what becomes of the announcements of one moment.
+type verdicts struct {
+	accepted, refused int64
+	why               map[string]string // those that are refused, by the agents' IDs
+}
+
+// accept counts the announcement of one that is there, or takes it back.
+func (v *verdicts) accept(one *Member, n int64) {
+	if one.Alive {
+		v.accepted += n
+	}
+}
+
+// refuse notes that an announcement is not accepted, and says so once.
+func (d *Discovery) refuse(v *verdicts, one *Member, err error) {
+	v.refused++
+	v.why[one.ID] = err.Error()
+	if d.judged[one.ID] != err.Error() {
+		d.quiet.say(d.cfg.Log, slog.LevelWarn, "refused "+whose(one.Addr), "cluster: an announcement is refused", about(one), slog.Any("error", err))
+	}
 }
 
 // judge says why an announcement is not accepted.
@@ -187,25 +233,36 @@ func judge(pools []DiscoverPool, one *Member) error {
 	return nil
 }
 
-// supersedes says whose word counts where two agents announce one backend, the same on every node: that of one which is
-// there, then of the one which started last.
+// supersedes says whose word counts where two agents announce one backend: before all others that of an agent at the
+// backend's own address, alive or not; then that of one which is there; of those at one address that of the one which
+// started last; else that of the one which was there first.
 func supersedes(a, b *Member) bool {
-	if a.Alive != b.Alive {
+	x, y := &a.Meta.Announced, &b.Meta.Announced
+	own := func(m *Member) bool { return m.Addr.Addr() == m.Meta.Announced.Backend.Addr() }
+	switch {
+	case own(a) != own(b):
+		return own(a)
+	case a.Alive != b.Alive:
 		return a.Alive
+	case a.Addr.Addr() == b.Addr.Addr():
+		return cmp.Or(cmp.Compare(x.Started, y.Started), cmp.Compare(a.ID, b.ID)) > 0
 	}
-	return cmp.Or(cmp.Compare(a.Meta.Announced.Started, b.Meta.Announced.Started), cmp.Compare(a.ID, b.ID)) > 0
+	return before(a, b) < 0
 }
 
+// before orders members by when they came, and else in a way that is the same on every node.
+func before(a, b *Member) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) }
+
 // fill gives one pool its announced backends, and forgets the agents that vanished and whose backends are down.
-func (d *Discovery) fill(p *pool.Pool, members []Member, standing map[place]*Member) {
-	var backends []pool.Discovered
+func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[place]*Member, v *verdicts) {
+	var agents []*Member
 	snapshot := p.Snapshot()
 	for where, one := range standing {
 		if where.pool != p.Name() {
 			continue
 		}
 		if !one.Alive && d.begun && !upIn(snapshot, where.backend) {
-			d.cfg.Log.Info("cluster: a backend is given up: its agent vanished, and it is down", about(one))
+			d.quiet.say(d.cfg.Log, slog.LevelInfo, "given up "+whose(one.Addr), "cluster: a backend is given up: its agent vanished, and it is down", about(one))
 			for i := range members {
 				if other := &members[i]; !other.Alive && other.Meta.Announced.Backend == where.backend && other.Meta.Announced.Pool == where.pool {
 					d.from.Forget(other.ID)
@@ -213,21 +270,66 @@ func (d *Discovery) fill(p *pool.Pool, members []Member, standing map[place]*Mem
 			}
 			continue
 		}
-		found := pool.Discovered{Addr: where.backend, Weight: int(one.Meta.Announced.Weight)}
-		switch one.Meta.State {
-		case StateServing:
-		case StateDraining:
+		if state := one.Meta.State; state == StateServing || state == StateDraining {
+			agents = append(agents, one)
+		}
+	}
+	backends := d.allot(p, agents, v)
+	if err := p.SetDiscovered(backends); err != nil {
+		d.quiet.say(d.cfg.Log, slog.LevelWarn, "apply "+p.Name(), "cluster: announcements cannot be applied", slog.Any("error", err))
+		return
+	}
+	d.log(p.Pool, snapshot, backends)
+}
+
+// allot gives each announcement its share of what its address and its network may have in the pool. Who came first stays.
+func (d *Discovery) allot(p *DiscoverPool, agents []*Member, v *verdicts) []pool.Discovered {
+	most := cmp.Or(p.Weight, DefaultDiscoverWeight)
+	slices.SortFunc(agents, before)
+	networks, counts, weights := make(map[netip.Prefix]int), make(map[netip.Addr]int), make(map[netip.Addr]int)
+	bound := func(one *Member) bool { return !one.Addr.Addr().IsLoopback() }
+	agents = slices.DeleteFunc(agents, func(one *Member) bool {
+		from, network := one.Addr.Addr(), networkOf(one.Addr.Addr())
+		switch {
+		case !bound(one):
+		case counts[from] >= most:
+			v.accept(one, -1)
+			d.refuse(v, one, fmt.Errorf("%s announces %d backends already: raise --discover-weight if it may have more", from, most))
+			return true
+		case networks[network] >= maxPerNetwork:
+			v.accept(one, -1)
+			d.refuse(v, one, fmt.Errorf("%s announces %d backends already, more are not taken from one network", network, maxPerNetwork))
+			return true
+		}
+		counts[from]++
+		networks[network]++
+		weights[from] += int(one.Meta.Announced.Weight)
+		return false
+	})
+	var backends []pool.Discovered
+	for _, one := range agents {
+		found := pool.Discovered{Addr: one.Meta.Announced.Backend, Weight: int(one.Meta.Announced.Weight), Known: !d.begun && !one.Alive}
+		if sum := weights[one.Addr.Addr()]; bound(one) && sum > most {
+			found.Weight = max(1, found.Weight*most/sum)
+			d.quiet.say(d.cfg.Log, slog.LevelWarn, "weight "+whose(one.Addr), "cluster: an announced weight is cut down: raise --discover-weight if it is right",
+				about(one), slog.Int("asked", int(one.Meta.Announced.Weight)), slog.Int("weight", found.Weight))
+		}
+		if one.Meta.State == StateDraining {
 			found.Drain = pool.DrainSoft
-		case StateDown, StateLeaving:
-			continue
 		}
 		backends = append(backends, found)
 	}
-	if err := p.SetDiscovered(backends); err != nil {
-		d.cfg.Log.Warn("cluster: announcements cannot be applied", slog.Any("error", err))
-		return
+	return backends
+}
+
+// networkOf is the network that an address is of, as far as one owner commonly has it all.
+func networkOf(addr netip.Addr) netip.Prefix {
+	bits := 64
+	if addr.Is4() {
+		bits = 24
 	}
-	d.log(p, snapshot, backends)
+	prefix, _ := addr.Prefix(bits) // it fails for bits that an address does not have
+	return prefix
 }
 
 // upIn says that the pool has the backend, and takes it for up.
@@ -239,7 +341,8 @@ func upIn(s *pool.Snapshot, addr netip.AddrPort) bool {
 func (d *Discovery) log(p *pool.Pool, before *pool.Snapshot, backends []pool.Discovered) {
 	for _, b := range backends {
 		if !slices.ContainsFunc(before.All(), func(old *pool.Backend) bool { return old.Addr.IP() == b.Addr }) {
-			d.cfg.Log.Info("backend discovered", slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.Int("weight", b.Weight))
+			d.quiet.say(d.cfg.Log, slog.LevelInfo, "discovered "+whose(b.Addr), "backend discovered",
+				slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.Int("weight", b.Weight))
 		}
 	}
 }

@@ -3,12 +3,14 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"homing/balancer/pool"
 )
@@ -285,5 +287,81 @@ func TestDiscoveryPools(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "refused"); n != 3 {
 		t.Errorf("%d refusals in the log, want 3:\n%s", n, &log)
+	}
+}
+
+// TestDiscoveryShares: what one address and one network may have in a pool, and that who came first stays.
+func TestDiscoveryShares(t *testing.T) {
+	p := webPool(t)
+	d := &town{}
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, Weight: 4}}})
+	one := agentAt("a", "192.0.2.1:443", 1)
+	d.set(one, weighing(agentAt("x", "192.0.2.66:443", 1), 1000))
+	discovery.apply()
+	if got, want := show(p), "192.0.2.1:443, 192.0.2.66:443+++"; got != want {
+		t.Errorf("a heavy one: %s, want %s", got, want)
+	}
+	d.set(one, weighing(agentAt("x", "192.0.2.66:443", 1), 600), weighing(agentAt("y", "192.0.2.66:444", 1), 200))
+	discovery.apply()
+	if got, want := show(p), "192.0.2.1:443, 192.0.2.66:443++, 192.0.2.66:444"; got != want {
+		t.Errorf("two of one address: %s, want %s", got, want)
+	}
+	many := []Member{one}
+	for i := range uint16(10) {
+		x := agentAt(fmt.Sprintf("x%d", i), fmt.Sprintf("192.0.2.66:%d", 500-i), 1)
+		x.Since = time.Unix(int64(i), 0)
+		many = append(many, x)
+	}
+	d.set(many...)
+	discovery.apply()
+	if got, want := show(p), "192.0.2.1:443, 192.0.2.66:497, 192.0.2.66:498, 192.0.2.66:499, 192.0.2.66:500"; got != want {
+		t.Errorf("ten of one address: %s, want %s", got, want)
+	}
+	if accepted, refused := discovery.Stats(); accepted != 5 || refused != 6 {
+		t.Errorf("%d accepted, %d refused", accepted, refused)
+	}
+	var crowd []Member
+	for i := range 600 {
+		addr := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 14: byte(i >> 8), 15: byte(i)})
+		x := agentAt(fmt.Sprintf("x%d", i), netip.AddrPortFrom(addr, 443).String(), 1)
+		x.Since = time.Unix(int64(600-i), 0) // the smallest address came last
+		crowd = append(crowd, x)
+	}
+	d.set(append(crowd, one)...)
+	discovery.apply()
+	all := p.Snapshot().All()
+	if len(all) != maxPerNetwork+1 || all[0].Addr.String() != "192.0.2.1:443" || all[1].Addr.IP() != crowd[600-maxPerNetwork].Meta.Announced.Backend {
+		t.Errorf("a whole network: %d backends, %v the first of them", len(all), all[1].Addr)
+	}
+}
+
+// TestDiscoveryPrecedence: whose word counts of a backend that several announce, where the operator lets them.
+func TestDiscoveryPrecedence(t *testing.T) {
+	p := webPool(t)
+	d := &town{}
+	discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}})
+	own := agentAt("own", "192.0.2.1:443", 1)
+	own.Since = time.Unix(100, 0)
+	foreign := func(id, host string, started, since int64, state State) Member {
+		m := in(agentAt(id, "192.0.2.1:443", started), state)
+		m.Addr, m.Since = netip.MustParseAddrPort(host+":7946"), time.Unix(since, 0)
+		return m
+	}
+	for _, step := range []struct {
+		why  string
+		who  []Member
+		want string
+	}{
+		{"its own agent, although another came first and started last", []Member{own, foreign("x", "192.0.2.66", 9, 1, StateDraining)}, "192.0.2.1:443"},
+		{"its own agent, although it vanished", []Member{gone(own), foreign("x", "192.0.2.66", 9, 1, StateDown)}, "192.0.2.1:443"},
+		{"its own agent, when it says that it is down", []Member{in(own, StateDown), foreign("x", "192.0.2.66", 9, 1, StateServing)}, ""},
+		{"of others that which came first", []Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("x", "192.0.2.66", 9, 2, StateDraining)}, "192.0.2.1:443"},
+		{"of one address that which started last", []Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("b", "192.0.2.65", 2, 2, StateDraining)}, "192.0.2.1:443 draining"},
+	} {
+		d.set(step.who...)
+		discovery.apply()
+		if got := show(p); got != step.want {
+			t.Errorf("%s: %s, want %s", step.why, got, step.want)
+		}
 	}
 }

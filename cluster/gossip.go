@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -155,7 +156,7 @@ func (c *Config) memberlist(m *Membership) *memberlist.Config {
 	conf.DeadNodeReclaimTime = reclaimAfter
 	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
 	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
-	conf.Delegate, conf.Events, conf.Conflict = m, m, m
+	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = m, m, m, m
 	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)
 	return conf
 }
@@ -168,6 +169,9 @@ type Member struct {
 
 	// Alive is false for a member that vanished: it neither answers nor has it left on purpose.
 	Alive bool
+
+	// Since is when it first answered at its address, under its ID, to this node or the process before it.
+	Since time.Time
 }
 
 // Create starts a member: it listens, and knows nobody until Run dials. An error that wraps ErrNoKey refuses the
@@ -181,7 +185,9 @@ func Create(cfg Config) (*Membership, error) {
 		update:   make(chan struct{}, 1),
 		commands: make(chan []byte, 16),
 		meta:     cfg.Meta,
-		members:  make(map[string]*Member), questions: make(map[[nonceBytes]byte]*question),
+		hearing:  make(chan struct{}, 1),
+		quiet:    newQuiet(time.Now),
+		roll:     newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.pools.Store(&m.cfg.Pools)
 	m.SetNodeKeys(cfg.NodeKeys)
@@ -204,11 +210,17 @@ func (m *Membership) open() (err error) {
 	switch {
 	case cfg.Sockets != nil:
 		m.transport = transportOver(cfg.Sockets.TCP, cfg.Sockets.UDP, cfg.Log)
+		m.transport.door.known = m.knows
+		m.wire = m.transport
 	case cfg.Transport == nil:
 		if m.transport, err = newTransport(cfg.Bind, cfg.Log); err != nil {
 			return fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
 		}
+		m.wire = m.transport
+		m.transport.door.known = m.knows
 		m.transport.listen()
+	default:
+		m.wire = cfg.Transport
 	}
 	if m.encoded, err = m.encode(); err != nil {
 		return err
@@ -244,16 +256,18 @@ func (m *Membership) Run(ctx context.Context) {
 	if m.transport != nil {
 		m.transport.listen()
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.rejoin.run(ctx)
-	}()
-	defer func() { <-done }()
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { m.rejoin.run(ctx) })
+	running.Go(func() { m.inquire(ctx) })
+	lines := time.NewTicker(logEvery)
+	defer lines.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-lines.C:
+			m.quiet.sweep()
 		case message := <-m.commands:
 			m.receiveCommand(message)
 		case <-m.update:
@@ -319,6 +333,9 @@ func (m *Membership) Leave(timeout time.Duration) error {
 	if err := m.Update(func(meta *Meta) { meta.State = StateLeaving }); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	m.askers = make(map[string]bool)
+	m.mu.Unlock()
 	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older
 	// ones of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
 	m.speak()
@@ -326,10 +343,27 @@ func (m *Membership) Leave(timeout time.Duration) error {
 		m.log.Debug("cluster: leaving", slog.Any("error", err))
 	}
 	m.tellNodes(timeout / 4)
+	m.awaitAskers(timeout / 4)
 	if err := m.list.Leave(timeout / 4); err != nil {
 		return fmt.Errorf("cluster: leave: %w", err)
 	}
 	return nil
+}
+
+// awaitAskers waits until every live node has asked since Leave began, for they believe it of nobody else; one of an
+// older release does not ask.
+func (m *Membership) awaitAskers(timeout time.Duration) {
+	nodes := m.nodes()
+	ticker := time.NewTicker(gossipEvery / 10)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); <-ticker.C {
+		m.mu.Lock()
+		missing := slices.ContainsFunc(nodes, func(node *memberlist.Node) bool { return !m.askers[node.Name] })
+		m.mu.Unlock()
+		if !missing {
+			return
+		}
+	}
 }
 
 // tellNodes exchanges all state with every live node, all at once, and waits for it, but not longer than the given time.
@@ -365,9 +399,9 @@ func (m *Membership) Shutdown() error {
 func (m *Membership) Members() []Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	members := make([]Member, 0, len(m.members))
-	for _, one := range m.members {
-		members = append(members, *one)
+	members := make([]Member, 0, len(m.roll.members))
+	for _, one := range m.roll.members {
+		members = append(members, one.Member)
 	}
 	slices.SortFunc(members, func(a, b Member) int { return compareStrings(a.ID, b.ID) })
 	return members
@@ -389,9 +423,7 @@ func (m *Membership) Self() Member {
 func (m *Membership) Forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if one := m.members[id]; one != nil && !one.Alive && one.Meta.Role == RoleAgent {
-		delete(m.members, id)
-	}
+	m.roll.forget(id)
 }
 
 func addrOf(ip net.IP, port uint16) netip.AddrPort {

@@ -43,8 +43,8 @@ func (g *gossipLog) WithGroup(string) slog.Handler { return g }
 // Handle implements slog.Handler.
 func (g *gossipLog) Handle(ctx context.Context, r slog.Record) error {
 	level, text := parseGossipLine(r.Message)
-	if strings.Contains(text, net.ErrClosed.Error()) {
-		level = slog.LevelDebug // its goroutines outlive Shutdown by a moment
+	if strings.Contains(text, net.ErrClosed.Error()) || strings.HasSuffix(text, errUnproven.Error()) {
+		level = slog.LevelDebug // its goroutines outlive Shutdown by a moment; it passes over whom we have yet to ask
 	}
 	if !g.to.Enabled(ctx, level) || !g.fresh(text) {
 		return nil

@@ -61,13 +61,12 @@ func (m *Membership) Bequeath() MemberLegacy {
 func (m *Membership) Inherit(legacy MemberLegacy) {
 	m.mu.Lock()
 	for _, one := range legacy.Members {
-		if one.ID == m.cfg.ID || len(m.members) >= maxVanished {
-			continue
+		if one.ID != m.cfg.ID && one.Addr.IsValid() {
+			m.roll.inherit(one, time.Now())
 		}
-		one.Alive = false
-		m.members[one.ID] = &one
 	}
 	m.mu.Unlock()
+	m.inquireSoon()
 	for _, one := range legacy.Members {
 		if one.Meta.Role == RoleNode && one.ID != m.cfg.ID && one.Addr.IsValid() {
 			m.rejoin.change(func(r *rejoin) {

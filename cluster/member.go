@@ -7,20 +7,18 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
 	"homing/balancer/pool"
 )
 
-// maxVanished bounds the members that are remembered without being there.
-const maxVanished = 4096
-
 // Membership is one member's view of the cluster, and its part in it. Its methods may be called by any goroutine.
 //
-// A member is alive, or vanished (memberlist took it for dead, and its last word was not that it leaves), or it is not
-// known at all. A vanished node is dialled forever; a vanished agent is kept until Forget, since its backend may well
-// be up.
+// A member is alive, or vanished (it does not answer, and its last word was not that it leaves), or it is not known at all.
+// Who is one, and what it says, is heard from itself (ask.go, roll.go): what gossip says has it asked. A vanished node is
+// dialled forever; a vanished agent is kept until Forget, since its backend may well be up.
 type Membership struct {
 	// Static after construction.
 	cfg       Config
@@ -29,8 +27,11 @@ type Membership struct {
 	list      *memberlist.Memberlist
 	addr      netip.AddrPort // that others reach it by
 	rejoin    *rejoiner
+	wire      memberlist.Transport
 	update    chan struct{} // our metadata changed; never closed
+	hearing   chan struct{} // somebody is to be asked; never closed
 	commands  chan []byte   // sealed commands, behind who asks; never closed
+	quiet     *quiet
 
 	// Atomic.
 	nodeKeys atomic.Pointer[[][]byte]
@@ -45,7 +46,8 @@ type Membership struct {
 	meta      Meta   // our own
 	encoded   []byte // meta, as memberlist hands it out
 	spoken    []byte // the last encoded that memberlist has taken as ours; its own entry is written without our locks
-	members   map[string]*Member
+	roll      *roll
+	askers    map[string]bool                // while leaving: who has asked since, by ID; else nil
 	questions map[[nonceBytes]byte]*question // commands of ours that wait for answers, by nonce
 }
 
@@ -55,109 +57,46 @@ func (m *Membership) NotifyJoin(node *memberlist.Node) { m.see(node) }
 // NotifyUpdate implements memberlist.EventDelegate.
 func (m *Membership) NotifyUpdate(node *memberlist.Node) { m.see(node) }
 
-// see takes in a live member.
+// see notes what memberlist has taken as ours. What it has of others, NotifyAlive has heard before.
 func (m *Membership) see(node *memberlist.Node) {
-	if node.Name == m.cfg.ID {
-		m.mu.Lock()
-		m.spoken = node.Meta
-		m.mu.Unlock()
-		return
-	}
-	next := &Member{ID: node.Name, Addr: addrOf(node.Addr, node.Port), Alive: true}
-	if err := next.Meta.UnmarshalBinary(node.Meta); err != nil {
-		m.log.Warn("cluster: a member is passed over: its metadata cannot be read", slog.String("member", node.Name),
-			slog.String("addr", next.Addr.String()), slog.Any("error", err))
-		m.drop(node.Name)
+	if node.Name != m.cfg.ID {
 		return
 	}
 	m.mu.Lock()
-	before := m.members[node.Name]
-	m.members[node.Name] = next
-	m.succeed(next)
+	m.spoken = node.Meta
 	m.mu.Unlock()
-	switch {
-	case before == nil || !before.Alive:
-		m.log.Info("cluster: member joined", about(next), slog.String("version", next.Meta.Version))
-	case before.Meta.State != next.Meta.State:
-		m.log.Info("cluster: member changed", about(next), slog.String("was", before.Meta.State.String()))
-	}
-	if next.Meta.Role == RoleNode {
-		m.rejoin.change(func(r *rejoin) { r.met(next.ID, hostPort(next.Addr)) })
-	}
-	m.cfg.Changed()
 }
 
-// succeed drops a vanished node at whose address another is now: it came back with a new name. m.mu is held.
-func (m *Membership) succeed(next *Member) {
-	for id, one := range m.members {
-		if one != next && !one.Alive && one.Addr == next.Addr && one.Meta.Role == next.Meta.Role {
-			m.log.Info("cluster: a member that vanished is back with a new name", about(one), slog.String("name", next.ID))
-			delete(m.members, id)
-		}
+// NotifyAlive implements memberlist.AliveDelegate: somebody says where a member is, and what it says of itself. An error
+// keeps memberlist from believing it. It is called with memberlist's lock held.
+func (m *Membership) NotifyAlive(node *memberlist.Node) error {
+	if node.Name == m.cfg.ID {
+		return nil
 	}
+	addr := addrOf(node.Addr, node.Port)
+	if addr == m.addr {
+		return errUnproven // nobody else is here
+	}
+	near := m.transport == nil || m.transport.met(addr.Addr())
+	m.mu.Lock()
+	err := m.roll.hearsay(node.Name, addr, node.Meta, near, time.Now())
+	m.mu.Unlock()
+	m.inquireSoon()
+	return err
 }
 
-// NotifyLeave implements memberlist.EventDelegate: a member left or died.
+// NotifyLeave implements memberlist.EventDelegate: a member is said to have left or died. It is asked.
 func (m *Membership) NotifyLeave(node *memberlist.Node) {
 	m.mu.Lock()
-	before := m.members[node.Name]
+	m.roll.doubt(addrOf(node.Addr, node.Port), time.Now())
 	m.mu.Unlock()
-	if before == nil {
-		return
-	}
-	if before.Meta.State == StateLeaving {
-		m.log.Info("cluster: member left", about(before))
-		m.drop(node.Name)
-		return
-	}
-	m.log.Warn("cluster: member vanished", about(before))
-	vanished := *before
-	vanished.Alive = false
-	m.mu.Lock()
-	m.makeRoom()
-	m.members[node.Name] = &vanished
-	m.mu.Unlock()
-	if vanished.Meta.Role == RoleNode {
-		m.rejoin.change(func(r *rejoin) { r.lost(vanished.ID) })
-	}
-	m.cfg.Changed()
-}
-
-// makeRoom drops any vanished member when there are too many. m.mu is held.
-func (m *Membership) makeRoom() {
-	vanished := 0
-	for _, one := range m.members {
-		if !one.Alive {
-			vanished++
-		}
-	}
-	for id, one := range m.members {
-		if vanished < maxVanished {
-			return
-		}
-		if !one.Alive {
-			delete(m.members, id)
-			vanished--
-		}
-	}
-}
-
-func (m *Membership) drop(id string) {
-	m.mu.Lock()
-	_, known := m.members[id]
-	delete(m.members, id)
-	m.mu.Unlock()
-	if !known {
-		return
-	}
-	m.rejoin.change(func(r *rejoin) { r.left(id) })
-	m.cfg.Changed()
+	m.inquireSoon()
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate: two members have one name, or one came back from elsewhere
 // before the others took it for dead.
 func (m *Membership) NotifyConflict(existing, other *memberlist.Node) {
-	m.log.Warn("cluster: a member is refused: another has its name; each needs a state directory of its own",
+	m.quiet.say(m.log, slog.LevelWarn, "conflict", "cluster: a member is refused: another has its name; each needs a state directory of its own",
 		slog.String("member", existing.Name), slog.String("addr", other.Address()), slog.String("other", existing.Address()))
 }
 
@@ -193,11 +132,28 @@ func (m *Membership) NotifyMsg(b []byte) {
 // GetBroadcasts implements memberlist.Delegate: nothing of ours is gossiped but metadata.
 func (m *Membership) GetBroadcasts(int, int) [][]byte { return nil }
 
-// LocalState implements memberlist.Delegate.
-func (m *Membership) LocalState(bool) []byte { return nil }
+// knows says that a member is at an address.
+func (m *Membership) knows(addr netip.Addr) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.roll.knows(addr)
+}
 
-// MergeRemoteState implements memberlist.Delegate.
-func (m *Membership) MergeRemoteState([]byte, bool) {}
+// LocalState implements memberlist.Delegate: every exchange of all state carries this member's word (ask.go).
+func (m *Membership) LocalState(bool) []byte { return appendWord(nil, m.ownWord()) }
+
+// MergeRemoteState implements memberlist.Delegate: whoever asks gives its word too.
+func (m *Membership) MergeRemoteState(b []byte, _ bool) {
+	w, err := parseWord(b)
+	if err != nil {
+		return // of another release
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.askers != nil && len(m.askers) < maxMembers {
+		m.askers[w.ID] = true
+	}
+}
 
 func about(one *Member) slog.Attr {
 	attrs := []slog.Attr{

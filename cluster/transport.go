@@ -22,6 +22,20 @@ const (
 	// bindTries: with port 0 the kernel finds a TCP port, and the UDP port of that number may be taken.
 	bindTries = 10
 
+	// streamPlaces bounds the streams that are served at once, of strangers and of members each, and streamsPerAddr those
+	// of one address: a genuine one takes milliseconds.
+	streamPlaces   = 256
+	streamsPerAddr = 32
+
+	// What one address may send, a second and at once: packets (a member of a cluster of hundreds sends a hundred), and
+	// bytes by stream (all state of a thousand members is 250 kB). Packets beyond are lost, streams beyond are read later.
+	packetRate, packetBurst = 2000, 8000
+	streamRate, streamBurst = 2 << 20, 16 << 20
+
+	// metFor is for how long an address is known to be somebody's who has come to us, and maxMet bounds those.
+	metFor = time.Minute
+	maxMet = 4096
+
 	// listenPause is the pause after an error of a socket, most likely for want of files or memory.
 	listenPause = 10 * time.Millisecond
 )
@@ -37,6 +51,12 @@ type transport struct {
 	packets chan *memberlist.Packet // never closed
 	streams chan net.Conn           // never closed
 	ended   chan struct{}           // closed by Shutdown
+	door    *door
+	bytes   *budget // by stream
+	count   *budget // of packets
+
+	mu    sync.Mutex
+	comer map[netip.Addr]time.Time // guarded by mu: when somebody came by stream, whose address that therefore is
 
 	listening sync.WaitGroup
 	start     sync.Once
@@ -72,6 +92,9 @@ func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *tr
 	}
 	return &transport{
 		tcp: tcp, udp: udp, log: log,
+		door:  &door{places: streamPlaces, perAddr: streamsPerAddr},
+		bytes: newBudget(streamRate, streamBurst), count: newBudget(packetRate, packetBurst),
+		comer:   make(map[netip.Addr]time.Time),
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
 	}
 }
@@ -96,7 +119,7 @@ func (t *transport) receive() {
 			}
 			continue
 		}
-		if n == 0 {
+		if n == 0 || t.count.spend(addrPortOf(from).Addr(), 1, now) > 0 {
 			continue
 		}
 		select {
@@ -117,8 +140,9 @@ func (t *transport) accept() {
 			}
 			continue
 		}
+		t.comes(addrPortOf(conn.RemoteAddr()).Addr())
 		select {
-		case t.streams <- conn:
+		case t.streams <- &stinted{t.door.enter(conn), t.bytes}:
 		case <-t.ended:
 			conn.Close()
 			return
@@ -140,6 +164,49 @@ func (t *transport) over(err error, what string) bool {
 	case <-timer.C:
 		return false
 	}
+}
+
+// comes notes that somebody came from an address: a TCP connection shows that it is theirs.
+func (t *transport) comes(addr netip.Addr) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.comer[addr]; !known && len(t.comer) >= maxMet {
+		for other, at := range t.comer {
+			if now.Sub(at) > metFor {
+				delete(t.comer, other)
+			}
+		}
+		if len(t.comer) >= maxMet {
+			return // it is asked in its turn
+		}
+	}
+	t.comer[addr] = now
+}
+
+// met says that somebody has come to us from an address lately.
+func (t *transport) met(addr netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, known := t.comer[addr]
+	return known && time.Since(at) <= metFor
+}
+
+// stinted is a stream that is read as fast as its address may send.
+type stinted struct {
+	*guest
+	bytes *budget
+}
+
+// Read implements net.Conn.
+func (s *stinted) Read(b []byte) (int, error) {
+	n, err := s.guest.Read(b)
+	if n > 0 {
+		if wait := s.bytes.spend(s.addr, float64(n), time.Now()); wait > 0 {
+			time.Sleep(min(wait, time.Second)) // memberlist's deadline bounds the stream
+		}
+	}
+	return n, err
 }
 
 // FinalAdvertiseAddr implements memberlist.Transport.
@@ -175,7 +242,18 @@ func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
 // DialTimeout implements memberlist.Transport.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return (&net.Dialer{Timeout: timeout}).Dial("tcp", addr)
+	d := net.Dialer{Timeout: timeout, LocalAddr: t.from(addr)}
+	return d.Dial("tcp", addr)
+}
+
+// from is the address to dial from: the one that we are known by, where it can reach the other.
+func (t *transport) from(to string) net.Addr {
+	own := addrPortOf(t.tcp.Addr()).Addr()
+	other, err := netip.ParseAddrPort(to)
+	if err != nil || own.IsUnspecified() || own.Is4() != other.Addr().Unmap().Is4() || own.IsLoopback() != other.Addr().IsLoopback() {
+		return nil // the system's choice
+	}
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(own, 0))
 }
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport.

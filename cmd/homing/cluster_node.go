@@ -111,7 +111,7 @@ func discovering(c *config.Config, pools []*pooled) []cluster.DiscoverPool {
 		if !c.Discovers(settings) {
 			continue
 		}
-		one := cluster.DiscoverPool{Pool: p.Pool}
+		one := cluster.DiscoverPool{Pool: p.Pool, Weight: settings.DiscoverWeight}
 		for _, source := range settings.DiscoverFrom {
 			one.From = append(one.From, source.Network)
 		}

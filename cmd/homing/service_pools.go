@@ -139,7 +139,8 @@ func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Option
 	opt := pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
 		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
-		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p), Node: nodeOf(c), Log: log,
+		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
+		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Log: log,
 	}
 	if opt.Queue == 0 {
 		opt.Queue = -1 // 0 is its default

@@ -10,6 +10,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/cluster"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
 )
@@ -89,6 +90,8 @@ type PoolSettings struct {
 	OnDown       pool.OnDown
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
+
+	DiscoverWeight int // of what is announced from one address, together
 }
 
 // Checks is how backends are looked at.
@@ -179,6 +182,8 @@ func Default() *Config {
 			Queue:        pool.DefaultQueue, QueueTimeout: 5 * time.Second,
 			Checks: Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Question: DefaultQuestion()},
 			Probe:  Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
+
+			DiscoverWeight: cluster.DefaultDiscoverWeight,
 		},
 		Timeouts: Timeouts{
 			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,

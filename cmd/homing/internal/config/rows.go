@@ -243,6 +243,7 @@ func clusterRows(c *Config) []Row {
 		Row{Flag: "node-key-file", Key: "cluster.node_key_file", Fixed: true, Value: value.Text{P: &c.Cluster.NodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated", Example: "/etc/homing/node.key"},
 		Row{Flag: "replication-bind", Key: "cluster.replication_bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.ReplicationBind}, Doc: "share what is learned here; none: the address of --cluster-bind, the port above", Example: "192.0.2.1:7947"},
 		Row{Flag: "discover-from", Key: "discover_from", Where: InPools, Value: value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Print: DiscoverSource.String, Kind: "CIDR|none"}, Doc: "agents may announce backends in this network; repeatable; not given: an agent's own address only", Example: "192.0.2.0/24"},
+		Row{Flag: "discover-weight", Key: "discover_weight", Where: InPools, Value: value.Int{P: &c.Pool.DiscoverWeight, Min: 1, Max: pool.MaxWeight}, Doc: "what the backends announced from one address may weigh together, each at least 1; more is cut down"},
 	)
 }
 

@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/hashicorp/memberlist"
+)
+
+// Whoever has the gossip key may say anything of anybody: memberlist believes each message that it can decrypt. So gossip
+// is hearsay here, and what a member says of itself is heard from itself: this member connects to the address that is
+// said to be the other's, and asks by memberlist's own exchange of all state, which every release answers. Who is not at
+// that address cannot answer. Of the answer only what it says of itself counts: a word in the user state, which members of
+// this release add, or else the one entry of the address.
+//
+//	asker                                            asked
+//	  TCP, the label in clear if there is one
+//	  push/pull: no member, the asker's word  ──►      who waits for having been asked knows of it (Leave)
+//	                                          ◄──    push/pull: its members, its word
+//
+// An older release gets and gives the same without words; it cannot be asked while others claim to be at its address.
+const (
+	// askTimeout bounds the dial and the exchange together: a network's round trips, and one retransmission.
+	askTimeout = 2 * time.Second
+
+	// maxAnswerState bounds an answer, in bytes: 16,000 members of an older release.
+	maxAnswerState = 4 << 20
+
+	wordVersion = 1
+
+	// The first bytes of memberlist's messages, in its numbers.
+	gossipPushPull = 6
+	gossipEncrypt  = 10
+	gossipError    = 13
+
+	// gossipCipher is memberlist's version of encryption: AES-GCM without padding.
+	gossipCipher = 1
+)
+
+var (
+	errWord      = errors.New("the word cannot be read")
+	errNotThere  = errors.New("another member answers there")
+	errAmbiguous = errors.New("several members are said to be there, and its release does not say which one it is: update it")
+)
+
+// word is what a member says of itself: its ID and its metadata, as they travel.
+type word struct {
+	ID   string
+	Meta []byte
+}
+
+// appendWord adds the wire form to b: a version, the ID behind its length, then the metadata.
+func appendWord(b []byte, w word) []byte {
+	b = append(b, wordVersion, byte(len(w.ID)))
+	return append(append(b, w.ID...), w.Meta...)
+}
+
+func parseWord(b []byte) (word, error) {
+	if len(b) < 1 || b[0] != wordVersion {
+		return word{}, errWord
+	}
+	id, meta, ok := cutAsker(b[1:])
+	if !ok || !validID(id) || len(meta) > maxMeta {
+		return word{}, errWord
+	}
+	return word{id, meta}, nil
+}
+
+func validID(id string) bool { return id != "" && len(id) <= maxNodeID && printable(id) }
+
+// exchangeHeader and exchangeEntry are memberlist's pushPullHeader and pushNodeState; names are part of the wire form.
+type (
+	exchangeHeader struct {
+		Nodes        int
+		UserStateLen int
+		Join         bool
+	}
+	exchangeEntry struct {
+		Name        string
+		Addr        []byte
+		Port        uint16
+		Meta        []byte
+		Incarnation uint32
+		State       memberlist.NodeStateType
+		Vsn         []uint8
+	}
+)
+
+// appendQuestion is the exchange that the asker begins: it tells of no member, and who asks.
+func appendQuestion(own word) ([]byte, error) {
+	user := appendWord(nil, own)
+	b := bytes.NewBuffer([]byte{gossipPushPull})
+	if err := codec.NewEncoder(b, &codec.MsgpackHandle{}).Encode(exchangeHeader{UserStateLen: len(user)}); err != nil {
+		return nil, err
+	}
+	return append(b.Bytes(), user...), nil
+}
+
+// parseAnswer finds the asked member's word in its answer.
+func parseAnswer(plain []byte, asked netip.AddrPort) (word, error) {
+	if len(plain) == 0 || plain[0] != gossipPushPull {
+		return word{}, errors.New("the answer is none")
+	}
+	dec := codec.NewDecoderBytes(plain[1:], &codec.MsgpackHandle{}) // it takes no more room than there are bytes
+	var header exchangeHeader
+	if err := dec.Decode(&header); err != nil {
+		return word{}, fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	if n := header.UserStateLen; n > 0 && n < len(plain) {
+		if w, err := parseWord(plain[len(plain)-n:]); err == nil {
+			return w, nil
+		} // of a later release: its entry will do
+	}
+	var found []word
+	for range header.Nodes {
+		var one exchangeEntry
+		if err := dec.Decode(&one); err != nil {
+			return word{}, fmt.Errorf("the answer cannot be read: %w", err)
+		}
+		living := one.State == memberlist.StateAlive || one.State == memberlist.StateSuspect
+		if living && addrOf(one.Addr, one.Port) == asked && validID(one.Name) && len(one.Meta) <= maxMeta {
+			found = append(found, word{one.Name, one.Meta})
+		}
+	}
+	switch len(found) {
+	case 0:
+		return word{}, errNotThere
+	case 1:
+		return found[0], nil
+	}
+	return word{}, errAmbiguous
+}
+
+// ask asks whoever is at an address what it says of itself.
+func (m *Membership) ask(addr netip.AddrPort) (word, error) {
+	deadline := time.Now().Add(askTimeout)
+	conn, err := m.wire.DialTimeout(hostPort(addr), askTimeout)
+	if err != nil {
+		return word{}, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return word{}, err
+	}
+	if m.cfg.Label != "" {
+		if err := memberlist.AddLabelHeaderToStream(conn, m.cfg.Label); err != nil {
+			return word{}, err
+		}
+	}
+	question, err := appendQuestion(m.ownWord())
+	if err != nil {
+		return word{}, err
+	}
+	if question, err = m.sealState(question); err != nil {
+		return word{}, err
+	}
+	if _, err := conn.Write(question); err != nil {
+		return word{}, err
+	}
+	plain, err := m.openState(conn)
+	if err != nil {
+		return word{}, err
+	}
+	if len(plain) > 0 && plain[0] == gossipError {
+		return word{}, errors.New("it does not understand the question")
+	}
+	return parseAnswer(plain, addr)
+}
+
+// ownWord is what this member says of itself.
+func (m *Membership) ownWord() word {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return word{m.cfg.ID, m.encoded}
+}
+
+// sealState encrypts a stream's message as memberlist does. Without keys it is in clear.
+func (m *Membership) sealState(plain []byte) ([]byte, error) {
+	if m.cfg.Keys == nil {
+		return plain, nil
+	}
+	aead, err := gossipAEAD(m.cfg.Keys.ring.GetPrimaryKey())
+	if err != nil {
+		return nil, err
+	}
+	b := binary.BigEndian.AppendUint32([]byte{gossipEncrypt}, uint32(1+aead.NonceSize()+len(plain)+aead.Overhead()))
+	data := append(bytes.Clone(b), m.cfg.Label...)
+	nonce := make([]byte, aead.NonceSize())
+	_, _ = rand.Read(nonce) // it never fails
+	b = append(append(b, gossipCipher), nonce...)
+	return aead.Seal(b, nonce, plain, data), nil
+}
+
+// openState reads one message of a stream.
+func (m *Membership) openState(r io.Reader) ([]byte, error) {
+	if m.cfg.Keys == nil {
+		return io.ReadAll(io.LimitReader(r, maxAnswerState)) // who answers closes
+	}
+	var head [5]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[1:])
+	if head[0] != gossipEncrypt || n > maxAnswerState {
+		return nil, errors.New("the answer is not encrypted, or too long")
+	}
+	var sealed bytes.Buffer
+	if _, err := io.CopyN(&sealed, r, int64(n)); err != nil { // memory grows with what has come
+		return nil, err
+	}
+	return openGossip(m.cfg.Keys.ring.GetKeys(), sealed.Bytes(), append(head[:], m.cfg.Label...))
+}
+
+// openGossip decrypts what memberlist has encrypted with one of the keys.
+func openGossip(keys [][]byte, sealed, data []byte) ([]byte, error) {
+	if len(sealed) == 0 || sealed[0] != gossipCipher {
+		return nil, errors.New("the encryption is of another version")
+	}
+	sealed = sealed[1:]
+	for _, key := range keys {
+		aead, err := gossipAEAD(key)
+		if err != nil {
+			return nil, err
+		}
+		if len(sealed) < aead.NonceSize() {
+			break
+		}
+		if plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], data); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errors.New("no key of ours opens the answer")
+}
+
+func gossipAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// restPer is how many entries of the roll one look at it may go through for each millisecond of rest: it costs less than a
+// hundredth of a core however much is said.
+const restPer = 256
+
+// inquireSoon has the roll looked at. It never blocks.
+func (m *Membership) inquireSoon() {
+	select {
+	case m.hearing <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// inquire asks whom the roll names, until ctx is done, and waits for the questions that run then.
+func (m *Membership) inquire(ctx context.Context) {
+	var questions sync.WaitGroup
+	defer questions.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		m.mu.Lock()
+		addrs, next := m.roll.due(time.Now())
+		rest := time.Duration(1+(len(m.roll.members)+len(m.roll.claims))/restPer) * time.Millisecond
+		m.mu.Unlock()
+		for _, addr := range addrs {
+			questions.Go(func() { m.inquireAt(addr) })
+		}
+		if !pause(ctx, timer, rest) {
+			return
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-m.hearing:
+		}
+	}
+}
+
+// pause waits, and says whether ctx still stands.
+func pause(ctx context.Context, timer *time.Timer, d time.Duration) bool {
+	timer.Reset(d)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// inquireAt asks whoever is at an address, and tells whoever depends on it what that changes.
+func (m *Membership) inquireAt(addr netip.AddrPort) {
+	w, err := m.ask(addr)
+	var meta Meta
+	if err == nil {
+		if err = meta.UnmarshalBinary(w.Meta); err != nil {
+			m.quiet.say(m.log, slog.LevelWarn, "passed over "+whose(addr), "cluster: a member is passed over: its metadata cannot be read",
+				slog.String("member", w.ID), slog.String("addr", addr.String()), slog.Any("error", err))
+		}
+	}
+	m.mu.Lock()
+	var now outcome
+	if err != nil || w.ID == m.cfg.ID {
+		now = m.roll.silent(addr, time.Now())
+	} else {
+		now = m.roll.answered(addr, w.ID, meta, w.Meta, time.Now())
+	}
+	m.mu.Unlock()
+	m.inquireSoon() // there is room for another question
+	if err != nil {
+		m.log.Debug("cluster: no answer", slog.String("addr", addr.String()), slog.Any("error", err))
+	}
+	m.follow(&now)
+}
+
+// whose names whose doing it is what happens at an address. On loopback all is this machine's, and ports tell more.
+func whose(addr netip.AddrPort) string {
+	if addr.Addr().IsLoopback() {
+		return addr.String()
+	}
+	return addr.Addr().String()
+}
+
+// follow says what has changed, and does what follows from it.
+func (m *Membership) follow(now *outcome) {
+	one := &now.member
+	node := one.Meta.Role == RoleNode
+	said := func(level slog.Level, text string, more ...slog.Attr) {
+		m.quiet.say(m.log, level, text+" "+whose(one.Addr), text, append([]slog.Attr{about(one)}, more...)...)
+	}
+	switch now.what {
+	case nothing:
+		return
+	case refused:
+		said(slog.LevelWarn, "cluster: a member is refused: there are too many at its address, or in all")
+		return
+	case joined:
+		said(slog.LevelInfo, "cluster: member joined", slog.String("version", one.Meta.Version))
+		if node {
+			m.rejoin.change(func(r *rejoin) { r.met(one.ID, hostPort(one.Addr)) })
+		}
+	case changed:
+		if now.was.Meta.State != one.Meta.State {
+			said(slog.LevelInfo, "cluster: member changed", slog.String("was", now.was.Meta.State.String()))
+		}
+	case left:
+		said(slog.LevelInfo, "cluster: member left")
+		m.rejoin.change(func(r *rejoin) { r.left(one.ID) })
+	case vanished:
+		said(slog.LevelWarn, "cluster: member vanished")
+		if node {
+			m.rejoin.change(func(r *rejoin) { r.lost(one.ID) })
+		}
+	}
+	m.cfg.Changed()
+}

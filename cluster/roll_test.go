@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// rollTest drives a roll with a clock of its own.
+type rollTest struct {
+	*roll
+	t   *testing.T
+	now time.Time
+}
+
+func newRollTest(t *testing.T) *rollTest {
+	t.Helper()
+	return &rollTest{newRoll(false), t, time.Unix(1_000_000, 0)}
+}
+
+func at(addr string) netip.AddrPort { return netip.MustParseAddrPort(addr) }
+
+func metaOf(t testing.TB, m Meta) []byte {
+	t.Helper()
+	b, err := m.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// asked is the addresses that are due, after a wait.
+func (r *rollTest) asked(wait time.Duration) int {
+	r.now = r.now.Add(wait)
+	addrs, _ := r.due(r.now)
+	return len(addrs)
+}
+
+// prove lets a member answer.
+func (r *rollTest) prove(id, addr string, meta Meta) outcome {
+	r.t.Helper()
+	_ = r.hearsay(id, at(addr), nil, true, r.now) // it is due then
+	for waited := time.Duration(0); r.asked(leastAsk) == 0; waited += leastAsk {
+		if waited > failedEvery {
+			r.t.Fatalf("%s is not asked", addr)
+		}
+	}
+	return r.answered(at(addr), id, meta, metaOf(r.t, meta), r.now)
+}
+
+func TestRollProves(t *testing.T) {
+	r := newRollTest(t)
+	meta := announcing("192.0.2.1:443", 1).Meta
+	said := metaOf(t, meta)
+	if err := r.hearsay("a", at("192.0.2.1:7946"), said, true, r.now); !errors.Is(err, errUnproven) || len(r.members) > 0 {
+		t.Fatalf("hearsay made a member: %v", err)
+	}
+	if n := r.asked(0); n != 1 {
+		t.Fatalf("%d are asked", n)
+	}
+	if n := r.asked(time.Second); n != 0 {
+		t.Fatalf("asked twice at once: %d", n)
+	}
+	if got := r.answered(at("192.0.2.1:7946"), "a", meta, said, r.now); got.what != joined {
+		t.Fatalf("%+v", got)
+	}
+	if err := r.hearsay("a", at("192.0.2.1:7946"), said, true, r.now); err != nil || r.asked(leastAsk) != 0 {
+		t.Errorf("what is known already: %v", err)
+	}
+	forged := meta
+	forged.State = StateDown
+	for range 50 { // in one second
+		r.now = r.now.Add(20 * time.Millisecond)
+		_ = r.hearsay("a", at("192.0.2.1:7946"), metaOf(t, forged), true, r.now)
+		if r.asked(0) == 1 {
+			if got := r.answered(at("192.0.2.1:7946"), "a", meta, said, r.now); got.what != nothing || r.members[at("192.0.2.1:7946")].Meta.State != StateServing {
+				t.Fatalf("%+v", got)
+			}
+		}
+	}
+	if err := r.hearsay("b", at("192.0.2.1:7946"), said, true, r.now); !errors.Is(err, errUnproven) {
+		t.Errorf("another at its port: %v", err)
+	}
+}
+
+// TestRollVanishes: silence is not death at once, and a word is.
+func TestRollVanishes(t *testing.T) {
+	r := newRollTest(t)
+	meta := announcing("192.0.2.1:443", 1).Meta
+	addr := at("192.0.2.1:7946")
+	r.prove("a", addr.String(), meta)
+	r.doubt(addr, r.now)
+	var got outcome
+	tries := 0
+	for ; got.what != vanished && tries < 20; tries++ {
+		for r.asked(100*time.Millisecond) == 0 {
+		}
+		got = r.silent(addr, r.now)
+	}
+	if tries < failedAsks || tries > 5 || r.members[addr].Alive {
+		t.Fatalf("vanished after %d", tries)
+	}
+	if got := r.prove("a", addr.String(), meta); got.what != joined {
+		t.Errorf("it is back: %+v", got)
+	}
+	meta.State = StateLeaving
+	if got := r.prove("a", addr.String(), meta); got.what != left || len(r.members) != 0 {
+		t.Errorf("it leaves: %+v", got)
+	}
+}
+
+// TestRollFlood: addresses that are made up cost a place of a few, and do not keep one from being asked that has come to us.
+func TestRollFlood(t *testing.T) {
+	r := newRollTest(t)
+	for i := range 3 * maxClaims {
+		_ = r.hearsay("fake", netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 7946), nil, false, r.now)
+	}
+	if len(r.claims) != maxClaims {
+		t.Fatalf("%d claims", len(r.claims))
+	}
+	if n := r.asked(0); n != maxFarAsks {
+		t.Fatalf("%d far ones are asked at once", n)
+	}
+	_ = r.hearsay("a", at("192.0.2.1:7946"), nil, true, r.now)
+	addrs, _ := r.due(r.now)
+	if len(addrs) != 1 || addrs[0] != at("192.0.2.1:7946") {
+		t.Fatalf("asked: %v", addrs)
+	}
+	for port := range uint16(20) {
+		_ = r.hearsay("silent", netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), 1+port), nil, true, r.now)
+	}
+	if n := r.asked(0); n != asksPerAddr {
+		t.Errorf("%d questions at once to one address", n)
+	}
+}
+
+// TestRollRoom: one address has so many members, who is there stays, and who vanished gives way.
+func TestRollRoom(t *testing.T) {
+	r := newRollTest(t)
+	node := Meta{Role: RoleNode, State: StateServing}
+	for i := range maxPerAddr {
+		if got := r.prove(fmt.Sprint(i), fmt.Sprintf("192.0.2.1:%d", 1+i), node); got.what != joined {
+			t.Fatalf("%d: %+v", i, got)
+		}
+	}
+	if got := r.prove("more", "192.0.2.1:1000", node); got.what != refused || len(r.members) != maxPerAddr {
+		t.Fatalf("%+v, %d members", got, len(r.members))
+	}
+	r.members[at("192.0.2.1:7")].Alive = false
+	if got := r.prove("more", "192.0.2.1:1000", node); got.what != joined || r.members[at("192.0.2.1:7")] != nil {
+		t.Errorf("%+v", got)
+	}
+	if got := r.prove("elsewhere", "192.0.2.2:1", node); got.what != joined {
+		t.Errorf("another address: %+v", got)
+	}
+}
+
+// TestRollSucceeds: an agent that runs again on its host takes the place of the one that vanished, and of no other's.
+func TestRollSucceeds(t *testing.T) {
+	r := newRollTest(t)
+	meta := announcing("192.0.2.1:443", 1).Meta
+	r.prove("a", "192.0.2.1:1001", meta)
+	since := r.members[at("192.0.2.1:1001")].Since
+	r.members[at("192.0.2.1:1001")].Alive = false
+	if r.prove("a", "203.0.113.66:1001", meta); r.members[at("192.0.2.1:1001")] == nil {
+		t.Fatal("another address, by the same name and with the same words, took its place")
+	}
+	if r.prove("b", "192.0.2.1:1002", meta); r.members[at("192.0.2.1:1001")] != nil {
+		t.Error("it stands beside its successor")
+	}
+	if got := r.members[at("192.0.2.1:1002")].Since; !got.Equal(since) {
+		t.Errorf("it came at %s, the one before at %s", got, since)
+	}
+}
