@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +21,18 @@ const (
 	defaultRing = 1 << 18 // 10 MB; 2.6 s at 100,000 facts a second
 
 	// maxHandshakes bounds the streams that have not shown a node key yet, and so what
-	// strangers can make us hold.
-	maxHandshakes = 32
+	// strangers can make us hold; as many again may come from where nodes are.
+	// handshakesPerAddr are of one address.
+	maxHandshakes     = 32
+	handshakesPerAddr = 8
+
+	// maxAddrs bounds the addresses at which one node is dialled: more than one when
+	// somebody else uses its ID.
+	maxAddrs = 3
+
+	// lingerFor is for how long a node that has shown the node key is dialled although
+	// gossip does not know it any more: gossip may be told anything.
+	lingerFor = 10 * time.Minute
 
 	// maxPeers bounds the nodes we keep a state for, a few hundred bytes each. The
 	// largest clusters that a full mesh of streams suits are far smaller.
@@ -92,6 +105,7 @@ type Replicator struct {
 	log      *slog.Logger
 	listener net.Listener
 	ring     *ring
+	door     *door
 	changed  chan struct{} // of capacity 1: peers to dial have changed
 
 	// Static after Run has begun.
@@ -143,6 +157,7 @@ func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
 		cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
 		peers: make(map[string]*peer), quiet: make(map[string]time.Time),
 	}
+	r.door = &door{places: maxHandshakes, perAddr: handshakesPerAddr, known: r.knows}
 	r.streaming.Store(new([]*stream))
 	r.newInstance()
 	if err := r.SetNodeKeys(cfg.NodeKeys); err != nil {
@@ -200,20 +215,62 @@ func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	return nil
 }
 
-// SetPeers says which other nodes there are. It replaces the list of the last call.
+// SetPeers says which other nodes there are, as far as gossip knows. It replaces the list of the last call, but for those
+// that have shown the node key: they stay for a time. Of too many those stay that were there before.
 func (r *Replicator) SetPeers(peers []Peer) {
 	r.mu.Lock()
-	r.wanted = append([]Peer(nil), peers...)
+	r.wanted = r.chooseLocked(peers)
 	for _, p := range r.wanted {
-		if p.ID != r.cfg.Node {
-			r.peerLocked(p.ID).addr = p.Addr
+		if one := r.peerLocked(p.ID); one.good == "" || one.good == p.Addr || one.addr == "" {
+			one.addr = p.Addr
 		}
 	}
 	r.mu.Unlock()
+	r.reconsider()
+}
+
+// chooseLocked leaves out what is too much of the peers that gossip knows.
+func (r *Replicator) chooseLocked(peers []Peer) []Peer {
+	rank := func(p Peer) int {
+		one := r.peers[p.ID]
+		switch {
+		case one != nil && one.good == p.Addr:
+			return 0
+		case slices.Contains(r.wanted, p):
+			return 1
+		}
+		return 2
+	}
+	peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.ID == r.cfg.Node })
+	slices.SortStableFunc(peers, func(a, b Peer) int { return cmp.Compare(rank(a), rank(b)) })
+	addrs := make(map[string]int)
+	peers = slices.DeleteFunc(peers, func(p Peer) bool {
+		addrs[p.ID]++
+		return addrs[p.ID] > maxAddrs
+	})
+	return peers[:min(len(peers), maxPeers)]
+}
+
+// reconsider has Run look at whom to dial. It never blocks.
+func (r *Replicator) reconsider() {
 	select {
 	case r.changed <- struct{}{}:
 	default:
 	}
+}
+
+// knows says that a node is at an address: one that gossip knows, or that has shown the node key.
+func (r *Replicator) knows(addr netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		for _, known := range []string{p.addr, p.good} {
+			if at, err := netip.ParseAddrPort(known); err == nil && at.Addr().Unmap() == addr {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Run replicates the store until ctx is done. The store's own Run must be running.
@@ -249,6 +306,11 @@ func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.Can
 			wanted[p] = r.peerLocked(p.ID)
 		}
 	}
+	for p := range dialled {
+		if one := r.peers[p.ID]; one != nil && one.good == p.Addr && (one.stream.Load() != nil || time.Since(one.opened) < lingerFor) {
+			wanted[p] = one
+		}
+	}
 	r.forgetLocked()
 	r.mu.Unlock()
 	for p, stop := range dialled {
@@ -277,7 +339,10 @@ func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 		if opened {
 			wait = r.cfg.times.redial
 		}
-		r.complain(p.id, "replication stream", err)
+		r.reconsider() // it may be dialled for old times' sake
+		if r.wants(Peer{p.id, addr}) {
+			r.complain(p.id, "replication stream", err)
+		} // else it has left, as far as gossip knows
 		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
 		select {
 		case <-ctx.Done():
@@ -288,9 +353,14 @@ func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 	}
 }
 
+func (r *Replicator) wants(p Peer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.wanted, p)
+}
+
 // accept serves the streams that other nodes dial.
 func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
-	shaking := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := r.listener.Accept()
 		if err != nil {
@@ -306,15 +376,9 @@ func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
 			}
 			continue
 		}
-		select {
-		case shaking <- struct{}{}:
-		default:
-			r.refused.Add(1)
-			conn.Close()
-			continue
-		}
+		guest := r.door.enter(conn)
 		group.Go(func() {
-			err := r.serve(ctx, conn, func() { <-shaking })
+			err := r.serve(ctx, guest)
 			r.complain(hostOf(conn), "replication stream", err)
 		})
 	}

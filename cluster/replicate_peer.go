@@ -32,7 +32,10 @@ type peer struct {
 	// Static.
 	id string
 
-	addr string // guarded by Replicator.mu
+	// Guarded by Replicator.mu.
+	addr   string    // where gossip says that it is
+	good   string    // where it was dialled and has shown the node key, last
+	opened time.Time // when a stream that was dialled stood last
 
 	// Atomic.
 	stream                                    atomic.Pointer[stream] // nil: lost
@@ -70,14 +73,15 @@ func (r *Replicator) peer(id string) *peer {
 	return r.peerLocked(id)
 }
 
-// forgetLocked makes room: what is neither wanted nor served goes. Until then it is
-// kept, for a node that was away comes back and resumes.
+// forgetLocked makes room: what is neither wanted nor served goes, and what has never
+// shown the node key. Until then it is kept, for a node that was away comes back and
+// resumes.
 func (r *Replicator) forgetLocked() {
 	if len(r.peers) < maxPeers {
 		return
 	}
 	for id, p := range r.peers {
-		if p.stream.Load() == nil && !r.wantedLocked(id) {
+		if p.stream.Load() == nil && (!r.wantedLocked(id) || p.good == "" && p.streams.Load() == 0) {
 			delete(r.peers, id)
 		}
 	}

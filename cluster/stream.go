@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +19,9 @@ import (
 // errEnded is the end of a stream that needs no words: the other side closed it, a
 // newer one took its place, or this node hung up on purpose.
 var errEnded = errors.New("ended")
+
+// errTurnedOut ends a stream that has given way at the door.
+var errTurnedOut = errors.New("too many had not shown a node key yet, it gave way to one that came later")
 
 // stream is one TLS connection with a peer while facts flow, in both directions.
 //
@@ -62,7 +64,7 @@ type stream struct {
 func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened bool, err error) {
 	p.mu.Lock() // until its end: no other stream serves the peer
 	defer p.mu.Unlock()
-	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
+	limit, cancel := context.WithTimeout(ctx, r.patience(p, addr))
 	defer cancel()
 	var d net.Dialer
 	d.Timeout = r.cfg.times.connect
@@ -93,19 +95,36 @@ func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened boo
 	if err != nil {
 		return false, err
 	}
+	r.mu.Lock()
+	p.good, p.opened = addr, time.Now()
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		p.opened = time.Now()
+		r.mu.Unlock()
+	}()
 	return true, s.run(ctx)
 }
 
-// serve serves a stream that another node dialled. shaken is called when its
-// handshake is over.
-func (r *Replicator) serve(ctx context.Context, raw net.Conn, shaken func()) error {
+// patience bounds a dial and its handshake: where nobody has shown the node key yet, it
+// holds up others who may be the peer.
+func (r *Replicator) patience(p *peer, addr string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.good != "" && p.good != addr {
+		return r.cfg.times.connect
+	}
+	return r.cfg.times.handshake
+}
+
+// serve serves a stream that another node dialled, whose place at the door is free
+// once it has shown the node key.
+func (r *Replicator) serve(ctx context.Context, raw *guest) error {
 	defer raw.Close()
 	defer closeWith(ctx, raw)()
 	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
 	defer cancel()
 	conn := tls.Server(raw, r.credentials.Load().config())
-	shaken = sync.OnceFunc(shaken)
-	defer shaken()
 	var p *peer
 	s, err := r.shake(limit, conn, func(s *stream) error {
 		theirs, err := s.readHello()
@@ -137,9 +156,12 @@ func (r *Replicator) serve(ctx context.Context, raw net.Conn, shaken func()) err
 	}
 	if err != nil {
 		r.refused.Add(1)
+		if errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
+			return errTurnedOut
+		}
 		return err
 	}
-	shaken()
+	raw.settled()
 	return s.run(ctx)
 }
 
