@@ -22,6 +22,7 @@ type endpoint struct {
 	response     reflect.Type // nil: not JSON, see media
 	media        string       // of a response that is not JSON
 	open         bool         // without a token or certificate: says nothing that is worth one
+	free         bool         // answered at once, however much is under way
 	serve        func(*Server, http.ResponseWriter, *http.Request)
 }
 

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,31 +153,96 @@ func clientOf(t *testing.T, at api.Address) *api.Client {
 	return client
 }
 
-// TestBounds: a client that says nothing, or too much, costs nothing for long.
-func TestBounds(t *testing.T) {
+// TestRoom: conns that say nothing, or half a request, keep nobody out; those that say nothing give way first.
+func TestRoom(t *testing.T) {
 	address := unixAddress(t)
 	serving(t, source(t), listenOn(t, address, nil))
-	var idle []net.Conn
-	for range maxConns {
+	idle := make([]net.Conn, 3*maxConns)
+	for i := range idle {
 		conn, err := net.Dial("unix", address.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		idle = append(idle, conn)
+		idle[i] = conn
+		if i%2 == 0 {
+			_, _ = io.WriteString(conn, "GET /v1/sta") // it may have given way already
+		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	var status api.Status
-	if err := clientOf(t, address).Get(ctx, "/v1/status", &status); err == nil {
-		t.Errorf("beyond %d conns another one was answered", maxConns)
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // less than headerTimeout
+		for _, path := range []string{"/healthz", "/readyz", "/v1/status"} {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", address.Addr)
+			}}}
+			answer, err := client.Do(request)
+			if err != nil {
+				t.Fatalf("%s beside %d conns that ask for nothing: %v", path, len(idle), err)
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", path, answer.Status)
+			}
+		}
+		cancel()
 	}
-	for _, conn := range idle {
-		conn.Close()
+	if err := idle[1].SetReadDeadline(time.Now().Add(4 * time.Second)); err != nil {
+		t.Fatal(err)
 	}
-	if err := clientOf(t, address).Get(t.Context(), "/v1/status", &status); err != nil {
-		t.Errorf("with room again: %v", err)
+	if _, err := idle[1].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest that said nothing is still there: %v", err)
 	}
+}
+
+// TestBusy: while as many requests are being answered as may be, others are refused, and health is told.
+func TestBusy(t *testing.T) {
+	s, err := New(api.Access{Address: unixAddress(t)}, source(t), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path string) int {
+		recorder := httptest.NewRecorder()
+		s.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+		return recorder.Code
+	}
+	var leave []func()
+	fill := func(path string, n int) {
+		t.Helper()
+		i := slices.IndexFunc(s.endpoints, func(e endpoint) bool { return e.path == path })
+		for range n {
+			end, err := s.places.take(&s.endpoints[i], httptest.NewRequest(http.MethodGet, "/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave = append(leave, end)
+		}
+	}
+	fill("/{$}", maxOpen)
+	if a, b := ask("/"), ask("/v1/status"); a != http.StatusServiceUnavailable || b != http.StatusOK {
+		t.Errorf("the page taken by strangers: it answers %d, the status %d", a, b)
+	}
+	fill("/v1/status", maxBusy)
+	for path, want := range map[string]int{"/v1/status": 503, "/metrics": 503, "/healthz": 200, "/readyz": 200} {
+		if got := ask(path); got != want {
+			t.Errorf("all busy: %s answers %d, want %d", path, got, want)
+		}
+	}
+	for _, end := range leave {
+		end()
+	}
+	if got := ask("/v1/status"); got != http.StatusOK {
+		t.Errorf("with room again: %d", got)
+	}
+}
+
+// TestBounds: a client that says too much costs nothing for long.
+func TestBounds(t *testing.T) {
+	address := unixAddress(t)
+	serving(t, source(t), listenOn(t, address, nil))
 	err := clientOf(t, address).Post(t.Context(), "/v1/lookup", api.LookupRequest{Identifier: strings.Repeat("ab", maxBody)}, new(api.Lookup))
 	if refused, ok := errors.AsType[*api.RefusedError](err); !ok || refused.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("a request of %d bytes: %v", 2*maxBody, err)

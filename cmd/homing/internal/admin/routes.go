@@ -54,7 +54,8 @@ func plainEndpoints() []endpoint {
 	})
 	status := raw("/{$}", "text/html; charset=utf-8", "The status page, for people.", page)
 	healthz.open, readyz.open = true, true // who sends conns here need not know a secret to stop
-	status.open = true                     // it asks for the token itself
+	healthz.free, readyz.free = true, true
+	status.open = true // it asks for the token itself
 	return []endpoint{
 		status,
 		raw("/metrics", "text/plain; version=0.0.4", "Metrics for Prometheus.", func(s *Server) http.Handler {

@@ -28,6 +28,7 @@ type Server struct {
 	endpoints []endpoint
 	registry  *prometheus.Registry
 	keeper    *keeper
+	places    places
 	changing  sync.Mutex // one change of backends at a time, so that two cannot leave a pool without any
 	closing   chan struct{}
 	once      sync.Once
@@ -40,7 +41,7 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{
 		src: src, log: log, guard: newGuard(access.Address), endpoints: endpoints(), registry: prometheus.NewRegistry(),
-		keeper: newKeeper(&src), closing: make(chan struct{}),
+		keeper: newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
 	}
 	s.secrets.access, s.secrets.guard = &access, s.guard
 	if err := s.secrets.read(log); err != nil {
@@ -65,16 +66,15 @@ const (
 	idleTimeout   = time.Minute
 	lastAnswers   = 5 * time.Second // for requests under way when a process ends that another has replaced
 	maxHeader     = 16 << 10
-	maxConns      = 64
 )
 
 // Run serves until ctx is done, or until the listener is taken away by Release.
 func (s *Server) Run(ctx context.Context, listener net.Listener) {
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ConnContext: withVisit, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	bounded := limit(listener, maxConns)
+	bounded := &roomy{Listener: listener, most: maxConns}
 	var kept sync.WaitGroup
 	defer kept.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -119,7 +119,8 @@ func (s *Server) Handler() http.Handler {
 		e := &s.endpoints[i]
 		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) {
 			harden(w.Header())
-			if err := s.guard.check(e, r); err != nil {
+			leave, err := s.admit(e, r)
+			if err != nil {
 				if e.response == nil {
 					http.Error(w, err.Error(), err.(*refusal).status)
 					return
@@ -127,10 +128,19 @@ func (s *Server) Handler() http.Handler {
 				respond(w, nil, err)
 				return
 			}
+			defer leave()
 			e.serve(s, w, r)
 		})
 	}
 	return mux
+}
+
+// admit says why a request is not answered, or begins to.
+func (s *Server) admit(e *endpoint, r *http.Request) (leave func(), err error) {
+	if err := s.guard.check(e, r); err != nil {
+		return nil, err
+	}
+	return s.places.take(e, r)
 }
 
 // harden tells browsers what they must not do with an answer.
@@ -152,48 +162,4 @@ func (s *Source) unready() string {
 		return "no backend"
 	}
 	return ""
-}
-
-// limit bounds the conns that are open at once; more wait in the kernel's queue.
-func limit(listener net.Listener, n int) net.Listener {
-	return &limited{Listener: listener, room: make(chan struct{}, n), done: make(chan struct{})}
-}
-
-type limited struct {
-	net.Listener
-	room chan struct{} // one for each conn; never closed
-	done chan struct{} // closed by Close
-	once sync.Once
-}
-
-// Accept implements net.Listener.
-func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.room <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
-		return nil, err
-	}
-	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.room })}, nil
-}
-
-// Close implements net.Listener.
-func (l *limited) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	leave func()
-}
-
-// Close implements net.Conn.
-func (c *limitedConn) Close() error {
-	c.leave()
-	return c.Conn.Close()
 }
