@@ -58,10 +58,10 @@ type word struct {
 	Meta []byte
 }
 
-// appendWord adds the wire form to b: a version, the ID behind its length, then the metadata.
-func appendWord(b []byte, w word) []byte {
-	b = append(b, wordVersion, byte(len(w.ID)))
-	return append(append(b, w.ID...), w.Meta...)
+// wire is the form that travels: a version, the ID behind its length, then the metadata.
+func (w *word) wire() []byte {
+	b := append([]byte{wordVersion, byte(len(w.ID))}, w.ID...)
+	return append(b, w.Meta...)
 }
 
 func parseWord(b []byte) (word, error) {
@@ -97,7 +97,7 @@ type (
 
 // appendQuestion is the exchange that the asker begins: it tells of no member, and who asks.
 func appendQuestion(own word) ([]byte, error) {
-	user := appendWord(nil, own)
+	user := own.wire()
 	b := bytes.NewBuffer([]byte{gossipPushPull})
 	if err := codec.NewEncoder(b, &codec.MsgpackHandle{}).Encode(exchangeHeader{UserStateLen: len(user)}); err != nil {
 		return nil, err

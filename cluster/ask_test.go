@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
+func wordOf(w word) []byte { return w.wire() }
+
 // answerOf is an answer in memberlist's words.
 func answerOf(t testing.TB, own []byte, entries ...exchangeEntry) []byte {
 	t.Helper()
@@ -45,7 +47,7 @@ func TestParseAnswer(t *testing.T) {
 		want   string
 		err    error
 	}{
-		{"its word, whatever others say of its address", answerOf(t, appendWord(nil, word{"own", []byte("own's")}), other, twin), "own", nil},
+		{"its word, whatever others say of its address", answerOf(t, wordOf(word{"own", []byte("own's")}), other, twin), "own", nil},
 		{"an older release: its entry", answerOf(t, nil, other, own), "own", nil},
 		{"a later release: its entry", answerOf(t, []byte{wordVersion + 1, 3, 1, 2, 3}, other, own), "own", nil},
 		{"an older release of which others speak too", answerOf(t, nil, other, own, twin), "", errAmbiguous},
@@ -57,7 +59,7 @@ func TestParseAnswer(t *testing.T) {
 			t.Errorf("%s: %q %q, %v", tt.why, w.ID, w.Meta, err)
 		}
 	}
-	whole := answerOf(t, appendWord(nil, word{"own", nil}), other)
+	whole := answerOf(t, wordOf(word{"own", nil}), other)
 	for n := range len(whole) {
 		_, _ = parseAnswer(whole[:n], asked) // it says no, and does not panic
 	}
@@ -129,7 +131,7 @@ func TestOlderReleases(t *testing.T) {
 
 func FuzzParseAnswer(f *testing.F) {
 	own := entryOf("own", "192.0.2.1:7946", memberlist.StateAlive)
-	f.Add(answerOf(f, appendWord(nil, word{"own", []byte{metaVersion, tagEnd}}), own))
+	f.Add(answerOf(f, wordOf(word{"own", []byte{metaVersion, tagEnd}}), own))
 	f.Add(answerOf(f, nil, own, entryOf("other", "[2001:db8::1]:7946", memberlist.StateSuspect)))
 	f.Add(answerOf(f, []byte{wordVersion}))
 	f.Add([]byte{gossipPushPull})
@@ -149,12 +151,12 @@ func FuzzParseAnswer(f *testing.F) {
 }
 
 func FuzzParseWord(f *testing.F) {
-	f.Add(appendWord(nil, word{"0123456789abcdef", []byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagEnd}}))
+	f.Add(wordOf(word{"0123456789abcdef", []byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagEnd}}))
 	f.Add([]byte{wordVersion, 200, 'a'})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if w, err := parseWord(b); err == nil && !bytes.Equal(appendWord(nil, w), b) {
-			t.Errorf("%x came back as %x", b, appendWord(nil, w))
+		if w, err := parseWord(b); err == nil && !bytes.Equal(wordOf(w), b) {
+			t.Errorf("%x came back as %x", b, wordOf(w))
 		}
 	})
 }

@@ -140,7 +140,10 @@ func (m *Membership) knows(addr netip.Addr) bool {
 }
 
 // LocalState implements memberlist.Delegate: every exchange of all state carries this member's word (ask.go).
-func (m *Membership) LocalState(bool) []byte { return appendWord(nil, m.ownWord()) }
+func (m *Membership) LocalState(bool) []byte {
+	own := m.ownWord()
+	return own.wire()
+}
 
 // MergeRemoteState implements memberlist.Delegate: whoever asks gives its word too.
 func (m *Membership) MergeRemoteState(b []byte, _ bool) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -97,7 +98,7 @@ func (q *quiet) forget() {
 func (s *saying) write() {
 	attrs := s.attrs
 	if s.again > 0 {
-		attrs = append(attrs[:len(attrs):len(attrs)], slog.Int("again", s.again))
+		attrs = append(slices.Clip(attrs), slog.Int("again", s.again))
 	}
 	s.log.LogAttrs(context.Background(), s.level, s.text, attrs...)
 }

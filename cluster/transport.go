@@ -203,7 +203,8 @@ func (s *stinted) Read(b []byte) (int, error) {
 	n, err := s.guest.Read(b)
 	if n > 0 {
 		if wait := s.bytes.spend(s.addr, float64(n), time.Now()); wait > 0 {
-			time.Sleep(min(wait, time.Second)) // memberlist's deadline bounds the stream
+			timer := time.NewTimer(min(wait, time.Second)) // memberlist's deadline bounds the stream
+			<-timer.C
 		}
 	}
 	return n, err

@@ -42,7 +42,6 @@ type (
 		Node        string
 		From        string
 	}
-	villainUser struct{ UserMsgLen int }
 )
 
 const (
