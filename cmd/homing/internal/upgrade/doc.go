@@ -21,5 +21,7 @@
 // for both have the same listening sockets, and nothing of the elder's is touched. From then on there is no way back, and
 // nothing left that could fail but the machine.
 //
+// The heir has a process group of its own until it is done, and what it has started ends with it if it fails.
+//
 // A heir may have one of its own while its elder still drains, any number of them in a row.
 package upgrade

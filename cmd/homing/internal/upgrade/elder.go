@@ -85,7 +85,7 @@ type Steps struct {
 
 // Heir is a process that serves.
 type Heir struct {
-	PID    int
+	PID    int     // its own: that of what was started may be a script's
 	Answer *Parcel // the letters of its Ready
 }
 
@@ -101,8 +101,9 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 	began := time.Now()
 	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path), slog.Duration("timeout", u.cfg.Timeout))
 	h, err := u.cfg.Command.start(environment(os.Environ()), u.cfg.Stderr, u.cfg.Said)
+	var pid int
 	if err == nil {
-		err = u.hand(ctx, h, steps)
+		pid, err = u.hand(ctx, h, steps)
 	} else {
 		err = fmt.Errorf("the new process could not be started: %w", err)
 	}
@@ -112,27 +113,28 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 		return err
 	}
 	u.state.Store(stateReplaced)
-	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", h.pid()), slog.Duration("took", time.Since(began)))
+	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", pid), slog.Duration("took", time.Since(began)))
 	close(u.replaced)
-	go u.watch(h)
+	go u.watch(h, pid)
 	return nil
 }
 
-// hand does all steps with an heir. On an error the heir is gone.
-func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) error {
+// hand does all steps with an heir, and returns its PID. On an error the heir is gone.
+func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) (pid int, err error) {
 	ready, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
 	answer, err := u.prepare(ready, h, steps.Give)
 	if err != nil {
-		return h.fail(ctx, err, "ready", u.cfg.Timeout)
+		return 0, h.fail(ctx, err, "ready", u.cfg.Timeout)
 	}
 	serves, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
 	if err := h.ask(serves, kindServe, kindServing); err != nil {
-		return h.fail(ctx, err, "serving", serveTimeout)
+		return 0, h.fail(ctx, err, "serving", serveTimeout)
 	}
+	h.serves.Store(true)
 	var rest Parcel
-	steps.LetGo(Heir{h.pid(), answer}, &rest)
+	steps.LetGo(answer, &rest)
 	defer rest.Close()
 	// Whatever happens now happens to the heir alone.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), doneTimeout)
@@ -145,28 +147,32 @@ func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) error {
 		u.cfg.Log.Error("upgrade: the new process serves, but does not say that it has taken over all", slog.Any("error", err))
 	}
 	h.channel.close()
-	return nil
+	return answer.PID, nil
 }
 
 // prepare gives the heir what it needs, and returns what it says when it is ready.
-func (u *Upgrader) prepare(ctx context.Context, h *heir, give func(*Parcel) error) (*Parcel, error) {
+func (u *Upgrader) prepare(ctx context.Context, h *heir, give func(*Parcel) error) (answer Heir, err error) {
 	var p Parcel
 	defer p.Close()
 	if err := give(&p); err != nil {
-		return nil, &ownError{err}
+		return answer, &ownError{err}
 	}
-	err := h.channel.send(ctx, &message{Kind: kindHello, Protocol: protocol, Version: u.cfg.Version, PID: os.Getpid()})
+	err = h.channel.send(ctx, &message{Kind: kindHello, Protocol: protocol, Version: u.cfg.Version, PID: os.Getpid()})
 	if err == nil {
 		err = h.channel.sendParcel(ctx, &p)
 	}
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	ready, err := h.expect(ctx, kindReady)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	return &Parcel{letters: ready.Letters}, nil
+	answer = Heir{PID: ready.PID, Answer: &Parcel{letters: ready.Letters}}
+	if answer.PID == 0 { // it is of a version that does not say
+		answer.PID = h.pid()
+	}
+	return answer, nil
 }
 
 // ask sends one word and waits for the other.
@@ -248,12 +254,15 @@ func orNothing(line string) string {
 }
 
 // watch tells of an heir that ends while this process still drains. In order it does so when it was stopped, or has an
-// heir itself.
-func (u *Upgrader) watch(h *heir) {
+// heir itself. Of one behind a script nothing is known.
+func (u *Upgrader) watch(h *heir, pid int) {
 	<-h.ended
+	if pid != h.pid() {
+		return
+	}
 	level := slog.LevelError
 	if h.cmd.ProcessState.Success() {
 		level = slog.LevelInfo
 	}
-	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", h.pid()), slog.String("how", h.state))
+	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", pid), slog.String("how", h.state))
 }

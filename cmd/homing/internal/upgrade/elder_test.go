@@ -26,17 +26,7 @@ func descriptors(t *testing.T) int {
 // children counts processes that this one has and that have not been waited for.
 func children(t *testing.T) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-	check(t, err)
-	n := len(strings.Fields(string(text)))
-	tasks, err := os.ReadDir("/proc/self/task")
-	check(t, err)
-	for _, task := range tasks {
-		if text, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children"); err == nil && task.Name() != fmt.Sprint(os.Getpid()) {
-			n += len(strings.Fields(string(text)))
-		}
-	}
-	return n
+	return len(childPIDs(t))
 }
 
 // While an heir takes over, every conn is answered, first by the elder, in the end by the heir.

@@ -27,6 +27,7 @@ type Estate struct {
 
 	channel *channel // nil without an elder
 	sockets []socket // of systemd
+	group   int      // the elder's process group; 0 if it is not known
 	heard   bool     // the elder listens to our stderr
 }
 
@@ -69,6 +70,9 @@ func (e *Estate) open(ctx context.Context) error {
 		return fmt.Errorf("it hands over in version %d, this program takes %d: restart instead", hello.Protocol, protocol)
 	}
 	e.Elder = hello.PID
+	if e.group, err = unix.Getpgid(e.Elder); err != nil { // it may have ended meanwhile
+		e.group = 0
+	}
 	given, err := e.channel.receiveParcel(ctx)
 	if err != nil {
 		return err
@@ -97,7 +101,7 @@ func (e *Estate) Ready(ctx context.Context, answer *Parcel) error {
 	if e.channel == nil {
 		return nil
 	}
-	err := e.channel.send(ctx, &message{Kind: kindReady, Letters: answer.letters})
+	err := e.channel.send(ctx, &message{Kind: kindReady, PID: os.Getpid(), Letters: answer.letters})
 	if err == nil {
 		var m *message
 		if m, err = e.channel.receive(ctx); err == nil {
@@ -146,6 +150,9 @@ func (e *Estate) Done() {
 		return
 	}
 	e.recoverStderr()
+	if e.group != 0 { // who signals the group, a terminal or a supervisor, means the service
+		_ = unix.Setpgid(0, e.group) // in another session it is nobody's business
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), doneTimeout)
 	defer cancel()
 	_ = e.channel.send(ctx, &message{Kind: kindDone}) // one that is gone needs to know nothing

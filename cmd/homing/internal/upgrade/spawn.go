@@ -13,7 +13,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -74,6 +78,7 @@ type heir struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed once it has been waited for
 	state   string        // how it ended; read after ended
+	serves  atomic.Bool   // what it has started stays when it ends
 	said    *errorLine
 }
 
@@ -94,26 +99,38 @@ func (c *Command) start(env []string, stderr *os.File, said io.Writer) (h *heir,
 	h.cmd = &exec.Cmd{
 		Path: c.Path, Args: c.Args, Dir: c.Dir, Env: env,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: write, ExtraFiles: []*os.File{theirs, stderr},
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // see await
 	}
 	if err := h.cmd.Start(); err != nil {
 		ours.close()
 		return nil, errors.Join(err, read.Close())
 	}
 	go h.said.listen(read, said)
-	go func() {
-		if err := h.cmd.Wait(); err != nil {
-			h.state = err.Error()
-		} else {
-			h.state = "exit status 0"
-		}
-		close(h.ended)
-	}()
+	go h.await()
 	return h, nil
+}
+
+// await waits for the end of what was started. All of its process group goes with it unless it serves: where the program
+// is a script that does not exec, what it has started would keep the listening sockets, or the messages that bring them,
+// and clients would connect to nobody once this process has closed its own. A number that is waited for may be given to
+// others, so the group goes first.
+func (h *heir) await() {
+	defer close(h.ended)
+	for errors.Is(unix.Waitid(unix.P_PID, h.pid(), nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+		continue
+	}
+	if !h.serves.Load() {
+		_ = unix.Kill(-h.pid(), unix.SIGKILL) // the one that has ended is in it, so there is one
+	}
+	h.state = "exit status 0"
+	if err := h.cmd.Wait(); err != nil {
+		h.state = err.Error()
+	}
 }
 
 func (h *heir) pid() int { return h.cmd.Process.Pid }
 
-// kill ends the heir and waits for that.
+// kill ends the heir, with all that it has started, and waits for that.
 func (h *heir) kill() {
 	_ = h.cmd.Process.Kill() // it may have ended by itself
 	<-h.ended
