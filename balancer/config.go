@@ -25,6 +25,7 @@ type Config struct {
 
 	HelloTimeout      time.Duration // from accept to the whole hello. Default 10 s
 	ConnectTimeout    time.Duration // all tries together; one try has a third of it. Default 6 s
+	HandshakeTimeout  time.Duration // of TLS, from the hello's sending to the client's Finished. Default 60 s, negative: no limit but IdleTimeout
 	IdleTimeout       time.Duration // without a byte in either direction. Default 10 min
 	HalfClosedTimeout time.Duration // without a byte after one side's FIN. Default 60 s
 	HoldTimeout       time.Duration // from the hello's sending to the verdict. Default 1 s
@@ -57,6 +58,7 @@ func (c *Config) setDefaults() error {
 	c.Loops = or(c.Loops, 1)
 	c.HelloTimeout = or(c.HelloTimeout, 10*time.Second)
 	c.ConnectTimeout = or(c.ConnectTimeout, 6*time.Second)
+	c.HandshakeTimeout = max(or(c.HandshakeTimeout, time.Minute), 0)
 	c.IdleTimeout = or(c.IdleTimeout, 10*time.Minute)
 	c.HalfClosedTimeout = or(c.HalfClosedTimeout, time.Minute)
 	c.HoldTimeout = or(c.HoldTimeout, time.Second)

@@ -41,25 +41,26 @@ type conn struct {
 	opened netio.Time
 
 	// Owned by the loop.
-	lane       *lane // the listener's, then the pool's
-	state      state
-	mark       handshakeMark
-	persistent bool // keepalive options are set
-	watched    bool // the client has not shown yet that it sends no PROXY header: see sift
-	watch      proxyheader.Watch
-	last       side         // who sent the last byte
-	source     uint32       // in Balancer.sources; 0: not counted
-	name       pool.NameRef // server name, to be counted when the handshake has completed
-	socks      [2]netio.Sock
-	flows      [2]flow
-	backend    *pool.Backend // acquired; nil before connect
-	hs         *handshake    // hello to observe; nil in relay
-	client     affinity.Key  // to be told affinity when the handshake has completed
-	active     netio.Time    // last byte in either direction
-	acked      uint64        // by both sides, when the conn last seemed idle
-	since      netio.Time    // stateClosing: its begin; before: of what watch holds
-	timer      timer
-	record     *ConnRecord // with a conn log only
+	lane         *lane // the listener's, then the pool's
+	state        state
+	mark         handshakeMark
+	persistent   bool // keepalive options are set
+	watched      bool // the client has not shown yet that it sends no PROXY header: see sift
+	watch        proxyheader.Watch
+	last         side         // who sent the last byte
+	source       uint32       // in Balancer.sources; 0: not counted
+	name         pool.NameRef // server name, to be counted when the handshake has completed
+	socks        [2]netio.Sock
+	flows        [2]flow
+	backend      *pool.Backend // acquired; nil before connect
+	hs           *handshake    // hello to observe; nil in relay
+	client       affinity.Key  // to be told affinity when the handshake has completed
+	active       netio.Time    // last byte in either direction
+	handshakeDue netio.Time    // when the TLS handshake must be over; 0: it is, or cannot be seen
+	acked        uint64        // by both sides, when the conn last seemed idle
+	since        netio.Time    // stateClosing: its begin; before: of what watch holds
+	timer        timer
+	record       *ConnRecord // with a conn log only
 }
 
 // flow is one direction of a conn: from a side to the other.

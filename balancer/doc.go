@@ -42,5 +42,6 @@
 //
 // The time of a conn before it has a backend is bounded by three timeouts, one after
 // the other: HelloTimeout, pool.Options.QueueTimeout, if it has to wait, and
-// ConnectTimeout, for all tries together, which does not run in the queue.
+// ConnectTimeout, for all tries together, which does not run in the queue. A TLS
+// handshake has HandshakeTimeout, whoever is slow; after it IdleTimeout counts.
 package balancer

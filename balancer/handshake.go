@@ -71,6 +71,7 @@ type handshake struct {
 	negotiated13 bool // TLS 1.3 was selected
 	judged       bool // TLS <= 1.2: the message behind the ServerHello was seen
 	full         bool // TLS <= 1.2: the server has shown a full handshake
+	changed      bool // TLS <= 1.2: its ChangeCipherSpec came
 	issued       affinity.Key
 	digest       affinity.Digest
 	ticket       bool // digest is in use

@@ -203,9 +203,11 @@ func (l *loop) ticketIssued(c *conn) {
 // session ID it issued is good. In a resumption the client's is still to come.
 func (l *loop) serverFinished(c *conn) {
 	hs := c.hs
+	hs.changed = true
 	if !hs.full {
 		return
 	}
+	c.handshakeDue = 0
 	known, id := c.lane.known, uint32(c.backend.ID)
 	if hs.issued != 0 {
 		known.IssuedID(hs.issued, id, l.unix)

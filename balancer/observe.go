@@ -45,6 +45,9 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 		l.becomeRelay(c)
 		return
 	}
+	if limit := c.lane.cfg.HandshakeTimeout; limit > 0 {
+		c.handshakeDue = l.now.Add(limit)
+	}
 	l.setDue(c, l.due(c))
 	l.next(c, sideBackend)
 	l.next(c, sideClient)
@@ -53,7 +56,7 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 // resetServer makes the server side ready for another backend's answer.
 func (l *loop) resetServer(hs *handshake) {
 	hs.server.Reset()
-	hs.hellos, hs.judged, hs.full, hs.issued, hs.ticket = 0, false, false, 0, false
+	hs.hellos, hs.judged, hs.full, hs.changed, hs.issued, hs.ticket = 0, false, false, false, 0, false
 	hs.alerted, hs.alert, hs.negotiated13 = false, 0, false
 	hs.verdict = VerdictNone
 	l.buffers.Put(hs.held)

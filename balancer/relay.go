@@ -35,6 +35,11 @@ const (
 // changeCipherSpecLen is the length of a whole ChangeCipherSpec record.
 const changeCipherSpecLen = 6
 
+// leastFinished bytes at once from a client whose server has said what it has to say in
+// clear are its Finished, or come behind it: a ChangeCipherSpec and an alert are
+// shorter, the Finished of any cipher is longer (RFC 5246, 7.4.9; RFC 9846, 4.4.4).
+const leastFinished = 32
+
 // becomeRelay ends the reading of the handshake: from here bytes are moved
 // unseen and the conn owns no buffer.
 func (l *loop) becomeRelay(c *conn) {
@@ -42,6 +47,9 @@ func (l *loop) becomeRelay(c *conn) {
 	if hs.readable && !hs.early && hs.hellos > 0 && c.mark == markNone && hs.client != 0 {
 		c.client = hs.client
 		c.mark = markClient
+	}
+	if !hs.negotiated13 && !hs.changed {
+		c.handshakeDue = 0 // the backend says something else than TLS, or what we do not read
 	}
 	l.endHandshake(c)
 	c.state = stateRelay
@@ -74,6 +82,9 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 			l.next(c, from)
 			return
 		}
+	}
+	if from == sideClient && done.N >= leastFinished {
+		c.handshakeDue = 0
 	}
 	if c.mark == markClient || c.mark == markBackend {
 		l.follow(c, from, done.Buf)
@@ -286,6 +297,9 @@ func (l *loop) due(c *conn) netio.Time {
 	if !c.persistent {
 		due = min(due, c.opened.Add(persistAfter))
 	}
+	if c.handshakeDue > 0 {
+		due = min(due, c.handshakeDue)
+	}
 	return due
 }
 
@@ -341,6 +355,10 @@ func (l *loop) expire(c *conn) {
 		}
 	case stateFree, stateClosing:
 	}
+	if c.handshakeDue > 0 && l.now >= c.handshakeDue {
+		l.timeOut(c)
+		return
+	}
 	if !c.persistent {
 		c.persistent = true
 		l.eng.Persist(c.socks[sideClient], c.lane.gate.options)
@@ -356,6 +374,11 @@ func (l *loop) expire(c *conn) {
 			return
 		}
 	}
+	l.timeOut(c)
+}
+
+// timeOut ends a conn that one side has kept waiting.
+func (l *loop) timeOut(c *conn) {
 	cause := CauseClientTimeout
 	if c.last == sideClient {
 		cause = CauseBackTimeout // the backend owes an answer

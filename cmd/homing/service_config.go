@@ -37,7 +37,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 	cfg := balancer.Config{
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
-		KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
+		HandshakeTimeout: orOff(t.Handshake), KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Sources: c.Limits.Clients,
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory, MemoryLimit: c.ConnMemory(),
 		Log: s.log,

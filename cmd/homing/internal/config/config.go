@@ -120,7 +120,7 @@ type DiscoverSource struct {
 // Timeouts of conns.
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
-	KeepAlive, User                               time.Duration // 0: off
+	Handshake, KeepAlive, User                    time.Duration // 0: off
 	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
 
@@ -186,7 +186,7 @@ func Default() *Config {
 			DiscoverWeight: cluster.DefaultDiscoverWeight,
 		},
 		Timeouts: Timeouts{
-			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute,
+			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute, Handshake: time.Minute,
 			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
 			Upgrade: 30 * time.Second,
 		},

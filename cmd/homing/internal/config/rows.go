@@ -137,6 +137,7 @@ func timeoutRows(t *Timeouts) []Row {
 		{Flag: "hello-timeout", Key: "timeouts.hello", Value: span(&t.Hello, 10*time.Millisecond, time.Hour), Doc: "from accept to a complete ClientHello"},
 		{Flag: "connect-timeout", Key: "timeouts.connect", Value: span(&t.Connect, 10*time.Millisecond, time.Hour), Doc: "for all tries together to connect to a backend; one try gets at most a third"},
 		{Flag: "hold-timeout", Key: "timeouts.hold", Value: span(&t.Hold, 10*time.Millisecond, time.Minute), Doc: "how long a server's first bytes may wait for the verdict on an offer"},
+		{Flag: "handshake-timeout", Key: "timeouts.handshake", Value: spanOrZero(&t.Handshake, 10*time.Millisecond, day, "idle-timeout"), Doc: "for a TLS handshake, from the hello's sending to a backend to the client's last message; 0: only the idle timeout counts"},
 		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
 		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
 		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM; 0: cut them at once"},
