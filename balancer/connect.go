@@ -3,6 +3,8 @@
 package balancer
 
 import (
+	"time"
+
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
@@ -11,6 +13,10 @@ import (
 // budgetBurst is the number of second chances that may come at once after a
 // quiet time.
 const budgetBurst = 32.0
+
+// slowConnect is how long a connect takes at least that is slow: more than a way around the world, less than a second,
+// when TCP says for the second time that it wants to connect.
+const slowConnect = 300 * time.Millisecond
 
 // becomeConnect asks b for a connection. From stateHello and stateQueue, and again
 // from stateConnect and stateObserve while nothing has gone to the client. nil means
@@ -60,12 +66,13 @@ func (l *loop) try(c *conn, b *pool.Backend) bool {
 	hs.skip.Add(b.ID) // has room for maxTries
 	c.lane.share.count.connects.Add(1)
 	c.backend = b
-	hs.sources = 0
+	hs.sources, hs.reached = 0, b.Reached()
 	if errno := l.dial(c); errno != 0 {
-		return !l.connectFailed(c, errno)
+		return !l.cannotConnect(c, errno)
 	}
 	// One try gets at most a third of the time for all.
 	hs.tryUntil = min(hs.deadline, l.now.Add(c.lane.cfg.ConnectTimeout/3))
+	hs.slowAt = l.now.Add(slowConnect)
 	l.setDue(c, l.due(c))
 	return true
 }
@@ -113,38 +120,65 @@ func (l *loop) keep(c *conn, b []byte) {
 	}
 }
 
-// connectFailed gives the backend up and reports whether another may be tried:
-// rule (a) of section 3.4, always, unless the failure is this machine's own, or
-// the conn has another answer in its stash.
+// connectFailed gives the backend up, of which connect(2) has said errno or nothing in time, and reports whether another
+// may be tried: rule (a) of section 3.4, always, unless the failure is this machine's own, or the conn has another answer
+// in its stash.
 func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
-	hs := c.hs
+	if netio.IsShortage(errno) {
+		return l.cannotConnect(c, errno)
+	}
+	hs, pool, share := c.hs, c.lane.pool, c.lane.share
+	hs.failed = errno
 	failed := c.backend
 	l.dropBackend(c)
 	switch {
-	case errno == netio.ErrNoPort:
-		l.count.noPorts.Add(1)
-	case netio.IsShortage(errno):
-		l.count.noDescriptors.Add(1)
-	case netio.IsUnreachable(errno):
-		c.lane.share.count.connectFailures.Add(1)
-		c.lane.pool.ConnectFailed(failed)
+	case errno == netio.ErrReset: // it was there
+	case errno == netio.ErrTimedOut:
+		share.count.connectFailures.Add(1)
+		share.count.connectTimeouts.Add(1)
+		hs.late = true
+		pool.ConnectTimedOut(failed, hs.reached)
+	default:
+		share.count.connectFailures.Add(1)
+		pool.ConnectFailed(failed, errno.Error())
 	}
 	if hs.stash.used() {
 		l.unstash(c)
 		return false
 	}
-	if netio.IsShortage(errno) {
-		l.becomeClosing(c, CauseResource, true)
-		return false
-	}
-	c.lane.share.count.replays.Add(1)
+	share.count.replays.Add(1)
 	return true
+}
+
+// cannotConnect gives the backend up because this machine lacks something, or may not use the source address: no other
+// backend would help. Like connectFailed it reports whether one may be tried all the same: never.
+func (l *loop) cannotConnect(c *conn, errno netio.Errno) bool {
+	c.hs.failed = errno
+	switch {
+	case errno == netio.ErrNoPort:
+		l.count.noPorts.Add(1)
+	case netio.IsNoFile(errno):
+		l.count.noDescriptors.Add(1)
+	default:
+		l.count.noSockets.Add(1)
+	}
+	l.dropBackend(c)
+	if c.hs.stash.used() {
+		l.unstash(c)
+	} else {
+		l.becomeClosing(c, CauseResource, true)
+	}
+	return false
 }
 
 // unroutable ends a conn that no backend takes: with RST, at once.
 func (l *loop) unroutable(c *conn) {
 	c.lane.share.count.nobody.Add(1)
-	l.becomeClosing(c, CauseBackend, true)
+	cause := CauseBackend
+	if c.hs.failed == netio.ErrTimedOut {
+		cause = CauseBackTimeout
+	}
+	l.becomeClosing(c, cause, true)
 }
 
 // dropBackend resets the backend's side, if there is one, and gives the backend
@@ -259,6 +293,7 @@ func (l *loop) unstash(c *conn) {
 	l.dropBackend(c)
 	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
 	l.resetServer(hs)
+	hs.unheard = false
 	hs.held, hs.source, hs.lost = hs.stash.held, hs.stash.source, hs.stash.lost
 	hs.stash = stash{}
 	c.state = stateObserve

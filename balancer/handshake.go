@@ -51,15 +51,21 @@ type handshake struct {
 	turn *queueTurn // in the queue of its pool; nil where none ever had to wait, as in nearly all
 
 	// Tries.
-	skip       pool.Skip  // tried already
-	tries      int        // connects
-	sources    int        // source addresses tried for this backend
-	given      bool       // the engine sends the opening
-	chances    int        // second chances used
-	deadline   netio.Time // of all tries together
-	tryUntil   netio.Time // of this try
-	held       []byte     // pool buffer: the backend's answer, waiting for the verdict
+	skip       pool.Skip   // tried already
+	tries      int         // connects
+	sources    int         // source addresses tried for this backend
+	reached    uint64      // pool.Backend.Reached of this backend when its try began
+	late       bool        // of those in skip, one has not answered in time: it may have room again
+	failed     netio.Errno // of the last connect that failed
+	given      bool        // the engine sends the opening
+	chances    int         // second chances used
+	deadline   netio.Time  // of all tries together
+	tryUntil   netio.Time  // of this try
+	slowAt     netio.Time  // then this try is slow; 0: it is known to be
+	held       []byte      // pool buffer: the backend's answer, waiting for the verdict
 	holding    bool
+	unheard    bool  // the backend is loaded, and nothing shows yet that it has the opening
+	opening    int   // bytes of it
 	stash      stash // the first backend that refused, while another is asked
 	helloAt    netio.Time
 	sentAt     netio.Time

@@ -247,6 +247,9 @@ func (l *loop) countVerdict(c *conn) {
 // ends, and gives the handshake back.
 func (l *loop) endHandshake(c *conn) {
 	hs := c.hs
+	if c.state == stateObserve && !hs.holding {
+		l.heard(c)
+	}
 	if c.state == stateObserve && hs.offered() && !hs.counted {
 		if hs.verdict == VerdictNone {
 			hs.verdict = VerdictUnknown
@@ -260,6 +263,9 @@ func (l *loop) endHandshake(c *conn) {
 		r.Offer, r.Source, r.Verdict, r.Lost, r.Tries = hs.offer.Kind, hs.source, hs.verdict, hs.lost, hs.tries
 		if !hs.offered() && !hs.counted {
 			r.Offer = affinity.OfferNone
+		}
+		if hs.failed != 0 {
+			r.ConnectErr = hs.failed.Error()
 		}
 		if hs.helloAt > 0 {
 			r.HelloTime = hs.helloAt.Sub(c.opened)

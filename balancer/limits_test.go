@@ -159,7 +159,7 @@ func TestAllDown(t *testing.T) {
 	for range 3 {
 		r.unserved()
 	}
-	r.startPool(pool.Options{Fall: 1}, func(c *Config) { c.ConnectTimeout = patience })
+	r.startPool(pool.Options{Fall: 1, NoChecks: true, RetryAfter: time.Hour}, func(c *Config) { c.ConnectTimeout = patience })
 	for i := range 3 {
 		c := r.dial()
 		write(t, c, hello{}.bytes())

@@ -218,6 +218,9 @@ func (l *loop) dispatch(c *netio.Completion) {
 func (l *loop) received(c *conn, from side, done *netio.Completion) {
 	c.active, c.last = l.now, from
 	if f := &c.flows[from]; done.N > 0 {
+		if from == sideBackend && f.bytes == 0 {
+			c.backend.CountAnswer()
+		}
 		f.bytes += uint64(done.N)
 		if from == sideClient {
 			l.count.bytesIn.Add(uint64(done.N))

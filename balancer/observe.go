@@ -17,7 +17,8 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	hs.sentAt = l.now
 	done := true
 	if !hs.given {
-		if first := l.opening(c); len(first) > 0 {
+		first := l.opening(c)
+		if hs.opening = len(first); len(first) > 0 {
 			done, errno = l.eng.Send(c.socks[sideBackend], first)
 		}
 	}
@@ -36,10 +37,9 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	if hs.readable && len(hs.hello) > hs.parser.End() { // as from now on nothing is sent to another backend, that is so once
 		l.followHello(c, hs.hello[hs.parser.End():])
 	}
-	if !hs.holding {
-		l.buffers.Put(hs.hello)
-		hs.hello = nil
-		l.countRoute(c)
+	hs.unheard = hs.readable && c.lane.pool.Loaded(c.backend)
+	if !hs.holding && !hs.unheard {
+		l.settleRoute(c)
 	}
 	if !hs.readable {
 		l.becomeRelay(c)
@@ -51,6 +51,45 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	l.setDue(c, l.due(c))
 	l.next(c, sideBackend)
 	l.next(c, sideClient)
+}
+
+// settleRoute says that the hello, which is not held for its verdict, goes to no other backend.
+func (l *loop) settleRoute(c *conn) {
+	l.countRoute(c)
+	l.buffers.Put(c.hs.hello)
+	c.hs.hello = nil
+}
+
+// heard ends the time in which the hello may have to go to another backend for want of a sign that this one has it: there
+// is one, or more than the hello has gone there.
+func (l *loop) heard(c *conn) {
+	hs := c.hs
+	if !hs.unheard {
+		return
+	}
+	hs.unheard = false
+	if hs.holding {
+		l.setDue(c, l.due(c))
+		return
+	}
+	l.settleRoute(c)
+}
+
+// unheardTooLong ends a try whose backend has neither answered nor acknowledged anything. The kernel in front of a server
+// whose queue is full lets a client believe that it is connected, and drops what it says: such a conn waits for its
+// backend as much as one whose SYN is not answered.
+func (l *loop) unheardTooLong(c *conn) {
+	hs := c.hs
+	stuck := !c.flows[sideClient].is(sending|dead) && hs.opening > 0 && l.eng.Unsent(c.socks[sideBackend]) >= hs.opening
+	if !stuck || hs.later || hs.early || l.eng.HasInput(c.socks[sideClient]) {
+		l.heard(c)
+		l.setDue(c, l.due(c))
+		return
+	}
+	l.resetServer(hs)
+	if l.connectFailed(c, netio.ErrTimedOut) {
+		l.becomeConnect(c, l.route(c))
+	}
 }
 
 // resetServer makes the server side ready for another backend's answer.
@@ -67,6 +106,7 @@ func (l *loop) resetServer(hs *handshake) {
 // to another backend any more once it has.
 func (l *loop) observeClient(c *conn, done *netio.Completion) {
 	hs := c.hs
+	l.heard(c)
 	switch {
 	case done.Errno != 0:
 		l.sideFailed(c, sideClient)
@@ -93,6 +133,7 @@ func (l *loop) observeClient(c *conn, done *netio.Completion) {
 // client has nothing, or the conn is closed.
 func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	hs := c.hs
+	l.heard(c)
 	if done.Errno != 0 || done.N == 0 {
 		l.observeEnd(c, done.Errno != 0)
 		return
@@ -205,7 +246,7 @@ func (l *loop) observed(c *conn, opaque bool) {
 // client, and then b. The client may be found gone and the conn closed.
 func (l *loop) release(c *conn, b []byte) {
 	hs := c.hs
-	hs.holding = false
+	hs.holding, hs.unheard = false, false
 	l.countRoute(c)
 	if hs.verdict != VerdictNone {
 		l.countVerdict(c)

@@ -34,7 +34,8 @@ type ConnRecord struct {
 	ConnectTime time.Duration // hello, or the end of that waiting, to the backend's having it
 	AnswerTime  time.Duration // from there to the backend's first byte
 	Total       time.Duration
-	Tries       int // connects
+	Tries       int    // connects
+	ConnectErr  string // what the last connect that failed has said; "": none has
 	Termination Termination
 }
 

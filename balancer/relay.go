@@ -274,13 +274,20 @@ func (l *loop) due(c *conn) netio.Time {
 	case stateQueue:
 		return c.hs.turn.until
 	case stateConnect:
-		if c.hs.stash.used() {
-			return min(c.hs.tryUntil, c.hs.stash.until)
+		due := c.hs.tryUntil
+		if c.hs.slowAt != 0 {
+			due = min(due, c.hs.slowAt)
 		}
-		return c.hs.tryUntil
+		if c.hs.stash.used() {
+			due = min(due, c.hs.stash.until)
+		}
+		return due
 	case stateObserve:
 		if c.hs.stash.used() {
 			return c.hs.stash.until
+		}
+		if c.hs.unheard {
+			return c.hs.tryUntil
 		}
 		if c.hs.holding {
 			return c.hs.sentAt.Add(c.lane.cfg.HoldTimeout)
@@ -337,11 +344,21 @@ func (l *loop) expire(c *conn) {
 			l.unstash(c)
 			return
 		}
+		if l.now < c.hs.tryUntil {
+			c.hs.slowAt = 0
+			c.lane.pool.ConnectSlow(c.backend)
+			l.setDue(c, l.due(c))
+			return
+		}
 		l.connected(c, &netio.Completion{Errno: netio.ErrTimedOut})
 		return
 	case stateObserve:
 		if c.hs.stash.used() {
 			l.unstash(c)
+			return
+		}
+		if c.hs.unheard {
+			l.unheardTooLong(c)
 			return
 		}
 		if c.hs.holding {

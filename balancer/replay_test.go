@@ -196,8 +196,8 @@ func TestConnectTimeout(t *testing.T) {
 		if took := time.Since(begun); !isReset(err) || took < timeout || took > 2*timeout {
 			t.Errorf("%v after %v, want a RST after %v", err, took, timeout)
 		}
-		if rec := r.ends(1, "SC"); rec.Tries != 3 {
-			t.Errorf("%d tries", rec.Tries)
+		if rec := r.ends(1, "sC"); rec.Tries != 3 || rec.ConnectErr != "connection timed out" {
+			t.Errorf("%d tries, the last %q", rec.Tries, rec.ConnectErr)
 		}
 		if s := r.b.Stats(); s.ConnectFailures != 3 || s.Unroutable != 1 {
 			t.Errorf("%d failures, %d unroutable", s.ConnectFailures, s.Unroutable)

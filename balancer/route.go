@@ -30,6 +30,10 @@ func (l *loop) route(c *conn) *pool.Backend {
 	if b := s.LastDown(); b != nil && !hs.skip.Has(b.ID) {
 		return b
 	}
+	if hs.late { // it waits at whoever has room next, for as long as connects may take
+		hs.late, hs.skip = false, pool.Skip{}
+		return l.route(c)
+	}
 	return nil
 }
 

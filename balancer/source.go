@@ -25,7 +25,9 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case len(opt.Sources) > 0:
 			src.Addr = l.nextSource(opt.Sources, to.IP().Addr().Is4())
 		}
-		sock, given, errno := l.eng.Connect(src, to, l.entrusted(c), c.tag(sideBackend))
+		first := l.entrusted(c)
+		hs.opening = len(first)
+		sock, given, errno := l.eng.Connect(src, to, first, c.tag(sideBackend))
 		switch {
 		case errno == 0:
 			c.socks[sideBackend], hs.given = sock, given
@@ -59,8 +61,8 @@ func (l *loop) redial(c *conn) bool {
 	hs.sources++
 	l.eng.Close(c.socks[sideBackend], true)
 	c.socks[sideBackend] = netio.NoSock
-	if errno := l.dial(c); errno != 0 && l.connectFailed(c, errno) {
-		l.becomeConnect(c, l.route(c))
+	if errno := l.dial(c); errno != 0 {
+		l.cannotConnect(c, errno)
 	}
 	return true
 }

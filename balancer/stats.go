@@ -25,6 +25,7 @@ type Stats struct {
 	Terminations   [NumCauses][NumPhases]uint64
 	NoPorts        uint64 // EADDRNOTAVAIL: no source port to be had
 	NoDescriptors  uint64 // EMFILE or ENFILE on accept or connect
+	NoSockets      uint64 // connects that this machine could not make for another reason: memory, a right, a source address
 	Shed           uint64 // conns dropped because buffer memory ran short
 	RecordsDropped uint64 // conn records that the log could not take in time
 	Handshakes     uint64
@@ -70,7 +71,8 @@ type PoolCounts struct {
 	Excess        uint64 // answers in clear that went on for longer than a handshake does: not read to the end
 
 	Connects        uint64 // tried
-	ConnectFailures uint64 // refused, unreachable or timed out
+	ConnectFailures uint64 // refused, unreachable, forbidden or timed out
+	ConnectTimeouts uint64 // of them, timed out
 	Replays         uint64 // connects after a failed connect
 	SecondChances   uint64 // connects after an answer (DESIGN.md 3.4 b and c)
 	NoBudget        uint64 // second chances that the budget forbade
@@ -87,7 +89,7 @@ type PoolCounts struct {
 // is with the counters by listener and by pool.
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
-	noPorts, noDescriptors                     atomic.Uint64
+	noPorts, noDescriptors, noSockets          atomic.Uint64
 	shed, recordsDropped, handshakes, young    atomic.Uint64
 }
 
@@ -110,6 +112,8 @@ type poolCounters struct {
 	issuedIDs, issuedTickets, excess         atomic.Uint64
 	connects, connectFailures                atomic.Uint64
 	replays, secondChances, noBudget, nobody atomic.Uint64
+
+	connectTimeouts atomic.Uint64
 
 	waiting, queued, queueTimeouts, queueFull, queueTime atomic.Uint64
 }
@@ -174,6 +178,7 @@ func (c *counters) addTo(s *Stats) {
 	s.Spliced += c.spliced.Load()
 	s.NoPorts += c.noPorts.Load()
 	s.NoDescriptors += c.noDescriptors.Load()
+	s.NoSockets += c.noSockets.Load()
 	s.Shed += c.shed.Load()
 	s.RecordsDropped += c.recordsDropped.Load()
 	s.Handshakes += c.handshakes.Load()
@@ -210,6 +215,7 @@ func (c *poolCounters) addTo(s *PoolStats) {
 	s.Excess += c.excess.Load()
 	s.Connects += c.connects.Load()
 	s.ConnectFailures += c.connectFailures.Load()
+	s.ConnectTimeouts += c.connectTimeouts.Load()
 	s.Replays += c.replays.Load()
 	s.SecondChances += c.secondChances.Load()
 	s.NoBudget += c.noBudget.Load()
@@ -234,6 +240,7 @@ func (s *PoolCounts) add(one *PoolCounts) {
 	s.Excess += one.Excess
 	s.Connects += one.Connects
 	s.ConnectFailures += one.ConnectFailures
+	s.ConnectTimeouts += one.ConnectTimeouts
 	s.Replays += one.Replays
 	s.SecondChances += one.SecondChances
 	s.NoBudget += one.NoBudget

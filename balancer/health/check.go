@@ -109,7 +109,7 @@ func (k *Check) run(ctx context.Context, addr netaddr.Addr, header pool.ProxyHea
 	}
 	conn, err := dial(ctx, addr)
 	if err != nil {
-		return err
+		return &failure{err: err, waited: waitedIf(isTimeout(err), waitedConnect)}
 	}
 	defer hangUp(conn)
 	if k.Kind == CheckTCP {
@@ -120,9 +120,11 @@ func (k *Check) run(ctx context.Context, addr netaddr.Addr, header pool.ProxyHea
 	if err := sayHeader(conn, header); err != nil {
 		return fmt.Errorf("PROXY header: %s", reason(err))
 	}
-	secured := tls.Client(conn, k.config())
+	heard := &hearing{Conn: conn}
+	secured := tls.Client(heard, k.config())
 	if err := secured.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS handshake: %s", reason(err))
+		why := fmt.Errorf("TLS handshake: %s", reason(err))
+		return &failure{err: why, waited: waitedIf(isTimeout(err) && !heard.something, waitedAnswer)}
 	}
 	if len(k.ALPN) > 0 && secured.ConnectionState().NegotiatedProtocol == "" {
 		return fmt.Errorf("TLS handshake: none of the protocols %s is spoken", strings.Join(k.ALPN, ", "))

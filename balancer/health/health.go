@@ -1,10 +1,11 @@
 // Package health looks at backends of its own accord.
 //
 // A Checker asks whether they answer: it connects to each one at a steady interval, shakes hands or sends a request where
-// it is told to, and closes again. A backend starts as up, but for one that announced itself, which waits for its first check. It is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
-// succeeded, also when it was the loops' failed connects that marked it down. The pool keeps the state, logs each change
-// in one line and tells its listeners; the Checker only calls SetUp, and SetReport for what an agent beside the backend
-// says of it.
+// it is told to, and closes again. A backend starts as up, but for one that announced itself, which waits for its first
+// check. It is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
+// succeeded. A check that has only waited while conns came through is no failure (load.go), and conns that cannot reach a
+// backend have it looked at at once (doubt.go). The pool keeps the state, logs each change in one line and tells its
+// listeners; the Checker only calls SetUp, Trust, and SetReport for what an agent beside the backend says of it.
 //
 // A Prober asks how they resume TLS sessions: as a client of TLS it collects tickets and offers them again. It teaches
 // affinity the names of ticket keys before any client needs them, and says what stands in the way of resumption. It
@@ -151,7 +152,7 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	count := tally{rise: c.cfg.Rise, fall: c.cfg.Fall}
 	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log, stand: newStand(p.Report(b))}
 	for {
-		up := b.Up()
+		up, before := b.Up(), progressOf(b)
 		err := c.once(ctx, b.Addr, p.Snapshot().Options().ProxyHeader)
 		agent.ask(ctx, c.cfg.Timeout, p, b)
 		if ctx.Err() != nil {
@@ -168,15 +169,18 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 			}
 		default:
 			c.short.Store(false)
+			if err == nil {
+				p.Trust(b)
+			}
 			if err == nil && b.Unchecked() {
 				p.SetUp(b, true, "the first check succeeded")
 				break
 			}
-			if count.add(up, err == nil) {
+			if count.add(up, err == nil || up && c.cfg.Check.overtaken(err, b, before)) {
 				p.SetUp(b, !up, count.why(err))
 			}
 		}
-		if !wait(ctx, spread(c.cfg.Interval, rand.Float64())) {
+		if !c.rest(ctx, p, b, spread(c.cfg.Interval, rand.Float64())) {
 			return
 		}
 	}

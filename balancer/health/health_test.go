@@ -34,10 +34,12 @@ func (n *network) check(ctx context.Context, addr netaddr.Addr, _ pool.ProxyHead
 	n.mu.Unlock()
 	if errors.Is(err, context.DeadlineExceeded) { // silence
 		<-ctx.Done()
-		return ctx.Err()
 	}
 	return err
 }
+
+// silence is what comes of a check that waits in vain.
+func silence(what waited) error { return &failure{err: context.DeadlineExceeded, waited: what} }
 
 func (n *network) set(addr string, err error) {
 	n.mu.Lock()
@@ -185,21 +187,6 @@ func TestSilence(t *testing.T) {
 		if log := s.log.String(); !strings.Contains(log, "the last: timeout") {
 			t.Errorf("the log does not say timeout: %s", log)
 		}
-	})
-}
-
-// TestAfterPassiveMarkDown: what the loops marked down comes back by Rise checks, not sooner.
-func TestAfterPassiveMarkDown(t *testing.T) {
-	bubble(t, Config{}, func(s *scene) {
-		b := s.pool.Snapshot().All()[0]
-		s.after(500 * time.Millisecond)
-		for range 3 {
-			s.pool.ConnectFailed(b)
-		}
-		s.pool.ConnectOK(b)
-		s.expect(0, two, "three connects failed")
-		s.expect(2*time.Second, two, "one check succeeded")
-		s.expect(2500*time.Millisecond, one+" "+two, "two have")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 )
 
@@ -58,7 +59,7 @@ func inARow(n int, what string) string {
 // shortage says that a check failed for want of something on this machine, which tells nothing about the backend.
 //
 // It reads the system's text, for only netio may know errno values; a text that it does not know counts against the
-// backend.
+// backend. That something is forbidden tells of the backend when connect says it: a route or a policy for its address.
 func shortage(err error) bool {
 	if err == nil {
 		return false
@@ -68,10 +69,11 @@ func shortage(err error) bool {
 		"too many open files in system",   // ENFILE
 		"cannot assign requested address", // EADDRNOTAVAIL: no local port is free
 		"cannot allocate memory",          // ENOMEM
-		"no buffer space available",       // ENOBUFS
-		"operation not permitted",         // EPERM: a local packet filter
-		"permission denied":               // EACCES: another one
+		"no buffer space available":       // ENOBUFS
 		return true
+	case "operation not permitted", "permission denied": // EPERM, EACCES
+		call, ok := errors.AsType[*os.SyscallError](err)
+		return ok && call.Syscall != "connect"
 	}
 	return false
 }

@@ -74,8 +74,10 @@ func TestCause(t *testing.T) {
 		{dialed(syscall.EADDRNOTAVAIL), "cannot assign requested address", true, "no local port is free"},
 		{dialed(syscall.ENOMEM), "cannot allocate memory", true, "no memory"},
 		{dialed(syscall.ENOBUFS), "no buffer space available", true, "no buffers"},
-		{dialed(syscall.EPERM), "operation not permitted", true, "a local packet filter"},
-		{dialed(syscall.EACCES), "permission denied", true, "another one"},
+		{dialed(syscall.EPERM), "operation not permitted", false, "a policy for its address"},
+		{dialed(syscall.EACCES), "permission denied", false, "a route to it that is prohibited"},
+		{dialed(syscall.EINVAL), "invalid argument", false, "a blackhole"},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EACCES)}, "permission denied", true, "no socket for this process"},
 	}
 	for _, tt := range tests {
 		if got := cause(tt.err); got != tt.want || shortage(tt.err) != tt.shortage {

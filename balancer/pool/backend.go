@@ -81,6 +81,10 @@ type Backend struct {
 	trialBusy atomic.Bool  // a conn is trying it, meaningful in stateTrial
 	count     counters     // see tally.go
 
+	slowTime atomic.Int64           // of the last slow connect, ns since the pool was made; 0: never; written by loops
+	failure  atomic.Pointer[string] // of the failed connects that have marked it down, the last; written by loops
+	doubts   chan struct{}          // holds one token, from loops; never closed
+
 	// Guarded by pool.mu.
 	announced uint32 // the state that listeners and the log know, stateUp or stateDown
 	why       string // reason of the next announcement, "" = passive counting
@@ -116,6 +120,10 @@ func (b *Backend) Unchecked() bool { return b.unchecked.Load() }
 
 // Failures is the number of connects that failed since the last that succeeded.
 func (b *Backend) Failures() int { return int(b.failures.Load()) }
+
+// Doubted gives a token when conns have failed to reach a backend that checks call up: whoever checks is to look now. It
+// is for one receiver.
+func (b *Backend) Doubted() <-chan struct{} { return b.doubts }
 
 // Acquire counts a conn. Call it before the connect, so that a burst is seen while it happens.
 func (b *Backend) Acquire() {

@@ -42,44 +42,71 @@ func (p *Pool) OnChange(f func(b *Backend, up bool, why string)) {
 	p.listeners = append(p.listeners, f)
 }
 
-// ConnectFailed counts a connect that was refused, timed out, or found no route. Nothing else may be reported here:
-// neither what a client's bytes can provoke nor a shortage of this machine. Options.Fall of them in a row mark the
-// backend down; every picker sees that at once, from the backend's state. With active checks only a check, or an
-// operator, brings it back.
+// ConnectFailed counts a connect that was refused, forbidden, or found no route; why says which. Nothing else may be
+// reported here: neither what a client's bytes can provoke nor a shortage of this machine.
 //
-// Without them (Options.NoChecks) the backend goes on trial once Options.RetryAfter has passed: it is live again, but
-// for one conn at a time. The first connect that succeeds brings it back, the first that fails marks it down for
-// another RetryAfter.
+// With active checks these have the word: Options.Fall failures in a row make the backend doubtful, and whoever checks it
+// is to look at once (Doubted). Without them (Options.NoChecks) that many mark it down; every picker sees that at once, from
+// the backend's state. It goes on trial once Options.RetryAfter has passed: it is live again, but for one conn at a time. The
+// first connect that succeeds brings it back, the first that fails marks it down for another RetryAfter.
 //
 // Made for loops: tables, log and listeners are left to Run when it runs.
-func (p *Pool) ConnectFailed(b *Backend) {
+func (p *Pool) ConnectFailed(b *Backend, why string) {
+	opt := p.Snapshot().opt
 	failures := b.failures.Add(1)
-	switch b.state.Load() {
-	case stateUp:
-		if failures < int64(p.Snapshot().opt.Fall) || !p.markDown(b, stateUp) {
-			return
+	state := b.state.Load()
+	switch {
+	case state == stateDown || state == stateUp && failures < int64(opt.Fall):
+	case !opt.NoChecks:
+		select {
+		case b.doubts <- struct{}{}:
+		default: // it is doubted already
 		}
-	case stateTrial:
-		if !p.markDown(b, stateTrial) {
-			return
-		}
-	default:
-		return
+	case p.markDown(b, state):
+		last := why // on the heap only here
+		b.failure.Store(&last)
+		p.settle()
 	}
-	p.settle()
+}
+
+// ConnectTimedOut reports a connect that was given up because nothing came of it; reached is what Backend.Reached was when
+// it began. Where others have come through meanwhile that speaks of load: the queue of connections that wait for the
+// backend to accept them is full, which any client can bring about, and nothing is counted. Otherwise it is a failure.
+func (p *Pool) ConnectTimedOut(b *Backend, reached uint64) {
+	if b.Reached() == reached {
+		p.ConnectFailed(b, "timeout")
+	}
+}
+
+// loadedFor is how long a backend counts as loaded after the last slow connect.
+const loadedFor = 10 * time.Second
+
+// ConnectSlow reports a connect that takes longer than the way to the backend does: see Loaded.
+func (p *Pool) ConnectSlow(b *Backend) { b.slowTime.Store(p.clock()) }
+
+// Loaded says that connects to the backend are slow, or were lately: clients come faster than it accepts them.
+func (p *Pool) Loaded(b *Backend) bool {
+	slow := b.slowTime.Load()
+	return slow != 0 && p.clock()-slow < int64(loadedFor)
 }
 
 // ConnectOK reports a connect that succeeded: the count of failures starts again. Without active checks it also brings
 // back a backend that was down or on trial.
 func (p *Pool) ConnectOK(b *Backend) {
-	if b.failures.Load() != 0 {
-		b.failures.Store(0)
-	}
+	b.count.reached.Add(1)
+	p.Trust(b)
 	state := b.state.Load()
 	if state == stateUp || !p.Snapshot().opt.NoChecks || !b.state.CompareAndSwap(state, stateUp) {
 		return
 	}
 	p.settle()
+}
+
+// Trust starts the count of failures again: a check has found nothing wrong.
+func (p *Pool) Trust(b *Backend) {
+	if b.failures.Load() != 0 {
+		b.failures.Store(0)
+	}
 }
 
 // markDown takes a backend from one state to stateDown, and says whether it was this caller who did.
@@ -160,7 +187,10 @@ func (p *Pool) announce(b *Backend, up bool) {
 		p.log.Info("backend up", p.about(b), slog.String("why", why), slog.Duration("down_for", down), slog.String("live", live))
 	} else {
 		if why == "" {
-			why = fmt.Sprintf("%d connects in a row failed", p.Snapshot().opt.Fall)
+			why = FailuresInARow(p.Snapshot().opt.Fall)
+			if last := b.failure.Load(); last != nil {
+				why += ", the last: " + *last
+			}
 		}
 		p.log.Warn("backend down", p.about(b), slog.String("why", why), slog.String("live", live))
 	}
@@ -168,6 +198,14 @@ func (p *Pool) announce(b *Backend, up bool) {
 	for _, f := range p.listeners {
 		f(b, up, why)
 	}
+}
+
+// FailuresInARow words n failures of ConnectFailed.
+func FailuresInARow(n int) string {
+	if n == 1 {
+		return "a connect failed"
+	}
+	return fmt.Sprintf("%d connects in a row failed", n)
 }
 
 // about names a backend in a log line; an empty group key puts both names at the top.

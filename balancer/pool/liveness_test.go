@@ -77,30 +77,48 @@ func TestOverloaded(t *testing.T) {
 func TestPassiveCounting(t *testing.T) {
 	tests := []struct {
 		fall   int
-		events string // f = connect failed, k = connect succeeded
+		events string // f = connect failed, k = connect succeeded, t = timed out, T = timed out while another succeeded, c = check succeeded
 		up     bool
 		why    string
 	}{
 		{0, "ff", true, "two failures are not enough"},
 		{0, "fff", false, "the default is three in a row"},
 		{0, "ffkff", true, "a success between starts the count again"},
+		{0, "ffcff", true, "that of a check too"},
 		{0, "ffkfff", false, "three after a success"},
-		{0, "fffk", false, "with active checks a late success does not bring it back"},
 		{1, "f", false, "Fall is configurable"},
 		{5, "ffff", true, "the other way too"},
+		{0, "tft", false, "where nobody comes through, silence is as a refusal"},
+		{0, "TTTTTTTTT", true, "where others do, it is load"},
+		{0, "ttTtt", true, "and that is a success too"},
 	}
 	for _, tt := range tests {
-		p := newPool(t, Options{Fall: tt.fall}, numbered(2)...)
-		b := member(p, 0)
-		for _, event := range tt.events {
-			if event == 'f' {
-				p.ConnectFailed(b)
-			} else {
-				p.ConnectOK(b)
+		for _, checks := range []bool{false, true} {
+			p := newPool(t, Options{Fall: tt.fall, NoChecks: !checks}, numbered(2)...)
+			b := member(p, 0)
+			for _, event := range tt.events {
+				began := b.Reached()
+				switch event {
+				case 'f':
+					p.ConnectFailed(b, "connection refused")
+				case 'k':
+					p.ConnectOK(b)
+				case 'c':
+					p.Trust(b)
+				case 'T':
+					p.ConnectOK(b)
+					fallthrough
+				case 't':
+					p.ConnectTimedOut(b, began)
+				}
 			}
-		}
-		if b.Up() != tt.up || slices.Contains(p.Snapshot().Live(), b) != tt.up {
-			t.Errorf("%s: after %q up = %v, %d live", tt.why, tt.events, b.Up(), len(p.Snapshot().Live()))
+			up := tt.up || checks // they have the word
+			if b.Up() != up || slices.Contains(p.Snapshot().Live(), b) != up {
+				t.Errorf("%s: after %q up = %v, %d live; checks: %v", tt.why, tt.events, b.Up(), len(p.Snapshot().Live()), checks)
+			}
+			if doubted := len(b.Doubted()) > 0; doubted != (checks && !tt.up) {
+				t.Errorf("%s: after %q doubted = %v; checks: %v", tt.why, tt.events, doubted, checks)
+			}
 		}
 	}
 }
@@ -110,14 +128,14 @@ func TestPassiveCounting(t *testing.T) {
 func TestAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		p := newPool(t, Options{Log: log.logger()}, numbered(2)...)
+		p := newPool(t, Options{NoChecks: true, Log: log.logger()}, numbered(2)...)
 		b := member(p, 0)
 		var heard []string
 		p.OnChange(func(b *Backend, up bool, why string) {
 			heard = append(heard, fmt.Sprintf("%v %v %s %d", b.Addr, up, why, len(p.Snapshot().Live())))
 		})
 		for range 5 {
-			p.ConnectFailed(b)
+			p.ConnectFailed(b, "connection refused")
 		}
 		time.Sleep(90 * time.Second)
 		p.SetUp(b, true, "2 checks in a row succeeded")
@@ -125,7 +143,7 @@ func TestAnnouncements(t *testing.T) {
 		p.SetUp(b, false, "check: connection refused")
 		p.SetUp(b, false, "again")
 		wantLog := []string{
-			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed" live="1 of 2"`,
+			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed, the last: connection refused" live="1 of 2"`,
 			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_for=1m30s live="2 of 2"`,
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="check: connection refused" live="1 of 2"`,
 		}
@@ -133,7 +151,7 @@ func TestAnnouncements(t *testing.T) {
 			t.Errorf("log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(wantLog, "\n"))
 		}
 		want := []string{
-			"10.0.0.1:443 false 3 connects in a row failed 1",
+			"10.0.0.1:443 false 3 connects in a row failed, the last: connection refused 1",
 			"10.0.0.1:443 true 2 checks in a row succeeded 2",
 			"10.0.0.1:443 false check: connection refused 1",
 		}
@@ -179,7 +197,7 @@ func TestHalfOpen(t *testing.T) {
 		defer run(p)()
 		b := member(p, 0)
 		for range 3 {
-			p.ConnectFailed(b)
+			p.ConnectFailed(b, "connection refused")
 		}
 		expect := func(want Unusable, why string) {
 			t.Helper()
@@ -201,7 +219,7 @@ func TestHalfOpen(t *testing.T) {
 		b.Release()
 		expect(UsableOK, "that conn ended without an outcome")
 		b.Acquire()
-		p.ConnectFailed(b)
+		p.ConnectFailed(b, "connection refused")
 		b.Release()
 		expect(UsableDown, "the trial failed at the first connect")
 		time.Sleep(9 * time.Second)
@@ -213,7 +231,7 @@ func TestHalfOpen(t *testing.T) {
 		b.Acquire()
 		expect(UsableOK, "and more than one conn may come")
 		want := []string{
-			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed" live="1 of 2"`,
+			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed, the last: connection refused" live="1 of 2"`,
 			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="a connect succeeded" down_for=22s live="2 of 2"`,
 		}
 		if got := log.take(); !slices.Equal(got, want) {
@@ -225,12 +243,12 @@ func TestHalfOpen(t *testing.T) {
 // TestLoopsDoNotWait: while Run runs, ConnectFailed only marks; pickers see it, and Run builds the tables.
 func TestLoopsDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool(t, Options{}, numbered(2)...)
+		p := newPool(t, Options{NoChecks: true}, numbered(2)...)
 		defer run(p)()
 		b, before := member(p, 0), p.Snapshot()
 		p.mu.Lock() // a slow listener or a build in progress
 		for range 3 {
-			p.ConnectFailed(b)
+			p.ConnectFailed(b, "connection refused")
 		}
 		if p.Snapshot() != before || before.Usable(b) != UsableDown || before.Fresh(RoundRobin, 0, Skip{}) == b {
 			t.Error("the old snapshot must stand and pass the backend over")
@@ -283,7 +301,7 @@ func TestConcurrency(t *testing.T) {
 				}
 				b.Acquire()
 				if (i+loop)%5 < 3 {
-					p.ConnectFailed(b)
+					p.ConnectFailed(b, "connection refused")
 				} else {
 					p.ConnectOK(b)
 				}

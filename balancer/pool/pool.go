@@ -56,7 +56,8 @@ type Options struct {
 	// family than the backend's is connected from this machine's address.
 	Transparent bool
 
-	// Fall is the number of consecutive failed connects that mark a backend down. Default 3.
+	// Fall is the number of consecutive failed connects that make a backend doubtful, or mark it down with NoChecks: see
+	// ConnectFailed. Default 3.
 	Fall int
 
 	// SlowStart is how long the share of fresh handshakes of a backend that comes up again, or that joins a pool at
@@ -306,7 +307,7 @@ func (p *Pool) apply(want []wanted) {
 	for i, w := range want {
 		b := before[w.addr]
 		if b == nil {
-			b = &Backend{ID: p.id(w.addr), Addr: w.addr, Name: w.name, pool: p}
+			b = &Backend{ID: p.id(w.addr), Addr: w.addr, Name: w.name, pool: p, doubts: make(chan struct{}, 1)}
 			b.perm = xxhash.Sum64String("maglev\x00" + p.name + "\x00" + w.addr.String())
 			b.share.Store(wholeShare)
 			if w.unchecked && p.Snapshot().opt.CheckFirst {

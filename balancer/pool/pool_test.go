@@ -94,7 +94,7 @@ func TestSetKeepsIdentity(t *testing.T) {
 	}
 	p.SetUp(c, false, "too late")
 	p.SetDraining(c, DrainHard)
-	p.ConnectFailed(c)
+	p.ConnectFailed(c, "connection refused")
 	if p.Snapshot() != s {
 		t.Error("a backend that left the list changed the pool")
 	}

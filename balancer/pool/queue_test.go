@@ -257,7 +257,7 @@ func TestQueueWoken(t *testing.T) {
 	t.Run("the end of a trial", func(t *testing.T) {
 		p := newPool(t, Options{Fall: 1, NoChecks: true, RetryAfter: 1}, numbered(1)...)
 		b := member(p, 0)
-		p.ConnectFailed(b)
+		p.ConnectFailed(b, "connection refused")
 		p.startTrials()
 		b.Acquire() // the one that tries it
 		var owner told

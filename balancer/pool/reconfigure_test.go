@@ -28,7 +28,7 @@ func TestReconfigureKeepsIdentity(t *testing.T) {
 	hold(leaving, 1)
 	p.SetUp(down, false, "test")
 	p.SetDraining(drained, DrainSoft)
-	p.ConnectFailed(kept)
+	p.ConnectFailed(kept, "connection refused")
 
 	specs := weighted(1, 7, 3)
 	specs[2].MaxConns = 9
@@ -113,9 +113,9 @@ func TestReconfigureOptionsAlone(t *testing.T) {
 	if s.Options().LoadFactor != 2 || old.Options().LoadFactor != 1.5 {
 		t.Errorf("load factors %v, %v", s.Options().LoadFactor, old.Options().LoadFactor)
 	}
-	p.ConnectFailed(member(p, 0))
-	if member(p, 0).Up() {
-		t.Error("up after as many failures as the new options allow")
+	p.ConnectFailed(member(p, 0), "connection refused")
+	if len(member(p, 0).Doubted()) == 0 {
+		t.Error("not doubted after as many failures as the new options allow")
 	}
 }
 
@@ -162,7 +162,7 @@ func TestReconfigureWhileRunning(t *testing.T) {
 			t.Errorf("backends %s a second later", addrs(p))
 		}
 		b := member(p, 0)
-		p.ConnectFailed(b)
+		p.ConnectFailed(b, "connection refused")
 		synctest.Wait()
 		if !strings.Contains(text.String(), "backend down") {
 			t.Errorf("the log has %q", text.String())

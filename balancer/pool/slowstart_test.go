@@ -181,7 +181,7 @@ func TestSlowStartOnTrial(t *testing.T) {
 	slow(t, Options{NoChecks: true}, func(t *testing.T, p *Pool) {
 		b := member(p, 1)
 		for range 3 {
-			p.ConnectFailed(b)
+			p.ConnectFailed(b, "connection refused")
 		}
 		synctest.Wait()
 		time.Sleep(12 * time.Second)

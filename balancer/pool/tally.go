@@ -18,6 +18,7 @@ type counters struct {
 	_                                     [64]byte // a cache line
 	conns, fresh, accepted, refused, lost atomic.Uint64
 	bytesIn, bytesOut                     atomic.Uint64
+	reached, answered                     atomic.Uint64
 }
 
 // Tally reads the counters.
@@ -28,6 +29,16 @@ func (b *Backend) Tally() Tally {
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 	}
 }
+
+// Reached is the number of connects to the backend that have succeeded at this node. While it grows the backend lives,
+// whatever else is said of it, and no client can make it grow.
+func (b *Backend) Reached() uint64 { return b.count.reached.Load() }
+
+// Answered is the number of conns in which the backend has said something. It too only grows while the backend lives.
+func (b *Backend) Answered() uint64 { return b.count.answered.Load() }
+
+// CountAnswer counts the first bytes of the backend in a conn.
+func (b *Backend) CountAnswer() { b.count.answered.Add(1) }
 
 // CountConn counts a conn whose backend is final.
 func (b *Backend) CountConn(fresh bool) {

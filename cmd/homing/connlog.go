@@ -33,6 +33,7 @@ func logConn(log *slog.Logger, r *balancer.ConnRecord) {
 		slog.Float64("answer_seconds", r.AnswerTime.Seconds()),
 		slog.Float64("total_seconds", r.Total.Seconds()),
 		slog.Int("tries", r.Tries),
+		slog.String("connect_error", r.ConnectErr),
 		slog.String("refused", r.Refused.String()),
 		slog.String("termination", r.Termination.String()),
 	)

@@ -100,6 +100,7 @@ func TestLogConn(t *testing.T) {
 		BytesOut:  4096,
 		HelloTime: 1500 * time.Microsecond, ConnectTime: 2 * time.Millisecond, AnswerTime: 250 * time.Microsecond, Total: 3 * time.Second,
 		Tries:       2,
+		ConnectErr:  "permission denied",
 		Termination: balancer.Termination{Cause: balancer.CauseNormal, Phase: balancer.PhaseEnd},
 	}
 	var out bytes.Buffer
@@ -107,7 +108,7 @@ func TestLogConn(t *testing.T) {
 	want := `level=INFO msg=conn start=2026-11-22T12:00:00.000Z client=192.0.2.9:40000 listener=public pool=default ` +
 		`sni="a.example\n\" backend=forged" backend=[2001:db8::7]:443 hello=tls offer=psk source=ticket_key verdict=accepted lost=none ` +
 		`bytes_in=517 bytes_out=4096 hello_seconds=0.0015 queue_seconds=0 connect_seconds=0.002 answer_seconds=0.00025 total_seconds=3 ` +
-		"tries=2 refused=none termination=--\n"
+		"tries=2 connect_error=\"permission denied\" refused=none termination=--\n"
 	if out.String() != want {
 		t.Errorf("got\n%s, want\n%s", &out, want)
 	}

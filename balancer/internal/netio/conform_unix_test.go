@@ -233,7 +233,7 @@ func testUnixReset(t *testing.T, open opener) {
 	}
 }
 
-// Nobody at a path is as nobody at a port, whatever is the matter with it.
+// Nobody at a path is told by OpConnect, as nobody at a port is, with what is the matter.
 func testUnixRefused(t *testing.T, open opener) {
 	r := newRig(t, open)
 	dir := socketDir(t)
@@ -251,14 +251,18 @@ func testUnixRefused(t *testing.T, open opener) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(plain, "below"), plain, stale, packets, "@homing-test-nobody"} {
+	for path, want := range map[string]syscall.Errno{
+		filepath.Join(dir, "none"): unix.ENOENT, filepath.Join(plain, "below"): unix.ENOTDIR, plain: unix.ECONNREFUSED, stale: unix.ECONNREFUSED,
+		packets: unix.EPROTOTYPE, "@homing-test-nobody": unix.ECONNREFUSED,
+	} {
 		s, errno := r.connectUnix(path, 0)
-		if errno == 0 {
-			errno = r.take(OpConnect, s).Errno
-			r.Close(s, true)
+		if errno != 0 {
+			t.Fatal(errno)
 		}
-		if errno != unix.ECONNREFUSED || r.Stats().Socks != 0 {
-			t.Errorf("%s: %v and %d sockets open, want ECONNREFUSED", path, errno, r.Stats().Socks)
+		errno = r.take(OpConnect, s).Errno
+		r.Close(s, true)
+		if errno != want || r.Stats().Socks != 0 {
+			t.Errorf("%s: %v and %d sockets open, want %v", path, errno, r.Stats().Socks, want)
 		}
 	}
 }
@@ -317,8 +321,8 @@ func testUnixQueueFull(t *testing.T, open opener) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if c := r.take(OpConnect, all[5]); c.Errno != unix.ECONNREFUSED || c.Tag != 5 {
-		t.Errorf("the server is gone: %+v, want ECONNREFUSED", c)
+	if c := r.take(OpConnect, all[5]); c.Errno != unix.ENOENT || c.Tag != 5 {
+		t.Errorf("the server is gone with its file: %+v, want ENOENT", c)
 	}
 }
 

@@ -23,10 +23,7 @@ func (e *epoll) Connect(src Source, to netaddr.Addr, _ []byte, tag uint32) (Sock
 	if errno != 0 {
 		return NoSock, false, errno
 	}
-	if errno = sysConnect(fd, addr); errno != 0 && errno != unix.EINPROGRESS {
-		sysClose(fd)
-		return NoSock, false, errno
-	}
+	errno = sysConnect(fd, addr)
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = wantConnect | ackWaits
 	if kept {
@@ -37,6 +34,12 @@ func (e *epoll) Connect(src Source, to netaddr.Addr, _ []byte, tag uint32) (Sock
 	}
 	if isSix(addr) {
 		sl.flags |= six
+	}
+	if errno != 0 && errno != unix.EINPROGRESS { // told as the ring does: with the next batch
+		sl.fault = fault(errno)
+		sl.flags |= canWrite
+		e.enqueue(s, sl)
+		return s, false, 0
 	}
 	if errno := e.register(s, sl, bothEvents); errno != 0 {
 		e.Close(s, true)
@@ -215,8 +218,8 @@ func (e *epoll) connected(s Sock, sl *slot, c *Completion) bool {
 	if sl.flags&(canWrite|sawEnd) == 0 {
 		return false
 	}
-	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: syscall.Errno(sl.fault)} // of a unix socket
-	if sl.flags&sawEnd != 0 {
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: syscall.Errno(sl.fault)} // of connect(2) itself
+	if c.Errno == 0 && sl.flags&sawEnd != 0 {
 		c.Errno = sysError(sl.fd)
 		sl.fault.note(c.Errno)
 	}

@@ -13,25 +13,25 @@ const (
 	ErrNoBuffer = syscall.ENOBUFS       // the pool's hard limit, or no pipe to be had
 	ErrNoPort   = syscall.EADDRNOTAVAIL // no source port is left for this destination
 	ErrInUse    = syscall.EADDRINUSE    // somebody listens there
+	ErrReset    = syscall.ECONNRESET    // the peer was there, and has ended the connection
 	ErrEnded    = syscall.EPIPE         // of a Send: the peer had sent FIN before its RST
 )
 
-// IsUnreachable reports whether a connect that ended with errno tells that the
-// peer is not there: refused, no route, or no answer. A connection that was made
-// and reset at once (ECONNRESET) tells the contrary.
-func IsUnreachable(errno syscall.Errno) bool {
-	switch errno {
-	case syscall.ECONNREFUSED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN:
-		return true
-	}
-	return false
+// IsShortage reports whether errno tells of this machine's limits, not of the
+// peer. All else that connect(2) answers speaks of the way to that peer: no route, a
+// route that forbids it (EACCES, EINVAL), a policy for it (EPERM), nobody there.
+func IsShortage(errno syscall.Errno) bool {
+	return IsNoFile(errno) || errno == syscall.EADDRNOTAVAIL || isNoMemory(errno)
 }
 
-// IsShortage reports whether errno tells of this machine's limits, not of the
-// peer.
-func IsShortage(errno syscall.Errno) bool {
+// IsNoFile reports whether errno tells that no descriptor is free.
+func IsNoFile(errno syscall.Errno) bool { return errno == syscall.EMFILE || errno == syscall.ENFILE }
+
+// isNoMemory reports whether errno tells that the kernel has no room for something. It
+// ends no connection.
+func isNoMemory(errno syscall.Errno) bool {
 	switch errno {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC, syscall.EADDRNOTAVAIL, syscall.EACCES, syscall.EPERM, syscall.EAGAIN:
+	case syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC, syscall.EAGAIN:
 		return true
 	}
 	return false

@@ -22,8 +22,10 @@ func TestIsShortage(t *testing.T) {
 		unix.EMFILE:       true,
 		unix.ENFILE:       true,
 		unix.ENOMEM:       true,
-		unix.ENOSPC:       true, // epoll's watch limit
-		unix.EACCES:       true, // a local firewall
+		unix.ENOSPC:       true,  // epoll's watch limit
+		unix.EACCES:       false, // of connect: a route to this peer that is prohibited
+		unix.EPERM:        false, // a policy for this peer
+		unix.EINVAL:       false, // a blackhole
 	} {
 		if got := IsShortage(errno); got != want {
 			t.Errorf("%v: %t, want %t", errno, got, want)

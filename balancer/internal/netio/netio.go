@@ -68,11 +68,11 @@ type Engine interface {
 
 	// Tag sets the tag under which completions of s are reported.
 	Tag(s Sock, tag uint32)
-	// Connect opens a socket to an address, from src, which a unix socket does not heed. Without errno OpConnect follows;
-	// after an errno in it the socket is still to be closed. ECONNRESET there says
-	// that the connection came about and was reset before it was used;
-	// EADDRNOTAVAIL, there or here, that src has no port left for it, or is
-	// nobody's; EPERM here that a foreign src takes CAP_NET_ADMIN.
+	// Connect opens a socket to an address, from src, which a unix socket does not heed. An errno here is this machine's:
+	// no socket is to be had (IsShortage), or src cannot be used: EADDRNOTAVAIL where it is nobody's, EPERM where a foreign
+	// one takes CAP_NET_ADMIN. Without errno OpConnect follows; after an errno in it, connect(2)'s word on this
+	// destination, the socket is still to be closed. ECONNRESET there says that the connection came about and was reset
+	// before it was used; EADDRNOTAVAIL that src has no port left for it.
 	//
 	// When given is reported, first is sent as soon as the connection is there and
 	// before OpConnect, which tells of both: without errno all of first is gone; an

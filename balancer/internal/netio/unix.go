@@ -44,33 +44,17 @@ func (sa *sockaddrUnix) put(path string) uintptr {
 	return uintptr(2 + n + 1) // with the NUL
 }
 
-// dialUnix opens a socket and connects it: EAGAIN and a socket when the server's queue
-// is full, any other errno without one.
-func dialUnix(path string) (fd int32, errno syscall.Errno) {
+func sysSocketUnix() (int32, syscall.Errno) {
 	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if errno != 0 {
-		return -1, errno
-	}
-	fd = int32(n)
-	if errno = sysConnectUnix(fd, path); errno != 0 && errno != unix.EAGAIN {
-		sysClose(fd)
-		return -1, errno
-	}
-	return fd, errno
+	return int32(n), errno
 }
 
 // sysConnectUnix connects to a path. It waits for nobody, though for a file system that has to
-// look the path up. Whatever is wrong with the path says that no server is there, as
-// ECONNREFUSED does of a port: there is no file, it is no listening socket, or this
-// process may not use it.
+// look the path up. EAGAIN says that the server's queue is full.
 func sysConnectUnix(fd int32, path string) syscall.Errno {
 	var sa sockaddrUnix
 	length := sa.put(path)
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), length)
-	switch errno {
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EPROTOTYPE, unix.EACCES, unix.EPERM, unix.ENAMETOOLONG:
-		return unix.ECONNREFUSED
-	}
 	return errno
 }
 
@@ -89,7 +73,7 @@ type knock struct {
 	path string
 }
 
-// begin is told how a first connect has ended, 0 or EAGAIN.
+// begin is told how a first connect has ended.
 func (k *knocks) begin(t turn, path string, errno syscall.Errno, now Time, done func(turn, syscall.Errno)) {
 	if errno != unix.EAGAIN {
 		done(t, errno)
@@ -137,16 +121,16 @@ func (k *knocks) try(now Time, fd func(turn) int32, done func(turn, syscall.Errn
 
 // connectUnix is Connect to a unix socket.
 func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
-	fd, errno := dialUnix(path)
+	fd, errno := sysSocketUnix()
 	if errno == unix.EMFILE && e.spares.shut() {
-		fd, errno = dialUnix(path)
+		fd, errno = sysSocketUnix()
 	}
-	if fd < 0 {
+	if errno != 0 {
 		return NoSock, errno
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = wantConnect
-	e.knocks.begin(turn{s, sl.gen}, path, errno, e.now, e.connectedUnix)
+	e.knocks.begin(turn{s, sl.gen}, path, sysConnectUnix(fd, path), e.now, e.connectedUnix)
 	return s, 0
 }
 
@@ -154,7 +138,7 @@ func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
 func (e *epoll) connectedUnix(t turn, errno syscall.Errno) {
 	sl := e.slots.at(t.sock)
 	sl.flags |= canRead | canWrite
-	sl.fault.note(errno)
+	sl.fault = fault(errno)
 	e.enqueue(t.sock, sl)
 }
 
@@ -167,23 +151,23 @@ func (e *epoll) knocking(t turn) int32 {
 
 // connectUnix is Connect to a unix socket.
 func (e *uring) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
-	fd, errno := dialUnix(path)
+	fd, errno := sysSocketUnix()
 	if errno == unix.EMFILE && e.relieve() {
-		fd, errno = dialUnix(path)
+		fd, errno = sysSocketUnix()
 	}
-	if fd < 0 {
+	if errno != 0 {
 		return NoSock, errno
 	}
 	s, sl := e.slots.take(fd, tag)
 	sl.flags = rWantConnect
-	e.knocks.begin(turn{s, sl.gen}, path, errno, e.now, e.connectedUnix)
+	e.knocks.begin(turn{s, sl.gen}, path, sysConnectUnix(fd, path), e.now, e.connectedUnix)
 	return s, 0
 }
 
 // connectedUnix has OpConnect reported.
 func (e *uring) connectedUnix(t turn, errno syscall.Errno) {
 	sl := e.slots.at(t.sock)
-	sl.fault.note(errno)
+	sl.fault = fault(errno)
 	e.enqueue(t.sock, sl)
 }
 

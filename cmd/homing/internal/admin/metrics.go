@@ -65,12 +65,14 @@ func connMetrics() []metric {
 		}},
 		{"homing_spliced_bytes_total", counter, nil, "Bytes of both directions that were moved by splice.", count(func(s *balancer.Stats) uint64 { return s.Spliced })},
 		{"homing_connects_total", counter, nil, "Connects to backends that were tried.", count(func(s *balancer.Stats) uint64 { return s.Connects })},
-		{"homing_connect_failures_total", counter, nil, "Of them, refused, unreachable or timed out.", count(func(s *balancer.Stats) uint64 { return s.ConnectFailures })},
+		{"homing_connect_failures_total", counter, nil, "Of them, refused, unreachable, forbidden or timed out.", count(func(s *balancer.Stats) uint64 { return s.ConnectFailures })},
+		{"homing_connect_timeouts_total", counter, nil, "Of these, timed out: the backend does not accept as fast as clients come, or is gone.", count(func(s *balancer.Stats) uint64 { return s.ConnectTimeouts })},
 		{"homing_replays_total", counter, nil, "Connects to another backend because one had failed.", count(func(s *balancer.Stats) uint64 { return s.Replays })},
 		{"homing_second_chances_total", counter, nil, "Connects to another backend because of the first one's answer.", count(func(s *balancer.Stats) uint64 { return s.SecondChances })},
 		{"homing_second_chances_denied_total", counter, nil, "Those that the budget forbade.", count(func(s *balancer.Stats) uint64 { return s.NoBudget })},
 		{"homing_port_shortages_total", counter, nil, "Connects without a free source port (EADDRNOTAVAIL).", count(func(s *balancer.Stats) uint64 { return s.NoPorts })},
 		{"homing_file_shortages_total", counter, nil, "Accepts and connects without a free file descriptor (EMFILE, ENFILE).", count(func(s *balancer.Stats) uint64 { return s.NoDescriptors })},
+		{"homing_socket_failures_total", counter, nil, "Connects that this machine could not make for another reason: no memory, or a source address that it may not use.", count(func(s *balancer.Stats) uint64 { return s.NoSockets })},
 		{"homing_conn_log_dropped_total", counter, nil, "Lines of the conn log that could not be written in time.", count(func(s *balancer.Stats) uint64 { return s.RecordsDropped })},
 		{"homing_terminations_total", counter, []string{"code"}, "Ends of conns by the two letters of the log: cause and phase.", func(s *sample, out emit) {
 			for cause := range balancer.NumCauses {

@@ -67,7 +67,7 @@ func viewTotals(st *balancer.Stats) api.Totals {
 	t := api.Totals{
 		ConnsAccepted: st.Accepted, ConnsOpen: st.Open, Handshakes: st.Handshakes, PreHello: st.PreHello,
 		Waiting: st.Waiting, MemoryBytes: st.ConnBytes + st.BufferBytes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
-		Connects: st.Connects, ConnectFailures: st.ConnectFailures, Replays: st.Replays, SecondChances: st.SecondChances,
+		Connects: st.Connects, ConnectFailures: st.ConnectFailures, ConnectTimeouts: st.ConnectTimeouts, Replays: st.Replays, SecondChances: st.SecondChances,
 		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
 		Routes: map[string]uint64{}, Lost: map[string]uint64{}, Refused: map[string]uint64{},
 	}

@@ -29,7 +29,8 @@ type Totals struct {
 	BytesIn         uint64 `json:"bytes_in" doc:"Bytes received from clients."`
 	BytesOut        uint64 `json:"bytes_out" doc:"Bytes received from backends."`
 	Connects        uint64 `json:"connects" doc:"Connects to backends that were tried."`
-	ConnectFailures uint64 `json:"connect_failures" doc:"Of them, refused, unreachable or timed out."`
+	ConnectFailures uint64 `json:"connect_failures" doc:"Of them, refused, unreachable, forbidden or timed out."`
+	ConnectTimeouts uint64 `json:"connect_timeouts" doc:"Of these, timed out: the backend does not accept as fast as clients come, or is gone."`
 	Replays         uint64 `json:"replays" doc:"Connects to another backend because one had failed."`
 	SecondChances   uint64 `json:"second_chances" doc:"Connects to another backend because of the first one's answer."`
 	Unroutable      uint64 `json:"unroutable" doc:"Conns that no backend took."`

@@ -77,6 +77,7 @@ func Conn() []Field {
 		{"answer_seconds", Seconds, "From there to the backend's first byte.", nil},
 		{"total_seconds", Seconds, "From its accept to its end.", nil},
 		{"tries", Number, "Connects to backends.", nil},
+		{"connect_error", Text, "What the last connect that failed has said.", nil},
 		{"refused", Text, "Which of the listener's rules refused it.", words(balancer.NumRefusals)},
 		{"termination", Text, "Cause and phase of its end, two letters: the README has them all.", nil},
 	}
