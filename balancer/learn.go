@@ -201,6 +201,8 @@ func (l *loop) ticketIssued(c *conn) {
 // serverFinished is the server's ChangeCipherSpec. In a full handshake the
 // client's Finished has come before it: the handshake is complete, and the
 // session ID it issued is good. In a resumption the client's is still to come.
+// That a client goes through with it teaches its own home and name, nothing else of
+// its choice.
 func (l *loop) serverFinished(c *conn) {
 	hs := c.hs
 	hs.changed = true

@@ -90,7 +90,8 @@ func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
 func (s *StateDir) Seed() affinity.Seed { return s.seed }
 
 // Load merges what was left into the store, which must have the same seed for it:
-// else it is set aside. The store's Run must be running. It returns how many facts
+// else it is set aside. Only who may write the directory, mode 0700, can put anything
+// into it. The store's Run must be running. It returns how many facts
 // are still good.
 func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
 	if s.seed == (affinity.Seed{}) {

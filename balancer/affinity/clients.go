@@ -40,7 +40,9 @@ func (p *Pool) clientHome(k Key, now uint32) uint32 {
 
 // Completed says that client completed a handshake at backend id (in TLS 1.3:
 // both sides have sent application data). That is its home from now on, unless it
-// has struck out; a strike stays with it.
+// has struck out; a strike stays with it. A client can choose its own home, and that of
+// those who share its address, name and shape, no other's: the address is that of its
+// packets, or a trusted proxy's word.
 func (p *Pool) Completed(client Key, id, now uint32) {
 	if client == 0 || id == 0 {
 		return

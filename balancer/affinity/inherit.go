@@ -12,7 +12,8 @@ import (
 // SharedTable is the memory of one table, which one process hands to the next: both
 // map it while the older one still has conns, so that what either learns of exact
 // sessions, clients and refusals the other knows at once. Ticket keys are in no
-// table: an heir merges an Export of them, and the facts that follow it.
+// table: an heir merges an Export of them, and the facts that follow it. The
+// descriptors go over a socket between the two alone, so that no client can bring one.
 type SharedTable struct {
 	Name string
 	FD   int // a descriptor of the file that is the memory

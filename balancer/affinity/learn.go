@@ -9,10 +9,12 @@ const (
 // Accepted says that backend id resumed a session of offer o. sel is the index of
 // the selected identity (RFC 8446, 4.2.11), SelTicket or SelID.
 //
-// In TLS 1.3 the selected identity alone is learned. Acceptance of a TLS <= 1.2
-// offer with a ticket proves the session, not the ticket's bytes, for the server
-// may have resumed by ID: it refreshes what is known of this backend and creates
-// nothing.
+// In TLS 1.3 the selected identity alone is learned: the server has opened it, and
+// no client can make one. Acceptance of a TLS <= 1.2 offer with a ticket proves the
+// session, not the ticket's bytes, for the server may have resumed by ID: it refreshes
+// what is known of this backend and creates nothing. Where the ID beside the ticket is
+// on record, it says nothing of the ticket: a client that has an ID could keep any key
+// alive with junk under its name.
 func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 	if id == 0 {
 		return
@@ -29,7 +31,10 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 		}
 	case sel == SelTicket:
 		if o.HasID {
-			p.proved(o.ID, p.store.ttl.session, id, now, false, false)
+			if _, _, issued := p.store.entries.Lookup(o.ID, now); issued {
+				p.proved(o.ID, p.store.ttl.session, id, now, false, false)
+				return
+			}
 		}
 		if o.Kind != OfferTicket {
 			return // the identities are of TLS 1.3, which the server did not speak
@@ -43,6 +48,9 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 // Refused says that backend id, where source src had sent offer o, made a full
 // handshake of it. That speaks of the ticket, never of its key: nothing is
 // removed. What has no home, or a doubtful one, is remembered as refused for 60 s.
+// Any client can bring that about with junk, and no more by it: an offer under a name
+// that nobody has proved goes to a backend that comes next, and the first acceptance
+// anywhere ends it.
 // Whatever the source was, a refusal by the client's home is a strike.
 func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	if id == 0 {
@@ -75,7 +83,8 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 }
 
 // IssuedID says that backend id issued the session ID with key k in a completed
-// full handshake of TLS <= 1.2.
+// full handshake of TLS <= 1.2. It is the server's choice: an echo of the client's is
+// none.
 func (p *Pool) IssuedID(k Key, id, now uint32) {
 	if k == 0 || id == 0 {
 		return
@@ -84,7 +93,8 @@ func (p *Pool) IssuedID(k Key, id, now uint32) {
 }
 
 // IssuedTicket says that backend id issued ticket t in a TLS <= 1.2 handshake.
-// hint is its lifetime in seconds, 0 = unspecified (RFC 5077, 5.6).
+// hint is its lifetime in seconds, 0 = unspecified (RFC 5077, 5.6). No byte of it is
+// the client's.
 func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
 	if t.Len == 0 || id == 0 {
 		return
@@ -149,7 +159,7 @@ func (p *Pool) touch(t *Ident, id, now uint32, create bool) (exact bool) {
 	if r := d.rooms[id]; !known.other && r != nil && !r.look(known.four) {
 		return exact
 	}
-	if exact {
+	if exact { // a hint is as good as what it comes from: an issue, or an accepted identity of TLS 1.3
 		p.store.hints.Insert(t.First, id, now+p.store.ttl.ticket, now)
 	}
 	p.submit(t, id, now)

@@ -219,9 +219,12 @@ func TestTLS12AcceptanceRefreshes(t *testing.T) {
 	later := uint32(t0 + 9*60*60)
 	for _, b := range [][]byte{nameless, layout("openssl", "K", 7)} {
 		o := offerOf(p, OfferTicket, b)
-		o.ID, o.HasID = id, true
+		o.ID, o.HasID = p.HashID([]byte("a throw-away token")), true
 		p.Accepted(o, SelTicket, false, 1, later)
 	}
+	beside := offerOf(p, OfferTicket, layout("openssl", "L", 1))
+	beside.ID, beside.HasID = id, true
+	p.Accepted(beside, SelTicket, false, 1, later)
 	s.drain()
 	now := later + 9*60*60 // the ID would be 18 hours old
 	if h := p.Find(&Offer{Kind: OfferID, ID: id, HasID: true}, now); h.ID != 1 {
@@ -346,5 +349,29 @@ func TestRepeatedTicketIsNoEvidence(t *testing.T) {
 	}
 	if n := len(s.ring); n != 1 {
 		t.Errorf("%d pieces of evidence wait for the owner, want 1", n)
+	}
+}
+
+// A client that has a session ID of a backend resumes by it, with junk under the name of any ticket key beside it: that keeps no
+// key alive. With an ID that is its own throw-away token, as beside any ticket, the ticket was accepted.
+func TestAcceptedByIDSaysNothingOfTheTicket(t *testing.T) {
+	for _, issued := range []bool{true, false} {
+		s := newStore(t)
+		p := s.Pool(1)
+		for i := range 2 {
+			p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
+			s.drain()
+		}
+		o := offerOf(p, OfferTicket, layout("openssl", "K", 9))
+		o.ID, o.HasID = p.HashID([]byte("a session")), true
+		if issued {
+			p.IssuedID(o.ID, 1, t0)
+		}
+		later := uint32(t0 + 100)
+		p.Accepted(o, SelTicket, false, 1, later)
+		k, ok := p.TicketKey(o.Idents[0], 1, later)
+		if want := map[bool]uint32{true: t0, false: later}[issued]; !ok || k.Last != want {
+			t.Errorf("ID issued %v: the key was proved at %d, want %d", issued, k.Last, want)
+		}
 	}
 }

@@ -27,6 +27,9 @@ const (
 //	ticket key, key gone      per backend, the latest proof if it is later than the
 //	                          latest refutation, else nothing
 //
+// No client is heard here: who calls it has the facts from a peer that holds the node
+// key, from a state file of its own, or from the process before.
+//
 // Merged facts are not told to Config.Fact. Ticket keys are the owner's to merge:
 // Merge waits while its ring is full, until ctx is done, and counts them all as
 // news. No loop may call it.

@@ -5,7 +5,8 @@ import "slices"
 // Probed says that backend id issued ticket t to a probe of our own. It teaches
 // the ticket key as IssuedTicket does, but no client will ever offer t: there is no
 // exact entry and no hint. Every ticket is looked at, also of a backend that seems
-// nameless, for there are few of them.
+// nameless, for there are few of them. No client takes part in a probe: what one can
+// have by junk is that it comes earlier.
 func (p *Pool) Probed(t Ident, id, now uint32) {
 	if t.Len == 0 || id == 0 {
 		return
