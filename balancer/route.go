@@ -15,7 +15,10 @@ func (l *loop) route(c *conn) *pool.Backend {
 	s := c.lane.pool.Snapshot()
 	hs.source = hs.home.Source
 	if b := l.routeHome(c, s); b != nil {
-		return b
+		if l.mayClaim(c, b) {
+			return b
+		}
+		l.notClaimed(hs)
 	}
 	if hs.source == affinity.SourceExplore {
 		if b := l.explore(c, s); b != nil {
@@ -35,6 +38,16 @@ func (l *loop) route(c *conn) *pool.Backend {
 		return l.route(c)
 	}
 	return nil
+}
+
+// notClaimed goes on to the next rule from a home that is being drained and gets no more
+// of the client's network.
+func (l *loop) notClaimed(hs *handshake) {
+	if hs.source == affinity.SourceClient && hs.offer.N > 0 {
+		hs.source = affinity.SourceExplore // it may still be somebody else's
+		return
+	}
+	hs.lost, hs.source = LostDrained, affinity.SourceFresh
 }
 
 // routeHome is rules 1 to 3: the backend, or one of the set, that is known to be
@@ -122,7 +135,7 @@ func (l *loop) explore(c *conn, s *pool.Snapshot) *pool.Backend {
 	hs := c.hs
 	known := c.lane.known
 	if id := pool.ID(known.Hint(&hs.offer, l.unix)); id != pool.NoID && !hs.skip.Has(id) {
-		if b := s.ByID(id); b != nil && s.Usable(b) == pool.UsableOK {
+		if b := s.ByID(id); b != nil && s.Usable(b) == pool.UsableOK && l.mayClaim(c, b) {
 			return b
 		}
 	}

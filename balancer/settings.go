@@ -95,6 +95,7 @@ type share struct {
 
 	// Owned by the loop's thread.
 	budget float64 // second chances that may be used now
+	claims *claims // of offers to backends that are being drained; nil until one was
 }
 
 // blocks are one loop's counters by name of listener and of pool. They are made for

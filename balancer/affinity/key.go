@@ -141,6 +141,11 @@ func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
 	return makeKey(d.Sum64(), h.share)
 }
 
+// Spread mixes a network and a backend, for who counts by both.
+func Spread(network, id uint32) uint32 {
+	return uint32(mix(uint64(network)<<32 | uint64(id)))
+}
+
 // HashNetwork hashes a client's network, /24 or /48, for Offer.Network.
 func HashNetwork(addr netip.Addr) uint32 {
 	addr = addr.Unmap()
