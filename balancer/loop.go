@@ -40,7 +40,7 @@ type loop struct {
 	wheel          *wheel
 	idleHandshakes []*handshake
 	now            netio.Time
-	unix           uint32 // wall clock, seconds
+	unix           uint32 // the store's time
 	paused         bool   // listeners are not taken from
 	resumeAt       netio.Time
 	warnedAt       netio.Time // of the shortage that paused it; 0: never
@@ -156,7 +156,7 @@ func (l *loop) run() error {
 			return err
 		}
 		l.now = l.eng.Now()
-		l.unix = uint32(time.Now().Unix())
+		l.unix = l.set.cfg.Store.Now()
 		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
 		}

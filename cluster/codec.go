@@ -53,7 +53,7 @@ func (t frameType) String() string {
 type hello struct {
 	Node     string // ID of the node
 	Instance uint64 // random: sequences are those of one life of a process
-	Wall     int64  // wall clock, Unix nanoseconds
+	Wall     int64  // time of its store, Unix nanoseconds
 	Skew     int64  // answer only: seconds that the answering clock is ahead of the other
 	Seed     affinity.Seed
 	Standing standing

@@ -154,7 +154,7 @@ func (x *forwarding) step() error {
 		x.f.sent.Add(uint64(len(facts)))
 	}
 	if x.exporting {
-		part := x.store.Export(&x.export, x.batch[:0], uint32(time.Now().Unix()))
+		part := x.store.Export(&x.export, x.batch[:0], x.store.Now())
 		if len(part) > 0 {
 			x.parts++
 			x.out = appendBatch(x.out, framePart, x.parts, part)
@@ -226,7 +226,7 @@ func Follow(ctx context.Context, elder io.ReadWriteCloser, cfg FollowConfig) err
 			if cfg.Store.Seed() != seed {
 				break // nobody would find it
 			}
-			cfg.Store.Merge(ctx, facts, uint32(time.Now().Unix()))
+			cfg.Store.Merge(ctx, facts, cfg.Store.Now())
 			if t == frameFacts && cfg.Learned != nil {
 				for i := range facts {
 					cfg.Learned(facts[i])

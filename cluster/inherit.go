@@ -152,7 +152,7 @@ func (r *Replicator) Inherit(legacy ReplicatorLegacy, seed affinity.Seed) error 
 	}
 	r.instance.Store(legacy.Instance)
 	r.member.Store(legacy.Member)
-	r.ring.resume(legacy.Last, tail, r.cfg.clock().UnixNano())
+	r.ring.resume(legacy.Last, tail, r.ticks())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, one := range legacy.Peers {

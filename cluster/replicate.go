@@ -66,7 +66,7 @@ type ReplicatorConfig struct {
 	times times
 	// merged hears of each batch once it is in the store. For tests.
 	merged func([]affinity.Fact)
-	clock  func() time.Time
+	clock  func() time.Time // nil: the store's
 }
 
 // times are the limits of a stream.
@@ -107,6 +107,7 @@ type Replicator struct {
 	ring     *ring
 	door     *door
 	changed  chan struct{} // of capacity 1: peers to dial have changed
+	began    time.Time
 
 	// Static after Run has begun.
 	store *affinity.Store
@@ -150,11 +151,8 @@ func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
 	if cfg.times == (times{}) {
 		cfg.times = realTimes()
 	}
-	if cfg.clock == nil {
-		cfg.clock = time.Now
-	}
 	r = &Replicator{
-		cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
+		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
 		peers: make(map[string]*peer), quiet: make(map[string]time.Time),
 	}
 	r.door = &door{places: maxHandshakes, perAddr: handshakesPerAddr, known: r.knows}
@@ -193,10 +191,21 @@ func (r *Replicator) newInstance() {
 // Learned takes a fact that this node learned. It is affinity.Config.Fact: it never
 // blocks, allocates nothing, and makes no system call while the streams are busy.
 func (r *Replicator) Learned(f affinity.Fact) {
-	r.ring.push(&f, r.cfg.clock().UnixNano())
+	r.ring.push(&f, r.ticks())
 	for _, s := range *r.streaming.Load() {
 		s.waker.wake()
 	}
+}
+
+// ticks is the time by which facts grow old on their way, in nanoseconds, never 0.
+func (r *Replicator) ticks() int64 { return 1 + int64(time.Since(r.began)) }
+
+// now is the time of the facts.
+func (r *Replicator) now() time.Time {
+	if r.cfg.clock != nil {
+		return r.cfg.clock()
+	}
+	return r.store.Time()
 }
 
 // SetNodeKeys replaces the node keys; see ReplicatorConfig. Streams with peers that

@@ -123,7 +123,7 @@ func (r *Replicator) Stats() ReplicatorStats {
 	st := ReplicatorStats{
 		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
 	}
-	now, head := r.cfg.clock().UnixNano(), r.ring.head.Load()
+	now, head := r.ticks(), r.ring.head.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, p := range r.peers {

@@ -32,7 +32,7 @@ func newRing(size int) *ring {
 	return &ring{slots: make([]slot, n)}
 }
 
-// push adds a fact, learned at Unix nanoseconds.
+// push adds a fact, learned at a time of Replicator.ticks.
 func (r *ring) push(f *affinity.Fact, at int64) {
 	about := uint64(f.Kind) | uint64(f.Length)<<8 | uint64(f.Span)<<16 | uint64(f.Pool)<<32
 	key, value := uint64(f.Key), uint64(f.ID)<<32|uint64(f.Time)
@@ -75,7 +75,7 @@ func (r *ring) holds(last uint64) bool {
 }
 
 // resume makes the ring, which is to be empty, one whose next fact has the sequence
-// behind last, and whose last ones are facts, learned at Unix nanoseconds.
+// behind last, and whose last ones are facts, learned at a time of Replicator.ticks.
 func (r *ring) resume(last uint64, facts []affinity.Fact, at int64) {
 	facts = facts[max(0, len(facts)-len(r.slots)+1):]
 	base := last - uint64(len(facts))

@@ -102,11 +102,11 @@ func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
 		return 0
 	}
 	began := time.Now()
-	now := uint32(began.Unix())
 	facts, news, err := 0, 0, error(nil)
 	err = readState(s.path, func(batch []affinity.Fact) {
 		facts += len(batch)
-		news += store.Merge(ctx, batch, now)
+		shiftAll(batch, -store.Behind())
+		news += store.Merge(ctx, batch, store.Now())
 	})
 	if err != nil {
 		s.setAside(err)
@@ -152,7 +152,7 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 		s.setAside(errors.New("the cluster has another seed"))
 	}
 	began := time.Now()
-	n, err := writeState(s.path, seed, s.export(store, uint32(began.Unix())))
+	n, err := writeState(s.path, seed, s.export(store, store.Now()))
 	took = time.Since(began)
 	if err == nil && store.Seed() != seed {
 		return took // written while the seed changed: again, next time, with the new one
@@ -176,13 +176,18 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 	return took
 }
 
-// export yields all facts, batch by batch.
+// export yields all facts, batch by batch, with the times of the wall clock: that is
+// all that a process of another day shares with this one.
 func (s *StateDir) export(store *affinity.Store, now uint32) func([]affinity.Fact) []affinity.Fact {
 	var c affinity.Cursor
 	if s.keysOnly {
 		c = store.ExportKeys()
 	}
-	return func(room []affinity.Fact) []affinity.Fact { return store.Export(&c, room, now) }
+	return func(room []affinity.Fact) []affinity.Fact {
+		facts := store.Export(&c, room, now)
+		shiftAll(facts, store.Behind())
+		return facts
+	}
 }
 
 // StateDirStats is what has been written.

@@ -246,3 +246,40 @@ func FuzzStateFile(f *testing.F) {
 		}
 	})
 }
+
+// TestStateOfAClockAhead: what a node wrote whose clock was ahead is taken over, and lives no longer than what is learned
+// now.
+func TestStateOfAClockAhead(t *testing.T) {
+	const hour = 60 * 60
+	first, _ := runStore(t, affinity.Config{Seed: 7})
+	teach(t, first)
+	path := filepath.Join(t.TempDir(), stateName)
+	var c affinity.Cursor
+	if _, err := writeState(path, first.Seed(), func(room []affinity.Fact) []affinity.Fact {
+		facts := first.Export(&c, room, now())
+		shiftAll(facts, 26*hour)
+		return facts
+	}); err != nil {
+		t.Fatal(err)
+	}
+	state, _ := openState(t, filepath.Dir(path))
+	store, _ := runStore(t, affinity.Config{Seed: 7, SeedMade: first.Seed().Made})
+	if n := state.Load(t.Context(), store); n != known(first) {
+		t.Errorf("%d facts were taken, of %d", n, known(first))
+	}
+	if err := store.Published(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := map[affinity.FactKind]uint32{}
+	for c := (affinity.Cursor{}); !c.Done(); {
+		for _, f := range store.Export(&c, make([]affinity.Fact, 0, 100), now()) {
+			left[f.Kind] = max(left[f.Kind], f.Time)
+		}
+	}
+	for kind, most := range map[affinity.FactKind]uint32{affinity.FactEntry: 27 * hour, affinity.FactClient: 24 * hour, affinity.FactKeyHome: 0} {
+		// Spans are rounded up by an eighth at most: a ticket lives 24 h, and may be given 27 here.
+		if end := left[kind]; end == 0 || end > now()+most {
+			t.Errorf("%v: until %d s from now, not %d", kind, int64(end)-int64(now()), most)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (r *Replicator) serve(ctx context.Context, raw *guest) error {
 			old.hangUp()
 		}
 		p.mu.Lock()
-		s.skew = skew(r.cfg.clock(), theirs.Wall)
+		s.skew = skew(r.now(), theirs.Wall)
 		ours := r.hello(p)
 		ours.Skew = s.skew
 		if err := s.write(ours.frame()); err != nil {
@@ -193,7 +193,7 @@ func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*s
 // hello is what this node says to p, whose mu is held.
 func (r *Replicator) hello(p *peer) hello {
 	h := hello{
-		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.cfg.clock().UnixNano(), Seed: r.store.Seed(),
+		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.now().UnixNano(), Seed: r.store.Seed(),
 		Standing: r.standing(),
 	}
 	if p.whole && p.seed == h.Seed.Value {
@@ -269,6 +269,16 @@ func skew(ours time.Time, theirs int64) int64 {
 // shift moves a time of the peer's clock to ours.
 func shift(t uint32, by int64) uint32 {
 	return uint32(min(max(int64(t)+by, 0), math.MaxUint32))
+}
+
+// shiftAll is shift for the times of facts.
+func shiftAll(facts []affinity.Fact, by int64) {
+	if by == 0 {
+		return
+	}
+	for i := range facts {
+		facts[i].Time = shift(facts[i].Time, by)
+	}
 }
 
 // run serves the stream until it breaks, either side hangs up, or ctx is done.

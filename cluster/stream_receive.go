@@ -98,12 +98,8 @@ func (s *stream) take(ctx context.Context, t frameType, payload []byte) error {
 
 // merge puts s.facts into the store, by our clock.
 func (s *stream) merge(ctx context.Context) error {
-	now := uint32(s.r.cfg.clock().Unix())
-	if s.skew != 0 {
-		for i := range s.facts {
-			s.facts[i].Time = shift(s.facts[i].Time, s.skew)
-		}
-	}
+	now := uint32(s.r.now().Unix())
+	shiftAll(s.facts, s.skew)
 	if s.r.store.Seed() != s.seed {
 		return errEnded // this node has just taken another: adopt hangs up
 	}

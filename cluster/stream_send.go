@@ -122,7 +122,7 @@ func (s *stream) appendPart(now time.Time) {
 		return
 	}
 	s.rounds = 0
-	facts := s.r.store.Export(&x.cursor, s.batch[:0], uint32(s.r.cfg.clock().Unix()))
+	facts := s.r.store.Export(&x.cursor, s.batch[:0], uint32(s.r.now().Unix()))
 	if len(facts) > 0 {
 		x.sent++
 		s.out = appendBatch(s.out, framePart, x.sent, facts)

@@ -66,9 +66,9 @@ func (s *Store) Run(ctx context.Context) {
 		case r := <-s.reseeds:
 			s.reseed(r.seed)
 			close(r.done)
-		case t := <-tick.C:
-			s.age(unixSeconds(t))
-			s.survey.step(s.tables(), unixSeconds(t))
+		case <-tick.C:
+			s.age(s.Now())
+			s.survey.step(s.tables(), s.Now())
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestInheritSharesTables(t *testing.T) {
 
 // The heir keeps what the elder knew, whatever the elder does at its end; so does the heir's heir.
 func TestInheritOutlivesTheElder(t *testing.T) {
-	elder, err := NewStore(Config{Seed: 1, TableEntries: 1000, ClientEntries: 1000})
+	elder, err := NewStore(Config{Seed: 1, TableEntries: 1000, ClientEntries: 1000, ahead: aheadBy(0)})
 	check(t, err)
 	elder.Pool(1).IssuedID(77, 3, t0)
 	heir := heirOf(t, elder)

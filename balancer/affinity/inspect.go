@@ -17,8 +17,8 @@ type HeldKey struct {
 // KeyHome is one backend's part in a ticket key.
 type KeyHome struct {
 	ID    uint32
-	Since uint32 // when it became known, in Unix seconds
-	Last  uint32 // last acceptance or issue
+	Since uint32 // when it became known, in Unix seconds by the wall clock
+	Last  uint32 // last acceptance or issue, likewise
 	Count uint64 // acceptances and issues that this node saw
 
 	Refused  uint32 // offers that it refused since then, up to the 8th or a little more
@@ -36,7 +36,7 @@ func (p *Pool) HeldKeys(now uint32) []HeldKey {
 		held := HeldKey{Key: k.key, Len: PrefixLen(k.length)}
 		for _, m := range k.homes {
 			home := KeyHome{
-				ID: m.id, Since: m.since, Last: m.last.Load(), Count: m.count.Load(),
+				ID: m.id, Since: p.store.onWall(m.since), Last: p.store.onWall(m.last.Load()), Count: m.count.Load(),
 				Refused: m.doubt.refusals.Load(), Doubtful: m.doubt.doubtful(now),
 			}
 			held.Doubtful = held.Doubtful || home.Doubtful
@@ -60,7 +60,7 @@ type Known struct {
 	Homes   []uint32
 	Doubted []uint32 // ticket_key: of them, those that are doubtful; the others are preferred
 	Any     bool     // session: any live backend
-	Expires uint32   // session: when it is forgotten, in Unix seconds
+	Expires uint32   // session: when it is forgotten, in Unix seconds by the wall clock
 
 	Key      Key  // ticket_key
 	KeyLen   int  // ticket_key: bytes of the name
@@ -98,6 +98,7 @@ func (p *Pool) inspectExact(k Key, now uint32) (Known, bool) {
 		return Known{}, false
 	}
 	id, expiry, ok := p.store.entries.Lookup(k, now)
+	expiry = p.store.onWall(expiry)
 	switch {
 	case !ok:
 		return Known{}, false

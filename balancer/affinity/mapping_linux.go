@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,6 +92,20 @@ func adoptMapping(fd, n int) (mapping, error) {
 		}
 		return mapWords(fd, n, unix.MAP_SHARED)
 	})
+}
+
+// sinceBoot is how long this machine has been up, without the time that it slept, and a number for this time of its
+// being up, never 0. Processes that see the same file see the same.
+func sinceBoot() (boot uint64, up time.Duration, ok bool) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(id) == 0 {
+		return 0, 0, false
+	}
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0, 0, false
+	}
+	return xxhash.Sum64(id) | 1, time.Duration(ts.Nano()), true
 }
 
 // discard closes a descriptor that is of no use.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync/atomic"
+	"time"
 )
 
 // mapping is heap memory where the balancer does not run.
@@ -28,6 +29,8 @@ func (m mapping) share() (int, error) { return -1, errors.ErrUnsupported }
 func sharableMapping(string, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
 
 func adoptMapping(int, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
+
+func sinceBoot() (boot uint64, up time.Duration, ok bool) { return 0, 0, false }
 
 func discard(int) {}
 

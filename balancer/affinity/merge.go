@@ -23,7 +23,8 @@ const (
 // and returns how many were news. The result does not depend on the order of facts,
 // nor on how often one comes:
 //
-//	exact entry, client home  the later expiry, then the larger backend ID
+//	exact entry, client home  the later expiry, but none later than it was to live when
+//	                          it was proved, from now on; then the larger backend ID
 //	ticket key, key gone      per backend, the latest proof if it is later than the
 //	                          latest refutation, else nothing
 //
@@ -62,14 +63,25 @@ func (s *Store) mergeEntry(f *Fact, now uint32) bool {
 	if f.Key == 0 || f.ID == 0 || elapsed(now, f.Time) > maxLife {
 		return false
 	}
-	return s.entries.merge(f.Key.with(f.Span), word1(f.ID, f.Time), now, laterEntry)
+	expiry := bounded(f, max(s.ttl.session, s.ttl.ticket, maxTicketTTL), now)
+	return s.entries.merge(f.Key.with(f.Span), word1(f.ID, expiry), now, laterEntry)
 }
 
 func (s *Store) mergeClient(f *Fact, now uint32) bool {
 	if f.Key == 0 || f.ID == 0 || f.ID == AnyID || elapsed(now, f.Time) > maxLife {
 		return false
 	}
-	return s.clients.merge(f.Key.with(f.Span), word1(f.ID, f.Time&^clientBits), now, laterClient)
+	expiry := bounded(f, s.ttl.client, now)
+	return s.clients.merge(f.Key.with(f.Span), word1(f.ID, expiry&^clientBits), now, laterClient)
+}
+
+// bounded is the expiry of f, of a kind that lives for most seconds. Whoever said
+// more had a clock that was ahead, and would outlive all others.
+func bounded(f *Fact, most, now uint32) uint32 {
+	if f.Span != 0 {
+		most = min(most, spanSeconds(f.Span))
+	}
+	return min(f.Time, now+most)
 }
 
 // laterEntry is what becomes of an entry's word 1 when another is merged into it.

@@ -178,8 +178,8 @@ func TestMergeKeepsStrikes(t *testing.T) {
 	refuse := func() { p.Refused(&Offer{Kind: OfferPSK, Client: 9}, SourceClient, 1, t0) }
 	p.Completed(9, 1, t0)
 	refuse()
-	later := []Fact{{Kind: FactClient, Key: 9, ID: 1, Time: t0 + 100_000}}
-	if merge(s, later, t0) != 1 || p.clientHome(9, t0+90_000) != 1 {
+	later := []Fact{{Kind: FactClient, Key: 9, ID: 1, Time: t0 + 80_000}}
+	if merge(s, later, t0) != 1 || p.clientHome(9, t0+70_000) != 1 {
 		t.Error("the later expiry of the same home is not taken")
 	}
 	refuse()

@@ -21,8 +21,8 @@ func (p *Pool) Probed(t Ident, id, now uint32) {
 type KeyInfo struct {
 	Len      int      // bytes of the name
 	Homes    []uint32 // all backends that proved to hold it, in the order in which they did
-	Since    uint32   // when the home's part became known
-	Last     uint32   // the home's last acceptance or issue
+	Since    uint32   // when the home's part became known, by the wall clock
+	Last     uint32   // the home's last acceptance or issue, likewise
 	Doubtful bool     // the home is
 }
 
@@ -37,7 +37,7 @@ func (p *Pool) TicketKey(t Ident, id, now uint32) (KeyInfo, bool) {
 		}
 		if m := k.home(id); m != nil {
 			return KeyInfo{
-				Len: PrefixLen(i), Homes: slices.Clone(k.ids), Since: m.since, Last: m.last.Load(),
+				Len: PrefixLen(i), Homes: slices.Clone(k.ids), Since: p.store.onWall(m.since), Last: p.store.onWall(m.last.Load()),
 				Doubtful: m.doubt.doubtful(now),
 			}, true
 		}

@@ -155,6 +155,9 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 				t.free(&bucket[i+1], w1, k)
 			default:
 				v.found[k.share()]++
+				if left := spanSeconds(k.span()); uint32(w1) > now+left+aheadSlack {
+					t.bound(bucket, i, w1, k, now+left)
+				}
 			}
 		}
 	}
@@ -166,6 +169,20 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 		t.shares[i].settle(v.found[i], v.began[i].in, v.began[i].out)
 	}
 	return true
+}
+
+// aheadSlack is by how many seconds an expiry may be later than it can be: loops read
+// their clocks at slightly different times, and those of nodes differ a little.
+const aheadSlack = 10
+
+// bound brings the expiry of an entry forward that was written by a clock ahead of
+// ours: nothing else would, for it is younger than all others.
+func (t *Table) bound(bucket *[bucketWords]atomic.Uint64, slot int, w1 uint64, k Key, expiry uint32) {
+	if a, b := t.candidates(k); bucket != a && bucket != b {
+		return // half of a pair
+	}
+	next := word1(uint32(w1>>32), expiry&^clientBits|uint32(w1)&clientBits)
+	t.put(k, next, 0, placement{bucket: bucket, slot: slot, old: w1, held: k, same: true})
 }
 
 // settle puts the count right, if it cannot be: found entries were seen one after

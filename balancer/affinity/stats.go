@@ -1,7 +1,5 @@
 package affinity
 
-import "time"
-
 // Stats is what a Store holds and has done since the start.
 type Stats struct {
 	Entries, Clients, Refusals, Hints TableStats
@@ -37,7 +35,7 @@ type ShareStats struct {
 
 // Stats reads the clock and a sample of the tables, at most 4 MiB of memory each:
 // not for every conn.
-func (s *Store) Stats() Stats { return s.stats(unixSeconds(time.Now())) }
+func (s *Store) Stats() Stats { return s.stats(s.Now()) }
 
 func (s *Store) stats(now uint32) Stats {
 	st := Stats{

@@ -75,6 +75,9 @@ type Config struct {
 	// Run's. It must not block. nil = nobody listens.
 	Fact func(Fact)
 
+	// ahead is how far the wall clock is ahead, for tests.
+	ahead time.Duration
+
 	// Suspect hears of a backend that may hold a ticket key unknown here, so that the
 	// probe can look; see suspect.go. Called by loops and by Run. It must not block.
 	// nil = nobody listens.
@@ -132,6 +135,7 @@ type Store struct {
 	seed     atomic.Pointer[Seed] // written by Run
 	pools    poolMap
 	survey   survey // owned by who makes the store, then by Run
+	clock    clock  // static after NewStore
 }
 
 // Pool is what is known of one pool. All its methods may be called by any loop.
@@ -166,7 +170,7 @@ func NewStore(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, ring: make(chan evidence, ringSize),
-		merges: make(chan merger, mergeSize), reseeds: make(chan reseed),
+		merges: make(chan merger, mergeSize), reseeds: make(chan reseed), clock: newClock(cfg.ahead),
 	}
 	s.ttl.session = seconds(cfg.SessionTTL)
 	s.ttl.ticket = seconds(cfg.TicketTTL)
@@ -183,6 +187,7 @@ func NewStore(cfg Config) (*Store, error) {
 func (s *Store) mapTables(seed *Seed) (err error) {
 	shelf := newShelf(&s.cfg)
 	defer shelf.clear()
+	followed := false
 	for _, p := range s.places() {
 		if p.entries < 1 || p.entries > maxEntries {
 			return fmt.Errorf("affinity: table of %d entries: want 1 to %d", p.entries, maxEntries)
@@ -192,8 +197,12 @@ func (s *Store) mapTables(seed *Seed) (err error) {
 		}
 		if (*p.table).found {
 			s.changes.Store(1) // it knows something
-			s.survey.whole(*p.table, unixSeconds(time.Now()))
+			followed = followed || (*p.table).header.follow(&s.clock)
+			s.survey.whole(*p.table, s.Now())
 		}
+	}
+	for _, t := range s.tables() {
+		t.header.tell(&s.clock)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // newStore makes a small store with a fixed seed; edit may change its config.
 func newStore(t testing.TB, edit ...func(*Config)) *Store {
 	t.Helper()
-	cfg := Config{Seed: 1, TableEntries: 50_000, ClientEntries: 5000}
+	cfg := Config{Seed: 1, TableEntries: 50_000, ClientEntries: 5000, ahead: aheadBy(0)}
 	for _, e := range edit {
 		e(&cfg)
 	}
@@ -24,6 +24,11 @@ func newStore(t testing.TB, edit ...func(*Config)) *Store {
 		}
 	})
 	return s
+}
+
+// aheadBy makes the wall clock of a store that is made now so many seconds more than t0.
+func aheadBy(seconds int64) time.Duration {
+	return time.Until(time.Unix(t0, 0)) + time.Duration(seconds)*time.Second
 }
 
 func TestConfig(t *testing.T) {

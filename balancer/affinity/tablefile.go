@@ -22,7 +22,7 @@ const (
 
 // header is the first words of a table's file:
 //
-//	magic | seed | when it was made | buckets | checksum of these four
+//	magic | seed | when it was made | buckets | checksum of these four | its time, see clock.go (2)
 //
 // It is nil for a table that ends with the process.
 type header []atomic.Uint64

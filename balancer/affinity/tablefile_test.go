@@ -27,7 +27,7 @@ func tempIn(t *testing.T, dir string) string {
 // fill makes a store in dir that knows one session, and ends its process's part.
 func fillDir(t *testing.T, dir string) Config {
 	t.Helper()
-	cfg := Config{Seed: 5, SeedMade: 4, TableEntries: 1000, ClientEntries: 1000, Memory: dir}
+	cfg := Config{Seed: 5, SeedMade: 4, TableEntries: 1000, ClientEntries: 1000, Memory: dir, ahead: aheadBy(0)}
 	s, err := NewStore(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"slices"
-	"time"
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
@@ -84,12 +83,12 @@ func (t *target) others() (list []*target) {
 // refutes offers the backend a ticket that another one issued under key, and to that one after it.
 func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, s sample) bool {
 	for range 2 {
-		at, id := time.Now(), uint32(t.backend.ID)
+		at, id := t.prober.cfg.Store.Now(), uint32(t.backend.ID)
 		switch t.takes(ctx, s) {
 		case takesUnclear:
 			return false
 		case takesIt:
-			t.known.Probed(s.ident, id, unixSeconds(time.Now()))
+			t.known.Probed(s.ident, id, t.prober.cfg.Store.Now())
 			return false
 		case takesNot:
 		}
@@ -97,7 +96,7 @@ func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, 
 		case takesUnclear:
 			return false
 		case takesIt:
-			t.known.Refuted(key, id, unixSeconds(at))
+			t.known.Refuted(key, id, at)
 			t.log(slog.LevelInfo, "the backend does not hold a ticket key that another one does", slog.String("other", issuer.backend.Addr.String()))
 			return true
 		case takesNot: // too old by now, or used up
@@ -147,9 +146,7 @@ func (t *target) renew(ctx context.Context, s sample, key affinity.Key) (sample,
 	if !s.ident.Under(key) {
 		return sample{}, false
 	}
-	t.known.Probed(s.ident, uint32(t.backend.ID), unixSeconds(time.Now()))
+	t.known.Probed(s.ident, uint32(t.backend.ID), t.prober.cfg.Store.Now())
 	t.keep([]sample{s})
 	return s, true
 }
-
-func unixSeconds(t time.Time) uint32 { return uint32(t.Unix()) }

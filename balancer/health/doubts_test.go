@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"slices"
 	"testing"
-	"time"
 
 	"homing/balancer/affinity"
 )
@@ -28,13 +27,13 @@ func (lab *laboratory) ticket(key string, number byte) affinity.Ident {
 func (lab *laboratory) refuse(tg *target, key string, network uint32) {
 	o := affinity.Offer{Kind: affinity.OfferPSK, Network: network}
 	o.Add(lab.ticket(key, 99))
-	lab.known.Refused(&o, affinity.SourceTicketKey, uint32(tg.backend.ID), unixSeconds(time.Now()))
+	lab.known.Refused(&o, affinity.SourceTicketKey, uint32(tg.backend.ID), lab.store.Now())
 }
 
 // homes are those of a key, by their places in list.
 func (lab *laboratory) homes(list []*target, key string) (places []int) {
 	for i, tg := range list {
-		if _, ok := lab.known.TicketKey(lab.ticket(key, 99), uint32(tg.backend.ID), unixSeconds(time.Now())); ok {
+		if _, ok := lab.known.TicketKey(lab.ticket(key, 99), uint32(tg.backend.ID), lab.store.Now()); ok {
 			places = append(places, i)
 		}
 	}
@@ -58,7 +57,7 @@ func TestSettle(t *testing.T) {
 			[]string{keyA, keyB, keyB},
 			func(lab *laboratory, s []*server) {
 				for number := range byte(2) {
-					lab.known.Probed(lab.ticket(keyA, number), uint32(lab.targets()[2].backend.ID), unixSeconds(time.Now()))
+					lab.known.Probed(lab.ticket(keyA, number), uint32(lab.targets()[2].backend.ID), lab.store.Now())
 				}
 			},
 			[]int{0},
@@ -161,7 +160,7 @@ func TestSettleAsksLittle(t *testing.T) {
 	if n := a.conns.Load() + b.conns.Load() - before; n != quiet {
 		t.Errorf("%d handshakes after a flood, %d without", n, quiet)
 	}
-	for _, k := range lab.known.HeldKeys(unixSeconds(time.Now()) + 60) {
+	for _, k := range lab.known.HeldKeys(lab.store.Now() + 60) {
 		if k.Doubtful || len(k.Homes) != 2 {
 			t.Errorf("%+v", k)
 		}

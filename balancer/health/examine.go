@@ -217,7 +217,7 @@ func (t *target) hadKey(name string, version uint16) bool {
 	for _, f := range t.found.Names {
 		for _, v := range f.Versions {
 			if f.Name == name && v.Version == version {
-				_, ok := t.known.TicketKey(v.newest, uint32(t.backend.ID), uint32(time.Now().Unix()))
+				_, ok := t.known.TicketKey(v.newest, uint32(t.backend.ID), t.prober.cfg.Store.Now())
 				return ok
 			}
 		}
@@ -237,7 +237,7 @@ type lesson struct {
 
 // learn teaches affinity the tickets of some sessions.
 func (l *lesson) learn(sessions []*tls.ClientSessionState) {
-	known, id, now := l.target.known, uint32(l.target.backend.ID), uint32(time.Now().Unix())
+	known, id, now := l.target.known, uint32(l.target.backend.ID), l.target.prober.cfg.Store.Now()
 	for _, s := range sessions {
 		ticket, _, err := s.ResumptionState()
 		if err != nil || len(ticket) == 0 {

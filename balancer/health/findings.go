@@ -82,7 +82,7 @@ func newFindings(p *pool.Pool, b *pool.Backend) Findings {
 
 // Findings is what the probe knows of each backend, in the order of pools and addresses.
 func (p *Prober) Findings() []Findings {
-	now := uint32(time.Now().Unix())
+	now := p.cfg.Store.Now()
 	targets := p.targets.Load()
 	var all []Findings
 	for _, pl := range p.pools {

@@ -42,7 +42,7 @@ func (k warningKind) String() string {
 
 // warn logs each warning that did not stand after the last probe, and each that stands no longer: once.
 func (t *target) warn() {
-	f := t.findings(uint32(time.Now().Unix()))
+	f := t.findings(t.prober.cfg.Store.Now())
 	standing := t.warnings(&f)
 	for _, w := range sorted(standing) {
 		if _, stood := t.warned[w]; !stood {

@@ -107,7 +107,7 @@ func (k *keeper) countWanted(ctx context.Context) {
 	c := &counted{at: now}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for k.src.Store.Count(&c.census, uint32(now.Unix())) {
+	for k.src.Store.Count(&c.census, k.src.Store.Now()) {
 		select {
 		case <-ctx.Done():
 			return

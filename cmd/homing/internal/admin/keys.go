@@ -29,7 +29,7 @@ func (k *keeper) seeKeys(now time.Time) {
 	k.keys = make(map[heldBy]bool)
 	fresh := 0
 	for _, p := range k.src.Pools() {
-		for _, held := range k.src.Store.Pool(p.Hash()).HeldKeys(uint32(now.Unix())) {
+		for _, held := range k.src.Store.Pool(p.Hash()).HeldKeys(k.src.Store.Now()) {
 			for _, home := range held.Homes {
 				one := heldBy{p.Hash(), held.Key, home.ID}
 				k.keys[one] = true
@@ -66,7 +66,7 @@ func (s *Server) ticketKeys(r *http.Request) (api.TicketKeys, error) {
 	}
 	now := time.Now()
 	for _, p := range pools {
-		for _, held := range s.src.Store.Pool(p.Hash()).HeldKeys(uint32(now.Unix())) {
+		for _, held := range s.src.Store.Pool(p.Hash()).HeldKeys(s.src.Store.Now()) {
 			out.TicketKeys = append(out.TicketKeys, viewKey(p, &held, now))
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 		return api.Lookup{}, refusef(http.StatusBadRequest, "a session ID has at most %d bytes, this has %d", maxSessionID, len(identifier))
 	}
 	out := api.Lookup{Bytes: len(identifier), Matches: []api.Match{}}
-	now := uint32(time.Now().Unix())
+	now := s.src.Store.Now()
 	for _, p := range pools {
 		for _, kind := range kinds {
 			out.Matches = append(out.Matches, viewKnown(p, kind, s.src.Store.Pool(p.Hash()).Inspect(kind, identifier, now)))
