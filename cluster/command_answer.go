@@ -23,6 +23,9 @@ const (
 	// and a little more.
 	answerTimeout = streamTimeout + time.Second
 
+	// answerGrace is how long it waits for nodes that have not shown the node key to anybody here.
+	answerGrace = time.Second
+
 	// maxAnswer bounds an answer's words, in bytes.
 	maxAnswer = 256
 
@@ -69,12 +72,18 @@ func (m *Membership) relay(ctx context.Context, sealed []byte) []Answer {
 		}()
 	}
 	answers := []Answer{{Node: m.cfg.ID}}
-	for done := false; !done && len(answers) <= len(nodes); {
+	grace := time.NewTimer(cmp.Or(m.cfg.answers, answerGrace))
+	defer grace.Stop()
+	for done, late := false, false; !done && len(answers) <= len(nodes); {
 		select {
 		case <-ctx.Done():
 			done = true
+		case <-grace.C:
+			late = true
+			done = !m.awaitsTrusted(q)
 		case one := <-q.answers:
 			answers = append(answers, one)
+			done = late && !m.awaitsTrusted(q)
 		}
 	}
 
@@ -94,6 +103,18 @@ func (m *Membership) relay(ctx context.Context, sealed []byte) []Answer {
 	}
 	slices.SortFunc(answers[1:], func(a, b Answer) int { return cmp.Compare(a.Node, b.Node) })
 	return slices.CompactFunc(answers, func(a, b Answer) bool { return a.Node == b.Node }) // it vanished meanwhile
+}
+
+// awaitsTrusted says that a node which must answer has not.
+func (m *Membership) awaitsTrusted(q *question) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id := range q.missing {
+		if m.cfg.Trusts == nil || m.cfg.Trusts(id) {
+			return true
+		}
+	}
+	return false
 }
 
 // answered notes a node's first answer to a command that is waiting for it.

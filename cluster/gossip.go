@@ -50,6 +50,10 @@ type Config struct {
 	// NodeKeys opens commands; none: they are ignored. Only nodes have it. SetNodeKeys changes it.
 	NodeKeys [][]byte
 
+	// Trusts says whether a node has shown that it has the node key. A command waits for the answers of these; others may
+	// be anybody, and have answerGrace. It may be nil: nobody has shown it yet, and all are waited for.
+	Trusts func(id string) bool
+
 	// Pools are those whose backends commands are about. SetPools changes them.
 	Pools []*pool.Pool
 

@@ -91,6 +91,14 @@ func (r *Replicator) wantedLocked(id string) bool {
 	return slices.ContainsFunc(r.wanted, func(p Peer) bool { return p.ID == id })
 }
 
+// Trusts says that a node has shown the node key to this one.
+func (r *Replicator) Trusts(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.peers[id]
+	return p != nil && p.streams.Load() > 0
+}
+
 // ReplicatorStats is what replication has done since the start.
 type ReplicatorStats struct {
 	Learned uint64 // facts learned here

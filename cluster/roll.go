@@ -32,9 +32,11 @@ const (
 	// claimTries is how often an address is asked that nobody has answered at yet. Gossip brings it up again.
 	claimTries = 4
 
-	// maxAsks bounds the questions that run at once. Those to addresses that have not come to us take a quarter at most,
-	// those to one address asksPerAddr: silence costs a place for askTimeout.
+	// maxAsks bounds the questions that run at once. Those that may take long have a quarter at most: to addresses that
+	// have not come to us, or did not answer, or not within slowAnswer, the last time. Those to one address have asksPerAddr:
+	// silence costs a place for askTimeout.
 	maxAsks     = 16
+	slowAnswer  = 250 * time.Millisecond
 	maxFarAsks  = maxAsks / 4
 	asksPerAddr = 2
 
@@ -52,9 +54,9 @@ type roll struct {
 	agent   bool // this member is one: it needs no other agents
 	members map[netip.AddrPort]*proven
 	claims  map[netip.AddrPort]*claim
-	asking  map[netip.Addr]int // questions that run, by address
-	busy    int                // all of them
-	far     int                // those to claims from afar
+	asking  map[netip.Addr]int      // questions that run, by address
+	busy    int                     // all of them
+	far     map[netip.AddrPort]bool // those that may take long
 }
 
 // inquiry is what proven and claim have in common.
@@ -63,6 +65,7 @@ type inquiry struct {
 	last time.Time // when it was asked last
 	busy bool      // a question runs
 	late bool      // something was said of it since that question began
+	slow bool      // the last answer took long
 	row  int       // questions in a row without an answer
 }
 
@@ -77,8 +80,7 @@ type proven struct {
 // claim is an address at which a member is said to be.
 type claim struct {
 	inquiry
-	far  bool // nobody has come to us from there
-	slot bool // the question that runs takes one of those for far ones
+	far bool // nobody has come to us from there
 }
 
 // outcome is what an answer, or its absence, has changed.
@@ -101,7 +103,8 @@ const (
 
 func newRoll(agent bool) *roll {
 	return &roll{
-		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim), asking: make(map[netip.Addr]int),
+		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim),
+		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool),
 	}
 }
 
@@ -174,31 +177,30 @@ func (q *inquiry) hurry(now time.Time) {
 // due gives the addresses to ask now, and how long it is to the next one. Each must come back by answered or silent.
 func (r *roll) due(now time.Time) (addrs []netip.AddrPort, next time.Duration) {
 	next = refreshEvery
-	take := func(addr netip.AddrPort, q *inquiry, room bool) bool {
+	take := func(addr netip.AddrPort, q *inquiry, far bool) {
 		wait := q.next.Sub(now)
+		far = far || q.slow || q.row > 0
 		switch {
 		case q.busy:
 		case wait > 0:
 			next = min(next, wait)
-		case room && r.busy < maxAsks && r.asking[addr.Addr()] < r.perAddr(addr.Addr()):
+		case far && len(r.far) >= maxFarAsks || r.busy >= maxAsks || r.asking[addr.Addr()] >= r.perAddr(addr.Addr()):
+			// There will be room when one comes back.
+		default:
 			q.busy, q.late, q.last = true, false, now
+			if far {
+				r.far[addr] = true
+			}
 			r.busy++
 			r.asking[addr.Addr()]++
 			addrs = append(addrs, addr)
-			return true
-		} // else there will be room when one comes back
-		return false
+		}
 	}
 	for addr, p := range r.members {
-		take(addr, &p.inquiry, true)
+		take(addr, &p.inquiry, false)
 	}
-	for _, far := range []bool{false, true} {
-		for addr, c := range r.claims {
-			if c.far == far && take(addr, &c.inquiry, !far || r.far < maxFarAsks) && far {
-				c.slot = true
-				r.far++
-			}
-		}
+	for addr, c := range r.claims {
+		take(addr, &c.inquiry, c.far)
 	}
 	return addrs, max(next, time.Millisecond)
 }
@@ -213,6 +215,7 @@ func (r *roll) perAddr(addr netip.Addr) int {
 // back takes an address back from a question, and gives whom it was about; neither if it was forgotten meanwhile.
 func (r *roll) back(addr netip.AddrPort) (*proven, *claim) {
 	r.busy--
+	delete(r.far, addr)
 	if r.asking[addr.Addr()]--; r.asking[addr.Addr()] <= 0 {
 		delete(r.asking, addr.Addr())
 	}
@@ -221,10 +224,7 @@ func (r *roll) back(addr netip.AddrPort) (*proven, *claim) {
 		p.busy = false
 	}
 	if c != nil {
-		if c.slot {
-			r.far--
-		}
-		c.busy, c.slot = false, false
+		c.busy = false
 	}
 	return p, c
 }
@@ -249,14 +249,14 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 		if !r.makeRoom(addr.Addr()) {
 			return outcome{what: refused, member: Member{ID: id, Addr: addr, Meta: meta}}
 		}
-		p = &proven{Member: Member{Addr: addr, Since: now}}
+		p = &proven{Member: Member{Addr: addr, Since: now}, inquiry: inquiry{last: c.last}}
 		r.members[addr] = p
 	case p.ID != id:
 		p.Since, p.Alive = now, false // another process at the same port
 	}
 	was, before := p.Member, p.said
 	p.ID, p.Meta, p.Alive = id, meta, true
-	p.said, p.heard, p.row = said, now, 0
+	p.said, p.heard, p.row, p.slow = said, now, 0, now.Sub(p.last) > slowAnswer
 	p.next = now.Add(r.refresh())
 	if p.late {
 		p.late, p.next = false, now.Add(leastAsk)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -133,6 +134,37 @@ func TestRollFlood(t *testing.T) {
 	}
 	if n := r.asked(0); n != asksPerAddr {
 		t.Errorf("%d questions at once to one address", n)
+	}
+}
+
+// TestRollSlow: members that take their time are asked a few at once, and do not keep one from being asked that answers.
+func TestRollSlow(t *testing.T) {
+	r := newRollTest(t)
+	node := Meta{Role: RoleNode, State: StateServing}
+	r.prove("a", "192.0.2.1:7946", node)
+	_ = r.hearsay("slow", at("203.0.113.200:7946"), nil, true, r.now)
+	if r.asked(0) != 1 {
+		t.Fatal("it is not asked")
+	}
+	r.now = r.now.Add(askTimeout / 2)
+	r.answered(at("203.0.113.200:7946"), "slow", node, metaOf(t, node), r.now)
+	if !r.members[at("203.0.113.200:7946")].slow || r.members[at("192.0.2.1:7946")].slow {
+		t.Fatal("who is slow?")
+	}
+	for i := range 40 {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 7946)
+		r.members[addr] = &proven{Member: Member{ID: fmt.Sprint("slow", i), Addr: addr, Meta: node, Alive: true}, inquiry: inquiry{slow: true}}
+	}
+	r.now = r.now.Add(refreshEvery * 4)
+	addrs, _ := r.due(r.now)
+	if len(addrs) != maxFarAsks+1 || !slices.Contains(addrs, at("192.0.2.1:7946")) {
+		t.Errorf("asked: %v", addrs)
+	}
+	for _, addr := range addrs {
+		r.silent(addr, r.now)
+	}
+	if len(r.far) != 0 || r.busy != 0 || len(r.asking) != 0 {
+		t.Errorf("%d slow questions, %d in all run still", len(r.far), r.busy)
 	}
 }
 

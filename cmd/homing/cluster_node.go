@@ -90,6 +90,7 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (
 	cfg.NodeKeys = c.nodeKeys
 	cfg.Pools = poolsOf(pools)
 	if c.replicator != nil {
+		cfg.Trusts = c.replicator.Trusts
 		if cfg.Meta.Replication, err = c.replicationAddr(); err != nil {
 			return err
 		}

@@ -33,6 +33,8 @@ type NginxConfig struct {
 	EarlyData bool
 	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
 	Proxy bool
+	// Room is the network namespace that it runs in, and Addr what it listens on there; empty: none, and a free address.
+	Room, Addr string
 	// Unix makes it listen on a unix socket too, see Nginx.Socket.
 	Unix bool
 	// QuietLog turns the access log off, for load tests.
@@ -45,6 +47,7 @@ type NginxConfig struct {
 type Nginx struct {
 	name string
 	addr string
+	room string // network namespace, "" for this process's
 	path string // program
 	dir  string
 	proc *proc.Process
@@ -57,15 +60,17 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, err := FreeAddr(ctx)
-	if err != nil {
-		return nil, err
+	addr := cfg.Addr
+	if addr == "" {
+		if addr, err = FreeAddr(ctx); err != nil {
+			return nil, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "homing-nginx-")
 	if err != nil {
 		return nil, fmt.Errorf("farm: make directory for nginx: %w", err)
 	}
-	n := &Nginx{name: cfg.Name, addr: addr, path: path, dir: dir}
+	n := &Nginx{name: cfg.Name, addr: addr, room: cfg.Room, path: path, dir: dir}
 	if err = n.write(cfg); err == nil {
 		err = n.start(ctx)
 	}
@@ -142,7 +147,11 @@ func (n *Nginx) args() []string {
 }
 
 func (n *Nginx) start(ctx context.Context) error {
-	p, err := Start(ctx, n.addr, n.path, append(n.args(), "-g", "daemon off;")...)
+	run := append([]string{n.path}, append(n.args(), "-g", "daemon off;")...)
+	if n.room != "" {
+		run = append([]string{"ip", "netns", "exec", n.room}, run...) // it becomes nginx
+	}
+	p, err := Start(ctx, n.addr, run[0], run[1:]...)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,399 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"homing/bench/tlsclient"
+	"homing/cluster"
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/farm"
+)
+
+// Each host of the siege is a network namespace: one node, three nginx with their agents, and a fourth that was broken into.
+const (
+	siegeBridge  = "homing-siege"
+	siegeNetwork = "198.18.78."
+	siegeNode    = siegeNetwork + "11"
+	siegeVillain = siegeNetwork + "66"
+)
+
+// siege is a node under attack, and who is with it.
+type siege struct {
+	*town
+	t       *testing.T
+	admin   *http.Client
+	socket  string
+	log     string
+	villain *villain
+	servers []*farm.Nginx
+	agents  []*farm.Process
+	spoken  uint32 // the last incarnation that the villain gave anybody
+	cert    *farm.Certificate
+}
+
+// siegeRooms makes a namespace for each host, named by its address's end.
+func siegeRooms(t *testing.T, ends ...string) {
+	t.Helper()
+	clear := func() {
+		for _, end := range ends {
+			_ = exec.Command("ip", "link", "del", "siege"+end).Run() // what is not there need not go
+			_ = exec.Command("ip", "netns", "del", "siege-"+end).Run()
+		}
+		_ = exec.Command("ip", "link", "del", siegeBridge).Run()
+	}
+	clear()
+	t.Cleanup(clear)
+	command(t, "ip", "link", "add", siegeBridge, "type", "bridge")
+	command(t, "ip", "addr", "add", siegeNetwork+"1/24", "dev", siegeBridge)
+	command(t, "ip", "link", "set", siegeBridge, "up")
+	for _, end := range ends {
+		room := "siege-" + end
+		command(t, "ip", "netns", "add", room)
+		command(t, "ip", "link", "add", "siege"+end, "type", "veth", "peer", "name", "eth0", "netns", room)
+		command(t, "ip", "link", "set", "siege"+end, "master", siegeBridge, "up")
+		command(t, "ip", "-n", room, "addr", "add", siegeNetwork+end+"/24", "dev", "eth0")
+		command(t, "ip", "-n", room, "link", "set", "eth0", "up")
+		command(t, "ip", "-n", room, "link", "set", "lo", "up")
+	}
+}
+
+func laySiege(t *testing.T) *siege {
+	t.Helper()
+	needServers(t)
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces are root's to make")
+	}
+	siegeRooms(t, "11", "21", "22", "23", "66")
+	cert, err := farm.NewECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s := &siege{town: newTown(t), t: t, cert: cert, socket: filepath.Join(dir, "admin.sock"), log: filepath.Join(dir, "log")}
+	inRoom(t, "siege-11", siegeNode+":443", "sh", "-c", `exec "$@" 2>`+s.log, "sh",
+		binary, "run", "--listen", siegeNode+":443", "--admin", "unix:"+s.socket, "--loops", "1", "--table-entries", "20000",
+		"--cluster-bind", siegeNode+":7946", "--gossip-key-file", s.gossipKey, "--node-key-file", s.nodeKey, "--check-interval", "500ms")
+	s.admin = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
+	}}}
+	for i, end := range []string{"21", "22", "23"} {
+		server, err := farm.StartNginx(t.Context(), farm.NginxConfig{
+			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, Room: "siege-" + end, Addr: siegeNetwork + end + ":443",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		s.servers = append(s.servers, server)
+		s.agents = append(s.agents, s.startAgent(i))
+	}
+	keys, _, err := cluster.LoadKeys(s.gossipKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.villain = newVillain(t, "siege-66", keys[0], siegeNode+":7946")
+	s.waitFor(t, "the pool has all three", func() bool { up, all := s.pool(); return up == 3 && all == 3 })
+	return s
+}
+
+// startAgent starts the agent beside a server, in its namespace.
+func (s *siege) startAgent(i int) *farm.Process {
+	s.t.Helper()
+	addr := s.servers[i].Addr()
+	return inRoom(s.t, "siege-2"+fmt.Sprint(1+i), addr, binary, "agent", "--backend", addr, "--check", "tls",
+		"--cluster-join", siegeNode+":7946", "--gossip-key-file", s.gossipKey)
+}
+
+// ask asks the node's operators' API, and says how long it took.
+func (s *siege) ask(path string, out any) (time.Duration, error) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := s.admin.Do(request)
+	if err != nil {
+		return time.Since(start), err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return time.Since(start), fmt.Errorf("%s: %s", path, answer.Status)
+	}
+	if out == nil {
+		_, err = io.Copy(io.Discard, answer.Body)
+	} else {
+		err = json.NewDecoder(answer.Body).Decode(out)
+	}
+	return time.Since(start), err
+}
+
+// pool counts the backends: those that are up and in service, with a weight of 1, and all.
+func (s *siege) pool() (up, all int) {
+	var out api.Backends
+	if _, err := s.ask("/v1/backends", &out); err != nil {
+		s.t.Errorf("backends: %v", err)
+		return 0, 0
+	}
+	for _, b := range out.Backends {
+		genuine := slices.ContainsFunc(s.servers, func(n *farm.Nginx) bool { return n.Addr() == b.Address })
+		if genuine && b.Health == "up" && b.Weight == 1 && b.State == "in service" {
+			up++
+		}
+	}
+	return up, len(out.Backends)
+}
+
+func (s *siege) lines() int {
+	b, err := os.ReadFile(s.log)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return strings.Count(string(b), "\n")
+}
+
+// members is the agents as the node knows them: the villain knows them as well.
+func (s *siege) members() (agents []api.Member) {
+	s.t.Helper()
+	var view api.Cluster
+	if _, err := s.ask("/v1/cluster", &view); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, m := range view.Members {
+		if m.Role == "agent" && m.State == "serving" {
+			agents = append(agents, m)
+		}
+	}
+	return agents
+}
+
+// seen is what was measured during one attack.
+type seen struct {
+	good, failed int
+	why          error         // the last that failed
+	slowest      time.Duration // answer to an operator
+	health       time.Duration // the slowest answer of /healthz
+	fewest, most int           // backends: genuine ones in service, and all
+	lines        int
+}
+
+func (s seen) String() string {
+	return fmt.Sprintf("%d of %d conns good; operators answered within %d ms, /healthz within %d ms; %d genuine backends at least, %d in all at most; %d lines",
+		s.good, s.good+s.failed, s.slowest.Milliseconds(), s.health.Milliseconds(), s.fewest, s.most, s.lines)
+}
+
+// under measures while an attack goes on, and for a moment after it.
+func (s *siege) under(attack func()) (now seen) {
+	before := s.lines()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var beside sync.WaitGroup
+	now.fewest = len(s.servers)
+	beside.Go(func() {
+		config := clientConfig(s.cert, tls.VersionTLS13)
+		config.Source = func() *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(siegeNetwork + "1")} }
+		for n := 0; ctx.Err() == nil; n++ {
+			limit, stop := context.WithTimeout(s.t.Context(), 5*time.Second)
+			if _, err := tlsclient.New(config).Get(limit, siegeNode+":443"); err != nil {
+				now.failed++
+				now.why = err
+			} else {
+				now.good++
+			}
+			stop()
+			pause := time.NewTimer(20 * time.Millisecond)
+			<-pause.C
+		}
+	})
+	beside.Go(func() {
+		for ctx.Err() == nil {
+			took, err := s.ask("/v1/status", nil)
+			if err != nil {
+				s.t.Errorf("status: %v", err)
+			}
+			now.slowest = max(now.slowest, took)
+			took, err = s.ask("/healthz", nil)
+			if err != nil {
+				s.t.Errorf("healthz: %v", err)
+			}
+			now.health = max(now.health, took)
+			up, all := s.pool()
+			now.fewest, now.most = min(now.fewest, up), max(now.most, all)
+			pause := time.NewTimer(50 * time.Millisecond)
+			<-pause.C
+		}
+	})
+	attack()
+	pause := time.NewTimer(time.Second)
+	<-pause.C
+	cancel()
+	beside.Wait()
+	now.lines = s.lines() - before
+	return now
+}
+
+// attacks is what the villain does, each for about two seconds.
+func (s *siege) attacks() []struct {
+	name string
+	do   func()
+} {
+	agents := s.members()
+	own := netip.MustParseAddrPort(siegeVillain + ":7946")
+	forge := func(change func(*cluster.Meta)) func() {
+		return func() {
+			for range 20 {
+				var all []gossipEntry
+				s.spoken += 1000 // above what refutations have come to
+				for _, one := range agents {
+					meta := agentMeta(netip.MustParseAddrPort(one.Backend))
+					change(&meta)
+					all = append(all, entry(one.ID, netip.MustParseAddrPort(one.Addr), meta, s.spoken))
+				}
+				s.villain.push(all)
+				pause := time.NewTimer(100 * time.Millisecond)
+				<-pause.C
+			}
+		}
+	}
+	return []struct {
+		name string
+		do   func()
+	}{
+		{"forged: they drain", forge(func(m *cluster.Meta) { m.State = cluster.StateDraining })},
+		{"forged: they leave", forge(func(m *cluster.Meta) { m.State = cluster.StateLeaving })},
+		{"forged: they weigh 1000", forge(func(m *cluster.Meta) { m.Announced.Weight = 1000 })},
+		{"forged: they are dead", func() {
+			for range 20 {
+				s.spoken += 1000
+				for _, one := range agents {
+					s.villain.packets(pack(gossipDead, gossipDeath{s.spoken, one.ID, one.ID}))
+				}
+				pause := time.NewTimer(100 * time.Millisecond)
+				<-pause.C
+			}
+		}},
+		{"others speak for them", func() {
+			for round := range uint32(20) {
+				var all []gossipEntry
+				for _, one := range agents {
+					meta := agentMeta(netip.MustParseAddrPort(one.Backend))
+					meta.State, meta.Announced.Started = cluster.StateDraining, 1<<62
+					backend := netip.MustParseAddrPort(one.Backend)
+					all = append(all, entry("x"+one.ID, own, meta, 1+round), entry("y"+one.ID, netip.AddrPortFrom(backend.Addr(), 1), meta, 1+round))
+				}
+				s.villain.push(all)
+				pause := time.NewTimer(100 * time.Millisecond)
+				<-pause.C
+			}
+		}},
+		{"garbage commands", func() {
+			var garbage [][]byte
+			for i := range 20_000 {
+				garbage = append(garbage, append([]byte{gossipUser, 1, 2, byte(i), byte(i >> 8)}, make([]byte, 60)...))
+			}
+			s.villain.packets(garbage...)
+		}},
+		{"silence at replication and at operators'", func() {
+			for range 80 {
+				if conn, err := s.villain.dial("tcp", siegeNode+":7947"); err == nil {
+					s.t.Cleanup(func() { conn.Close() })
+				}
+				if conn, err := net.Dial("unix", s.socket); err == nil {
+					s.t.Cleanup(func() { conn.Close() })
+				}
+			}
+			pause := time.NewTimer(2 * time.Second)
+			<-pause.C
+		}},
+		{"5,000 fakes, again and again", func() {
+			var all []gossipEntry
+			for i := range 5000 {
+				ip := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}) // all below the genuine ones
+				all = append(all, entry(fmt.Sprintf("fake-%d", i), netip.AddrPortFrom(ip, 7946), agentMeta(netip.AddrPortFrom(ip, 443)), 1))
+			}
+			for range 5 {
+				s.villain.push(all)
+			}
+		}},
+	}
+}
+
+// TestIntegrationHostileAgent: whoever has the gossip key, on a host of its own, takes nothing from others: good clients
+// are all served, the pool stays what it is, operators are answered, and the log stays short.
+func TestIntegrationHostileAgent(t *testing.T) {
+	s := laySiege(t)
+	for _, attack := range s.attacks() {
+		now := s.under(attack.do)
+		t.Logf("%-40s %v", attack.name+":", now)
+		if now.failed > 0 || now.good == 0 {
+			t.Errorf("%s: %d of %d conns failed, the last: %v", attack.name, now.failed, now.good+now.failed, now.why)
+		}
+		if now.slowest > time.Second || now.health > time.Second {
+			t.Errorf("%s: operators waited %s, health %s", attack.name, now.slowest, now.health)
+		}
+		if now.fewest != len(s.servers) || now.most != len(s.servers) {
+			t.Errorf("%s: %d genuine backends in service, %d in all", attack.name, now.fewest, now.most)
+		}
+		if now.lines > 12 {
+			t.Errorf("%s: %d lines in the log", attack.name, now.lines)
+		}
+	}
+	// Its own real agent, which claims what is not its own.
+	for _, flags := range [][]string{
+		{"--backend", s.servers[0].Addr(), "--cluster-bind", siegeVillain + ":0"},
+		{"--backend", s.servers[0].Addr(), "--cluster-bind", siegeVillain + ":7946", "--cluster-advertise", siegeNetwork + "21:7946"},
+	} {
+		var liar *farm.Process
+		now := s.under(func() {
+			liar = inRoom(t, "siege-66", s.servers[0].Addr(), binary, append([]string{
+				"agent", "--weight", "1000", "--cluster-join", siegeNode + ":7946", "--gossip-key-file", s.gossipKey,
+			}, flags...)...)
+			pause := time.NewTimer(2 * time.Second)
+			<-pause.C
+			if err := liar.Signal(syscall.SIGUSR1); err != nil { // drain
+				t.Error(err)
+			}
+			<-time.NewTimer(time.Second).C
+			liar.Stop() // withdraw
+		})
+		t.Logf("%v: %v", flags, now)
+		if now.failed > 0 || now.fewest != len(s.servers) || now.most != len(s.servers) {
+			t.Errorf("an agent with %v: %v", flags, now)
+		}
+	}
+	// And a genuine one that leaves and comes back is followed, after and amid all that.
+	attacks := s.attacks()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		attacks[len(attacks)-1].do()
+	}()
+	if err := s.agents[1].Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	took := s.waitFor(t, "it is withdrawn", func() bool { _, all := s.pool(); return all == len(s.servers)-1 })
+	s.agents[1] = s.startAgent(1)
+	back := s.waitFor(t, "it is back", func() bool { up, _ := s.pool(); return up == len(s.servers) })
+	<-done
+	t.Logf("amid 5,000 fakes: withdrawn after %d ms, back after %d ms", took.Milliseconds(), back.Milliseconds())
+}

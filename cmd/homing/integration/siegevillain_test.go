@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	wire "encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+	"golang.org/x/sys/unix"
+
+	"homing/cluster"
+)
+
+// villain is a web server that was broken into: it has the gossip key, and sends what it likes, in memberlist's words, from
+// a network namespace.
+type villain struct {
+	key  []byte
+	node string // its gossip address
+	work chan func()
+}
+
+// memberlist's push/pull and death, in its words.
+type (
+	gossipHeader struct {
+		Nodes        int
+		UserStateLen int
+		Join         bool
+	}
+	gossipEntry struct {
+		Name        string
+		Addr        []byte
+		Port        uint16
+		Meta        []byte
+		Incarnation uint32
+		State       int
+		Vsn         []uint8
+	}
+	gossipDeath struct {
+		Incarnation uint32
+		Node        string
+		From        string
+	}
+)
+
+const (
+	gossipDead, gossipPushPull, gossipUser, gossipEncrypted = 5, 6, 8, 10
+	gossipLabel                                             = "\xf4\x06homing" // the default one, in clear before each message
+)
+
+// newVillain starts a villain, whose sockets are made by a thread that is in the namespace.
+func newVillain(t *testing.T, room string, key []byte, node string) *villain {
+	t.Helper()
+	v := &villain{key: key, node: node, work: make(chan func())}
+	entered := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		file, err := os.Open("/run/netns/" + room)
+		if err == nil {
+			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+			file.Close()
+		}
+		entered <- err
+		if err != nil {
+			return
+		}
+		for f := range v.work {
+			f()
+		}
+	}()
+	if err := <-entered; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(v.work) })
+	return v
+}
+
+// dial connects from the namespace.
+func (v *villain) dial(network, to string) (conn net.Conn, err error) {
+	done := make(chan struct{})
+	v.work <- func() {
+		conn, err = net.DialTimeout(network, to, time.Second)
+		close(done)
+	}
+	<-done
+	return conn, err
+}
+
+func (v *villain) seal(plain, data []byte) []byte {
+	block, _ := aes.NewCipher(v.key)
+	gcm, _ := cipher.NewGCM(block)
+	nonce := make([]byte, gcm.NonceSize())
+	_, _ = rand.Read(nonce) // it never fails
+	return gcm.Seal(append([]byte{1}, nonce...), nonce, plain, append(bytes.Clone(data), gossipLabel[2:]...))
+}
+
+func pack(kind byte, parts ...any) []byte {
+	b := bytes.NewBuffer([]byte{kind})
+	enc := codec.NewEncoder(b, &codec.MsgpackHandle{})
+	for _, part := range parts {
+		_ = enc.Encode(part) // to memory
+	}
+	return b.Bytes()
+}
+
+// push gives the node a whole state; what it makes of that is the test's to see.
+func (v *villain) push(entries []gossipEntry) {
+	parts := []any{gossipHeader{Nodes: len(entries), Join: true}}
+	for _, one := range entries {
+		parts = append(parts, one)
+	}
+	plain := pack(gossipPushPull, parts...)
+	conn, err := v.dial("tcp", v.node)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	head := wire.BigEndian.AppendUint32([]byte{gossipEncrypted}, uint32(1+12+len(plain)+16))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_, _ = conn.Write(append(append([]byte(gossipLabel), head...), v.seal(plain, head)...))
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// packets sends messages by UDP.
+func (v *villain) packets(plain ...[]byte) {
+	conn, err := v.dial("udp", v.node)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for _, one := range plain {
+		_, _ = conn.Write(append([]byte(gossipLabel), v.seal(one, nil)...))
+	}
+}
+
+// entry is a live member as the villain says it is.
+func entry(name string, at netip.AddrPort, meta cluster.Meta, incarnation uint32) gossipEntry {
+	b, _ := meta.AppendBinary(nil) // valid by construction
+	return gossipEntry{Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: b, Incarnation: incarnation, Vsn: []uint8{1, 5, 2, 0, 0, 0}}
+}
+
+func agentMeta(backend netip.AddrPort) cluster.Meta {
+	return cluster.Meta{Role: cluster.RoleAgent, State: cluster.StateServing, Announced: cluster.Announcement{
+		Pool: "default", Backend: backend, Weight: 1, Started: time.Now().UnixNano(),
+	}}
+}
