@@ -17,8 +17,8 @@ const (
 	maxLogKinds = 256
 )
 
-// gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
-// addresses and numbers only are one kind.
+// gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that begin with the
+// same words are one kind.
 type gossipLog struct {
 	to  slog.Handler
 	now func() time.Time
@@ -71,12 +71,20 @@ func parseGossipLine(line string) (slog.Level, string) {
 	return level, strings.TrimSpace(strings.TrimPrefix(line, "memberlist: "))
 }
 
-// fresh says that no line of the kind was written lately.
-func (g *gossipLog) fresh(text string) bool {
-	kind, _, _ := strings.Cut(text, " from=")
+// kindOf is what tells lines apart: their first two words, and of these no number and no name. What comes behind may be
+// anybody's word.
+func kindOf(text string) string {
+	words := strings.SplitN(text, " ", 3)
+	kind := strings.Join(words[:min(len(words), 2)], " ")
 	if i := strings.IndexAny(kind, "0123456789'\"("); i > 0 {
 		kind = kind[:i]
 	}
+	return kind
+}
+
+// fresh says that no line of the kind was written lately.
+func (g *gossipLog) fresh(text string) bool {
+	kind := kindOf(text)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()

@@ -149,3 +149,38 @@ func TestHostileCommands(t *testing.T) {
 		t.Errorf("%d lines for %d messages of garbage", n, many)
 	}
 }
+
+// TestHostileFlapping: an agent of its own right that changes its mind all the time moves nobody else, and is spoken of a
+// few times.
+func TestHostileFlapping(t *testing.T) {
+	t.Parallel()
+	b := besiege(t)
+	cfg := announcing("127.0.0.66:443", 1)
+	cfg.Keys, cfg.Bind = ringOf(t, key(1)), netip.MustParseAddrPort("127.0.0.66:0")
+	flapper := startMember(t, cfg, b.node)
+	eventually(t, "it is there", func() bool { return show(b.pool) == besiegedPool+", 127.0.0.66:443" })
+	lines := strings.Count(b.log.String(), "\n")
+	seen := make(map[string]bool)
+	for i := range 60 {
+		state := []State{StateDown, StateServing, StateDraining}[i%3]
+		if err := flapper.Update(func(m *Meta) { m.State = state; m.Announced.Weight = uint16(1 + i) }); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			now := show(b.pool)
+			if !strings.HasPrefix(now, besiegedPool) {
+				t.Fatalf("the pool is %s", now)
+			}
+			seen[now] = true
+			pause := time.NewTimer(10 * time.Millisecond)
+			<-pause.C
+		}
+	}
+	if err := flapper.Update(func(m *Meta) { m.State = StateDown }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its last word counts", func() bool { return show(b.pool) == besiegedPool })
+	if n := strings.Count(b.log.String(), "\n") - lines; n > 6 || len(seen) < 2 {
+		t.Errorf("%d lines for 60 changes, of which the pool followed %d:\n%s", n, len(seen), b.log.String())
+	}
+}

@@ -30,7 +30,7 @@ const (
 	longestWait = 30 * time.Second
 
 	// claimTries is how often an address is asked that nobody has answered at yet. Gossip brings it up again.
-	claimTries = 4
+	claimTries = 3
 
 	// maxAsks bounds the questions that run at once. Those that may take long have a quarter at most: to addresses that
 	// have not come to us, or did not answer, or not within slowAnswer, the last time. Those to one address have asksPerAddr:
@@ -40,8 +40,9 @@ const (
 	maxFarAsks  = maxAsks / 4
 	asksPerAddr = 2
 
-	// maxClaims bounds the addresses that wait to be asked.
-	maxClaims = 4096
+	// maxClaims bounds the addresses and ports that wait to be asked, claimsPerAddr those of one address but loopback.
+	maxClaims     = 4096
+	claimsPerAddr = 64
 
 	// maxMembers bounds the members that are known, maxPerAddr those at one address but loopback: there all are this machine's.
 	maxMembers = 8192
@@ -54,6 +55,7 @@ type roll struct {
 	agent   bool // this member is one: it needs no other agents
 	members map[netip.AddrPort]*proven
 	claims  map[netip.AddrPort]*claim
+	waiting map[netip.Addr]int      // claims, by address
 	asking  map[netip.Addr]int      // questions that run, by address
 	busy    int                     // all of them
 	far     map[netip.AddrPort]bool // those that may take long
@@ -103,7 +105,7 @@ const (
 
 func newRoll(agent bool) *roll {
 	return &roll{
-		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim),
+		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim), waiting: make(map[netip.Addr]int),
 		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool),
 	}
 }
@@ -130,8 +132,10 @@ func (r *roll) hearsay(id string, addr netip.AddrPort, meta []byte, near bool, n
 	switch c := r.claims[addr]; {
 	case c != nil:
 		c.far = c.far && !near
+	case r.waiting[addr.Addr()] >= claimsPerAddr && !addr.Addr().IsLoopback():
 	case len(r.claims) < maxClaims || near && r.dropFar():
 		r.claims[addr] = &claim{far: !near, inquiry: inquiry{next: now}}
+		r.waiting[addr.Addr()]++
 	}
 	return errUnproven
 }
@@ -146,11 +150,21 @@ func ofAgent(meta []byte) bool {
 func (r *roll) dropFar() bool {
 	for addr, c := range r.claims {
 		if c.far && !c.busy {
-			delete(r.claims, addr)
+			r.dropClaim(addr)
 			return true
 		}
 	}
 	return false
+}
+
+func (r *roll) dropClaim(addr netip.AddrPort) {
+	if r.claims[addr] == nil {
+		return
+	}
+	delete(r.claims, addr)
+	if r.waiting[addr.Addr()]--; r.waiting[addr.Addr()] <= 0 {
+		delete(r.waiting, addr.Addr())
+	}
 }
 
 // doubt says that a member may not be there any more.
@@ -234,10 +248,10 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 	p, c := r.back(addr)
 	switch {
 	case p == nil && c == nil, r.agent && meta.Role == RoleAgent:
-		delete(r.claims, addr)
+		r.dropClaim(addr)
 		return outcome{}
 	case meta.State == StateLeaving:
-		delete(r.claims, addr)
+		r.dropClaim(addr)
 		delete(r.members, addr)
 		if p == nil {
 			return outcome{}
@@ -245,7 +259,7 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 		p.Meta = meta
 		return outcome{what: left, member: p.Member}
 	case p == nil:
-		delete(r.claims, addr)
+		r.dropClaim(addr)
 		if !r.makeRoom(addr.Addr()) {
 			return outcome{what: refused, member: Member{ID: id, Addr: addr, Meta: meta}}
 		}
@@ -282,7 +296,7 @@ func (r *roll) silent(addr netip.AddrPort, now time.Time) outcome {
 	p, c := r.back(addr)
 	if c != nil {
 		if c.row++; c.row >= claimTries {
-			delete(r.claims, addr)
+			r.dropClaim(addr)
 		}
 		c.next = now.Add(backoff(c.row))
 	}

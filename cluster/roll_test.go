@@ -135,6 +135,16 @@ func TestRollFlood(t *testing.T) {
 	if n := r.asked(0); n != asksPerAddr {
 		t.Errorf("%d questions at once to one address", n)
 	}
+	for i := range 3 * maxClaims { // of somebody who has come
+		_ = r.hearsay("many", netip.AddrPortFrom(netip.MustParseAddr("192.0.2.10"), uint16(1+i)), nil, true, r.now)
+	}
+	if n := r.waiting[netip.MustParseAddr("192.0.2.10")]; n != claimsPerAddr || len(r.claims) != maxClaims {
+		t.Errorf("%d claims of one address, %d in all", n, len(r.claims))
+	}
+	_ = r.hearsay("b", at("192.0.2.11:7946"), nil, true, r.now)
+	if addrs, _ := r.due(r.now); !slices.Contains(addrs, at("192.0.2.11:7946")) {
+		t.Errorf("another is not asked beside them: %v", addrs)
+	}
 }
 
 // TestRollSlow: members that take their time are asked a few at once, and do not keep one from being asked that answers.

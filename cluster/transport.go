@@ -30,7 +30,10 @@ const (
 	// What one address may send, a second and at once: packets (a member of a cluster of hundreds sends a hundred), and
 	// bytes by stream (all state of a thousand members is 250 kB). Packets beyond are lost, streams beyond are read later.
 	packetRate, packetBurst = 2000, 8000
-	streamRate, streamBurst = 2 << 20, 16 << 20
+	streamRate, streamBurst = 2 << 20, 4 << 20
+
+	// What all strangers together may send by stream: memberlist holds it in memory before it knows whether they have a key.
+	strangerRate, strangerBurst = 8 << 20, 32 << 20
 
 	// metFor is for how long an address is known to be somebody's who has come to us, and maxMet bounds those.
 	metFor = time.Minute
@@ -53,6 +56,7 @@ type transport struct {
 	ended   chan struct{}           // closed by Shutdown
 	door    *door
 	bytes   *budget // by stream
+	alien   *budget // by stream, of all strangers together
 	count   *budget // of packets
 
 	mu    sync.Mutex
@@ -93,7 +97,7 @@ func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *tr
 	return &transport{
 		tcp: tcp, udp: udp, log: log,
 		door:  &door{places: streamPlaces, perAddr: streamsPerAddr},
-		bytes: newBudget(streamRate, streamBurst), count: newBudget(packetRate, packetBurst),
+		bytes: newBudget(streamRate, streamBurst), alien: newBudget(strangerRate, strangerBurst), count: newBudget(packetRate, packetBurst),
 		comer:   make(map[netip.Addr]time.Time),
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
 	}
@@ -142,7 +146,7 @@ func (t *transport) accept() {
 		}
 		t.comes(addrPortOf(conn.RemoteAddr()).Addr())
 		select {
-		case t.streams <- &stinted{t.door.enter(conn), t.bytes}:
+		case t.streams <- &stinted{t.door.enter(conn), t}:
 		case <-t.ended:
 			conn.Close()
 			return
@@ -195,14 +199,19 @@ func (t *transport) met(addr netip.Addr) bool {
 // stinted is a stream that is read as fast as its address may send.
 type stinted struct {
 	*guest
-	bytes *budget
+	of *transport
 }
 
 // Read implements net.Conn.
 func (s *stinted) Read(b []byte) (int, error) {
 	n, err := s.guest.Read(b)
 	if n > 0 {
-		if wait := s.bytes.spend(s.addr, float64(n), time.Now()); wait > 0 {
+		now := time.Now()
+		wait := s.of.bytes.spend(s.addr, float64(n), now)
+		if !s.known {
+			wait = max(wait, s.of.alien.spend(netip.Addr{}, float64(n), now))
+		}
+		if wait > 0 {
 			timer := time.NewTimer(min(wait, time.Second)) // memberlist's deadline bounds the stream
 			<-timer.C
 		}
