@@ -30,6 +30,7 @@ for ARCH in "${@:-amd64}"; do
   gzip -9nf "$STAGE"/man/*
   for section in 1 5; do mkdir "$STAGE/man/man$section"; mv "$STAGE"/man/*.$section.gz "$STAGE/man/man$section/"; done
   cp README.md LICENSE cmd/homing/packaging/{nginx.md,iis.md,transparent.conf,dashboard.json,alerts.yml} "$STAGE/doc/"
+  mkdir -p "$STAGE/doc/cluster" && cp -r cluster/examples "$STAGE/doc/cluster/" # where the README has them
   sed "s|@STAGE@|$STAGE|; s|@ARCH@|$ARCH|; s|@VERSION@|$package|" cmd/homing/packaging/nfpm.yaml >"$STAGE/nfpm.yaml"
   for format in deb rpm; do bin/tools/nfpm package -f "$STAGE/nfpm.yaml" -p $format -t dist/ >"$STAGE/nfpm.log" || { cat "$STAGE/nfpm.log" >&2; exit 1; }; done
   rm "$STAGE"/nfpm.*

@@ -41,6 +41,15 @@ install_
 chroot "$root" id homing >/dev/null || fail "no user homing"
 chroot "$root" homing version
 chroot "$root" homing-bench version
+# Links to sources lead nowhere there; those to what an operator uses do not.
+find "$root/usr/share/doc/homing" -name '*.md' >"$work/documents"
+while read -r document; do
+  for link in $(grep -oE '\]\([^)#:]+\)' "$document" | tr -d '()]'); do
+    case $link in balancer/*|tlsparse/*|cluster/|cmd/*|bench/*) continue;; esac
+    [ -e "$(dirname "$document")/$link" ] || fail "${document#"$root"} links to $link, which the package does not hold"
+  done
+done <"$work/documents"
+[ -s "$work/documents" ] || fail "the package holds no document"
 chroot "$root" homing config check /etc/homing/homing.yaml || fail "the example does not pass its own check"
 # The fresh root has neither systemd's own units nor man: what is asked is each line of the unit, and its commands.
 command -v systemd-analyze >/dev/null || fail "systemd-analyze is missing: apt-get install systemd"

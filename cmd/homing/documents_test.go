@@ -1,0 +1,92 @@
+//go:build linux
+
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"homing/cmd/homing/internal/config"
+)
+
+// documents are the texts of the repository that people read, by path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin" || d.Name() == "dist"):
+			return filepath.SkipDir
+		case filepath.Ext(path) == ".md":
+			text, err := os.ReadFile(path)
+			texts[path] = string(text)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+// TestDocumentsConfiguration reads every configuration that a document prints as homing run would: the blocks as whole
+// files, and a key with its value in the running text as part of a pool or of the top.
+func TestDocumentsConfiguration(t *testing.T) {
+	keys := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^[# ]*(?:- )?([a-z0-9_]+):`).FindAllStringSubmatch(string(config.Example()), -1) {
+		keys[m[1]] = true
+	}
+	blocks, phrases := 0, 0
+	for path, text := range documents(t) {
+		for _, m := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```").FindAllStringSubmatch(text, -1) {
+			blocks++
+			if _, err := config.Parse(path, []byte(m[1]), nil); err != nil {
+				t.Errorf("%s:\n%s%v", path, m[1], err)
+			}
+		}
+		for _, m := range regexp.MustCompile("`(([a-z0-9_]+): [^`\n]+)`").FindAllStringSubmatch(text, -1) {
+			if !keys[m[2]] {
+				continue // of another program
+			}
+			phrases++
+			const rest = "listeners: [{address: ':443', default: p}]\n"
+			_, ofPool := config.Parse(path, []byte(rest+"pools: [{name: p, backends: [{address: '192.0.2.1:443'}], "+m[1]+"}]"), nil)
+			_, ofTop := config.Parse(path, []byte(rest+"pools: [{name: p, backends: [{address: '192.0.2.1:443'}]}]\n"+m[1]), nil)
+			if ofPool != nil && ofTop != nil {
+				t.Errorf("%s: `%s` is refused, in a pool: %v\nand at the top: %v", path, m[1], ofPool, ofTop)
+			}
+		}
+	}
+	if blocks < 2 || phrases < 2 {
+		t.Errorf("only %d blocks and %d phrases were found", blocks, phrases)
+	}
+}
+
+// TestDocumentsNames finds the flags, metrics and files that the documents beside the README name.
+func TestDocumentsNames(t *testing.T) {
+	flags := map[string]bool{}
+	allFlags(newRootCommand(), flags)
+	for path, text := range documents(t) {
+		dir := filepath.Dir(path)
+		if dir == root || strings.Contains(path, "bench") || strings.Contains(path, "testdata") {
+			continue // the README has a test of its own, the others are of other programs
+		}
+		for _, m := range regexp.MustCompile("(?m)[` ]--([a-z][a-z-]+)").FindAllStringSubmatch(text, -1) {
+			if !flags[m[1]] {
+				t.Errorf("%s says --%s, there is no such flag", path, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", path, m[1], err)
+			}
+		}
+	}
+}
