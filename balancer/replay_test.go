@@ -188,6 +188,7 @@ func TestConnectTimeout(t *testing.T) {
 		for range 4 {
 			r.deafServer()
 		}
+		const timeout = 3 * time.Second // so that three times as long is told from a busy machine
 		r.startPool(pool.Options{Fall: 1000}, func(c *Config) { c.ConnectTimeout = timeout })
 		begun := time.Now()
 		c := r.dial()

@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -133,36 +134,39 @@ func TestTermination(t *testing.T) {
 // Bytes in either direction keep a conn, whole or half-closed; a conn lives on
 // past its handshake's deadlines.
 func TestTrafficKeepsConn(t *testing.T) {
-	const short = 150 * time.Millisecond
+	t.Parallel()
+	const short = 2 * time.Second // and each turn comes after half of it: a busy machine has the other half
 	for _, halfClosed := range []bool{false, true} {
-		r := newRig(t)
-		r.serveByHand()
-		r.start(func(c *Config) {
-			c.IdleTimeout, c.HalfClosedTimeout = short, short
-			c.HelloTimeout, c.HoldTimeout, c.ConnectTimeout = short, short, short
+		t.Run(fmt.Sprintf("half-closed %v", halfClosed), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.serveByHand()
+			r.start(func(c *Config) {
+				c.IdleTimeout, c.HalfClosedTimeout = short, short
+				c.HelloTimeout, c.HoldTimeout, c.ConnectTimeout = short, short, short
+			})
+			c := r.dial()
+			greeting := hello{}.bytes()
+			write(t, c, greeting)
+			b := r.arrival()
+			read(t, b, len(greeting))
+			r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes()))
+			if halfClosed {
+				sendFIN(c)
+				_, _ = io.Copy(io.Discard, struct{ io.Reader }{b})
+			}
+			tick := time.NewTicker(short / 2)
+			for range 4 {
+				<-tick.C
+				r.talk(c, b, 1<<20, backend(appData(1)))
+			}
+			tick.Stop()
+			b.Close()
+			c.Close()
+			if rec := r.ends(1, "--"); rec.Total < 2*short {
+				t.Errorf("lived for %v", rec.Total)
+			}
 		})
-		c := r.dial()
-		greeting := hello{}.bytes()
-		write(t, c, greeting)
-		b := r.arrival()
-		read(t, b, len(greeting))
-		r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes()))
-		if halfClosed {
-			sendFIN(c)
-			_, _ = io.Copy(io.Discard, struct{ io.Reader }{b})
-		}
-		tick := time.NewTicker(short / 3)
-		for range 9 {
-			<-tick.C
-			r.talk(c, b, 1<<20, backend(appData(1)))
-		}
-		tick.Stop()
-		b.Close()
-		c.Close()
-		if rec := r.ends(1, "--"); rec.Total < 3*short {
-			t.Errorf("lived for %v", rec.Total)
-		}
-		r.stop()
 	}
 }
 

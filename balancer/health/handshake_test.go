@@ -58,7 +58,7 @@ func TestHandshakeWithTalkingServer(t *testing.T) {
 	if err != nil || len(ans.sessions) != 1 || ans.after != nil {
 		t.Errorf("%+v, %v", ans, err)
 	}
-	if d := time.Since(begun); d > 3*ticketWait {
+	if d := time.Since(begun); d > 10*ticketWait { // and not as long as the server speaks
 		t.Errorf("it took %v", d)
 	}
 }

