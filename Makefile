@@ -29,10 +29,10 @@ DEMO_FLAGS ?=
 COMPARE_FLAGS ?=
 
 SERVERS := nginx=nginx stunnel4=stunnel4 dnsmasq=dnsmasq-base socat=socat haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived chromium=chromium promtool=prometheus ip=iproute2 nft=nftables sysctl=procps \
-	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd javac=default-jdk-headless
-COMPILER := gcc=gcc ld=binutils
+	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd systemd-analyze=systemd bird=bird2 javac=default-jdk-headless
+COMPILER := gcc=gcc ld=binutils /usr/include/stdlib.h=libc6-dev
 
-.PHONY: help build test unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
+.PHONY: help build test packages unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -40,7 +40,11 @@ help: ## this list
 build: need-go ## static binaries in bin/, version from git
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/homing ./cmd/homing-bench
 
-test: unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
+test: packages unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
+
+# First of all, so that nobody waits for tests before they are told what is missing.
+packages: need-go
+	@.ci/packages $(SERVERS) $(PACKAGES)
 
 # The loops' tests run on the engine of choice, which is io_uring where there is one, and on epoll.
 unit: need-go ## unit tests
@@ -59,7 +63,6 @@ soak: build ## hostile clients, busy loops, every byte of 11,000 random conns, 5
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)
-	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
 	CGO_ENABLED=1 go test -race -shuffle=on ./...
 	CGO_ENABLED=1 HOMING_ENGINE=epoll go test -race -shuffle=on ./balancer
 
@@ -103,7 +106,8 @@ cross: need-go
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 	for arch in 386 arm; do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./... || exit; done
 
-check: fmt-check vet lint vuln tidy-check layering cross build race ## all that CI runs: format, vet, lint, known vulnerabilities, layering, race, fuzz (10 s each), unit, integration
+check: PACKAGES = $(COMPILER)
+check: packages fmt-check vet lint vuln tidy-check layering cross build race ## all that CI runs: format, vet, lint, known vulnerabilities, layering, race, fuzz (10 s each), unit, integration
 	@$(MAKE) fuzz FUZZTIME=10s
 	@$(MAKE) test
 
@@ -113,8 +117,7 @@ demo: build ## real TLS through round robin, then through homing (DEMO_FLAGS=--n
 
 ROUNDS ?= 5
 perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROUNDS=5, about a minute each)
-	@.ci/packages haproxy=haproxy gcc=gcc python3=python3 openssl=openssl
-	@[ -e /usr/include/stdlib.h ] || .ci/packages libc6-dev=libc6-dev
+	@.ci/packages haproxy=haproxy $(COMPILER) python3=python3 openssl=openssl
 	@bench/perf/compare.sh $(ROUNDS) 'bin/homing run --loops 1 --listen @LISTEN@ --backend @B1@ --backend @B2@ --backend @B3@'
 
 compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--scenario second --html report.html')

@@ -48,7 +48,8 @@ func openPage(t *testing.T, admin string) *browserPage {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.ExecPath("/usr/bin/chromium"))
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(allocator)
+	// What this browser says and this chromedp does not know, of every page, is no fault of the page.
+	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(cancel)
 	ctx, bound := context.WithTimeout(ctx, 75*time.Second)
 	t.Cleanup(bound)
