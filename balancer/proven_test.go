@@ -264,3 +264,63 @@ func (r *rig) dialTo(addr string) net.Conn {
 	r.track(c)
 	return c
 }
+
+// TestRefusedJunkIsNoMatter: what any client can bring about is that a name without a home counts as refused. It puts the learning
+// of the name off by no more than chance: one good offer of three is accepted, and the first one ends it. (A turn that comes to the
+// wrong backend each time, as it did by round robin, would put it off for good.)
+func TestRefusedJunkIsNoMatter(t *testing.T) {
+	for _, attacked := range []bool{false, true} {
+		r := newRig(t)
+		for range 3 {
+			r.serveTLS(true)
+		}
+		r.start()
+		options := tlscore.Options{ServerName: "a.test", MinVersion: tls.VersionTLS13, Verify: tlscore.VerifyNothing}
+		var sessions []*tlscore.Session
+		for _, s := range r.servers {
+			h, err := unruly.Shake(r.dialTo(s.addr), &options, unruly.Order{})
+			if err == nil {
+				_, err = h.Data(1)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions = append(sessions, h.Session())
+		}
+		junk, client := 0, 0
+		attack := func() {
+			for _, s := range sessions {
+				for range r.servers {
+					junk++
+					b := named("", junk)
+					copy(b, s.Ticket[:16])
+					o := options
+					o.Session, o.First = s, &tlscore.Deviation{Identities: [][]byte{b}}
+					c := r.dialFrom(source(junk))
+					if _, err := unruly.Shake(c, &o, unruly.Order{}); err != nil {
+						t.Fatal(err)
+					}
+					c.Close()
+				}
+			}
+		}
+		good := r.browser(tls.VersionTLS13)
+		good.visit(source(9000))
+		refused := 0
+		const visits = 60
+		for range visits {
+			if attacked {
+				attack()
+			}
+			client++
+			if _, resumed := good.visit(source(9000 + client)); !resumed {
+				refused++
+			}
+		}
+		t.Logf("attacked %v: %d of %d offers refused", attacked, refused, visits)
+		if most := map[bool]int{false: 9, true: 40}[attacked]; refused > most {
+			t.Errorf("attacked %v: %d of %d offers were refused, want at most %d", attacked, refused, visits, most)
+		}
+		r.stop()
+	}
+}

@@ -3,6 +3,8 @@
 package balancer
 
 import (
+	"math/rand/v2"
+
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
 )
@@ -22,6 +24,13 @@ func (l *loop) route(c *conn) *pool.Backend {
 	}
 	if hs.source == affinity.SourceExplore {
 		if b := l.explore(c, s); b != nil {
+			return b
+		}
+		// Every live backend has refused its like, which may have been junk under the name
+		// of a key of one of them. By chance, not by turns: whoever sends junk could have
+		// the turn always come to the wrong one, and the name never be learned.
+		if b := s.Maglev(rand.Uint64(), hs.skip); b != nil {
+			hs.source = affinity.SourceFresh
 			return b
 		}
 	}

@@ -26,10 +26,10 @@ const (
 	secondUnread                    // it cannot be read: nothing is known of it, for good
 )
 
-// secondSlack is how much longer than a hello may be the stream that it is looked for
-// in, in bytes: the headers of its records. Who cuts it finer is not learned from, and
-// holds no more memory for it.
-const secondSlack = 1 << 10
+// maxSecond is how much of a second hello is kept until it is whole, in bytes, with the
+// headers of its records. Those of clients have 0.3 to 2 kB, and a longer one is not
+// learned from: it is no reason to hold memory for a client that a backend waits for.
+const maxSecond = 16 << 10
 
 // helloAnswered reports whether the hello that the server's ServerHello answers was
 // read. It is the second one after a HelloRetryRequest, always: a client may put into
@@ -80,7 +80,7 @@ func (l *loop) keepSecond(c *conn, b []byte) {
 	} else if len(b) > 0 {
 		s.stream, ok = l.buffers.Append(s.stream, b)
 	}
-	if !ok || len(s.stream) > c.lane.cfg.HelloLimit+secondSlack || len(s.stream) > 0 && l.buffers.Over() {
+	if !ok || len(s.stream) > maxSecond || len(s.stream) > 0 && l.buffers.Over() {
 		l.endSecond(c, secondUnread)
 	}
 }

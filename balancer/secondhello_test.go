@@ -178,7 +178,7 @@ func TestSecondHelloMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.serveByHand()
-			r.start(func(c *Config) { c.BufferMemory, c.HelloLimit = limit, 16<<10 })
+			r.start(func(c *Config) { c.BufferMemory = limit })
 			opening := hello{tls13: true}.bytes()
 			for range test.conns {
 				c := r.dial()
