@@ -11,19 +11,11 @@ import (
 	"homing/balancer/affinity"
 )
 
-// roundTimeouts bounds one probe of a backend with all names, in timeouts of one handshake: a slow backend must not hold
-// up the others.
+// roundTimeouts bounds one probe of a backend with all names, in timeouts of one handshake.
 const roundTimeouts = 6
 
 // round probes the backend once with each name and notes what it finds.
 func (t *target) round(ctx context.Context) outcome {
-	select {
-	case t.prober.slots <- struct{}{}:
-	case <-ctx.Done():
-		return outcomeNone
-	}
-	defer func() { <-t.prober.slots }()
-
 	ctx, cancel := context.WithTimeout(ctx, roundTimeouts*t.prober.cfg.Timeout)
 	defer cancel()
 	var r report
@@ -189,6 +181,8 @@ func (e *examination) version(ctx context.Context, most uint16) (VersionFinding,
 
 // shake makes one handshake and counts it.
 func (t *target) shake(ctx context.Context, o offer) (answer, error) {
+	free := t.prober.takeSlot(ctx)
+	defer free()
 	ctx, cancel := context.WithTimeout(ctx, t.prober.cfg.Timeout)
 	defer cancel()
 	o.header = t.pool.Snapshot().Options().ProxyHeader

@@ -32,7 +32,8 @@ type ProbeConfig struct {
 	// FromTraffic is how many of the names that the pool's clients use most are probed. Default 8, negative: none.
 	FromTraffic int
 
-	// Concurrent bounds the backends that are probed at once. Default 4.
+	// Concurrent bounds the handshakes that are under way at once, but for those with backends that do not answer: these
+	// must not hold up the others. Default 4.
 	Concurrent int
 
 	// KeyAge is the age from which on a ticket key is worth a warning. Default 24 h.
@@ -83,7 +84,7 @@ type Prober struct {
 	// Static after construction.
 	cfg       ProbeConfig
 	pools     []*pool.Pool
-	slots     chan struct{} // one token for each probe under way
+	slots     chan struct{} // one token for each handshake under way
 	handshake handshaker    // tests have their own
 
 	// Atomic; written under mu, read by loops.
@@ -133,6 +134,26 @@ func (p *Prober) Run(ctx context.Context) {
 		})
 	}
 	all.Wait()
+}
+
+// slotPatience is for how long a handshake keeps its slot: several times what one takes. What goes on for longer waits for
+// its backend, and costs nobody anything but a socket.
+const slotPatience = 100 * time.Millisecond
+
+// takeSlot waits for a slot, which comes free when the function that it returns is called, or after slotPatience. When ctx
+// ends first there is none.
+func (p *Prober) takeSlot(ctx context.Context) (free func()) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return func() {}
+	}
+	timer := time.AfterFunc(slotPatience, func() { <-p.slots })
+	return func() {
+		if timer.Stop() {
+			<-p.slots
+		}
+	}
 }
 
 // edit replaces the index by one in which the pool of t has other targets.

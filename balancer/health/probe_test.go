@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"homing/balancer/pool"
 )
 
 func TestSuspectAllocatesNothing(t *testing.T) {
@@ -76,6 +78,31 @@ func TestRunLeavesNothing(t *testing.T) {
 		}
 	})
 	await(t, "the end of all goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// Backends that accept and say nothing do not keep others from being probed, however many there are and however long
+// they are given.
+func TestTarpits(t *testing.T) {
+	const tarpits = 10
+	connected := make(chan struct{}, tarpits)
+	var addrs []string
+	for range tarpits {
+		addrs = append(addrs, serve(t, nil, func(s *server, c net.Conn) {
+			connected <- struct{}{}
+			s.ignore(c)
+		}).addr)
+	}
+	lab := newLab(t, func(cfg *ProbeConfig) { cfg.Timeout = time.Hour }, addrs...)
+	background(t, lab.prober.Run, func() {})
+	await(t, "all that do not answer: none waits for the others", func() bool { return len(connected) == tarpits })
+	specs := []pool.Spec{{Addr: serve(t, named(keyA), nil).addr}}
+	for _, addr := range addrs {
+		specs = append(specs, pool.Spec{Addr: addr})
+	}
+	if err := lab.pool.Set(specs); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the key of the one that answers", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
 }
 
 func openFiles(t *testing.T) int {
