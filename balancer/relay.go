@@ -157,6 +157,8 @@ func (l *loop) sent(c *conn, from side, errno netio.Errno) {
 	switch {
 	case c.state == stateClosing:
 		l.linger(c)
+	case errno == netio.ErrNoBuffer:
+		l.becomeClosing(c, CauseResource, true)
 	case errno != 0:
 		l.sinkFailed(c, from)
 	case f.is(ended):
@@ -184,6 +186,9 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	}
 	c.tallyBytes(from, done.N)
 	switch {
+	case done.Errno == netio.ErrNoBuffer && done.Sink:
+		l.becomeClosing(c, CauseResource, true)
+		return
 	case done.Errno == netio.ErrNoBuffer:
 		f.flags = f.flags&^bulky | noSplice
 	case done.Errno != 0 && done.Sink:

@@ -95,6 +95,7 @@ func (e *epoll) Send(s Sock, b []byte) (bool, syscall.Errno) {
 		n, errno = 0, 0
 	}
 	if errno != 0 {
+		errno = sendErrno(sl.fd, errno)
 		sl.fault.note(errno)
 		return false, errno
 	}
@@ -271,6 +272,7 @@ func (e *epoll) sendRest(s Sock, sl *slot, c *Completion) bool {
 			e.fin(sl)
 		}
 	}
+	errno = sendErrno(sl.fd, errno)
 	sl.fault.note(errno)
 	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.sent)}
 	e.buffers.Put(sl.rest)

@@ -93,14 +93,14 @@ type Engine interface {
 	// OpSend follows, unless errno is set. b may be reused at once either way.
 	// After an errno a part of b may be gone. EPIPE: the peer had sent FIN before
 	// its RST, or the RST has been told. ENOBUFS: the pool's hard limit leaves no
-	// room for the rest.
+	// room for the rest, or the kernel would not take it though the connection stands: reading never tells of that.
 	Send(s Sock, b []byte) (done bool, errno syscall.Errno)
 	// Splice moves bytes from one socket to another inside the kernel. It ends
 	// with OpSplice once at least one byte has moved and nothing is left between
 	// the two, at the end of the stream, or with an error; ENOBUFS: no pipe to be
 	// had, or an urgent byte in the way, nothing was consumed, copy instead. What
 	// the source sent before its FIN or RST is moved first. When the sink fails,
-	// bytes of the source are lost: N counts those that the sink got.
+	// bytes of the source are lost: N counts those that the sink got; ENOBUFS with Sink set is as of Send.
 	//
 	// Two sockets that were spliced cannot be spliced with others.
 	Splice(from, to Sock)

@@ -81,6 +81,7 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 		sink.fault.note(errno)
 		return e.spliced(from, src, c, errno, true)
 	case stopSink:
+		errno = sendErrno(sink.fd, errno)
 		sink.fault.note(errno)
 		return e.spliced(from, src, c, errno, true)
 	case stopShare:

@@ -103,10 +103,31 @@ const tcpClose = 7
 
 // sysDead reports whether a connection has ended, by RST or otherwise.
 func sysDead(fd int32) bool {
-	var state byte // the first of struct tcp_info
-	length := uint32(1)
-	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&state)), uintptr(unsafe.Pointer(&length)), 0)
+	state, errno := sysState(fd)
 	return errno == 0 && state == tcpClose
+}
+
+// sysState is the state of a TCP connection; an error says that it is none.
+func sysState(fd int32) (state byte, errno syscall.Errno) {
+	length := uint32(1) // the state is the first of struct tcp_info
+	_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&state)), uintptr(unsafe.Pointer(&length)), 0)
+	return state, errno
+}
+
+// sendErrno is what a failed sending comes to: errno where the connection has ended, which reading it tells too; ENOBUFS
+// where it stands, so that nothing else would ever tell. For a unix socket only the errno says which it is.
+func sendErrno(fd int32, errno syscall.Errno) syscall.Errno {
+	if errno == 0 {
+		return 0
+	}
+	ended := errno == unix.EPIPE || errno == unix.ECONNRESET
+	if state, none := sysState(fd); none == 0 {
+		ended = state == tcpClose
+	}
+	if !ended {
+		return unix.ENOBUFS
+	}
+	return errno
 }
 
 // sysAcked is the number of bytes sent that the peer has acknowledged, or something that

@@ -60,6 +60,7 @@ type uring struct {
 	started   bool
 	closing   bool // a close waits to be submitted
 	starved   uint64
+	short     Time // since when the kernel has no memory for requests; 0: it has
 
 	// Guarded by mu, for Wake.
 	mu   sync.Mutex
@@ -194,16 +195,40 @@ func (e *uring) Wait(deadline Time) error {
 	e.taking = nil
 	switch errno {
 	case 0, unix.ETIME, unix.EINTR:
+		e.short = 0
 		return nil
-	case unix.EBUSY, unix.EAGAIN:
-		// The kernel wants completions to be taken first (EBUSY, before 5.19), or
-		// has no memory for a request now. What was filled is submitted again.
-		return nil
+	case unix.EBUSY:
+		return nil // the kernel wants completions to be taken first (before 5.19)
+	case unix.EAGAIN, unix.ENOMEM:
+		if e.endure() {
+			return nil
+		}
 	}
 	return fmt.Errorf("netio: io_uring_enter: %w", errno)
 }
 
+// endure waits a moment for the kernel to have memory for requests again; what was filled is submitted again then. It
+// reports false when that has lasted for too long.
+func (e *uring) endure() bool {
+	if e.short == 0 {
+		e.short = e.now
+	}
+	if e.now.Sub(e.short) > shortPatience {
+		return false
+	}
+	if e.ring.end() == e.ring.cqHead && len(e.run) == 0 { // else there is something to do
+		rest := unix.NsecToTimespec(int64(shortPause))
+		_ = unix.Nanosleep(&rest, nil) // cut short by a signal, it is as good
+	}
+	return true
+}
+
 const (
+	// shortPause is how long a loop waits for memory that the kernel lacks, and shortPatience for how long on end: nobody is
+	// served meanwhile, so that the process does better to say so and to be started again.
+	shortPause    = 2 * time.Millisecond
+	shortPatience = 5 * time.Second
+
 	// maxBatch bounds the completions of a batch, as maxEvents does.
 	maxBatch = 256
 	// fewEnded is how few completions of a call say that the kernel has no more.

@@ -139,6 +139,7 @@ func (e *uring) Send(s Sock, b []byte) (bool, syscall.Errno) {
 		n, errno = 0, 0
 	}
 	if errno != 0 {
+		errno = sendErrno(sl.fd, errno)
 		sl.fault.note(errno)
 		return false, errno
 	}
@@ -175,6 +176,7 @@ func (e *uring) sent(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) b
 	if errno == 0 && sl.flags&rFinLater != 0 {
 		e.fin(sl)
 	}
+	errno = sendErrno(sl.fd, errno)
 	sl.fault.note(errno)
 	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.moves.sent)}
 	e.buffers.Put(sl.moves.rest)

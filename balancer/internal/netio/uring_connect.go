@@ -75,7 +75,7 @@ func (e *uring) firstSent(s Sock, sl *ringSlot, res int32, c *Completion) bool {
 	if sl.flags&rWantConnect == 0 {
 		return false // the connect has failed, and told
 	}
-	errno := errnoOf(res)
+	errno := sendErrno(sl.fd, errnoOf(res))
 	sl.fault.note(errno)
 	sl.flags &^= rWantConnect | rAckWaits
 	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}

@@ -79,6 +79,7 @@ func (e *uring) splice(from Sock, src *ringSlot, c *Completion) bool {
 		e.await(ringRoom, src.peer, sink)
 		return false
 	case stopSink:
+		errno = sendErrno(sink.fd, errno)
 		sink.fault.note(errno)
 		return e.spliced(from, src, c, errno, true)
 	}

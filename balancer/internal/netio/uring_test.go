@@ -249,11 +249,12 @@ func TestUringPollFails(t *testing.T) {
 	r.fill(from)
 	r.Splice(from, to)
 	for _, tt := range []struct {
-		end  func(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool
-		want Op
-	}{{e.writable, OpSend}, {e.readable, OpSplice}} {
+		end   func(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool
+		want  Op
+		errno syscall.Errno
+	}{{e.writable, OpSend, ErrNoBuffer}, {e.readable, OpSplice, unix.ENOMEM}} {
 		var c Completion
-		if !tt.end(from, e.slots.at(from), unix.ENOMEM, &c) || c.Op != tt.want || c.Errno != unix.ENOMEM || c.Sink {
+		if !tt.end(from, e.slots.at(from), unix.ENOMEM, &c) || c.Op != tt.want || c.Errno != tt.errno || c.Sink {
 			t.Errorf("got %+v, want the end of op %d", c, tt.want)
 		}
 	}
