@@ -259,24 +259,29 @@ func TestScheduleConcurrency(t *testing.T) {
 	for i := range 10 {
 		addrs = append(addrs, fmt.Sprintf("10.0.1.%d:443", i+1))
 	}
-	slow := func(cfg *ProbeConfig) { cfg.Timeout = time.Minute }
-	perform(t, slow, func(s *stage) {
-		s.mu.Lock()
-		s.takes = time.Second
-		s.mu.Unlock()
-		s.suspect(0, true)
-		s.after(5*time.Second, one)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.most != 4 {
-			t.Errorf("%d backends were probed at once, want 4", s.most)
-		}
-		for _, addr := range addrs {
-			if len(s.probes[addr]) != 2 {
-				t.Errorf("%s was probed %d times", addr, len(s.probes[addr]))
+	for takes, most := range map[time.Duration]int{
+		slotPatience / 2: 4,
+		time.Second:      10, // those who do not answer keep nobody waiting
+	} {
+		slow := func(cfg *ProbeConfig) { cfg.Timeout = time.Minute }
+		perform(t, slow, func(s *stage) {
+			s.mu.Lock()
+			s.takes = takes
+			s.mu.Unlock()
+			s.suspect(0, true)
+			s.after(5*time.Second, one)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.most != most {
+				t.Errorf("%d backends that take %v were probed at once, want %d", s.most, takes, most)
 			}
-		}
-	}, addrs...)
+			for _, addr := range addrs {
+				if len(s.probes[addr]) != 2 {
+					t.Errorf("%s was probed %d times", addr, len(s.probes[addr]))
+				}
+			}
+		}, addrs...)
+	}
 }
 
 func TestScheduleMembership(t *testing.T) {
