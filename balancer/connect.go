@@ -10,10 +10,6 @@ import (
 	"homing/balancer/pool"
 )
 
-// budgetBurst is the number of second chances that may come at once after a
-// quiet time.
-const budgetBurst = 32.0
-
 // slowConnect is how long a connect takes at least that is slow: more than a way around the world, less than a second,
 // when TCP says for the second time that it wants to connect.
 const slowConnect = 300 * time.Millisecond
@@ -216,16 +212,6 @@ func (l *loop) mayRetry(c *conn) bool {
 	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c)
 }
 
-// spend takes one second chance out of the pool's budget.
-func (s *share) spend() bool {
-	if s.budget < 1 {
-		s.count.noBudget.Add(1)
-		return false
-	}
-	s.budget--
-	return true
-}
-
 // retry sends the hello to the next candidate after this backend has hung up. It
 // reports whether there was one; without, the client gets what there is. Either
 // way the hang-up is a refusal: the next offer like this one goes elsewhere first,
@@ -237,12 +223,12 @@ func (l *loop) retry(c *conn) bool {
 		c.lane.known.Refused(&hs.offer, source, uint32(c.backend.ID), l.unix)
 	}
 	b := l.route(c)
-	if b == nil || !c.lane.share.spend() {
+	if b == nil || !l.spend(c) {
 		hs.source, hs.lost = source, lost
 		return false
 	}
 	hs.chances++
-	c.lane.share.count.secondChances.Add(1)
+	hs.charged, hs.mends = true, true
 	l.dropBackend(c)
 	l.resetServer(hs)
 	l.becomeConnect(c, b)
@@ -255,9 +241,13 @@ func (l *loop) maySecond(c *conn) bool {
 	if c.flows[sideClient].is(sending) {
 		return false // it has answered before it had the whole hello: it may not be done with it
 	}
-	guessed := hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
 	second := &c.lane.pool.Snapshot().Options().SecondChance
-	return second.Auto && guessed && hs.chances < second.Tries && l.mayReplay(c)
+	return second.Auto && hs.guessed() && hs.chances < second.Tries && l.mayReplay(c)
+}
+
+// guessed says that the backend was chosen as one that may accept the offer, and not as its home.
+func (hs *handshake) guessed() bool {
+	return hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
 }
 
 // second keeps the refusal aside and asks the next candidate. It reports whether
@@ -267,11 +257,11 @@ func (l *loop) second(c *conn) bool {
 	source, lost := hs.source, hs.lost
 	s := c.lane.pool.Snapshot()
 	b := s.Maglev(c.lane.known.Explore(&hs.offer), hs.skip)
-	if b == nil || !c.lane.share.spend() {
+	if b == nil || !l.spend(c) {
 		return false
 	}
 	hs.chances++
-	c.lane.share.count.secondChances.Add(1)
+	hs.charged, hs.mends = true, false
 	if hs.stash.used() {
 		l.dropBackend(c) // only the first answer is kept
 	} else {

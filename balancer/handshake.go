@@ -59,6 +59,8 @@ type handshake struct {
 	failed     netio.Errno // of the last connect that failed
 	given      bool        // the engine sends the opening
 	chances    int         // second chances used
+	charged    bool        // the last one has gained nothing yet
+	mends      bool        // it is for a hang-up: any ServerHello is a gain
 	deadline   netio.Time  // of all tries together
 	tryUntil   netio.Time  // of this try
 	slowAt     netio.Time  // then this try is slow; 0: it is known to be

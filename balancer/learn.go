@@ -76,6 +76,9 @@ func (l *loop) retryRequested(c *conn) {
 func (l *loop) serverHello(c *conn) {
 	hs := c.hs
 	hs.hellos++
+	if hs.charged && hs.mends {
+		l.gained(c)
+	}
 	if hs.server.Version() >= versionTLS13 {
 		hs.negotiated13 = true
 		i, accepted := hs.server.PSKAccepted()
@@ -136,6 +139,7 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 	switch v {
 	case VerdictAccepted:
 		hs.lost = LostNone
+		l.guessedRight(c)
 		l.offerAccepted(c, selected)
 	case VerdictRefused:
 		l.offerRefused(c)

@@ -38,6 +38,7 @@ type loop struct {
 	spent          []uint32 // tags of closed inlets, the oldest first
 	conns          conns
 	wheel          *wheel
+	standings      *standings
 	idleHandshakes []*handshake
 	now            netio.Time
 	unix           uint32 // the store's time
@@ -95,7 +96,7 @@ func newLoop(b *Balancer, index int) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel()}, nil
+	return &loop{b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(), standings: newStandings()}, nil
 }
 
 // post queues a command. Any goroutine.
