@@ -80,6 +80,7 @@ const (
 	ended                          // the side has sent FIN, and all before it is delivered
 	dead                           // the other side takes no more: nothing is read any more
 	noSplice                       // no pipe was to be had: copy for good
+	owesAck                        // its side may wait for an ACK: see ack.go
 )
 
 func (f *flow) is(x flowFlags) bool { return f.flags&x != 0 }
@@ -93,6 +94,7 @@ const (
 	markClient                  // waits for the client's Finished
 	markBackend                 // waits for the backend's first record after it
 	markCompleted               // told
+	markPlain                   // there is none to follow
 )
 
 // conns is the loop's table of conns. It never moves one.

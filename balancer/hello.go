@@ -146,6 +146,7 @@ func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 		l.refuse(c, RefusedNoTLS)
 		return
 	}
+	l.oweAck(c, sideClient)
 	l.enter(c, g.fallback)
 }
 

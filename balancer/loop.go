@@ -55,9 +55,10 @@ type loop struct {
 	young          young      // all conns without a whole hello
 	hello          tlsparse.Hello
 	scratch        []byte
-	opened         []byte // see opening
-	source         int    // turn of the source addresses
-	turns          uint32 // number of the last turn in a queue
+	opened         []byte   // see opening
+	unacked        []uint32 // tags of those who may wait for an ACK
+	source         int      // turn of the source addresses
+	turns          uint32   // number of the last turn in a queue
 	obeyed         []command
 
 	// Written by the loop, read by all.
@@ -158,8 +159,13 @@ func (l *loop) run() error {
 		}
 		l.now = l.eng.Now()
 		l.unix = l.set.cfg.Store.Now()
+		idle := true
 		for !l.killed && l.eng.Next(&c) {
 			l.dispatch(&c)
+			idle = false
+		}
+		if idle || len(l.unacked) >= maxUnacked {
+			l.sendAcks()
 		}
 		for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {
 			l.expire(c)
@@ -178,6 +184,9 @@ func (l *loop) ended() bool {
 // deadline is when Wait must return at the latest.
 func (l *loop) deadline() netio.Time {
 	d := l.wheel.deadline()
+	if len(l.unacked) > 0 {
+		d = min(d, l.now) // only look, and send them if there is nothing
+	}
 	if l.paused {
 		d = min(d, l.resumeAt)
 	}

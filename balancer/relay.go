@@ -48,6 +48,9 @@ func (l *loop) becomeRelay(c *conn) {
 		c.client = hs.client
 		c.mark = markClient
 	}
+	if !hs.readable {
+		c.mark = markPlain
+	}
 	if !hs.negotiated13 && !hs.changed {
 		c.handshakeDue = 0 // the backend says something else than TLS, or what we do not read
 	}
@@ -90,6 +93,9 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 		l.follow(c, from, done.Buf)
 	}
 	f := &c.flows[from]
+	if c.mark == markPlain && f.bytes <= plainFirst {
+		l.oweAck(c, from)
+	}
 	switch {
 	case done.N < bulkyBytes:
 		f.runs -= min(f.runs, smallCosts)
@@ -137,6 +143,7 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 // is taken. The conn may be closed by it.
 func (l *loop) pass(c *conn, from side, b []byte) {
 	done, errno := l.eng.Send(c.socks[from.other()], b)
+	c.flows[from.other()].flags &^= owesAck // it goes with b
 	switch {
 	case errno == netio.ErrNoBuffer:
 		l.becomeClosing(c, CauseResource, true)
