@@ -15,8 +15,9 @@ import (
 	"homing/cmd/homing/internal/farm"
 )
 
-// soon is within what nodes must have followed an agent.
-const soon = 2 * time.Second
+// soon is within what nodes must have followed an agent: 2 s where the machine has time, and here what tells gossip from
+// the exchange of all that members know, every 30 s, on one that has none.
+const soon = 10 * time.Second
 
 // town is a cluster on loopback: its secrets, its nodes and its agents.
 type town struct {

@@ -137,7 +137,7 @@ func atOnce(t *testing.T, w *town, newUser func() user, n int) tally {
 	return c
 }
 
-// TestIntegrationAgent: what an agent says is everywhere within 2 s, and no conn is dropped by it.
+// TestIntegrationAgent: what an agent says is everywhere soon, and no conn is dropped by it.
 func TestIntegrationAgent(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
 	w := newTown(t, "--check-interval", "200ms", "--fall", "2")

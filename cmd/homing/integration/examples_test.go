@@ -13,7 +13,8 @@ import (
 )
 
 // TestIntegrationExamples has each example and each part of a document that configures another program read by that
-// program. keepalived.conf is run by TestIntegrationKeepalived, the rules of alerts by TestIntegrationPromtool.
+// program. Others have tests of their own: keepalived.conf TestIntegrationKeepalived, dns.sh TestIntegrationDNS, alerts.yml
+// TestIntegrationPromtool.
 func TestIntegrationExamples(t *testing.T) {
 	needServers(t)
 	need := func(t *testing.T, program, pkg string) {
@@ -36,9 +37,6 @@ func TestIntegrationExamples(t *testing.T) {
 		if len(names) != 2 {
 			t.Errorf("%q, want one that enables and one that disables", names)
 		}
-	})
-	t.Run("dns.sh", func(t *testing.T) {
-		command(t, "sh", "-n", "../../../cluster/examples/dns.sh")
 	})
 	t.Run("nginx.md", func(t *testing.T) {
 		need(t, "nginx", "nginx")

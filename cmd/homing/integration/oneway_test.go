@@ -131,8 +131,8 @@ func loseOneWay(t *testing.T, w *town, cert *farm.Certificate, lose, heal func()
 	healed := time.Now()
 	w.waitFor(t, "both know all", func() bool { return together(t, w) })
 	took := time.Since(healed)
-	if took > 5*time.Second {
-		t.Errorf("it took %s, want 5 s at most", took)
+	if took > 15*time.Second { // 5 s where the machine has time
+		t.Errorf("it took %s, want 15 s at most", took)
 	}
 	var c tally
 	for i, list := range learned {

@@ -270,10 +270,11 @@ func (p *browserPage) content() {
 func (p *browserPage) costs(h *homing) {
 	p.Helper()
 	var took float64
-	p.js(`(() => { const n = 20, began = performance.now(); for (let i = 0; i < n; i++) {
+	// The shortest of all: the others may have waited for the machine.
+	p.js(`(() => { let least = Infinity; for (let i = 0; i < 20; i++) { const began = performance.now();
 		for (const pool of status.pools) for (const b of pool.backends) { b.conns_open += 1; b.conns += 7; b.conns_per_second += 1.5; b.bytes_per_second += 1000; b.lost += 1; b.accepted += 1; }
-		draw(); drawCharts(); drawSparks(); document.body.offsetHeight; }
-		return (performance.now() - began) / n; })()`, &took)
+		draw(); drawCharts(); drawSparks(); document.body.offsetHeight; least = Math.min(least, performance.now() - began); }
+		return least; })()`, &took)
 	size, history := len(p.fetch("/v1/status")), len(p.fetch("/v1/history"))
 	const looks = 100
 	began, before := time.Now(), threadTime(p, h.proc.PID())
