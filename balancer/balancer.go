@@ -247,8 +247,9 @@ func (b *Balancer) closeUnrun() bool {
 }
 
 // Sync returns once every loop has finished what it had begun when Sync was called:
-// no decision is under way any more that rests on something older. An error is ctx's,
-// or says that the Balancer has ended. Before Run nothing is under way.
+// no decision is under way any more that rests on something older. An error is ctx's.
+// Before Run nothing is under way, nor in a loop that has ended, as those without conns
+// do in a Shutdown before the others.
 func (b *Balancer) Sync(ctx context.Context) error {
 	if b.is(stageMade) {
 		return nil

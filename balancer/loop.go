@@ -119,6 +119,10 @@ func (c *command) refuse() {
 			_ = s.close() // nothing to be done about it
 		}
 	}
+	if c.kind == commandSync { // it has finished all that it had begun
+		c.answer(nil)
+		return
+	}
 	c.answer(errEnded)
 }
 

@@ -35,6 +35,38 @@ func (r *rig) refuses() {
 	})
 }
 
+// TestDrainSync: in a drain the loops without conns end before the others, and Sync takes none of them for one that does
+// not answer: the watchdog asks it.
+func TestDrainSync(t *testing.T) {
+	r := newRig(t)
+	r.serveByHand()
+	r.start(tlsOff, func(c *Config) { c.Loops = 3 })
+	c := r.dial()
+	write(t, c, []byte("x"))
+	go echo(r.arrival())
+	read(t, c, 1)
+	ctx, cut := context.WithCancel(context.Background())
+	done := r.shutdown(ctx)
+	r.await("the loops without a conn have ended", func() bool {
+		gone := 0
+		for _, l := range r.b.loops {
+			l.mu.Lock()
+			if l.gone {
+				gone++
+			}
+			l.mu.Unlock()
+		}
+		return gone == 2
+	})
+	if err := r.b.Sync(context.Background()); err != nil {
+		t.Errorf("Sync: %v", err)
+	}
+	cut()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
 // TestDrain: connections that the kernel has queued are served, open ones go on
 // to their end, new ones are refused, and Run and Shutdown return nil.
 func TestDrain(t *testing.T) {

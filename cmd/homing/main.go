@@ -1,8 +1,8 @@
 // Homing brings TLS sessions home: a layer-4 TCP load balancer that sends every resumption to the backend that can
 // accept it, without decrypting anything.
 //
-// Exit codes: 0 done, or drained within the time given; 1 it failed while running, or conns were cut; 2 it was asked
-// for something it cannot do (a wrong flag, an address in use, no backend), and nothing was started.
+// Exit codes: 0 done, or drained within the time given, or that time was over; 1 it failed while running, or a second signal
+// cut conns; 2 it was asked for something it cannot do (a wrong flag, an address in use, no backend), and nothing was started.
 package main
 
 import (

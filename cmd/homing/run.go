@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/upgrade"
-	"homing/cmd/homing/internal/value"
 )
 
 func newRunCommand() *cobra.Command {
@@ -65,13 +63,14 @@ func newRunCommand() *cobra.Command {
 
 const runNotes = `
 Durations have a unit (500ms, 30s, 5m, 10h); bytes may have one (16384, 16KiB, 256MiB).
-SIGTERM or SIGINT drains: no new conns, open ones may end within --drain-timeout; a second signal ends at once.
+SIGTERM or SIGINT drains: /readyz and the other nodes say so at once; after --drain-delay no new conns are taken, and open ones
+may end within --drain-timeout. A second signal skips the delay; one after it ends at once.
 SIGHUP reads --config and --node-key-file again and resolves names: all is taken over, or nothing, and the log says why. Of the
 node keys the first is shown to others, all are trusted. To replace one without a gap, at every node: add the new one below,
 SIGHUP; when all have it put it first, SIGHUP; then take the old one out, SIGHUP.
 SIGUSR2 starts this program again, from the same path with the same arguments, and hands all over to it: listeners, tables, the
 place in the cluster. If the new one is not ready within --upgrade-timeout nothing has changed, and the log says why.
-Exit codes: 0 drained; 1 failed while running, or conns were cut; 2 nothing was started, stderr says why.
+Exit codes: 0 drained, or the drain timeout was over; 1 failed while running, or a signal cut conns; 2 nothing was started, stderr says why.
 `
 
 // run starts what was assembled and waits until it has ended, by a signal or by itself. Whatever happens, everything
@@ -93,6 +92,7 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 	s.announce()
 	s.background.Go(func() { s.reloadAt(ctx, hangup) })
 	upgrading := startTask(ctx, func(ctx context.Context) { s.upgradeAt(ctx, upgrades) })
+	e := ending{signals, cancel, ended}
 
 	select {
 	case err := <-ended:
@@ -104,44 +104,11 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 		upgrading.stop() // breaks one off
 		select {
 		case <-s.upgrader.Replaced(): // it was too late for that
-			return s.drainReplaced(signals, cancel, ended)
+			return s.drainReplaced(e)
 		default:
 		}
-		return s.drain(sig, signals, cancel, ended)
+		return s.drain(sig, e)
 	case <-s.upgrader.Replaced():
-		return s.drainReplaced(signals, cancel, ended)
+		return s.drainReplaced(e)
 	}
-}
-
-// drain lets the open conns end within the drain timeout. A second signal cancels the balancer, which ends it at once.
-func (s *service) drain(sig os.Signal, signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
-	s.draining.Store(true)
-	s.notify.Stopping("draining")
-	if s.cluster != nil {
-		s.cluster.drain()
-	}
-	timeout := s.running.Load().config.Timeouts.Drain
-	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", timeout),
-		slog.Uint64("open", s.balancer.Stats().Open))
-	limit, stop := context.WithTimeout(context.Background(), timeout)
-	defer stop()
-	drained := make(chan error, 1)
-	go func() { drained <- s.balancer.Shutdown(limit) }()
-
-	var cut error
-	select {
-	case err := <-drained:
-		if err != nil && timeout > 0 {
-			cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them",
-				value.FormatDuration(timeout))
-		}
-	case sig := <-signals:
-		cancel()
-		cut = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
-	}
-	if err := errors.Join(cut, <-ended); err != nil {
-		return &runError{err}
-	}
-	s.log.Info("drained")
-	return nil
 }

@@ -10,11 +10,11 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"homing/balancer/affinity"
 	"homing/cluster"
 	"homing/cmd/homing/internal/upgrade"
-	"homing/cmd/homing/internal/value"
 )
 
 // upgradeAt upgrades at every signal, and whenever requestUpgrade asks, until ctx is done, which breaks one off that is
@@ -178,44 +178,31 @@ func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
 }
 
 // drainReplaced lets the conns of a process end that another one has replaced, within the drain timeout.
-func (s *service) drainReplaced(signals <-chan os.Signal, cancel context.CancelFunc, ended <-chan error) error {
+func (s *service) drainReplaced(e ending) error {
 	timeout := s.running.Load().config.Timeouts.Drain
 	s.log.Info("drain", slog.String("because", "another process took over"), slog.Duration("timeout", timeout),
 		slog.Uint64("open", s.balancer.Stats().Open))
 	limit, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()
-	drained := make(chan error, 1)
-	go func() { drained <- s.balancer.Shutdown(limit) }()
-	var cut error
-	for told := false; ; {
-		select {
-		case err := <-drained:
-			if err != nil && timeout > 0 {
-				cut = fmt.Errorf("drain: conns still open after %s were cut: a longer --drain-timeout waits for them", value.FormatDuration(timeout))
-			}
-		case sig := <-signals:
-			if !told { // it is meant for the whole service, and this process is about to end anyway
-				told = true
-				s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
-				continue
-			}
-			cancel()
-			cut = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+	told := false
+	err := s.endConns(limit, timeout, e, func(sig os.Signal) bool {
+		if told {
+			return false
 		}
-		break
-	}
-	err := errors.Join(cut, <-ended)
+		told = true // it is meant for the whole service, and this process is about to end anyway
+		if until, ok := limit.Deadline(); ok {
+			s.notify.Extend(time.Until(until) + stopMargin)
+		}
+		s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
+		return true
+	})
 	// Its own elder may still learn: what that one says goes on to the heir.
 	select {
 	case <-s.elder.gone():
 	case <-limit.Done():
 	}
 	s.forwards.finish()
-	if err != nil {
-		return &runError{err}
-	}
-	s.log.Info("drained")
-	return nil
+	return err
 }
 
 // finish sends the heir the last of what this process has learned.

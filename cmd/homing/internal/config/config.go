@@ -121,6 +121,7 @@ type DiscoverSource struct {
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
 	Handshake, KeepAlive, User                    time.Duration // 0: off
+	DrainDelay                                    time.Duration // after SIGTERM, before no new conns are taken
 	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
 

@@ -99,6 +99,8 @@ func Events() []Field {
 		{"changes", Text, "What is other than before, in words.", nil},
 		{"client_entries", Number, "Entries that the table of clients is made for.", nil},
 		{"config", Text, "The configuration file.", nil},
+		{"cut", Number, "Conns that were reset because the time of the drain was over.", nil},
+		{"delay", Span, "How long conns are taken yet, while everybody is told that the node goes.", nil},
 		{"discovers", Flag, "Whether backends are taken from agents.", nil},
 		{"down_for", Span, "How long the backend was down.", nil},
 		{"encrypted", Flag, "Whether gossip is.", nil},

@@ -37,8 +37,17 @@ func (n *Notifier) Replaced(pid int, status string) {
 	n.tell(fmt.Sprintf("MAINPID=%d", pid), daemon.SdNotifyReady, statusLine(status))
 }
 
-// Stopping says that this process is about to end.
-func (n *Notifier) Stopping(status string) { n.tell(daemon.SdNotifyStopping, statusLine(status)) }
+// Stopping says that this process is about to end, within a time that TimeoutStopSec= need not know.
+func (n *Notifier) Stopping(status string, within time.Duration) {
+	n.tell(daemon.SdNotifyStopping, statusLine(status), extension(within))
+}
+
+// Extend says that this process, which has been told to stop, ends within a time.
+func (n *Notifier) Extend(within time.Duration) { n.tell(extension(within)) }
+
+func extension(within time.Duration) string {
+	return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds())
+}
 
 // Status says in words what this process does.
 func (n *Notifier) Status(status string) { n.tell(statusLine(status)) }

@@ -45,7 +45,8 @@ func TestNotify(t *testing.T) {
 	}{
 		{func() { n.Ready("serving") }, "READY=1\nSTATUS=serving"},
 		{func() { n.Replaced(4711, "draining") }, "MAINPID=4711\nREADY=1\nSTATUS=draining"},
-		{func() { n.Stopping("draining\n9 conns") }, "STOPPING=1\nSTATUS=draining 9 conns"},
+		{func() { n.Stopping("draining\n9 conns", 90*time.Second) }, "STOPPING=1\nSTATUS=draining 9 conns\nEXTEND_TIMEOUT_USEC=90000000"},
+		{func() { n.Extend(time.Minute) }, "EXTEND_TIMEOUT_USEC=60000000"},
 		{func() { n.Status("x") }, "STATUS=x"},
 	} {
 		tt.tell()

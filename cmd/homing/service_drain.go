@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"homing/balancer"
+)
+
+// stopMargin is what a stop takes beside the delay and the drain: conns are reset, the cluster is left, the log is written.
+const stopMargin = 15 * time.Second
+
+// ending is how a process ends: who can hurry it, and what it waits for.
+type ending struct {
+	signals <-chan os.Signal   // SIGTERM, SIGINT
+	kill    context.CancelFunc // resets what is open
+	ended   <-chan error       // the balancer's Run has returned
+}
+
+// drain takes the node out of service. Everybody is told at once; for the drain delay it goes on taking conns, so that
+// whoever asks has sent the clients elsewhere by then; then the open conns may end within the drain timeout. A signal skips
+// the delay; one more ends at once, which is an error.
+func (s *service) drain(sig os.Signal, e ending) error {
+	s.draining.Store(true)
+	t := s.running.Load().config.Timeouts
+	s.notify.Stopping("draining", t.DrainDelay+t.Drain+stopMargin)
+	if s.cluster != nil {
+		s.cluster.drain()
+	}
+	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", t.Drain), slog.Uint64("open", s.balancer.Stats().Open),
+		slog.Duration("delay", t.DrainDelay))
+	if err := s.delayDrain(t.DrainDelay, e); err != nil {
+		return err
+	}
+	limit, stop := context.WithTimeout(context.Background(), t.Drain)
+	defer stop()
+	return s.endConns(limit, t.Drain, e, nil)
+}
+
+// delayDrain waits for the drain delay, or a signal. An error is why the balancer has ended meanwhile.
+func (s *service) delayDrain(delay time.Duration, e ending) error {
+	if delay <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case sig := <-e.signals:
+		s.log.Info("drain: the rest of the delay is skipped", slog.String("signal", sig.String()))
+	case err := <-e.ended:
+		return &runError{fmt.Errorf("the balancer ended by itself: %w", err)}
+	}
+	s.log.Info("drain: no new conns from now on", slog.Uint64("open", s.balancer.Stats().Open))
+	return nil
+}
+
+// endConns lets the open conns end until limit is done, which is after timeout, and resets the rest: that is what was
+// asked for, so it is logged and no error. A signal that pass does not take ends it at once.
+func (s *service) endConns(limit context.Context, timeout time.Duration, e ending, pass func(os.Signal) bool) error {
+	before := s.cutConns()
+	drained := make(chan error, 1)
+	go func() { drained <- s.balancer.Shutdown(limit) }()
+	var hurried error
+wait:
+	for {
+		select {
+		case <-drained: // an error is the limit's, and cutConns knows more
+			break wait
+		case sig := <-e.signals:
+			if pass != nil && pass(sig) {
+				continue
+			}
+			e.kill()
+			hurried = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+			break wait
+		}
+	}
+	if err := errors.Join(hurried, <-e.ended); err != nil {
+		return &runError{err}
+	}
+	if cut := s.cutConns() - before; cut > 0 && timeout > 0 {
+		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them", slog.Duration("timeout", timeout), slog.Uint64("cut", cut))
+		return nil
+	}
+	s.log.Info("drained")
+	return nil
+}
+
+// cutConns is how many conns this process has reset because it ends.
+func (s *service) cutConns() (n uint64) {
+	for _, count := range s.balancer.Stats().Terminations[balancer.CauseKilled] {
+		n += count
+	}
+	return n
+}
