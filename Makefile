@@ -132,9 +132,9 @@ kernel: need-go ## the tests of both engines on Debian's kernels, emulated (KERN
 dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)
 
-# Builds twice, compares the bytes, and installs the package on a fresh Debian root; a few minutes, needs root.
-dist-test: dist ## the packages: reproducible, installable, removable
-	@.ci/packages debootstrap=debootstrap promtool=prometheus systemd-analyze=systemd
+# Builds twice, compares the bytes, installs the package on a fresh Debian root and on one that systemd has booted; ten minutes, needs root.
+dist-test: dist ## the packages: reproducible, installable, removable, and at one with systemd
+	@.ci/packages debootstrap=debootstrap promtool=prometheus systemd-analyze=systemd systemd-nspawn=systemd-container
 	cmd/homing/packaging/dist_test.sh $(VERSION)
 
 clean: ## remove bin/ and dist/

@@ -16,6 +16,9 @@ import (
 // stopMargin is what a stop takes beside the delay and the drain: conns are reset, the cluster is left, the log is written.
 const stopMargin = 15 * time.Second
 
+// elderEnds bounds the time between an elder's last word and its end: it writes its log.
+const elderEnds = 2 * flushTime
+
 // ending is how a process ends: who can hurry it, and what it waits for.
 type ending struct {
 	signals <-chan os.Signal   // SIGTERM, SIGINT
@@ -40,7 +43,20 @@ func (s *service) drain(sig os.Signal, e ending) error {
 	}
 	limit, stop := context.WithTimeout(context.Background(), t.Drain)
 	defer stop()
-	return s.endConns(limit, t.Drain, e, nil)
+	err := s.endConns(limit, t.Drain, e, nil)
+	s.awaitElder(limit, e)
+	return err
+}
+
+// awaitElder returns when the process that this one took over from has ended, and what it has learned is here. systemd would
+// not let it finish after the main process.
+func (s *service) awaitElder(limit context.Context, e ending) {
+	select {
+	case <-s.elder.gone():
+		s.estate.AwaitElder(elderEnds)
+	case <-e.signals: // it has that one too, if it was meant
+	case <-limit.Done():
+	}
 }
 
 // delayDrain waits for the drain delay, or a signal. An error is why the balancer has ended meanwhile.
@@ -65,13 +81,16 @@ func (s *service) delayDrain(delay time.Duration, e ending) error {
 // asked for, so it is logged and no error. A signal that pass does not take ends it at once.
 func (s *service) endConns(limit context.Context, timeout time.Duration, e ending, pass func(os.Signal) bool) error {
 	before := s.cutConns()
-	drained := make(chan error, 1)
-	go func() { drained <- s.balancer.Shutdown(limit) }()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_ = s.balancer.Shutdown(limit) // an error is the limit's, and cutConns knows more
+	}()
 	var hurried error
 wait:
 	for {
 		select {
-		case <-drained: // an error is the limit's, and cutConns knows more
+		case <-drained:
 			break wait
 		case sig := <-e.signals:
 			if pass != nil && pass(sig) {

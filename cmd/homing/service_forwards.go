@@ -196,11 +196,7 @@ func (s *service) drainReplaced(e ending) error {
 		s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
 		return true
 	})
-	// Its own elder may still learn: what that one says goes on to the heir.
-	select {
-	case <-s.elder.gone():
-	case <-limit.Done():
-	}
+	s.awaitElder(limit, e) // what that one still learns goes on to the heir
 	s.forwards.finish()
 	return err
 }

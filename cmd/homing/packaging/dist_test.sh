@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
 # there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
-# and configuration when removed, and nothing at all when purged. Needs root, debootstrap, promtool, systemd-analyze; all
-# traffic of the service stays in a network namespace.
+# and configuration when removed, and nothing at all when purged; and on one that systemd has booted boot_test.sh must find
+# that no conn dies of what systemd does to the service. Needs root, debootstrap, promtool, systemd-analyze, systemd-nspawn;
+# all traffic of the service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1
@@ -28,7 +29,9 @@ promtool check rules cmd/homing/packaging/alerts.yml >/dev/null || fail "promtoo
 
 # As apt has it: the first mirror that it names, the way to it included.
 mirror=$(awk '$1 == "deb" {for (i = 2; i < NF; i++) if ($i ~ /^https?:/) {print $i; exit}} $1 == "URIs:" {print $2; exit}' /etc/apt/sources.list /etc/apt/sources.list.d/debian* 2>/dev/null | head -n 1)
-debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }
+# bootstrap DIR [PACKAGE,...]: a fresh Debian root.
+bootstrap() { debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" "${mirror:-http://deb.debian.org/debian}" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }; }
+bootstrap "$root"
 mount -t proc proc "$root/proc"
 inventory() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log \) -prune -o -printf '%p %m %u %g\n' | sort); }
 users() { cat "$root"/etc/{passwd,group,shadow,gshadow}; }
@@ -76,7 +79,7 @@ until_ 300 grep -q 'ready' "$work/service"
 chroot "$root" homing status >"$work/status" || fail "homing status does not answer"
 for pool in www api mail; do grep -q "^pool $pool," "$work/status" || { cat "$work/status" >&2; fail "homing status knows no pool $pool"; }; done
 chroot "$root" homing reload >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "homing reload failed"; }
-kill -HUP "$pid" # what ExecReload sends
+kill -HUP "$pid" # the way without an admin server
 until_ 100 sh -c "[ \$(grep -c 'reloaded' '$work/service') -ge 2 ]"
 kill -TERM "$pid"
 wait "$pid" || { cat "$work/service" >&2; fail "the service ended with $?"; }
@@ -103,3 +106,32 @@ there=$(left "$work/before")
 [ -z "$there" ] || fail "purging leaves behind: $there"
 users | diff "$work/users" - || fail "purging leaves the user"
 echo "installed, ran, answered, reloaded, ended; removed: only /etc/homing, /var/lib/homing and /run/homing are left; purged: nothing is"
+
+# The same package, and a newer one that differs in its version alone, on a machine with systemd.
+machine=$work/machine
+bootstrap "$machine" systemd-sysv,dbus
+cp "$work/homing.deb" "$machine/homing.deb"
+dpkg-deb -R "$work/homing.deb" "$work/newer"
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version-newer" -o "$work/newer/usr/bin/homing" ./cmd/homing
+sed -i 's/^Version: .*/&+newer/' "$work/newer/DEBIAN/control"
+dpkg-deb -b "$work/newer" "$machine/newer.deb" >"$work/log"
+cp cmd/homing/packaging/boot_test.sh "$machine/"
+cat >"$machine/etc/systemd/system/boot-test.service" <<'EOF'
+[Unit]
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+StandardOutput=file:/boot_test.log
+StandardError=file:/boot_test.log
+ExecStart=/bin/bash /boot_test.sh /homing.deb /newer.deb
+ExecStopPost=/bin/sh -c 'echo $EXIT_STATUS >/boot_test.code'
+EOF
+mkdir -p "$machine/etc/systemd/system/multi-user.target.wants"
+ln -s ../boot-test.service "$machine/etc/systemd/system/multi-user.target.wants/"
+# Without systemd on this machine nobody can give the container a unit of its own.
+keep=; [ -d /run/systemd/system ] || keep=--keep-unit
+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 900 systemd-nspawn -D "$machine" --boot --register=no $keep --private-network --machine="homing-$$" </dev/null >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; fail "systemd does not boot"; }
+[ "$(cat "$machine/boot_test.code" 2>/dev/null)" = 0 ] || { cat "$machine/boot_test.log" >&2; fail "systemd and the service do not agree"; }
+echo "booted: started, stopped, restarted, reloaded, upgraded, replaced by a newer package, removed, each with open conns that went on until they ended"

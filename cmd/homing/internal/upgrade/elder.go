@@ -260,9 +260,9 @@ func (u *Upgrader) watch(h *heir, pid int) {
 	if pid != h.pid() {
 		return
 	}
-	level := slog.LevelError
-	if h.cmd.ProcessState.Success() {
-		level = slog.LevelInfo
+	level := slog.LevelInfo
+	if h.failed {
+		level = slog.LevelError
 	}
 	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", pid), slog.String("how", h.state))
 }

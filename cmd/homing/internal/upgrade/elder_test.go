@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -318,6 +320,32 @@ func wait(t *testing.T, what string, ok func() bool) {
 	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// An heir that is systemd's child is waited for by its pidfd, and where there are none until it is gone.
+func TestWaitForSibling(t *testing.T) {
+	for _, pidfd := range []bool{true, false} {
+		life, path := -1, filepath.Join(t.TempDir(), "go")
+		cmd := exec.Command("/bin/sh", "-c", `until [ -e "$0" ]; do sleep 0.01; done`, path)
+		if pidfd {
+			cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &life}
+		}
+		check(t, cmd.Start())
+		go func() { _ = cmd.Wait() }() // as systemd does
+		h := &heir{cmd: cmd, ended: make(chan struct{})}
+		go h.waitForSibling(life)
+		select {
+		case <-h.ended:
+			t.Errorf("pidfd %t: it has not ended", pidfd)
+		case <-time.After(2 * siblingLook):
+		}
+		check(t, os.WriteFile(path, nil, 0o600))
+		select {
+		case <-h.ended:
+		case <-time.After(20 * time.Second):
+			t.Errorf("pidfd %t: it has ended, and nobody notices", pidfd)
 		}
 	}
 }

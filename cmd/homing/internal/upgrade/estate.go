@@ -29,6 +29,7 @@ type Estate struct {
 	sockets []socket // of systemd
 	group   int      // the elder's process group; 0 if it is not known
 	heard   bool     // the elder listens to our stderr
+	life    int      // pidfd of the elder; 0: there is none
 }
 
 // Inherit takes what this process was given. It is called once, before anything is opened.
@@ -72,6 +73,9 @@ func (e *Estate) open(ctx context.Context) error {
 	e.Elder = hello.PID
 	if e.group, err = unix.Getpgid(e.Elder); err != nil { // it may have ended meanwhile
 		e.group = 0
+	}
+	if fd, err := unix.PidfdOpen(e.Elder, 0); err == nil { // Linux before 5.3 has none
+		e.life = fd
 	}
 	given, err := e.channel.receiveParcel(ctx)
 	if err != nil {
@@ -166,6 +170,20 @@ func (e *Estate) leave() {
 	if e.channel != nil {
 		e.channel.close()
 		e.channel = nil
+	}
+}
+
+// AwaitElder returns when the elder's process is gone, or the time is over: what it does last is to end.
+func (e *Estate) AwaitElder(within time.Duration) {
+	if e.life == 0 {
+		return
+	}
+	fds := []unix.PollFd{{Fd: int32(e.life), Events: unix.POLLIN}}
+	for until := time.Now().Add(within); ; {
+		_, err := unix.Poll(fds, int(max(time.Until(until), 0)/time.Millisecond))
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
 	}
 }
 

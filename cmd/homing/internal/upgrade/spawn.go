@@ -79,6 +79,7 @@ type heir struct {
 	ended   chan struct{} // closed once it has been waited for
 	state   string        // how it ended; read after ended
 	serves  atomic.Bool   // what it has started stays when it ends
+	failed  bool          // it did so badly; read after ended
 	said    *errorLine
 }
 
@@ -99,33 +100,72 @@ func (c *Command) start(env []string, stderr *os.File, said io.Writer) (h *heir,
 	h.cmd = &exec.Cmd{
 		Path: c.Path, Args: c.Args, Dir: c.Dir, Env: env,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: write, ExtraFiles: []*os.File{theirs, stderr},
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // see await
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // see waitForChild
+	}
+	wait := h.waitForChild
+	if ofSystemd() {
+		life := -1
+		h.cmd.SysProcAttr.Cloneflags, h.cmd.SysProcAttr.PidFD = unix.CLONE_PARENT, &life
+		wait = func() { h.waitForSibling(life) }
 	}
 	if err := h.cmd.Start(); err != nil {
 		ours.close()
 		return nil, errors.Join(err, read.Close())
 	}
 	go h.said.listen(read, said)
-	go h.await()
+	go wait()
 	return h, nil
 }
 
-// await waits for the end of what was started. All of its process group goes with it unless it serves: where the program
-// is a script that does not exec, what it has started would keep the listening sockets, or the messages that bring them,
-// and clients would connect to nobody once this process has closed its own. A number that is waited for may be given to
-// others, so the group goes first.
-func (h *heir) await() {
+// ofSystemd says that the system's manager has started this process and looks after it. It waits, when it stops a service,
+// for its own children alone, and hears of their end alone: the heir has to be one, not ours.
+func ofSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" && os.Getppid() == 1 }
+
+// waitForChild waits for the end of what was started. All of its process group goes with it unless it serves: where the
+// program is a script that does not exec, what it has started would keep the listening sockets, or the messages that bring
+// them, and clients would connect to nobody once this process has closed its own. A number that is waited for may be given
+// to others, so the group goes first.
+func (h *heir) waitForChild() {
 	defer close(h.ended)
 	for errors.Is(unix.Waitid(unix.P_PID, h.pid(), nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
 		continue
 	}
-	if !h.serves.Load() {
-		_ = unix.Kill(-h.pid(), unix.SIGKILL) // the one that has ended is in it, so there is one
-	}
+	h.endGroup()
 	h.state = "exit status 0"
 	if err := h.cmd.Wait(); err != nil {
-		h.state = err.Error()
+		h.state, h.failed = err.Error(), true
 	}
+}
+
+func (h *heir) endGroup() {
+	if !h.serves.Load() {
+		_ = unix.Kill(-h.pid(), unix.SIGKILL) // the one that has ended is in it, so as a rule there is one
+	}
+}
+
+// siblingLook is the time between two looks whether a sibling lives, on Linux before 5.3.
+const siblingLook = 50 * time.Millisecond
+
+// waitForSibling waits for a process that is systemd's to reap, by its pidfd; -1: the kernel has none. systemd may have
+// reaped it a moment before the group is ended; numbers are not given again that soon.
+func (h *heir) waitForSibling(life int) {
+	defer close(h.ended)
+	defer h.endGroup()
+	h.state = "with an exit status that systemd has"
+	if life < 0 {
+		tick := time.NewTicker(siblingLook)
+		defer tick.Stop()
+		for ; !errors.Is(unix.Kill(h.pid(), 0), unix.ESRCH); <-tick.C {
+		}
+		return
+	}
+	fds := []unix.PollFd{{Fd: int32(life), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_ = unix.Close(life) // ours since the start
 }
 
 func (h *heir) pid() int { return h.cmd.Process.Pid }
