@@ -20,6 +20,6 @@
 // Nothing enters because a client sent it: a server issued it in a completed
 // handshake or accepted it. What a client can bring about by itself stands beside each
 // method: a home for its own address, that a name without a home counts as refused for
-// a minute, doubt, and that the probe looks earlier. Raw identifiers are never kept, only keyed hashes.
-// Time is Unix seconds as uint32 and always an argument, but for Store.Run.
+// a minute, doubt, and that the probe looks earlier. Raw identifiers are never kept,
+// only keyed hashes. Time is Unix seconds as uint32 and always an argument, but for Store.Run.
 package affinity
