@@ -35,7 +35,7 @@ const (
 //	word 1  backend ID (high 32 bits) | expiry in Unix seconds (low 32 bits); 0 = free
 //
 // The span is how long it was to live when it was written, so that its age is known:
-// see span. When there is no free slot the pool that holds the most gives its oldest;
+// see spanOf. When there is no free slot the pool that holds the most gives its oldest;
 // see share.go.
 //
 // A reader that meets half of a write computes a key that is not the one it
@@ -107,8 +107,9 @@ func (t *Table) Close() error {
 	return err
 }
 
-// candidates are the two buckets that may hold k, whatever its span, never the same one twice where
-// there are two. The key is a hash already, so its high bits choose the first.
+// candidates are the two buckets that may hold k, whatever its span, never the same one
+// twice where there are two. The key is a hash already, so its high bits choose the
+// first.
 func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
 	k &^= spanMask
 	x, _ := bits.Mul64(uint64(k), t.buckets)
