@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -102,6 +104,61 @@ func TestIntegrationKeyMoved(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What one node's probe finds heals the other too, before any client of its own is refused there.
+func TestIntegrationKeyMovedInCluster(t *testing.T) {
+	shared := ticketKey()
+	servers, cert := keyed(t, shared, shared, shared)
+	w := newTown(t)
+	w.build(t, 2)
+	for _, n := range servers {
+		w.agent(t, n.Addr(), "--check", "tls")
+	}
+	for _, n := range servers {
+		w.waitFor(t, "the backend is everywhere", w.everywhere(t, n.Addr()))
+	}
+	for _, n := range w.nodes {
+		w.waitFor(t, "three homes", func() bool { return n.homes(t) == 3 })
+	}
+	here, there := users(t, w.nodes[0].addr, 30, goUser(cert, tls.VersionTLS13)), users(t, w.nodes[1].addr, 30, goUser(cert, tls.VersionTLS13))
+	rekey(t, servers[2], ticketKey())
+	refusals, worked := untilBack(t, &w.nodes[0].homing, here)
+	w.waitFor(t, "two homes at the other node", func() bool { return w.nodes[1].homes(t) == 2 })
+	var c tally
+	for _, u := range there { // each once: who was refused would have another ticket
+		r, err := u.Get(t.Context(), w.nodes[1].addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.add(r)
+	}
+	t.Logf("at the one node %d refusals in %v; at the other %v", refusals, worked, &c)
+	if c.refused() > 0 {
+		t.Errorf("at the other node: %v", &c)
+	}
+}
+
+// homes is how many backends hold the ticket key that most of them do.
+func (n *node) homes(t *testing.T) (most int) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.admin + "/v1/ticket-keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all struct {
+		TicketKeys []struct {
+			Backends []struct{} `json:"backends"`
+		} `json:"ticket_keys"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range all.TicketKeys {
+		most = max(most, len(key.Backends))
+	}
+	return most
 }
 
 // A home stays one however many forged tickets with its key's name it refuses, from however many networks, for longer
