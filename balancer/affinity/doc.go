@@ -21,5 +21,5 @@
 // handshake or accepted it. What a client can bring about by itself stands beside each
 // method: a home for its own address, that a name without a home counts as refused for
 // a minute, doubt, and that the probe looks earlier. Raw identifiers are never kept,
-// only keyed hashes. Time is Unix seconds as uint32 and always an argument, but for Store.Run.
+// only keyed hashes. Time is Unix seconds as uint32, by Store.Now, and always an argument.
 package affinity

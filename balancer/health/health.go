@@ -8,8 +8,8 @@
 // listeners; the Checker only calls SetUp, Trust, and SetReport for what an agent beside the backend says of it.
 //
 // A Prober asks how they resume TLS sessions: as a client of TLS it collects tickets and offers them again. It teaches
-// affinity the names of ticket keys before any client needs them, and says what stands in the way of resumption. It
-// never changes a backend's state.
+// affinity the names of ticket keys before any client needs them, finds out which backend lost one that others have, and
+// says what stands in the way of resumption. It never changes a backend's state.
 package health
 
 import (
