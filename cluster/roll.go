@@ -33,10 +33,10 @@ const (
 	claimTries = 3
 
 	// maxAsks bounds the questions that run at once. Those that may take long have a quarter at most: to addresses that
-	// have not come to us, or did not answer, or not within slowAnswer, the last time. Those to one address have asksPerAddr:
-	// silence costs a place for askTimeout.
+	// have not come to us, or have not answered failedAsks in a row, or not within slowAnswer the last time. Those to one
+	// address have asksPerAddr: silence costs a place for askTimeout.
 	maxAsks     = 16
-	slowAnswer  = 250 * time.Millisecond
+	slowAnswer  = 500 * time.Millisecond
 	maxFarAsks  = maxAsks / 4
 	asksPerAddr = 2
 
@@ -193,7 +193,7 @@ func (r *roll) due(now time.Time) (addrs []netip.AddrPort, next time.Duration) {
 	next = refreshEvery
 	take := func(addr netip.AddrPort, q *inquiry, far bool) {
 		wait := q.next.Sub(now)
-		far = far || q.slow || q.row > 0
+		far = far || q.slow || q.row >= failedAsks
 		switch {
 		case q.busy:
 		case wait > 0:
