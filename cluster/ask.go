@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -27,7 +28,8 @@ import (
 //	  push/pull: no member, the asker's word  ──►      who waits for having been asked knows of it (Leave)
 //	                                          ◄──    push/pull: its members, its word
 //
-// An older release gets and gives the same without words; it cannot be asked while others claim to be at its address.
+// An older release gets and gives the same without words. Others may have told it of members at its own address: it is known
+// by its ID then, and by nothing if it has not answered before.
 const (
 	// askTimeout bounds the dial and the exchange together: a network's round trips, and one retransmission.
 	askTimeout = 2 * time.Second
@@ -105,8 +107,8 @@ func appendQuestion(own word) ([]byte, error) {
 	return append(b.Bytes(), user...), nil
 }
 
-// parseAnswer finds the asked member's word in its answer.
-func parseAnswer(plain []byte, asked netip.AddrPort) (word, error) {
+// parseAnswer finds the asked member's word in its answer. known is the ID of the member that answered there before, if any.
+func parseAnswer(plain []byte, asked netip.AddrPort, known string) (word, error) {
 	if len(plain) == 0 || plain[0] != gossipPushPull {
 		return word{}, errors.New("the answer is none")
 	}
@@ -131,17 +133,20 @@ func parseAnswer(plain []byte, asked netip.AddrPort) (word, error) {
 			found = append(found, word{one.Name, one.Meta})
 		}
 	}
-	switch len(found) {
-	case 0:
+	i := slices.IndexFunc(found, func(w word) bool { return w.ID == known })
+	switch {
+	case len(found) == 0:
 		return word{}, errNotThere
-	case 1:
+	case len(found) == 1:
 		return found[0], nil
+	case i < 0:
+		return word{}, errAmbiguous
 	}
-	return word{}, errAmbiguous
+	return found[i], nil
 }
 
-// ask asks whoever is at an address what it says of itself.
-func (m *Membership) ask(addr netip.AddrPort) (word, error) {
+// ask asks whoever is at an address what it says of itself. known is as parseAnswer has it.
+func (m *Membership) ask(addr netip.AddrPort, known string) (word, error) {
 	deadline := time.Now().Add(askTimeout)
 	conn, err := m.wire.DialTimeout(hostPort(addr), askTimeout)
 	if err != nil {
@@ -173,7 +178,7 @@ func (m *Membership) ask(addr netip.AddrPort) (word, error) {
 	if len(plain) > 0 && plain[0] == gossipError {
 		return word{}, errors.New("it does not understand the question")
 	}
-	return parseAnswer(plain, addr)
+	return parseAnswer(plain, addr, known)
 }
 
 // ownWord is what this member says of itself.

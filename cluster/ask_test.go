@@ -44,24 +44,26 @@ func TestParseAnswer(t *testing.T) {
 	for _, tt := range []struct {
 		why    string
 		answer []byte
+		known  string
 		want   string
 		err    error
 	}{
-		{"its word, whatever others say of its address", answerOf(t, wordOf(word{"own", []byte("own's")}), other, twin), "own", nil},
-		{"an older release: its entry", answerOf(t, nil, other, own), "own", nil},
-		{"a later release: its entry", answerOf(t, []byte{wordVersion + 1, 3, 1, 2, 3}, other, own), "own", nil},
-		{"an older release of which others speak too", answerOf(t, nil, other, own, twin), "", errAmbiguous},
-		{"one that was there before does not count", answerOf(t, nil, own, entryOf("twin", "192.0.2.1:7946", memberlist.StateDead)), "own", nil},
-		{"somebody else answers", answerOf(t, nil, other), "", errNotThere},
+		{"its word, whatever others say of its address", answerOf(t, wordOf(word{"own", []byte("own's")}), other, twin), "", "own", nil},
+		{"an older release: its entry", answerOf(t, nil, other, own), "", "own", nil},
+		{"a later release: its entry", answerOf(t, []byte{wordVersion + 1, 3, 1, 2, 3}, other, own), "", "own", nil},
+		{"an older release of which others speak too", answerOf(t, nil, other, own, twin), "third", "", errAmbiguous},
+		{"and that is known", answerOf(t, nil, other, twin, own), "own", "own", nil},
+		{"one that was there before does not count", answerOf(t, nil, own, entryOf("twin", "192.0.2.1:7946", memberlist.StateDead)), "", "own", nil},
+		{"somebody else answers", answerOf(t, nil, other), "own", "", errNotThere},
 	} {
-		w, err := parseAnswer(tt.answer, asked)
+		w, err := parseAnswer(tt.answer, asked, tt.known)
 		if w.ID != tt.want || !errors.Is(err, tt.err) || err == nil && string(w.Meta) != tt.want+"'s" {
 			t.Errorf("%s: %q %q, %v", tt.why, w.ID, w.Meta, err)
 		}
 	}
 	whole := answerOf(t, wordOf(word{"own", nil}), other)
 	for n := range len(whole) {
-		_, _ = parseAnswer(whole[:n], asked) // it says no, and does not panic
+		_, _ = parseAnswer(whole[:n], asked, "") // it says no, and does not panic
 	}
 }
 
@@ -82,7 +84,7 @@ func TestAskSecrets(t *testing.T) {
 		{"another label", ringOf(t, key(1)), "m", false},
 	} {
 		asked := startMember(t, Config{Keys: tt.keys, Label: tt.label})
-		w, err := asker.ask(asked.Addr())
+		w, err := asker.ask(asked.Addr(), "")
 		if (err == nil) != tt.ok || tt.ok && w.ID != asked.cfg.ID {
 			t.Errorf("%s: %q, %v", tt.why, w.ID, err)
 		}
@@ -101,13 +103,13 @@ func (o *older) MergeRemoteState(_ []byte, _ bool) {}
 // TestOlderReleases: a member of an older release and one of this meet, and what the older says of itself is heard.
 func TestOlderReleases(t *testing.T) {
 	t.Parallel()
-	node := startMember(t, Config{Keys: ringOf(t, key(1)), Label: "l"})
+	node := startMember(t, Config{Keys: ringOf(t, key(1))})
 	meta := announcing("127.0.0.1:443", 1).Meta
 	agent := new(older)
 	agent.meta.Store(new(metaOf(t, meta)))
 	conf := memberlist.DefaultLANConfig()
 	conf.Name, conf.BindAddr, conf.BindPort, conf.AdvertisePort = "older", "127.0.0.1", 0, 0
-	conf.Label, conf.Keyring, conf.Delegate, conf.EnableCompression = "l", ringOf(t, key(1)).ring, agent, false
+	conf.Keyring, conf.Delegate, conf.EnableCompression = ringOf(t, key(1)).ring, agent, false
 	conf.LogOutput = new(bytes.Buffer)
 	list, err := memberlist.Create(conf)
 	if err != nil {
@@ -127,6 +129,25 @@ func TestOlderReleases(t *testing.T) {
 	eventually(t, "it drains", func() bool {
 		return node.sees("older", func(m Member) bool { return m.Meta.State == StateDraining })
 	})
+	// Others claim to be at its address, and it believes them, as its release does.
+	at := addrOf(list.LocalNode().Addr, list.LocalNode().Port)
+	twin := says(t, "twin", at, announcing("127.0.0.1:443", 2).Meta, 1)
+	v := &villain{key(1)}
+	v.push(t, at, twin)
+	eventually(t, "it believes them", func() bool {
+		return slices.ContainsFunc(list.Members(), func(one *memberlist.Node) bool { return one.Name == "twin" })
+	})
+	for range 20 {
+		v.push(t, node.Addr(), twin)
+		node.mu.Lock()
+		id := node.roll.idAt(at)
+		node.mu.Unlock()
+		if id != "older" || !node.sees("older", func(m Member) bool { return m.Alive && m.Meta.State == StateDraining }) {
+			t.Fatalf("%q is there: %+v", id, node.Members())
+		}
+		pause := time.NewTimer(50 * time.Millisecond)
+		<-pause.C
+	}
 }
 
 func FuzzParseAnswer(f *testing.F) {
@@ -138,7 +159,7 @@ func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte{gossipError, 0x81, 0xa5})
 	asked := netip.MustParseAddrPort("192.0.2.1:7946")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w, err := parseAnswer(b, asked)
+		w, err := parseAnswer(b, asked, "own")
 		if err != nil {
 			return
 		}

@@ -60,7 +60,10 @@ func pause(ctx context.Context, timer *time.Timer, d time.Duration) bool {
 
 // inquireAt asks whoever is at an address, and tells whoever depends on it what that changes.
 func (m *Membership) inquireAt(addr netip.AddrPort) {
-	w, err := m.ask(addr)
+	m.mu.Lock()
+	known := m.roll.idAt(addr)
+	m.mu.Unlock()
+	w, err := m.ask(addr, known)
 	var meta Meta
 	if err == nil {
 		if err = meta.UnmarshalBinary(w.Meta); err != nil {

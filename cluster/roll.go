@@ -366,6 +366,14 @@ func (r *roll) makeRoom(ip netip.Addr) bool {
 	return true
 }
 
+// idAt is the ID of the member at an address and port, "" if there is none.
+func (r *roll) idAt(addr netip.AddrPort) string {
+	if p := r.members[addr]; p != nil {
+		return p.ID
+	}
+	return ""
+}
+
 // knows says that a member is at an address.
 func (r *roll) knows(ip netip.Addr) bool {
 	for addr, one := range r.members {
