@@ -427,7 +427,7 @@ func (m *Membership) Self() Member {
 func (m *Membership) Forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.roll.forget(id)
+	m.roll.forget(id, time.Now())
 }
 
 func addrOf(ip net.IP, port uint16) netip.AddrPort {

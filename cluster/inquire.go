@@ -83,6 +83,11 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 	if err != nil {
 		m.log.Debug("cluster: no answer", slog.String("addr", addr.String()), slog.Any("error", err))
 	}
+	if now.what == unheard {
+		m.quiet.say(m.log, slog.LevelWarn, "unheard", "cluster: a member is passed over: it does not answer where it gossips; let this node connect there by TCP",
+			slog.String("addr", addr.String()), slog.Any("error", err))
+		return
+	}
 	m.follow(&now)
 }
 
@@ -102,7 +107,7 @@ func (m *Membership) follow(now *outcome) {
 		m.quiet.say(m.log, level, text+" "+whose(one.Addr), text, append([]slog.Attr{about(one)}, more...)...)
 	}
 	switch now.what {
-	case nothing:
+	case nothing, unheard:
 		return
 	case refused:
 		said(slog.LevelWarn, "cluster: a member is refused: there are too many at its address, or in all")

@@ -44,6 +44,9 @@ const (
 	maxClaims     = 4096
 	claimsPerAddr = 64
 
+	// goneFor is for how long nobody wonders that a member which is gone does not answer.
+	goneFor = time.Minute
+
 	// maxMembers bounds the members that are known, maxPerAddr those at one address but loopback: there all are this machine's.
 	maxMembers = 8192
 	maxPerAddr = 64
@@ -55,10 +58,11 @@ type roll struct {
 	agent   bool // this member is one: it needs no other agents
 	members map[netip.AddrPort]*proven
 	claims  map[netip.AddrPort]*claim
-	waiting map[netip.Addr]int      // claims, by address
-	asking  map[netip.Addr]int      // questions that run, by address
-	busy    int                     // all of them
-	far     map[netip.AddrPort]bool // those that may take long
+	waiting map[netip.Addr]int           // claims, by address
+	asking  map[netip.Addr]int           // questions that run, by address
+	busy    int                          // all of them
+	far     map[netip.AddrPort]bool      // those that may take long
+	gone    map[netip.AddrPort]time.Time // members that have left or were forgotten
 }
 
 // inquiry is what proven and claim have in common.
@@ -101,12 +105,13 @@ const (
 	left            // it said that it leaves
 	vanished        // it does not answer any more
 	refused         // there is no room for it
+	unheard         // somebody came from its address, and nobody answers where a member is said to be
 )
 
 func newRoll(agent bool) *roll {
 	return &roll{
 		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim), waiting: make(map[netip.Addr]int),
-		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool),
+		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool), gone: make(map[netip.AddrPort]time.Time),
 	}
 }
 
@@ -257,6 +262,7 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 			return outcome{}
 		}
 		p.Meta = meta
+		r.goes(addr, now)
 		return outcome{what: left, member: p.Member}
 	case p == nil:
 		r.dropClaim(addr)
@@ -297,6 +303,9 @@ func (r *roll) silent(addr netip.AddrPort, now time.Time) outcome {
 	if c != nil {
 		if c.row++; c.row >= claimTries {
 			r.dropClaim(addr)
+			if at, gone := r.gone[addr]; !c.far && (!gone || now.Sub(at) > goneFor) {
+				return outcome{what: unheard, member: Member{Addr: addr}}
+			}
 		}
 		c.next = now.Add(backoff(c.row))
 	}
@@ -394,10 +403,23 @@ func (r *roll) inherit(one Member, now time.Time) {
 }
 
 // forget drops an agent that has vanished.
-func (r *roll) forget(id string) {
+func (r *roll) forget(id string, now time.Time) {
 	for addr, one := range r.members {
 		if one.ID == id && !one.Alive && one.Meta.Role == RoleAgent {
 			delete(r.members, addr)
+			r.goes(addr, now)
 		}
+	}
+}
+
+// goes notes that a member is gone, of which gossip may speak for a while.
+func (r *roll) goes(addr netip.AddrPort, now time.Time) {
+	for other, at := range r.gone {
+		if now.Sub(at) > goneFor {
+			delete(r.gone, other)
+		}
+	}
+	if len(r.gone) < maxMembers {
+		r.gone[addr] = now
 	}
 }

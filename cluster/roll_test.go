@@ -112,6 +112,24 @@ func TestRollVanishes(t *testing.T) {
 	}
 }
 
+// TestRollUnheard: of a member that comes and cannot be asked the log knows, of one that is made up it does not.
+func TestRollUnheard(t *testing.T) {
+	for _, near := range []bool{true, false} {
+		r := newRollTest(t)
+		addr := at("192.0.2.1:7946")
+		_ = r.hearsay("a", addr, nil, near, r.now)
+		var got outcome
+		for range claimTries {
+			for r.asked(100*time.Millisecond) == 0 {
+			}
+			got = r.silent(addr, r.now)
+		}
+		if (got.what == unheard) != near || len(r.claims) != 0 || len(r.waiting) != 0 {
+			t.Errorf("near %v: %+v, %d claims", near, got, len(r.claims))
+		}
+	}
+}
+
 // TestRollFlood: addresses that are made up cost a place of a few, and do not keep one from being asked that has come to us.
 func TestRollFlood(t *testing.T) {
 	r := newRollTest(t)

@@ -59,7 +59,7 @@ func agentFlagTable(o *agentOptions) []config.Group {
 			{Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100}, Doc: "failures in a row until it is withdrawn"},
 		}, config.QuestionRows(&o.question)...)},
 		{Title: "Cluster", Rows: append(config.MemberRows(&o.Member),
-			config.Row{Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind}, Doc: "gossip here, TCP and UDP; not given: the address of --backend, any port"})},
+			config.Row{Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind}, Doc: "gossip here, TCP and UDP; nodes connect to it; not given: the address of --backend, any port"})},
 		{Title: "Seeing", Rows: []config.Row{
 			{Flag: "log", Value: value.LogFormats(&o.log), Doc: "how to log"},
 			{Flag: "log-level", Value: value.LogLevels(&o.logLevel), Doc: "log nothing below this"},

@@ -79,6 +79,9 @@ func laySiege(t *testing.T) *siege {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces are root's to make")
 	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("ip is not installed")
+	}
 	siegeRooms(t, "11", "21", "22", "23", "66")
 	cert, err := farm.NewECDSA()
 	if err != nil {
