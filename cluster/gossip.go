@@ -222,7 +222,6 @@ func (m *Membership) open() (err error) {
 		}
 		m.wire = m.transport
 		m.transport.door.known = m.knows
-		m.transport.listen()
 	default:
 		m.wire = cfg.Transport
 	}
@@ -235,6 +234,9 @@ func (m *Membership) open() (err error) {
 	// Read once: memberlist writes its own entry again at each change, without a lock that others can take.
 	node := m.list.LocalNode()
 	m.addr = addrOf(node.Addr, node.Port)
+	if m.transport != nil && cfg.Sockets == nil {
+		m.transport.listen()
+	}
 	return nil
 }
 
