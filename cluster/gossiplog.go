@@ -17,8 +17,8 @@ const (
 	maxLogKinds = 256
 )
 
-// gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that begin with the
-// same words are one kind.
+// gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
+// addresses, names and numbers only are one kind.
 type gossipLog struct {
 	to  slog.Handler
 	now func() time.Time
@@ -71,11 +71,13 @@ func parseGossipLine(line string) (slog.Level, string) {
 	return level, strings.TrimSpace(strings.TrimPrefix(line, "memberlist: "))
 }
 
-// kindOf is what tells lines apart: their first two words, and of these no number and no name. What comes behind may be
-// anybody's word.
+// kindOf is what tells lines apart: their words up to the first that is a number, quoted, or a member's name, which may be
+// anything.
 func kindOf(text string) string {
-	words := strings.SplitN(text, " ", 3)
-	kind := strings.Join(words[:min(len(words), 2)], " ")
+	kind := text
+	for _, before := range []string{" from=", " for ", " with ", " to connect to "} {
+		kind, _, _ = strings.Cut(kind, before)
+	}
 	if i := strings.IndexAny(kind, "0123456789'\"("); i > 0 {
 		kind = kind[:i]
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -43,6 +44,15 @@ func TestGossipLogRepeats(t *testing.T) {
 	say("[ERR] memberlist: label is \"x\"", 2)
 	say("[INFO] memberlist: nothing that matters", 2)
 	say("[ERR] memberlist: write: use of closed network connection", 2)
+	for i, line := range []string{
+		"[ERR] memberlist: Conflicting address for %s. Mine: 192.0.2.1:7946",
+		"[WARN] memberlist: Was able to connect to %s over TCP but UDP probes failed",
+		"[ERR] memberlist: Push/Pull with %s failed: remote error: anything",
+	} {
+		for _, name := range []string{"abc", "xyz", "a b c"} { // whoever has it chose it
+			say(fmt.Sprintf(line, name), 3+i)
+		}
+	}
 	now = now.Add(logEvery)
-	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 3)
+	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 6)
 }
