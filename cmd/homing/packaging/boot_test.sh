@@ -176,6 +176,8 @@ echo 'nonsense: 1' >>/etc/homing/homing.yaml
 systemctl reload homing 2>/dev/null && fail "systemctl reload takes a broken file for good"
 said '^homing: .*"nonsense" is not known here' >/dev/null || fail "nobody says why the file is refused"
 [ "$(property ActiveState)" = active ] || fail "a refused reload ends the service"
+homing upgrade 2>&1 | grep -q '"nonsense" is not known here' || fail "an upgrade that fails does not say why"
+[ "$(pgrep -c -x homing)" = 1 ] || fail "an upgrade that failed leaves $(pgrep -c -x homing) processes"
 alive a || fail "reload: conn a is dead"
 configure 'drain: 30s'
 systemctl reload homing || fail "a mended file is refused"
@@ -213,7 +215,7 @@ dial a || fail "no conn"
 pid=$(property MainPID)
 systemctl restart systemd-journald
 homing reload >/dev/null || fail "reload after a restart of journald"
-systemctl kill -s KILL systemd-journald
+systemctl kill --kill-whom=main -s KILL systemd-journald
 sleep 1
 homing reload >/dev/null || fail "reload after journald was killed"
 alive a || fail "journald: conn a is dead"

@@ -109,7 +109,7 @@ echo "installed, ran, answered, reloaded, ended; removed: only /etc/homing, /var
 
 # The same package, and a newer one that differs in its version alone, on a machine with systemd.
 machine=$work/machine
-bootstrap "$machine" systemd-sysv,dbus
+bootstrap "$machine" systemd-sysv,dbus,procps
 cp "$work/homing.deb" "$machine/homing.deb"
 dpkg-deb -R "$work/homing.deb" "$work/newer"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version-newer" -o "$work/newer/usr/bin/homing" ./cmd/homing
