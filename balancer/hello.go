@@ -188,6 +188,9 @@ func (l *loop) helloRead(c *conn) {
 	case h.ManyNames: // which name the server will take is its secret
 		l.helloUnread(c, HelloNames)
 		return
+	case h.NoHostName: // nor what it makes of this
+		l.helloUnread(c, HelloNoName)
+		return
 	case h.ECH:
 		l.countHello(c, HelloECH)
 	default:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,8 @@ func TestUnreadHello(t *testing.T) {
 		{"a length beyond the limit, announced", records(22, join([]byte{1, 255, 255, 255}, make([]byte, 64<<10-4)), 1<<14), HelloTooLong},
 		{"beyond the limit, with a name, and malformed", records(22, message(1, append(hello{names: []string{"a.test"}, pad: 60000, suites: 5000}.message()[4:], 1)), 1<<14), HelloTooLong},
 		{"two server names", hello{id: id, names: []string{"a.test", "b.test"}}.bytes(), HelloNames},
+		{"a server name of 4,000 bytes", hello{id: id, names: []string{strings.Repeat("a", 4000)}}.bytes(), HelloNoName},
+		{"a dot for a server name", hello{id: id, names: []string{"."}}.bytes(), HelloNoName},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)

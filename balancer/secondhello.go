@@ -90,7 +90,7 @@ func (l *loop) keepSecond(c *conn, b []byte) {
 // that complete the handshake too. Pool and backend are chosen, and stay.
 func (l *loop) readSecond(c *conn, stream []byte) {
 	hs, h := c.hs, &l.hello
-	if hs.again.parser.Parse(stream, l.scratch, h) != tlsparse.Got || h.ManyNames {
+	if hs.again.parser.Parse(stream, l.scratch, h) != tlsparse.Got || h.ManyNames || h.NoHostName {
 		l.endSecond(c, secondUnread)
 		return
 	}

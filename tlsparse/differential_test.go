@@ -72,9 +72,9 @@ func (w *witness) disagrees(h *Hello) string {
 	switch {
 	case w.info == nil:
 		return ""
-	case h.ManyNames != (len(w.info.ServerName) > maxServerName):
-		return "many names" // crypto/tls rejects several, and a dot
-	case !h.ManyNames && string(h.ServerName()) != asciiLower(w.info.ServerName):
+	case h.ManyNames, h.NoHostName != (len(w.info.ServerName) > maxServerName):
+		return "what is no name" // crypto/tls rejects several, and a dot
+	case !h.NoHostName && string(h.ServerName()) != asciiLower(w.info.ServerName):
 		return fmt.Sprintf("name %q, crypto/tls %q", h.ServerName(), w.info.ServerName)
 	case h.HasTicket != slices.Contains(w.info.Extensions, extensionSessionTicket):
 		return "presence of session_ticket"

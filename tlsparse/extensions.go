@@ -96,7 +96,7 @@ func (h *Hello) readServerName(data cursor) bool {
 	// same do not agree on which one counts.
 	if names > 1 {
 		h.nameLen = 0
-		h.ManyNames = true
+		h.ManyNames, h.NoHostName = true, false
 	}
 	return true
 }
@@ -108,14 +108,14 @@ func (h *Hello) setServerName(name []byte) {
 	h.nameLen = copy(h.name[:], name)
 	if h.nameLen < len(name) {
 		h.nameLen = 0
-		h.ManyNames = true
+		h.NoHostName = true
 		return
 	}
 	// RFC 6066 wants the name without a trailing dot. Servers that take one
 	// cut it.
 	if h.name[h.nameLen-1] == '.' {
 		h.nameLen--
-		h.ManyNames = h.nameLen == 0
+		h.NoHostName = h.nameLen == 0
 	}
 	for i, b := range h.ServerName() {
 		if 'A' <= b && b <= 'Z' {

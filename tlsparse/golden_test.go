@@ -95,7 +95,7 @@ func (r *reading) equal(o *reading) bool {
 	}
 	a, b := &r.hello, &o.hello
 	return a.Version == b.Version && a.TLS13 == b.TLS13 && a.EarlyData == b.EarlyData && a.ECH == b.ECH &&
-		a.HasTicket == b.HasTicket && a.HasPSK == b.HasPSK && a.ManyNames == b.ManyNames && a.Shape == b.Shape &&
+		a.HasTicket == b.HasTicket && a.HasPSK == b.HasPSK && a.ManyNames == b.ManyNames && a.NoHostName == b.NoHostName && a.Shape == b.Shape &&
 		bytes.Equal(a.SessionID, b.SessionID) && bytes.Equal(a.Ticket, b.Ticket) && bytes.Equal(a.ALPN, b.ALPN) &&
 		bytes.Equal(a.ServerName(), b.ServerName()) && a.nPSKs == b.nPSKs && slices.EqualFunc(a.psks[:], b.psks[:], bytes.Equal)
 }
@@ -131,7 +131,7 @@ func (r *reading) differs(n naiveHello) string {
 	case r.status != Got:
 		return ""
 	case int(h.Version) != n.version, h.TLS13 != n.tls13, h.EarlyData != n.earlyData, h.ECH != n.ech,
-		h.HasTicket != n.hasTicket, h.HasPSK != n.hasPSK, h.ManyNames != n.manyNames:
+		h.HasTicket != n.hasTicket, h.HasPSK != n.hasPSK, h.ManyNames != n.manyNames, h.NoHostName != n.noHostName:
 		return "version or a flag"
 	case !bytes.Equal(h.SessionID, n.sessionID), !bytes.Equal(h.Ticket, n.ticket), !bytes.Equal(h.ALPN, n.alpn):
 		return "session ID, ticket or ALPN"

@@ -35,10 +35,11 @@ type Hello struct {
 	ECH bool
 	// HasPSK says that a pre_shared_key extension is there.
 	HasPSK bool
-	// ManyNames says that server_name has no name that one could go by: several
-	// host names, or one longer than 255 bytes, or only a dot. ServerName is
-	// empty then.
-	ManyNames bool
+	// ManyNames says that server_name has several host names, and NoHostName that
+	// what it has is none: longer than 255 bytes, or only a dot. ServerName is
+	// empty then. Of several names nothing else is said.
+	ManyNames  bool
+	NoHostName bool
 
 	// Shape is a hash of what stays equal between the fresh and the resuming
 	// hellos of one client program, in whatever order it is sent.
@@ -57,7 +58,8 @@ type Hello struct {
 func (h *Hello) reset() {
 	h.Version = 0
 	h.SessionID, h.Ticket, h.ALPN = nil, nil, nil
-	h.HasTicket, h.TLS13, h.EarlyData, h.ECH, h.HasPSK, h.ManyNames = false, false, false, false, false, false
+	h.HasTicket, h.TLS13, h.EarlyData, h.ECH, h.HasPSK = false, false, false, false, false
+	h.ManyNames, h.NoHostName = false, false
 	h.Shape = 0
 	h.psks, h.nPSKs = [MaxPSK][]byte{}, 0
 	h.nameLen = 0

@@ -99,6 +99,19 @@ func TestHelloTruncated(t *testing.T) {
 	}
 }
 
+// none says why a hello with a server_name has no name to go by.
+func none(h *Hello) string {
+	switch {
+	case h.ManyNames && h.NoHostName:
+		return "both"
+	case h.ManyNames:
+		return "many names"
+	case h.NoHostName:
+		return "no host name"
+	}
+	return ""
+}
+
 func TestServerNames(t *testing.T) {
 	long := strings.Repeat("a.", 127)
 	other := func(name string) []byte { return join(u8(1), vec16([]byte(name))) }
@@ -107,30 +120,31 @@ func TestServerNames(t *testing.T) {
 		name string
 		ext  []byte
 		want string
-		many bool
+		none string
 	}{
-		{"plain", sni("example.com"), "example.com", false},
-		{"upper case", sni("EXAMPLE.Com"), "example.com", false},
-		{"trailing dot", sni("example.com."), "example.com", false},
-		{"only the last dot is cut", sni("example.com.."), "example.com.", false},
-		{"a dot", sni("."), "", true},
-		{"255 bytes", sni(long + "x"), long + "x", false},
-		{"256 bytes", sni(long + "xx"), "", true},
-		{"not ASCII, not folded", sni("\xc3\x84.EXAMPLE"), "\xc3\x84.example", false},
-		{"not printable, as crypto/tls has it", sni("a\x00b"), "a\x00b", false},
-		{"an address", sni("192.0.2.1"), "192.0.2.1", false},
-		{"the same name twice", sni("a.example", "a.example"), "", true},
-		{"two names", sni("a.example", "b.example"), "", true},
-		{"a long name and another", sni(strings.Repeat("a", 300), "b.example"), "", true},
-		{"a name of another type", ext(0, vec16(other("a"))), "", false},
-		{"a host name behind it", ext(0, vec16(other("a"), host("b.example"))), "b.example", false},
-		{"a host name before it", ext(0, vec16(host("b.example"), other("a"))), "b.example", false},
+		{"plain", sni("example.com"), "example.com", ""},
+		{"upper case", sni("EXAMPLE.Com"), "example.com", ""},
+		{"trailing dot", sni("example.com."), "example.com", ""},
+		{"only the last dot is cut", sni("example.com.."), "example.com.", ""},
+		{"a dot", sni("."), "", "no host name"},
+		{"255 bytes", sni(long + "x"), long + "x", ""},
+		{"256 bytes", sni(long + "xx"), "", "no host name"},
+		{"4,000 bytes", sni(strings.Repeat("a", 4000)), "", "no host name"},
+		{"not ASCII, not folded", sni("\xc3\x84.EXAMPLE"), "\xc3\x84.example", ""},
+		{"not printable, as crypto/tls has it", sni("a\x00b"), "a\x00b", ""},
+		{"an address", sni("192.0.2.1"), "192.0.2.1", ""},
+		{"the same name twice", sni("a.example", "a.example"), "", "many names"},
+		{"two names", sni("a.example", "b.example"), "", "many names"},
+		{"a long name and another", sni(strings.Repeat("a", 300), "b.example"), "", "many names"},
+		{"a name of another type", ext(0, vec16(other("a"))), "", ""},
+		{"a host name behind it", ext(0, vec16(other("a"), host("b.example"))), "b.example", ""},
+		{"a host name before it", ext(0, vec16(host("b.example"), other("a"))), "b.example", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stream := cut(extensionsOnly(tt.ext).message())
 			r := read(stream, 0, false)
-			if r.status != Got || string(r.hello.ServerName()) != tt.want || r.hello.ManyNames != tt.many {
-				t.Errorf("%v: %q, many names %t", r.status, r.hello.ServerName(), r.hello.ManyNames)
+			if r.status != Got || string(r.hello.ServerName()) != tt.want || none(&r.hello) != tt.none {
+				t.Errorf("%v: %q, %s", r.status, r.hello.ServerName(), none(&r.hello))
 			}
 			if d := r.differs(naiveClient(stream, DefaultHelloLimit, false)); d != "" {
 				t.Error(d)

@@ -20,7 +20,7 @@ type naiveHello struct {
 	sessionID, ticket, alpn []byte
 	hasTicket, tls13, ech   bool
 	earlyData, hasPSK       bool
-	manyNames               bool
+	manyNames, noHostName   bool
 	name                    string
 	psks                    [][]byte
 	suites, types           []int
@@ -240,7 +240,7 @@ func (h *naiveHello) readNames(list []byte) {
 		h.name = strings.TrimSuffix(asciiLower(string(names[0])), ".")
 		return
 	}
-	h.manyNames = len(names) > 0
+	h.manyNames, h.noHostName = len(names) > 1, len(names) == 1
 }
 
 func asciiLower(s string) string {
