@@ -25,6 +25,9 @@ const (
 // reset once it has acknowledged everything.
 func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	end := Termination{Cause: cause, Phase: c.phase(cause)}
+	if end.Phase == PhaseAnswer && cause == CauseClient && c.flows[sideBackend].is(ended) && !c.flows[sideClient].is(ended) {
+		end.Cause = CauseBackend // it hung up without an answer: what the client makes of that is no end of its own
+	}
 	if c.state == stateHello {
 		l.unlist(c.hs)
 	}

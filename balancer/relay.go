@@ -246,7 +246,11 @@ func (l *loop) sideEnded(c *conn, from side) {
 	other := &c.flows[from.other()]
 	switch {
 	case other.is(ended):
-		l.becomeClosing(c, CauseNormal, false)
+		cause := CauseNormal
+		if c.phase(cause) == PhaseAnswer { // whoever closed first has ended it before there was an answer
+			cause = causeOf(from.other())
+		}
+		l.becomeClosing(c, cause, false)
 		return
 	case other.is(dead): // it closed while the other side was still sending
 		l.becomeClosing(c, causeOf(from), false)

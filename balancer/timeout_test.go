@@ -53,6 +53,24 @@ func TestTermination(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 			sendFIN(c)
 		}},
+		{name: "backend's FIN without a byte", want: "SA", conn: func(r *rig, c *net.TCPConn) {
+			b := greet(r, c, plain)
+			sendFIN(b)
+			_, _ = io.Copy(io.Discard, c)
+			sendFIN(c)
+		}},
+		{name: "backend's FIN without a byte, which the client resets", want: "SA", conn: func(r *rig, c *net.TCPConn) {
+			b := greet(r, c, plain)
+			sendFIN(b)
+			_, _ = io.Copy(io.Discard, c)
+			rst(c)
+		}},
+		{name: "client's FIN before the answer, of which there is none", want: "CA", conn: func(r *rig, c *net.TCPConn) {
+			b := greet(r, c, plain)
+			sendFIN(c)
+			_, _ = io.Copy(io.Discard, b)
+			sendFIN(b)
+		}},
 		{name: "client's RST before the answer", want: "CA", conn: func(r *rig, c *net.TCPConn) {
 			b := greet(r, c, plain)
 			rst(c)
