@@ -218,7 +218,7 @@ func (l *loop) pause(why string, errno netio.Errno) {
 	}
 	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
 		l.warnedAt = l.now
-		l.say(slog.LevelWarn, why+", pausing", slog.Any("error", errno), slog.Duration("pause", acceptPause),
+		l.say(slog.LevelWarn, why+", pausing", slog.Any("error", errno), slog.Float64("pause_seconds", acceptPause.Seconds()),
 			slog.String("remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)"))
 	}
 	l.paused = true

@@ -112,7 +112,7 @@ func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
 		s.setAside(err)
 	}
 	s.log.Info("state loaded", slog.String("file", s.path), slog.Int("facts", facts), slog.Int("good", news),
-		slog.Duration("took", time.Since(began)))
+		slog.Float64("took_seconds", time.Since(began).Seconds()))
 	return news
 }
 

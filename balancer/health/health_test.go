@@ -127,7 +127,7 @@ func TestRiseAndFall(t *testing.T) {
 		log := s.log.String()
 		for _, want := range []string{
 			`msg="backend down" pool=web backend=10.0.0.1:443 why="3 checks in a row failed, the last: connection refused" live="1 of 2"`,
-			`msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_for=`,
+			`msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_seconds=`,
 		} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the log lacks %s:\n%s", want, log)

@@ -124,7 +124,10 @@ func (p *Pool) setDrain(b *Backend, mode Drain, state drainState) {
 	changed := b.Draining() != mode
 	b.drained = state
 	b.drain.Store(uint32(mode))
-	if changed || mode != DrainOff {
+	switch {
+	case mode == DrainOff && changed:
+		p.log.Info("backend no longer draining", p.about(b), slog.Int("open", b.Open()))
+	case mode != DrainOff:
 		attrs := []any{p.about(b), slog.String("mode", mode.String()), slog.Int("open", b.Open())}
 		if !state.end.IsZero() {
 			attrs = append(attrs, slog.Time("end", state.end.Round(time.Second)))
@@ -179,7 +182,7 @@ func (p *Pool) endDrains(now time.Time) (wait time.Duration) {
 			continue
 		}
 		state.told = true
-		p.log.Info("backend drained", p.about(b), slog.Duration("after", now.Sub(state.since).Round(time.Millisecond)))
+		p.log.Info("backend drained", p.about(b), slog.Float64("took_seconds", now.Sub(state.since).Round(time.Millisecond).Seconds()))
 	}
 	if changed {
 		p.reconcile()

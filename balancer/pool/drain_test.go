@@ -91,7 +91,7 @@ func TestDrainEnds(t *testing.T) {
 		b.Release()
 		time.Sleep(2 * drainLook)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{`level=INFO msg="backend drained" pool=web backend=10.0.0.1:443 after=1h1m1s`}, log.take()); diff != "" {
+		if diff := cmp.Diff([]string{`level=INFO msg="backend drained" pool=web backend=10.0.0.1:443 took_seconds=3661`}, log.take()); diff != "" {
 			t.Errorf("the log (-want +got):\n%s", diff)
 		}
 		time.Sleep(time.Hour)

@@ -184,7 +184,7 @@ func (p *Pool) announce(b *Backend, up bool) {
 			why = "a connect succeeded"
 		}
 		down := time.Duration(p.clock() - b.downTime.Load()).Round(time.Millisecond)
-		p.log.Info("backend up", p.about(b), slog.String("why", why), slog.Duration("down_for", down), slog.String("live", live))
+		p.log.Info("backend up", p.about(b), slog.String("why", why), slog.Float64("down_seconds", down.Seconds()), slog.String("live", live))
 	} else {
 		if why == "" {
 			why = FailuresInARow(p.Snapshot().opt.Fall)

@@ -144,7 +144,7 @@ func TestAnnouncements(t *testing.T) {
 		p.SetUp(b, false, "again")
 		wantLog := []string{
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed, the last: connection refused" live="1 of 2"`,
-			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_for=1m30s live="2 of 2"`,
+			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_seconds=90 live="2 of 2"`,
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="check: connection refused" live="1 of 2"`,
 		}
 		if got := log.take(); !slices.Equal(got, wantLog) {
@@ -232,7 +232,7 @@ func TestHalfOpen(t *testing.T) {
 		expect(UsableOK, "and more than one conn may come")
 		want := []string{
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed, the last: connection refused" live="1 of 2"`,
-			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="a connect succeeded" down_for=22s live="2 of 2"`,
+			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="a connect succeeded" down_seconds=22 live="2 of 2"`,
 		}
 		if got := log.take(); !slices.Equal(got, want) {
 			t.Errorf("log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

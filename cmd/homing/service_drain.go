@@ -36,8 +36,8 @@ func (s *service) drain(sig os.Signal, e ending) error {
 	if s.cluster != nil {
 		s.cluster.drain()
 	}
-	s.log.Info("drain", slog.String("signal", sig.String()), slog.Duration("timeout", t.Drain), slog.Uint64("open", s.balancer.Stats().Open),
-		slog.Duration("delay", t.DrainDelay))
+	s.log.Info("drain", slog.String("signal", sig.String()), slog.Float64("timeout_seconds", t.Drain.Seconds()), slog.Uint64("open", s.balancer.Stats().Open),
+		slog.Float64("delay_seconds", t.DrainDelay.Seconds()))
 	if err := s.delayDrain(t.DrainDelay, e); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ wait:
 		return &runError{err}
 	}
 	if cut := s.cutConns() - before; cut > 0 && timeout > 0 {
-		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them", slog.Duration("timeout", timeout), slog.Uint64("cut", cut))
+		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them", slog.Float64("timeout_seconds", timeout.Seconds()), slog.Uint64("cut", cut))
 		return nil
 	}
 	s.log.Info("drained")

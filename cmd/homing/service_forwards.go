@@ -180,7 +180,7 @@ func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
 // drainReplaced lets the conns of a process end that another one has replaced, within the drain timeout.
 func (s *service) drainReplaced(e ending) error {
 	timeout := s.running.Load().config.Timeouts.Drain
-	s.log.Info("drain", slog.String("because", "another process took over"), slog.Duration("timeout", timeout),
+	s.log.Info("drain", slog.String("because", "another process took over"), slog.Float64("timeout_seconds", timeout.Seconds()),
 		slog.Uint64("open", s.balancer.Stats().Open))
 	limit, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()

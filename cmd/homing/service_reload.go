@@ -60,7 +60,7 @@ func (s *service) reload(by string) error {
 		changes = strings.Join(list, ", ")
 	}
 	s.log.Info("reloaded", slog.String("by", by), slog.String("changes", changes), slog.String("config", s.flags.File),
-		slog.String("hash", config.Hash(next.config)), slog.Float64("seconds", time.Since(begun).Seconds()))
+		slog.String("hash", config.Hash(next.config)), slog.Float64("took_seconds", time.Since(begun).Seconds()))
 	if changes != "none" {
 		s.announceRoutes(next)
 	}

@@ -264,7 +264,7 @@ func TestIntegrationUpgradeDrainDeadline(t *testing.T) {
 		t.Error("a conn outlived its process")
 	}
 	fresh.ask(t)
-	if l.said(t, "conns that were still open are cut: a longer --drain-timeout waits for them\" timeout=1s cut=1") != 1 {
+	if l.said(t, "conns that were still open are cut: a longer --drain-timeout waits for them\" timeout_seconds=1 cut=1") != 1 {
 		t.Error("the old process does not say that it cut a conn")
 	}
 }

@@ -20,7 +20,6 @@ const (
 	Number  Kind = "number"
 	Seconds Kind = "seconds" // a number with decimals
 	Time    Kind = "time"    // RFC 3339
-	Span    Kind = "span"    // such as 1m30s; in JSON nanoseconds
 	Flag    Kind = "flag"    // true or false
 	Error   Kind = "error"   // text: what went wrong
 )
@@ -88,7 +87,6 @@ func Events() []Field {
 	return []Field{
 		{"WATCHDOG_USEC", Text, "The environment variable that systemd has set.", nil},
 		{"addr", Text, "Address and port, or unix: and a path, where something listens or gossips.", nil},
-		{"after", Span, "How long the drain took.", nil},
 		{"again", Number, "How many lines like it were left out since the last one: there is one a minute of a kind and a sender.", nil},
 		{"as", Text, "The file's new name.", nil},
 		{"asked", Number, "The weight that an agent announces.", nil},
@@ -100,9 +98,9 @@ func Events() []Field {
 		{"client_entries", Number, "Entries that the table of clients is made for.", nil},
 		{"config", Text, "The configuration file.", nil},
 		{"cut", Number, "Conns that were reset because the time of the drain was over.", nil},
-		{"delay", Span, "How long conns are taken yet, while everybody is told that the node goes.", nil},
+		{"delay_seconds", Seconds, "How long conns are taken yet, while everybody is told that the node goes.", nil},
 		{"discovers", Flag, "Whether backends are taken from agents.", nil},
-		{"down_for", Span, "How long the backend was down.", nil},
+		{"down_seconds", Seconds, "How long the backend was down.", nil},
 		{"encrypted", Flag, "Whether gossip is.", nil},
 		{"end", Time, "When a drain stops admitting the backend's own resumptions.", nil},
 		{"engine", Text, "What the loops stand on: io_uring or epoll.", nil},
@@ -138,7 +136,7 @@ func Events() []Field {
 		{"open", Number, "Conns that are open.", nil},
 		{"other", Text, "Address of another member that calls itself the same; the other of two pools.", nil},
 		{"path", Text, "The program that is started to take over.", nil},
-		{"pause", Span, "How long nothing is accepted.", nil},
+		{"pause_seconds", Seconds, "How long nothing is accepted.", nil},
 		{"peer", Text, "The other node of a replication stream.", nil},
 		{"pid", Number, "Process ID.", nil},
 		{"policy", Text, "How a fresh handshake finds a backend.", nil},
@@ -150,7 +148,6 @@ func Events() []Field {
 		{"role", Text, "node or agent.", nil},
 		{"routes", Number, "Routes of a listener.", nil},
 		{"says", Text, "What the library that gossips has logged.", nil},
-		{"seconds", Seconds, "How long it took.", nil},
 		{"seeds", Number, "Addresses that are asked for the cluster.", nil},
 		{"shared", Flag, "Whether several backends hold the ticket key.", nil},
 		{"signal", Text, "The signal that was received.", nil},
@@ -158,9 +155,9 @@ func Events() []Field {
 		{"state", Text, "What a member says of itself, or an agent of its backend.", nil},
 		{"table", Text, "One of the tables.", nil},
 		{"table_entries", Number, "Entries that the table of sessions is made for.", nil},
-		{"timeout", Span, "How long it may take.", nil},
+		{"timeout_seconds", Seconds, "How long it may take.", nil},
 		{"tls", Text, "What a listener does with what is not TLS: auto, require or off.", nil},
-		{"took", Span, "How long it took.", nil},
+		{"took_seconds", Seconds, "How long it took.", nil},
 		{"version", Text, "Version of homing, or of TLS.", nil},
 		{"was", Text, "What the member had said of itself before.", nil},
 		{"weight", Number, "Share of fresh handshakes relative to the others.", nil},
@@ -177,7 +174,7 @@ func Write(w io.Writer) error {
 	}{
 		{"Every line:", EveryLine()},
 		{"The line of a conn (--log-conns), in its order; what says nothing is empty:", Conn()},
-		{"Lines of events, each with some of these (a span is such as 1m30s, in JSON a number of nanoseconds):", Events()},
+		{"Lines of events, each with some of these:", Events()},
 	} {
 		if i > 0 {
 			part.title = "\n" + part.title

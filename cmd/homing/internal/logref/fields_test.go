@@ -26,7 +26,7 @@ const copiesKeys = "cmd/homing/internal/admin/events.go"
 
 // kinds are what slog's constructors make.
 var kinds = map[string]Kind{
-	"String": Text, "Int": Number, "Int64": Number, "Uint64": Number, "Float64": Seconds, "Time": Time, "Duration": Span, "Bool": Flag, "Any": Error,
+	"String": Text, "Int": Number, "Int64": Number, "Uint64": Number, "Float64": Seconds, "Time": Time, "Duration": "nothing: in JSON it has no unit, use Float64 and a name that ends in _seconds", "Bool": Flag, "Any": Error,
 }
 
 // logged is a field as a file of the source logs it.
@@ -193,7 +193,7 @@ func TestWrite(t *testing.T) {
 	for _, want := range []string{
 		"offer            text     What the hello offered to resume: none, id, ticket, psk.\n",
 		"source           text     The rule that named the backend: ", "ticket_key", "rotated", "bytes_in         number   Bytes from the client.\n",
-		"down_for         span     How long the backend was down.\n",
+		"down_seconds     seconds  How long the backend was down.\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)

@@ -99,7 +99,7 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 		return ErrBusy
 	}
 	began := time.Now()
-	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path), slog.Duration("timeout", u.cfg.Timeout))
+	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path), slog.Float64("timeout_seconds", u.cfg.Timeout.Seconds()))
 	h, err := u.cfg.Command.start(environment(os.Environ()), u.cfg.Stderr, u.cfg.Said)
 	var pid int
 	if err == nil {
@@ -113,7 +113,7 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 		return err
 	}
 	u.state.Store(stateReplaced)
-	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", pid), slog.Duration("took", time.Since(began)))
+	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", pid), slog.Float64("took_seconds", time.Since(began).Seconds()))
 	close(u.replaced)
 	go u.watch(h, pid)
 	return nil
