@@ -12,6 +12,7 @@ const (
 	HelloTLS     HelloOutcome = iota // a ClientHello
 	HelloECH                         // a ClientHello with an encrypted_client_hello extension, real or GREASE
 	HelloNames                       // a ClientHello with several server names: treated as fresh
+	HelloNoName                      // a ClientHello whose server name is none, longer than 255 bytes or only a dot: likewise
 	HelloSSLv2                       // an SSLv2-style hello: opaque
 	HelloOpaque                      // not TLS
 	HelloInvalid                     // TLS, but broken
@@ -24,7 +25,7 @@ const (
 )
 
 func (o HelloOutcome) String() string {
-	return [...]string{"tls", "tls_ech", "several_names", "sslv2", "opaque", "invalid", "too_long", "timeout", "closed", "shed", "skipped"}[o]
+	return [...]string{"tls", "tls_ech", "several_names", "no_host_name", "sslv2", "opaque", "invalid", "too_long", "timeout", "closed", "shed", "skipped"}[o]
 }
 
 // Verdict is what the server's plaintext answer says of an offer.
@@ -54,6 +55,7 @@ const (
 	LostExpired         // the home refused it, its key is still in use
 	LostRotated         // the home refused it and has a newer key
 	LostMoved           // the home refused it, and its key is others' now
+	LostNotKept         // the home refused a session ID: it keeps none, or none for a minute
 	LostDown            // the home is down or no longer a backend
 	LostOverloaded      // the home has too many open conns
 	LostDrained         // the home is drained
@@ -62,7 +64,7 @@ const (
 )
 
 func (l Lost) String() string {
-	return [...]string{"none", "unknown", "expired", "rotated", "moved", "backend_down", "overloaded", "drained", "ech"}[l]
+	return [...]string{"none", "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded", "drained", "ech"}[l]
 }
 
 // lostOf translates affinity's reason.
@@ -76,6 +78,8 @@ func lostOf(r affinity.Reason) Lost {
 		return LostRotated
 	case affinity.ReasonMoved:
 		return LostMoved
+	case affinity.ReasonNotKept:
+		return LostNotKept
 	}
 	return LostUnknown
 }

@@ -257,19 +257,23 @@ func TestHomeNotUsable(t *testing.T) {
 	}
 }
 
-// What the home itself refuses is expired, as far as can be seen.
-func TestLostExpired(t *testing.T) {
+// What the home itself refuses has expired, as far as can be seen, unless it refuses it right after the issue.
+func TestLostAtHome(t *testing.T) {
 	r := newRig(t)
 	for range 2 {
 		r.serveByHand()
 	}
 	r.start()
 	home := r.teachID(fixed('i'))
-	if s := r.teach(hello{id: fixed('i')}, backend(answer{}.bytes(), certificate(10), ccs())); s != home {
-		t.Error("not home")
-	}
-	if s := r.b.Stats(); s.Lost[LostExpired] != 1 || s.Routes[affinity.SourceSession] != 1 {
-		t.Errorf("lost %v, routes %v", s.Lost, s.Routes)
+	for i, issued := range []uint32{now() - 3600, now()} {
+		r.known().IssuedID(r.known().HashID(fixed('i')), uint32(home.backend.ID), issued)
+		if s := r.teach(hello{id: fixed('i')}, backend(answer{}.bytes(), certificate(10), ccs())); s != home {
+			t.Error("not home")
+		}
+		s := r.b.Stats()
+		if s.Lost[LostExpired] != 1 || s.Lost[LostNotKept] != uint64(i) || s.Routes[affinity.SourceSession] != uint64(i+1) {
+			t.Errorf("lost %v, routes %v", s.Lost, s.Routes)
+		}
 	}
 }
 

@@ -74,7 +74,7 @@ func TestTallyLost(t *testing.T) {
 	if got := other.backend.Tally(); got.Lost != 0 || got.Refused != 2 || got.Conns != 2 || got.Fresh != 0 {
 		t.Errorf("the other: %+v", got)
 	}
-	if s := r.b.Stats(); s.Lost[LostUnknown] != 1 || s.Lost[LostDrained] != 1 || s.Lost[LostExpired] != 1 || s.Offers[affinity.OfferID] != 3 {
+	if s := r.b.Stats(); s.Lost[LostUnknown] != 1 || s.Lost[LostDrained] != 1 || s.Lost[LostNotKept] != 1 || s.Offers[affinity.OfferID] != 3 {
 		t.Errorf("lost %v, offers %v", s.Lost, s.Offers)
 	}
 }

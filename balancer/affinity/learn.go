@@ -27,11 +27,13 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 		}
 	case sel == SelID:
 		if o.HasID {
+			p.forgetful.accepted(id)
 			p.proved(o.ID, p.store.ttl.session, id, now, !o.RefreshOnly, !o.RefreshOnly)
 		}
 	case sel == SelTicket:
 		if o.HasID {
 			if _, _, issued := p.store.entries.Lookup(o.ID, now); issued {
+				p.forgetful.accepted(id)
 				p.proved(o.ID, p.store.ttl.session, id, now, false, false)
 				return
 			}
@@ -57,6 +59,9 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 		return
 	}
 	p.clientRefused(o.Client, id, now)
+	if p.young(o, id, now) {
+		p.forgetful.refused(id)
+	}
 	d := p.directory.Load()
 	for i := range o.N {
 		t := &o.Idents[i]

@@ -7,8 +7,11 @@ func (p *Pool) Lost(o *Offer, h Home, id, now uint32) Reason {
 	if h.Source != SourceSession && h.Source != SourceTicketKey {
 		return ReasonUnknown
 	}
-	if h.Ident < 0 || h.Ident >= o.N {
-		return ReasonExpired // session IDs have no keys
+	if h.Ident < 0 || h.Ident >= o.N { // session IDs have no keys
+		if p.forgetful.is(id) || p.young(o, id, now) {
+			return ReasonNotKept
+		}
+		return ReasonExpired
 	}
 	d := p.directory.Load()
 	k := d.find(&o.Idents[h.Ident])

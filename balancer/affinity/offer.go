@@ -44,10 +44,13 @@ const (
 	ReasonExpired               // sent home, refused there: too old, used up, or forged
 	ReasonRotated               // sent home, which has a newer ticket key since
 	ReasonMoved                 // sent to a home that holds its ticket key no longer, while another does
+	ReasonNotKept               // sent home, which keeps no session IDs, or none for a minute
 )
 
 // String is the word in logs and metrics.
-func (r Reason) String() string { return word(int(r), "unknown", "expired", "rotated", "moved") }
+func (r Reason) String() string {
+	return word(int(r), "unknown", "expired", "rotated", "moved", "not_kept")
+}
 
 func word(i int, words ...string) string {
 	if i < len(words) {

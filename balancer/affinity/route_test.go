@@ -101,6 +101,46 @@ func TestExploreAgreesOnAKey(t *testing.T) {
 	}
 }
 
+// TestLostID: an ID that is refused at home at once was never kept, and one of such a backend is not said to have expired,
+// however old it is; until that backend resumes one.
+func TestLostID(t *testing.T) {
+	s := newStore(t)
+	p := s.Pool(1)
+	idOf := func(n byte) *Offer { return &Offer{Kind: OfferID, HasID: true, ID: p.HashID([]byte{n})} }
+	refuse := func(n byte, id, now uint32) Reason {
+		t.Helper()
+		o := idOf(n)
+		h := p.Find(o, now)
+		if h.Source != SourceSession || h.ID != id {
+			t.Fatalf("ID %d is at home at %d by %v", n, h.ID, h.Source)
+		}
+		why := p.Lost(o, h, id, now)
+		p.Refused(o, h.Source, id, now)
+		return why
+	}
+	for n := range byte(6) {
+		p.IssuedID(idOf(n).ID, 1+uint32(n%2), t0)
+	}
+	for _, step := range []struct {
+		name string
+		got  Reason
+		want Reason
+	}{
+		{"an old one", refuse(0, 1, t0+youngID), ReasonExpired},
+		{"a young one", refuse(0, 1, t0+youngID-1), ReasonNotKept},
+		{"an old one, of a backend that has refused a young one", refuse(2, 1, t0+3600), ReasonNotKept},
+		{"of another backend", refuse(1, 2, t0+3600), ReasonExpired},
+	} {
+		if step.got != step.want {
+			t.Errorf("%s: %v, want %v", step.name, step.got, step.want)
+		}
+	}
+	p.Accepted(idOf(4), SelID, false, 1, t0+3600)
+	if got := refuse(2, 1, t0+7200); got != ReasonExpired {
+		t.Errorf("of a backend that has resumed one since: %v", got)
+	}
+}
+
 func TestLost(t *testing.T) {
 	s := newStore(t)
 	p := s.Pool(1)

@@ -150,6 +150,8 @@ type Pool struct {
 	// Written by Reseed, read by the loops.
 	hasher atomic.Pointer[hasher]
 
+	forgetful forgetful
+
 	// Written by the owner, read by the loops.
 	directory atomic.Pointer[directory]
 

@@ -144,13 +144,13 @@ func TestWords(t *testing.T) {
 	got := []string{
 		OfferNone.String(), OfferID.String(), OfferTicket.String(), OfferPSK.String(), OfferKind(99).String(),
 		SourceFresh.String(), SourceSession.String(), SourceTicketKey.String(), SourceClient.String(), SourceExplore.String(),
-		ReasonUnknown.String(), ReasonExpired.String(), ReasonRotated.String(),
+		ReasonUnknown.String(), ReasonExpired.String(), ReasonRotated.String(), ReasonMoved.String(), ReasonNotKept.String(),
 		FactEntry.String(), FactKeyHome.String(), FactKeyGone.String(), FactClient.String(),
 	}
 	want := []string{
 		"none", "id", "ticket", "psk", "invalid",
 		"fresh", "session", "ticket_key", "client", "explore",
-		"unknown", "expired", "rotated",
+		"unknown", "expired", "rotated", "moved", "not_kept",
 		"entry", "key-home", "key-gone", "client",
 	}
 	if !slices.Equal(got, want) {

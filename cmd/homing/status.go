@@ -205,7 +205,7 @@ func resumed(t *api.Totals) string {
 
 // lost is the reasons, in the order in which the documents have them.
 func lost(t *api.Totals) string {
-	return cmp.Or(counted(t.Lost, "unknown", "expired", "rotated", "moved", "backend_down", "overloaded", "drained", "ech"), "none")
+	return cmp.Or(counted(t.Lost, "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded", "drained", "ech"), "none")
 }
 
 // refusedBy is the listeners' rules that have refused conns, "" if none has.

@@ -41,7 +41,7 @@ type Totals struct {
 
 	Offers []Offer           `json:"offers" doc:"Hellos that offer to resume, by what they offer."`
 	Routes map[string]uint64 `json:"routes" doc:"Conns by the rule that named their backend: session, ticket_key, client, explore or fresh."`
-	Lost   map[string]uint64 `json:"lost" doc:"Offers refused, or not routable to their home, by reason: unknown, expired, rotated, moved, backend_down, overloaded, drained or ech."`
+	Lost   map[string]uint64 `json:"lost" doc:"Offers refused, or not routable to their home, by reason: unknown, expired, rotated, moved, not_kept (a session ID that its backend did not have a minute later, or that is of one which keeps none), backend_down, overloaded, drained or ech."`
 }
 
 // Offer is how one kind of offers fares.
@@ -82,7 +82,7 @@ type Pool struct {
 type Queue struct {
 	Waiting  uint64  `json:"waiting" doc:"Those that wait now."`
 	Queued   uint64  `json:"queued" doc:"Those that have waited."`
-	Seconds  float64 `json:"seconds" doc:"How long they have waited, together."`
+	Seconds  float64 `json:"waited_seconds" doc:"How long they have waited, together."`
 	Timeouts uint64  `json:"timeouts" doc:"Those that were reset because they had waited as long as they may."`
 	Full     uint64  `json:"full" doc:"Conns that were reset because as many waited as may."`
 }

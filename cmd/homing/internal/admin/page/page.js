@@ -85,7 +85,7 @@ function draw() {
     text(n.firstChild, { id: 'TLS 1.2 session IDs', ticket: 'TLS 1.2 tickets', psk: 'TLS 1.3 tickets' }[o.kind] + ': ' + percent(o.accepted, judged) + ' (' + o.accepted + ' of ' + judged + ')');
     n.querySelector('.fill').style.width = judged ? 100 * o.accepted / judged + '%' : '0';
   });
-  figures('lost', ['unknown', 'expired', 'rotated', 'moved', 'backend_down', 'overloaded', 'drained', 'ech'].map(r => [r.replace('_', ' '), number(t.lost[r] || 0), t.lost[r]]));
+  figures('lost', ['unknown', 'expired', 'rotated', 'moved', 'not_kept', 'backend_down', 'overloaded', 'drained', 'ech'].map(r => [r.replace('_', ' '), number(t.lost[r] || 0), t.lost[r]]));
   drawPools();
   if (sampled) drawCharts();
   keyed($('nodes'), status.peers, p => p.id, () => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }), ...['State', 'Lag', 'Unacknowledged'].map(l => cell({ 'data-label': l }))), (n, p) => {
