@@ -37,7 +37,7 @@ func (r *Replicator) adopt(ctx context.Context, own, seed affinity.Seed, from st
 	if r.store.Seed() != own {
 		return errEnded // another peer's was taken meanwhile
 	}
-	known := r.standing() != standingEmpty
+	had := r.standing()
 	if err := r.store.Reseed(ctx, seed); err != nil {
 		return fmt.Errorf("take the seed of the cluster: %w", err)
 	}
@@ -46,10 +46,13 @@ func (r *Replicator) adopt(ctx context.Context, own, seed affinity.Seed, from st
 	for _, s := range *r.streaming.Load() {
 		s.hangUp() // its keys are of the old seed
 	}
-	if known {
-		r.log.Warn("seed of the cluster taken, own table set aside", slog.String("from", from))
-	} else {
+	switch had {
+	case standingEmpty:
 		r.log.Info("seed of the cluster taken", slog.String("from", from))
+	case standingAlone: // what joining a cluster costs a node that was alone
+		r.log.Info("seed of the cluster taken, what this node had learned alone is set aside", slog.String("from", from))
+	case standingMember:
+		r.log.Warn("two clusters have met: the seed of the other is taken, and the table of this one set aside", slog.String("from", from))
 	}
 	return errEnded
 }
