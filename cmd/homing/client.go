@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -52,10 +53,7 @@ func (c *adminClient) connect() (*api.Client, error) {
 		text, from = os.Getenv(adminEnv), "$"+adminEnv
 	}
 	if text == "" {
-		text, from = adminDefault, "--admin"
-		if info, err := os.Stat(adminSocket); err == nil && info.Mode().Type() == os.ModeSocket {
-			text = "unix:" + adminSocket
-		}
+		text, from = assumeAdmin(adminSocket), "--admin"
 	}
 	address, err := api.ParseAddress(text)
 	if err != nil {
@@ -68,6 +66,16 @@ func (c *adminClient) connect() (*api.Client, error) {
 		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
 	}
 	return api.NewClient(api.ClientConfig{Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile})
+}
+
+// assumeAdmin is where a node is assumed that nobody has named: at the packaged service's socket if that is there, or is
+// kept from this user, who is told so then.
+func assumeAdmin(socket string) string {
+	info, err := os.Stat(socket)
+	if err == nil && info.Mode().Type() == os.ModeSocket || errors.Is(err, fs.ErrPermission) {
+		return "unix:" + socket
+	}
+	return adminDefault
 }
 
 // answered marks an error of the server, or of the way there, as one that came while running.
