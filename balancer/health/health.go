@@ -173,7 +173,11 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 				p.Trust(b)
 			}
 			if err == nil && b.Unchecked() {
-				p.SetUp(b, true, "the first check succeeded")
+				p.SetUp(b, true, first(err))
+				break
+			}
+			if !b.Judged() {
+				p.Judge(b, err == nil, first(err))
 				break
 			}
 			if count.add(up, err == nil || up && c.cfg.Check.overtaken(err, b, before)) {
@@ -184,6 +188,14 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 			return
 		}
 	}
+}
+
+// first words what the first check of a backend has come to.
+func first(err error) string {
+	if err == nil {
+		return "the first check succeeded"
+	}
+	return "the first check failed: " + cause(err)
 }
 
 func (c *Checker) once(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,6 +180,48 @@ func TestUnchecked(t *testing.T) {
 	})
 }
 
+// TestFirstCheck: nothing is known of a backend before its first check, and one that fails is enough then.
+func TestFirstCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := pool.New("web", []pool.Spec{{Addr: "10.0.0.1:443"}, {Addr: "10.0.0.2:443"}}, pool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead, good := p.Snapshot().All()[0], p.Snapshot().All()[1]
+		if dead.Judged() || !dead.Up() {
+			t.Error("a backend that nobody has looked at is to be tried, and not called up")
+		}
+		var fails atomic.Bool
+		c, err := New([]*pool.Pool{p}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.check = func(_ context.Context, addr netaddr.Addr, _ pool.ProxyHeader) error {
+			if addr == dead.Addr || fails.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { c.Run(ctx); close(ended) }()
+		defer func() { cancel(); <-ended }()
+		synctest.Wait()
+		if !dead.Judged() || dead.Up() || !good.Judged() || !good.Up() {
+			t.Errorf("after the first checks: %t %t, %t %t", dead.Judged(), dead.Up(), good.Judged(), good.Up())
+		}
+		if why := p.Condition(dead).Why; why != "the first check failed: connection refused" {
+			t.Errorf("%q", why)
+		}
+		fails.Store(true)
+		time.Sleep(3 * time.Second) // one more
+		synctest.Wait()
+		if !good.Up() {
+			t.Error("one check that fails is not enough later")
+		}
+	})
+}
+
 func TestSilence(t *testing.T) {
 	bubble(t, Config{}, func(s *scene) {
 		s.set(one, context.DeadlineExceeded)
@@ -311,6 +354,9 @@ func TestRealBackend(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { c.Run(ctx); close(ended) }()
 
+	for !p.Snapshot().All()[0].Judged() || !p.Snapshot().All()[1].Judged() {
+		runtime.Gosched() // until the first checks are over
+	}
 	first.Close()
 	if got, want := <-changes, fmt.Sprint(first.Addr(), " false 3 checks in a row failed, the last: connection refused"); got != want {
 		t.Errorf("after the listener closed: %q, want %q", got, want)

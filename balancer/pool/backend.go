@@ -70,6 +70,7 @@ type Backend struct {
 	gone         atomic.Bool // no longer in the pool
 	reportsDrain atomic.Bool // it wants no fresh handshakes, by its own report
 	unchecked    atomic.Bool // see Unchecked
+	judged       atomic.Bool // see Judged
 	state        atomic.Uint32
 	downSeq      atomic.Uint64 // order of marking down in the pool, 0 = never
 	downTime     atomic.Int64  // when it left stateUp, ns since the pool was made
@@ -117,6 +118,10 @@ func (b *Backend) Up() bool { return b.state.Load() == stateUp && !b.gone.Load()
 
 // Unchecked says that the backend announced itself and has not been called up since: one check that succeeds is enough.
 func (b *Backend) Unchecked() bool { return b.unchecked.Load() }
+
+// Judged says that something is known of the backend's state: a check has come to an end since it joined the pool, or the
+// process before this one knew. Until then it counts as up, so that conns which come meanwhile are tried there.
+func (b *Backend) Judged() bool { return b.judged.Load() }
 
 // Failures is the number of connects that failed since the last that succeeded.
 func (b *Backend) Failures() int { return int(b.failures.Load()) }

@@ -51,10 +51,14 @@ func (p *Pool) Export() State {
 }
 
 // Import does to the backends what they had in the process that exported the state. Backends that are not in this pool
-// are passed over. It is called before conns come; a time that is over by now is over.
+// are passed over; of all that are the state is known now. It is called before conns come; a time that is over by now is
+// over.
 func (p *Pool) Import(state State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, b := range p.Snapshot().all {
+		b.judged.Store(true)
+	}
 	for _, one := range state.Backends {
 		b := p.Snapshot().ByID(p.id(one.Addr))
 		if b == nil || b.Addr != one.Addr {

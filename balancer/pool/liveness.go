@@ -15,6 +15,7 @@ func (p *Pool) SetUp(b *Backend, up bool, why string) {
 		return
 	}
 	b.why = why
+	b.judged.Store(true)
 	if up {
 		b.unchecked.Store(false)
 		b.failures.Store(0)
@@ -23,6 +24,15 @@ func (p *Pool) SetUp(b *Backend, up bool, why string) {
 		p.markDown(b, stateUp)
 	}
 	p.reconcile()
+}
+
+// Judge takes the word of the first check of a backend: one that fails is enough to mark it down, for nothing is known in
+// its favour. Later calls do nothing.
+func (p *Pool) Judge(b *Backend, up bool, why string) {
+	if !b.judged.CompareAndSwap(false, true) {
+		return
+	}
+	p.SetUp(b, up, why)
 }
 
 // awaitCheck has a backend that is new begin as down, without a word: nobody has seen it up. p.mu is held.

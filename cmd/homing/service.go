@@ -53,6 +53,7 @@ type service struct {
 	alive    context.Context // guarded by changing: pools run until it is done; nil before start
 
 	draining   atomic.Bool
+	readiness  *readiness
 	background sync.WaitGroup // all that start sets going, but for the pools' own
 }
 
@@ -119,6 +120,7 @@ func (s *service) take(c *config.Config) (err error) {
 		}
 	}
 	s.running.Store(&running{c, pools})
+	s.readiness = newReadiness(func() string { return s.running.Load().unable() }, s.log)
 	if err = s.newWatches(c, pools); err != nil {
 		return err
 	}
@@ -183,6 +185,7 @@ func (s *service) start(ctx context.Context) {
 		p.start(ctx)
 	}
 	s.reloads.applied(s.running.Load().config)
+	s.background.Go(func() { s.readiness.watch(ctx) })
 	s.changing.Unlock()
 	s.startAlone(ctx)
 }

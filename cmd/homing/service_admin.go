@@ -36,7 +36,7 @@ func (s *service) adminSource() admin.Source {
 		Stats: s.balancer.Stats, Affinity: s.store.Stats, Store: s.store, Probe: s.findings, Sync: s.balancer.Sync,
 		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
 		Listeners: s.viewListeners,
-		Ready:     func() bool { return !s.draining.Load() },
+		Unready:   s.unready,
 		Config:    s.reloads.state,
 		LogLost:   s.logs.dropped,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
@@ -56,6 +56,14 @@ func (s *service) adminSource() admin.Source {
 		}
 	}
 	return source
+}
+
+// unready says why conns should go elsewhere, "" when they are welcome.
+func (s *service) unready() string {
+	if s.draining.Load() {
+		return "draining"
+	}
+	return s.readiness.unready()
 }
 
 // settleTimeout bounds the wait for the loops, for it holds up gossip. A turn of one takes less than a millisecond.

@@ -38,6 +38,7 @@ func TestAdminWaitsForNoLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Admin.Ready = config.ReadyAlways // no check is made here
 	level := new(slog.LevelVar)
 	s, err := assemble(c, new(upgrade.Estate), newLogs(io.Discard, value.LogText, level), level)
 	if err != nil {

@@ -511,8 +511,8 @@ func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
 		t.Fatalf("drain: %v: %s", err, out)
 	}
 	servers[1].Kill()
-	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out
-	if l.up(t, servers[1].Addr()) {
+	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out, and has it checked
+	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return !l.up(t, servers[1].Addr()) }) {
 		t.Fatal("a backend that is gone is up")
 	}
 	for range 2 {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ func source(t testing.TB) Source {
 		Stats:    func() balancer.Stats { return stats },
 		Affinity: func() affinity.Stats { return known },
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
-		Ready:    func() bool { return true },
+		Unready:  func() string { return "" },
 		LogLost:  func() uint64 { return 7 },
 		Config: func() ConfigState {
 			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
@@ -378,32 +377,15 @@ func TestHealthAndReady(t *testing.T) {
 		{"/readyz", false, http.StatusServiceUnavailable, "draining\n"},
 		{"/nowhere", true, http.StatusNotFound, "404 page not found\n"},
 	} {
-		src.Ready = func() bool { return tt.ready }
+		src.Unready = func() string {
+			if tt.ready {
+				return ""
+			}
+			return "draining"
+		}
 		if status, body := fetch(t, src, tt.path); status != tt.status || body != tt.body {
 			t.Errorf("%s, ready %t: %d %q, want %d %q", tt.path, tt.ready, status, body, tt.status, tt.body)
 		}
-	}
-}
-
-// TestReadyNeedsBackend: a node that has not heard of any backend yet would refuse every conn.
-func TestReadyNeedsBackend(t *testing.T) {
-	src := source(t)
-	empty, err := pool.New("default", nil, pool.Options{Discover: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	src.Pools = func() []*pool.Pool { return []*pool.Pool{empty} }
-	if status, body := fetch(t, src, "/readyz"); status != http.StatusServiceUnavailable || body != "no backend\n" {
-		t.Errorf("without a backend: %d %q", status, body)
-	}
-	if _, body := fetch(t, src, "/metrics"); !strings.Contains(body, "\nhoming_ready 0\n") {
-		t.Error("homing_ready is not 0")
-	}
-	if err := empty.SetDiscovered([]pool.Discovered{{Addr: netip.MustParseAddrPort("192.0.2.1:443")}}); err != nil {
-		t.Fatal(err)
-	}
-	if status, _ := fetch(t, src, "/readyz"); status != http.StatusOK {
-		t.Errorf("with one: %d", status)
 	}
 }
 

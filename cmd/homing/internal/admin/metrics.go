@@ -27,8 +27,8 @@ func processMetrics() []metric {
 		{"homing_build_info", gauge, []string{"version"}, "Always 1; the version is the label.", func(s *sample, out emit) {
 			out(1, s.src.Version)
 		}},
-		{"homing_ready", gauge, nil, "1, or 0 while draining and without any backend.", func(s *sample, out emit) {
-			out(bit(s.src.unready() == ""))
+		{"homing_ready", gauge, nil, "1 while conns are welcome, as /readyz says; 0 while draining and while no backend could have them.", func(s *sample, out emit) {
+			out(bit(s.src.Unready() == ""))
 		}},
 		{"homing_log_dropped_total", counter, nil, "Lines of the log, those of conns among them, that were not written: whoever reads it was too slow, or not there.", func(s *sample, out emit) {
 			if s.src.LogLost != nil {

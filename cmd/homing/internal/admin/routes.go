@@ -43,9 +43,9 @@ func plainEndpoints() []endpoint {
 	healthz := raw("/healthz", text, "200 while the process answers.", func(*Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
 	})
-	readyz := raw("/readyz", text, "200 while conns are welcome; 503 while draining and without any backend.", func(s *Server) http.Handler {
+	readyz := raw("/readyz", text, "200 while conns are welcome; 503, and why, while draining and while no backend could have them.", func(s *Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if why := s.src.unready(); why != "" {
+			if why := s.src.Unready(); why != "" {
 				answer(w, http.StatusServiceUnavailable, why+"\n")
 				return
 			}

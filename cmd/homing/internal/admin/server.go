@@ -6,14 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
 )
 
@@ -150,16 +148,4 @@ func harden(h http.Header) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-}
-
-// unready says why conns should go elsewhere, "" when they are welcome. A node that has just started may not have heard of
-// any backend yet.
-func (s *Source) unready() string {
-	if !s.Ready() {
-		return "draining"
-	}
-	if !slices.ContainsFunc(s.Pools(), func(p *pool.Pool) bool { return len(p.Snapshot().All()) > 0 }) {
-		return "no backend"
-	}
-	return ""
 }

@@ -26,7 +26,7 @@ type Source struct {
 	Probe     func() []health.Findings
 	Pools     func() []*pool.Pool
 	Listeners func() []api.Listener
-	Ready     func() bool // false while draining
+	Unready   func() string // why conns are not welcome, "" when they are
 	Config    func() ConfigState
 	LogLost   func() uint64 // lines of the log that were not written; nil: not known
 

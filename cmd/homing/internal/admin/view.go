@@ -17,7 +17,7 @@ import (
 func (s *Server) status(*http.Request) (api.Status, error) {
 	src := &s.src
 	now := time.Now().UTC()
-	why, counted := src.unready(), src.Stats()
+	why, counted := src.Unready(), src.Stats()
 	return api.Status{
 		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
 		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),

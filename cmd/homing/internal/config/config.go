@@ -155,6 +155,32 @@ type Admin struct {
 
 	// Whom it answers beyond loopback; "": none of it.
 	TokenFile, CertFile, KeyFile, ClientCAFile string
+
+	Ready Ready
+}
+
+// Ready is what /readyz wants of the pools.
+type Ready uint8
+
+// What it may want.
+const (
+	ReadyEach   Ready = iota // each pool that is a listener's default has a backend that is up
+	ReadyAny                 // one of them has
+	ReadyAlways              // nothing
+)
+
+func (r Ready) String() string { return [...]string{"each", "any", "always"}[r] }
+
+// IsDefault says that pool i is what /readyz looks at: a listener's default, or, where no listener has one, any.
+func (c *Config) IsDefault(i int) bool {
+	none := true
+	for j := range c.Listeners {
+		if c.Listeners[j].Default == c.Pools[i].Name {
+			return true
+		}
+		none = none && c.Listeners[j].Default == ""
+	}
+	return none
 }
 
 // Access is the settings as the server wants them. Address is not empty, and has been checked.

@@ -114,6 +114,10 @@ func adminRows(a *Admin) []Row {
 		file("admin-token-file", "admin.token_file", &a.TokenFile, "who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback", "/etc/homing/admin.token"),
 		file("admin-tls-cert", "admin.tls_cert", &a.CertFile, "the admin server speaks TLS with this certificate, PEM", "/etc/homing/admin.pem"),
 		file("admin-tls-key", "admin.tls_key", &a.KeyFile, "and this key", "/etc/homing/admin.key"),
+		{
+			Flag: "admin-ready", Key: "admin.ready", Value: value.Enum[Ready]{P: &a.Ready, Choices: []value.Choice[Ready]{value.Named(ReadyEach), value.Named(ReadyAny), value.Named(ReadyAlways)}},
+			Doc: "when /readyz says so: each pool that is a listener's default has a backend that is up, any of them has, or always; it changes its mind after 2 s",
+		},
 		file("admin-client-ca", "admin.client_ca", &a.ClientCAFile, "a client certificate signed by one of these is as good as the token", "/etc/homing/operators.pem"),
 	}
 }
