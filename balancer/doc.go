@@ -11,7 +11,7 @@
 //
 //		        hello complete       connected            verdict, plaintext over
 //		hello ───────────────► connect ─────► observe ───────────────────────► relay ──► closing
-//		  │  tls: off            ▲   │ failed    │ no answer, refused (section 3.4)
+//		  │  tls: off            ▲   │ failed    │ no answer, refused (DESIGN.md section 3.4)
 //		  └─────────────────────►│   └──►────────┘ the same hello to another backend
 //		                         └───────────────┘
 //		         all full  │ ▲ a place

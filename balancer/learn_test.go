@@ -61,7 +61,7 @@ func (r *rig) knows(l learned) bool {
 
 func fixed(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
-// TestLearn: section 3.1, row by row. Each dialog is held twice, at one byte a
+// TestLearn: DESIGN.md section 3.1, row by row. Each dialog is held twice, at one byte a
 // write too.
 func TestLearn(t *testing.T) {
 	own, issued := fixed('o'), fixed('i')

@@ -12,7 +12,7 @@ import (
 	"homing/balancer/pool"
 )
 
-// withChances switches rule (c) of section 3.4 on.
+// withChances switches rule (c) of DESIGN.md section 3.4 on.
 func withChances(tries int) func(*Config) {
 	return func(c *Config) {
 		withPool(func(o *pool.Options) { o.SecondChance = pool.SecondChance{Auto: true, Tries: tries, Budget: 1} })(c)

@@ -25,7 +25,7 @@ type Home struct {
 	Ident    int  // the identity that was known; -1: the session ID
 }
 
-// Find answers by rules 1 to 3 of section 3.3: exact, ticket key, client. If
+// Find answers by rules 1 to 3 of DESIGN.md section 3.3: exact, ticket key, client. If
 // nothing is known its Source is SourceExplore for a ticket or identity and
 // SourceFresh otherwise.
 func (p *Pool) Find(o *Offer, now uint32) Home {
