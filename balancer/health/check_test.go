@@ -325,9 +325,11 @@ func TestAgentIsHeard(t *testing.T) {
 		{"down#disk full\n", "up=false weight=50 max=7 50% maxconn:7"},
 		{"80%\n", "up=false weight=80 max=7 80% maxconn:7"}, // a share alone does not bring it back
 		{"up maxconn:0\n", "up=true weight=80 max=0 80%"},
-		{"drain and more", "up=true weight=80 max=0 drain 80%"},
-		{"maint", "up=false weight=80 max=0 80%"},
-		{"ready 100%", "up=true weight=100 max=0 100%"},
+		{"down", "up=true weight=80 max=0 80%"}, // of "down\n", or of what else?
+		{"0%", "up=true weight=80 max=0 80%"},
+		{"drain and more\r", "up=true weight=80 max=0 drain 80%"},
+		{"maint\n", "up=false weight=80 max=0 80%"},
+		{"ready 100%\n", "up=true weight=100 max=0 100%"},
 	} {
 		agent.say(step.line)
 		before := agent.asked.Load()
@@ -335,7 +337,7 @@ func TestAgentIsHeard(t *testing.T) {
 		await(t, fmt.Sprintf("%q makes %s", step.line, step.want), func() bool { return share() == step.want })
 	}
 	text := strings.Join(logged.lines(), "\n")
-	for _, want := range []string{"its agent says down: disk full", "nothing to go by", "nonsense", "more than is understood", "its agent says maint"} {
+	for _, want := range []string{"its agent says down: disk full", "nothing to go by", "nonsense", "more than is understood", "its agent says maint", "no newline at its end"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log lacks %q:\n%s", want, text)
 		}

@@ -55,7 +55,8 @@ func TestWatchOne(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		expect(5500*time.Millisecond, dialed(syscall.ECONNREFUSED))
+		expect(5500*time.Millisecond, dialed(syscall.ECONNREFUSED), "check 1: false, 2 checks in a row failed, the last: connection refused")
+		expect(4*time.Second, dialed(syscall.EHOSTUNREACH), "check 2: false, 2 checks in a row failed, the last: no route to host")
 		time.Sleep(100 * time.Millisecond)
 		expect(3*time.Second, nil, "check 1: true, a check succeeded")
 		expect(3*time.Second, dialed(syscall.EMFILE))

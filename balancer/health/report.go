@@ -226,9 +226,31 @@ func (a *Agent) ask(ctx context.Context, addr netip.Addr) (said saying, unknown,
 			return saying{}, nil, err
 		}
 	}
-	line, err := bufio.NewReader(io.LimitReader(conn, maxReportLine)).ReadString('\n')
-	if err != nil && (line == "" || err != io.EOF) { // a line may end with the connection
+	line, err := readReport(bufio.NewReader(io.LimitReader(conn, maxReportLine)))
+	if err != nil {
 		return saying{}, nil, err
 	}
-	return parseReport(strings.TrimRight(line, "\r\n"))
+	return parseReport(line)
+}
+
+// errUnended is a line that breaks off: half of a word, or of a number, may mean the contrary.
+var errUnended = errors.New("the agent's line has no newline at its end, and does not count")
+
+// readReport reads a line to its newline or carriage return, as HAProxy does. What comes then is not waited for.
+func readReport(r io.ByteReader) (string, error) {
+	var line []byte
+	for {
+		switch c, err := r.ReadByte(); {
+		case err == io.EOF && len(line) == 0:
+			return "", errNothingSaid
+		case err == io.EOF:
+			return "", errUnended
+		case err != nil:
+			return "", err
+		case c == '\n', c == '\r':
+			return string(line), nil
+		default:
+			line = append(line, c)
+		}
+	}
 }
