@@ -115,7 +115,15 @@ func (m *Membership) follow(now *outcome) {
 	case joined:
 		said(slog.LevelInfo, "cluster: member joined", slog.String("version", one.Meta.Version))
 		if node {
-			m.rejoin.change(func(r *rejoin) { r.met(one.ID, hostPort(one.Addr)) })
+			m.rejoin.change(func(r *rejoin) {
+				r.met(one.ID, hostPort(one.Addr))
+				for _, id := range now.replaced {
+					r.left(id)
+				}
+			})
+			for _, id := range now.replaced {
+				said(slog.LevelInfo, "cluster: a node is forgotten: another has started at its address since it vanished", slog.String("was", id))
+			}
 		}
 	case changed:
 		if now.was.Meta.State != one.Meta.State {

@@ -1,20 +1,22 @@
 package cluster
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf16"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -65,30 +67,68 @@ func LoadKeys(path string) (keys [][]byte, open bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	lines := bufio.NewScanner(file)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
+	text, err := keyText(file)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s %w", path, err)
+	}
+	for n, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		key, err := ParseKey(line)
 		if err != nil {
-			return nil, false, fmt.Errorf("%s line %d is %w", path, n, err)
+			return nil, false, fmt.Errorf("%s line %d is %w", path, n+1, err)
 		}
 		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
-			return nil, false, fmt.Errorf("%s line %d is a key that stands above already: leave one out", path, n)
+			return nil, false, fmt.Errorf("%s line %d is a key that stands above already: leave one out", path, n+1)
 		}
 		keys = append(keys, key)
 	}
 	switch {
-	case lines.Err() != nil:
-		return nil, false, fmt.Errorf("read %s: %w", path, lines.Err())
 	case len(keys) == 0:
 		return nil, false, fmt.Errorf("%s holds no key: `homing keygen` prints one", path)
 	case len(keys) > MaxKeys:
 		return nil, false, fmt.Errorf("%s holds %d keys: leave at most %d", path, len(keys), MaxKeys)
 	}
 	return keys, worldReadable(info.Mode()), nil
+}
+
+// maxKeyFile bounds a key file, in bytes: MaxKeys keys are 200, the rest is comments.
+const maxKeyFile = 64 << 10
+
+// keyText is a key file's text. On Windows a redirection writes UTF-16 (PowerShell's own) and an editor may put a byte
+// order mark before UTF-8: both are taken for what they are.
+func keyText(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxKeyFile+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot be read: %w", err)
+	case len(b) > maxKeyFile:
+		return "", fmt.Errorf("has more than %d bytes: it is no key file", maxKeyFile)
+	}
+	if rest, marked := bytes.CutPrefix(b, []byte("\xef\xbb\xbf")); marked {
+		return string(rest), nil
+	}
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(b, []byte("\xff\xfe")):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(b, []byte("\xfe\xff")):
+		order = binary.BigEndian
+	case bytes.IndexByte(b, 0) >= 0:
+		return "", errors.New("is no text in ASCII or UTF-8, it looks like UTF-16 without a byte order mark: save it as UTF-8")
+	default:
+		return string(b), nil
+	}
+	if len(b)%2 != 0 {
+		return "", errors.New("is UTF-16 that ends in the middle of a character: save it as UTF-8")
+	}
+	units := make([]uint16, 0, len(b)/2)
+	for b = b[2:]; len(b) > 0; b = b[2:] {
+		units = append(units, order.Uint16(b))
+	}
+	return string(utf16.Decode(units)), nil
 }
 
 // worldReadable says that the mode lets others than the owner read. On Windows modes say nothing, and Perm is 0666 for

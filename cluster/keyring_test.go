@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -24,6 +26,15 @@ func keyFile(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
+// wide is text in UTF-16.
+func wide(text string, order binary.AppendByteOrder) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = order.AppendUint16(b, unit)
+	}
+	return string(b)
+}
+
 func TestLoadKeys(t *testing.T) {
 	a, b := FormatKey(key(1)), FormatKey(key(2))
 	for _, tt := range []struct {
@@ -34,6 +45,12 @@ func TestLoadKeys(t *testing.T) {
 		{"one key", a + "\n", [][]byte{key(1)}, ""},
 		{"no new line at the end", a, [][]byte{key(1)}, ""},
 		{"two keys, the first in use", "# new\n" + b + "\r\n\n  " + a + "  \n", [][]byte{key(2), key(1)}, ""},
+		{"UTF-8 with a mark", "\xef\xbb\xbf" + a + "\r\n", [][]byte{key(1)}, ""},
+		{"UTF-16, as PowerShell writes it", wide("\ufeff"+a+"\r\n", binary.LittleEndian), [][]byte{key(1)}, ""},
+		{"the other UTF-16", wide("\ufeff# new\n"+b+"\n"+a, binary.BigEndian), [][]byte{key(2), key(1)}, ""},
+		{"UTF-16 without a mark", wide(a+"\n", binary.LittleEndian), nil, "UTF-16 without a byte order mark: save it as UTF-8"},
+		{"half a character", wide("\ufeff"+a, binary.LittleEndian) + "\n", nil, "ends in the middle of a character"},
+		{"no key file at all", strings.Repeat("# long\n", 10000), nil, "more than 65536 bytes"},
 		{"nothing", "# later\n\n", nil, "holds no key"},
 		{"no base64", "hello\n", nil, "line 1 is not a key"},
 		{"too short", "AAAA\n", nil, "line 1 is not a key"},

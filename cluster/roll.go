@@ -94,6 +94,9 @@ type outcome struct {
 	what   change
 	member Member // as it is now, or was
 	was    Member // before changed
+
+	// replaced are the nodes that had vanished from the address of one that joined, and are forgotten.
+	replaced []string
 }
 
 type change uint8
@@ -282,14 +285,15 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 		p.late, p.next = false, now.Add(leastAsk)
 	}
 	what := nothing
+	var replaced []string
 	switch {
 	case !was.Alive:
 		what = joined
-		r.succeed(p) // before its member is handed out
+		replaced = r.succeed(p) // before its member is handed out
 	case !bytes.Equal(before, said):
 		what = changed
 	}
-	return outcome{what: what, member: p.Member, was: was}
+	return outcome{what: what, member: p.Member, was: was, replaced: replaced}
 }
 
 // refresh is the pause until a member is asked again of which nothing is heard.
@@ -327,8 +331,9 @@ func backoff(row int) time.Duration {
 }
 
 // succeed drops the vanished members in whose place one is now: another process of its address that has its ID, its
-// gossip's port, or its backend; and for nodes, which keep their ID wherever they go, any that had it.
-func (r *roll) succeed(p *proven) {
+// gossip's port, or its backend; and for nodes, which keep their ID wherever they go, any that had it. A node that came to
+// an address after another vanished from it has started there anew, on another port and without the ID: those are returned.
+func (r *roll) succeed(p *proven) (replaced []string) {
 	for addr, one := range r.members {
 		if one.Alive || one.Meta.Role != p.Meta.Role {
 			continue
@@ -337,13 +342,18 @@ func (r *roll) succeed(p *proven) {
 		sameID := one.ID == p.ID && (sameAddr || p.Meta.Role == RoleNode)
 		sameBackend := sameAddr && p.Meta.Role == RoleAgent && one.Meta.Announced.Backend == p.Meta.Announced.Backend &&
 			one.Meta.Announced.Pool == p.Meta.Announced.Pool
-		if sameID || sameBackend {
+		anew := sameAddr && p.Meta.Role == RoleNode && !one.heard.IsZero() && one.heard.Before(p.Since)
+		if anew && !sameID {
+			replaced = append(replaced, one.ID)
+		}
+		if sameID || sameBackend || anew {
 			delete(r.members, addr)
-			if sameAddr && !one.Since.IsZero() && one.Since.Before(p.Since) {
+			if sameAddr && !anew && !one.Since.IsZero() && one.Since.Before(p.Since) {
 				p.Since = one.Since
 			}
 		}
 	}
+	return replaced
 }
 
 // makeRoom says that there is room for one more member at an address; one that vanished from there gives way.

@@ -234,3 +234,35 @@ func TestRollSucceeds(t *testing.T) {
 		t.Errorf("it came at %s, the one before at %s", got, since)
 	}
 }
+
+// TestRollStartsAnew: a node that vanished does not stand in the way when another has started at its address since, on
+// another port; one that was there beside it is no such, nor is one elsewhere.
+func TestRollStartsAnew(t *testing.T) {
+	r := newRollTest(t)
+	node := Meta{Role: RoleNode, State: StateServing}
+	r.prove("old", "192.0.2.1:7946", node)
+	r.prove("beside", "192.0.2.1:7000", node)
+	r.members[at("192.0.2.1:7946")].Alive = false
+	r.now = r.now.Add(time.Second)
+	use := &KeyCommand{Op: KeyUse}
+	members := func() (all []Member) {
+		for _, p := range r.members {
+			all = append(all, p.Member)
+		}
+		return all
+	}
+	node.Keys = []KeyPrint{use.Print}
+	r.prove("beside", "192.0.2.1:7000", node)
+	if got := r.prove("elsewhere", "192.0.2.2:7946", node); len(got.replaced) != 0 {
+		t.Errorf("one elsewhere replaces %v", got.replaced)
+	}
+	if use.judge(members()) == nil {
+		t.Error("a node that vanished is cut off without a word")
+	}
+	if got := r.prove("new", "192.0.2.1:7950", node); got.what != joined || !slices.Equal(got.replaced, []string{"old"}) {
+		t.Errorf("%+v", got)
+	}
+	if err := use.judge(members()); err != nil {
+		t.Errorf("it blocks the key though another has its place: %v", err)
+	}
+}

@@ -159,7 +159,7 @@ func Events() []Field {
 		{"tls", Text, "What a listener does with what is not TLS: auto, require or off.", nil},
 		{"took_seconds", Seconds, "How long it took.", nil},
 		{"version", Text, "Version of homing, or of TLS.", nil},
-		{"was", Text, "What the member had said of itself before.", nil},
+		{"was", Text, "What the member had said of itself before, or the ID of one whose place it has.", nil},
 		{"weight", Number, "Share of fresh handshakes relative to the others.", nil},
 		{"what", Text, "What systemd was to be told.", nil},
 		{"why", Text, "The reason.", nil},
