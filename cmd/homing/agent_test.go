@@ -78,6 +78,41 @@ func TestAgentWatch(t *testing.T) {
 	watching.Wait()
 }
 
+// lines is a writer that hands on each write.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// TestAgentSaysWhyDown: a backend that never answers is said once, with the reason.
+func TestAgentSaysWhyDown(t *testing.T) {
+	listener := listenHere(t)
+	o := defaultAgentOptions()
+	o.backend, o.checkInterval = netip.MustParseAddrPort(listener.Addr().String()), 100*time.Millisecond
+	listener.Close()
+	said := make(lines, 64)
+	log := slog.New(slog.NewTextHandler(said, nil))
+	checker, err := newAgentChecker(o, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{options: o, log: log, checker: checker}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() { a.watch(ctx, make(chan bool)) })
+	if line := <-said; !strings.Contains(line, `level=WARN msg="the backend does not answer"`) || !strings.Contains(line, "connection refused") {
+		t.Error(line)
+	}
+	time.Sleep(10 * o.checkInterval) // the lines that must not come
+	cancel()
+	watching.Wait()
+	if len(said) != 0 {
+		t.Errorf("and again: %s", <-said)
+	}
+}
+
 func TestAgentReloadsKeys(t *testing.T) {
 	first, second := cluster.NewKey(), cluster.NewKey()
 	path := filepath.Join(t.TempDir(), "gossip.key")
