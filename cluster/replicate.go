@@ -120,10 +120,11 @@ type Replicator struct {
 	merged      atomic.Uint64
 	member      atomic.Bool // a stream with a node of the same seed has been open
 
+	quiet *quiet
+
 	mu     sync.Mutex
-	peers  map[string]*peer     // guarded by mu
-	wanted []Peer               // guarded by mu
-	quiet  map[string]time.Time // guarded by mu: what was said when
+	peers  map[string]*peer // guarded by mu
+	wanted []Peer           // guarded by mu
 
 	reseed sync.Mutex // held while this node decides about its seed
 }
@@ -153,7 +154,7 @@ func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
 	}
 	r = &Replicator{
 		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
-		peers: make(map[string]*peer), quiet: make(map[string]time.Time),
+		peers: make(map[string]*peer), quiet: newQuiet(time.Now),
 	}
 	r.door = &door{places: maxHandshakes, perAddr: handshakesPerAddr, known: r.knows}
 	r.streaming.Store(new([]*stream))
@@ -295,11 +296,15 @@ func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
 		r.listener.Close()
 	})
 
+	lines := time.NewTicker(logEvery)
+	defer lines.Stop()
 	dialled := make(map[Peer]context.CancelFunc)
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-lines.C:
+			r.quiet.sweep()
 		case <-r.changed:
 			r.reconcile(ctx, dialled, &group)
 		}
@@ -350,7 +355,7 @@ func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 		}
 		r.reconsider() // it may be dialled for old times' sake
 		if r.wants(Peer{p.id, addr}) {
-			r.complain(p.id, "replication stream", err)
+			r.complain(p.id, false, "replication stream", err)
 		} // else it has left, as far as gossip knows
 		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
 		select {
@@ -376,7 +381,7 @@ func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			r.complain("", "accept a replication stream", err) // out of files, mostly
+			r.complain("", false, "accept a replication stream", err) // out of files, mostly
 			timer := time.NewTimer(r.cfg.times.redial)
 			select {
 			case <-ctx.Done():
@@ -388,7 +393,7 @@ func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
 		guest := r.door.enter(conn)
 		group.Go(func() {
 			err := r.serve(ctx, guest)
-			r.complain(hostOf(conn), "replication stream", err)
+			r.complain(hostOf(conn), !r.knows(guest.addr), "replication stream", err)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,4 +91,38 @@ func TestGossipDoesNotPart(t *testing.T) {
 	eventually(t, "it is dialled where it was", func() bool { return streams() > before })
 	a.learn(first, first+10)
 	eventually(t, "facts flow again", func() bool { return b.knows(first, first+10) == 10 })
+}
+
+// TestStrangersSayLittle: those who come to the replication port and are no nodes, from whatever addresses, in whatever way they
+// fail, get one line a minute together; a node that is known keeps its own.
+func TestStrangersSayLittle(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, "a")
+	for i := range 2 * maxSayings {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, byte(i>>8), byte(1+i))}}
+		conn, err := d.DialContext(t.Context(), "tcp", n.r.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			_, _ = fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n") // it may have hung up
+			_, _ = conn.Read(make([]byte, 1))
+		}
+		conn.Close()
+	}
+	lines := func() int { return strings.Count(n.log.String(), "replication stream") }
+	eventually(t, "a line is written", func() bool { return lines() > 0 })
+	b := startNode(t, "b", func(cfg *ReplicatorConfig, _ *affinity.Config) { cfg.NodeKeys = [][]byte{nodeKey(2)} })
+	n.r.SetPeers([]Peer{b.peer()})
+	eventually(t, "the node with another key is named", func() bool { return strings.Contains(n.log.String(), "peer=b") })
+	n.stop() // all have been served
+	strangers := 0
+	for line := range strings.Lines(n.log.String()) {
+		if strings.Contains(line, "peer=127.66.") {
+			strangers++
+		}
+	}
+	if strangers != 1 {
+		t.Errorf("%d lines of strangers:\n%s", strangers, n.log.String())
+	}
 }

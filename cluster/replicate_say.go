@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"time"
 )
 
 // hostOf is the peer's address without the port, which is another one each time.
@@ -17,11 +16,9 @@ func hostOf(conn net.Conn) string {
 	return host
 }
 
-// sayEvery is how often the same thing about the same peer is said.
-const sayEvery = time.Minute
-
-// complain logs why a stream ended or did not open, unless it has just done so.
-func (r *Replicator) complain(who, what string, err error) {
+// complain logs why a stream ended or did not open: of a peer each reason once a minute, of strangers one of all of them, or
+// whoever has many addresses would fill the log.
+func (r *Replicator) complain(who string, stranger bool, what string, err error) {
 	if err == nil || errors.Is(err, errEnded) {
 		return
 	}
@@ -29,23 +26,9 @@ func (r *Replicator) complain(who, what string, err error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
-	if r.unsaid(who + " " + what + " " + err.Error()) {
-		r.log.Warn(what, slog.String("peer", who), slog.Any("error", err))
+	kind := what + " of strangers"
+	if !stranger {
+		kind = who + " " + what + " " + err.Error()
 	}
-}
-
-// unsaid reports whether something has not been said for sayEvery, and notes that it
-// is now.
-func (r *Replicator) unsaid(something string) bool {
-	now := time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if last, known := r.quiet[something]; known && now.Sub(last) < sayEvery {
-		return false
-	}
-	if len(r.quiet) >= maxPeers {
-		clear(r.quiet) // said again too early rather than held for ever
-	}
-	r.quiet[something] = now
-	return true
+	r.quiet.say(r.log, slog.LevelWarn, kind, what, slog.String("peer", who), slog.Any("error", err))
 }

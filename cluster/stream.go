@@ -289,8 +289,9 @@ func (s *stream) run(ctx context.Context) error {
 		return errEnded // changed between the hellos and enlist
 	}
 	s.r.member.Store(true)
-	if s.r.unsaid(s.peer.id + " open") {
-		s.r.log.Info("replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due))
+	opened := []slog.Attr{slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)}
+	if line := s.r.quiet.take(s.r.log, slog.LevelInfo, s.peer.id+" open", "replication stream open", opened); line != nil {
+		line.write()
 		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
 	}
 	ctx, cancel := context.WithCancel(ctx)
