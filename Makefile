@@ -57,9 +57,9 @@ integration: build ## tests with real servers and clients; installs them when ro
 	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 15m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 # HOMING_SEED=n repeats the conns of another run.
-soak: build ## hostile clients, busy loops, every byte of 11,000 random conns, 50,000 idle ones, a flood, 25,000 slow ones, and ten minutes of dying nodes and backends
+soak: build ## hostile clients, busy loops, every byte of 11,000 random conns, 50,000 idle ones, a flood, 25,000 slow ones, ten minutes of dying nodes and backends, and ten of all attacks at once
 	@.ci/packages nginx=nginx
-	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 25m -run '^TestIntegration(Exact|Hostile|Chaos|Flood|LimitsMemory|Idle|Starvation)' ./cmd/homing/integration
+	HOMING_SOAK=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -timeout 40m -run '^TestIntegration(Exact|Hostile|Chaos|Flood|LimitsMemory|Idle|Starvation|Onslaught)' ./cmd/homing/integration
 
 race: need-go ## unit tests under the race detector, in random order
 	@.ci/packages $(COMPILER)

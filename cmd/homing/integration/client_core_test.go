@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,11 @@ type met struct {
 
 // meet makes one conn with the options, asks for an answer and reads it to its end.
 func meet(ctx context.Context, addr string, o tlscore.Options) (met, error) {
-	raw, err := tlsclient.Dial(ctx, tlsclient.RandomLoopback(), addr)
+	return meetFrom(ctx, tlsclient.RandomLoopback(), addr, o)
+}
+
+func meetFrom(ctx context.Context, from *net.TCPAddr, addr string, o tlscore.Options) (met, error) {
+	raw, err := tlsclient.Dial(ctx, from, addr)
 	if err != nil {
 		return met{}, err
 	}

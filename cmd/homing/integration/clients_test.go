@@ -28,6 +28,7 @@ type openssl struct {
 	path    string
 	session string
 	args    []string
+	source  func() *net.TCPAddr
 }
 
 // newOpenSSL returns a maker of users with the given flags of s_client.
@@ -49,18 +50,18 @@ func newOpenSSL(t *testing.T, cert *farm.Certificate, flags ...string) func() us
 			"s_client", "-ign_eof", "-servername", farm.ServerName, "-verify_hostname", farm.ServerName,
 			"-CAfile", roots, "-verify_return_error",
 		}, flags...)
-		return &openssl{path: path, session: filepath.Join(dir, fmt.Sprintf("session%d", n)), args: args}
+		return &openssl{path: path, session: filepath.Join(dir, fmt.Sprintf("session%d", n)), args: args, source: tlsclient.RandomLoopback}
 	}
 }
 
 // answerLine is the body of an answer of the farm's nginx.
-var answerLine = regexp.MustCompile(`(?m)^([abc]) (r|\.) TLSv1\.[23] 127\.`)
+var answerLine = regexp.MustCompile(`(?m)^([abc]) (r|\.) TLSv1\.[23] (?:127|198)\.`)
 
 func (o *openssl) Get(ctx context.Context, addr string) (tlsclient.Result, error) {
 	res := tlsclient.Result{}
 	ctx, cancel := context.WithTimeout(ctx, tlsclient.Timeout)
 	defer cancel()
-	args := append(slices.Clip(o.args), "-connect", addr, "-bind", tlsclient.RandomLoopback().String(), "-sess_out", o.session)
+	args := append(slices.Clip(o.args), "-connect", addr, "-bind", o.source().String(), "-sess_out", o.session)
 	if _, err := os.Stat(o.session); err == nil {
 		res.Offered = true
 		args = append(args, "-sess_in", o.session)

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
-	"io"
 	"net"
-	"net/http"
 	"testing"
 
 	"homing/bench/tlsclient"
@@ -20,6 +17,7 @@ import (
 // poisoner is a client that has sessions of its own at three nginx, and tries to have them pass for others.
 type poisoner struct {
 	addr     string
+	from     func() *net.TCPAddr
 	options  tlscore.Options
 	retry    []byte             // what each of the three asks with
 	sessions []*tlscore.Session // by server
@@ -27,11 +25,11 @@ type poisoner struct {
 }
 
 // newPoisoner gets the sessions at the servers themselves: through homing it would take longer, and no more.
-func newPoisoner(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate) *poisoner {
+func newPoisoner(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, from func() *net.TCPAddr) *poisoner {
 	t.Helper()
-	p := &poisoner{options: optionsOf(tlscore.OfferPSK, cert)}
+	p := &poisoner{from: from, options: optionsOf(tlscore.OfferPSK, cert)}
 	for _, n := range servers {
-		m, err := meet(t.Context(), n.Addr(), p.options)
+		m, err := meetFrom(t.Context(), from(), n.Addr(), p.options)
 		if err != nil || len(m.sessions) == 0 {
 			t.Fatalf("no session at %s: %v", n.Name(), err)
 		}
@@ -39,7 +37,7 @@ func newPoisoner(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate) *p
 	}
 	o := p.options
 	o.First = &tlscore.Deviation{NoShares: true}
-	raw, err := tlsclient.Dial(t.Context(), nil, servers[0].Addr())
+	raw, err := tlsclient.Dial(t.Context(), from(), servers[0].Addr())
 	if err == nil {
 		p.retry, err = unruly.LearnRetry(raw, &o)
 	}
@@ -59,9 +57,17 @@ func junkUnder(name []byte) []byte {
 
 // try makes one handshake: a first hello with what it likes, and a second with a session of its own.
 func (p *poisoner) try(ctx context.Context, s *tlscore.Session, first *tlscore.Deviation, order unruly.Order) error {
-	raw, err := tlsclient.Dial(ctx, tlsclient.RandomLoopback(), p.addr)
+	resumed, err := p.shake(ctx, s, first, order)
+	if resumed {
+		p.resumed++
+	}
+	return err
+}
+
+func (p *poisoner) shake(ctx context.Context, s *tlscore.Session, first *tlscore.Deviation, order unruly.Order) (resumed bool, err error) {
+	raw, err := tlsclient.Dial(ctx, p.from(), p.addr)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer raw.Close()
 	o := p.options
@@ -71,12 +77,9 @@ func (p *poisoner) try(ctx context.Context, s *tlscore.Session, first *tlscore.D
 	}
 	c, err := unruly.Shake(raw, &o, order)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if c.State().Resumed {
-		p.resumed++
-	}
-	return c.Ask(httpRequest)
+	return c.State().Resumed, c.Ask(httpRequest)
 }
 
 // crowd opens conns that hold their places at the backend of a name and say no more, so that the next one under the name goes
@@ -89,25 +92,33 @@ func (p *poisoner) crowd(ctx context.Context, name []byte) (leave func(), err er
 		}
 	}
 	for range 160 {
-		raw, err := tlsclient.Dial(ctx, tlsclient.RandomLoopback(), p.addr)
+		raw, err := p.stay(ctx, name)
+		if raw != nil {
+			open = append(open, raw)
+		}
 		if err != nil {
-			return leave, err
-		}
-		open = append(open, raw)
-		o := p.options
-		o.Session, o.First = p.sessions[0], &tlscore.Deviation{Identities: [][]byte{junkUnder(name)}}
-		hello, err := o.Hello()
-		if err != nil {
-			return leave, err
-		}
-		if _, err := raw.Write(hello); err != nil {
-			return leave, err
-		}
-		if _, err := raw.Read(make([]byte, 1)); err != nil { // it is there
 			return leave, err
 		}
 	}
 	return leave, nil
+}
+
+// stay opens one of them, which the caller closes, on an error too.
+func (p *poisoner) stay(ctx context.Context, name []byte) (net.Conn, error) {
+	raw, err := tlsclient.Dial(ctx, p.from(), p.addr)
+	if err != nil {
+		return nil, err
+	}
+	o := p.options
+	o.Session, o.First = p.sessions[0], &tlscore.Deviation{Identities: [][]byte{junkUnder(name)}}
+	hello, err := o.Hello()
+	if err == nil {
+		_, err = raw.Write(hello)
+	}
+	if err == nil {
+		_, err = raw.Read(make([]byte, 1)) // it is there
+	}
+	return raw, err
 }
 
 // orders are those that a server takes.
@@ -175,18 +186,9 @@ func (p *poisoner) underNames(t *testing.T, names int) {
 // heldKeys asks for the ticket keys.
 func (h *homing) heldKeys(t *testing.T) []api.TicketKey {
 	t.Helper()
-	resp, err := http.Get("http://" + h.admin + "/v1/ticket-keys")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var keys api.TicketKeys
-	if err := json.Unmarshal(body, &keys); err != nil {
-		t.Fatalf("%v: %s", err, body)
+	if err := h.ask(t.Context(), "/v1/ticket-keys", &keys); err != nil {
+		t.Fatal(err)
 	}
 	return keys.TicketKeys
 }
@@ -222,7 +224,7 @@ func TestIntegrationSecondHelloPoisons(t *testing.T) {
 	h.probed(t, servers)
 	good := users(t, h.addr, 12, goUser(cert, tls.VersionTLS13))
 	before := reconnect(t, h.addr, good, 90)
-	p := newPoisoner(t, servers, cert)
+	p := newPoisoner(t, servers, cert, tlsclient.RandomLoopback)
 	p.addr = h.addr
 
 	p.underOthers(t)
@@ -262,7 +264,7 @@ func TestIntegrationSecondHelloPoisonsNoOtherNode(t *testing.T) {
 	}
 	good := users(t, other.addr, 12, goUser(cert, tls.VersionTLS13))
 	before := reconnect(t, other.addr, good, 45)
-	p := newPoisoner(t, servers, cert)
+	p := newPoisoner(t, servers, cert, tlsclient.RandomLoopback)
 	p.addr = attacked.addr
 	p.underOthers(t)
 	p.underNames(t, 50)

@@ -27,7 +27,7 @@ import (
 
 // Each host of the siege is a network namespace: one node, three nginx with their agents, and a fourth that was broken into.
 const (
-	siegeBridge  = "homing-siege"
+	siegeBridge  = "siege"
 	siegeNetwork = "198.18.78."
 	siegeNode    = siegeNetwork + "11"
 	siegeVillain = siegeNetwork + "66"
@@ -47,27 +47,28 @@ type siege struct {
 	cert    *farm.Certificate
 }
 
-// siegeRooms makes a namespace for each host, named by its address's end.
-func siegeRooms(t *testing.T, ends ...string) {
+// hosts makes a namespace for each host, named by its address's end, behind a bridge with the end 1. Interfaces and namespaces
+// have the bridge's name and the end: at most 15 characters.
+func hosts(t *testing.T, bridge, network string, ends ...string) {
 	t.Helper()
 	clear := func() {
 		for _, end := range ends {
-			_ = exec.Command("ip", "link", "del", "siege"+end).Run() // what is not there need not go
-			_ = exec.Command("ip", "netns", "del", "siege-"+end).Run()
+			_ = exec.Command("ip", "link", "del", bridge+end).Run() // what is not there need not go
+			_ = exec.Command("ip", "netns", "del", bridge+"-"+end).Run()
 		}
-		_ = exec.Command("ip", "link", "del", siegeBridge).Run()
+		_ = exec.Command("ip", "link", "del", bridge).Run()
 	}
 	clear()
 	t.Cleanup(clear)
-	command(t, "ip", "link", "add", siegeBridge, "type", "bridge")
-	command(t, "ip", "addr", "add", siegeNetwork+"1/24", "dev", siegeBridge)
-	command(t, "ip", "link", "set", siegeBridge, "up")
+	command(t, "ip", "link", "add", bridge, "type", "bridge")
+	command(t, "ip", "addr", "add", network+"1/24", "dev", bridge)
+	command(t, "ip", "link", "set", bridge, "up")
 	for _, end := range ends {
-		room := "siege-" + end
+		room := bridge + "-" + end
 		command(t, "ip", "netns", "add", room)
-		command(t, "ip", "link", "add", "siege"+end, "type", "veth", "peer", "name", "eth0", "netns", room)
-		command(t, "ip", "link", "set", "siege"+end, "master", siegeBridge, "up")
-		command(t, "ip", "-n", room, "addr", "add", siegeNetwork+end+"/24", "dev", "eth0")
+		command(t, "ip", "link", "add", bridge+end, "type", "veth", "peer", "name", "eth0", "netns", room)
+		command(t, "ip", "link", "set", bridge+end, "master", bridge, "up")
+		command(t, "ip", "-n", room, "addr", "add", network+end+"/24", "dev", "eth0")
 		command(t, "ip", "-n", room, "link", "set", "eth0", "up")
 		command(t, "ip", "-n", room, "link", "set", "lo", "up")
 	}
@@ -82,7 +83,7 @@ func laySiege(t *testing.T) *siege {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("ip is not installed")
 	}
-	siegeRooms(t, "11", "21", "22", "23", "66")
+	hosts(t, siegeBridge, siegeNetwork, "11", "21", "22", "23", "66")
 	cert, err := farm.NewECDSA()
 	if err != nil {
 		t.Fatal(err)
@@ -265,14 +266,8 @@ func (s *siege) attacks() []struct {
 	forge := func(change func(*cluster.Meta)) func() {
 		return func() {
 			for range 20 {
-				var all []gossipEntry
 				s.spoken += 1000 // above what refutations have come to
-				for _, one := range agents {
-					meta := agentMeta(netip.MustParseAddrPort(one.Backend))
-					change(&meta)
-					all = append(all, entry(one.ID, netip.MustParseAddrPort(one.Addr), meta, s.spoken))
-				}
-				s.villain.push(all)
+				s.villain.push(forged(agents, s.spoken, change))
 				pause := time.NewTimer(100 * time.Millisecond)
 				<-pause.C
 			}
@@ -288,33 +283,20 @@ func (s *siege) attacks() []struct {
 		{"forged: they are dead", func() {
 			for range 20 {
 				s.spoken += 1000
-				for _, one := range agents {
-					s.villain.packets(pack(gossipDead, gossipDeath{s.spoken, one.ID, one.ID}))
-				}
+				s.villain.packets(goodbyes(agents, s.spoken)...)
 				pause := time.NewTimer(100 * time.Millisecond)
 				<-pause.C
 			}
 		}},
 		{"others speak for them", func() {
 			for round := range uint32(20) {
-				var all []gossipEntry
-				for _, one := range agents {
-					meta := agentMeta(netip.MustParseAddrPort(one.Backend))
-					meta.State, meta.Announced.Started = cluster.StateDraining, 1<<62
-					backend := netip.MustParseAddrPort(one.Backend)
-					all = append(all, entry("x"+one.ID, own, meta, 1+round), entry("y"+one.ID, netip.AddrPortFrom(backend.Addr(), 1), meta, 1+round))
-				}
-				s.villain.push(all)
+				s.villain.push(speakers(agents, own, 1+round))
 				pause := time.NewTimer(100 * time.Millisecond)
 				<-pause.C
 			}
 		}},
 		{"garbage commands", func() {
-			var garbage [][]byte
-			for i := range 20_000 {
-				garbage = append(garbage, append([]byte{gossipUser, 1, 2, byte(i), byte(i >> 8)}, make([]byte, 60)...))
-			}
-			s.villain.packets(garbage...)
+			s.villain.packets(garbage(20_000)...)
 		}},
 		{"silence at replication and at operators'", func() {
 			for range 80 {
@@ -329,13 +311,8 @@ func (s *siege) attacks() []struct {
 			<-pause.C
 		}},
 		{"5,000 fakes, again and again", func() {
-			var all []gossipEntry
-			for i := range 5000 {
-				ip := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}) // all below the genuine ones
-				all = append(all, entry(fmt.Sprintf("fake-%d", i), netip.AddrPortFrom(ip, 7946), agentMeta(netip.AddrPortFrom(ip, 443)), 1))
-			}
 			for range 5 {
-				s.villain.push(all)
+				s.villain.push(fakes(5000))
 			}
 		}},
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	wire "encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/cluster"
+	"homing/cmd/homing/internal/api"
 )
 
 // villain is a web server that was broken into: it has the gossip key, and sends what it likes, in memberlist's words, from
@@ -151,4 +153,50 @@ func agentMeta(backend netip.AddrPort) cluster.Meta {
 	return cluster.Meta{Role: cluster.RoleAgent, State: cluster.StateServing, Announced: cluster.Announcement{
 		Pool: "default", Backend: backend, Weight: 1, Started: time.Now().UnixNano(),
 	}}
+}
+
+// forged are agents as they never said they are.
+func forged(agents []api.Member, incarnation uint32, change func(*cluster.Meta)) (all []gossipEntry) {
+	for _, one := range agents {
+		meta := agentMeta(netip.MustParseAddrPort(one.Backend))
+		change(&meta)
+		all = append(all, entry(one.ID, netip.MustParseAddrPort(one.Addr), meta, incarnation))
+	}
+	return all
+}
+
+// goodbyes are agents' own words that they leave.
+func goodbyes(agents []api.Member, incarnation uint32) (all [][]byte) {
+	for _, one := range agents {
+		all = append(all, pack(gossipDead, gossipDeath{incarnation, one.ID, one.ID}))
+	}
+	return all
+}
+
+// speakers are members at the villain's address, and beside the agents, that announce the agents' backends as draining.
+func speakers(agents []api.Member, own netip.AddrPort, incarnation uint32) (all []gossipEntry) {
+	for _, one := range agents {
+		backend := netip.MustParseAddrPort(one.Backend)
+		meta := agentMeta(backend)
+		meta.State, meta.Announced.Started = cluster.StateDraining, 1<<62
+		all = append(all, entry("x"+one.ID, own, meta, incarnation), entry("y"+one.ID, netip.AddrPortFrom(backend.Addr(), 1), meta, incarnation))
+	}
+	return all
+}
+
+// garbage are commands that nobody can read.
+func garbage(n int) (all [][]byte) {
+	for i := range n {
+		all = append(all, append([]byte{gossipUser, 1, 2, byte(i), byte(i >> 8)}, make([]byte, 60)...))
+	}
+	return all
+}
+
+// fakes are agents that there are not, at addresses below the genuine ones'.
+func fakes(n int) (all []gossipEntry) {
+	for i := range n {
+		ip := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+		all = append(all, entry(fmt.Sprintf("fake-%d", i), netip.AddrPortFrom(ip, 7946), agentMeta(netip.AddrPortFrom(ip, 443)), 1))
+	}
+	return all
 }

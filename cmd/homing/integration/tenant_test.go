@@ -36,7 +36,7 @@ func TestIntegrationTenant(t *testing.T) {
 		shakes  = 45_000  // handshakes of one ticket
 	)
 	servers, cert := three(t, farm.NginxConfig{NoTickets: true, QuietLog: true}, farm.NewECDSA)
-	bad := startHostileBackend(t)
+	bad := startHostileBackend(t, "127.0.0.1:0")
 	addr := freeAddr(t)
 	h := startFiled(t, addr, fill(tenantFile, "ADDR", addr, "SERVER", farm.ServerName, "BAD", bad.ln.Addr().String(),
 		"A", servers[0].Addr(), "B", servers[1].Addr(), "C", servers[2].Addr()))
@@ -94,9 +94,9 @@ type hostileBackend struct {
 	conns   sync.WaitGroup
 }
 
-func startHostileBackend(t *testing.T) *hostileBackend {
+func startHostileBackend(t *testing.T, addr string) *hostileBackend {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func (b *hostileBackend) attack(t *testing.T, addr string, n int64) {
 	for range cap(errs) {
 		group.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := b.visit(t.Context(), addr); err != nil {
+				if err := b.visit(t.Context(), tlsclient.RandomLoopback(), addr); err != nil {
 					errs <- err
 					return
 				}
@@ -178,8 +178,8 @@ func (b *hostileBackend) attack(t *testing.T, addr string, n int64) {
 	}
 }
 
-func (b *hostileBackend) visit(ctx context.Context, addr string) error {
-	conn, err := tlsclient.Dial(ctx, tlsclient.RandomLoopback(), addr)
+func (b *hostileBackend) visit(ctx context.Context, from *net.TCPAddr, addr string) error {
+	conn, err := tlsclient.Dial(ctx, from, addr)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type NginxConfig struct {
 	TicketKey []byte
 	// SessionCache is nginx's ssl_session_cache; empty is "shared:S:10m".
 	SessionCache string
+	// SessionTimeout is nginx's ssl_session_timeout; empty is "5m".
+	SessionTimeout string
 	// EarlyData makes nginx take TLS 1.3 0-RTT data; the header X-Early-Data of an answer is 1 when it came so.
 	EarlyData bool
 	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
@@ -209,7 +211,8 @@ func (n *Nginx) write(cfg NginxConfig) error {
 		tickets = "off"
 	}
 	cache := cmp.Or(cfg.SessionCache, "shared:S:10m")
-	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache %s;\n\t\tssl_session_tickets %s;\n", protocols, cache, tickets)
+	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache %s;\n\t\tssl_session_tickets %s;\n\t\tssl_session_timeout %s;\n",
+		protocols, cache, tickets, cmp.Or(cfg.SessionTimeout, "5m"))
 	if len(cfg.TicketKey) > 0 {
 		files[ticketKeyFile] = cfg.TicketKey
 		b.WriteString("\t\tssl_session_ticket_key " + ticketKeyFile + ";\n")
