@@ -3,6 +3,7 @@ package admin
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -197,5 +198,49 @@ func TestReread(t *testing.T) {
 	write(strings.ReplaceAll(next, " ", "-") + "\nand a comment\n")
 	if err := s.Reread(); err != nil || admits(goodToken) || !admits(strings.ReplaceAll(next, " ", "-")) {
 		t.Errorf("the new token does not count: %v", err)
+	}
+}
+
+// unread is a body that says whether anybody has looked into it.
+type unread struct {
+	io.Reader
+	read bool
+}
+
+func (u *unread) Read(b []byte) (int, error) {
+	u.read = true
+	return u.Reader.Read(b)
+}
+
+// TestFormIsNotRead: what takes no body reads none. A form in one would lie in memory, 32 MiB for each request, and the rest of it
+// in files, whatever its length.
+func TestFormIsNotRead(t *testing.T) {
+	address, err := api.ParseAddress("127.0.0.1:9090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(api.Access{Address: address}, source(t), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const form = "--x\r\nContent-Disposition: form-data; name=\"pool\"\r\n\r\nnone\r\n--x--\r\n"
+	asked := 0
+	for _, e := range s.endpoints {
+		if e.request != nil {
+			continue
+		}
+		asked++
+		path := strings.NewReplacer("{$}", "", "{backend}", "192.0.2.1:443", "{profile}", "heap").Replace(e.path) + "?seconds=x"
+		body := &unread{Reader: strings.NewReader(form)}
+		r := httptest.NewRequestWithContext(t.Context(), e.method, path, body)
+		r.Host = "127.0.0.1:9090"
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+		if body.read {
+			t.Errorf("%s %s has read its body", e.method, path)
+		}
+	}
+	if asked < 10 {
+		t.Errorf("only %d were asked", asked)
 	}
 }

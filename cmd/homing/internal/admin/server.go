@@ -127,6 +127,9 @@ func (s *Server) Handler() http.Handler {
 				return
 			}
 			defer leave()
+			if e.request == nil {
+				r.Body = http.NoBody // who looks for a parameter would read a form there, into memory and files
+			}
 			e.serve(s, w, r)
 		})
 	}
