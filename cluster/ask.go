@@ -161,7 +161,7 @@ func (m *Membership) ask(addr netip.AddrPort, known string) (word, error) {
 			return word{}, err
 		}
 	}
-	question, err := appendQuestion(m.ownWord())
+	question, err := appendQuestion(m.wordTo(addr))
 	if err != nil {
 		return word{}, err
 	}

@@ -71,6 +71,7 @@ type Discovery struct {
 
 	// Atomic; written by Run.
 	accepted, refused atomic.Int64
+	said              atomic.Pointer[map[string]string] // judged, for Refusal
 
 	// Atomic; written by SetPools.
 	pools atomic.Pointer[[]DiscoverPool]
@@ -125,6 +126,14 @@ func (d *Discovery) Stats() (accepted, refused int) {
 	return int(d.accepted.Load()), int(d.refused.Load())
 }
 
+// Refusal says why the announcement of an agent is not taken here, by its ID; "" where it is, or there is none.
+func (d *Discovery) Refusal(id string) string {
+	if said := d.said.Load(); said != nil {
+		return (*said)[id]
+	}
+	return ""
+}
+
 // Prime fills the pools for the first time, with the backends of agents too that an older process of the node knew and
 // this one has not met yet (Membership.Inherit): they are up until checks say otherwise. Call it before Run, if at all.
 func (d *Discovery) Prime() { d.apply() }
@@ -162,6 +171,7 @@ func (d *Discovery) apply() {
 	if len(pools) == 0 {
 		d.accepted.Store(0)
 		d.refused.Store(0)
+		d.sayToNone()
 		return // announcements are for other nodes
 	}
 	members := d.from.Members()
@@ -186,9 +196,21 @@ func (d *Discovery) apply() {
 		d.fill(&pools[i], members, standing, v)
 	}
 	d.judged = v.why
+	d.said.Store(&v.why)
 	d.accepted.Store(v.accepted)
 	d.refused.Store(v.refused)
 	d.begun = true
+}
+
+// sayToNone has every agent told that no pool here takes announcements. That is as it was configured, and not logged.
+func (d *Discovery) sayToNone() {
+	why := make(map[string]string)
+	for _, one := range d.from.Members() {
+		if one.Meta.Role == RoleAgent {
+			why[one.ID] = "no pool of this node takes backends that announce themselves (discover_from: none)"
+		}
+	}
+	d.said.Store(&why)
 }
 
 // verdicts is what becomes of the announcements of one moment.
@@ -218,7 +240,7 @@ func judge(pools []DiscoverPool, one *Member) error {
 	a := &one.Meta.Announced
 	i := slices.IndexFunc(pools, func(p DiscoverPool) bool { return p.Name() == a.Pool })
 	if i < 0 {
-		return fmt.Errorf("no pool %q takes backends that announce themselves here", a.Pool)
+		return fmt.Errorf("no pool %q takes backends that announce themselves here: give the agent another --pool, or let that one", a.Pool)
 	}
 	addr, from := a.Backend.Addr(), pools[i].From
 	if len(from) == 0 {

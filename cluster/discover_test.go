@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -363,5 +364,46 @@ func TestDiscoveryPrecedence(t *testing.T) {
 		if got := show(p); got != step.want {
 			t.Errorf("%s: %s, want %s", step.why, got, step.want)
 		}
+	}
+}
+
+// TestRefusalReachesAgent: a node tells an agent why it does not take what that announces, and when it does; what another
+// agent says in a node's name is not heard.
+func TestRefusalReachesAgent(t *testing.T) {
+	t.Parallel()
+	p := webPool(t)
+	var d atomic.Pointer[Discovery]
+	node := startMember(t, Config{Meta: Meta{Role: RoleNode, State: StateServing, Name: "lb-1"}, Refusal: func(id string) string {
+		if d := d.Load(); d != nil {
+			return d.Refusal(id)
+		}
+		return ""
+	}})
+	from := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	discovery := NewDiscovery(node, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: from}}})
+	d.Store(discovery)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); discovery.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+
+	agent := startMember(t, announcing("127.0.0.1:443", 1), node)
+	refused := func(want ...Refused) func() bool {
+		return func() bool {
+			discovery.Wake() // as Changed does
+			got, nodes := agent.Refusals()
+			return nodes == 1 && slices.Equal(got, want)
+		}
+	}
+	eventually(t, "the agent knows why", refused(Refused{"lb-1", "127.0.0.1 is in no network of --discover-from"}))
+	discovery.SetPools(nil)
+	eventually(t, "no pool takes any", refused(Refused{"lb-1", "no pool of this node takes backends that announce themselves (discover_from: none)"}))
+	discovery.SetPools([]DiscoverPool{{Pool: p}})
+	eventually(t, "it is taken", refused())
+
+	forged := Meta{Role: RoleNode, State: StateServing, Refusal: "forged"}
+	agent.MergeRemoteState((&word{"stranger", metaOf(t, forged)}).wire(), false)
+	if got, _ := agent.Refusals(); len(got) != 0 {
+		t.Errorf("one that is no member is heard: %v", got)
 	}
 }

@@ -61,6 +61,10 @@ type Config struct {
 	// way any more by what was true before. It may wait for a moment, and may be nil.
 	Settle func()
 
+	// Refusal says why what an agent announces is not taken here, by its ID; "" where it is. The agent is told when it is
+	// asked. It may be nil: nothing is refused.
+	Refusal func(id string) string
+
 	// KeysChanged is called when a key command has changed the ring, to keep it. It may be nil.
 	KeysChanged func(keys [][]byte)
 
@@ -191,6 +195,7 @@ func Create(cfg Config) (*Membership, error) {
 		meta:     cfg.Meta,
 		hearing:  make(chan struct{}, 1),
 		quiet:    newQuiet(time.Now),
+		refusals: make(map[string]string),
 		roll:     newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.pools.Store(&m.cfg.Pools)

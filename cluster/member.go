@@ -49,6 +49,7 @@ type Membership struct {
 	roll      *roll
 	askers    map[string]bool                // while leaving: who has asked since, by ID; else nil
 	questions map[[nonceBytes]byte]*question // commands of ours that wait for answers, by nonce
+	refusals  map[string]string              // agents: what nodes said last of what is announced, by ID; "": nothing against it
 }
 
 // NotifyJoin implements memberlist.EventDelegate. memberlist holds its lock meanwhile: nothing here may call it.
@@ -156,6 +157,7 @@ func (m *Membership) MergeRemoteState(b []byte, _ bool) {
 	if m.askers != nil && len(m.askers) < maxMembers {
 		m.askers[w.ID] = true
 	}
+	m.hearRefusal(&w)
 }
 
 func about(one *Member) slog.Attr {

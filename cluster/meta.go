@@ -79,10 +79,15 @@ type Announcement struct {
 type Meta struct {
 	Role        Role
 	State       State
+	Name        string         // for people: of the machine, or as its operator calls it; at most 64 bytes, "" from older releases
 	Version     string         // of the program, at most 64 bytes
 	Replication netip.AddrPort // nodes: where peers get what this node learns; invalid: nowhere
 	Keys        []KeyPrint     // the gossip keys it trusts, the one it encrypts with first; at most MaxKeys
 	Announced   Announcement   // agents
+
+	// Refusal is a node's word to the agent that it asks alone: why it does not take what that announces, "" if it does. It
+	// is at most maxRefusal bytes, and in no gossip.
+	Refusal string
 }
 
 // The wire form is the version, then fields of tag, length (one byte) and value, then tagEnd. A field that is not known
@@ -102,8 +107,12 @@ const (
 	tagBackend     = 7 // netip.AddrPort.MarshalBinary
 	tagWeight      = 8 // 2 bytes, big-endian
 	tagStarted     = 9 // 8 bytes, big-endian
+	tagName        = 10
+	tagRefusal     = 11
 
 	maxSoftware = 64
+	maxName     = 64
+	maxRefusal  = 200
 	maxPool     = 64
 	maxWeight   = 1000
 )
@@ -124,6 +133,12 @@ func (m *Meta) AppendBinary(b []byte) ([]byte, error) {
 	b = appendField(b, tagRole, []byte{byte(m.Role)})
 	b = appendField(b, tagState, []byte{byte(m.State)})
 	b = appendField(b, tagSoftware, []byte(m.Version))
+	if m.Name != "" {
+		b = appendField(b, tagName, []byte(m.Name))
+	}
+	if m.Refusal != "" {
+		b = appendField(b, tagRefusal, []byte(m.Refusal))
+	}
 	if m.Replication.IsValid() {
 		b = appendAddr(b, tagReplication, m.Replication)
 	}
@@ -212,6 +227,10 @@ func (m *Meta) set(tag byte, value []byte) error {
 		m.State = State(value[0])
 	case tagSoftware:
 		m.Version = string(value)
+	case tagName:
+		m.Name = string(value)
+	case tagRefusal:
+		m.Refusal = string(value)
 	case tagReplication:
 		return m.Replication.UnmarshalBinary(value)
 	case tagKeys:
@@ -248,6 +267,10 @@ func (m *Meta) check() error {
 		return fmt.Errorf("cluster: state %d is not known", m.State)
 	case len(m.Version) > maxSoftware || !printable(m.Version):
 		return fmt.Errorf("cluster: version %.80q is not %d printable bytes at most", m.Version, maxSoftware)
+	case len(m.Name) > maxName || !printable(m.Name):
+		return fmt.Errorf("cluster: name %.80q is not %d printable bytes at most", m.Name, maxName)
+	case len(m.Refusal) > maxRefusal || !printable(m.Refusal) || m.Refusal != "" && m.Role != RoleNode:
+		return fmt.Errorf("cluster: refusal %.80q is not %d printable bytes of a node at most", m.Refusal, maxRefusal)
 	case len(m.Keys) > MaxKeys:
 		return fmt.Errorf("cluster: %d keys, at most %d", len(m.Keys), MaxKeys)
 	case m.Replication.Addr().Zone() != "" || m.Announced.Backend.Addr().Zone() != "":

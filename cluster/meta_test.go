@@ -20,7 +20,7 @@ func agentMeta() Meta {
 }
 
 func nodeMeta() Meta {
-	return Meta{Role: RoleNode, State: StateDraining, Version: "v1", Replication: netip.MustParseAddrPort("[2001:db8::1]:7947")}
+	return Meta{Role: RoleNode, State: StateDraining, Name: "lb-1", Version: "v1", Refusal: "no pool", Replication: netip.MustParseAddrPort("[2001:db8::1]:7947")}
 }
 
 func encoded(t *testing.T, m Meta) []byte {
@@ -34,10 +34,14 @@ func encoded(t *testing.T, m Meta) []byte {
 
 func TestMetaRoundTrip(t *testing.T) {
 	full := agentMeta()
+	full.Name = strings.Repeat("n", maxName)
 	full.Version, full.Announced.Pool = strings.Repeat("v", maxSoftware), strings.Repeat("p", maxPool)
 	full.Keys = make([]KeyPrint, MaxKeys)
 	full.Announced.Backend = netip.MustParseAddrPort("[2001:db8::ffff]:65535")
-	for _, want := range []Meta{agentMeta(), nodeMeta(), full, {Role: RoleNode, State: StateLeaving}} {
+	refusing := nodeMeta()
+	refusing.Name, refusing.Version, refusing.Refusal = full.Name, full.Version, strings.Repeat("r", maxRefusal)
+	refusing.Keys = full.Keys
+	for _, want := range []Meta{agentMeta(), nodeMeta(), full, {Role: RoleNode, State: StateLeaving}, refusing} {
 		b := encoded(t, want)
 		if len(b) > maxMeta {
 			t.Errorf("%d bytes, memberlist takes %d", len(b), maxMeta)
@@ -117,6 +121,9 @@ func TestMetaCheck(t *testing.T) {
 		"too many keys":           func(m *Meta) { m.Keys = make([]KeyPrint, MaxKeys+1) },
 		"a role that is not":      func(m *Meta) { m.Role = 0 },
 		"a state that is not":     func(m *Meta) { m.State = 5 },
+		"a refusal by an agent":   func(m *Meta) { m.Refusal = "no" },
+		"a long refusal":          func(m *Meta) { *m = nodeMeta(); m.Refusal = strings.Repeat("x", maxRefusal+1) },
+		"a name with a new line":  func(m *Meta) { m.Name = "a\nb" },
 		"a version that is a lot": func(m *Meta) { m.Version = strings.Repeat("x", 65) },
 	} {
 		m := agentMeta()

@@ -152,6 +152,8 @@ type agent struct {
 
 	// Owned by run.
 	up, draining bool
+	refused      string // what the log knows of nodes that refuse what is announced
+	refusedSaid  time.Time
 }
 
 func newAgent(o *agentOptions, log *slog.Logger) (*agent, error) {
@@ -222,6 +224,7 @@ func (a *agent) serve(ctx context.Context, control <-chan agentOrder) {
 			a.announce()
 		case <-files.C:
 			watched = a.reloadKeys(watched)
+			a.sayRefused(a.membership.Refusals())
 		case order := <-control:
 			a.log.Info("told to " + order.String())
 			a.draining = order != orderServe

@@ -95,6 +95,7 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (
 			return err
 		}
 	}
+	cfg.Refusal = func(id string) string { return c.discovery.Refusal(id) } // nobody is asked before there is one
 	cfg.Changed = c.wake
 	cfg.KeysChanged = c.keep
 	if c.membership, err = cluster.Create(cfg); err != nil {

@@ -92,7 +92,7 @@ func Events() []Field {
 		{"asked", Number, "The weight that an agent announces.", nil},
 		{"backend", Text, "The backend's address and port, or unix: and its path.", nil},
 		{"because", Text, "Why.", nil},
-		{"by", Text, "Who has asked for it: a signal, or the admin API.", nil},
+		{"by", Text, "Who has asked for it, a signal or the admin API; the nodes that refuse.", nil},
 		{"bytes", Number, "Bytes of the name of a ticket key.", nil},
 		{"changes", Text, "What is other than before, in words.", nil},
 		{"client_entries", Number, "Entries that the table of clients is made for.", nil},

@@ -1,0 +1,95 @@
+package cluster
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// An agent announces to all nodes and hears of none what became of that, for nodes only ever judge. So a node that asks it
+// (ask.go) says in the question why it does not take the announcement. Whoever has the gossip key can say so too: it is
+// for the agent's log, and changes nothing that the agent does.
+
+// wordTo is what this member says of itself to the one that it asks at an address.
+func (m *Membership) wordTo(addr netip.AddrPort) word {
+	own := m.ownWord()
+	if m.cfg.Refusal == nil {
+		return own
+	}
+	m.mu.Lock()
+	asked := m.roll.members[addr]
+	var id string
+	if asked != nil && asked.Meta.Role == RoleAgent {
+		id = asked.ID
+	}
+	meta := m.meta
+	m.mu.Unlock()
+	if id == "" {
+		return own
+	}
+	why := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, m.cfg.Refusal(id))
+	if why == "" {
+		return own
+	}
+	meta.Refusal = why[:min(len(why), maxRefusal)]
+	if m.cfg.Keys != nil {
+		meta.Keys = m.cfg.Keys.Prints()
+	}
+	encoded, err := meta.AppendBinary(nil)
+	if err != nil {
+		return own // there is no room: the node's log has it
+	}
+	return word{own.ID, encoded}
+}
+
+// hearRefusal notes what a node that asks says of what this agent announces. m.mu is held.
+func (m *Membership) hearRefusal(w *word) {
+	if m.meta.Role != RoleAgent {
+		return
+	}
+	for _, one := range m.roll.members {
+		if one.ID != w.ID || one.Meta.Role != RoleNode {
+			continue
+		}
+		var meta Meta
+		if meta.UnmarshalBinary(w.Meta) == nil && meta.Role == RoleNode {
+			m.refusals[w.ID] = meta.Refusal
+		}
+		return
+	}
+}
+
+// Refused is a node that does not take what this agent announces.
+type Refused struct {
+	Node string // its name, or its ID
+	Why  string
+}
+
+// Refusals is the live nodes that refuse what this agent announces, by name, and how many live nodes there are.
+func (m *Membership) Refusals() (refused []Refused, nodes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	live := make(map[string]bool)
+	for _, one := range m.roll.members {
+		if !one.Alive || one.Meta.Role != RoleNode || live[one.ID] {
+			continue
+		}
+		live[one.ID] = true
+		if why := m.refusals[one.ID]; why != "" {
+			refused = append(refused, Refused{cmp.Or(one.Meta.Name, one.ID), why})
+		}
+	}
+	for id := range m.refusals {
+		if !live[id] {
+			delete(m.refusals, id)
+		}
+	}
+	slices.SortFunc(refused, func(a, b Refused) int { return cmp.Compare(a.Node, b.Node) })
+	return refused, len(live)
+}
