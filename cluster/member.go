@@ -165,6 +165,9 @@ func about(one *Member) slog.Attr {
 		slog.String("member", one.ID), slog.String("role", one.Meta.Role.String()), slog.String("addr", one.Addr.String()),
 		slog.String("state", one.Meta.State.String()),
 	}
+	if one.Meta.Name != "" {
+		attrs = append(attrs, slog.String("name", one.Meta.Name))
+	}
 	if one.Meta.Role == RoleAgent {
 		attrs = append(attrs, slog.String("pool", one.Meta.Announced.Pool), slog.String("backend", one.Meta.Announced.Backend.String()))
 	}

@@ -10,7 +10,9 @@ import (
 
 // viewMembers is every member, this one first.
 func (c *clusterNode) viewMembers() []api.Member {
-	members := []api.Member{viewOf(c.membership.Self())}
+	self := viewOf(c.membership.Self())
+	self.Asked = true
+	members := []api.Member{self}
 	for _, one := range c.membership.Members() {
 		members = append(members, viewOf(one))
 	}
@@ -20,7 +22,7 @@ func (c *clusterNode) viewMembers() []api.Member {
 // viewOf is a member for people. Keys are named, not told.
 func viewOf(one cluster.Member) api.Member {
 	view := api.Member{
-		ID: one.ID, Role: one.Meta.Role.String(), State: one.Meta.State.String(), Addr: one.Addr.String(), Version: one.Meta.Version,
+		ID: one.ID, Name: one.Meta.Name, Role: one.Meta.Role.String(), State: one.Meta.State.String(), Addr: one.Addr.String(), Version: one.Meta.Version,
 	}
 	if !one.Alive {
 		view.State = "vanished"

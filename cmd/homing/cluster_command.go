@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -157,7 +158,7 @@ func notAll(answers []api.NodeAnswer) error {
 	var not []string
 	for _, one := range answers {
 		if one.Error != "" {
-			not = append(not, one.Node+" ("+oneLine(one.Error)+")")
+			not = append(not, cmp.Or(one.Name, one.Node)+" ("+oneLine(one.Error)+")")
 		}
 	}
 	if len(not) == 0 {
@@ -200,13 +201,17 @@ func (c *clusterClient) printMembers(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tROLE\tSTATE\tADDR\tVERSION\tPOOL\tBACKEND\tWEIGHT")
+	fmt.Fprintln(table, "\tNAME\tID\tROLE\tSTATE\tADDR\tVERSION\tPOOL\tBACKEND\tWEIGHT")
 	for _, m := range members {
 		pool, backend, weight := "-", "-", "-"
 		if m.Backend != "" {
 			pool, backend, weight = m.Pool, m.Backend, fmt.Sprint(m.Weight)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.State, m.Addr, m.Version, pool, backend, weight)
+		asked := ""
+		if m.Asked {
+			asked = "*"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", asked, cmp.Or(m.Name, "-"), m.ID, m.Role, m.State, m.Addr, m.Version, pool, backend, weight)
 	}
 	return table.Flush()
 }

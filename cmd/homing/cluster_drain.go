@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -72,10 +73,10 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 	fmt.Fprintln(table, "NODE\tDRAINING\tANSWER")
 	for _, one := range answers {
 		if one.Error != "" {
-			fmt.Fprintf(table, "%s\t?\t%s\n", one.Node, oneLine(one.Error))
+			fmt.Fprintf(table, "%s\t?\t%s\n", cmp.Or(one.Name, one.Node), oneLine(one.Error))
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\tdone\n", one.Node, plan.Mode)
+		fmt.Fprintf(table, "%s\t%s\tdone\n", cmp.Or(one.Name, one.Node), plan.Mode)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/value"
 )
 
 // loadKeys reads the key file of a flag. Without a file there are no keys.
@@ -32,7 +34,7 @@ func loadKeys(flag, path string, log *slog.Logger) ([][]byte, error) {
 func memberConfig(m *config.Member, stateDir string, log *slog.Logger) (cluster.Config, error) {
 	cfg := cluster.Config{
 		ID: cluster.NewID(), Bind: m.Bind, Advertise: m.Advertise, Join: m.Join, Label: m.Label, Insecure: m.Insecure,
-		Meta: cluster.Meta{State: cluster.StateServing, Version: softwareVersion()}, Log: log,
+		Meta: cluster.Meta{State: cluster.StateServing, Name: hostName(), Version: softwareVersion()}, Log: log,
 	}
 	keys, err := loadKeys("gossip-key-file", m.GossipKeyFile, log)
 	if err != nil {
@@ -49,6 +51,15 @@ func memberConfig(m *config.Member, stateDir string, log *slog.Logger) (cluster.
 		}
 	}
 	return cfg, nil
+}
+
+// hostName is the machine's name, as far as it is one that a node may have.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || value.CheckNodeName(name) != nil {
+		return "localhost"
+	}
+	return name
 }
 
 // softwareVersion is the version, as far as metadata has room for it.

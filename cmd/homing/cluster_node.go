@@ -86,7 +86,7 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (err error) {
 	cfg := c.member
 	cfg.Settle = settle
-	cfg.Meta.Role = cluster.RoleNode
+	cfg.Meta.Role, cfg.Meta.Name = cluster.RoleNode, nodeName(all)
 	cfg.NodeKeys = c.nodeKeys
 	cfg.Pools = poolsOf(pools)
 	if c.replicator != nil {
@@ -220,7 +220,7 @@ func (c *clusterNode) announce(discovers bool) {
 	if c.replicator != nil {
 		replication = c.replicator.Addr().String()
 	}
-	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("replication", replication),
+	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("name", c.membership.Self().Meta.Name), slog.String("replication", replication),
 		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", discovers), slog.Int("seeds", len(c.options.Join)))
 	if c.replicator == nil {
 		c.log.Warn("what this node learns is not shared: --node-key-file is missing")

@@ -193,7 +193,7 @@ func (s *service) start(ctx context.Context) {
 // announce logs what runs, one line per thing.
 func (s *service) announce() {
 	c, pools := s.running.Load().config, s.running.Load().pools
-	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()))
+	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
 	s.announceRoutes(&running{c, pools})
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),

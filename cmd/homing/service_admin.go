@@ -3,9 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
-	"os"
 	"time"
 
 	"homing/balancer/pool"
@@ -32,7 +32,7 @@ func (s *service) takeAdmin(c *config.Config) (err error) {
 // adminSource is what operators see, and what they can do.
 func (s *service) adminSource() admin.Source {
 	source := admin.Source{
-		Version: version, Node: nodeName(s.cluster), Started: time.Now(),
+		Version: version, Name: nodeName(s.running.Load().config), Node: nodeID(s.cluster), Started: time.Now(),
 		Stats: s.balancer.Stats, Affinity: s.store.Stats, Store: s.store, Probe: s.findings, Sync: s.balancer.Sync,
 		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
 		Listeners: s.viewListeners,
@@ -78,17 +78,16 @@ func (s *service) settle() {
 	}
 }
 
-// nodeName is what the node is called: its ID in the cluster, or the machine's name.
-func nodeName(c *clusterNode) string {
-	if c != nil {
-		return c.member.ID
+// nodeID is the node's ID in its cluster, "" without one.
+func nodeID(c *clusterNode) string {
+	if c == nil {
+		return ""
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
+	return c.member.ID
 }
+
+// nodeName is what the node is called.
+func nodeName(c *config.Config) string { return cmp.Or(c.NodeName, hostName()) }
 
 // viewListeners is the listeners of the configuration of now. Those of port 0 show the port that they got.
 func (s *service) viewListeners() []api.Listener {

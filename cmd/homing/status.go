@@ -172,7 +172,7 @@ func (p *statusPage) fill() {
 	if len(st.Peers) > 0 {
 		var peers []string
 		for _, peer := range st.Peers {
-			peers = append(peers, fmt.Sprintf("%s %s, lag %.1fs", peer.ID, peer.State, peer.Lag))
+			peers = append(peers, fmt.Sprintf("%s %s, lag %.1fs", cmp.Or(peer.Name, peer.ID), peer.State, peer.Lag))
 		}
 		p.add("nodes    %s", strings.Join(peers, ", "))
 	}

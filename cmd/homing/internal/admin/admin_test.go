@@ -94,6 +94,7 @@ func source(t testing.TB) Source {
 		},
 		Cluster: func() Cluster { return clustered() },
 		State:   func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
+		Name:    "lb-1",
 		Node:    "node-a",
 		Started: time.Now().Add(-time.Hour),
 		Store:   storeOf(t, p),
@@ -102,7 +103,7 @@ func source(t testing.TB) Source {
 		},
 		Sync: func(context.Context) error { return nil },
 		Members: func() []api.Member {
-			return []api.Member{{ID: "node-a", Role: "node", State: "running", Addr: "192.0.2.9:7946", Version: "v1.2.3"}}
+			return []api.Member{{ID: "node-a", Name: "lb-1", Asked: true, Role: "node", State: "running", Addr: "192.0.2.9:7946", Version: "v1.2.3"}}
 		},
 		Command: func(context.Context, []byte) ([]cluster.Answer, error) {
 			return []cluster.Answer{{Node: "node-a"}, {Node: "node-b", Error: "no answer"}}, nil

@@ -189,6 +189,7 @@ func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, orde
 		return out, err
 	}
 	out.Backends = s.viewChosen(found)
+	out.Nodes = s.named(out.Nodes)
 	return out, nil
 }
 
@@ -235,5 +236,6 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 		}
 		out.Nodes = mergeAnswers(out.Nodes, answers)
 	}
+	out.Nodes = s.named(out.Nodes)
 	return out, nil
 }

@@ -111,7 +111,7 @@ func TestDrainHere(t *testing.T) {
 		b.Drain.Since.Before(before) || b.Drain.Until.Sub(b.Drain.Since).Round(time.Second) != 90*time.Second {
 		t.Errorf("%+v", b)
 	}
-	if want := []api.NodeAnswer{{Node: "node-a"}}; !slices.Equal(out.Nodes, want) || out.Note != "" {
+	if want := []api.NodeAnswer{{Node: "node-a", Name: "lb-1"}}; !slices.Equal(out.Nodes, want) || out.Note != "" {
 		t.Errorf("%+v, note %q", out.Nodes, out.Note)
 	}
 	if at(mail, first).Draining() != pool.DrainOff {
@@ -217,7 +217,7 @@ func TestDrainEverywhere(t *testing.T) {
 	if diff := cmp.Diff(want, ordered, comparer); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]api.NodeAnswer{{Node: "node-a"}, {Node: "node-b", Error: "it vanished, and was not told"}}, out.Nodes); diff != "" {
+	if diff := cmp.Diff([]api.NodeAnswer{{Node: "node-a", Name: "lb-1"}, {Node: "node-b", Error: "it vanished, and was not told"}}, out.Nodes); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if at(web, "192.0.2.7:443").Draining() != pool.DrainOff {

@@ -66,5 +66,5 @@ func (s *Server) command(r *http.Request, in *api.SealedCommand) (api.CommandAns
 	case err != nil:
 		return api.CommandAnswers{}, refusef(http.StatusConflict, "%s", oneLine(err.Error()))
 	}
-	return api.CommandAnswers{Nodes: mergeAnswers([]api.NodeAnswer{}, answers)}, nil
+	return api.CommandAnswers{Nodes: s.named(mergeAnswers([]api.NodeAnswer{}, answers))}, nil
 }

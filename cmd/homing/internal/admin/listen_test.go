@@ -77,7 +77,7 @@ func TestTakeOver(t *testing.T) {
 				<-leave
 				return nil
 			}
-			src.Node = "old"
+			src.Name = "old"
 			old := serving(t, src, listener)
 			client := clientOf(t, at)
 			waiting := make(chan error, 1)
@@ -92,7 +92,7 @@ func TestTakeOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			heir := source(t)
-			heir.Node = "heir"
+			heir.Name = "heir"
 			serving(t, heir, listenOn(t, at, file))
 			old.Release()
 			eventually(t, "the heir answers", func() bool {
@@ -301,7 +301,7 @@ func TestTLS(t *testing.T) {
 		}
 		var status api.Status
 		err = client.Get(t.Context(), "/v1/status", &status)
-		if tt.want == "" && (err != nil || status.Node != "node-a") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+		if tt.want == "" && (err != nil || status.Node != "lb-1") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %q, %v, want %q", tt.sentence, status.Node, err, tt.want)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 // may wait for a loop but Sync.
 type Source struct {
 	Version string
-	Node    string // its name
+	Name    string // what the node is called
+	Node    string // its ID in the cluster; "" without one
 	Started time.Time
 
 	Stats     func() balancer.Stats

@@ -19,7 +19,7 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	now := time.Now().UTC()
 	why, counted := src.Unready(), src.Stats()
 	return api.Status{
-		Version: src.Version, Node: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
+		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
 		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),
 		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(),
 	}, nil
@@ -126,6 +126,26 @@ func poolNames(pools []*pool.Pool) map[uint32]string {
 	return names
 }
 
+// names is what the nodes are called, by ID.
+func (s *Server) names() map[string]string {
+	names := map[string]string{s.src.Node: s.src.Name}
+	if s.src.Members != nil {
+		for _, m := range s.src.Members() {
+			names[m.ID] = m.Name
+		}
+	}
+	return names
+}
+
+// named gives the answers the names of their nodes.
+func (s *Server) named(all []api.NodeAnswer) []api.NodeAnswer {
+	names := s.names()
+	for i := range all {
+		all[i].Name = names[all[i].Node]
+	}
+	return all
+}
+
 func (s *Server) viewPeers() []api.Peer {
 	out := []api.Peer{}
 	if s.src.Cluster == nil {
@@ -135,9 +155,10 @@ func (s *Server) viewPeers() []api.Peer {
 	if known.Sharing == nil {
 		return out
 	}
+	names := s.names()
 	for _, p := range known.Sharing.Peers {
 		out = append(out, api.Peer{
-			ID: p.ID, State: p.State.String(), Lag: p.Lag.Seconds(), Unacked: p.Unacked,
+			ID: p.ID, Name: names[p.ID], State: p.State.String(), Lag: p.Lag.Seconds(), Unacked: p.Unacked,
 			BytesIn: p.BytesIn, BytesOut: p.BytesOut, Resyncs: p.Resyncs,
 		})
 	}

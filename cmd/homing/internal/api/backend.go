@@ -115,6 +115,7 @@ type Changed struct {
 
 // NodeAnswer is what one node made of a change.
 type NodeAnswer struct {
-	Node  string `json:"node" doc:"Its name."`
+	Node  string `json:"node" doc:"Its ID in the cluster; empty without one."`
+	Name  string `json:"name,omitempty" doc:"What it is called; left out when that is not known."`
 	Error string `json:"error,omitempty" doc:"Why it has not followed, or not answered; left out when it has."`
 }

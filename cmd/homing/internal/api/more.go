@@ -80,7 +80,9 @@ type CommandAnswers struct {
 
 // Member is one member of a cluster. Keys are named, not told.
 type Member struct {
-	ID      string   `json:"id" doc:"Its name."`
+	ID      string   `json:"id" doc:"What tells it from all others; it stays, with a state directory."`
+	Name    string   `json:"name,omitempty" doc:"What it is called, or its machine is; left out by older releases."`
+	Asked   bool     `json:"asked,omitempty" doc:"Whether it is the node that answers."`
 	Role    string   `json:"role" doc:"node or agent."`
 	State   string   `json:"state" doc:"What it says of itself, or vanished."`
 	Addr    string   `json:"addr" doc:"Where it gossips."`
@@ -93,7 +95,8 @@ type Member struct {
 
 // Peer is another node, and how well it is kept up to date.
 type Peer struct {
-	ID       string  `json:"id" doc:"Its name."`
+	ID       string  `json:"id" doc:"What tells it from all others."`
+	Name     string  `json:"name,omitempty" doc:"What it is called; left out when that is not known."`
 	State    string  `json:"state" doc:"lost: there is no stream; resyncing: the whole table is on its way; or streaming."`
 	Lag      float64 `json:"lag_seconds" doc:"Age of the oldest fact learned here that it has not acknowledged."`
 	Unacked  uint64  `json:"unacked" doc:"Facts that it has not acknowledged."`

@@ -5,7 +5,8 @@ import "time"
 // Status is all of a node at one moment.
 type Status struct {
 	Version   string     `json:"version" doc:"Version of homing."`
-	Node      string     `json:"node" doc:"The node's name in its cluster; its host name without one."`
+	Node      string     `json:"node" doc:"What the node is called."`
+	NodeID    string     `json:"node_id,omitempty" doc:"Its ID in its cluster; left out without one."`
 	Now       time.Time  `json:"now" doc:"When this was true."`
 	Started   time.Time  `json:"started" doc:"When the process started."`
 	Ready     bool       `json:"ready" doc:"Whether conns are welcome, as /readyz says."`

@@ -33,6 +33,7 @@ type Config struct {
 	Limits   Limits
 	Tables   Tables
 	StateDir string // "": nothing is written
+	NodeName string // "": the machine's
 	Cluster  Cluster
 	Admin    Admin
 	Log      Log

@@ -51,6 +51,7 @@ func Table(c *Config) []Group {
 		{"Probes", probeRows(&c.Pool.Probe)},
 		{"Cluster", clusterRows(c)},
 		{"Seeing", append(adminRows(&c.Admin), []Row{
+			{Flag: "node-name", Key: "node_name", Fixed: true, Value: value.Text{P: &c.NodeName, Check: value.CheckNodeName, Kind: "NAME"}, Doc: "what this node is called in status, log, page and by the other nodes; not given: the machine's host name", Example: "lb-1"},
 			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
 			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
 			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},

@@ -130,7 +130,7 @@ func Events() []Field {
 		{"memory", Text, "Memory of the tables.", nil},
 		{"mode", Text, "How a backend is drained: off, soft or hard.", nil},
 		{"more", Number, "Ticket keys that were learned beside those that have lines of their own.", nil},
-		{"name", Text, "Name in the configuration, or of a member of the cluster.", nil},
+		{"name", Text, "Name in the configuration, of this node or another member of the cluster.", nil},
 		{"names", Text, "Server names that the probe asked for.", nil},
 		{"needed", Number, "Open files that so many conns need.", nil},
 		{"open", Number, "Conns that are open.", nil},

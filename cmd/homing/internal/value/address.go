@@ -62,6 +62,17 @@ func CheckPrintable(s string) error {
 	return nil
 }
 
+// maxName bounds a name, in bytes: metadata of the cluster has no more room.
+const maxName = 64
+
+// CheckNodeName checks the name of a node: it stands in logs and tables.
+func CheckNodeName(s string) error {
+	if s == "" || len(s) > maxName || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return fmt.Errorf("is no name of 1 to %d characters of ASCII without spaces", maxName)
+	}
+	return nil
+}
+
 // CheckAdmin checks where the admin server listens, or is found.
 func CheckAdmin(s string) error {
 	_, err := api.ParseAddress(s)

@@ -122,7 +122,7 @@ $('d-form').addEventListener('submit', async e => {
   try {
     const done = await ask('/v1/backends/' + encodeURIComponent(chosen.address) + (drain ? '/drain' : '/undrain') + '?pool=' + encodeURIComponent(chosen.pool), 'POST', body);
     const not = done.nodes.filter(n => n.error);
-    if (not.length) { text($('d-error'), 'done here, but not at ' + not.map(n => n.node + ' (' + n.error + ')').join(', ')); } else $('dialog').close();
+    if (not.length) { text($('d-error'), 'done here, but not at ' + not.map(n => (n.name || n.node) + ' (' + n.error + ')').join(', ')); } else $('dialog').close();
     status = await ask('/v1/status'); draw();
   } catch (err) { text($('d-error'), err.message); $('d-forced').hidden = !/--force/.test(err.message); }
   $('d-yes').disabled = false;

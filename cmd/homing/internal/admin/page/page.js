@@ -89,7 +89,7 @@ function draw() {
   drawPools();
   if (sampled) drawCharts();
   keyed($('nodes'), status.peers, p => p.id, () => element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader' }), ...['State', 'Lag', 'Unacknowledged'].map(l => cell({ 'data-label': l }))), (n, p) => {
-    [p.id, p.state, p.lag_seconds.toFixed(2) + ' s', p.unacked].forEach((v, i) => text(n.children[i], v));
+    [p.name || p.id, p.state, p.lag_seconds.toFixed(2) + ' s', p.unacked].forEach((v, i) => text(n.children[i], v));
     attribute(n.children[1], 'class', p.state === 'streaming' ? 'good' : 'bad');
   });
   $('nonodes').hidden = status.peers.length > 0; $('nodes').parentElement.hidden = !status.peers.length;
