@@ -38,6 +38,7 @@ type network struct {
 	options *Options
 	shares  *tlscore.KeyShares
 	manners map[string]manner // of TLS 1.3 servers, by address
+	leaving map[string]bool   // addresses whose servers leave a conn open that the client has ended
 }
 
 // manner is what makes a TLS 1.3 server give its tickets.
@@ -54,12 +55,16 @@ func newNetwork(o *Options) (*network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("diagnose: %w", err)
 	}
-	return &network{options: o, shares: shares, manners: map[string]manner{}}, nil
+	return &network{options: o, shares: shares, manners: map[string]manner{}, leaving: map[string]bool{}}, nil
 }
 
-// afterwards bounds the wait for the tickets of a TLS 1.3 server behind the handshake, when it does not end the conn
-// itself: one round trip is enough, and who is further away than this waits in vain for much.
+// afterwards bounds the wait for a server that does not end a conn itself, see end: one round trip is enough, and who is
+// further away than this waits in vain for much.
 const afterwards = time.Second
+
+// storing is how long a TLS 1.2 server that does not end conns is given to store a session: a thread that waits for its turn
+// on a busy machine has it by then.
+const storing = 100 * time.Millisecond
 
 func (n *network) visit(ctx context.Context, a *Address, k tlscore.Kind, s *tlscore.Session) visit {
 	how := n.manners[a.Addr]
@@ -98,17 +103,10 @@ func (n *network) conn(ctx context.Context, a *Address, k tlscore.Kind, s *tlsco
 	if err := conn.Handshake(); err != nil {
 		return n.failed(err, conn, a, k)
 	}
-	v := visit{resumed: conn.State().Resumed}
-	if k == tlscore.OfferPSK {
-		if err := n.tickets(raw, conn, a, how); err != nil {
-			return n.failed(err, conn, a, k)
-		}
-	} else {
-		// A conn that ends in good order keeps its session: OpenSSL forgets that of one which does not.
-		_ = conn.CloseWrite() // it has served its purpose
+	if err := n.end(raw, conn, a, how); err != nil {
+		return n.failed(err, conn, a, k)
 	}
-	v.sessions = conn.Sessions()
-	return v
+	return visit{resumed: conn.State().Resumed, sessions: conn.Sessions()}
 }
 
 func (n *network) failed(err error, conn *tlsclient.Conn, a *Address, k tlscore.Kind) visit {
@@ -117,9 +115,11 @@ func (n *network) failed(err error, conn *tlsclient.Conn, a *Address, k tlscore.
 	return visit{err: n.handshakeError(err, conn.State(), a, k), refused: refused(err), final: final}
 }
 
-// tickets reads what a TLS 1.3 server has to say behind the handshake, to its end. An error is an alert: a server that
-// wants a client certificate refuses it only now.
-func (n *network) tickets(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner) error {
+// end ends a conn in good order and waits until the server does too. TLS 1.3 servers give their tickets meanwhile; and a
+// server of TLS 1.2 puts its session into the cache behind its last message (OpenSSL does, and so Apache, stunnel): who
+// comes back before may be refused. OpenSSL forgets the session of a conn that does not end in good order. An error is an
+// alert: a TLS 1.3 server that wants a client certificate refuses it only now.
+func (n *network) end(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner) error {
 	if how == talkManner {
 		host := a.Name
 		if host == "" {
@@ -128,10 +128,15 @@ func (n *network) tickets(raw net.Conn, conn *tlsclient.Conn, a *Address, how ma
 		// A server of another protocol takes it for an error and ends the conn, which is all that is wanted of it.
 		_, _ = io.WriteString(conn, "HEAD / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 	} else {
-		_ = conn.CloseWrite() // see conn
+		_ = conn.CloseWrite() // it has served its purpose
 	}
-	_ = raw.SetReadDeadline(time.Now().Add(min(afterwards, n.options.Timeout))) // it was set before
+	wait := afterwards
+	if n.leaving[a.Addr] && conn.State().Version != tls.VersionTLS13 {
+		wait = storing
+	}
+	_ = raw.SetReadDeadline(time.Now().Add(min(wait, n.options.Timeout))) // it was set before
 	_, err := io.Copy(io.Discard, conn)
+	n.leaving[a.Addr] = n.leaving[a.Addr] || late(err)
 	if alert := tls.AlertError(0); errors.As(err, &alert) && len(conn.Sessions()) == 0 {
 		return err //nolint:wrapcheck // handshakeError words it
 	}
@@ -186,6 +191,9 @@ func (n *network) connectError(err error) error {
 }
 
 func late(err error) bool {
+	if err == nil {
+		return false
+	}
 	e := net.Error(nil)
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &e) && e.Timeout()
 }

@@ -179,6 +179,32 @@ func TestRunAtCryptoTLS(t *testing.T) {
 }
 
 // A server that gives its TLS 1.3 tickets only behind a request is asked for something.
+// A server may put a session into its cache when it is done with the conn: nobody comes back before.
+func TestNextConnWaitsForTheEndOfTheLast(t *testing.T) {
+	cert, roots := certificate(t, time.Hour, 2*time.Hour, name)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		var open, overlaps atomic.Int32
+		cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}
+		target := listen(t, func(conn net.Conn) {
+			c := tls.Server(conn, cfg)
+			if c.Handshake() != nil { // of the other version
+				return
+			}
+			if open.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			_, _ = io.Copy(io.Discard, c)
+			time.Sleep(5 * time.Millisecond) // it stores the session
+			open.Add(-1)
+			_ = c.Close()
+		})
+		r := run(t, Options{Roots: roots, Name: name, Timeout: time.Minute}, target)
+		if n := overlaps.Load(); n > 0 || r.Lost {
+			t.Errorf("%s: %d conns began before the last had ended; lost %v", tls.VersionName(version), n, r.Lost)
+		}
+	}
+}
+
 func TestRunTalksWhereItMust(t *testing.T) {
 	cert, roots := certificate(t, time.Hour, 2*time.Hour, name)
 	// crypto/tls sends the ticket with its first flight, unless it waits for a certificate of the client's.
