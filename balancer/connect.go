@@ -117,7 +117,7 @@ func (l *loop) keep(c *conn, b []byte) {
 }
 
 // connectFailed gives the backend up, of which connect(2) has said errno or nothing in time, and reports whether another
-// may be tried: rule (a) of section 3.4, always, unless the failure is this machine's own, or the conn has another answer
+// may be tried: rule (a) of DESIGN.md section 3.4, always, unless the failure is this machine's own, or the conn has another answer
 // in its stash.
 func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	if netio.IsShortage(errno) {
@@ -127,16 +127,15 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	hs.failed = errno
 	failed := c.backend
 	l.dropBackend(c)
-	switch {
-	case errno == netio.ErrReset: // it was there
-	case errno == netio.ErrTimedOut:
+	if errno != netio.ErrReset { // else it was there
 		share.count.connectFailures.Add(1)
-		share.count.connectTimeouts.Add(1)
-		hs.late = true
-		pool.ConnectTimedOut(failed, hs.reached)
-	default:
-		share.count.connectFailures.Add(1)
-		pool.ConnectFailed(failed, errno.Error())
+		if errno == netio.ErrTimedOut {
+			share.count.connectTimeouts.Add(1)
+			hs.late = true
+			pool.ConnectTimedOut(failed, hs.reached)
+		} else {
+			pool.ConnectFailed(failed, errno.Error())
+		}
 	}
 	if hs.stash.used() {
 		l.unstash(c)

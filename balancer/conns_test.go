@@ -3,7 +3,6 @@
 package balancer
 
 import (
-	"reflect"
 	"testing"
 
 	"homing/balancer/internal/netio"
@@ -20,7 +19,7 @@ func TestConns(t *testing.T) {
 		if held[c.index] != nil || table.at(c.index) != c {
 			t.Fatalf("conn %d is given out twice, or found elsewhere", c.index)
 		}
-		if want := (conn{index: c.index, timer: timer{slot: -1}, socks: [2]netio.Sock{netio.NoSock, netio.NoSock}}); !reflect.DeepEqual(*c, want) {
+		if want := (conn{index: c.index, timer: timer{slot: -1}, socks: [2]netio.Sock{netio.NoSock, netio.NoSock}}); *c != want {
 			t.Fatalf("taken: %+v", *c)
 		}
 		c.state, c.opened, c.active, c.mark = stateRelay, 1, 2, markClient

@@ -95,7 +95,7 @@ func TestEventsServed(t *testing.T) {
 func TestKeyEvents(t *testing.T) {
 	src := source(t)
 	s := serverOf(t, src)
-	s.keeper.seeKeys(time.Now())
+	s.keeper.seeKeys()
 	if n := src.Events.after(0).Next; n != 0 {
 		t.Errorf("%d events of keys that were there at the start", n)
 	}
@@ -110,8 +110,8 @@ func TestKeyEvents(t *testing.T) {
 		eventually(t, "the key is known", func() bool { return len(known.HeldKeys(now)) > before })
 	}
 	learn("L")
-	s.keeper.seeKeys(time.Now())
-	s.keeper.seeKeys(time.Now())
+	s.keeper.seeKeys()
+	s.keeper.seeKeys()
 	events := src.Events.after(0)
 	if len(events.Events) != 1 || events.Events[0].Message != "ticket key learned" || events.Events[0].Fields["backend"] != second || events.Events[0].Fields["bytes"] != "16" {
 		t.Errorf("%+v", events)
@@ -119,7 +119,7 @@ func TestKeyEvents(t *testing.T) {
 	for i := range keysToldOf + 3 {
 		learn(string(rune('a' + i)))
 	}
-	s.keeper.seeKeys(time.Now())
+	s.keeper.seeKeys()
 	events = src.Events.after(1)
 	if last := events.Events[len(events.Events)-1]; len(events.Events) != keysToldOf+1 || last.Fields["more"] != "3" {
 		t.Errorf("%d events, the last %+v", len(events.Events), last)

@@ -82,7 +82,7 @@ func (k *keeper) run(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	k.look(time.Now())
-	k.seeKeys(time.Now())
+	k.seeKeys()
 	for {
 		k.countWanted(ctx)
 		select {
@@ -90,7 +90,7 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			k.look(now)
-			k.seeKeys(now)
+			k.seeKeys()
 		}
 	}
 }

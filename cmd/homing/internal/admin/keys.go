@@ -24,7 +24,7 @@ type heldBy struct {
 const keysToldOf = 8
 
 // seeKeys makes an event of each ticket key that was not there at the last look.
-func (k *keeper) seeKeys(now time.Time) {
+func (k *keeper) seeKeys() {
 	before := k.keys
 	k.keys = make(map[heldBy]bool)
 	fresh := 0

@@ -47,7 +47,7 @@ func BenchmarkLook(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.keeper.look(now)
-		s.keeper.seeKeys(now)
+		s.keeper.seeKeys()
 		now = now.Add(lookEvery)
 	}
 }
