@@ -49,6 +49,19 @@ func (z *zone) set(host, addrs string) {
 	}
 }
 
+// change does f while nobody asks.
+func (z *zone) change(f func()) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	f()
+}
+
+// count is how often it was asked.
+func (z *zone) count() (n int) {
+	z.change(func() { n = z.asked })
+	return n
+}
+
 // addrs is the pool's backends as text.
 func addrs(p *Pool) string {
 	var list []string
@@ -170,11 +183,11 @@ func TestResolveMoved(t *testing.T) {
 		if got, want := addrs(p), "10.0.0.2:443 10.0.1.1:443"; got != want {
 			t.Errorf("as soon as it went down: %s, want %s", got, want)
 		}
-		before := z.asked
+		before := z.count()
 		p.SetUp(member(p, 0), false, "test")
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if n := z.asked - before; n != 10 {
+		if n := z.count() - before; n != 10 {
 			t.Errorf("asked %d times in 10 s, want 10: once a second, and not for the other name", n)
 		}
 		z.set("web", "10.0.0.3")
@@ -196,10 +209,10 @@ func TestResolveTTL(t *testing.T) {
 			z.set("web", "10.0.0.1")
 			p := newPool(t, Options{Resolver: z.resolve}, Spec{Addr: "web:443"})
 			defer run(p)()
-			z.asked = 0
+			z.change(func() { z.asked = 0 })
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if got, want := z.asked, int(time.Hour/tt.want); got < want-1 || got > want {
+			if got, want := z.count(), int(time.Hour/tt.want); got < want-1 || got > want {
 				t.Errorf("a time to live of %v: asked %d times in an hour, want %d", tt.ttl, got, want)
 			}
 		})
@@ -214,7 +227,7 @@ func TestResolveDeaf(t *testing.T) {
 		var log logBuffer
 		p := newPool(t, Options{Resolver: z.resolve, Log: log.logger()}, Spec{Addr: "web:443"})
 		defer run(p)()
-		z.deaf = errors.New("server misbehaving")
+		z.change(func() { z.deaf = errors.New("server misbehaving") })
 		z.set("web", "10.0.0.2")
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
@@ -224,14 +237,14 @@ func TestResolveDeaf(t *testing.T) {
 		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], "server misbehaving") {
 			t.Errorf("log %q, want one line", lines)
 		}
-		z.deaf = nil
+		z.change(func() { z.deaf = nil })
 		z.set("web", "10.0.0.2")
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if got, want := addrs(p), "10.0.0.2:443"; got != want {
 			t.Errorf("the name server says that it has no other: %s, want %s", got, want)
 		}
-		z.deaf = errors.New("refused")
+		z.change(func() { z.deaf = errors.New("refused") })
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if lines := log.take(); len(lines) != 0 {

@@ -136,9 +136,11 @@ func startPair(t *testing.T, w *town, args ...string) map[string]*pairNode {
 	dir, nodes := t.TempDir(), map[string]*pairNode{}
 	for _, own := range []string{exampleA, exampleB} {
 		n := &pairNode{own: own, room: "homing-" + own[len(own)-2:]}
-		n.balancer = inRoom(t, n.room, own+":443", binary, append([]string{"run", "--listen", ":443", "--admin", "127.0.0.1:9090", "--loops", "1",
+		n.balancer = inRoom(t, n.room, own+":443", binary, append([]string{
+			"run", "--listen", ":443", "--admin", "127.0.0.1:9090", "--loops", "1",
 			"--table-entries", "20000", "--cluster-bind", own + ":7946", "--cluster-join", exampleA + ":7946", "--cluster-join", exampleB + ":7946",
-			"--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey, "--probe", "off"}, args...)...)
+			"--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey, "--probe", "off",
+		}, args...)...)
 		conf := strings.ReplaceAll(string(example), "192.0.2.", network)
 		if own == exampleB { // as the example's first lines say
 			conf = strings.NewReplacer(exampleA, exampleB, exampleB, exampleA).Replace(conf)
