@@ -204,7 +204,7 @@ func TestTicketStaysInPool(t *testing.T) {
 	if got := s.poolStats("b"); got.Verdicts[affinity.OfferTicket][VerdictRefused] != 1 || got.Lost[LostUnknown] != 3 || got.IssuedTickets != 0 {
 		t.Errorf("of pool b: %+v", got)
 	}
-	if got := s.poolStats("a"); got.Lost[LostUnknown] != 0 || got.Lost[LostExpired] != 3 || got.IssuedTickets != 1 || got.IssuedIDs != 1 {
+	if got := s.poolStats("a"); got.Lost[LostUnknown] != 0 || got.Lost[LostExpired] != 2 || got.Lost[LostNotKept] != 1 || got.IssuedTickets != 1 || got.IssuedIDs != 1 {
 		t.Errorf("of pool a: %+v", got)
 	}
 }
