@@ -28,7 +28,7 @@ FUZZTIME ?= 30s
 DEMO_FLAGS ?=
 COMPARE_FLAGS ?=
 
-SERVERS := nginx=nginx stunnel4=stunnel4 dnsmasq=dnsmasq-base socat=socat haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived chromium=chromium promtool=prometheus ip=iproute2 nft=nftables strace=strace sysctl=procps \
+SERVERS := nginx=nginx stunnel4=stunnel4 nodejs=nodejs dnsmasq=dnsmasq-base socat=socat haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived chromium=chromium promtool=prometheus ip=iproute2 nft=nftables strace=strace sysctl=procps \
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd systemd-analyze=systemd bird=bird2 named=bind9 nsupdate=bind9-dnsutils javac=default-jdk-headless
 COMPILER := gcc=gcc ld=binutils /usr/include/stdlib.h=libc6-dev
 

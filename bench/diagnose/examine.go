@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -22,6 +23,9 @@ type Options struct {
 	Insecure bool
 	// Roots are the authorities trusted; nil: the system's.
 	Roots *x509.CertPool
+	// Sources are addresses of this machine to connect from, of one family: all conns come from the first, and the others
+	// offer what it was given. Empty: the system chooses one.
+	Sources []netip.Addr
 	// Tries is the number of offers of each kind, 1 to 100. Default 5.
 	Tries int
 	// Timeout bounds one conn. Default 5 s.
@@ -65,7 +69,7 @@ func Run(ctx context.Context, targets []Target, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &examiner{options: &o, visitor: n}
+	e := &examiner{options: &o, visitor: n, rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	list := addresses(ctx, o.Resolver, targets, o.Name)
 	r := e.examine(ctx, list)
 	if err := ctx.Err(); err != nil {
@@ -79,11 +83,10 @@ func Run(ctx context.Context, targets []Target, o Options) (*Report, error) {
 type examiner struct {
 	options *Options
 	visitor visitor
-	kept    map[string]map[tlscore.Kind]*tlscore.Session // newest session by address and kind
+	rand    *rand.Rand
 }
 
 func (e *examiner) examine(ctx context.Context, list []Address) *Report {
-	e.kept = map[string]map[tlscore.Kind]*tlscore.Session{}
 	r := &Report{Format: FormatVersion, Tries: e.options.Tries, Addresses: list, Across: []Across{}}
 	var seen []*Address
 	for i := range list {
@@ -93,6 +96,15 @@ func (e *examiner) examine(ctx context.Context, list []Address) *Report {
 		}
 		if a.Error == "" {
 			seen = append(seen, a)
+		}
+	}
+	for _, a := range seen {
+		for i := 1; i < len(e.options.Sources) && e.options.Sources[0].Is4() == a.is4(); i++ {
+			moved := *a
+			moved.source = i
+			x := e.across(ctx, a, &moved)
+			x.FromSource, x.ToSource = e.options.Sources[0].String(), e.options.Sources[i].String()
+			r.Across = append(r.Across, x)
 		}
 	}
 	if len(seen) > 1 {
@@ -112,14 +124,13 @@ func (e *examiner) tell(format string, args ...any) {
 
 // address examines one address by every kind.
 func (e *examiner) address(ctx context.Context, a *Address) {
-	e.kept[a.Addr+a.Name] = make(map[tlscore.Kind]*tlscore.Session)
 	var ids [][]byte
-	tickets := make(map[tlscore.Kind][][]byte)
+	answers := make(map[tlscore.Kind][]answer)
 	for _, k := range kinds() {
 		e.tell("%s by %v", a.Addr, k)
 		c := &course{examiner: e, a: a, kind: k, p: a.probe(k)}
 		c.run(ctx)
-		ids, tickets[k] = append(ids, c.ids...), c.tickets
+		ids, answers[k] = append(ids, c.ids...), c.answers
 		if c.final || ctx.Err() != nil {
 			addr, err := netip.ParseAddrPort(a.Addr)
 			a.Skipped = c.noRoute && err == nil && addr.Addr().Is6()
@@ -128,8 +139,14 @@ func (e *examiner) address(ctx context.Context, a *Address) {
 	}
 	a.Schannel = schannelIDs(ids)
 	// Most servers have one key for both versions: the tickets of the one help to tell the names of the other's.
-	size := nameSize(slices.Concat(tickets[tlscore.OfferTicket], tickets[tlscore.OfferPSK]))
-	a.Ticket.Keys, a.PSK.Keys = named(tickets[tlscore.OfferTicket], size, 1), named(tickets[tlscore.OfferPSK], size, 1)
+	var tickets [][]byte
+	for _, n := range slices.Concat(answers[tlscore.OfferTicket], answers[tlscore.OfferPSK]) {
+		tickets = append(tickets, n.given...)
+	}
+	size := nameSize(tickets)
+	for _, k := range []tlscore.Kind{tlscore.OfferTicket, tlscore.OfferPSK} {
+		a.probe(k).tellApart(k, answers[k], size)
+	}
 	if a.SessionID.Fresh+a.Ticket.Fresh+a.PSK.Fresh == 0 {
 		a.Error = firstError(&a.SessionID, &a.Ticket, &a.PSK)
 		a.SessionID, a.Ticket, a.PSK = Probe{}, Probe{}, Probe{}
@@ -150,155 +167,42 @@ func firstError(list ...*Probe) string {
 	return text
 }
 
-// course is the way through one kind at one address.
-type course struct {
-	*examiner
-	a       *Address
-	kind    tlscore.Kind
-	p       *Probe
-	newest  *tlscore.Session
-	used    *tlscore.Session // accepted last
-	tickets [][]byte         // all that were given
-	ids     [][]byte         // session IDs given where no ticket was asked for
-	noRoute bool             // this machine has no way to the address
-	final   bool             // what failed would fail for the other kinds too
-}
-
-// maxFailures is how many conns in a row may come to no end before the rest is not tried.
-const maxFailures = 3
-
-func (c *course) run(ctx context.Context) {
-	defer c.sumUp()
-	failures := 0
-	for i := 0; i <= c.options.Tries && ctx.Err() == nil; i++ {
-		v, ok := c.offer(ctx, c.newest)
-		if !ok {
-			failures++
-			c.noRoute, c.final = v.noRoute, v.final && c.p.Fresh == 0
-			if failures == maxFailures || c.p.Fresh == 0 && (v.refused || v.noRoute || late(v.err)) {
-				return
-			}
-			continue
-		}
-		failures, c.final = 0, false
-		if c.newest != nil {
-			c.p.Offered++
-			if v.resumed {
-				c.p.Accepted++
-				c.used = c.newest
-			}
-		}
-		if n := len(v.sessions); n > 0 {
-			c.newest = v.sessions[n-1]
-		}
-	}
-	c.why(ctx)
-}
-
-// why makes the further conns that tell why offers were refused, or how good those accepted are.
-func (c *course) why(ctx context.Context) {
-	switch {
-	case c.p.Accepted < c.p.Offered:
-		same := c.newest
-		for i := 0; i < c.options.Tries && ctx.Err() == nil; i++ {
-			if v, ok := c.offer(ctx, same); ok {
-				c.p.AgainOffered++
-				if v.resumed {
-					c.p.AgainAccepted++
-				}
-			}
-		}
-	case c.used != nil && c.kind != tlscore.OfferID:
-		if v, ok := c.offer(ctx, c.used); ok {
-			c.p.SingleUse = !v.resumed
-		}
-	}
-	// One more session, for the next address, and one more ticket, to tell the name of its key from what is random.
-	if v, ok := c.offer(ctx, nil); ok && len(v.sessions) > 0 {
-		c.newest = v.sessions[len(v.sessions)-1]
-	}
-}
-
-// offer makes one conn and notes what it gave.
-func (c *course) offer(ctx context.Context, s *tlscore.Session) (visit, bool) {
-	v := c.visitor.visit(ctx, c.a, c.kind, s)
-	if v.err != nil {
-		if c.p.Fresh == 0 && c.p.Error == "" {
-			c.p.Error, c.p.Refused = v.err.Error(), v.refused
-		}
-		c.p.Failed++
-		return v, false
-	}
-	// A server may give a session ID to a client that asked for a ticket: that is another kind.
-	v.sessions = slices.DeleteFunc(v.sessions, func(got *tlscore.Session) bool {
-		return c.kind == tlscore.OfferID && len(got.ID) == 0 || c.kind != tlscore.OfferID && len(got.Ticket) == 0
-	})
-	for _, got := range v.sessions {
-		switch {
-		case got == s: // not given, but resumed
-		case c.kind == tlscore.OfferID:
-			c.ids = append(c.ids, got.ID)
-		default:
-			c.tickets = append(c.tickets, got.Ticket)
-			c.p.TicketBytes, c.p.LifetimeSeconds = len(got.Ticket), int(got.Lifetime/time.Second)
-			c.p.EarlyDataBytes = got.MaxEarlyData
-		}
-	}
-	if !v.resumed {
-		c.p.Fresh++
-		if len(v.sessions) > 0 {
-			c.p.Issued++
-			c.p.PerHandshake = len(v.sessions)
-		}
-	}
-	return v, true
-}
-
-// sumUp derives what the probe says.
-func (c *course) sumUp() {
-	if c.p.Fresh > 0 {
-		c.p.Error, c.p.Refused = "", false // it came and went: Failed counts it
-		c.kept[c.a.Addr+c.a.Name][c.kind] = c.newest
-	} else {
-		c.p.Failed = 0
-	}
-	c.p.Verdict = c.p.verdict()
-	if c.kind == tlscore.OfferID {
-		c.p.PerHandshake = 0
-		return
-	}
-	c.p.Stateful = c.kind == tlscore.OfferPSK && c.p.Issued > 0 && c.p.TicketBytes <= statefulBytes
-}
-
-// across carries the sessions of one address to another. A session that was refused is offered again: refused, it was not used.
+// across carries sessions of one address to another, a new one each time: with the same one a balancer would have the same
+// luck each time. Chance decides on their order, and whether another conn comes between: two balancers whose backends take
+// turns could be in step.
 func (e *examiner) across(ctx context.Context, from, to *Address) Across {
 	x := Across{From: from.Addr, To: to.Addr}
 	for _, k := range kinds() {
-		s := e.kept[from.Addr+from.Name][k]
-		if s == nil || to.probe(k).Verdict == NotTried {
+		if from.probe(k).Issued == 0 || to.probe(k).Verdict == NotTried {
 			continue
 		}
 		e.tell("%s to %s by %v", from.Addr, to.Addr, k)
-		o := x.offers(k)
+		var list []*tlscore.Session
 		for i := 0; i < e.options.Tries && ctx.Err() == nil; i++ {
-			v := e.visitor.visit(ctx, to, k, s)
-			if v.err != nil {
-				continue
+			if given := e.visitor.visit(ctx, from, k, nil).sessions; len(given) > 0 {
+				list = append(list, given[len(given)-1])
 			}
-			o.Offered++
-			if !v.resumed {
-				continue
+		}
+		e.rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		o := x.offers(k)
+		for _, s := range list {
+			if e.rand.IntN(2) == 1 {
+				e.visitor.visit(ctx, to, k, nil)
 			}
-			o.Accepted++
-			if k == tlscore.OfferPSK { // used: another, from where it is from
-				if v = e.visitor.visit(ctx, from, k, nil); v.err != nil || len(v.sessions) == 0 {
-					break
+			if v := e.visitor.visit(ctx, to, k, s); v.err == nil {
+				o.Offered++
+				if v.resumed {
+					o.Accepted++
 				}
-				s = v.sessions[len(v.sessions)-1]
 			}
 		}
 	}
-	x.SameKey = sameKey(from.keys(), to.keys())
+	for _, k := range from.keys() {
+		if sameKey([]Key{k}, to.keys()) {
+			x.SharedKeys++
+		}
+	}
+	x.SameKey = x.SharedKeys > 0
 	return x
 }
 

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"crypto/tls"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -33,12 +34,12 @@ func TestExamineFinds(t *testing.T) {
 		codes                   string
 		fixes                   string
 	}{
-		{"one server", [][]*fakeBackend{backends(1, nil)}, yes, yes, yes, "", ""},
+		{"one server", [][]*fakeBackend{backends(1, nil)}, yes, yes, yes, CodeOneSource, ""},
 		{"two servers in turn", [][]*fakeBackend{backends(2, nil)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
 		{"three servers in turn", [][]*fakeBackend{backends(3, nil)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
 		{"two that share a key", [][]*fakeBackend{backends(2, shared)}, idsNo, yes, yes, CodeCacheApart, "homing nginx IIS HAProxy Apache"},
 		{"two without names of keys", [][]*fakeBackend{backends(2, nameless)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
-		{"nine without names of keys", [][]*fakeBackend{backends(9, nameless)}, idsNo, ticketNo, ticketNo, CodeNoneAccepted, "homing nginx IIS HAProxy Apache"},
+		{"nine without names of keys", [][]*fakeBackend{backends(9, nameless)}, idsNo, ticketNo, ticketNo, CodeApart, "homing nginx IIS HAProxy Apache"},
 		{"one without a cache", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache = true })}, idsNo, yes, yes, CodeNoCache, "nginx IIS HAProxy Apache"},
 		{
 			"one without a cache and tickets",
@@ -48,14 +49,14 @@ func TestExamineFinds(t *testing.T) {
 		{
 			"one without a cache and any tickets",
 			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noCache, b.noTicket, b.no13 = true, true, true })},
-			idsNo, none, none, CodeNoCacheAtAll + " " + CodeNoTickets13 + " " + CodeNoTickets12, "homing nginx IIS HAProxy Apache nginx IIS HAProxy Apache",
+			idsNo, none, none, CodeNoCacheAtAll + " " + CodeNoTickets13 + " " + CodeNoTickets12, "homing nginx IIS HAProxy Apache stunnel nginx IIS HAProxy Apache",
 		},
-		{"one without IDs", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs = true })}, "No (IDs empty)", yes, yes, CodeIDsEmpty, ""},
-		{"one without tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noTicket, b.stateful = true, true })}, yes, none, yes, CodeNoTickets12 + " " + CodeStateful, ""},
+		{"one without IDs", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs = true })}, "No (IDs empty)", yes, yes, CodeIDsEmpty + " " + CodeOneSource, ""},
+		{"one without tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noTicket, b.stateful = true, true })}, yes, none, yes, CodeNoTickets12 + " " + CodeStateful + " " + CodeOneSource, ""},
 		{
 			"one that gives nothing",
 			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noIDs, b.noTicket, b.no13 = true, true, true })},
-			"No (IDs empty)", none, none, CodeNothingIssued + " " + CodeNoTickets13, "nginx IIS HAProxy Apache",
+			"No (IDs empty)", none, none, CodeNothingIssued + " " + CodeNoTickets13, "nginx IIS HAProxy Apache stunnel",
 		},
 		{"one that refuses its tickets", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.never = true })}, yes, ticketNo, ticketNo, CodeTicketRefused, "nginx IIS HAProxy Apache"},
 		{
@@ -63,13 +64,13 @@ func TestExamineFinds(t *testing.T) {
 			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.stateful, b.once, b.noTicket = true, true, true })},
 			"Partly (1 of 5 accepted)", none, yes, "", "",
 		},
-		{"TLS 1.2 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS12 })}, yes, yes, "No (TLS 1.3 is not spoken)", CodeOnly12, ""},
+		{"TLS 1.2 only", [][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS12 })}, yes, yes, "No (TLS 1.3 is not spoken)", CodeOnly12 + " " + CodeOneSource, ""},
 		{
 			"TLS 1.3 only",
 			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.only = tls.VersionTLS13 })},
-			"No (TLS 1.2 is not spoken)", "No (TLS 1.2 is not spoken)", yes, CodeOnly13, "",
+			"No (TLS 1.2 is not spoken)", "No (TLS 1.2 is not spoken)", yes, CodeOnly13 + " " + CodeOneSource, "",
 		},
-		{"two addresses of one server", nil, yes, yes, yes, "", ""},
+		{"two addresses of one server", nil, yes, yes, yes, CodeOneSource, ""},
 		{
 			"two servers at two addresses",
 			[][]*fakeBackend{backends(1, nil), backends(1, nil)},
@@ -88,7 +89,32 @@ func TestExamineFinds(t *testing.T) {
 			"Partly (5 of 10 accepted)", "Partly (5 of 10 accepted)",
 			"Partly (5 of 10 accepted)", CodeApart + " " + CodeAcross, "homing nginx IIS HAProxy Apache",
 		},
-		{"one of two down", [][]*fakeBackend{{{key: sharedKey}, {down: true}}}, yes, yes, yes, CodeFailed, ""},
+		{
+			"two that share a key, and one without tickets",
+			[][]*fakeBackend{append(backends(2, shared), &fakeBackend{noTicket: true, stateful: true})},
+			idsNo, "Partly (4 of 5 accepted)", "Partly (2 of 5 accepted)", CodeMixed + " " + CodeStateful, "homing nginx IIS HAProxy Apache",
+		},
+		{
+			"two, and one without tickets",
+			[][]*fakeBackend{append(backends(2, nil), &fakeBackend{noTicket: true, stateful: true})},
+			idsNo, ticketNo, ticketNo, CodeMixed + " " + CodeStateful, "homing nginx IIS HAProxy Apache",
+		},
+		{
+			"two that share a key and refuse each other's tickets",
+			[][]*fakeBackend{{{key: sharedKey, bound: "aaaa"}, {key: sharedKey, bound: "bbbb"}}},
+			idsNo, ticketNo, ticketNo, CodeBound, "homing Node.js",
+		},
+		{
+			"one that refuses what resumed conns gave",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.noTicket, b.stateful, b.renewed = true, true, true })},
+			yes, none, "Partly (3 of 5 accepted)", CodeRenewed + " " + CodeNoTickets12 + " " + CodeStateful, "nginx IIS HAProxy Apache stunnel",
+		},
+		{
+			"one that refuses one offer of 13",
+			[][]*fakeBackend{backends(1, func(b *fakeBackend) { b.every = 13 })},
+			yes, yes, "Partly (4 of 5 accepted)", CodeMomentary, "homing-bench",
+		},
+		{"one of two down", [][]*fakeBackend{{{key: sharedKey}, {down: true}}}, yes, yes, yes, CodeFailed + " " + CodeOneSource, ""},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			n := fakeNet{}
@@ -167,5 +193,43 @@ func TestExamineGivesUp(t *testing.T) {
 		if r := look(n, addrA, addr6); r.Addresses[1].Skipped != noRoute || r.Incomplete == noRoute || r.Lost {
 			t.Errorf("no way there %v: %+v", noRoute, r)
 		}
+	}
+}
+
+// Balancers that bring home what they know, and one that goes by the client's address.
+func TestExamineFindsBalancers(t *testing.T) {
+	shared := func(b *fakeBackend) { b.key = sharedKey }
+	for _, tt := range []struct {
+		what      string
+		list      []*fakeBackend
+		certainty Certainty
+	}{
+		{"keys of their own", backends(3, nil), Certain},
+		{"a key of all", backends(3, shared), Likely},
+	} {
+		site := func() *fakeSite { return &fakeSite{backends: tt.list, home: map[string]*fakeBackend{}} }
+		r := look(fakeNet{addrA: site(), addrB: site()}, addrA, addrB)
+		if f := r.Findings[0]; f.Code != CodeBalancers || f.Certainty != tt.certainty || r.Fixes[0].Goal != goalShare || len(r.Fixes) != 2 {
+			t.Errorf("%s: %+v, %+v", tt.what, r.Findings, r.Across)
+		}
+		one := site()
+		if r := look(fakeNet{addrA: one, addrB: one}, addrA, addrB); r.Lost {
+			t.Errorf("%s, balancers that share what they know: %+v", tt.what, r.Findings)
+		}
+	}
+	n := fakeNet{addrA: {backends: backends(2, nil), bySource: true}}
+	o := &Options{Sources: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}}
+	if err := o.fill(); err != nil {
+		t.Fatal(err)
+	}
+	r := fixedExaminer(o, n).examine(t.Context(), []Address{{Addr: addrA, Name: "www.example.org"}})
+	if len(r.Findings) != 1 || r.Findings[0].Code != CodeBySource || r.Caching != "Session resumption (caching): Yes from the same client address, not from the next (0 of 5 accepted)" {
+		t.Errorf("%s, %+v", r.Caching, r.Findings)
+	}
+	// One server is the same from everywhere, and that settles it.
+	n[addrA] = &fakeSite{backends: backends(1, nil)}
+	r = fixedExaminer(o, n).examine(t.Context(), []Address{{Addr: addrA, Name: "www.example.org"}})
+	if len(r.Findings) != 0 || len(r.Across) != 1 || r.Across[0].SessionID != (Offers{5, 5}) {
+		t.Errorf("%+v, %+v", r.Findings, r.Across)
 	}
 }

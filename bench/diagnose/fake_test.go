@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,11 +18,15 @@ type fakeBackend struct {
 	secret   string // what makes two keys the same; empty: key
 	noCache  bool   // session IDs are given and forgotten
 	noIDs    bool
-	noTicket bool // in TLS 1.2
-	no13     bool // TLS 1.3 without tickets
-	stateful bool // TLS 1.3 tickets are names of entries
-	once     bool // they are good for one conn
-	never    bool // tickets are given and refused
+	noTicket bool   // in TLS 1.2
+	no13     bool   // TLS 1.3 without tickets
+	stateful bool   // TLS 1.3 tickets are names of entries
+	once     bool   // they are good for one conn
+	never    bool   // tickets are given and refused
+	bound    string // what tickets of the same key are bound to, 4 bytes
+	renewed  bool   // TLS 1.3 tickets of resumed conns are refused
+	every    int    // one of so many offers is refused, for once
+	offers   int
 	only     uint16
 	down     bool
 	noRoute  bool // for want of a way there
@@ -33,6 +38,8 @@ type fakeSite struct {
 	backends []*fakeBackend
 	turn     int
 	conns    int
+	bySource bool                    // the client's address chooses
+	home     map[string]*fakeBackend // of sessions that it gave, nil: they take turns
 }
 
 // fakeNet is a visitor of sites, by address.
@@ -46,7 +53,21 @@ func (n fakeNet) visit(_ context.Context, a *Address, k tlscore.Kind, s *tlscore
 	b := site.backends[site.turn%len(site.backends)]
 	site.turn++
 	site.conns++
-	return b.meet(k, s)
+	if site.bySource {
+		b = site.backends[a.source%len(site.backends)]
+	}
+	if site.home == nil {
+		return b.meet(k, s)
+	}
+	name := func(s *tlscore.Session) string { return string(append(slices.Clone(s.ID), s.Ticket...)) }
+	if s != nil && site.home[name(s)] != nil {
+		b = site.home[name(s)]
+	}
+	v := b.meet(k, s)
+	for _, given := range v.sessions {
+		site.home[name(given)] = b
+	}
+	return v
 }
 
 func (b *fakeBackend) meet(k tlscore.Kind, s *tlscore.Session) visit {
@@ -63,10 +84,14 @@ func (b *fakeBackend) meet(k tlscore.Kind, s *tlscore.Session) visit {
 	if b.sessions == nil {
 		b.sessions = map[string]bool{}
 	}
-	if s != nil && b.accepts(k, s) {
+	if s != nil {
+		b.offers++
+	}
+	if s != nil && (b.every == 0 || b.offers%b.every > 0) && b.accepts(k, s) {
 		v := visit{resumed: true}
 		if k == tlscore.OfferPSK {
 			v.sessions = b.give(k)[:1]
+			b.sessions["renewed "+string(v.sessions[0].Ticket)] = b.renewed
 		} else {
 			v.sessions = []*tlscore.Session{s}
 		}
@@ -76,6 +101,12 @@ func (b *fakeBackend) meet(k tlscore.Kind, s *tlscore.Session) visit {
 }
 
 func (b *fakeBackend) accepts(k tlscore.Kind, s *tlscore.Session) bool {
+	if b.sessions["renewed "+string(s.Ticket)] {
+		return false
+	}
+	if b.bound != "" && len(s.Ticket) > 0 && string(s.Ticket[16:20]) != b.bound {
+		return false
+	}
 	if k == tlscore.OfferID || k == tlscore.OfferPSK && b.stateful {
 		name := string(append(slices.Clone(s.ID), s.Ticket...))
 		ok := b.sessions[name]
@@ -119,13 +150,18 @@ func (b *fakeBackend) ticket() []byte {
 	if b.key == "" {
 		return append(random(120), b.secret...)
 	}
-	return append(append([]byte(b.key), random(120)...), b.secret...)
+	return append(append([]byte(b.key+b.bound), random(120)...), b.secret...)
 }
 
 func random(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // it never fails
 	return b
+}
+
+// fixedExaminer is one with the same chances each time.
+func fixedExaminer(o *Options, n fakeNet) *examiner {
+	return &examiner{options: o, visitor: n, rand: mathrand.New(mathrand.NewPCG(1, 2))}
 }
 
 // look examines addresses of a fake network.
@@ -138,7 +174,7 @@ func look(n fakeNet, addrs ...string) *Report {
 	for _, a := range addrs {
 		list = append(list, Address{Target: "www.example.org:443", Addr: a, Name: "www.example.org"})
 	}
-	return (&examiner{options: o, visitor: n}).examine(context.Background(), list)
+	return fixedExaminer(o, n).examine(context.Background(), list)
 }
 
 // backends makes n of them, each with a key of its own, changed by f.

@@ -6,19 +6,35 @@ import "slices"
 const (
 	goalHome    = "Bring each session to the backend that gave it"
 	goalKey     = "Give all servers one ticket key (that does not help clients without tickets)"
+	goalAllKey  = "Turn tickets on at every server, and give all of them one ticket key (that does not help clients without tickets)"
 	goalTickets = "Turn tickets on"
+	goalContext = "Let servers that share a ticket key take each other's tickets"
+	goalShare   = "Let the balancers tell each other what they know"
+	goalMore    = "Find out more before anything is changed"
 	goalCache   = "Give each server a session cache that all its processes share"
 )
 
 // fixes returns the remedies for the problems of a report. Of those with the same goal one will do.
 func fixes(r *Report) []Fix {
-	var home, key, tickets, cache bool
+	var home, key, allKey, tickets, cache, context, share, more bool
 	for _, f := range r.Findings {
 		switch f.Code {
 		case CodeApart, CodeAcross, CodeNoneAccepted, CodeTicketsUnnamed:
 			home, key = true, true
 		case CodeTicketRefused:
 			key = true
+		case CodeMixed:
+			home, allKey = true, true
+		case CodeBySource:
+			home = true
+		case CodeBound:
+			home, context = true, true
+		case CodeBalancers:
+			share = true
+		case CodeRenewed:
+			tickets = true
+		case CodeChanged, CodeMomentary, CodeUnsure:
+			more = true
 		case CodeCacheApart, CodeNoCacheAtAll:
 			home, cache = true, true
 		case CodeAcrossCache:
@@ -36,9 +52,13 @@ func fixes(r *Report) []Fix {
 		fixes  func() []Fix
 	}{
 		{home, goalHome, homeFixes},
-		{key, goalKey, keyFixes},
-		{tickets, goalTickets, ticketFixes},
+		{share, goalShare, shareFixes},
+		{context, goalContext, contextFixes},
+		{allKey, goalAllKey, allKeyFixes},
+		{key && !allKey, goalKey, keyFixes},
+		{tickets && !allKey, goalTickets, ticketFixes},
 		{cache, goalCache, cacheFixes},
+		{more, goalMore, moreFixes},
 	} {
 		if !g.wanted {
 			continue
@@ -50,7 +70,7 @@ func fixes(r *Report) []Fix {
 	}
 	if slices.ContainsFunc(r.Addresses, func(a Address) bool { return a.Schannel }) {
 		// The session IDs tell what the server is: the others are of no use there.
-		list = slices.DeleteFunc(list, func(f Fix) bool { return f.For != "homing" && f.For != "IIS" })
+		list = slices.DeleteFunc(list, func(f Fix) bool { return f.For != "homing" && f.For != "homing-bench" && f.For != "IIS" })
 	}
 	return list
 }
@@ -73,7 +93,65 @@ func ticketFixes() []Fix {
 			Lines: []string{"grep -n no-tls-tickets /etc/haproxy/haproxy.cfg"},
 		},
 		{For: "Apache", Text: "for the server.", Lines: []string{"SSLSessionTickets on"}},
+		{For: "stunnel", Text: "for the service, in place of options = NO_TICKET.", Lines: []string{"options = -NO_TICKET"}},
 	}
+}
+
+// allKeyFixes are keyFixes that turn tickets on too.
+func allKeyFixes() []Fix {
+	list := keyFixes()
+	for i := range list {
+		for _, on := range ticketFixes() {
+			if on.For != list[i].For {
+				continue
+			}
+			for _, line := range slices.Backward(on.Lines) {
+				if !slices.Contains(list[i].Lines, line) {
+					list[i].Lines = slices.Insert(list[i].Lines, 0, line)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// contextFixes make servers that share a key bind sessions to nothing that differs.
+func contextFixes() []Fix {
+	return []Fix{{
+		For:   "Node.js",
+		Text:  "among the options of the server, the same in every process.",
+		Lines: []string{"https.createServer({ key, cert, ticketKeys, sessionIdContext: 'www' }, handler)"},
+	}}
+}
+
+// shareFixes let balancers before the same backends share what they know of sessions.
+func shareFixes() []Fix {
+	return []Fix{
+		{
+			For:  "homing",
+			Text: "one cluster of all nodes, with the same key files; each names its own address with --cluster-bind.",
+			Lines: []string{
+				"homing keygen > gossip.key; homing keygen > node.key    # once, then copy them to each",
+				"homing run ... --cluster-bind 192.0.2.1:7946 --cluster-join 192.0.2.2:7946 --gossip-key-file gossip.key --node-key-file node.key",
+			},
+		},
+		{
+			For:  "HAProxy",
+			Text: "the nodes as peers of the stick table.",
+			Lines: []string{
+				"peers nodes",
+				"    peer NODE1 192.0.2.1:10000    # NODE1: its host name",
+				"    peer NODE2 192.0.2.2:10000",
+				"stick-table type binary len 32 size 100k expire 10h peers nodes",
+			},
+		},
+	}
+}
+
+func moreFixes() []Fix {
+	return []Fix{{For: "homing-bench", Text: "more offers, and each server by itself.", Lines: []string{
+		"homing-bench diagnose --tries 50 HOST:PORT", "homing-bench diagnose SERVER1:443 SERVER2:443",
+	}}}
 }
 
 const iisTickets = `netsh http update sslcert ipport=0.0.0.0:443 certhash=HASH appid=ID enablesessionticket=enable    # HASH, ID: netsh http show sslcert`

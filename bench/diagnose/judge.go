@@ -18,11 +18,21 @@ const (
 	CodeTicketRefused  = "tickets_refused"         // tickets of one key are never accepted
 	CodeTicketsUnnamed = "tickets_refused_unnamed" // the same of tickets that do not name their key
 	CodeNoneAccepted   = "nothing_accepted"        // whatever is given is never accepted, for no reason that can be seen
+	CodeMixed          = "tickets_off_at_some"     // several backends of which some give tickets and others none
+	CodeBound          = "shared_key_refused"      // servers that have the ticket key refuse tickets under it
+	CodeRenewed        = "renewed_refused"         // sessions that resumed conns give are refused
+	CodeChanged        = "changed_meanwhile"       // something has changed while it was examined
+	CodeMomentary      = "refused_at_times"        // few offers are refused, and accepted later
+	CodeUnsure         = "refused_unclear"         // the counts tell not enough
 	CodeNothingIssued  = "nothing_issued"          // TLS 1.2 gives neither IDs nor tickets
 	CodeNoTickets13    = "no_tls13_tickets"        // TLS 1.3 gives no tickets
 	CodeAcross         = "addresses_apart"         // what one address gives the next does not accept
 	CodeAcrossCache    = "addresses_caches_apart"  // the same for session IDs alone
+	CodeBalancers      = "balancers_apart"         // two balancers before the same backends
+	CodeBySource       = "by_client_address"       // sessions come home only from the same client address
 	// Notes.
+	CodeOneSource   = "one_client_address"
+	CodeClientCert  = "client_certificate_asked"
 	CodeUnreachable = "not_examined"
 	CodeSkipped     = "no_way_there"
 	CodeFailed      = "conns_failed"
@@ -56,6 +66,9 @@ func Judge(r *Report) {
 			r.add(*f)
 		}
 	}
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Problem }) {
+		r.noteSource()
+	}
 	// All addresses skipped is nothing examined.
 	r.Incomplete = r.Incomplete || !slices.ContainsFunc(r.Addresses, func(a Address) bool { return a.examined() })
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
@@ -75,6 +88,24 @@ func Judge(r *Report) {
 	r.TLS13 = "Session resumption (TLS 1.3): " + r.sentence(tlscore.OfferPSK)
 }
 
+// noteSource notes that affinity by the client's address would look as good as what was seen. Where several servers were
+// told apart and every session found its own, it is not that.
+func (r *Report) noteSource() {
+	moved := slices.ContainsFunc(r.Across, func(x Across) bool { return x.ToSource != "" })
+	for i := range r.Addresses {
+		a := &r.Addresses[i]
+		given := a.SessionID.Accepted+a.Ticket.Accepted+a.PSK.Accepted > 0
+		if !a.examined() || moved || !given || len(a.keys()) > 1 {
+			continue
+		}
+		r.add(Finding{
+			Code: CodeOneSource, Addresses: []string{a.Addr},
+			Text: "All conns came from one client address: a balancer that goes by it (balance source, ip_hash) looks as good, and loses the sessions of clients " +
+				"whose address changes. To settle it: --source with two addresses of this machine.",
+		})
+	}
+}
+
 // add adds a finding, to one that says the same of another address where there is one.
 func (r *Report) add(f Finding) {
 	for i := range r.Findings {
@@ -83,6 +114,9 @@ func (r *Report) add(f Finding) {
 				if !slices.Contains(have.Addresses, addr) {
 					have.Addresses = append(have.Addresses, addr)
 				}
+			}
+			if !strings.Contains(have.Evidence, f.Evidence) {
+				have.Evidence += "; " + f.Evidence
 			}
 			return
 		}
@@ -104,8 +138,9 @@ func judgeAddress(a *Address) []Finding {
 		say(false, CodeUnreachable, sentenceOf(a.Error))
 		return list
 	}
-	if code, text := cause(a); code != "" {
-		say(true, code, text)
+	if f := cause(a); f != nil {
+		f.Problem, f.Addresses = true, []string{a.Addr}
+		list = append(list, *f)
 	}
 	if a.SessionID.Verdict == NotIssued && a.Ticket.Verdict == NotIssued {
 		say(true, CodeNothingIssued, "In TLS 1.2 the server gives neither session IDs nor tickets: every conn is a full handshake.")
@@ -117,50 +152,6 @@ func judgeAddress(a *Address) []Finding {
 		say(false, n.Code, n.Text)
 	}
 	return list
-}
-
-// cause says why offers are refused at an address, empty when none are. There is a sentence for whatever was seen.
-func cause(a *Address) (code, text string) {
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	keys := a.keys()
-	ticketsLost := ticket.lost() || psk.lost()
-	switch {
-	case !id.lost() && !ticketsLost:
-		return "", ""
-	case ticketsLost && len(keys) > 1:
-		return CodeApart, fmt.Sprintf("At least %d backends stand behind this address, each with a ticket key of its own (%s)%s. "+
-			"A session is good only at the backend that gave it.", len(keys), keyNames(keys), also(id.lost(), " and a session cache of its own"))
-	case ticketsLost && (ticket.several() || psk.several()):
-		return CodeApart, fmt.Sprintf("Several backends stand behind this address (the same session is accepted at times and refused at others), "+
-			"each with a ticket key%s of its own. A session is good only at the backend that gave it.", also(id.lost(), " and a session cache"))
-	case ticketsLost && id.several():
-		return CodeApart, "Several backends stand behind this address (the same session ID is accepted at times and refused at others), " +
-			"each with a session cache and a ticket key of its own. A session is good only at the backend that gave it."
-	case ticketsLost && !id.lost() && len(keys) == 1:
-		return CodeTicketRefused, fmt.Sprintf("The server refuses the tickets that it gives (key %s): it may let them expire at once, "+
-			"draw a new key under the same name, or reject them by a rule of its own.", keyNames(keys))
-	case ticketsLost && !id.lost():
-		return CodeTicketsUnnamed, "The server refuses the tickets that it gives. They do not name their key, so it cannot be seen whether " +
-			"several backends with keys of their own stand behind this address or one server that does not keep its key."
-	case ticketsLost:
-		return CodeNoneAccepted, fmt.Sprintf("Nothing that the server gives is ever accepted%s: more backends than tries stand behind this address, "+
-			"each on its own, or one server keeps neither a session cache nor its ticket key.", also(len(keys) == 1, " (tickets of the key "+keyNames(keys)+")"))
-	case id.several() && (ticket.Verdict == Yes || psk.Verdict == Yes):
-		return CodeCacheApart, "Session IDs are known to some of those that answer at this address and not to others, while tickets are accepted by all: " +
-			"several backends share a ticket key and no session cache, or one server has a cache for each of its processes."
-	case id.several():
-		return CodeApart, "Several backends, or processes of one, stand behind this address, each with a session cache of its own: " +
-			"the same session ID is accepted at times and refused at others."
-	case psk.Verdict == Yes && ticket.Verdict != Yes:
-		return CodeNoCache, "In TLS 1.2 the server gives session IDs and accepts none, and its tickets are good in TLS 1.3 only: it keeps no session cache, " +
-			"or several backends share a ticket key and no cache. Every conn of a TLS 1.2 client is a full handshake."
-	case ticket.Verdict == Yes:
-		return CodeNoCache, "The server gives session IDs and accepts none, while its tickets are good: it keeps no session cache, " +
-			"or several backends share a ticket key and no cache. Clients without tickets start anew at every conn."
-	default:
-		return CodeNoCacheAtAll, "The server gives session IDs and accepts none, and there are no tickets to make up for it: it keeps no session cache, " +
-			"or more backends than tries stand behind this address, each with a cache of its own. Every conn is a full handshake."
-	}
 }
 
 func also(is bool, text string) string {
@@ -181,40 +172,6 @@ func keyNames(keys []Key) string {
 		list = append(list, fmt.Sprintf("%d more", len(keys)-most))
 	}
 	return strings.Join(list, ", ")
-}
-
-// judgeAcross says what becomes of the sessions of one address at another, nil when all is well, or no worse than at home.
-func judgeAcross(r *Report, x *Across) *Finding {
-	from := r.address(x.From)
-	lost := func(k tlscore.Kind) bool { return x.offers(k).lost() && !from.probe(k).lost() }
-	id, ticket, psk := lost(tlscore.OfferID), lost(tlscore.OfferTicket), lost(tlscore.OfferPSK)
-	f := &Finding{Problem: true, Addresses: []string{x.From, x.To}}
-	next := "A client whose next conn goes to the other address, as with a name that has both, starts anew."
-	switch {
-	case ticket || psk:
-		f.Code = CodeAcross
-		f.Text = fmt.Sprintf("Sessions of one address are refused at the other: the servers share neither %s. %s",
-			also(id, "a session cache nor ")+"a ticket key", next)
-		if !id {
-			f.Text = "Tickets of one address are refused at the other: the servers do not share a ticket key. " + next
-		}
-	case id:
-		f.Code = CodeAcrossCache
-		f.Text = "Session IDs of one address are refused at the other: the servers share no session cache" +
-			also(x.SameKey, ", though they share a ticket key") + ". " + next
-	default:
-		return nil
-	}
-	return f
-}
-
-func (r *Report) address(addr string) *Address {
-	for i := range r.Addresses {
-		if r.Addresses[i].Addr == addr && r.Addresses[i].examined() {
-			return &r.Addresses[i]
-		}
-	}
-	return &Address{}
 }
 
 // notes returns what is good to know of an address. Code and Text are set.
@@ -242,10 +199,14 @@ func notes(a *Address) []Finding {
 		"In TLS 1.2 the server gives no session IDs: clients without tickets start anew at every conn.")
 	note(ticket.Verdict == NotIssued && id.Verdict != NotIssued && id.Verdict != NotTried, CodeNoTickets12,
 		"In TLS 1.2 the server gives no tickets: clients that resume by ticket alone, as Firefox does, start anew at every conn.")
-	note(psk.Stateful, CodeStateful,
+	note(psk.Stateful && psk.EntryTickets < psk.Issued, CodeStateful,
+		"Some TLS 1.3 tickets are only names of entries in a server's memory: no other server can accept them, whatever key they share.")
+	note(psk.Stateful && psk.EntryTickets == psk.Issued, CodeStateful,
 		"The TLS 1.3 tickets (%d bytes) are only names of entries in the server's memory: no other server can accept them, whatever key they share.", psk.TicketBytes)
 	single := ticket.SingleUse || psk.SingleUse
 	note(single, CodeSingleUse, "A ticket is accepted once only: clients that open several conns at a time run out of tickets.")
+	note(a.AsksClient, CodeClientCert, "The server asks for a client certificate, and lets in clients without one, as this is: nothing is known of those that have one. "+
+		"To settle it: openssl s_client -connect %[1]s -cert C -key K -sess_out S, and then with -sess_in S.", a.Addr)
 	short := shortest(ticket, psk)
 	note(short > 0 && short < shortLived, CodeShortLived, "Tickets are good for %d s: clients that come back later start anew.", short)
 	return list
@@ -264,7 +225,7 @@ func shortest(list ...*Probe) int {
 
 // sentence is what a scanner prints of one kind.
 func (r *Report) sentence(k tlscore.Kind) string {
-	var here, there Offers
+	var here, there, moved Offers
 	issued, tried, refused := false, false, true
 	reason := ""
 	for i := range r.Addresses {
@@ -284,8 +245,12 @@ func (r *Report) sentence(k tlscore.Kind) string {
 	}
 	for i := range r.Across {
 		o := r.Across[i].offers(k)
-		there.Offered += o.Offered
-		there.Accepted += o.Accepted
+		sum := &there
+		if r.Across[i].ToSource != "" {
+			sum = &moved
+		}
+		sum.Offered += o.Offered
+		sum.Accepted += o.Accepted
 	}
 	version := "TLS 1.2"
 	if k == tlscore.OfferPSK {
@@ -308,6 +273,8 @@ func (r *Report) sentence(k tlscore.Kind) string {
 		return "No (tickets issued but not accepted)"
 	case here.lost():
 		return fmt.Sprintf("Partly (%d of %d accepted)", here.Accepted, here.Offered)
+	case moved.lost():
+		return fmt.Sprintf("Yes from the same client address, not from the next (%d of %d accepted)", moved.Accepted, moved.Offered)
 	case there.lost():
 		return fmt.Sprintf("Yes at the same address, not at the next (%d of %d accepted)", there.Accepted, there.Offered)
 	default:

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"net/netip"
 	"strings"
 
 	"homing/bench/tlscore"
@@ -45,6 +46,10 @@ type Address struct {
 	PSK       Probe `json:"psk"`
 	// Schannel says that the session IDs look like those of Schannel: IIS and other Windows servers.
 	Schannel bool `json:"schannel"`
+	// AsksClient says that the server asks for a client certificate, and takes clients without one.
+	AsksClient bool `json:"asks_client_certificate,omitempty"`
+
+	source int // which of the sources conns come from
 }
 
 // Verdict says what becomes of one kind of session at one address.
@@ -73,20 +78,38 @@ type Probe struct {
 	// Offered and Accepted count offers of the newest session.
 	Offered  int `json:"offered"`
 	Accepted int `json:"accepted"`
-	// AgainOffered and AgainAccepted count offers of one and the same session, made when not all of the others were accepted.
+	// RenewedOffered and RenewedAccepted count those of them whose session a resumed conn gave, not a full handshake.
+	RenewedOffered  int `json:"renewed_offered,omitempty"`
+	RenewedAccepted int `json:"renewed_accepted,omitempty"`
+	// RefusedAgainOffered and RefusedAgainAccepted count further offers of a session that was refused.
+	RefusedAgainOffered  int `json:"refused_again_offered,omitempty"`
+	RefusedAgainAccepted int `json:"refused_again_accepted,omitempty"`
+	// AgainOffered and AgainAccepted count offers of one and the same session, which came with a refusal.
 	AgainOffered  int `json:"again_offered"`
 	AgainAccepted int `json:"again_accepted"`
 	// SingleUse says that a ticket was accepted once and refused the second time.
 	SingleUse bool `json:"single_use,omitempty"`
 
-	// TicketBytes is the length of tickets, PerHandshake how many a full handshake gives.
+	// TicketBytes is the length of the longest ticket, PerHandshake how many a full handshake gives.
 	TicketBytes  int `json:"ticket_bytes,omitempty"`
 	PerHandshake int `json:"per_handshake,omitempty"`
 	// Keys are the ticket keys seen, by the names that the tickets carry in clear.
 	Keys []Key `json:"ticket_keys,omitempty"`
+	// Kinds counts the servers that can be told apart: by the key of their tickets, by whether they give any, and whether those
+	// hold the session. TakingTurns says that one came back behind another: a change of key does not look so.
+	Kinds       int  `json:"told_apart,omitempty"`
+	TakingTurns bool `json:"taking_turns,omitempty"`
+	// WithoutTicket and EntryTickets count the full handshakes that gave no ticket where others did, and those whose tickets are
+	// only names of entries in the server's memory.
+	WithoutTicket int `json:"without_ticket,omitempty"`
+	EntryTickets  int `json:"entry_tickets,omitempty"`
+	// RefusedBySameKey and RefusedByOther count refusals by a server that gives tickets under the key of the one refused, and by
+	// one that gives others or none.
+	RefusedBySameKey int `json:"refused_by_same_key,omitempty"`
+	RefusedByOther   int `json:"refused_by_other,omitempty"`
 	// LifetimeSeconds is the server's hint, 0: none given.
 	LifetimeSeconds int `json:"lifetime_seconds,omitempty"`
-	// Stateful says that the TLS 1.3 ticket is only the name of an entry in the server's memory.
+	// Stateful says that a TLS 1.3 ticket was only the name of an entry in the server's memory.
 	Stateful bool `json:"stateful,omitempty"`
 	// EarlyDataBytes is how much 0-RTT data the server takes.
 	EarlyDataBytes uint32 `json:"early_data_bytes,omitempty"`
@@ -107,6 +130,11 @@ type Across struct {
 	SessionID Offers `json:"session_id"`
 	Ticket    Offers `json:"ticket"`
 	PSK       Offers `json:"psk"`
+	// FromSource and ToSource are the addresses of this machine, where the session was carried from the one to the other.
+	FromSource string `json:"from_source,omitempty"`
+	ToSource   string `json:"to_source,omitempty"`
+	// SharedKeys counts the ticket keys that both give tickets under.
+	SharedKeys int `json:"shared_ticket_keys"`
 	// SameKey says that tickets of both are under the same key.
 	SameKey bool `json:"same_ticket_key"`
 }
@@ -130,7 +158,21 @@ type Finding struct {
 	Addresses []string `json:"addresses"`
 	// Text is the sentence.
 	Text string `json:"text"`
+	// Certainty says how sure a problem is, Evidence what it rests on, Settle what would settle it where it is not certain.
+	Certainty Certainty `json:"certainty,omitempty"`
+	Evidence  string    `json:"evidence,omitempty"`
+	Settle    string    `json:"settle,omitempty"`
 }
+
+// Certainty says how sure a judgement is.
+type Certainty string
+
+// The certainties.
+const (
+	Certain Certainty = "certain" // nothing else looks so
+	Likely  Certainty = "likely"  // something else would have to be chance
+	Open    Certainty = "open"    // it may be otherwise
+)
 
 // Fix is one remedy: of those with the same goal any will do.
 type Fix struct {
@@ -207,7 +249,8 @@ func (p *Probe) verdict() Verdict {
 // lost reports whether offers were refused.
 func (p *Probe) lost() bool { return p.Verdict == No || p.Verdict == Partly }
 
-// several reports whether a session was accepted now and then, which one server alone would not do.
-func (p *Probe) several() bool {
-	return p.Verdict == Partly || p.Verdict == No && p.AgainAccepted > 0
+// is4 reports whether the address is one of IPv4.
+func (a *Address) is4() bool {
+	addr, err := netip.ParseAddrPort(a.Addr)
+	return err == nil && addr.Addr().Unmap().Is4()
 }

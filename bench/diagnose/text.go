@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -23,7 +24,11 @@ func (r *Report) WriteText(w io.Writer) error {
 	r.paragraphs(&b, "Not examined", func(f *Finding) bool { return f.Code == CodeUnreachable })
 	r.paragraphs(&b, "Good to know", func(f *Finding) bool { return !f.Problem && f.Code != CodeUnreachable })
 	if !r.Lost && !r.Incomplete {
-		b.WriteString("\nNo resumption is lost.\n")
+		seen := ""
+		if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code == CodeOneSource }) {
+			seen = ", as far as one client address shows"
+		}
+		b.WriteString("\nNo resumption is lost" + seen + ".\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	if err != nil {
@@ -65,6 +70,9 @@ func (r *Report) table(b *strings.Builder) {
 	for i := range r.Across {
 		x := &r.Across[i]
 		row := []string{x.From + " to " + x.To}
+		if x.ToSource != "" {
+			row[0] = x.From + ", from " + x.FromSource + " and then " + x.ToSource
+		}
 		for _, k := range kinds() {
 			row = append(row, x.offers(k).cell())
 		}
@@ -133,7 +141,7 @@ func (a *Address) ticketRows() [][]string {
 		}
 		key := "no key named"
 		switch n := len(p.Keys); {
-		case p.Stateful:
+		case p.Stateful && p.EntryTickets == p.Issued:
 			key = "names of entries in the server's memory"
 		case n == 1:
 			key = "key " + keyNames(p.Keys) + " (age unknown)"
@@ -145,6 +153,9 @@ func (a *Address) ticketRows() [][]string {
 			label = "TLS 1.3 tickets:"
 		}
 		row := what + ", " + lifetime + ", " + key
+		if p.Stateful && p.EntryTickets < p.Issued {
+			row += ", others names of entries in a server's memory"
+		}
 		if p.EarlyDataBytes > 0 {
 			row += fmt.Sprintf(", 0-RTT data up to %d bytes", p.EarlyDataBytes)
 		}
@@ -197,7 +208,23 @@ func (r *Report) paragraphs(b *strings.Builder, title string, wanted func(*Findi
 			title = ""
 		}
 		wrap(b, "  ", "    ", strings.Join(f.Addresses, ", ")+": "+f.Text)
+		if f.Certainty != "" {
+			wrap(b, "    ", "    ", f.surety())
+		}
 	}
+}
+
+// surety says how sure a finding is, and what would settle it.
+func (f *Finding) surety() string {
+	text := map[Certainty]string{Certain: "This is certain", Likely: "This is likely", Open: "This is open"}[f.Certainty]
+	if f.Evidence != "" {
+		text += ": " + f.Evidence
+	}
+	text += "."
+	if f.Settle != "" && f.Certainty != Certain {
+		text += " To settle it: " + f.Settle + "."
+	}
+	return text
 }
 
 // wrap writes text in lines of at most textWidth, as far as its words allow: the first line behind first, the others behind rest.

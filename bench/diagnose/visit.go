@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type visit struct {
 	err      error
 	refused  bool // err says that the server does not speak the version
 	noRoute  bool // err says that this machine has no way there
+	cut      bool // the server did not end the conn: it may have had more to give
+	asked    bool // the server asked for a client certificate
 	final    bool // err would be the same for a client of another kind
 }
 
@@ -45,9 +48,9 @@ type network struct {
 type manner uint8
 
 const (
-	unknownManner manner = iota
-	quietManner          // the end of the handshake does
-	talkManner           // a request does
+	unknownManner manner = iota // the end of the handshake did so far
+	quietManner                 // nothing more does than the end of the handshake
+	talkManner                  // a request does
 )
 
 func newNetwork(o *Options) (*network, error) {
@@ -67,17 +70,19 @@ const afterwards = time.Second
 const storing = 100 * time.Millisecond
 
 func (n *network) visit(ctx context.Context, a *Address, k tlscore.Kind, s *tlscore.Session) visit {
+	if k != tlscore.OfferPSK {
+		return n.conn(ctx, a, k, s, unknownManner)
+	}
 	how := n.manners[a.Addr]
 	v := n.conn(ctx, a, k, s, how)
-	if k != tlscore.OfferPSK || how != unknownManner || v.err != nil || s != nil {
+	if how != unknownManner || v.err != nil || s != nil || len(v.sessions) > 0 {
 		return v
 	}
-	// The first conn gave no ticket: maybe the server waits for a request.
-	if n.manners[a.Addr] = quietManner; len(v.sessions) == 0 {
-		if talked := n.conn(ctx, a, k, nil, talkManner); talked.err == nil && len(talked.sessions) > 0 {
-			n.manners[a.Addr] = talkManner
-			return talked
-		}
+	// No ticket: maybe the server waits for a request. Of several servers some may.
+	n.manners[a.Addr] = quietManner
+	if talked := n.conn(ctx, a, k, nil, talkManner); talked.err == nil && len(talked.sessions) > 0 {
+		n.manners[a.Addr] = talkManner
+		return talked
 	}
 	return v
 }
@@ -85,7 +90,7 @@ func (n *network) visit(ctx context.Context, a *Address, k tlscore.Kind, s *tlsc
 func (n *network) conn(ctx context.Context, a *Address, k tlscore.Kind, s *tlscore.Session, how manner) visit {
 	ctx, cancel := context.WithTimeout(ctx, n.options.Timeout)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Addr)
+	raw, err := n.dialer(a).DialContext(ctx, "tcp", a.Addr)
 	if err != nil {
 		return visit{err: n.connectError(err), noRoute: noRoute(err), final: true}
 	}
@@ -103,10 +108,20 @@ func (n *network) conn(ctx context.Context, a *Address, k tlscore.Kind, s *tlsco
 	if err := conn.Handshake(); err != nil {
 		return n.failed(err, conn, a, k)
 	}
-	if err := n.end(raw, conn, a, how); err != nil {
+	cut, err := n.end(raw, conn, a, how)
+	if err != nil {
 		return n.failed(err, conn, a, k)
 	}
-	return visit{resumed: conn.State().Resumed, sessions: conn.Sessions()}
+	state := conn.State()
+	return visit{resumed: state.Resumed, sessions: conn.Sessions(), cut: cut, asked: state.Asked}
+}
+
+// dialer connects from where an address is to be seen from.
+func (n *network) dialer(a *Address) *net.Dialer {
+	if a.source >= len(n.options.Sources) || n.options.Sources[a.source].Is4() != a.is4() {
+		return &net.Dialer{}
+	}
+	return &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.options.Sources[a.source], 0))}
 }
 
 func (n *network) failed(err error, conn *tlsclient.Conn, a *Address, k tlscore.Kind) visit {
@@ -118,8 +133,8 @@ func (n *network) failed(err error, conn *tlsclient.Conn, a *Address, k tlscore.
 // end ends a conn in good order and waits until the server does too. TLS 1.3 servers give their tickets meanwhile; and a
 // server of TLS 1.2 puts its session into the cache behind its last message (OpenSSL does, and so Apache, stunnel): who
 // comes back before may be refused. OpenSSL forgets the session of a conn that does not end in good order. An error is an
-// alert: a TLS 1.3 server that wants a client certificate refuses it only now.
-func (n *network) end(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner) error {
+// alert: a TLS 1.3 server that wants a client certificate refuses it only now. cut says that the server did not end it.
+func (n *network) end(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner) (cut bool, err error) {
 	if how == talkManner {
 		host := a.Name
 		if host == "" {
@@ -135,12 +150,12 @@ func (n *network) end(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner
 		wait = storing
 	}
 	_ = raw.SetReadDeadline(time.Now().Add(min(wait, n.options.Timeout))) // it was set before
-	_, err := io.Copy(io.Discard, conn)
+	_, err = io.Copy(io.Discard, conn)
 	n.leaving[a.Addr] = n.leaving[a.Addr] || late(err)
 	if alert := tls.AlertError(0); errors.As(err, &alert) && len(conn.Sessions()) == 0 {
-		return err //nolint:wrapcheck // handshakeError words it
+		return false, err //nolint:wrapcheck // handshakeError words it
 	}
-	return nil // however else the server ends a conn that has served its purpose
+	return late(err), nil // however else the server ends a conn that has served its purpose
 }
 
 // tls returns the options of a client of the kind.

@@ -75,12 +75,15 @@ func TestDiagnoseExitCodes(t *testing.T) {
 		code           int
 		stdout, stderr string // in it; empty: nothing printed
 	}{
-		{"all is well", []string{"--sni", "www.example.org", "--ca", ca, well}, exitOK, "\nNo resumption is lost.\n", ""},
+		{"all is well", []string{"--sni", "www.example.org", "--ca", ca, well}, exitOK, "\nNo resumption is lost, as far as one client address shows.\n", ""},
 		{"two apart", []string{"--sni", "www.example.org", "--ca", apartCA, apart}, exitFail, "\nSession resumption (tickets): No (tickets issued but not accepted)\n", ""},
 		{"one of two addresses down", []string{"--sni", "www.example.org", "--ca", ca, well, "127.0.0.1:1"}, exitUsage, "\nNot examined\n  127.0.0.1:1: Cannot connect: connection refused.\n", ""},
 		{"the only one down", []string{"127.0.0.1:1"}, exitUsage, "", "homing-bench: 127.0.0.1:1: cannot connect: connection refused\n"},
 		{"another certificate", []string{"--sni", "other.test", "--ca", ca, well}, exitUsage, "", "the certificate is for www.example.org, not for other.test: give the name with --sni, or --insecure"},
-		{"any certificate", []string{"--insecure", well}, exitOK, "No resumption is lost.", ""},
+		{"any certificate", []string{"--insecure", well}, exitOK, "No resumption is lost", ""},
+		{"from two addresses", []string{"--sni", "www.example.org", "--ca", ca, "--source", "127.0.0.1,127.0.0.2", well}, exitOK, "\nNo resumption is lost.\n", ""},
+		{"sources of two families", []string{"--source", "127.0.0.1,::1", well}, exitUsage, "", "--source ::1: give IP addresses of this machine, of one family"},
+		{"a source that is a name", []string{"--source", "localhost", well}, exitUsage, "", "--source localhost: give IP addresses of this machine, of one family"},
 		{"no target", nil, exitUsage, "", "homing-bench: diagnose needs a target: homing-bench diagnose HOST:PORT\n"},
 		{"a URL", []string{"https://www.example.org/"}, exitUsage, "", `"https://www.example.org/" is not HOST:PORT`},
 		{"no tries", []string{"--tries", "0", well}, exitUsage, "", "--tries 0: 1 to 100 are possible"},

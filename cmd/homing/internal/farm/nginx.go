@@ -31,6 +31,8 @@ type NginxConfig struct {
 	SessionCache string
 	// SessionTimeout is nginx's ssl_session_timeout; empty is "5m".
 	SessionTimeout string
+	// AskClient makes nginx ask for a client certificate, and take clients without one.
+	AskClient bool
 	// EarlyData makes nginx take TLS 1.3 0-RTT data; the header X-Early-Data of an answer is 1 when it came so.
 	EarlyData bool
 	// Proxy makes it expect a PROXY header; the CLIENT of its answers is whom that names.
@@ -216,6 +218,9 @@ func (n *Nginx) write(cfg NginxConfig) error {
 	if len(cfg.TicketKey) > 0 {
 		files[ticketKeyFile] = cfg.TicketKey
 		b.WriteString("\t\tssl_session_ticket_key " + ticketKeyFile + ";\n")
+	}
+	if cfg.AskClient {
+		b.WriteString("\t\tssl_verify_client optional;\n\t\tssl_client_certificate chain0.pem;\n")
 	}
 	if cfg.EarlyData {
 		b.WriteString("\t\tssl_early_data on;\n\t\tadd_header X-Early-Data $ssl_early_data;\n")
