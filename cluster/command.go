@@ -15,7 +15,7 @@ import (
 )
 
 // command is what all nodes are told to do, by whoever has the node key: a *KeyCommand, a *DrainCommand,
-// a *WeightCommand or an *IdleCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
+// a *WeightCommand, an *IdleCommand or a *standingCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
 type command interface {
 	// judge says whom the command would cut off. It is asked at the node that the command was given to.
 	judge(members []Member) error
@@ -25,20 +25,21 @@ type command interface {
 
 // The sealed form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version, op, force
 // (one byte each), time (8 bytes, seconds since 1970), and what belongs to the op: the key (KeyAdd), the print (KeyUse,
-// KeyRemove), what is to be done and the backend's address (opDrain, opWeight, opIdle), or an answer
-// (opAnswer).
+// KeyRemove), what is to be done and the backend's address (opDrain, opWeight, opIdle), what
+// was ordered before (opStanding), or an answer (opAnswer).
 const (
 	commandVersion = 1
 	commandHeader  = 3 + 8
 	nonceBytes     = 12
 	tagBytes       = 16
-	maxSealed      = nonceBytes + commandHeader + KeyBytes + tagBytes
+	maxSealed      = nonceBytes + commandHeader + max(KeyBytes, maxStanding) + tagBytes
 
 	// These stand beside the values of KeyOp.
-	opDrain  = 4
-	opAnswer = 5
-	opWeight = 6
-	opIdle   = 7
+	opDrain    = 4
+	opAnswer   = 5
+	opWeight   = 6
+	opIdle     = 7
+	opStanding = 8
 
 	// commandAge is by how much a command's time may differ from the clock here, in either direction. Nonces are
 	// remembered for as long, so that no command works twice.
@@ -126,6 +127,12 @@ func parseCommand(plain []byte) (command, time.Time, error) {
 	switch op {
 	case opDrain:
 		c, err := parseDrain(rest)
+		if err == nil {
+			c.at = at
+		}
+		return c, at, err
+	case opStanding:
+		c, err := parseStanding(rest)
 		return c, at, err
 	case opWeight:
 		c, err := parseWeight(rest)

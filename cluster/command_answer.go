@@ -186,12 +186,17 @@ func openAnswer(nodeKeys [][]byte, sealed []byte) (nonce [nonceBytes]byte, a Ans
 	return [nonceBytes]byte(rest), Answer{node, string(text)}, nil
 }
 
+// reach is a node as far as it takes to send it something.
+func reach(one *Member) *memberlist.Node {
+	return &memberlist.Node{Name: one.ID, Addr: one.Addr.Addr().AsSlice(), Port: one.Addr.Port()}
+}
+
 // nodes is the other live nodes, as far as it takes to reach them. Those of memberlist itself change under one's hands.
 func (m *Membership) nodes() []*memberlist.Node {
 	var nodes []*memberlist.Node
 	for _, one := range m.Members() {
 		if one.Alive && one.Meta.Role == RoleNode {
-			nodes = append(nodes, &memberlist.Node{Name: one.ID, Addr: one.Addr.Addr().AsSlice(), Port: one.Addr.Port()})
+			nodes = append(nodes, reach(&one))
 		}
 	}
 	return nodes

@@ -28,6 +28,13 @@ func FuzzMessage(f *testing.F) {
 		}
 		f.Add(append([]byte{4}, append([]byte("node"), sealed...)...), plain)
 	}
+	if sealed, err := (&standingCommand{[]order{{Backend: addr, Mode: pool.DrainHard}}}).seal(nodeKey, time.Unix(1_000_000, 0)); err != nil {
+		f.Fatal(err)
+	} else if plain, err := unseal([][]byte{nodeKey}, sealed); err != nil {
+		f.Fatal(err)
+	} else {
+		f.Add(append([]byte{4}, append([]byte("node"), sealed...)...), plain)
+	}
 	f.Add([]byte{}, append(make([]byte, commandHeader+nonceBytes), 3, 'a', 'b'))
 	f.Fuzz(func(t *testing.T, message, plain []byte) {
 		if asker, sealed, ok := cutAsker(message); ok {

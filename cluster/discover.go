@@ -46,6 +46,9 @@ type DiscoverConfig struct {
 	// Pools are those that take any, in the beginning: see SetPools.
 	Pools []DiscoverPool
 
+	// Filled is called when backends have come to a pool, or have gone. It may be nil.
+	Filled func()
+
 	// Log gets a line per announcement that is taken, given up or refused. Default: none.
 	Log *slog.Logger
 }
@@ -302,6 +305,9 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[place]*
 		return
 	}
 	d.log(p.Pool, snapshot, backends)
+	if d.cfg.Filled != nil && p.Snapshot() != snapshot {
+		d.cfg.Filled()
+	}
 }
 
 // allot gives each announcement its share of what its address and its network may have in the pool. Who came first stays.

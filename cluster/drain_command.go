@@ -11,8 +11,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// DrainCommand empties a backend at all nodes, or ends that. It tells those that are there: nobody keeps it for a node
-// that joins, or starts again, later.
+// DrainCommand empties a backend at all nodes, or ends that. Those that are there follow it, and give it to nodes that join,
+// or start again, later (standing.go).
 type DrainCommand struct {
 	// Pool is the hash of the pool whose backend it is, 0 for all that have one of the address.
 	Pool uint32
@@ -22,6 +22,8 @@ type DrainCommand struct {
 	// Plan is what pool.Drain does at each node. Its time begins when the node gets to know it, and travels in whole
 	// seconds.
 	Plan pool.DrainPlan
+
+	at time.Time // when it was given, once it is opened
 }
 
 // drainCommandBytes is a drain command but for the address: the mode (1 byte), the time in seconds and the pool (4 each).
@@ -80,10 +82,18 @@ func (c *DrainCommand) judge([]Member) error { return nil }
 
 func (c *DrainCommand) apply(m *Membership) error {
 	err := m.eachBackend(c.Pool, c.Backend, func(p *pool.Pool, b *pool.Backend) error { return p.Drain(b, c.Plan) })
-	if err == nil && m.cfg.Settle != nil {
+	if err != nil {
+		return err
+	}
+	one := order{Pool: c.Pool, Backend: c.Backend, Mode: c.Plan.Mode, At: c.at, Done: true}
+	if c.Plan.For > 0 {
+		one.End = c.at.Add(c.Plan.For)
+	}
+	m.orders.keep(one)
+	if m.cfg.Settle != nil {
 		m.cfg.Settle()
 	}
-	return err
+	return nil
 }
 
 // SetPools replaces the pools whose backends commands are about.

@@ -28,7 +28,7 @@ func TestDrainRoundTrip(t *testing.T) {
 		{"[fe80::7%eth0]:443", "[fe80::7]:443", pool.DrainPlan{Mode: pool.DrainSoft, For: 1}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Second}},
 		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
 	} {
-		roundTrip(t, now, &DrainCommand{7, netip.MustParseAddrPort(tt.give), tt.plan}, &DrainCommand{7, netip.MustParseAddrPort(tt.want), tt.got})
+		roundTrip(t, now, &DrainCommand{Pool: 7, Backend: netip.MustParseAddrPort(tt.give), Plan: tt.plan}, &DrainCommand{Pool: 7, Backend: netip.MustParseAddrPort(tt.want), Plan: tt.got, at: now})
 	}
 	if _, err := (&DrainCommand{}).Seal(key(1), now); err != nil {
 		t.Errorf("no address: %v", err) // it is refused where it is read
@@ -64,7 +64,7 @@ func roundTrip(t *testing.T, now time.Time, give Order, want command) {
 	if err != nil || !at.Equal(now) {
 		t.Fatalf("%+v: %v, at %v", give, err, at)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, DrainCommand{})); diff != "" {
 		t.Errorf("%+v (-want +got):\n%s", give, diff)
 	}
 	if _, _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
@@ -184,7 +184,7 @@ func TestDrain(t *testing.T) {
 	}
 	drain := func(nodeKey []byte, addr string, mode pool.Drain) ([]Answer, error) {
 		t.Helper()
-		sealed, err := (&DrainCommand{0, netip.MustParseAddrPort(addr), pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
+		sealed, err := (&DrainCommand{Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +247,7 @@ func TestOrder(t *testing.T) {
 	eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
 	mail := a.cfg.Pools[1].Hash()
 
-	answers, err := a.Order(t.Context(), &DrainCommand{mail, netip.MustParseAddrPort(addr), pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
+	answers, err := a.Order(t.Context(), &DrainCommand{Pool: mail, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
 	if err != nil || !slices.Equal(answers, []Answer{{Node: a.cfg.ID}, {Node: b.cfg.ID}}) {
 		t.Fatalf("%+v, %v", answers, err)
 	}
@@ -271,7 +271,7 @@ func TestOrder(t *testing.T) {
 			t.Errorf("the drain ends in %s", left)
 		}
 	}
-	if _, err := a.Order(t.Context(), &DrainCommand{mail, netip.MustParseAddrPort("127.0.0.1:9"), pool.DrainPlan{}}); err == nil {
+	if _, err := a.Order(t.Context(), &DrainCommand{Pool: mail, Backend: netip.MustParseAddrPort("127.0.0.1:9")}); err == nil {
 		t.Error("a backend that is not there was drained")
 	}
 	a.SetNodeKeys(nil)

@@ -198,6 +198,7 @@ func Create(cfg Config) (*Membership, error) {
 		refusals: make(map[string]string),
 		roll:     newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
+	m.meta.Standing = cfg.Meta.Role == RoleNode
 	m.pools.Store(&m.cfg.Pools)
 	m.SetNodeKeys(cfg.NodeKeys)
 	m.rejoin = &rejoiner{
@@ -273,12 +274,16 @@ func (m *Membership) Run(ctx context.Context) {
 	running.Go(func() { m.inquire(ctx) })
 	lines := time.NewTicker(logEvery)
 	defer lines.Stop()
+	orders := time.NewTicker(ordersEvery)
+	defer orders.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-lines.C:
 			m.quiet.sweep()
+		case <-orders.C:
+			m.FollowOrders()
 		case message := <-m.commands:
 			m.receiveCommand(message)
 		case <-m.update:

@@ -33,6 +33,9 @@ type MemberLegacy struct {
 
 	// Commands are the nonces of the commands that were obeyed lately, in hex, and until when they must be remembered.
 	Commands map[string]time.Time `json:"commands,omitempty"`
+
+	// Orders are the drains, and their ends, that were ordered of late.
+	Orders []order `json:"orders,omitempty"`
 }
 
 // Sockets are those that gossip uses, nil with Config.Transport. They stay the member's own.
@@ -50,6 +53,9 @@ func (m *Membership) Bequeath() MemberLegacy {
 	defer m.applying.Unlock()
 	if len(m.replays.seen) > 0 {
 		legacy.Commands = make(map[string]time.Time)
+	}
+	for _, o := range m.orders.sorted() {
+		legacy.Orders = append(legacy.Orders, *o)
 	}
 	for nonce, until := range m.replays.seen {
 		legacy.Commands[hex.EncodeToString(nonce[:])] = until
@@ -77,6 +83,9 @@ func (m *Membership) Inherit(legacy MemberLegacy) {
 	}
 	m.applying.Lock()
 	defer m.applying.Unlock()
+	for _, o := range legacy.Orders {
+		m.orders.keep(o)
+	}
 	for text, until := range legacy.Commands {
 		nonce, err := hex.DecodeString(text)
 		if err != nil || len(nonce) != nonceBytes || len(m.replays.seen) >= maxReplays {

@@ -83,6 +83,7 @@ type Meta struct {
 	Version     string         // of the program, at most 64 bytes
 	Replication netip.AddrPort // nodes: where peers get what this node learns; invalid: nowhere
 	Keys        []KeyPrint     // the gossip keys it trusts, the one it encrypts with first; at most MaxKeys
+	Standing    bool           // nodes: it takes what was ordered before it joined (standing.go)
 	Announced   Announcement   // agents
 
 	// Refusal is a node's word to the agent that it asks alone: why it does not take what that announces, "" if it does. It
@@ -109,6 +110,7 @@ const (
 	tagStarted     = 9 // 8 bytes, big-endian
 	tagName        = 10
 	tagRefusal     = 11
+	tagStanding    = 12 // nothing: that it is there says it
 
 	maxSoftware = 64
 	maxName     = 64
@@ -138,6 +140,9 @@ func (m *Meta) AppendBinary(b []byte) ([]byte, error) {
 	}
 	if m.Refusal != "" {
 		b = appendField(b, tagRefusal, []byte(m.Refusal))
+	}
+	if m.Standing {
+		b = appendField(b, tagStanding, nil)
 	}
 	if m.Replication.IsValid() {
 		b = appendAddr(b, tagReplication, m.Replication)
@@ -231,6 +236,8 @@ func (m *Meta) set(tag byte, value []byte) error {
 		m.Name = string(value)
 	case tagRefusal:
 		m.Refusal = string(value)
+	case tagStanding:
+		m.Standing = true
 	case tagReplication:
 		return m.Replication.UnmarshalBinary(value)
 	case tagKeys:

@@ -20,7 +20,7 @@ func agentMeta() Meta {
 }
 
 func nodeMeta() Meta {
-	return Meta{Role: RoleNode, State: StateDraining, Name: "lb-1", Version: "v1", Refusal: "no pool", Replication: netip.MustParseAddrPort("[2001:db8::1]:7947")}
+	return Meta{Role: RoleNode, State: StateDraining, Name: "lb-1", Standing: true, Version: "v1", Refusal: "no pool", Replication: netip.MustParseAddrPort("[2001:db8::1]:7947")}
 }
 
 func encoded(t *testing.T, m Meta) []byte {

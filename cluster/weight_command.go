@@ -9,8 +9,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// WeightCommand gives a backend another weight at all nodes, for they choose alike only while they agree on it. Like a
-// drain it is not kept for nodes that come later.
+// WeightCommand gives a backend another weight at all nodes, for they choose alike only while they agree on it. It is
+// not kept for nodes that come later, whose configuration has the last word.
 type WeightCommand struct {
 	// Pool is the hash of the pool whose backend it is, 0 for all that have one of the address.
 	Pool uint32

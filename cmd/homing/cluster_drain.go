@@ -17,7 +17,8 @@ import (
 const drainNotes = `BACKEND is its address and port, such as 192.0.2.7:443. Every node does it to its own backend of that address, and its
 answer is printed. Whoever says something else later, another command or the agent beside the backend, is followed.
 
-Drains are not kept: a node that joins, or starts again, later knows nothing of them. Give the command again then.`
+A node that joins, or starts again, later is told by those that are there, for 30 days; of several orders the last counts.
+When all nodes are down at once the order is lost: give it again then.`
 
 func (c *clusterClient) drainCommand() *cobra.Command {
 	cmd := &cobra.Command{

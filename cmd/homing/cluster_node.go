@@ -101,7 +101,7 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (
 	if c.membership, err = cluster.Create(cfg); err != nil {
 		return explainMember(&c.options.Member, err)
 	}
-	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Log: c.log})
+	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Filled: c.membership.FollowOrders, Log: c.log})
 	return nil
 }
 

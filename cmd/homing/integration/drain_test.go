@@ -267,9 +267,20 @@ func TestIntegrationDrainCluster(t *testing.T) {
 		t.Errorf("nothing is open: exit code %d: %s", code, out)
 	}
 	w.nodes[1].proc.Kill()
+	w.nodes[1].start(t)
+	w.waitFor(t, "a node that starts again is told of the drain", func() bool { return draining(w.nodes[1], one) == 2 && draining(w.nodes[1], other) == 0 })
+	w.nodes[1].proc.Kill()
 	w.waitFor(t, "the other node vanished", func() bool { return w.nodes[0].members(t, "node", "vanished") == 1 })
 	if out, code = homingCommand(t, "undrain", one, "--admin", admin); code != 1 || !strings.Contains(out, "1 nodes follow, 1 do not: ") || draining(w.nodes[0], one) != 0 {
 		t.Errorf("a node vanished: exit code %d: %s", code, out)
+	}
+	w.nodes[1].start(t)
+	w.waitFor(t, "it is back", func() bool {
+		return w.nodes[0].members(t, "node", "alive") == 1 && w.nodes[1].members(t, "node", "alive") == 1
+	})
+	time.Sleep(2 * time.Second) // for the order that must not come
+	if draining(w.nodes[1], one) != 0 || draining(w.nodes[0], one) != 0 {
+		t.Error("a drain came back that was ended while a node was away")
 	}
 }
 
