@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -183,7 +184,15 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heir.Inherit(MemberLegacy{Orders: b.Bequeath().Orders})
+	text, err := json.Marshal(MemberLegacy{Orders: b.Bequeath().Orders})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var legacy MemberLegacy
+	if err := json.Unmarshal(text, &legacy); err != nil {
+		t.Fatal(err)
+	}
+	heir.Inherit(legacy)
 	last := start(key(1), poolOf(t, one), runMember(t, heir))
 	eventually(t, "an heir passes on what it has inherited", func() bool { return mode(last, one) == "soft" })
 }

@@ -72,14 +72,18 @@ func TestIntegrationExamples(t *testing.T) {
 		need(t, "systemd-analyze", "systemd")
 		// Where the program is not at its place yet, systemd says that alone; man may be missing too.
 		dir := t.TempDir()
-		unit := strings.ReplaceAll(text(t, "../packaging/homing.service"), "/usr/bin/homing", os.Getenv("HOMING_BINARY"))
-		put(t, filepath.Join(dir, "homing.service"), regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(unit, ""))
+		var units []string
+		for _, name := range []string{"homing.service", "homing-agent.service"} {
+			unit := strings.ReplaceAll(text(t, "../packaging/"+name), "/usr/bin/homing", os.Getenv("HOMING_BINARY"))
+			units = append(units, filepath.Join(dir, name))
+			put(t, filepath.Join(dir, name), regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(unit, ""))
+		}
 		dropIn := filepath.Join(dir, "homing.service.d")
 		if err := os.Mkdir(dropIn, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		put(t, filepath.Join(dropIn, "transparent.conf"), text(t, "../packaging/transparent.conf"))
-		out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", filepath.Join(dir, "homing.service")).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "systemd-analyze", append([]string{"verify"}, units...)...).CombinedOutput()
 		for line := range strings.Lines(string(out)) {
 			if strings.Contains(line, "homing") || strings.Contains(line, "transparent") {
 				t.Errorf("systemd-analyze: %s", line)

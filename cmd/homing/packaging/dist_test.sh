@@ -56,8 +56,8 @@ done <"$work/documents"
 chroot "$root" homing config check /etc/homing/homing.yaml || fail "the example does not pass its own check"
 # The fresh root has neither systemd's own units nor man: what is asked is each line of the unit, and its commands.
 command -v systemd-analyze >/dev/null || fail "systemd-analyze is missing: apt-get install systemd"
-systemd-analyze verify --root="$root" homing.service >"$work/log" 2>&1 || true
-! grep -E 'homing\.service(:[0-9]|: Command /)' "$work/log" || fail "systemd does not like the unit"
+systemd-analyze verify --root="$root" homing.service homing-agent.service >"$work/log" 2>&1 || true
+! grep -E 'homing(-agent)?\.service(:[0-9]|: Command /)' "$work/log" || fail "systemd does not like the units"
 
 # What systemd would run, as the user that it would take, with the capability, the descriptors and the directories of the unit.
 unit=$root/usr/lib/systemd/system/homing.service

@@ -6,7 +6,7 @@ elif ! getent passwd homing >/dev/null; then
   useradd --system --home-dir /var/lib/homing --shell /usr/sbin/nologin --user-group homing
 fi
 # The configuration may name files with keys.
-chgrp homing /etc/homing /etc/homing/homing.yaml
+chgrp homing /etc/homing /etc/homing/homing.yaml /etc/homing/agent.env
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
   # An upgrade of the package changes to the new binary without refusing a connection. A fresh installation starts
