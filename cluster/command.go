@@ -211,7 +211,7 @@ func (m *Membership) applyPatiently(ctx context.Context, sealed []byte) error {
 	ticker := time.NewTicker(gossipEvery)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(commandPatience); ; {
-		err := m.apply(sealed, true)
+		_, err := m.apply(sealed, true)
 		if cut := (*cutError)(nil); !errors.As(err, &cut) || time.Now().After(deadline) {
 			return err
 		}
@@ -223,26 +223,26 @@ func (m *Membership) applyPatiently(ctx context.Context, sealed []byte) error {
 	}
 }
 
-func (m *Membership) apply(sealed []byte, judge bool) error {
+func (m *Membership) apply(sealed []byte, judge bool) (command, error) {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 {
-		return ErrNoNodeKey
+		return nil, ErrNoNodeKey
 	}
 	c, at, err := openCommand(nodeKeys, sealed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if judge {
 		if err := c.judge(m.Members()); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := m.replays.admit(sealed, at, time.Now()); err != nil {
-		return err
+		return nil, err
 	}
-	return c.apply(m)
+	return c, c.apply(m)
 }
 
 // receiveCommand applies a command that another node has sent, and judged, and answers it.
@@ -251,7 +251,7 @@ func (m *Membership) receiveCommand(message []byte) {
 	if !ok || len(*m.nodeKeys.Load()) == 0 {
 		return // an agent: its keys are in its file
 	}
-	err := m.apply(sealed, false)
+	c, err := m.apply(sealed, false)
 	if errors.Is(err, ErrCommand) { // nobody is answered who may not ask, and the name it gives counts for nothing
 		m.quiet.say(m.log, slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", sayable(asker)), slog.Any("error", err))
 		return
@@ -260,4 +260,5 @@ func (m *Membership) receiveCommand(message []byte) {
 		m.quiet.say(m.log, slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 	}
 	m.answer(asker, sealed, err)
+	m.answerOrders(c, asker)
 }

@@ -28,7 +28,7 @@ func FuzzMessage(f *testing.F) {
 		}
 		f.Add(append([]byte{4}, append([]byte("node"), sealed...)...), plain)
 	}
-	if sealed, err := (&standingCommand{[]order{{Backend: addr, Mode: pool.DrainHard}}}).seal(nodeKey, time.Unix(1_000_000, 0)); err != nil {
+	if sealed, err := (&standingCommand{orders: []order{{Backend: addr, Mode: pool.DrainHard}}}).seal(nodeKey, time.Unix(1_000_000, 0)); err != nil {
 		f.Fatal(err)
 	} else if plain, err := unseal([][]byte{nodeKey}, sealed); err != nil {
 		f.Fatal(err)

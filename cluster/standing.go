@@ -12,8 +12,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// A drain command is a state that outlasts it: a node that joins, or starts again, is given what was ordered before by
-// each node that it meets, sealed as a command (opStanding). Of two orders about one backend the later counts, by the
+// A drain command is a state that outlasts it: two nodes that meet give one another what was ordered before, sealed as a
+// command (opStanding). One that starts again at once meets those that have not missed it, so who meets asks, too. Of two orders about one backend the later counts, by the
 // clock of the node that was asked for it; so an old drain does not come back over the undrain that ended it.
 const (
 	// orderKept is for how long an order is remembered: longer than any ticket lives, and than who ordered it thinks of it.
@@ -30,7 +30,7 @@ const (
 	// own resumptions end (8 each, seconds since 1970; 0: never).
 	standingBytes = 1 + 4 + 8 + 8
 
-	maxStanding = maxBatch * (standingBytes + 1 + 16 + 2)
+	maxStanding = 1 + maxBatch*(standingBytes+1+16+2)
 )
 
 // target is what an order is about.
@@ -124,11 +124,18 @@ func (r *orders) sorted() []*order {
 	return all
 }
 
-// standingCommand gives a node what was ordered before.
-type standingCommand struct{ orders []order }
+// standingCommand gives a node what was ordered before, and may ask for what it knows. It travels as whether it asks (1
+// byte), then the orders.
+type standingCommand struct {
+	asks   bool
+	orders []order
+}
 
 func (c *standingCommand) seal(nodeKey []byte, now time.Time) ([]byte, error) {
-	var rest []byte
+	rest := []byte{0}
+	if c.asks {
+		rest[0] = 1
+	}
 	for i := range c.orders {
 		o := &c.orders[i]
 		addr, err := o.Backend.MarshalBinary()
@@ -151,8 +158,11 @@ func (c *standingCommand) seal(nodeKey []byte, now time.Time) ([]byte, error) {
 var errStanding = errors.New("the orders of before cannot be read")
 
 func parseStanding(rest []byte) (*standingCommand, error) {
-	c := &standingCommand{}
-	for len(rest) > 0 {
+	if len(rest) == 0 {
+		return nil, errStanding
+	}
+	c := &standingCommand{asks: rest[0] == 1}
+	for rest = rest[1:]; len(rest) > 0; {
 		if len(rest) < standingBytes+1 || len(rest) < standingBytes+1+int(rest[standingBytes]) || len(c.orders) >= maxBatch {
 			return nil, errStanding
 		}
@@ -216,8 +226,8 @@ func (m *Membership) FollowOrders() {
 	m.followOrders(time.Now())
 }
 
-// tellOrders gives a node that has joined what was ordered before. It returns at once.
-func (m *Membership) tellOrders(node *Member) {
+// tellOrders gives a node what was ordered before, and asks for what it knows. It returns at once.
+func (m *Membership) tellOrders(node *Member, ask bool) {
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 || !node.Meta.Standing {
 		return
@@ -230,8 +240,12 @@ func (m *Membership) tellOrders(node *Member) {
 			all = append(all, *o)
 		}
 		m.applying.Unlock()
-		for batch := range slices.Chunk(all, maxBatch) {
-			sealed, err := (&standingCommand{batch}).seal(nodeKeys[0], time.Now())
+		batches := slices.Collect(slices.Chunk(all, maxBatch))
+		if ask && len(batches) == 0 {
+			batches = append(batches, nil)
+		}
+		for i, batch := range batches {
+			sealed, err := (&standingCommand{ask && i == 0, batch}).seal(nodeKeys[0], time.Now())
 			if err == nil {
 				message := append([]byte{messageCommand, byte(len(m.cfg.ID))}, m.cfg.ID...)
 				err = m.list.SendReliable(to, append(message, sealed...))
@@ -242,4 +256,16 @@ func (m *Membership) tellOrders(node *Member) {
 			}
 		}
 	}()
+}
+
+// answerOrders gives the node that asks what was ordered before.
+func (m *Membership) answerOrders(c command, asker string) {
+	if told, ok := c.(*standingCommand); !ok || !told.asks {
+		return
+	}
+	members := m.Members()
+	i := slices.IndexFunc(members, func(one Member) bool { return one.ID == asker && one.Alive && one.Meta.Role == RoleNode })
+	if i >= 0 { // else it is yet to be met, and told then
+		m.tellOrders(&members[i], false)
+	}
 }

@@ -24,7 +24,7 @@ func TestStandingRoundTrip(t *testing.T) {
 		}
 		want = append(want, o)
 	}
-	sealed, err := (&standingCommand{want}).seal(key(1), now)
+	sealed, err := (&standingCommand{true, want}).seal(key(1), now)
 	if err != nil || len(sealed) > maxSealed {
 		t.Fatalf("%d bytes, %v", len(sealed), err)
 	}
@@ -45,9 +45,10 @@ func TestStandingRoundTrip(t *testing.T) {
 	good := plain[commandHeader:]
 	for why, rest := range map[string][]byte{
 		"a cut order":        good[:len(good)-1],
-		"one too many":       slices.Concat(good, good[:standingBytes+1+6]),
-		"a mode that is not": append([]byte{9}, good[1:]...),
-		"no address":         append(slices.Clone(good[:standingBytes]), 0),
+		"one too many":       slices.Concat(good, good[1:][:standingBytes+1+6]),
+		"a mode that is not": append([]byte{0, 9}, good[2:]...),
+		"no address":         append(slices.Clone(good[:1+standingBytes]), 0),
+		"nothing":            nil,
 	} {
 		if _, err := parseStanding(rest); err == nil {
 			t.Errorf("%s was read", why)
@@ -164,6 +165,12 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 		t.Errorf("what was undrained is %s", mode(b, other))
 	}
 
+	startAt := func(m *testMember) *testMember {
+		addr, id := m.Addr(), m.cfg.ID
+		m.crash()
+		return startMember(t, Config{ID: id, Bind: addr, NodeKeys: [][]byte{key(1)}, Pools: []*pool.Pool{poolOf(t, one, other)}}, a)
+	}
+
 	late := poolOf(t, other)
 	c := start(key(1), late, a)
 	eventually(t, "all see all", func() bool { return len(c.Members()) == 3 && len(a.Members()) == 3 })
@@ -172,8 +179,12 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	}
 	eventually(t, "a backend that comes later is drained", func() bool { return mode(c, one) == "soft" })
 
+	again := startAt(b) // before anybody has missed it
+	eventually(t, "who starts again at once drains it", func() bool { return mode(again, one) == "soft" })
+	b = again
+
 	a.crash() // whom the order was given to; the others have it
-	again := start(key(1), poolOf(t, one, other), b, c)
+	again = start(key(1), poolOf(t, one, other), b, c)
 	eventually(t, "who starts again drains it", func() bool { return mode(again, one) == "soft" && mode(again, other) == "off" })
 	if mode(stranger, one) != "off" {
 		t.Error("a node obeyed orders of another node key")
@@ -209,14 +220,14 @@ func TestUndrainWins(t *testing.T) {
 	all := m.cfg.Pools[0].Snapshot().All()
 	m.cfg.Pools[0].SetDraining(all[1], pool.DrainSoft) // at this node alone
 	later := time.Now().Add(time.Second)
-	told := &standingCommand{[]order{
+	told := &standingCommand{orders: []order{
 		{Backend: netip.MustParseAddrPort(one), Mode: pool.DrainOff, At: later}, {Backend: netip.MustParseAddrPort(other), Mode: pool.DrainOff, At: later},
 	}}
 	sealed, err := told.seal(key(1), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.apply(sealed, false); err != nil {
+	if _, err := m.apply(sealed, false); err != nil {
 		t.Fatal(err)
 	}
 	if all[0].Draining() != pool.DrainOff || all[1].Draining() != pool.DrainSoft {
