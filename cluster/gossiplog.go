@@ -62,8 +62,10 @@ func parseGossipLine(line string) (slog.Level, string) {
 		word, text, found := strings.Cut(rest, "] ")
 		if found {
 			line = text
-			switch word {
-			case "WARN", "ERR":
+			switch {
+			case strings.HasPrefix(text, "memberlist: Refuting "):
+				level = slog.LevelInfo // what was said of it before it started, or was upgraded: as it should be
+			case word == "WARN", word == "ERR":
 				level = slog.LevelWarn
 			}
 		}
