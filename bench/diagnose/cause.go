@@ -53,15 +53,17 @@ func toldApart(a *Address, ticketsLost bool) *Finding {
 // counted judges by counts.
 func counted(a *Address, ticketsLost bool) *Finding {
 	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	is := func(l loss) bool { return id.loss() == l || ticket.loss() == l || psk.loss() == l }
+	losses := []loss{id.loss(), ticket.loss(), psk.loss()}
+	is := func(l loss) bool { return slices.Contains(losses, l) }
 	keys := a.keys()
-	if is(spread) {
-		return several(a, ticketsLost)
-	}
-	if is(never) {
-		return neverAccepted(a, ticketsLost)
-	}
 	switch {
+	case is(spread):
+		return several(a, ticketsLost)
+	case is(unsure):
+		return &Finding{Code: CodeUnsure, Certainty: Open, Settle: settleMore + ", and " + settleEach, Text: "Some offers are refused, more than one server would refuse now and then and fewer " +
+			"than backends in turn would: backends of unequal weight, or a server that loses sessions (a full cache, several processes)."}
+	case !slices.ContainsFunc(losses, func(l loss) bool { return l != noLoss && l != never }):
+		return neverAccepted(a, ticketsLost)
 	case is(renewedLost):
 		return &Finding{Code: CodeRenewed, Certainty: Likely, Settle: settleMore, Text: "One server stands behind this address, or several that share all, and it refuses the sessions " +
 			"that it gives in resumed conns, while it accepts those of full handshakes: every second conn of a client that takes the newest is a full handshake." +
@@ -69,9 +71,6 @@ func counted(a *Address, ticketsLost bool) *Finding {
 	case is(changed):
 		return &Finding{Code: CodeChanged, Certainty: Open, Settle: settleLater, Text: "A session was refused each time, and one that came later accepted each time: something has changed " +
 			"while the address was examined (a server restarted, a backend gone), or a server refuses some by a rule of its own."}
-	case is(unsure):
-		return &Finding{Code: CodeUnsure, Certainty: Open, Settle: settleMore + ", and " + settleEach, Text: "Some offers are refused, more than one server would refuse now and then and fewer " +
-			"than backends in turn would: backends of unequal weight, or a server that loses sessions (a full cache, several processes)."}
 	}
 	return &Finding{
 		Code: CodeMomentary, Certainty: Likely, Settle: settleMore, Text: "Offers are refused now and then, and the same sessions accepted later: that is not how several backends look that do not " +

@@ -104,8 +104,9 @@ func (c *course) why(ctx context.Context) {
 		c.rival = c.newest
 	}
 	for round := 1; round <= maxRounds && ctx.Err() == nil; round++ {
-		c.series(ctx, c.refused, c.options.Tries, &c.p.RefusedAgainOffered, &c.p.RefusedAgainAccepted)
-		c.series(ctx, c.rival, c.options.Tries, &c.p.AgainOffered, &c.p.AgainAccepted)
+		n := c.options.Tries + round - 1 // not in step with backends in turn each time
+		c.series(ctx, c.refused, n, &c.p.RefusedAgainOffered, &c.p.RefusedAgainAccepted)
+		c.series(ctx, c.rival, n, &c.p.AgainOffered, &c.p.AgainAccepted)
 		if l := c.p.loss(); l != unsure && (l != momentary || round > 1) {
 			return
 		}

@@ -114,21 +114,22 @@ const (
 	aboutHalf  = 0.6
 	leastSeen  = 2 // offers of renewed sessions that make a rule
 	alwaysSeen = 3 // offers that make an always or a never
+	countsSeen = 5 // offers that make a share
 )
 
 func (p *Probe) loss() loss {
-	if !p.lost() {
+	if p.Accepted == p.Offered {
 		return noLoss
 	}
 	again, refused := Offers{p.AgainOffered, p.AgainAccepted}, Offers{p.RefusedAgainOffered, p.RefusedAgainAccepted}
 	full := Offers{p.Offered - p.RenewedOffered, p.Accepted - p.RenewedAccepted}
 	always := again.Offered >= alwaysSeen && !again.lost()
 	gone := refused.Offered >= alwaysSeen && refused.Accepted == 0
-	share := 0.0
-	if n := again.Offered + refused.Offered; n > 0 {
-		share = float64(again.Accepted+refused.Accepted) / float64(n)
-	}
+	offered := again.Offered + refused.Offered
+	share := float64(again.Accepted+refused.Accepted) / float64(max(offered, 1))
 	switch {
+	case offered < countsSeen:
+		return unsure
 	case p.Accepted+again.Accepted+refused.Accepted == 0:
 		return never
 	case always && gone && p.RenewedOffered >= leastSeen && p.RenewedAccepted == 0 && !full.lost():

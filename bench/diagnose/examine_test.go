@@ -80,7 +80,7 @@ func TestExamineFinds(t *testing.T) {
 		{
 			"two at two addresses that share a key",
 			[][]*fakeBackend{backends(1, shared), backends(1, shared)},
-			next + " (0 of 10 accepted)", yes, yes,
+			next + " (0 of 40 accepted)", yes, yes,
 			CodeAcrossCache, "homing",
 		},
 		{
@@ -231,5 +231,35 @@ func TestExamineFindsBalancers(t *testing.T) {
 	r = fixedExaminer(o, n).examine(t.Context(), []Address{{Addr: addrA, Name: "www.example.org"}})
 	if len(r.Findings) != 0 || len(r.Across) != 1 || r.Across[0].SessionID != (Offers{5, 5}) {
 		t.Errorf("%+v, %+v", r.Findings, r.Across)
+	}
+}
+
+// Few tries are made up for, or the judgement says that it is open.
+func TestExamineFewTries(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		list []*fakeBackend
+		want map[string]bool
+	}{
+		{"one that refuses what resumed conns gave", backends(1, func(b *fakeBackend) { b.noTicket, b.stateful, b.renewed = true, true, true }), map[string]bool{"": true, CodeRenewed: true, CodeUnsure: true, CodeChanged: true}},
+		{"two in turn", backends(2, nil), map[string]bool{CodeApart: true}},
+		{"two in turn without names of keys", backends(2, func(b *fakeBackend) { b.key, b.secret = "", string(random(8)) }), map[string]bool{CodeApart: true}},
+		{"two in turn that refuse each other's tickets", []*fakeBackend{{key: sharedKey, bound: "aaaa"}, {key: sharedKey, bound: "bbbb"}}, map[string]bool{CodeBound: true}},
+		{"one without a cache", backends(1, func(b *fakeBackend) { b.noCache = true }), map[string]bool{CodeNoCache: true}},
+	} {
+		for tries := 1; tries <= 20; tries++ {
+			o := &Options{Tries: tries}
+			if err := o.fill(); err != nil {
+				t.Fatal(err)
+			}
+			r := fixedExaminer(o, fakeNet{addrA: {backends: tt.list}}).examine(t.Context(), []Address{{Addr: addrA, Name: "www.example.org"}})
+			code := ""
+			if r.Lost {
+				code = r.Findings[0].Code
+			}
+			if !tt.want[code] || code == "" && tries > 1 {
+				t.Errorf("%s, %d tries: %+v", tt.what, tries, r.Findings)
+			}
+		}
 	}
 }

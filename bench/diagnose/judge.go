@@ -95,7 +95,7 @@ func (r *Report) noteSource() {
 	for i := range r.Addresses {
 		a := &r.Addresses[i]
 		given := a.SessionID.Accepted+a.Ticket.Accepted+a.PSK.Accepted > 0
-		if !a.examined() || moved || !given || len(a.keys()) > 1 {
+		if !a.examined() || moved || !given || max(len(a.keys()), a.Ticket.Kinds, a.PSK.Kinds) > 1 {
 			continue
 		}
 		r.add(Finding{

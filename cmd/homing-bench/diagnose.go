@@ -33,8 +33,9 @@ offers the newest session it was given, and counts what is accepted; then it car
 the next. A name that resolves to several addresses means all of them; without a port it is 443.
 
 It prints what was accepted, the sentences that scanners print, what is wrong in plain words, how sure that is and what
-would settle it, and what fixes it. It makes about 35 conns to each address, one after another, up to 160 more where
-offers are refused, and sends no request unless a server gives its TLS 1.3 tickets only behind one.
+would settle it, and what fixes it. It makes about 40 conns to each address and as many for each step to the next, one
+after another, up to four times as many where offers are refused, and sends no request unless a server gives its TLS 1.3
+tickets only behind one.
 
 A balancer that goes by the client's address cannot be told from one address: --source with two addresses of this
 machine carries the sessions from the one to the other.

@@ -113,7 +113,7 @@ func TestIntegrationDiagnoseSharedKey(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{TicketKey: []byte(strings.Repeat("0123456789abcdef", 5))}, farm.NewRSA)
 	roundRobin(t, cert, addrs(servers)[:2], diagnosis{idsRefused, "Yes", "Yes", []string{diagnose.CodeCacheApart}}, 1)
 	r := examine(t, cert, addrs(servers)...)
-	want := diagnosis{"Yes at the same address, not at the next (0 of 15 accepted)", "Yes", "Yes", []string{diagnose.CodeAcrossCache}}
+	want := diagnosis{"Yes at the same address, not at the next (0 of 60 accepted)", "Yes", "Yes", []string{diagnose.CodeAcrossCache}}
 	want.check(t, r)
 	for _, x := range r.Across {
 		if !x.SameKey {

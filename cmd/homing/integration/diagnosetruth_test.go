@@ -74,6 +74,12 @@ func sites() []site {
 			},
 			problem: diagnose.CodeBalancers, certainty: diagnose.Likely, fixes: []string{"Let the balancers tell"},
 		},
+		{
+			what: "homing before three, one with tickets off", start: func(t *testing.T, cert *farm.Certificate) []string {
+				return []string{startHoming(t, nginxes(t, cert, keyed, keyed, off)).addr}
+			},
+			notes: []string{diagnose.CodeStateful},
+		},
 		{what: "by the client's address", start: behind("source", plain, plain, plain), notes: []string{diagnose.CodeOneSource}},
 		{
 			// HAProxy's map hash takes the sum of the address's bytes, so that these two differ.
@@ -88,11 +94,15 @@ func sites() []site {
 			notes: []string{diagnose.CodeClientCert},
 		},
 		{
-			what: "two Node.js that share a key", start: nodes("server.js 1", "server.js 2"),
+			what: "two Node.js that share a key", start: nodes("", "server.js 1", "server.js 2"),
 			problem: diagnose.CodeBound, certainty: diagnose.Likely, fixes: []string{home, "Let servers that share a ticket key"}, text: "sessionIdContext",
 		},
 		{
-			what: "two Node.js that share a key and a command line", start: nodes("server.js", "server.js"),
+			what: "two Node.js that share a key and a command line", start: nodes("", "server.js", "server.js"),
+			problem: diagnose.CodeNoCache, certainty: diagnose.Likely, fixes: []string{"Give each server a session cache"},
+		},
+		{
+			what: "two Node.js that share a key, with the remedy", start: nodes("www", "server.js 1", "server.js 2"),
 			problem: diagnose.CodeNoCache, certainty: diagnose.Likely, fixes: []string{"Give each server a session cache"},
 		},
 		{
@@ -231,12 +241,14 @@ func stunnel(t *testing.T, cert *farm.Certificate, option string) string {
 
 const nodeServer = `const https = require('https'), fs = require('fs');
 const file = name => fs.readFileSync(process.env.FARM + '/' + name);
-https.createServer({ key: file('key.pem'), cert: file('chain.pem'), ticketKeys: file('ticket.key') }, (q, r) => r.end('node'))
+https.createServer({ key: file('key.pem'), cert: file('chain.pem'), ticketKeys: file('ticket.key'),
+  ...(process.env.FARM_CONTEXT && { sessionIdContext: process.env.FARM_CONTEXT }) }, (q, r) => r.end('node'))
   .listen(process.env.FARM_PORT, '127.0.0.1');
 `
 
-// nodes starts Node.js with the same ticket keys behind round robin, one for each command line.
-func nodes(lines ...string) func(*testing.T, *farm.Certificate) []string {
+// nodes starts Node.js with the same ticket keys behind round robin, one for each command line; context is their
+// sessionIdContext, empty: their own.
+func nodes(context string, lines ...string) func(*testing.T, *farm.Certificate) []string {
 	return func(t *testing.T, cert *farm.Certificate) []string {
 		dir := t.TempDir()
 		for name, content := range map[string][]byte{
@@ -250,7 +262,7 @@ func nodes(lines ...string) func(*testing.T, *farm.Certificate) []string {
 		for _, line := range lines {
 			addr := freeAddr(t)
 			_, port, _ := strings.Cut(addr, ":")
-			args := []string{"FARM=" + dir, "FARM_PORT=" + port, "/usr/bin/nodejs"}
+			args := []string{"FARM=" + dir, "FARM_PORT=" + port, "FARM_CONTEXT=" + context, "/usr/bin/nodejs"}
 			for i, word := range strings.Fields(line) {
 				if i == 0 {
 					word = filepath.Join(dir, word)
