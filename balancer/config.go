@@ -86,6 +86,15 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
+// limits are what Stats may be compared with.
+func (c *Config) limits() Limits {
+	l := Limits{MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit, Sources: c.Sources}
+	if c.MemoryLimit > 0 {
+		l.ConnMemory = c.connMemory()
+	}
+	return l
+}
+
 // checkNames refuses names that would stand for two things in logs and metrics.
 func (set *settings) checkNames() error {
 	listeners, pools, hashes := map[string]bool{}, map[string]bool{}, map[uint32]string{}

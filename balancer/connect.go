@@ -151,11 +151,11 @@ func (l *loop) cannotConnect(c *conn, errno netio.Errno) bool {
 	c.hs.failed = errno
 	switch {
 	case errno == netio.ErrNoPort:
-		l.count.noPorts.Add(1)
+		c.lane.share.count.noPorts.Add(1)
 	case netio.IsNoFile(errno):
-		l.count.noDescriptors.Add(1)
+		c.lane.share.count.noDescriptors.Add(1)
 	default:
-		l.count.noSockets.Add(1)
+		c.lane.share.count.noSockets.Add(1)
 	}
 	l.dropBackend(c)
 	if c.hs.stash.used() {

@@ -105,6 +105,19 @@ func (r Refusal) String() string {
 	return [...]string{"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory"}[r]
 }
 
+// Hold says why clients are left waiting in the kernel's queue of a listener.
+type Hold uint8
+
+// The holds.
+const (
+	HoldConns    Hold = iota // the node has as many conns as it may
+	HoldMemory               // their memory is in use
+	HoldListener             // the listener has as many conns as it may
+	NumHolds
+)
+
+func (h Hold) String() string { return [...]string{"max_conns", "memory", "listener_conns"}[h] }
+
 // Cause is the first letter of a Termination: who ended the conn.
 type Cause uint8
 

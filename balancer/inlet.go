@@ -24,10 +24,11 @@ const inletsKept = 32
 type inlet struct {
 	*socket // fd is read without its lock here, for the loop alone writes it
 	gate    *gate
-	watched bool // the engine takes from it
-	held    bool // its listener has as many conns as it may
-	unnamed bool // the settings do not name it: closed by settle, if they stand
-	leaving bool // closed as soon as nothing waits in its queue
+	watched bool       // the engine takes from it
+	held    bool       // its listener has as many conns as it may
+	unnamed bool       // the settings do not name it: closed by settle, if they stand
+	lookAt  netio.Time // when it is held: then it is seen whether anybody waits
+	leaving bool       // closed as soon as nothing waits in its queue
 	leaveBy netio.Time
 }
 
@@ -94,7 +95,7 @@ func (l *loop) watch(in *inlet, tag uint32) error {
 func (l *loop) hold(in *inlet) {
 	l.unwatch(in)
 	if !in.held {
-		in.held = true
+		in.held, in.lookAt = true, l.now.Add(acceptPause)
 		l.held++
 	}
 	if in.leaving {
@@ -105,7 +106,14 @@ func (l *loop) hold(in *inlet) {
 // unhold takes connections again from the listeners that have room.
 func (l *loop) unhold() {
 	for i, in := range l.inlets {
-		if !in.held || in.gate.full() {
+		if !in.held {
+			continue
+		}
+		if in.gate.full() {
+			if l.now >= in.lookAt {
+				in.lookAt = l.now.Add(acceptPause)
+				l.countHeld(in, HoldListener)
+			}
 			continue
 		}
 		in.held, in.leaveBy = false, l.now.Add(drainGrace)
@@ -113,6 +121,13 @@ func (l *loop) unhold() {
 		if err := l.watch(in, uint32(i)); err != nil {
 			l.say(slog.LevelError, "cannot listen again", slog.Any("error", err))
 		}
+	}
+}
+
+// countHeld counts that clients were left waiting for an acceptPause, if there are any.
+func (l *loop) countHeld(in *inlet, why Hold) {
+	if in.fd >= 0 && netio.Queued(in.fd) {
+		in.gate.count.held[why].Add(uint64(acceptPause))
 	}
 }
 
@@ -212,14 +227,9 @@ func (l *loop) listens() bool {
 
 // pause stops taking connections for acceptPause; they wait in the kernel's
 // queue.
-func (l *loop) pause(why string, errno netio.Errno) {
+func (l *loop) pause() {
 	if l.paused {
 		return
-	}
-	if errno != 0 && (l.warnedAt == 0 || l.now.Sub(l.warnedAt) >= warnEvery) {
-		l.warnedAt = l.now
-		l.say(slog.LevelWarn, why+", pausing", slog.Any("error", errno), slog.Float64("pause_seconds", acceptPause.Seconds()),
-			slog.String("remedy", "raise the limit of open files (ulimit -n, LimitNOFILE=)"))
 	}
 	l.paused = true
 	l.resumeAt = l.now.Add(acceptPause)
@@ -236,8 +246,11 @@ func (l *loop) pause(why string, errno netio.Errno) {
 // there is always one more, but not while nothing was taken from them.
 func (l *loop) admit() {
 	if l.paused && l.now >= l.resumeAt {
-		if l.full() {
+		if why, full := l.full(); full {
 			l.resumeAt = l.now.Add(acceptPause)
+			for _, in := range l.inlets {
+				l.countHeld(in, why)
+			}
 		} else {
 			l.paused = false
 			if err := l.listen(); err != nil {

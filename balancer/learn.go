@@ -3,6 +3,8 @@
 package balancer
 
 import (
+	"time"
+
 	"homing/balancer/affinity"
 	"homing/tlsparse"
 )
@@ -228,7 +230,13 @@ func (l *loop) serverFinished(c *conn) {
 // countRoute counts by which rule the conn was routed, once its backend is final.
 func (l *loop) countRoute(c *conn) {
 	c.lane.share.count.routes[c.hs.source].Add(1)
+	c.lane.share.count.connectTimes.count(c.hs.connectTime())
 	c.backend.CountConn(!c.hs.offered())
+}
+
+// connectTime is from the hello to its having been sent, but for the time in the queue.
+func (hs *handshake) connectTime() time.Duration {
+	return hs.sentAt.Sub(hs.helloAt) - hs.turn.waitedFor()
 }
 
 // countVerdict counts the verdict on the offer, once.
@@ -279,7 +287,7 @@ func (l *loop) endHandshake(c *conn) {
 		}
 		r.QueueTime = hs.turn.waitedFor()
 		if hs.sentAt > 0 {
-			r.ConnectTime = hs.sentAt.Sub(hs.helloAt) - r.QueueTime
+			r.ConnectTime = hs.connectTime()
 		}
 		if hs.answeredAt > 0 {
 			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,16 @@ func (r *rig) restsFor(d time.Duration) {
 	}
 }
 
+// held is how long clients of the first listener were kept waiting.
+func (r *rig) held(why Hold) time.Duration {
+	all := r.b.Stats().Listeners
+	i := slices.IndexFunc(all, func(l ListenerStats) bool { return l.Held[why] > 0 })
+	if i < 0 {
+		return 0
+	}
+	return all[i].Held[why]
+}
+
 // TestMaxConns: at the limit connections wait in the kernel's queue, and are
 // served as others end.
 func TestMaxConns(t *testing.T) {
@@ -56,6 +67,7 @@ func TestMaxConns(t *testing.T) {
 		if n := r.b.Stats().Open; n > uint64(limit+loops-1) {
 			t.Errorf("%d conns open, the limit is %d", n, limit)
 		}
+		r.await("that clients wait is counted", func() bool { return r.held(HoldConns) > 0 })
 		for served := limit; served < clients; served++ {
 			first := read(t, open[0], 1)
 			open[0].Close()
@@ -85,6 +97,7 @@ func TestListenerMaxConns(t *testing.T) {
 		if n := r.b.Stats().Open; n < limit || n > uint64(limit+loops-1) {
 			t.Errorf("%d conns open, the limit is %d", n, limit)
 		}
+		r.await("that clients wait is counted", func() bool { return r.held(HoldListener) > 0 })
 		r.addr = side
 		other := r.dial()
 		write(t, other, hello{}.bytes())

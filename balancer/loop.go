@@ -16,10 +16,6 @@ import (
 // descriptors (EMFILE): long enough not to spin, short enough not to be felt.
 const acceptPause = 50 * time.Millisecond
 
-// warnEvery is the least time between two lines in the log about one shortage,
-// which may last and shows in the counters.
-const warnEvery = 10 * time.Second
-
 // persistAfter is the age at which a conn gets its keepalive options. Most are
 // gone by then and never pay for the calls; before it, tighter deadlines hold.
 const persistAfter = 5 * time.Second
@@ -44,7 +40,6 @@ type loop struct {
 	unix           uint32 // the store's time
 	paused         bool   // listeners are not taken from
 	resumeAt       netio.Time
-	warnedAt       netio.Time // of the shortage that paused it; 0: never
 	running        bool
 	draining       bool
 	leaving        int // inlets that are to be closed
@@ -317,8 +312,8 @@ func (l *loop) kill() {
 // accepted begins a conn.
 func (l *loop) accepted(done *netio.Completion) {
 	if done.Errno != 0 {
-		l.count.noDescriptors.Add(1)
-		l.pause("cannot accept", done.Errno)
+		l.inlets[done.Tag].gate.count.noAccepts.Add(1)
+		l.pause()
 		return
 	}
 	g := l.inlets[done.Tag].gate
@@ -336,8 +331,8 @@ func (l *loop) accepted(done *netio.Completion) {
 		c.record = &ConnRecord{Start: time.Now(), Client: done.Peer, Listener: g.Name}
 	}
 	l.becomeHello(c, done.Peer)
-	if l.full() {
-		l.pause("", 0)
+	if _, full := l.full(); full {
+		l.pause()
 	}
 	if g.full() {
 		l.hold(l.inlets[done.Tag])
@@ -345,9 +340,11 @@ func (l *loop) accepted(done *netio.Completion) {
 }
 
 // full says whether the node has as many conns as it may, or can.
-func (l *loop) full() bool {
-	most := l.set.cfg.MaxConns
-	return most > 0 && l.b.openConns() >= most || l.memoryFull()
+func (l *loop) full() (why Hold, full bool) {
+	if most := l.set.cfg.MaxConns; most > 0 && l.b.openConns() >= most {
+		return HoldConns, true
+	}
+	return HoldMemory, l.memoryFull()
 }
 
 func (b *Balancer) openConns() int {

@@ -140,6 +140,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	}
 	if hs.answeredAt == 0 {
 		hs.answeredAt = l.now
+		c.lane.share.count.answerTimes.count(l.now.Sub(hs.sentAt))
 	}
 	var ok bool
 	opaque := l.read(c, done.Buf)

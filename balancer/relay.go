@@ -391,6 +391,7 @@ func (l *loop) expire(c *conn) {
 	case stateFree, stateClosing:
 	}
 	if c.handshakeDue > 0 && l.now >= c.handshakeDue {
+		c.lane.share.count.handshakeTimeouts.Add(1)
 		l.timeOut(c)
 		return
 	}

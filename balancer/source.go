@@ -35,7 +35,7 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case errno != netio.ErrNoPort || hs.sources+1 >= len(opt.Sources):
 			return errno
 		}
-		l.count.noPorts.Add(1)
+		c.lane.share.count.noPorts.Add(1)
 		hs.sources++
 	}
 }
@@ -57,7 +57,7 @@ func (l *loop) redial(c *conn) bool {
 	if hs.sources+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
 		return false
 	}
-	l.count.noPorts.Add(1)
+	c.lane.share.count.noPorts.Add(1)
 	hs.sources++
 	l.eng.Close(c.socks[sideBackend], true)
 	c.socks[sideBackend] = netio.NoSock

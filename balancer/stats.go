@@ -23,9 +23,7 @@ type Stats struct {
 	Hellos         [NumHelloOutcomes]uint64
 	Refused        [NumRefusals]uint64 // conns that the rules of a listener refused
 	Terminations   [NumCauses][NumPhases]uint64
-	NoPorts        uint64 // EADDRNOTAVAIL: no source port to be had
-	NoDescriptors  uint64 // EMFILE or ENFILE on accept or connect
-	NoSockets      uint64 // connects that this machine could not make for another reason: memory, a right, a source address
+	NoAccepts      uint64 // accepts that failed for want of a descriptor, EMFILE or ENFILE, or of memory
 	Shed           uint64 // conns dropped because buffer memory ran short
 	RecordsDropped uint64 // conn records that the log could not take in time
 	Handshakes     uint64
@@ -33,10 +31,22 @@ type Stats struct {
 	BufferBytes    uint64
 	ConnBytes      uint64 // memory of conns and handshakes, now, without buffers
 
+	Limits Limits // of now
+
 	PoolCounts // of all pools together
 
 	Listeners []ListenerStats // those of now, and those with open conns, by name
 	Pools     []PoolStats     // those of now, and those with open conns, by name
+}
+
+// Limits are the bounds that Stats may be compared with. 0: there is none.
+type Limits struct {
+	MaxConns     int   // of Open
+	MaxPreHello  int   // of PreHello
+	BufferMemory int64 // of BufferBytes
+	ConnMemory   int64 // of ConnBytes, in bytes: the part of MemoryLimit that is for conns
+	MemoryLimit  int64 // in bytes
+	Sources      SourceLimits
 }
 
 // ListenerStats are one listener's part of Stats.
@@ -44,6 +54,9 @@ type ListenerStats struct {
 	Name         string
 	Accepted     uint64
 	Open         uint64
+	MaxConns     int // of Open, now; 0: no limit
+	NoAccepts    uint64
+	Held         [NumHolds]time.Duration // in which clients were left waiting in the queues of the kernel, all loops together
 	Hellos       [NumHelloOutcomes]uint64
 	Refused      [NumRefusals]uint64
 	Terminations [NumCauses][NumPhases]uint64 // of conns that ended before they were in a pool
@@ -73,10 +86,18 @@ type PoolCounts struct {
 	Connects        uint64 // tried
 	ConnectFailures uint64 // refused, unreachable, forbidden or timed out
 	ConnectTimeouts uint64 // of them, timed out
+	NoPorts         uint64 // connects without a source port, or from an address that is not this machine's: EADDRNOTAVAIL
+	NoDescriptors   uint64 // connects without a descriptor: EMFILE or ENFILE
+	NoSockets       uint64 // connects that this machine could not make for another reason: memory, a right
 	Replays         uint64 // connects after a failed connect
 	SecondChances   uint64 // connects after an answer (DESIGN.md 3.4 b and c)
 	NoBudget        uint64 // second chances that the budget forbade
 	Unroutable      uint64 // conns that no backend took
+
+	HandshakeTimeouts uint64 // conns whose TLS handshake was not over in time
+
+	ConnectTimes Histogram // of conns that have a backend: from the hello, without what they waited in the queue, to the backend's having it
+	AnswerTimes  Histogram // of those whose hello was read: from there to the backend's first byte
 
 	Waiting       uint64        // conns in the queue, now
 	Queued        uint64        // conns that have waited in it
@@ -89,13 +110,14 @@ type PoolCounts struct {
 // is with the counters by listener and by pool.
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
-	noPorts, noDescriptors, noSockets          atomic.Uint64
 	shed, recordsDropped, handshakes, young    atomic.Uint64
 }
 
 // listenerCounters are one loop's share of ListenerStats.
 type listenerCounters struct {
 	accepted, open atomic.Uint64
+	noAccepts      atomic.Uint64
+	held           [NumHolds]atomic.Uint64 // ns
 	hellos         [NumHelloOutcomes]atomic.Uint64
 	refused        [NumRefusals]atomic.Uint64
 	terminations   [NumCauses][NumPhases]atomic.Uint64
@@ -113,16 +135,19 @@ type poolCounters struct {
 	connects, connectFailures                atomic.Uint64
 	replays, secondChances, noBudget, nobody atomic.Uint64
 
-	connectTimeouts atomic.Uint64
+	connectTimeouts, handshakeTimeouts atomic.Uint64
+	noPorts, noDescriptors, noSockets  atomic.Uint64
 
 	waiting, queued, queueTimeouts, queueFull, queueTime atomic.Uint64
+
+	connectTimes, answerTimes histogram
 }
 
 // Stats sums up what the loops have counted.
 func (b *Balancer) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var s Stats
+	s := Stats{Limits: b.set.cfg.limits()}
 	listeners, pools := map[string]*ListenerStats{}, map[string]*PoolStats{}
 	for i, l := range b.loops {
 		l.count.addTo(&s)
@@ -136,10 +161,13 @@ func (b *Balancer) Stats() Stats {
 	}
 	for name, one := range listeners {
 		one.Name = name
+		s.NoAccepts += one.NoAccepts
 		add(s.Hellos[:], one.Hellos[:])
 		add(s.Refused[:], one.Refused[:])
 		addTerminations(&s.Terminations, &one.Terminations)
-		if one.Open == 0 && !slices.ContainsFunc(b.set.cfg.Listeners, func(ln Listener) bool { return ln.Name == name }) {
+		if i := slices.IndexFunc(b.set.cfg.Listeners, func(ln Listener) bool { return ln.Name == name }); i >= 0 {
+			one.MaxConns = b.set.cfg.Listeners[i].MaxConns
+		} else if one.Open == 0 {
 			delete(listeners, name)
 		}
 	}
@@ -176,9 +204,6 @@ func (c *counters) addTo(s *Stats) {
 	s.BytesIn += c.bytesIn.Load()
 	s.BytesOut += c.bytesOut.Load()
 	s.Spliced += c.spliced.Load()
-	s.NoPorts += c.noPorts.Load()
-	s.NoDescriptors += c.noDescriptors.Load()
-	s.NoSockets += c.noSockets.Load()
 	s.Shed += c.shed.Load()
 	s.RecordsDropped += c.recordsDropped.Load()
 	s.Handshakes += c.handshakes.Load()
@@ -189,6 +214,10 @@ func (c *counters) addTo(s *Stats) {
 func (c *listenerCounters) addTo(s *ListenerStats) {
 	s.Accepted += c.accepted.Load()
 	s.Open += c.open.Load()
+	s.NoAccepts += c.noAccepts.Load()
+	for i := range c.held {
+		s.Held[i] += time.Duration(c.held[i].Load())
+	}
 	addAll(s.Hellos[:], c.hellos[:])
 	addAll(s.Refused[:], c.refused[:])
 	for i := range c.terminations {
@@ -216,6 +245,12 @@ func (c *poolCounters) addTo(s *PoolStats) {
 	s.Connects += c.connects.Load()
 	s.ConnectFailures += c.connectFailures.Load()
 	s.ConnectTimeouts += c.connectTimeouts.Load()
+	s.NoPorts += c.noPorts.Load()
+	s.NoDescriptors += c.noDescriptors.Load()
+	s.NoSockets += c.noSockets.Load()
+	s.HandshakeTimeouts += c.handshakeTimeouts.Load()
+	c.connectTimes.addTo(&s.ConnectTimes)
+	c.answerTimes.addTo(&s.AnswerTimes)
 	s.Replays += c.replays.Load()
 	s.SecondChances += c.secondChances.Load()
 	s.NoBudget += c.noBudget.Load()
@@ -241,6 +276,12 @@ func (s *PoolCounts) add(one *PoolCounts) {
 	s.Connects += one.Connects
 	s.ConnectFailures += one.ConnectFailures
 	s.ConnectTimeouts += one.ConnectTimeouts
+	s.NoPorts += one.NoPorts
+	s.NoDescriptors += one.NoDescriptors
+	s.NoSockets += one.NoSockets
+	s.HandshakeTimeouts += one.HandshakeTimeouts
+	s.ConnectTimes.add(&one.ConnectTimes)
+	s.AnswerTimes.add(&one.AnswerTimes)
 	s.Replays += one.Replays
 	s.SecondChances += one.SecondChances
 	s.NoBudget += one.NoBudget

@@ -75,7 +75,7 @@ func (p *Pool) SetDiscovered(backends []Discovered) error {
 	return nil
 }
 
-// withDiscovered adds the announced backends to those of the specs. p.resolving is held.
+// withDiscovered adds the announced backends to those of the specs, and leaves out what is refused. p.resolving is held.
 func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string) {
 	want = slices.Clone(static)
 	for _, d := range p.discovered {
@@ -84,7 +84,27 @@ func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string
 			want = append(want, wanted{addr: addr, name: addr.String(), weight: d.Weight, unchecked: !d.Known})
 		}
 	}
-	return p.distinct(want)
+	return p.distinct(p.admitted(want))
+}
+
+// admitted is what Options.Refuse leaves. p.resolving is held.
+func (p *Pool) admitted(want []wanted) (kept []wanted) {
+	refuse := p.Snapshot().opt.Refuse
+	if refuse == nil {
+		p.refused.Store(nil)
+		return want
+	}
+	var refused []string
+	for _, w := range want {
+		if refuse(w.addr) {
+			refused = append(refused, w.addr.String())
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	slices.Sort(refused)
+	p.refused.Store(&refused)
+	return kept
 }
 
 func (p *Pool) drainAt(ip netip.AddrPort, mode Drain) {

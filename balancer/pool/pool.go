@@ -108,6 +108,10 @@ type Options struct {
 	// has called it up: see Backend.Unchecked.
 	CheckFirst bool
 
+	// Refuse says of an address that it cannot be a backend, such as one that conns would come back from: whatever names
+	// it, it is left out, see Refused. It may be called by several goroutines at once. Default: none is refused.
+	Refuse func(netaddr.Addr) bool
+
 	// Log gets one line per change of a backend's state and per warning, while the pool is locked: it must not wait for
 	// its reader. Default: none.
 	Log *slog.Logger
@@ -175,6 +179,8 @@ type Pool struct {
 	marks    atomic.Uint64            // number of marks down
 	running  atomic.Int32             // Run runs
 
+	refused atomic.Pointer[[]string] // see Refused; written under resolving
+
 	// Guarded by resolving, which is taken before mu and held while names are resolved.
 	resolving sync.Mutex
 	targets   []target
@@ -226,6 +232,14 @@ func (p *Pool) Hash() uint32 { return p.hash }
 
 // Names is the server names that the pool's clients use most.
 func (p *Pool) Names() *Names { return p.names }
+
+// Refused is the addresses that would be backends if Options.Refuse let them, sorted.
+func (p *Pool) Refused() []string {
+	if list := p.refused.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
 
 // Snapshot is the pool as it is now: one atomic load.
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }

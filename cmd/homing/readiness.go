@@ -124,14 +124,31 @@ func (p *pooled) unable() string {
 	case unknown > 0:
 		return fmt.Sprintf("pool %s: its backends have not been checked yet", p.Name())
 	}
+	if why := p.down(); why != "" {
+		return "pool " + p.Name() + ": " + why
+	}
+	return fmt.Sprintf("pool %s: all of its %d backends are drained", p.Name(), len(all))
+}
+
+// down says that no backend is live and one of them is down, "" otherwise.
+func (p *pooled) down() string {
+	s := p.Snapshot()
 	var last *pool.Backend // that went down
-	for _, b := range all {
+	for _, b := range s.All() {
 		if !b.Up() && (last == nil || p.Condition(b).Since.After(p.Condition(last).Since)) {
 			last = b
 		}
 	}
-	if last == nil {
-		return fmt.Sprintf("pool %s: all of its %d backends are drained", p.Name(), len(all))
+	if last == nil || len(s.Live()) > 0 {
+		return ""
 	}
-	return fmt.Sprintf("pool %s: none of its %d backends is up; the last was %s: %s", p.Name(), len(all), last.Addr, p.Condition(last).Why)
+	return fmt.Sprintf("none of its %d backends is up; the last was %s: %s", len(s.All()), last.Addr, p.Condition(last).Why)
+}
+
+// nobody says why no backend of the pool can serve anybody, "" if one can, or if all are drained.
+func (p *pooled) nobody() string {
+	if len(p.Snapshot().All()) == 0 {
+		return "it has no backend"
+	}
+	return p.down()
 }

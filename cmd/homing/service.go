@@ -24,6 +24,7 @@ import (
 	"homing/cluster"
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/shortage"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -51,6 +52,9 @@ type service struct {
 	// changing is held by who replaces running, or hands all over to another process: one at a time.
 	changing sync.Mutex
 	alive    context.Context // guarded by changing: pools run until it is done; nil before start
+
+	shortages *shortage.Watch
+	own       ownAddrs
 
 	draining   atomic.Bool
 	readiness  *readiness
@@ -81,6 +85,7 @@ func assemble(c *config.Config, estate *upgrade.Estate, logs *logs, level *slog.
 		debug.SetMemoryLimit(c.HeapMemory())
 	}
 	s := &service{log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
+	s.shortages = shortage.New(s.log)
 	var err error
 	if s.succession, err = newSuccession(estate, c, s.log, logs.out); err != nil {
 		return nil, err
@@ -186,6 +191,7 @@ func (s *service) start(ctx context.Context) {
 	}
 	s.reloads.applied(s.running.Load().config)
 	s.background.Go(func() { s.readiness.watch(ctx) })
+	s.background.Go(func() { s.watchShortages(ctx) })
 	s.changing.Unlock()
 	s.startAlone(ctx)
 }

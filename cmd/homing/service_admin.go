@@ -37,6 +37,7 @@ func (s *service) adminSource() admin.Source {
 		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
 		Listeners: s.viewListeners,
 		Unready:   s.unready,
+		Shortages: s.viewShortages,
 		Config:    s.reloads.state,
 		LogLost:   s.logs.dropped,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },

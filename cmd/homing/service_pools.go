@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"homing/balancer"
@@ -34,7 +33,7 @@ func (s *service) newPools(c *config.Config) ([]*pooled, error) {
 		return nil, err
 	}
 	for i := range c.Pools {
-		p, err := pool.New(c.Pools[i].Name, c.Pools[i].Backends, poolOptions(c, &c.Pools[i], s.log))
+		p, err := pool.New(c.Pools[i].Name, c.Pools[i].Backends, s.poolOptions(c, &c.Pools[i]))
 		if err != nil {
 			return nil, err
 		}
@@ -135,12 +134,12 @@ func nodeOf(c *config.Config) string {
 	return addr.Addr().String()
 }
 
-func poolOptions(c *config.Config, p *config.Pool, log *slog.Logger) pool.Options {
+func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
 	opt := pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
 		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
-		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Log: log,
+		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Refuse: s.refuses(c), Log: s.log,
 	}
 	if opt.Queue == 0 {
 		opt.Queue = -1 // 0 is its default

@@ -115,7 +115,7 @@ func (s *service) prepare(old *running, c *config.Config) (next *running, plans 
 		settings := &c.Pools[i]
 		j := poolIndex(old.config, settings.Name)
 		if j < 0 {
-			fresh, err := pool.New(settings.Name, settings.Backends, poolOptions(c, settings, s.log))
+			fresh, err := pool.New(settings.Name, settings.Backends, s.poolOptions(c, settings))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -127,7 +127,7 @@ func (s *service) prepare(old *running, c *config.Config) (next *running, plans 
 			continue
 		}
 		p, before := old.pools[j], &old.config.Pools[j]
-		plan, err := p.Plan(settings.Backends, poolOptions(c, settings, s.log))
+		plan, err := p.Plan(settings.Backends, s.poolOptions(c, settings))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -146,6 +146,9 @@ func (p *statusPage) fill() {
 		state = "not ready: " + st.NotReady
 	}
 	p.add("homing %s, node %s, up %s, %s", st.Version, st.Node, shortSpan(st.Now.Sub(st.Started)), state)
+	for i := range st.Shortages {
+		p.add("short    %s", shortOf(&st.Shortages[i], st.Now))
+	}
 	t := &st.Totals
 	var perSecond, bytes float64
 	for _, pool := range st.Pools {
@@ -176,8 +179,20 @@ func (p *statusPage) fill() {
 		}
 		p.add("nodes    %s", strings.Join(peers, ", "))
 	}
-	p.wrap()
+	p.wrap(0)
 	p.fillBackends()
+}
+
+// shortOf says what clients feel, and what to do.
+func shortOf(s *api.Shortage, now time.Time) string {
+	at := "this node"
+	switch {
+	case s.Pool != "":
+		at = "pool " + s.Pool
+	case s.Listener != "":
+		at = "listener " + s.Listener
+	}
+	return fmt.Sprintf("%s, %s since %s: %s; %s", at, s.Cause, shortSpan(now.Sub(s.Since)), s.What, s.Remedy)
 }
 
 // mostOf says whose entries gave way, where there are several pools.

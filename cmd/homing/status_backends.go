@@ -81,7 +81,19 @@ func (p *statusPage) table(backends []api.Backend, left *int, bounded, withPool 
 			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond), short(float64(one.Conns)),
 			percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
 		p.lines[len(p.lines)-1].backend = true
+		if why := whyNotUp(one, p.status.Now); why != "" {
+			p.add("  %s", why)
+			p.wrap(len(p.lines) - 1)
+		}
 	}
+}
+
+// whyNotUp says since when a backend is not up, and why; "": it is, or nobody knows.
+func whyNotUp(b *api.Backend, now time.Time) string {
+	if b.Health == "up" || b.HealthWhy == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s for %s: %s", b.Health, shortSpan(now.Sub(b.HealthSince)), b.HealthWhy)
 }
 
 // fit cuts a text in the middle: addresses differ at their ends.

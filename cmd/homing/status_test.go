@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +26,25 @@ func statusForTest() *api.Status {
 				{Pool: "web", Address: "192.0.2.11:443", State: "in service", Health: "up", FreshShare: 45, ConnsOpen: 7, Conns: 100, ConnsPerSecond: 2.5, BytesPerSecond: 1_500_000, Accepted: 9, Refused: 1, Lost: 3},
 				{Pool: "web", Address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535", State: "draining", Health: "up", ConnsOpen: 9, Drain: api.Drain{Mode: "soft", Until: now.Add(42 * time.Minute)}},
 			}},
-			{Name: "mail", Policy: "least-conn", Backends: []api.Backend{{Pool: "mail", Address: "192.0.2.12:25", State: "in service", Health: "down", Lost: 8}}},
+			{Name: "mail", Policy: "least-conn", Backends: []api.Backend{{
+				Pool: "mail", Address: "192.0.2.12:25", State: "in service", Health: "down", Lost: 8,
+				HealthSince: now.Add(-130 * time.Second), HealthWhy: "3 checks in a row failed, the last: connection refused",
+			}}},
 		},
 		Tables: []api.Table{{Name: "sessions", Evicted: 2000, Shares: []api.TableShare{{Pool: "web", Entries: 9}, {Pool: "mail", Entries: 600_000, Evicted: 1990}}}, {Name: "hints", Evicted: 3}},
-		Peers:  []api.Peer{{ID: "24d1d7fc4fe9fd16", State: "streaming", Lag: 0.25}},
+		Shortages: []api.Shortage{
+			{Pool: "web", Cause: "queue_full", Since: now.Add(-5 * time.Minute), What: "350 conns were reset: as many wait as may, 5", Remedy: "add backends"},
+			{Listener: ":443", Cause: "max_conns", Since: now.Add(-7 * time.Second), What: "clients wait", Remedy: "raise --max-conns"},
+			{Cause: "log", Since: now.Add(-2 * time.Hour), What: "9 lines are lost", Remedy: "see who reads it"},
+		},
+		Peers: []api.Peer{{ID: "24d1d7fc4fe9fd16", State: "streaming", Lag: 0.25}},
 	}
 }
 
 const statusByName = `homing v1.2.3, node 8b7cd2fed182ef16, up 2d03h, ready
+short    pool web, queue_full since 5m00s: 350 conns were reset: as many wait as may, 5; add backends
+short    listener :443, max_conns since 7s: clients wait; raise --max-conns
+short    this node, log since 2h00m: 9 lines are lost; see who reads it
 conns    4321 open, 2.5/s, 1.2M accepted; 1.5MB/s, 100kB in, 123GB out
 waiting  3 for a backend with room
 refused  denied 20k, memory 5
@@ -49,6 +61,7 @@ BACKEND                     STATE       OPEN CONN/S    B/S  CONNS RESUMED   LOST
 pool mail, least-conn: 0 of 1 backend live
 BACKEND                     STATE       OPEN CONN/S    B/S  CONNS RESUMED   LOST
 192.0.2.12:25               down           0      0      0      0       -      8
+  down for 2m10s: 3 checks in a row failed, the last: connection refused
 `
 
 func TestStatusPage(t *testing.T) {
@@ -62,7 +75,8 @@ func TestStatusPage(t *testing.T) {
 		if lines[len(lines)-1] != "and 2 more" {
 			t.Errorf("%v: the last line is %q", sort, lines[len(lines)-1])
 		}
-		return strings.Fields(lines[len(lines)-2])[0] + " " + strings.Fields(lines[len(lines)-2])[1]
+		row := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "BACKEND") }) + 1
+		return strings.Fields(lines[row])[0] + " " + strings.Fields(lines[row])[1]
 	}
 	for sort, want := range map[statusSort]string{sortConns: "web [2001:d..4:5678]:65535", sortBytes: "web 192.0.2.11:443", sortLost: "mail 192.0.2.12:25"} {
 		if got := first(sort); !strings.HasPrefix(got, want[:8]) {

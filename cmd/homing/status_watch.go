@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,21 +142,24 @@ func cut(line string, columns int) string {
 // wrapIndent is where the words of a wrapped line begin, below those of the first.
 const wrapIndent = 9
 
-// wrap breaks what is too long for the columns after commas.
-func (p *statusPage) wrap() {
+// wrap breaks what is too long for the columns, after a comma or else at a space. from is the first line to look at.
+func (p *statusPage) wrap(from int) {
 	if p.columns <= 0 {
 		return
 	}
-	var out []statusLine
-	for _, line := range p.lines {
+	out := slices.Clone(p.lines[:from])
+	for _, line := range p.lines[from:] {
 		rest := line.text
 		for len(rest) > p.columns {
-			at := strings.LastIndex(rest[:p.columns], ", ")
+			at := strings.LastIndex(rest[:p.columns], ", ") + 1
+			if at <= wrapIndent+1 {
+				at = strings.LastIndex(rest[:p.columns], " ")
+			}
 			if at <= wrapIndent {
 				break // cut
 			}
-			out = append(out, statusLine{text: rest[:at+1]})
-			rest = strings.Repeat(" ", wrapIndent) + rest[at+2:]
+			out = append(out, statusLine{text: rest[:at]})
+			rest = strings.Repeat(" ", wrapIndent) + rest[at+1:]
 		}
 		out = append(out, statusLine{text: rest})
 	}

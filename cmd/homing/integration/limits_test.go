@@ -213,6 +213,7 @@ func TestIntegrationLimits(t *testing.T) {
 			if open := p.h.metrics(t)["homing_conns_open"]; open > 21 { // each loop looks before it takes
 				t.Errorf("%v conns open", open)
 			}
+			p.h.tells(t, "", p.h.addr, "max_conns", 1)
 			for i := range 10 {
 				p.held[i].Close()
 			}
@@ -230,6 +231,7 @@ func TestIntegrationLimits(t *testing.T) {
 			if open := p.h.metrics(t)["homing_conns_open"]; open > 11 {
 				t.Errorf("%v conns open", open)
 			}
+			p.h.tells(t, "", p.h.addr, "listener_conns", 1)
 			for i := range 5 {
 				p.held[i].Close()
 			}
@@ -253,6 +255,7 @@ func TestIntegrationLimits(t *testing.T) {
 			}
 			p.counts(`homing_pool_queue_full_total{pool="default"}`, 20)
 			p.counts(`homing_terminations_total{code="RQ"}`, 20)
+			p.h.tells(t, "default", "", "queue_full", 20)
 			time.Sleep(1100 * time.Millisecond) // connect-timeout does not run in the queue
 			for i := range 10 {
 				p.held[i].Close()
@@ -277,6 +280,7 @@ func TestIntegrationLimits(t *testing.T) {
 			}
 			p.counts(`homing_pool_queue_timeouts_total{pool="default"}`, 2)
 			p.counts(`homing_terminations_total{code="sQ"}`, 2)
+			p.h.tells(t, "default", "", "queue_timeout", 2)
 			p.release()
 		},
 		"conns of a client": func(t *testing.T) {
@@ -292,6 +296,7 @@ func TestIntegrationLimits(t *testing.T) {
 				t.Errorf("%d of %d conns of others failed", failed, all)
 			}
 			p.counts(fmt.Sprintf(refused, p.h.addr, "source_conns"), 20)
+			p.h.tells(t, "", p.h.addr, "source_conns", 20)
 			p.release()
 			p.holds("127.0.0.9")
 		},
@@ -307,6 +312,7 @@ func TestIntegrationLimits(t *testing.T) {
 				t.Errorf("%d conns of another client failed", failed)
 			}
 			p.counts(fmt.Sprintf(refused, p.h.addr, "source_rate"), 20)
+			p.h.tells(t, "", p.h.addr, "source_rate", 20)
 		},
 		"networks": func(t *testing.T) {
 			p := press(t, "", "--deny", "127.0.0.8/30")
@@ -339,6 +345,7 @@ func TestIntegrationLimits(t *testing.T) {
 			for _, c := range silent[:300] {
 				p.reset(c)
 			}
+			p.h.tells(t, "", p.h.addr, "pre_hello", 400)
 			all, failed := stop() // a hello may be as late as an attack is fast
 			t.Logf("%d of %d good conns failed during the rush", failed, all)
 			p.serves(100) // there are as many silent ones as may be
@@ -386,6 +393,7 @@ func limitedMemory(t *testing.T) {
 		}
 	}
 	p.serves(20)
+	p.h.tells(t, "", p.h.addr, "pre_hello", 1)
 	p.peaks(leastLimit)
 	p.release()
 }
@@ -420,6 +428,7 @@ func limitedFresh(t *testing.T) {
 	for range 10 {
 		p.refuses("")
 	}
+	p.h.tells(t, "", p.h.addr, "memory", 1)
 	p.peaks(leastLimit)
 	for _, c := range p.held {
 		c.Close()

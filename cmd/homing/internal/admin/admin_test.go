@@ -45,13 +45,15 @@ func source(t testing.TB) Source {
 	p.SetUp(p.Snapshot().All()[1], false, "the test says so")
 	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000}
 	stats.IssuedIDs, stats.IssuedTickets, stats.Unroutable = 4, 5, 1
+	stats.HandshakeTimeouts, stats.NoPorts, stats.NoAccepts, stats.NoDescriptors, stats.NoSockets, stats.ConnectTimeouts = 21, 22, 23, 24, 25, 26
+	stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, BufferMemory: 5000, ConnMemory: 6000, Sources: balancer.SourceLimits{MaxConns: 3, Rate: 0.5}}
 	stats.Hellos[balancer.HelloTLS] = 11
 	stats.Offers[affinity.OfferPSK] = 7
 	stats.Routes[affinity.SourceTicketKey] = 6
 	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
 	stats.Lost[balancer.LostRotated] = 2
 	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8
-	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
+	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, MaxConns: 11, Held: [balancer.NumHolds]time.Duration{1500 * time.Millisecond}, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
 	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
 	stats.Pools[0].Routed = 9
 	stats.Waiting, stats.PreHello, stats.BufferBytes, stats.ConnBytes = 2, 6, 300, 4000
@@ -89,6 +91,13 @@ func source(t testing.TB) Source {
 		Pools:    func() []*pool.Pool { return []*pool.Pool{p} },
 		Unready:  func() string { return "" },
 		LogLost:  func() uint64 { return 7 },
+		Shortages: func() []api.Shortage {
+			at := time.Unix(1_800_000_000, 0)
+			return []api.Shortage{
+				{Pool: "default", Cause: "queue_full", Count: 3, Since: at, Last: at, What: "3 conns were reset", Remedy: "add backends"},
+				{Listener: "web", Cause: "max_conns", Count: 900, Since: at, Last: at, What: "clients wait", Remedy: "raise --max-conns"},
+			}
+		},
 		Config: func() ConfigState {
 			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
 		},
@@ -233,6 +242,23 @@ func TestMetricsValues(t *testing.T) {
 	for _, want := range []string{
 		`homing_build_info{version="v1.2.3"} 1`,
 		`homing_ready 1`,
+		`homing_shortage{cause="queue_full",listener="",pool="default"} 1`,
+		`homing_shortage{cause="max_conns",listener="web",pool=""} 1`,
+		`homing_conns_limit 79`,
+		`homing_pre_hello_limit_conns 40`,
+		`homing_buffer_limit_bytes 5000`,
+		`homing_conn_limit_bytes 6000`,
+		`homing_client_limit_conns 3`,
+		`homing_client_limit_rate 0.5`,
+		`homing_listener_limit_conns{listener="web"} 11`,
+		`homing_listener_held_seconds_total{listener="web",reason="max_conns"} 1.5`,
+		`homing_pool_queue_limit_conns{pool="default"} 1024`,
+		`homing_backend_limit_conns{backend="192.0.2.1:443",pool="default"} 0`,
+		`homing_handshake_timeouts_total 21`,
+		`homing_port_shortages_total 22`,
+		`homing_file_shortages_total 47`,
+		`homing_socket_failures_total 25`,
+		`homing_pool_connect_timeouts_total{pool="default"} 26`,
 		`homing_config_info{hash="0123456789abcdef"} 1`,
 		`homing_config_timestamp_seconds 1.7000000005e+09`,
 		`homing_reloads_total{result="applied"} 3`,

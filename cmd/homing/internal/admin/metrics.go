@@ -30,6 +30,11 @@ func processMetrics() []metric {
 		{"homing_ready", gauge, nil, "1 while conns are welcome, as /readyz says; 0 while draining and while no backend could have them.", func(s *sample, out emit) {
 			out(bit(s.src.Unready() == ""))
 		}},
+		{"homing_shortage", gauge, []string{"pool", "listener", "cause"}, "1 for each thing that clients are refused for or kept waiting for, while it lasts and a minute longer: the log, homing status and the page say what to do.", func(s *sample, out emit) {
+			for _, one := range s.src.shortages() {
+				out(1, one.Pool, one.Listener, one.Cause)
+			}
+		}},
 		{"homing_log_dropped_total", counter, nil, "Lines of the log, those of conns among them, that were not written: whoever reads it was too slow, or not there.", func(s *sample, out emit) {
 			if s.src.LogLost != nil {
 				out(float64(s.src.LogLost()))
@@ -71,8 +76,15 @@ func connMetrics() []metric {
 		{"homing_second_chances_total", counter, nil, "Connects to another backend because of the first one's answer.", count(func(s *balancer.Stats) uint64 { return s.SecondChances })},
 		{"homing_second_chances_denied_total", counter, nil, "Those that the budget forbade.", count(func(s *balancer.Stats) uint64 { return s.NoBudget })},
 		{"homing_port_shortages_total", counter, nil, "Connects without a free source port (EADDRNOTAVAIL).", count(func(s *balancer.Stats) uint64 { return s.NoPorts })},
-		{"homing_file_shortages_total", counter, nil, "Accepts and connects without a free file descriptor (EMFILE, ENFILE).", count(func(s *balancer.Stats) uint64 { return s.NoDescriptors })},
+		{"homing_file_shortages_total", counter, nil, "Accepts and connects without a free file descriptor (EMFILE, ENFILE).", count(func(s *balancer.Stats) uint64 { return s.NoAccepts + s.NoDescriptors })},
 		{"homing_socket_failures_total", counter, nil, "Connects that this machine could not make for another reason: no memory, or a source address that it may not use.", count(func(s *balancer.Stats) uint64 { return s.NoSockets })},
+		{"homing_handshake_timeouts_total", counter, nil, "Conns reset because their TLS handshake was not over in time.", count(func(s *balancer.Stats) uint64 { return s.HandshakeTimeouts })},
+		{"homing_conns_limit", gauge, nil, "Bound of homing_conns_open; 0: none.", count(func(s *balancer.Stats) uint64 { return uint64(s.Limits.MaxConns) })},
+		{"homing_pre_hello_limit_conns", gauge, nil, "Bound of homing_pre_hello_conns; 0: none.", count(func(s *balancer.Stats) uint64 { return uint64(s.Limits.MaxPreHello) })},
+		{"homing_buffer_limit_bytes", gauge, nil, "Bound of homing_buffer_bytes.", count(func(s *balancer.Stats) uint64 { return uint64(s.Limits.BufferMemory) })},
+		{"homing_conn_limit_bytes", gauge, nil, "Bound of homing_conn_bytes, which --memory-limit leaves; 0: none.", count(func(s *balancer.Stats) uint64 { return uint64(s.Limits.ConnMemory) })},
+		{"homing_client_limit_conns", gauge, nil, "Conns that one network of clients may have open; 0: any number.", count(func(s *balancer.Stats) uint64 { return uint64(s.Limits.Sources.MaxConns) })},
+		{"homing_client_limit_rate", gauge, nil, "New conns a second that one network of clients may open; 0: any number.", func(s *sample, out emit) { out(s.balancer.Limits.Sources.Rate) }},
 		{"homing_conn_log_dropped_total", counter, nil, "Lines of the conn log that could not be written in time.", count(func(s *balancer.Stats) uint64 { return s.RecordsDropped })},
 		{"homing_terminations_total", counter, []string{"code"}, "Ends of conns by the two letters of the log: cause and phase.", func(s *sample, out emit) {
 			for cause := range balancer.NumCauses {
@@ -141,6 +153,7 @@ func backendMetrics() []metric {
 		{"homing_backend_draining", gauge, labels, "0 in service, 1 soft (resumptions only), 2 hard (no conns).", each(func(b *pool.Backend) float64 { return float64(b.Draining()) })},
 		{"homing_backend_weight", gauge, labels, "Share of fresh handshakes relative to the others.", each(func(b *pool.Backend) float64 { return float64(b.Weight()) })},
 		{"homing_backend_fresh_share", gauge, labels, "Part of the weight that counts for fresh handshakes: 1, and less while the backend starts slowly.", each(func(b *pool.Backend) float64 { return float64(b.FreshShare()) / 100 })},
+		{"homing_backend_limit_conns", gauge, labels, "Bound of the conns open to the backend; 0: none.", each(func(b *pool.Backend) float64 { return float64(b.MaxConns()) })},
 		{"homing_backend_conns_open", gauge, labels, "Conns open to the backend now.", each(func(b *pool.Backend) float64 { return float64(b.Open()) })},
 		{"homing_backend_connect_failures", gauge, labels, "Connects that failed since the last that succeeded.", each(func(b *pool.Backend) float64 { return float64(b.Failures()) })},
 		{"homing_backend_conns_total", counter, labels, "Conns that reached the backend.", tally(func(t pool.Tally) uint64 { return t.Conns })},

@@ -22,6 +22,14 @@ func listenerMetrics() []metric {
 		{"homing_listener_conns_open", gauge, labels, "Conns open now, by listener.", each(func(l *balancer.ListenerStats, out emit) {
 			out(float64(l.Open), l.Name)
 		})},
+		{"homing_listener_limit_conns", gauge, labels, "Bound of homing_listener_conns_open; 0: none.", each(func(l *balancer.ListenerStats, out emit) {
+			out(float64(l.MaxConns), l.Name)
+		})},
+		{"homing_listener_held_seconds_total", counter, []string{"listener", "reason"}, "Time in which clients were left waiting in the kernel's queue of a listener, because it, the node, or the memory for conns was full; the sum of all loops.", each(func(l *balancer.ListenerStats, out emit) {
+			for why := range balancer.NumHolds {
+				out(l.Held[why].Seconds(), l.Name, why.String())
+			}
+		})},
 		{"homing_listener_refused_total", counter, []string{"listener", "reason"}, "Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong PROXY header, a limit of clients, of conns without a hello or of memory.", each(func(l *balancer.ListenerStats, out emit) {
 			for reason := balancer.RefusedNone + 1; reason < balancer.NumRefusals; reason++ {
 				out(float64(l.Refused[reason]), l.Name, reason.String())
@@ -44,7 +52,14 @@ func poolMetrics() []metric {
 		{"homing_pool_conns_total", counter, labels, "Conns that came into a pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Routed), p.Name) })},
 		{"homing_pool_conns_open", gauge, labels, "Conns open now, by pool.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Open), p.Name) })},
 		{"homing_pool_conns_unroutable_total", counter, labels, "Conns that no backend of the pool took.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Unroutable), p.Name) })},
+		{"homing_pool_connect_failures_total", counter, labels, "Connects to backends of the pool that were refused, unreachable, forbidden or timed out.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.ConnectFailures), p.Name) })},
+		{"homing_pool_connect_timeouts_total", counter, labels, "Of them, timed out.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.ConnectTimeouts), p.Name) })},
 		{"homing_pool_queue_conns", gauge, labels, "Conns that wait for a backend of the pool with room now.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Waiting), p.Name) })},
+		{"homing_pool_queue_limit_conns", gauge, labels, "Conns that may wait so.", func(s *sample, out emit) {
+			for _, p := range s.src.Pools() {
+				out(float64(max(p.Snapshot().Options().Queue, 0)), p.Name())
+			}
+		}},
 		{"homing_pool_queued_total", counter, labels, "Conns that have waited so.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.Queued), p.Name) })},
 		{"homing_pool_queue_seconds_total", counter, labels, "Time that conns have waited so, together.", each(func(p *balancer.PoolStats, out emit) { out(p.QueueTime.Seconds(), p.Name) })},
 		{"homing_pool_queue_timeouts_total", counter, labels, "Conns reset because they had waited as long as they may.", each(func(p *balancer.PoolStats, out emit) { out(float64(p.QueueTimeouts), p.Name) })},

@@ -11,12 +11,25 @@ type Status struct {
 	Started   time.Time  `json:"started" doc:"When the process started."`
 	Ready     bool       `json:"ready" doc:"Whether conns are welcome, as /readyz says."`
 	NotReady  string     `json:"not_ready,omitempty" doc:"Why they are not; left out when they are."`
+	Shortages []Shortage `json:"shortages" doc:"What clients are refused for, or kept waiting for; empty when all is well."`
 	LogLevel  string     `json:"log_level" doc:"Nothing below it is logged: debug, info, warn or error."`
 	Totals    Totals     `json:"totals" doc:"What the whole node has done."`
 	Listeners []Listener `json:"listeners" doc:"Where it accepts."`
 	Pools     []Pool     `json:"pools" doc:"Where it sends."`
 	Tables    []Table    `json:"tables" doc:"What it remembers, and how much room is left; a few seconds old at most."`
 	Peers     []Peer     `json:"peers" doc:"The other nodes that it shares with; empty without a cluster."`
+}
+
+// Shortage is something that a pool, a listener or the node has not enough of. It stands while it lasts and a minute longer.
+type Shortage struct {
+	Pool     string    `json:"pool,omitempty" doc:"The pool; left out when it is a listener's or the node's."`
+	Listener string    `json:"listener,omitempty" doc:"The listener; left out when it is a pool's or the node's."`
+	Cause    string    `json:"cause" doc:"Of a pool: queue_full, queue_timeout, no_backend, connect_timeout, handshake_timeout, source, ports, connect_descriptors, sockets, buffers, itself. Of a listener: max_conns, listener_conns, memory_full, memory, descriptors, pre_hello, source_conns, source_rate. Of the node: shed, log."`
+	Count    uint64    `json:"count" doc:"How often since it began: conns, connects or lines of the log; of what keeps clients waiting, milliseconds."`
+	Since    time.Time `json:"since" doc:"When it began."`
+	Last     time.Time `json:"last" doc:"When it was last seen."`
+	What     string    `json:"what" doc:"What has happened since then, in words."`
+	Remedy   string    `json:"remedy" doc:"What to do about it."`
 }
 
 // Totals is what a node has done since it started.

@@ -52,13 +52,19 @@ func (p *PoolSettings) unlikeUnix(b *pool.Spec) string {
 	return ""
 }
 
-// itself is the listener that takes the conns to a backend's address, nil: none does. Of a listener on all addresses that
-// is known of loopback alone: which others are this machine's, no file says.
+// itself is the listener that takes the conns to a backend's address, nil: none does. Which addresses beyond loopback are
+// this machine's, no file says.
 func (c *Config) itself(backend string) *Listener {
 	addr, err := netaddr.Parse(backend)
 	if err != nil {
 		return nil // a name
 	}
+	return c.TakenBy(addr, netip.Addr.IsLoopback)
+}
+
+// TakenBy is the listener that takes the conns to an address, nil: none does. own says of an address that it is this
+// machine's; it is asked only where a listener on all addresses has that port.
+func (c *Config) TakenBy(addr netaddr.Addr, own func(netip.Addr) bool) *Listener {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		at, err := balancer.ParseListenAddr(l.Address)
@@ -66,7 +72,8 @@ func (c *Config) itself(backend string) *Listener {
 		case err != nil:
 		case at == addr:
 			return l
-		case !at.IsUnix() && at.IP().Port() == addr.IP().Port() && at.IP().Addr().IsUnspecified() && addr.IP().Addr().IsLoopback() && covers(at.IP().Addr(), addr.IP().Addr()):
+		case at.IsUnix() || addr.IsUnix() || at.IP().Port() != addr.IP().Port() || !at.IP().Addr().IsUnspecified():
+		case covers(at.IP().Addr(), addr.IP().Addr()) && own(addr.IP().Addr()):
 			return l
 		}
 	}

@@ -94,9 +94,11 @@ func Events() []Field {
 		{"because", Text, "Why.", nil},
 		{"by", Text, "Who has asked for it, a signal or the admin API; the nodes that refuse.", nil},
 		{"bytes", Number, "Bytes of the name of a ticket key.", nil},
+		{"cause", Text, "What a pool, a listener or the node is short of: /v1/openapi.json has them all.", nil},
 		{"changes", Text, "What is other than before, in words.", nil},
 		{"client_entries", Number, "Entries that the table of clients is made for.", nil},
 		{"config", Text, "The configuration file.", nil},
+		{"count", Number, "What a shortage has cost since the last line about it: conns, connects or lines, or milliseconds that clients have waited.", nil},
 		{"cut", Number, "Conns that were reset because the time of the drain was over.", nil},
 		{"delay_seconds", Seconds, "How long conns are taken yet, while everybody is told that the node goes.", nil},
 		{"discovers", Flag, "Whether backends are taken from agents.", nil},
@@ -136,7 +138,6 @@ func Events() []Field {
 		{"open", Number, "Conns that are open.", nil},
 		{"other", Text, "Address of another member that calls itself the same; the other of two pools.", nil},
 		{"path", Text, "The program that is started to take over.", nil},
-		{"pause_seconds", Seconds, "How long nothing is accepted.", nil},
 		{"peer", Text, "The other node of a replication stream.", nil},
 		{"pid", Number, "Process ID.", nil},
 		{"policy", Text, "How a fresh handshake finds a backend.", nil},
@@ -161,7 +162,7 @@ func Events() []Field {
 		{"version", Text, "Version of homing, or of TLS.", nil},
 		{"was", Text, "What the member had said of itself before, or the ID of one whose place it has.", nil},
 		{"weight", Number, "Share of fresh handshakes relative to the others.", nil},
-		{"what", Text, "What systemd was to be told.", nil},
+		{"what", Text, "What systemd was to be told; what a shortage has done to clients.", nil},
 		{"why", Text, "The reason.", nil},
 	}
 }

@@ -35,7 +35,7 @@ function fillRow(row, b) {
   const known = row.backend;
   row.backend = b;
   const [state, how] = stateOf(b), cells = row.children;
-  text(cells[0].firstChild, b.name === b.address ? b.address : b.address + ' (' + b.name + ')'); text(cells[0].lastChild, whyOf(b)); attribute(cells[0].lastChild, 'title', whyOf(b));
+  text(cells[0].firstChild, b.name === b.address ? b.address : b.address + ' (' + b.name + ')'); text(cells[0].lastChild, whyOf(b)); attribute(row, 'title', whyOf(b));
   text(cells[1], state); attribute(cells[1], 'class', how);
   [b.conns_open, b.conns_per_second, b.bytes_per_second, b.conns].forEach((n, i) => { text(cells[2 + i], number(n)); attribute(cells[2 + i], 'title', n); });
   text(cells[6], percent(b.accepted, b.accepted + b.refused)); attribute(cells[6], 'title', b.accepted + ' of ' + (b.accepted + b.refused));

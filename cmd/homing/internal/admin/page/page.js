@@ -74,7 +74,13 @@ function draw() {
   const sum = f => all.reduce((n, b) => n + f(b), 0);
   text($('about'), status.version + ' · node ' + status.node + ' · up ' + span((new Date(status.now) - new Date(status.started)) / 1000));
   text($('ready'), status.ready ? 'ready' : 'not ready: ' + status.not_ready); attribute($('ready'), 'class', 'badge ' + (status.ready ? 'good' : 'bad'));
-  const title = (status.ready ? '' : '! ') + 'homing ' + status.node;
+  const short = status.shortages || []; // an older node does not say
+  keyed($('short'), short, s => [s.pool, s.listener, s.cause].join(' '), () => element('li', {}, element('b'), ' ', element('span'), ' ', element('em')), (n, s) => {
+    text(n.children[0], (s.pool ? 'pool ' + s.pool : s.listener ? 'listener ' + s.listener : 'this node') + ', ' + s.cause.replaceAll('_', ' ') + ':');
+    text(n.children[1], s.what + ', since ' + new Date(s.since).toLocaleTimeString() + '.'); text(n.children[2], s.remedy);
+  });
+  $('shortages').hidden = !short.length;
+  const title = (status.ready && !short.length ? '' : '! ') + 'homing ' + status.node;
   if (document.title !== title) document.title = title;
   figures('now', [['Conns open', number(t.conns_open), t.conns_open], ['New conns/s', number(sum(b => b.conns_per_second))], ['Bytes/s', number(sum(b => b.bytes_per_second))],
     ['Conns accepted', number(t.conns_accepted), t.conns_accepted], ['In handshake', number(t.handshakes), t.handshakes], ['Without a hello', number(t.pre_hello), t.pre_hello], ['Waiting for room', number(t.waiting), t.waiting], ['Unroutable', number(t.unroutable), t.unroutable], ['Connect failures', number(t.connect_failures), t.connect_failures],

@@ -1,0 +1,61 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"homing/balancer/netaddr"
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/shortage"
+)
+
+// watchShortages looks every few seconds for what clients are short of. It ends with ctx.
+func (s *service) watchShortages(ctx context.Context) {
+	tick := time.NewTicker(shortage.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.shortages.Look(s.viewForShortages(), now)
+		}
+	}
+}
+
+func (s *service) viewForShortages() *shortage.View {
+	now := s.running.Load()
+	view := &shortage.View{Stats: s.balancer.Stats(), LogLost: s.logs.dropped()}
+	for i, p := range now.pools {
+		settings := &now.config.Pools[i]
+		one := shortage.Pool{Name: p.Name(), Unable: p.nobody(), Queue: settings.Queue, QueueTimeout: settings.QueueTimeout, Itself: p.Refused()}
+		for _, addr := range settings.Sources {
+			if !s.own.has(addr) && s.own.known() {
+				one.Strangers = append(one.Strangers, addr)
+			}
+		}
+		view.Pools = append(view.Pools, one)
+	}
+	return view
+}
+
+// refuses are the backends of c that conns would come back from.
+func (s *service) refuses(c *config.Config) func(netaddr.Addr) bool {
+	return func(addr netaddr.Addr) bool { return c.TakenBy(addr, s.own.has) != nil }
+}
+
+// viewShortages is what operators see of them.
+func (s *service) viewShortages() []api.Shortage {
+	out := []api.Shortage{}
+	for one := range slices.Values(s.shortages.Standing()) {
+		out = append(out, api.Shortage{
+			Pool: one.Pool, Listener: one.Listener, Cause: one.Cause, Count: one.Count, Since: one.Since.UTC(), Last: one.Last.UTC(),
+			What: one.What, Remedy: one.Remedy,
+		})
+	}
+	return out
+}
