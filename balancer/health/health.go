@@ -158,6 +158,7 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 		if ctx.Err() != nil {
 			return // and say nothing: the check was cut short
 		}
+		b.CountCheck(err == nil)
 		why, out := agent.stand.out()
 		switch {
 		case out:

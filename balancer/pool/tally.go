@@ -11,6 +11,8 @@ type Tally struct {
 	Lost     uint64 // offers that were its own and not resumed: it refused them, or could not be used
 	BytesIn  uint64 // from clients to it
 	BytesOut uint64 // from it to clients
+	Passed   uint64 // checks that found nothing wrong
+	Failed   uint64 // checks that failed, for whatever reason
 }
 
 // counters are a Tally that loops write and anybody reads. They lie apart from what pickers read for every conn.
@@ -19,6 +21,7 @@ type counters struct {
 	conns, fresh, accepted, refused, lost atomic.Uint64
 	bytesIn, bytesOut                     atomic.Uint64
 	reached, answered                     atomic.Uint64
+	passed, failed                        atomic.Uint64 // checks; written by whoever checks
 }
 
 // Tally reads the counters.
@@ -26,7 +29,7 @@ func (b *Backend) Tally() Tally {
 	c := &b.count
 	return Tally{
 		Conns: c.conns.Load(), Fresh: c.fresh.Load(), Accepted: c.accepted.Load(), Refused: c.refused.Load(), Lost: c.lost.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Passed: c.passed.Load(), Failed: c.failed.Load(),
 	}
 }
 
@@ -82,5 +85,14 @@ func (b *Backend) addBytes(in bool, n uint64) {
 		b.count.bytesIn.Add(n)
 	default:
 		b.count.bytesOut.Add(n)
+	}
+}
+
+// CountCheck counts a check of the backend.
+func (b *Backend) CountCheck(ok bool) {
+	if ok {
+		b.count.passed.Add(1)
+	} else {
+		b.count.failed.Add(1)
 	}
 }

@@ -31,6 +31,10 @@ func metricLabels(t *testing.T) map[string][]string {
 	for line := range strings.Lines(out.String()) {
 		if f := strings.Fields(line); len(f) > 3 {
 			known[f[0]] = strings.Split(f[2], ",")
+			if f[1] == "histogram" {
+				known[f[0]+"_sum"], known[f[0]+"_count"] = known[f[0]], known[f[0]]
+				known[f[0]+"_bucket"] = append(slices.Clone(known[f[0]]), "le")
+			}
 		}
 	}
 	return known

@@ -30,7 +30,7 @@ func TestIntegrationPromtool(t *testing.T) {
 	}
 	p := &browserPage{TB: t, admin: w.nodes[0].admin}
 	text := p.fetch("/metrics")
-	for _, want := range []string{"homing_conns_accepted_total ", "homing_replication_lag_seconds{", "homing_probe_tickets{", "homing_backend_offers_total{"} {
+	for _, want := range []string{"homing_conns_accepted_total ", "homing_replication_lag_seconds{", "homing_probe_tickets{", "homing_backend_offers_total{", "homing_pool_answer_seconds_bucket{", "homing_backend_checks_total{"} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("no %s in /metrics", want)
 		}

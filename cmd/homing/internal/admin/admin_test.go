@@ -40,6 +40,9 @@ func source(t testing.TB) Source {
 	one.CountVerdict(true)
 	one.CountVerdict(false)
 	one.CountLost()
+	one.CountCheck(true)
+	one.CountCheck(false)
+	one.CountCheck(false)
 	one.CountRest(true, 70)
 	one.CountRest(false, 80)
 	p.SetUp(p.Snapshot().All()[1], false, "the test says so")
@@ -56,6 +59,7 @@ func source(t testing.TB) Source {
 	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, MaxConns: 11, Held: [balancer.NumHolds]time.Duration{1500 * time.Millisecond}, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
 	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
 	stats.Pools[0].Routed = 9
+	stats.Pools[0].ConnectTimes = balancer.Histogram{Counts: [balancer.NumTimes + 1]uint64{2, 3, balancer.NumTimes: 1}, Sum: 9 * time.Second}
 	stats.Waiting, stats.PreHello, stats.BufferBytes, stats.ConnBytes = 2, 6, 300, 4000
 	stats.Refused[balancer.RefusedMemory] = 5
 	stats.Pools[0].Waiting, stats.Pools[0].Queued, stats.Pools[0].QueueTime = 2, 8, 1500*time.Millisecond
@@ -255,6 +259,15 @@ func TestMetricsValues(t *testing.T) {
 		`homing_pool_queue_limit_conns{pool="default"} 1024`,
 		`homing_backend_limit_conns{backend="192.0.2.1:443",pool="default"} 0`,
 		`homing_handshake_timeouts_total 21`,
+		`homing_pool_connect_seconds_bucket{pool="default",le="0.00025"} 2`,
+		`homing_pool_connect_seconds_bucket{pool="default",le="0.0005"} 5`,
+		`homing_pool_connect_seconds_bucket{pool="default",le="8.192"} 5`,
+		`homing_pool_connect_seconds_bucket{pool="default",le="+Inf"} 6`,
+		`homing_pool_connect_seconds_sum{pool="default"} 9`,
+		`homing_pool_connect_seconds_count{pool="default"} 6`,
+		`homing_pool_answer_seconds_count{pool="default"} 0`,
+		`homing_backend_checks_total{backend="192.0.2.1:443",pool="default",result="passed"} 1`,
+		`homing_backend_checks_total{backend="192.0.2.1:443",pool="default",result="failed"} 2`,
 		`homing_port_shortages_total 22`,
 		`homing_file_shortages_total 47`,
 		`homing_socket_failures_total 25`,

@@ -168,6 +168,15 @@ func backendMetrics() []metric {
 			}
 		}},
 		{"homing_backend_lost_total", counter, labels, "Offers of the backend's own that were not resumed.", tally(func(t pool.Tally) uint64 { return t.Lost })},
+		{"homing_backend_checks_total", counter, append(labels, "result"), "Checks of the backend, by what they came to; three in a row that fail mark it down by default.", func(s *sample, out emit) {
+			for _, p := range s.src.Pools() {
+				for _, b := range p.Snapshot().All() {
+					t := b.Tally()
+					out(float64(t.Passed), p.Name(), b.Addr.String(), "passed")
+					out(float64(t.Failed), p.Name(), b.Addr.String(), "failed")
+				}
+			}
+		}},
 		{"homing_backend_bytes_total", counter, append(labels, "direction"), "Bytes relayed: in to the backend, out from it; of an open conn every 64 KiB.", func(s *sample, out emit) {
 			for _, p := range s.src.Pools() {
 				for _, b := range p.Snapshot().All() {

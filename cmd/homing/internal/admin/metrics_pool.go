@@ -93,3 +93,19 @@ func poolMetrics() []metric {
 		})},
 	}
 }
+
+// histograms say how long conns take.
+func histograms() []histogram {
+	each := func(of func(p *balancer.PoolStats) *balancer.Histogram) func(*sample, emitTimes) {
+		return func(s *sample, out emitTimes) {
+			for i := range s.balancer.Pools {
+				out(of(&s.balancer.Pools[i]), s.balancer.Pools[i].Name)
+			}
+		}
+	}
+	labels := []string{"pool"}
+	return []histogram{
+		{"homing_pool_connect_seconds", labels, "From a hello, without its time in the queue, until a backend has it: of conns that got one.", each(func(p *balancer.PoolStats) *balancer.Histogram { return &p.ConnectTimes })},
+		{"homing_pool_answer_seconds", labels, "From there until the backend's first byte: of conns whose hello was read.", each(func(p *balancer.PoolStats) *balancer.Histogram { return &p.AnswerTimes })},
+	}
+}
