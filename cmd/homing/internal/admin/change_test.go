@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"homing/balancer/pool"
 	"homing/cluster"
@@ -214,7 +215,7 @@ func TestDrainEverywhere(t *testing.T) {
 	plan := pool.DrainPlan{Mode: pool.DrainHard, For: time.Minute}
 	want := []cluster.Order{&cluster.DrainCommand{Pool: web.Hash(), Backend: seven, Plan: plan}, &cluster.DrainCommand{Pool: web.Hash(), Backend: eight, Plan: plan}}
 	comparer := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
-	if diff := cmp.Diff(want, ordered, comparer); diff != "" {
+	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.DrainCommand{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]api.NodeAnswer{{Node: "node-a", Name: "lb-1"}, {Node: "node-b", Error: "it vanished, and was not told"}}, out.Nodes); diff != "" {
@@ -231,7 +232,7 @@ func TestDrainEverywhere(t *testing.T) {
 		&cluster.DrainCommand{Pool: web.Hash(), Backend: seven}, &cluster.DrainCommand{Pool: web.Hash(), Backend: eight},
 		&cluster.WeightCommand{Pool: web.Hash(), Backend: seven, Weight: 7}, &cluster.WeightCommand{Pool: web.Hash(), Backend: eight, Weight: 7},
 	}
-	if diff := cmp.Diff(want, ordered, comparer); diff != "" {
+	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.DrainCommand{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
