@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"homing/balancer/affinity"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
 )
@@ -61,6 +62,17 @@ func TestLookup(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.sentence, diff)
 		}
+	}
+	stray := ticketOf("unknown", 5)
+	if got := lookup(hex.EncodeToString(stray), "ticket")[0]; got.Rule != "explore" || got.Backend != first {
+		t.Errorf("an unknown ticket: %+v", got)
+	}
+	known := src.Store.Pool(p.Hash())
+	var offer affinity.Offer
+	offer.Add(known.HashIdent(stray))
+	known.Refused(&offer, affinity.SourceExplore, uint32(at(p, first).ID), src.Store.Now())
+	if got := lookup(hex.EncodeToString(stray), "ticket")[0]; got.Rule != "explore" || got.Backend != "" {
+		t.Errorf("that the only live backend has refused: %+v", got)
 	}
 	p.SetDraining(at(p, first), pool.DrainHard)
 	if got := lookup(hex.EncodeToString(sessionID(0)), "id")[0]; got.Backend != "" || got.Why != "drained" {

@@ -45,8 +45,12 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 	out := api.Lookup{Bytes: len(identifier), Matches: []api.Match{}}
 	now := s.src.Store.Now()
 	for _, p := range pools {
+		known := s.src.Store.Pool(p.Hash())
+		var offer affinity.Offer
+		offer.Add(known.HashIdent(identifier))
+		refused := func(b *pool.Backend) bool { return known.WasRefused(&offer, uint32(b.ID), now) }
 		for _, kind := range kinds {
-			out.Matches = append(out.Matches, viewKnown(p, kind, s.src.Store.Pool(p.Hash()).Inspect(kind, identifier, now)))
+			out.Matches = append(out.Matches, viewKnown(p, kind, known.Inspect(kind, identifier, now), refused))
 		}
 	}
 	return out, nil
@@ -81,7 +85,8 @@ func decodeIdentifier(text string) ([]byte, error) {
 	return b, nil
 }
 
-func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known) api.Match {
+// viewKnown says where a hello goes by what is known. refused are the backends that exploration passes over.
+func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known, refused func(*pool.Backend) bool) api.Match {
 	snapshot := p.Snapshot()
 	view := api.Match{Pool: p.Name(), Kind: kind.String(), Rule: known.Source.String(), Homes: []string{}}
 	for _, id := range known.Homes {
@@ -122,7 +127,7 @@ func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known) api.
 		if b := snapshot.ByID(pool.ID(known.Hint)); b != nil && snapshot.Usable(b) == pool.UsableOK {
 			goes = b
 		} else {
-			goes = snapshot.Maglev(known.Hash, pool.Skip{})
+			goes = explored(snapshot, known.Hash, refused)
 		}
 	case affinity.SourceFresh, affinity.SourceClient:
 	}
@@ -136,4 +141,15 @@ func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known) api.
 		view.Key, view.Length = keyName(known.Key), known.KeyLen
 	}
 	return view
+}
+
+// explored is the backend that an unknown ticket is tried at next; nil when all have refused its like: chance decides then.
+func explored(s *pool.Snapshot, hash uint64, refused func(*pool.Backend) bool) *pool.Backend {
+	var skip pool.Skip
+	for {
+		b := s.Maglev(hash, skip)
+		if b == nil || !refused(b) || !skip.Add(b.ID) {
+			return b
+		}
+	}
 }
