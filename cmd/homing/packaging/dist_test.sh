@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
 # there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
-# and configuration when removed, and nothing at all when purged; and on one that systemd has booted boot_test.sh must find
-# that no conn dies of what systemd does to the service. Needs root, debootstrap, promtool, systemd-analyze, systemd-nspawn;
-# all traffic of the service stays in a network namespace.
+# and configuration when removed, and nothing at all when purged; and on one that systemd has booted day_test.sh must find
+# that all it says in an operator's day is true, and boot_test.sh that no conn dies of what systemd does to the service. Needs
+# root, debootstrap, promtool, systemd-analyze, systemd-nspawn; all traffic of the service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1
@@ -109,13 +109,14 @@ echo "installed, ran, answered, reloaded, ended; removed: only /etc/homing, /var
 
 # The same package, and a newer one that differs in its version alone, on a machine with systemd.
 machine=$work/machine
-bootstrap "$machine" systemd-sysv,dbus,procps
+bootstrap "$machine" systemd-sysv,dbus,procps,nginx-light,openssl,curl,jq,prometheus
+for unit in nginx prometheus; do ln -sf /dev/null "$machine/etc/systemd/system/$unit.service"; done # the day has its own
 cp "$work/homing.deb" "$machine/homing.deb"
 dpkg-deb -R "$work/homing.deb" "$work/newer"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version-newer" -o "$work/newer/usr/bin/homing" ./cmd/homing
 sed -i 's/^Version: .*/&+newer/' "$work/newer/DEBIAN/control"
 dpkg-deb -b "$work/newer" "$machine/newer.deb" >"$work/log"
-cp cmd/homing/packaging/boot_test.sh "$machine/"
+cp cmd/homing/packaging/{day,boot}_test.sh "$machine/"
 cat >"$machine/etc/systemd/system/boot-test.service" <<'EOF'
 [Unit]
 SuccessAction=poweroff-force
@@ -123,8 +124,9 @@ FailureAction=poweroff-force
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-StandardOutput=file:/boot_test.log
-StandardError=file:/boot_test.log
+StandardOutput=append:/boot_test.log
+StandardError=append:/boot_test.log
+ExecStart=/bin/bash /day_test.sh /homing.deb /newer.deb
 ExecStart=/bin/bash /boot_test.sh /homing.deb /newer.deb
 ExecStopPost=/bin/sh -c 'echo $EXIT_STATUS >/boot_test.code'
 EOF
@@ -134,4 +136,5 @@ ln -s ../boot-test.service "$machine/etc/systemd/system/multi-user.target.wants/
 keep=; [ -d /run/systemd/system ] || keep=--keep-unit
 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 900 systemd-nspawn -D "$machine" --boot --register=no $keep --private-network --machine="homing-$$" </dev/null >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; fail "systemd does not boot"; }
 [ "$(cat "$machine/boot_test.code" 2>/dev/null)" = 0 ] || { cat "$machine/boot_test.log" >&2; fail "systemd and the service do not agree"; }
+sed -n 's/^day_test: /a day: /p' "$machine/boot_test.log"
 echo "booted: started, stopped, restarted, reloaded, upgraded, replaced by a newer package, removed, each with open conns that went on until they ended"
