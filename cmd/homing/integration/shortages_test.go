@@ -132,8 +132,12 @@ func TestIntegrationShortages(t *testing.T) {
 			for range 3 {
 				waits = append(waits, p.asks(""))
 			}
-			p.h.tells(t, "", p.h.addr, "descriptors", 1)
+			said := func() bool { return strings.Contains(p.h.proc.Output(), "cause=descriptors") }
+			if !farm.WaitFor(t.Context(), idlePatience, said) { // operators cannot be accepted either
+				t.Error("the log says nothing of it")
+			}
 			end()
+			p.h.tells(t, "", p.h.addr, "descriptors", 1)
 			for _, c := range waits {
 				p.answered(c)
 			}
