@@ -64,7 +64,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 	all := []illness{
 		{"refusing-tcp", "kind: tcp", refusing, "connection refused", true},
 		{"refusing-https", "kind: https", refusing, "connection refused", true},
-		{"choked-tcp", "kind: tcp, timeout: 700ms", choked(t), "the last: timeout", true},
+		{"choked-tcp", "kind: tcp, timeout: 700ms", choked(t), "failed: timeout", true},
 		{"hanging-tcp", "kind: tcp", hanging(t), "", false}, // it does accept
 		{"hanging-tls", "kind: tls, timeout: 700ms", hanging(t), "TLS handshake: timeout", true},
 		{"hanging-https", "kind: https, timeout: 700ms", hanging(t), "TLS handshake: timeout", true},
@@ -111,7 +111,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 		if !farm.WaitFor(t.Context(), 20*time.Second, func() bool { return one(ill).Health == "down" }) {
 			t.Errorf("%s: it is still up", ill.name)
 		}
-		if why := one(ill).HealthWhy; !strings.Contains(why, ill.why) || !strings.Contains(why, "2 checks in a row failed") {
+		if why := one(ill).HealthWhy; !strings.Contains(why, ill.why) || !strings.Contains(why, "the first check failed: ") {
 			t.Errorf("%s: it is down because %q, want %q", ill.name, why, ill.why)
 		}
 	}
