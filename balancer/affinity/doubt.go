@@ -64,11 +64,11 @@ func (d *doubt) doubtful(now uint32) bool {
 		bits.OnesCount64(d.networks.Load()) >= doubtNetworks
 }
 
-// doubted is the homes of k that are doubtful at now, by their places: bit i is that
-// of k.homes[i]. Homes beyond the 64th are never doubted.
+// doubted is the homes of k that are doubtful at now, or mere claims, by their places:
+// bit i is that of k.homes[i]. Homes beyond the 64th are never doubted.
 func (k *ticketKey) doubted(now uint32) (places uint64) {
 	for i, m := range k.homes[:min(len(k.homes), 64)] {
-		if m.doubt.doubtful(now) {
+		if m.doubt.doubtful(now) || k.claimed(m) {
 			places |= 1 << i
 		}
 	}

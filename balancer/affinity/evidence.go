@@ -19,7 +19,9 @@ const ageEvery = time.Second
 type evidence struct {
 	pool    *Pool
 	ident   Ident
-	refuted Key // instead of ident
+	refuted Key  // instead of ident
+	shown   bool // see Pool.Shown
+	probed  bool // by a probe of our own
 	id      uint32
 	now     uint32
 }
@@ -131,9 +133,12 @@ func (p *Pool) absorb(e *evidence) {
 		if k == nil {
 			continue
 		}
-		if k.home(e.id) == nil && p.gone[holding{prefix, e.id}] < e.now {
+		switch m := k.home(e.id); {
+		case m != nil && e.shown:
+			p.stand(prefix, e.id)
+		case m == nil && p.gone[holding{prefix, e.id}] < e.now:
 			// One proof is enough here: the name is confirmed, and it is this one.
-			p.join(k, e.id, e.now, true)
+			p.join(k, e.id, e.now, !p.claims(k, e))
 		}
 		named = named || i != len4
 	}
@@ -142,44 +147,50 @@ func (p *Pool) absorb(e *evidence) {
 	}
 	// Four bytes alone do not end the search for a longer name.
 	if i := r.add(t); i >= 0 && p.keys[t.Prefix[i]] == nil {
-		p.confirm(i, t.Prefix[i], e.id, e.now)
+		p.confirm(i, t.Prefix[i], e)
 	}
 }
 
 // confirm makes a prefix a ticket key of backend id, and of every other backend
 // in whose room it waits.
-func (p *Pool) confirm(length int, prefix Key, id, now uint32) {
+func (p *Pool) confirm(length int, prefix Key, e *evidence) {
+	id, now := e.id, e.now
 	if len(p.keys) >= p.store.cfg.MaxTicketKeys {
 		p.evict()
 	}
 	k := p.join(newTicketKey(prefix, length), id, now, length != len4)
+	k.home(id).probed.Store(e.probed)
 	if length == len4 {
 		r := p.rooms[id]
 		r.trials = append(r.trials, trial{key: prefix})
 	}
 	for other, r := range p.rooms {
 		if other != id && r.holds(length, prefix) {
-			k = p.join(k, other, now, true)
+			k = p.join(k, other, now, !p.claims(k, &evidence{}))
 		}
 	}
 }
 
-// join adds a home to a key. tried is false for a 4-byte name on probation.
+// join adds a home to a key. tried is false for a 4-byte name on probation, and for a claim, which the probe is asked to
+// look into: at once, unless it has found before that there is nothing in it.
 func (p *Pool) join(k *ticketKey, id, now uint32, tried bool) *ticketKey {
 	m := &member{id: id, since: now, told: now}
 	m.tried.Store(tried)
 	m.seen(now)
+	_, again := p.gone[holding{k.key, id}]
 	delete(p.gone, holding{k.key, id}) // what is told of it from now on is later
 	k = k.with(m)
 	p.keys[k.key] = k
 	p.dirty = true
 	if tried {
 		p.untold = append(p.untold, k.fact(m))
+	} else if k.length != len4 && !again && p.store.cfg.Suspect != nil {
+		p.store.cfg.Suspect(p.hash, id, true)
 	}
 	return k
 }
 
-// stand ends the probation of a 4-byte name of backend id.
+// stand ends the probation of a 4-byte name of backend id, or its claim.
 func (p *Pool) stand(prefix Key, id uint32) {
 	if k := p.keys[prefix]; k != nil {
 		if m := k.home(id); m != nil && !m.tried.Swap(true) {
@@ -206,6 +217,7 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 		return
 	}
 	p.keys[k.key] = rest
+	p.inheritClaims(rest)
 }
 
 // evict makes room for a new key: the one whose last proof is the oldest goes.

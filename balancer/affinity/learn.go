@@ -193,7 +193,7 @@ func (p *Pool) refresh(d *directory, t *Ident, id, now uint32) (known standing) 
 		}
 		m.seen(now)
 		if i != len4 {
-			known.long = true
+			known.long = known.long || !k.claimed(m)
 		} else if m.tried.Load() && !d.constant(k) {
 			known.four = true
 		}

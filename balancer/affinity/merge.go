@@ -214,11 +214,11 @@ func (p *Pool) mergeHome(f Fact, now uint32) {
 	m := k.home(f.ID)
 	if m == nil {
 		m = &member{id: f.ID, since: last}
-		m.tried.Store(true)
 		k = k.with(m)
 		p.keys[k.key] = k
 		p.dirty = true
 	}
+	m.tried.Store(true) // another node tells what it has looked into
 	m.told = max(m.told, last)
 	if last > m.last.Load() {
 		m.last.Store(last)

@@ -11,9 +11,17 @@ func (p *Pool) Probed(t Ident, id, now uint32) {
 	if t.Len == 0 || id == 0 {
 		return
 	}
-	known := p.refresh(p.directory.Load(), &t, id, now)
+	d := p.directory.Load()
+	known := p.refresh(d, &t, id, now)
+	for i := range NumLengths {
+		if k := d.at(&t, i); k != nil {
+			if m := k.home(id); m != nil {
+				m.probed.Store(true)
+			}
+		}
+	}
 	if t.Prefix[len4] != 0 && (!known.long || known.other) {
-		p.submit(&t, id, now)
+		p.hand(evidence{pool: p, ident: t, probed: true, id: id, now: now})
 	}
 }
 

@@ -8,9 +8,9 @@ type holding struct {
 	id  uint32
 }
 
-// Doubts is the ticket keys that backend id is a home of, beside others, and has only
-// refused since it last proved to hold them, the most refused first. Whether it still
-// does, nobody can tell from what clients offer: see Refuted.
+// Doubts is the ticket keys that backend id is a home of, beside others, and claims only
+// or has only refused since it last proved to hold them, the most refused first. Whether
+// it does hold them, nobody can tell from what clients offer: see Shown and Refuted.
 func (p *Pool) Doubts(id uint32) []Key {
 	type doubted struct {
 		key     Key
@@ -21,7 +21,7 @@ func (p *Pool) Doubts(id uint32) []Key {
 		if len(k.ids) < 2 {
 			continue
 		}
-		if m := k.home(id); m != nil && m.doubt.refusals.Load() > 0 {
+		if m := k.home(id); m != nil && (m.doubt.refusals.Load() > 0 || k.claimed(m)) {
 			all = append(all, doubted{k.key, m.doubt.refusals.Load()})
 		}
 	}
@@ -53,7 +53,7 @@ func (p *Pool) refute(h holding, now uint32) bool {
 	}
 	k := p.keys[h.key]
 	if k != nil {
-		if m := k.home(h.id); m != nil && m.last.Load() > now {
+		if m := k.home(h.id); m != nil && m.last.Load() > now && !k.claimed(m) {
 			return false
 		}
 	}

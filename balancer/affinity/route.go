@@ -109,8 +109,11 @@ func (p *Pool) ticketKey(o *Offer, now uint32) (Home, bool) {
 			switch h.Doubtful = bits.OnesCount64(doubted) == len(k.ids); {
 			case h.Doubtful && asked%exploreEvery == 0:
 				return Home{Source: SourceExplore, Doubtful: true, Ident: i}, true
-			case !h.Doubtful && asked%returnEvery != 0:
+			case h.Doubtful:
+			case asked%returnEvery != 0:
 				h.Doubted = doubted
+			default:
+				h.Doubted = k.onlyClaimed()
 			}
 		}
 		if len(k.ids) == 1 {

@@ -28,6 +28,8 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	find K.1 [K.2] [client=x]   how an offer of these would be routed; xN: N times, summed up
 //	refuted A K.1               a probe found that A does not take it, and another backend does
 //	doubts A                    the keys that a probe of A should look into
+//	watch                       a probe looks at the backends from now on
+//	shown A K.1                 the probe resumed there what another backend had issued to it
 //	lost A K.1                  why A refused it
 //	session A s  accept-id A s  find-id s [fake] [client=x]   the same for session IDs
 //	complete A client=x         the client completes a handshake at A
@@ -129,6 +131,13 @@ func (s *script) command(f []string) string {
 	case "refuted":
 		o := s.offer(OfferPSK, args[1:], opts)
 		s.p.Refuted(s.p.directory.Load().find(&o.Idents[0]).key, backend(args[0]), s.now)
+	case "watch":
+		s.t.Cleanup(s.p.Watch())
+	case "shown":
+		for _, b := range s.tickets(args[1]) {
+			s.p.Shown(s.p.HashIdent(b), backend(args[0]), s.now)
+			s.p.store.drain()
+		}
 	case "doubts":
 		var names []string
 		for _, k := range s.p.Doubts(backend(args[0])) {

@@ -150,6 +150,7 @@ type Pool struct {
 	// Written by Reseed, read by the loops.
 	hasher atomic.Pointer[hasher]
 
+	watched   atomic.Int32 // probes that look at the backends, see claim.go
 	forgetful forgetful
 
 	// Written by the owner, read by the loops.

@@ -23,9 +23,11 @@ type member struct {
 	last  atomic.Uint32 // last acceptance or issue
 	count atomic.Uint64 // acceptances and issues
 	// tried: a 4-byte name stands only once one of the next sixteen tickets of the
-	// backend has shown it again. Set by the owner.
-	tried atomic.Bool
-	doubt doubt
+	// backend has shown it again; a longer one that others hold, see claim.go. Set by the
+	// owner.
+	tried  atomic.Bool
+	probed atomic.Bool // it issued under the key to a probe of our own
+	doubt  doubt
 
 	told uint32 // owned by Store.Run: the value of last that the last Fact carried
 }
@@ -40,7 +42,7 @@ func (m *member) seen(now uint32) {
 }
 
 // fact is what the other nodes are told of m's part in k. A 4-byte name on
-// probation is no fact yet: nobody else could take it back.
+// probation, or a claim, is no fact yet: nobody else could take it back.
 func (k *ticketKey) fact(m *member) Fact {
 	return Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()}
 }

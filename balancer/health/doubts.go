@@ -61,7 +61,8 @@ func (t *target) settle(ctx context.Context) (lost bool) {
 			break
 		}
 		for _, other := range t.others() {
-			if s, ok := other.sample(key); ok {
+			id := uint32(other.backend.ID)
+			if s, ok := other.sample(key); ok && (!t.known.Claims(key, id) || !t.holds(ctx, key)) {
 				lost = t.refutes(ctx, key, other, s) || lost
 				break
 			}
@@ -88,7 +89,7 @@ func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, 
 		case takesUnclear:
 			return false
 		case takesIt:
-			t.known.Probed(s.ident, id, t.prober.cfg.Store.Now())
+			t.known.Shown(s.ident, id, t.prober.cfg.Store.Now())
 			return false
 		case takesNot:
 		}
@@ -107,6 +108,20 @@ func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, 
 		}
 	}
 	return false
+}
+
+// holds reports whether the backend issues tickets under key, and takes them back: then those of somebody who only claims
+// to hold the key say nothing against it.
+func (t *target) holds(ctx context.Context, key affinity.Key) bool {
+	s, ok := t.sample(key)
+	if !ok {
+		return false
+	}
+	if t.takes(ctx, s) == takesIt {
+		return true
+	}
+	s, ok = t.renew(ctx, s, key)
+	return ok && t.takes(ctx, s) == takesIt
 }
 
 // takes is whether a backend resumes a session.

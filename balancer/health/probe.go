@@ -122,6 +122,7 @@ func NewProber(pools []*pool.Pool, cfg ProbeConfig) (*Prober, error) {
 func (p *Prober) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, pl := range p.pools {
+		defer p.cfg.Store.Pool(pl.Hash()).Watch()()
 		all.Go(func() {
 			follow(ctx, pl, func(ctx context.Context, b *pool.Backend) {
 				t := newTarget(p, pl, b)
