@@ -73,9 +73,6 @@ dial() { rm -f pipe; mkfifo pipe; openssl s_client -connect 127.0.0.1:443 -quiet
 alive() { local before; before=$(grep -c '^[abc] ' held); printf 'GET / HTTP/1.1\r\nHost: x\r\n\r\n' >&$pipe 2>/dev/null; until_ 50 eval "[ \$(grep -c '^[abc] ' held) -gt $before ]"; }
 hang() { exec {pipe}>&-; kill $held 2>/dev/null; wait $held 2>/dev/null; }
 
-# shortages: whether this release says what clients are short of.
-shortages() { admin /metrics | grep -q '^# TYPE homing_shortage '; }
-
 # Alerts of a real Prometheus, by the packaged rules at twenty times their speed.
 firing() { curl -s http://127.0.0.1:9091/api/v1/alerts | jq -r '[.data.alerts[] | select(.state == "firing") | .labels.alertname + (if .labels.backend then "/" + .labels.backend else "" end)] | unique | join(" ")'; }
 alerts() { local want; want=$(echo $*); until_ 1000 eval "[ \"\$(firing)\" = '$want' ]" || fail "alerts are \"$(firing)\", want \"$want\""; }
@@ -309,7 +306,7 @@ counts
 ready 200 'ready$'
 shows '^pool www, round-robin: 2 of 3 backends live'
 shows '127.0.0.1:8442 +down'
-! shortages || shows '^ +down for .*connection refused$'
+shows '^ +down for .*connection refused$'
 equal "health" "$(status '[.pools[0].backends[] | .health] | join(" ")')" "up down up"
 equal homing_backend_up "$(metric 'homing_backend_up.*8442')/$(metric homing_backend_up)" 0/2
 alerts HomingBackendDown/127.0.0.1:8442
@@ -335,18 +332,16 @@ equal "served and reset" "$(($(grep -c '^[abc] ' got.ok) + lost))" 72
 equal "what curl says of those" "$(sort -u got.lost)" 35
 [ "$full" -gt 0 ] && [ "$late" -gt 0 ] || fail "full $full times, late $late times"
 equal "reset by the queue" $((full + late)) "$lost"
-if shortages; then
-  until_ 200 eval "[ \"\$(status '[.shortages[] | .cause + \" \" + (.count | tostring)] | sort | join(\", \")')\" = 'queue_full $full, queue_timeout $late' ]" ||
-    fail "the API says $(status '.shortages | tostring')"
-  shows "^short +pool www, queue_full since .*: $full conns were reset: every backend has as many conns as it may"
-  shows "^short +pool www, queue_timeout since .*: $late conns were reset: .*for all of 1s"
-  equal homing_shortage "$(metric homing_shortage)" 2
-  says 1 'level=WARN msg=shortage pool=www cause=queue_full .*remedy="add backends, or raise max-conns'
-  says 1 'level=WARN msg=shortage pool=www cause=queue_timeout .*remedy="add backends, or raise max-conns'
-fi
+until_ 200 eval "[ \"\$(status '[.shortages[] | .cause + \" \" + (.count | tostring)] | sort | join(\", \")')\" = 'queue_full $full, queue_timeout $late' ]" ||
+  fail "the API says $(status '.shortages | tostring')"
+shows "^short +pool www, queue_full since .*: $full conns were reset: every backend has as many conns as it may"
+shows "^short +pool www, queue_timeout since .*: $late conns were reset: .*for all of 1s"
+equal homing_shortage "$(metric homing_shortage)" 2
+says 1 'level=WARN msg=shortage pool=www cause=queue_full .*remedy="add backends, or raise max-conns'
+says 1 'level=WARN msg=shortage pool=www cause=queue_timeout .*remedy="add backends, or raise max-conns'
 trouble 'msg=shortage'
 ready 200 'ready$'
-if shortages; then alerts HomingQueueRefuses HomingShortage; fi
+alerts HomingQueueRefuses HomingShortage
 configure
 systemctl reload homing || fail "reload: $?"
 
@@ -361,9 +356,9 @@ shows '^pool www, round-robin: 0 of 3 backends live'
 equal homing_backend_up "$(metric homing_backend_up)" 0
 says 3 'level=WARN msg="backend down" .*connection refused'
 says 1 'level=WARN msg="conns are not welcome" why="pool www: none of its 3 backends is up'
-if shortages; then says 1 'level=WARN msg=shortage pool=www cause=no_backend .*remedy="bring the backends back'; fi
+says 1 'level=WARN msg=shortage pool=www cause=no_backend .*remedy="bring the backends back'
 trouble 'msg="backend down"' 'msg="conns are not welcome"' 'msg=shortage'
-alerts HomingAllBackendsDown HomingBackendDown/127.0.0.1:8441 HomingBackendDown/127.0.0.1:8442 HomingBackendDown/127.0.0.1:8443 HomingNotReady $(shortages && echo HomingShortage) HomingUnroutable
+alerts HomingAllBackendsDown HomingBackendDown/127.0.0.1:8441 HomingBackendDown/127.0.0.1:8442 HomingBackendDown/127.0.0.1:8443 HomingNotReady HomingShortage HomingUnroutable
 touch stop
 wait $clients
 lost=$(lines got.lost)
@@ -371,10 +366,8 @@ say "$lost clients were reset"
 equal "answers without a backend" "$(lines got.ok)" 0
 equal "what curl says" "$(sort -u got.lost)" 35
 equal unroutable "$(($(metric homing_conns_unroutable_total) - before))" "$lost"
-if shortages; then
-  until_ 200 eval "[ \"\$(status '.shortages[] | select(.cause == \"no_backend\") | .count')\" = $lost ]" || fail "the API says $(status '.shortages | tostring'), want no_backend $lost"
-  shows "^short +pool www, no_backend since .*: $lost conns were reset: none of its 3 backends is up"
-fi
+until_ 200 eval "[ \"\$(status '.shortages[] | select(.cause == \"no_backend\") | .count')\" = $lost ]" || fail "the API says $(status '.shortages | tostring'), want no_backend $lost"
+shows "^short +pool www, no_backend since .*: $lost conns were reset: none of its 3 backends is up"
 systemctl reset-failed 'web@*'
 systemctl start web@a web@b web@c
 ready 200 'ready$'
@@ -384,11 +377,9 @@ fresh 6
 counts
 equal lost "$(lines got.lost)" 0
 alerts
-if shortages; then
-  until_ 300 eval '[ "$(status ".shortages | length")" = 0 ]' || fail "there still is $(status '.shortages | tostring')"
-  shows '^lost '
-  ! grep '^short' out || fail "status still says what was short"
-fi
+until_ 300 eval '[ "$(status ".shortages | length")" = 0 ]' || fail "there still is $(status '.shortages | tostring')"
+shows '^lost '
+! grep '^short' out || fail "status still says what was short"
 
 begin "evening: stop, remove"
 systemctl stop homing || fail "stop: $?"
