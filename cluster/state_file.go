@@ -107,14 +107,18 @@ func readState(path string, each func([]affinity.Fact)) error {
 }
 
 func walkState(path string, each func([]affinity.Fact)) (seed affinity.Seed, err error) {
+	info, err := os.Stat(path) // before it is opened: to open a pipe may wait for ever
+	if err != nil {
+		return seed, err
+	}
+	if !info.Mode().IsRegular() {
+		return seed, errors.New("not a regular file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return seed, err
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return seed, errors.Join(errors.New("not a regular file"), err)
-	}
 	return walkChunks(bufio.NewReaderSize(file, 256<<10), each)
 }
 
