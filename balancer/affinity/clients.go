@@ -76,18 +76,24 @@ func (p *Pool) putClient(client Key, id, expiry, now uint32) {
 	}
 }
 
+// clientStanding is the client's home and how it stands (clientBits); false: none is known.
+func (p *Pool) clientStanding(client Key, now uint32) (home, state uint32, ok bool) {
+	if client == 0 {
+		return 0, 0, false
+	}
+	home, expiry, ok := p.store.clients.Lookup(client, now)
+	return home, expiry & clientBits, ok
+}
+
 // clientRefused gives the client's home a strike if it is backend id. While the home
 // is out, a refusal by another speaks for it.
 func (p *Pool) clientRefused(client Key, id, now uint32) {
-	if client == 0 {
-		return
-	}
 	s := p.store
-	old, was, ok := s.clients.Lookup(client, now)
+	old, state, ok := p.clientStanding(client, now)
 	if !ok {
 		return
 	}
-	switch state := was & clientBits; {
+	switch {
 	case state == clientOut && old != id:
 		p.compare(client, id, now)
 	case state == clientOut, state == clientTrusty, old != id:
@@ -118,15 +124,12 @@ func comparison(client Key) Key { return pair(client, AnyID) }
 // home a strike. If it is another, the client has sessions of several backends, or is
 // several clients.
 func (p *Pool) clientAccepted(client Key, id, now uint32) {
-	if client == 0 {
-		return
-	}
 	s := p.store
-	old, was, ok := s.clients.Lookup(client, now)
+	old, state, ok := p.clientStanding(client, now)
 	if !ok {
 		return
 	}
-	switch state := was & clientBits; {
+	switch {
 	case state == clientStrike && old == id, state == clientTrusty && old != id:
 		s.clients.Insert(client, old, p.clientExpiry(now), now)
 	case state == clientOut && old != id:
