@@ -17,15 +17,15 @@ func TestAnswersOn(t *testing.T) {
 		flight tlsparse.Flight
 		want   bool
 	}{
-		{"TLS 1.2, whole", handshake{hellos: 1}, tlsparse.Flight{}, false},
-		{"TLS 1.2, in pieces", handshake{hellos: 1}, tlsparse.Flight{Open: true}, true},
+		{"TLS 1.2, whole", handshake{backendSide: backendSide{hellos: 1}}, tlsparse.Flight{}, false},
+		{"TLS 1.2, in pieces", handshake{backendSide: backendSide{hellos: 1}}, tlsparse.Flight{Open: true}, true},
 		{"nothing but a part of the ServerHello", handshake{}, tlsparse.Flight{Open: true}, true},
-		{"TLS 1.3, ServerHello and ChangeCipherSpec", handshake{hellos: 1, negotiated13: true}, tlsparse.Flight{Open: true}, true},
-		{"TLS 1.3, EncryptedExtensions alone", handshake{hellos: 1, negotiated13: true}, tlsparse.Flight{Protected: 30}, true},
-		{"TLS 1.3, resumed and whole", handshake{hellos: 1, negotiated13: true, verdict: VerdictAccepted}, tlsparse.Flight{Protected: 100}, false},
-		{"TLS 1.3, as much, but no PSK accepted", handshake{hellos: 1, negotiated13: true, verdict: VerdictRefused}, tlsparse.Flight{Protected: 100}, true},
-		{"TLS 1.3, whole", handshake{hellos: 1, negotiated13: true}, tlsparse.Flight{Protected: 1100}, false},
-		{"HelloRetryRequest", handshake{tooLate: true}, tlsparse.Flight{Open: true}, false},
+		{"TLS 1.3, ServerHello and ChangeCipherSpec", handshake{backendSide: backendSide{hellos: 1, negotiated13: true}}, tlsparse.Flight{Open: true}, true},
+		{"TLS 1.3, EncryptedExtensions alone", handshake{backendSide: backendSide{hellos: 1, negotiated13: true}}, tlsparse.Flight{Protected: 30}, true},
+		{"TLS 1.3, resumed and whole", handshake{backendSide: backendSide{hellos: 1, negotiated13: true, verdict: VerdictAccepted}}, tlsparse.Flight{Protected: 100}, false},
+		{"TLS 1.3, as much, but no PSK accepted", handshake{backendSide: backendSide{hellos: 1, negotiated13: true, verdict: VerdictRefused}}, tlsparse.Flight{Protected: 100}, true},
+		{"TLS 1.3, whole", handshake{backendSide: backendSide{hellos: 1, negotiated13: true}}, tlsparse.Flight{Protected: 1100}, false},
+		{"HelloRetryRequest", handshake{routing: routing{tooLate: true}}, tlsparse.Flight{Open: true}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := test.hs.answersOn(test.flight); got != test.want {

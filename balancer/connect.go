@@ -62,7 +62,7 @@ func (l *loop) try(c *conn, b *pool.Backend) bool {
 	hs.skip.Add(b.ID) // has room for maxTries
 	c.lane.share.count.connects.Add(1)
 	c.backend = b
-	hs.sources, hs.reached = 0, b.Reached()
+	hs.try = try{reached: b.Reached()}
 	if errno := l.dial(c); errno != 0 {
 		return !l.cannotConnect(c, errno)
 	}
@@ -138,7 +138,7 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 		}
 	}
 	if hs.stash.used() {
-		l.unstash(c)
+		l.becomeUnstashed(c)
 		return false
 	}
 	share.count.replays.Add(1)
@@ -159,7 +159,7 @@ func (l *loop) cannotConnect(c *conn, errno netio.Errno) bool {
 	}
 	l.dropBackend(c)
 	if c.hs.stash.used() {
-		l.unstash(c)
+		l.becomeUnstashed(c)
 	} else {
 		l.becomeClosing(c, CauseResource, true)
 	}
@@ -229,7 +229,7 @@ func (l *loop) retry(c *conn) bool {
 	hs.chances++
 	hs.charged, hs.mends = true, true
 	l.dropBackend(c)
-	l.resetServer(hs)
+	l.forgetAnswer(hs)
 	l.becomeConnect(c, b)
 	return true
 }
@@ -270,19 +270,19 @@ func (l *loop) second(c *conn) bool {
 		c.backend = nil
 		c.flows[sideBackend] = flow{bytes: c.flows[sideBackend].bytes}
 	}
-	l.resetServer(hs)
+	l.forgetAnswer(hs)
 	hs.source = affinity.SourceExplore
 	l.becomeConnect(c, b)
 	return true
 }
 
-// unstash goes back to the first backend's answer: no other has accepted.
-func (l *loop) unstash(c *conn) {
+// becomeUnstashed goes back to the first backend's answer: no other has accepted.
+func (l *loop) becomeUnstashed(c *conn) {
 	hs := c.hs
 	l.dropBackend(c)
 	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
-	l.resetServer(hs)
-	hs.unheard = false
+	l.forgetAnswer(hs)
+	hs.try = try{}
 	hs.held, hs.source, hs.lost = hs.stash.held, hs.stash.source, hs.stash.lost
 	hs.stash = stash{}
 	c.state = stateObserve

@@ -17,64 +17,80 @@ const maxTries = 9
 // maxIdleHandshakes bounds the handshakes that a loop keeps for reuse, 1 kB each.
 const maxIdleHandshakes = 256
 
-// handshake is what a conn needs until its plaintext is over. The loop lends it.
+// handshake is what a conn needs until its plaintext is over. The loop lends it. Each part is reset as a whole: the answer
+// when another backend is asked, the try when the next one begins, the rest when the handshake goes back to the loop.
 type handshake struct {
-	// Among the conns in stateHello, by age.
-	conn         uint32
-	older, newer *handshake // among those with a part of a hello
+	links
+	clientSide
+	routing
+	try
+	backendSide
+}
 
+// links are a handshake's neighbours among the conns in stateHello, by age.
+type links struct {
+	conn          uint32     // whose it is
+	older, newer  *handshake // among those with a part of a hello
 	before, after *handshake // among all
-	young         bool       // it is there
+	young         bool       // it is among all
+}
 
-	// The client side.
-	peer     netip.AddrPort // the client: of the socket, or of the PROXY header
-	local    netip.AddrPort // what it connected to, by the PROXY header; not valid without one
-	heading  bool           // a PROXY header has to come first
-	parser   tlsparse.Client
-	hello    []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
-	later    bool   // the client has sent more than the hello, or FIN
-	readable bool   // hello is a ClientHello: the backend's answer is parsed
-	early    bool   // early_data announced
-	psks     int    // identities in the latest hello that was read
-	tooLate  bool   // HelloRetryRequest relayed: the conn is committed to its backend
-	counted  bool   // the verdict is counted
-	again    secondHello
-
+// clientSide is what the client has said, and what follows from it alone.
+type clientSide struct {
+	peer      netip.AddrPort // the client: of the socket, or of the PROXY header
+	local     netip.AddrPort // what it connected to, by the PROXY header; not valid without one
+	heading   bool           // a PROXY header has to come first
+	parser    tlsparse.Client
+	hello     []byte // pool buffer: all that the client has sent, while it may have to be sent (again)
+	later     bool   // the client has sent more than the hello, or FIN
+	readable  bool   // hello is a ClientHello: the backend's answer is parsed
+	early     bool   // early_data announced
+	psks      int    // identities in the latest hello that was read
+	again     secondHello
 	offer     affinity.Offer
-	home      affinity.Home
-	source    affinity.Source
-	lost      Lost // why the home could not be used
-	verdict   Verdict
 	sessionID affinity.Key // of the hello, to recognise an echo; 0: none
 	client    affinity.Key
+}
 
-	turn *queueTurn // in the queue of its pool; nil where none ever had to wait, as in nearly all
-
-	// Tries.
+// routing is where the hello goes, over all tries.
+type routing struct {
+	home       affinity.Home
+	source     affinity.Source
+	lost       Lost        // why the home could not be used
+	turn       *queueTurn  // in the queue of its pool; nil where none ever had to wait, as in nearly all
 	skip       pool.Skip   // tried already
 	tries      int         // connects
-	sources    int         // source addresses tried for this backend
-	reached    uint64      // pool.Backend.Reached of this backend when its try began
 	late       bool        // of those in skip, one has not answered in time: it may have room again
 	failed     netio.Errno // of the last connect that failed
-	given      bool        // the engine sends the opening
 	chances    int         // second chances used
 	charged    bool        // the last one has gained nothing yet
 	mends      bool        // it is for a hang-up: any ServerHello is a gain
-	deadline   netio.Time  // of all tries together
-	tryUntil   netio.Time  // of this try
-	slowAt     netio.Time  // then this try is slow; 0: it is known to be
-	held       []byte      // pool buffer: the backend's answer, waiting for the verdict
-	holding    bool
-	unheard    bool  // the backend is loaded, and nothing shows yet that it has the opening
-	opening    int   // bytes of it
-	stash      stash // the first backend that refused, while another is asked
+	holding    bool        // the backend's answer waits for the verdict
+	tooLate    bool        // HelloRetryRequest relayed: the conn is committed to its backend
+	counted    bool        // the verdict is counted
+	stash      stash       // the first backend that refused, while another is asked
 	helloAt    netio.Time
+	deadline   netio.Time // of all tries together
 	sentAt     netio.Time
 	answeredAt netio.Time
+}
 
-	// The server side.
+// try is one backend that is asked, until the next.
+type try struct {
+	addresses int        // source addresses tried for this backend
+	reached   uint64     // pool.Backend.Reached of this backend when its try began
+	given     bool       // the engine sends the opening
+	opening   int        // bytes of it
+	unheard   bool       // the backend is loaded, and nothing shows yet that it has the opening
+	tryUntil  netio.Time // then another is asked
+	slowAt    netio.Time // then this try is slow; 0: it is known to be
+}
+
+// backendSide is a backend's answer.
+type backendSide struct {
+	held         []byte // pool buffer: what waits for the verdict
 	server       tlsparse.Server
+	verdict      Verdict
 	hellos       int  // ServerHello seen
 	negotiated13 bool // TLS 1.3 was selected
 	judged       bool // TLS <= 1.2: the message behind the ServerHello was seen
@@ -118,6 +134,13 @@ func (l *loop) takeHandshake() *handshake {
 	return hs
 }
 
+// forgetAnswer makes room for another backend's answer.
+func (l *loop) forgetAnswer(hs *handshake) {
+	l.buffers.Put(hs.held)
+	hs.backendSide = backendSide{}
+	hs.server.Reset()
+}
+
 // giveHandshake takes it back with its buffers.
 func (l *loop) giveHandshake(hs *handshake) {
 	l.buffers.Put(hs.hello)
@@ -126,7 +149,7 @@ func (l *loop) giveHandshake(hs *handshake) {
 	if hs.turn != nil {
 		*hs.turn = queueTurn{}
 	}
-	*hs = handshake{turn: hs.turn}
+	*hs = handshake{routing: routing{turn: hs.turn}}
 	if len(l.idleHandshakes) < maxIdleHandshakes {
 		l.idleHandshakes = append(l.idleHandshakes, hs)
 	}

@@ -68,7 +68,7 @@ func (l *loop) retryRequested(c *conn) {
 	}
 	hs.tooLate = true
 	c.name, hs.client, hs.offer.Client = 0, 0, 0 // until the second hello says
-	if hs.again.state == secondWhole {
+	if hs.again.progress == secondWhole {
 		l.readSecond(c, hs.again.stream)
 	}
 }

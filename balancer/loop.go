@@ -242,7 +242,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		// It has not waited for the second chance, so there is none: the first
 		// answer counts, and its backend gets what else the client has sent.
 		c.flows[from].flags |= reading // done is still to be passed on
-		l.unstash(c)
+		l.becomeUnstashed(c)
 		c.flows[from].flags &^= reading
 	}
 	switch c.state {
@@ -262,7 +262,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		l.connectReceived(c, done)
 	case stateClosing:
 		l.lingerReceived(c, done)
-	case stateFree: // by unstash
+	case stateFree: // by becomeUnstashed
 	}
 }
 

@@ -86,20 +86,10 @@ func (l *loop) unheardTooLong(c *conn) {
 		l.setDue(c, l.due(c))
 		return
 	}
-	l.resetServer(hs)
+	l.forgetAnswer(hs)
 	if l.connectFailed(c, netio.ErrTimedOut) {
 		l.becomeConnect(c, l.route(c))
 	}
-}
-
-// resetServer makes the server side ready for another backend's answer.
-func (l *loop) resetServer(hs *handshake) {
-	hs.server.Reset()
-	hs.hellos, hs.judged, hs.full, hs.changed, hs.issued, hs.ticket = 0, false, false, false, 0, false
-	hs.alerted, hs.alert, hs.negotiated13 = false, 0, false
-	hs.verdict = VerdictNone
-	l.buffers.Put(hs.held)
-	hs.held = nil
 }
 
 // observeClient passes on what the client sends behind its hello. It must not go
@@ -182,7 +172,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 		}
 	}
 	if hs.verdict != VerdictAccepted && hs.stash.used() {
-		l.unstash(c)
+		l.becomeUnstashed(c)
 		return
 	}
 	l.release(c, done.Buf)
@@ -221,7 +211,7 @@ func (l *loop) observeEnd(c *conn, reset bool) {
 			return
 		}
 		if hs.stash.used() {
-			l.unstash(c)
+			l.becomeUnstashed(c)
 			return
 		}
 		l.release(c, nil)

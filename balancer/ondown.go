@@ -54,11 +54,11 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 	switch {
 	case c.backend != b:
 	case c.state == stateObserve && hs.stash.used():
-		l.unstash(c)
+		l.becomeUnstashed(c)
 	case c.state == stateObserve && l.mayReplay(c):
 		if next := l.route(c); next != nil {
 			l.dropBackend(c)
-			l.resetServer(hs)
+			l.forgetAnswer(hs)
 			c.lane.share.count.replays.Add(1)
 			l.becomeConnect(c, next)
 			return

@@ -359,7 +359,7 @@ func (l *loop) expire(c *conn) {
 		return
 	case stateConnect:
 		if c.hs.stash.used() && l.now >= c.hs.stash.until {
-			l.unstash(c)
+			l.becomeUnstashed(c)
 			return
 		}
 		if l.now < c.hs.tryUntil {
@@ -372,7 +372,7 @@ func (l *loop) expire(c *conn) {
 		return
 	case stateObserve:
 		if c.hs.stash.used() {
-			l.unstash(c)
+			l.becomeUnstashed(c)
 			return
 		}
 		if c.hs.unheard {

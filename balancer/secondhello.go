@@ -11,19 +11,19 @@ import (
 // the client sends it: behind ChangeCipherSpec or early data, in pieces, or before it
 // was asked for.
 type secondHello struct {
-	state  secondState
-	parser tlsparse.Client
-	stream []byte // pool buffer: what has come behind the first hello, without the records passed over
+	progress secondProgress
+	parser   tlsparse.Client
+	stream   []byte // pool buffer: what has come behind the first hello, without the records passed over
 }
 
-type secondState uint8
+type secondProgress uint8
 
 const (
-	secondNone   secondState = iota // nothing has come behind the first hello
-	secondPart                      // something has: it may become one
-	secondWhole                     // it is in stream
-	secondRead                      // the handshake's offer, client and name are its
-	secondUnread                    // it cannot be read: nothing is known of it, for good
+	secondNone   secondProgress = iota // nothing has come behind the first hello
+	secondPart                         // something has: it may become one
+	secondWhole                        // it is in stream
+	secondRead                         // the handshake's offer, client and name are its
+	secondUnread                       // it cannot be read: nothing is known of it, for good
 )
 
 // maxSecond is how much of a second hello is kept until it is whole, in bytes, with the
@@ -35,21 +35,21 @@ const maxSecond = 16 << 10
 // read. It is the second one after a HelloRetryRequest, always: a client may put into
 // the first one whatever it likes, and all that is learned speaks of what was answered.
 func (hs *handshake) helloAnswered() bool {
-	return !hs.tooLate || hs.again.state == secondRead
+	return !hs.tooLate || hs.again.progress == secondRead
 }
 
 // followHello looks for a second hello in b, which the client has sent behind the
 // first one and what was looked at before. To be called until the ServerHello comes.
 func (l *loop) followHello(c *conn, b []byte) {
 	s := &c.hs.again
-	if s.state == secondNone {
-		s.state = secondPart
+	if s.progress == secondNone {
+		s.progress = secondPart
 		if !c.hs.parser.EndsRecord() {
-			s.state = secondUnread // what is left of the record may be more of the handshake to a server, or an error
+			s.progress = secondUnread // what is left of the record may be more of the handshake to a server, or an error
 		}
 		s.parser.ResetSecond(c.lane.cfg.HelloLimit)
 	}
-	if s.state != secondPart {
+	if s.progress != secondPart {
 		return
 	}
 	ok := true
@@ -65,7 +65,7 @@ func (l *loop) followHello(c *conn, b []byte) {
 	case c.hs.tooLate:
 		l.readSecond(c, b)
 	default:
-		s.state = secondWhole
+		s.progress = secondWhole
 		l.keepSecond(c, b[:s.parser.End()])
 	}
 }
@@ -108,9 +108,9 @@ func (l *loop) readSecond(c *conn, stream []byte) {
 }
 
 // endSecond ends the reading of the second hello.
-func (l *loop) endSecond(c *conn, s secondState) {
+func (l *loop) endSecond(c *conn, s secondProgress) {
 	again := &c.hs.again
-	again.state = s
+	again.progress = s
 	l.buffers.Put(again.stream)
 	again.stream = nil
 }

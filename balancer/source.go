@@ -32,11 +32,11 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case errno == 0:
 			c.socks[sideBackend], hs.given = sock, given
 			return 0
-		case errno != netio.ErrNoPort || hs.sources+1 >= len(opt.Sources):
+		case errno != netio.ErrNoPort || hs.addresses+1 >= len(opt.Sources):
 			return errno
 		}
 		c.lane.share.count.noPorts.Add(1)
-		hs.sources++
+		hs.addresses++
 	}
 }
 
@@ -54,11 +54,11 @@ func (l *loop) entrusted(c *conn) []byte {
 // which shows in the completion of the connect. It reports whether there was one.
 func (l *loop) redial(c *conn) bool {
 	hs := c.hs
-	if hs.sources+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
+	if hs.addresses+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
 		return false
 	}
 	c.lane.share.count.noPorts.Add(1)
-	hs.sources++
+	hs.addresses++
 	l.eng.Close(c.socks[sideBackend], true)
 	c.socks[sideBackend] = netio.NoSock
 	if errno := l.dial(c); errno != 0 {
