@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
+
+	"homing/cluster/internal/bound"
 )
 
 // Whoever has the gossip key may say anything of anybody: memberlist believes each message that it can decrypt. So gossip
@@ -77,7 +79,7 @@ func parseWord(b []byte) (word, error) {
 	return word{id, meta}, nil
 }
 
-func validID(id string) bool { return id != "" && len(id) <= maxNodeID && printable(id) }
+func validID(id string) bool { return id != "" && len(id) <= bound.MaxID && printable(id) }
 
 // exchangeHeader and exchangeEntry are memberlist's pushPullHeader and pushNodeState; names are part of the wire form.
 type (

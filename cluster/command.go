@@ -253,12 +253,20 @@ func (m *Membership) receiveCommand(message []byte) {
 	}
 	c, err := m.apply(sealed, false)
 	if errors.Is(err, ErrCommand) { // nobody is answered who may not ask, and the name it gives counts for nothing
-		m.quiet.say(m.log, slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", sayable(asker)), slog.Any("error", err))
+		m.quiet.Say(slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", sayable(asker)), slog.Any("error", err))
 		return
 	}
 	if err != nil && !errors.Is(err, ErrBusy) {
-		m.quiet.say(m.log, slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
+		m.quiet.Say(slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 	}
 	m.answer(asker, sealed, err)
 	m.answerOrders(c, asker)
+}
+
+// sayable is a word of a stranger's, fit for a line.
+func sayable(s string) string {
+	if !validID(s) {
+		return "?"
+	}
+	return s
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"homing/cluster/internal/bound"
 )
 
 // Answer is what one node made of a command.
@@ -29,8 +31,8 @@ const (
 	// maxAnswer bounds an answer's words, in bytes.
 	maxAnswer = 256
 
-	maxSealedAnswer = nonceBytes + commandHeader + nonceBytes + 1 + maxNodeID + maxAnswer + tagBytes
-	maxMessage      = 2 + max(maxNodeID+maxSealed, maxSealedAnswer)
+	maxSealedAnswer = nonceBytes + commandHeader + nonceBytes + 1 + bound.MaxID + maxAnswer + tagBytes
+	maxMessage      = 2 + max(bound.MaxID+maxSealed, maxSealedAnswer)
 )
 
 // question is a command that waits for answers.

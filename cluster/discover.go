@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
+	"homing/cluster/internal/bound"
 )
 
 // DiscoverPool is a pool that takes backends that announce themselves (pool.Options.Discover).
@@ -70,7 +71,7 @@ type Discovery struct {
 	judged map[string]string // what the log knows of each agent, by ID
 	begun  bool              // pools have been filled
 
-	quiet *quiet
+	quiet *bound.Quiet
 
 	// Atomic; written by Run.
 	accepted, refused atomic.Int64
@@ -90,7 +91,7 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 	}
 	d := &Discovery{
 		cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string),
-		quiet: newQuiet(time.Now), watched: make(map[*pool.Pool]bool),
+		quiet: bound.NewQuiet(cfg.Log), watched: make(map[*pool.Pool]bool),
 	}
 	d.SetPools(cfg.Pools)
 	return d
@@ -112,7 +113,7 @@ func (d *Discovery) SetPools(pools []DiscoverPool) {
 		return !slices.ContainsFunc(pools, func(one DiscoverPool) bool { return one.Pool == p })
 	})
 	d.pools.Store(&pools)
-	d.quiet.forget() // all is judged anew
+	d.quiet.Forget() // all is judged anew
 	d.Wake()
 }
 
@@ -145,7 +146,7 @@ func (d *Discovery) Prime() { d.apply() }
 func (d *Discovery) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	lines := time.NewTicker(logEvery)
+	lines := time.NewTicker(bound.LogEvery)
 	defer lines.Stop()
 	for {
 		d.apply()
@@ -156,7 +157,7 @@ func (d *Discovery) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-lines.C:
-			d.quiet.sweep()
+			d.quiet.Sweep()
 		case <-d.wake:
 		}
 	}
@@ -234,7 +235,7 @@ func (d *Discovery) refuse(v *verdicts, one *Member, err error) {
 	v.refused++
 	v.why[one.ID] = err.Error()
 	if d.judged[one.ID] != err.Error() {
-		d.quiet.say(d.cfg.Log, slog.LevelWarn, "refused "+whose(one.Addr), "cluster: an announcement is refused", about(one), slog.Any("error", err))
+		d.quiet.Say(slog.LevelWarn, "refused "+whose(one.Addr), "cluster: an announcement is refused", about(one), slog.Any("error", err))
 	}
 }
 
@@ -287,7 +288,7 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[place]*
 			continue
 		}
 		if !one.Alive && d.begun && !upIn(snapshot, where.backend) {
-			d.quiet.say(d.cfg.Log, slog.LevelInfo, "given up "+whose(one.Addr), "cluster: a backend is given up: its agent vanished, and it is down", about(one))
+			d.quiet.Say(slog.LevelInfo, "given up "+whose(one.Addr), "cluster: a backend is given up: its agent vanished, and it is down", about(one))
 			for i := range members {
 				if other := &members[i]; !other.Alive && other.Meta.Announced.Backend == where.backend && other.Meta.Announced.Pool == where.pool {
 					d.from.Forget(other.ID)
@@ -301,7 +302,7 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[place]*
 	}
 	backends := d.allot(p, agents, v)
 	if err := p.SetDiscovered(backends); err != nil {
-		d.quiet.say(d.cfg.Log, slog.LevelWarn, "apply "+p.Name(), "cluster: announcements cannot be applied", slog.Any("error", err))
+		d.quiet.Say(slog.LevelWarn, "apply "+p.Name(), "cluster: announcements cannot be applied", slog.Any("error", err))
 		return
 	}
 	d.log(p.Pool, snapshot, backends)
@@ -339,7 +340,7 @@ func (d *Discovery) allot(p *DiscoverPool, agents []*Member, v *verdicts) []pool
 		found := pool.Discovered{Addr: one.Meta.Announced.Backend, Weight: int(one.Meta.Announced.Weight), Known: !d.begun && !one.Alive}
 		if sum := weights[one.Addr.Addr()]; bound(one) && sum > most {
 			found.Weight = max(1, found.Weight*most/sum)
-			d.quiet.say(d.cfg.Log, slog.LevelWarn, "weight "+whose(one.Addr), "cluster: an announced weight is cut down: raise --discover-weight if it is right",
+			d.quiet.Say(slog.LevelWarn, "weight "+whose(one.Addr), "cluster: an announced weight is cut down: raise --discover-weight if it is right",
 				about(one), slog.Int("asked", int(one.Meta.Announced.Weight)), slog.Int("weight", found.Weight))
 		}
 		if one.Meta.State == StateDraining {
@@ -369,7 +370,7 @@ func upIn(s *pool.Snapshot, addr netip.AddrPort) bool {
 func (d *Discovery) log(p *pool.Pool, before *pool.Snapshot, backends []pool.Discovered) {
 	for _, b := range backends {
 		if !slices.ContainsFunc(before.All(), func(old *pool.Backend) bool { return old.Addr.IP() == b.Addr }) {
-			d.quiet.say(d.cfg.Log, slog.LevelInfo, "discovered "+whose(b.Addr), "backend discovered",
+			d.quiet.Say(slog.LevelInfo, "discovered "+whose(b.Addr), "backend discovered",
 				slog.String("pool", p.Name()), slog.String("backend", b.Addr.String()), slog.Int("weight", b.Weight))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
+	"homing/cluster/internal/bound"
 )
 
 // DrainCommand empties a backend at all nodes, or ends that. Those that are there follow it, and give it to nodes that join,
@@ -42,7 +43,7 @@ func (c *DrainCommand) Seal(nodeKey []byte, now time.Time) ([]byte, error) {
 
 // sealAddressed seals a command that ends with a backend's address.
 func sealAddressed(nodeKey []byte, op byte, rest []byte, backend netip.AddrPort, now time.Time) ([]byte, error) {
-	addr, err := plainAddr(backend).MarshalBinary()
+	addr, err := bound.Plain(backend).MarshalBinary()
 	if err != nil {
 		return nil, fmt.Errorf("cluster: seal: %w", err)
 	}
@@ -70,12 +71,7 @@ func parseAddress(b []byte) (addr netip.AddrPort, err error) {
 		return addr, errors.New("no address")
 	}
 	err = addr.UnmarshalBinary(b)
-	return plainAddr(addr), err
-}
-
-// plainAddr is the form in which pools have addresses: 4 bytes where that is enough, and no zone.
-func plainAddr(addr netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
+	return bound.Plain(addr), err
 }
 
 func (c *DrainCommand) judge([]Member) error { return nil }

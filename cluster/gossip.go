@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"homing/balancer/pool"
+	"homing/cluster/internal/bound"
 )
 
 // Config of a Membership.
@@ -146,7 +147,7 @@ func (c *Config) memberlist(m *Membership) *memberlist.Config {
 	conf.Transport = c.Transport
 	conf.BindAddr, conf.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
 	if m.transport != nil {
-		conf.Transport, conf.BindPort = m.transport, int(addrPortOf(m.transport.tcp.Addr()).Port())
+		conf.Transport, conf.BindPort = m.transport, int(bound.AddrOf(m.transport.tcp.Addr()).Port())
 	}
 	conf.AdvertisePort = conf.BindPort
 	if c.Advertise.IsValid() {
@@ -194,7 +195,7 @@ func Create(cfg Config) (*Membership, error) {
 		commands: make(chan []byte, 16),
 		meta:     cfg.Meta,
 		hearing:  make(chan struct{}, 1),
-		quiet:    newQuiet(time.Now),
+		quiet:    bound.NewQuiet(cfg.Log),
 		refusals: make(map[string]string),
 		roll:     newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
@@ -220,14 +221,14 @@ func (m *Membership) open() (err error) {
 	switch {
 	case cfg.Sockets != nil:
 		m.transport = transportOver(cfg.Sockets.TCP, cfg.Sockets.UDP, cfg.Log)
-		m.transport.door.known = m.knows
+		m.transport.door.Known = m.knows
 		m.wire = m.transport
 	case cfg.Transport == nil:
 		if m.transport, err = newTransport(cfg.Bind, cfg.Log); err != nil {
 			return fmt.Errorf("cluster: listen on %s: %w", cfg.Bind, err)
 		}
 		m.wire = m.transport
-		m.transport.door.known = m.knows
+		m.transport.door.Known = m.knows
 	default:
 		m.wire = cfg.Transport
 	}
@@ -272,7 +273,7 @@ func (m *Membership) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { m.rejoin.run(ctx) })
 	running.Go(func() { m.inquire(ctx) })
-	lines := time.NewTicker(logEvery)
+	lines := time.NewTicker(bound.LogEvery)
 	defer lines.Stop()
 	orders := time.NewTicker(ordersEvery)
 	defer orders.Stop()
@@ -281,7 +282,7 @@ func (m *Membership) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-lines.C:
-			m.quiet.sweep()
+			m.quiet.Sweep()
 		case <-orders.C:
 			m.FollowOrders()
 		case message := <-m.commands:
@@ -419,7 +420,7 @@ func (m *Membership) Members() []Member {
 	for _, one := range m.roll.members {
 		members = append(members, one.Member)
 	}
-	slices.SortFunc(members, func(a, b Member) int { return compareStrings(a.ID, b.ID) })
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	return members
 }
 

@@ -161,7 +161,7 @@ func TestMembershipNewName(t *testing.T) {
 // TestMembershipApart: another key, no key, another label: strangers stay strangers, and the log says so, once.
 func TestMembershipApart(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log safeBuffer
 	a := startMember(t, Config{Keys: ringOf(t, key(1)), Label: "l", Log: slog.New(slog.NewTextHandler(&log, nil))})
 	strangers := []*testMember{
 		startMember(t, Config{Keys: ringOf(t, key(2)), Label: "l"}, a),
@@ -367,19 +367,46 @@ func (w *wall) transport(t *testing.T, side string) memberlist.Transport {
 	return &walled{NetTransport: inner, wall: w, side: side}
 }
 
-type syncBuffer struct {
+// eventually waits for a condition; what is said if it does not come.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// safeBuffer is a log that tests read while it is written.
+type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *syncBuffer) Write(b []byte) (int, error) {
+func (s *safeBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.b.Write(b)
+	return s.b.Write(p)
 }
 
-func (s *syncBuffer) String() string {
+// lines counts the lines that contain a word.
+func (s *safeBuffer) lines(word string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(s.b.String()) {
+		if strings.Contains(line, word) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+func nodeKey(b byte) []byte { return bytes.Repeat([]byte{b}, KeyBytes) }

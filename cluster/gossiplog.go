@@ -7,15 +7,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
-const (
-	// logEvery is the shortest pause between two lines of one kind: a member with a wrong key causes several a second.
-	logEvery = time.Minute
-
-	// maxLogKinds bounds the kinds that are told apart.
-	maxLogKinds = 256
-)
+// maxLogKinds bounds the kinds that are told apart.
+const maxLogKinds = 256
 
 // gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
 // addresses, names and numbers only are one kind.
@@ -92,7 +89,7 @@ func (g *gossipLog) fresh(text string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	if at, ok := g.last[kind]; ok && now.Sub(at) < logEvery {
+	if at, ok := g.last[kind]; ok && now.Sub(at) < bound.LogEvery {
 		return false
 	}
 	if len(g.last) >= maxLogKinds {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
 func TestParseGossipLine(t *testing.T) {
@@ -54,6 +56,6 @@ func TestGossipLogRepeats(t *testing.T) {
 			say(fmt.Sprintf(line, name), 3+i)
 		}
 	}
-	now = now.Add(logEvery)
+	now = now.Add(bound.LogEvery)
 	say("[ERR] memberlist: decrypt failed from=192.0.2.1:7", 6)
 }

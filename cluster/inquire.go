@@ -67,7 +67,7 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 	var meta Meta
 	if err == nil {
 		if err = meta.UnmarshalBinary(w.Meta); err != nil {
-			m.quiet.say(m.log, slog.LevelWarn, "passed over "+whose(addr), "cluster: a member is passed over: its metadata cannot be read",
+			m.quiet.Say(slog.LevelWarn, "passed over "+whose(addr), "cluster: a member is passed over: its metadata cannot be read",
 				slog.String("member", w.ID), slog.String("addr", addr.String()), slog.Any("error", err))
 		}
 	}
@@ -84,7 +84,7 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 		m.log.Debug("cluster: no answer", slog.String("addr", addr.String()), slog.Any("error", err))
 	}
 	if now.what == unheard {
-		m.quiet.say(m.log, slog.LevelWarn, "unheard", "cluster: a member is passed over: it does not answer where it gossips; let this node connect there by TCP",
+		m.quiet.Say(slog.LevelWarn, "unheard", "cluster: a member is passed over: it does not answer where it gossips; let this node connect there by TCP",
 			slog.String("addr", addr.String()), slog.Any("error", err))
 		return
 	}
@@ -104,7 +104,7 @@ func (m *Membership) follow(now *outcome) {
 	one := &now.member
 	node := one.Meta.Role == RoleNode
 	said := func(level slog.Level, text string, more ...slog.Attr) {
-		m.quiet.say(m.log, level, text+" "+whose(one.Addr), text, append([]slog.Attr{about(one)}, more...)...)
+		m.quiet.Say(level, text+" "+whose(one.Addr), text, append([]slog.Attr{about(one)}, more...)...)
 	}
 	switch now.what {
 	case nothing, unheard:

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"cmp"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"homing/balancer/pool"
+	"homing/cluster/internal/bound"
 )
 
 // Membership is one member's view of the cluster, and its part in it. Its methods may be called by any goroutine.
@@ -31,7 +31,7 @@ type Membership struct {
 	update    chan struct{} // our metadata changed; never closed
 	hearing   chan struct{} // somebody is to be asked; never closed
 	commands  chan []byte   // sealed commands, behind who asks; never closed
-	quiet     *quiet
+	quiet     *bound.Quiet
 
 	// Atomic.
 	nodeKeys atomic.Pointer[[][]byte]
@@ -98,7 +98,7 @@ func (m *Membership) NotifyLeave(node *memberlist.Node) {
 // NotifyConflict implements memberlist.ConflictDelegate: two members have one name, or one came back from elsewhere
 // before the others took it for dead.
 func (m *Membership) NotifyConflict(existing, other *memberlist.Node) {
-	m.quiet.say(m.log, slog.LevelWarn, "conflict", "cluster: a member is refused: another has its name; each needs a state directory of its own",
+	m.quiet.Say(slog.LevelWarn, "conflict", "cluster: a member is refused: another has its name; each needs a state directory of its own",
 		slog.String("member", existing.Name), slog.String("addr", other.Address()), slog.String("other", existing.Address()))
 }
 
@@ -174,5 +174,3 @@ func about(one *Member) slog.Attr {
 	}
 	return slog.GroupAttrs("", attrs...)
 }
-
-func compareStrings(a, b string) int { return cmp.Compare(a, b) }

@@ -195,15 +195,15 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(MemberLegacy{Orders: b.Bequeath().Orders})
+	text, err := json.Marshal(Exported{Orders: b.Export().Orders})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var legacy MemberLegacy
+	var legacy Exported
 	if err := json.Unmarshal(text, &legacy); err != nil {
 		t.Fatal(err)
 	}
-	heir.Inherit(legacy)
+	heir.Import(legacy)
 	last := start(key(1), poolOf(t, one), runMember(t, heir))
 	eventually(t, "an heir passes on what it has inherited", func() bool { return mode(last, one) == "soft" })
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"homing/cluster/internal/bound"
 )
 
 const (
@@ -55,10 +57,10 @@ type transport struct {
 	packets chan *memberlist.Packet // never closed
 	streams chan net.Conn           // never closed
 	ended   chan struct{}           // closed by Shutdown
-	door    *door
-	bytes   *budget // by stream
-	alien   *budget // by stream, of all strangers together
-	count   *budget // of packets
+	door    *bound.Door
+	bytes   *bound.Budget // by stream
+	alien   *bound.Budget // by stream, of all strangers together
+	count   *bound.Budget // of packets
 
 	mu    sync.Mutex
 	comer map[netip.Addr]time.Time // guarded by mu: when somebody came by stream, whose address that therefore is
@@ -81,7 +83,7 @@ func newTransport(bind netip.AddrPort, log *slog.Logger) (*transport, error) {
 			return nil, err
 		}
 		var udp *net.UDPConn
-		port := addrPortOf(tcp.Addr()).Port()
+		port := bound.AddrOf(tcp.Addr()).Port()
 		if udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(bind.Addr(), port))); err != nil {
 			tcp.Close()
 			continue
@@ -97,8 +99,8 @@ func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *tr
 	}
 	return &transport{
 		tcp: tcp, udp: udp, log: log,
-		door:  &door{places: streamPlaces, perAddr: streamsPerAddr},
-		bytes: newBudget(streamRate, streamBurst), alien: newBudget(strangerRate, strangerBurst), count: newBudget(packetRate, packetBurst),
+		door:  &bound.Door{Places: streamPlaces, PerAddr: streamsPerAddr},
+		bytes: bound.NewBudget(streamRate, streamBurst), alien: bound.NewBudget(strangerRate, strangerBurst), count: bound.NewBudget(packetRate, packetBurst),
 		comer:   make(map[netip.Addr]time.Time),
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
 	}
@@ -124,7 +126,7 @@ func (t *transport) receive() {
 			}
 			continue
 		}
-		if n == 0 || t.count.spend(addrPortOf(from).Addr(), 1, now) > 0 {
+		if n == 0 || t.count.Spend(bound.AddrOf(from).Addr(), 1, now) > 0 {
 			continue
 		}
 		select {
@@ -145,9 +147,9 @@ func (t *transport) accept() {
 			}
 			continue
 		}
-		t.comes(addrPortOf(conn.RemoteAddr()).Addr())
+		t.comes(bound.AddrOf(conn.RemoteAddr()).Addr())
 		select {
-		case t.streams <- &stinted{t.door.enter(conn), t}:
+		case t.streams <- &stinted{t.door.Enter(conn), t}:
 		case <-t.ended:
 			conn.Close()
 			return
@@ -199,18 +201,18 @@ func (t *transport) met(addr netip.Addr) bool {
 
 // stinted is a stream that is read as fast as its address may send.
 type stinted struct {
-	*guest
+	*bound.Guest
 	of *transport
 }
 
 // Read implements net.Conn.
 func (s *stinted) Read(b []byte) (int, error) {
-	n, err := s.guest.Read(b)
+	n, err := s.Guest.Read(b)
 	if n > 0 {
 		now := time.Now()
-		wait := s.of.bytes.spend(s.addr, float64(n), now)
-		if !s.known {
-			wait = max(wait, s.of.alien.spend(netip.Addr{}, float64(n), now))
+		wait := s.of.bytes.Spend(s.Addr, float64(n), now)
+		if !s.Known {
+			wait = max(wait, s.of.alien.Spend(netip.Addr{}, float64(n), now))
 		}
 		if wait > 0 {
 			timer := time.NewTimer(min(wait, time.Second)) // memberlist's deadline bounds the stream
@@ -222,7 +224,7 @@ func (s *stinted) Read(b []byte) (int, error) {
 
 // FinalAdvertiseAddr implements memberlist.Transport.
 func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
-	addr := addrPortOf(t.tcp.Addr())
+	addr := bound.AddrOf(t.tcp.Addr())
 	if ip != "" {
 		given, err := netip.ParseAddr(ip)
 		if err != nil {
@@ -259,7 +261,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 
 // from is the address to dial from: the one that we are known by, where it can reach the other.
 func (t *transport) from(to string) net.Addr {
-	own := addrPortOf(t.tcp.Addr()).Addr()
+	own := bound.AddrOf(t.tcp.Addr()).Addr()
 	other, err := netip.ParseAddrPort(to)
 	if err != nil || own.IsUnspecified() || own.Is4() != other.Addr().Unmap().Is4() || own.IsLoopback() != other.Addr().IsLoopback() {
 		return nil // the system's choice
@@ -284,14 +286,4 @@ func (t *transport) Shutdown() (err error) {
 		t.listening.Wait()
 	})
 	return err
-}
-
-func addrPortOf(addr net.Addr) netip.AddrPort {
-	switch a := addr.(type) {
-	case *net.TCPAddr:
-		return addrOf(a.IP, uint16(a.Port))
-	case *net.UDPAddr:
-		return addrOf(a.IP, uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"homing/cluster/internal/bound"
 )
 
 // BenchmarkFakes says what 5,000 fakes cost who sends them, and both sides together: the difference is the node's.
@@ -35,7 +37,7 @@ func BenchmarkFakes(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m.transport.bytes, m.transport.alien = newBudget(1e12, 1e12), newBudget(1e12, 1e12) // as if it were not bounded
+		m.transport.bytes, m.transport.alien = bound.NewBudget(1e12, 1e12), bound.NewBudget(1e12, 1e12) // as if it were not bounded
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan struct{})
 		go func() { m.Run(ctx); close(done) }()

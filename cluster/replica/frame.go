@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"bufio"
@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 // protocolVersion is the first byte of every frame.
@@ -23,8 +24,8 @@ const (
 	// run for each fact is 25 kB.
 	maxPayload = 32 << 10
 
-	// maxNodeID bounds a node's ID, in bytes.
-	maxNodeID = 64
+	// bound.MaxID bounds a node's ID, in bytes.
+
 )
 
 // frameType says what a frame's payload is.
@@ -123,7 +124,7 @@ func parseHello(b []byte) (hello, error) {
 		Seed:     affinity.Seed{Value: u64(24), Made: binary.BigEndian.Uint32(b[32:])},
 		Standing: standing(b[36]), LastInstance: u64(37), Last: u64(45), Node: string(b[helloFixed:]),
 	}
-	if h.Node == "" || len(h.Node) > maxNodeID || h.Seed.Value == 0 || h.Instance == 0 {
+	if h.Node == "" || len(h.Node) > bound.MaxID || h.Seed.Value == 0 || h.Instance == 0 {
 		return hello{}, errors.New("a hello without node, seed or instance")
 	}
 	return h, nil

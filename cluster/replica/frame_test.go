@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"bytes"
@@ -13,12 +13,13 @@ import (
 	"testing/quick"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 func TestHelloRoundTrip(t *testing.T) {
 	f := func(instance, seed, last, lastInstance uint64, wall, skew int64, made uint32, rank uint8, node string) bool {
 		h := hello{
-			Node: "n" + node[:min(len(node), maxNodeID-1)], Instance: instance | 1, Wall: wall, Skew: skew,
+			Node: "n" + node[:min(len(node), bound.MaxID-1)], Instance: instance | 1, Wall: wall, Skew: skew,
 			Seed: affinity.Seed{Value: seed | 1, Made: made}, Standing: standing(rank), LastInstance: lastInstance, Last: last,
 		}
 		kind, payload, err := newFrameReader(bytes.NewReader(h.frame())).next()
@@ -45,7 +46,7 @@ func TestHelloRefused(t *testing.T) {
 		edit     func(*hello)
 	}{
 		{"without a node", func(h *hello) { h.Node = "" }},
-		{"with too long an ID", func(h *hello) { h.Node = strings.Repeat("n", maxNodeID+1) }},
+		{"with too long an ID", func(h *hello) { h.Node = strings.Repeat("n", bound.MaxID+1) }},
 		{"without an instance", func(h *hello) { h.Instance = 0 }},
 		{"without a seed", func(h *hello) { h.Seed.Value = 0 }},
 	} {

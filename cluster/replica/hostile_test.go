@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 // silence keeps connections open that say nothing, until the test ends: one that is closed comes again.
@@ -47,7 +48,7 @@ func silence(t *testing.T, to string, n int) {
 // TestStrangersHoldNothing: however many connections say nothing, a node comes in, whether it was known or not.
 func TestStrangersHoldNothing(t *testing.T) {
 	t.Parallel()
-	patient := func(cfg *ReplicatorConfig, _ *affinity.Config) { cfg.times = realTimes() } // it does not hurry more than others
+	patient := func(cfg *Config, _ *affinity.Config) { cfg.times = realTimes() } // it does not hurry more than others
 	a, b, c := startNode(t, "a", patient), startNode(t, "b"), startNode(t, "c")
 	silence(t, b.r.Addr().String(), 3*maxHandshakes)
 	silence(t, c.r.Addr().String(), 3*maxHandshakes)
@@ -98,7 +99,7 @@ func TestGossipDoesNotPart(t *testing.T) {
 func TestStrangersSayLittle(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, "a")
-	for i := range 2 * maxSayings {
+	for i := range 2 * bound.MaxKinds {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, byte(i>>8), byte(1+i))}}
 		conn, err := d.DialContext(t.Context(), "tcp", n.r.Addr().String())
 		if err != nil {
@@ -112,7 +113,7 @@ func TestStrangersSayLittle(t *testing.T) {
 	}
 	lines := func() int { return strings.Count(n.log.String(), "replication stream") }
 	eventually(t, "a line is written", func() bool { return lines() > 0 })
-	b := startNode(t, "b", func(cfg *ReplicatorConfig, _ *affinity.Config) { cfg.NodeKeys = [][]byte{nodeKey(2)} })
+	b := startNode(t, "b", func(cfg *Config, _ *affinity.Config) { cfg.NodeKeys = [][]byte{nodeKey(2)} })
 	n.r.SetPeers([]Peer{b.peer()})
 	eventually(t, "the node with another key is named", func() bool { return strings.Contains(n.log.String(), "peer=b") })
 	n.stop() // all have been served

@@ -1,6 +1,6 @@
 //go:build soak
 
-package cluster
+package replica
 
 import (
 	"fmt"
@@ -41,7 +41,7 @@ func TestSoakPartitionProcess(t *testing.T) {
 	}
 }
 
-func realNode(r *ReplicatorConfig, c *affinity.Config) {
+func realNode(r *Config, c *affinity.Config) {
 	r.times, r.Ring, c.TableEntries = realTimes(), 0, 100_000
 }
 
@@ -76,7 +76,7 @@ func TestSoakPartition(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	b := startNode(t, "b", realNode, func(r *ReplicatorConfig, _ *affinity.Config) { r.Bind = "10.231.77.1:0" })
+	b := startNode(t, "b", realNode, func(r *Config, _ *affinity.Config) { r.Bind = "10.231.77.1:0" })
 	b.r.SetPeers([]Peer{{ID: "a"}}) // it dials us
 
 	dir := t.TempDir()

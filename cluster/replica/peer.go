@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"slices"
@@ -99,8 +99,8 @@ func (r *Replicator) Trusts(id string) bool {
 	return p != nil && p.streams.Load() > 0
 }
 
-// ReplicatorStats is what replication has done since the start.
-type ReplicatorStats struct {
+// Stats is what replication has done since the start.
+type Stats struct {
 	Learned uint64 // facts learned here
 	Merged  uint64 // facts of other nodes that were news
 	Refused uint64 // streams that did not open: wrong key, garbage, version, too many at once
@@ -127,8 +127,8 @@ type PeerStats struct {
 }
 
 // Stats may be called by any goroutine.
-func (r *Replicator) Stats() ReplicatorStats {
-	st := ReplicatorStats{
+func (r *Replicator) Stats() Stats {
+	st := Stats{
 		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
 	}
 	now, head := r.ticks(), r.ring.head.Load()

@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 const (
@@ -39,16 +40,16 @@ const (
 	maxPeers = 256
 )
 
-// ReplicatorConfig is what a Replicator needs. Zero means the default where there is
+// Config is what a Replicator needs. Zero means the default where there is
 // one.
-type ReplicatorConfig struct {
+type Config struct {
 	Node string // ID of this node, at most 64 bytes
 
 	// Bind is the address to accept streams at. Port 0 takes a free one; see Addr.
 	Bind string
 
 	// Listener is that of the process that this one takes over from: it replaces Bind.
-	// NewReplicator owns it, also when it fails.
+	// New owns it, also when it fails.
 	Listener net.Listener
 
 	// NodeKeys are the keys of the nodes, see LoadKeys: this node shows that it has the
@@ -100,12 +101,12 @@ type Peer struct {
 // in batches of what is ready; see stream.go for what happens when a stream breaks,
 // or one side is too slow.
 type Replicator struct {
-	// Static after NewReplicator.
-	cfg      ReplicatorConfig
+	// Static after New.
+	cfg      Config
 	log      *slog.Logger
 	listener net.Listener
 	ring     *ring
-	door     *door
+	door     *bound.Door
 	changed  chan struct{} // of capacity 1: peers to dial have changed
 	began    time.Time
 
@@ -120,7 +121,7 @@ type Replicator struct {
 	merged      atomic.Uint64
 	member      atomic.Bool // a stream with a node of the same seed has been open
 
-	quiet *quiet
+	quiet *bound.Quiet
 
 	mu     sync.Mutex
 	peers  map[string]*peer // guarded by mu
@@ -129,16 +130,16 @@ type Replicator struct {
 	reseed sync.Mutex // held while this node decides about its seed
 }
 
-// NewReplicator binds the address. Give its Learned to the store as Config.Fact, then
+// New binds the address. Give its Learned to the store as Config.Fact, then
 // Run it.
-func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
+func New(cfg Config) (r *Replicator, err error) {
 	defer func() {
 		if err != nil && cfg.Listener != nil {
 			err = errors.Join(err, cfg.Listener.Close())
 		}
 	}()
-	if cfg.Node == "" || len(cfg.Node) > maxNodeID {
-		return nil, fmt.Errorf("cluster: a node ID of %d bytes: want 1 to %d", len(cfg.Node), maxNodeID)
+	if cfg.Node == "" || len(cfg.Node) > bound.MaxID {
+		return nil, fmt.Errorf("cluster: a node ID of %d bytes: want 1 to %d", len(cfg.Node), bound.MaxID)
 	}
 	if cfg.Ring < 0 || cfg.Ring > 1<<28 {
 		return nil, fmt.Errorf("cluster: a ring of %d facts: want 1 to %d", cfg.Ring, 1<<28)
@@ -154,9 +155,9 @@ func NewReplicator(cfg ReplicatorConfig) (r *Replicator, err error) {
 	}
 	r = &Replicator{
 		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
-		peers: make(map[string]*peer), quiet: newQuiet(time.Now),
+		peers: make(map[string]*peer), quiet: bound.NewQuiet(cfg.Log),
 	}
-	r.door = &door{places: maxHandshakes, perAddr: handshakesPerAddr, known: r.knows}
+	r.door = &bound.Door{Places: maxHandshakes, PerAddr: handshakesPerAddr, Known: r.knows}
 	r.streaming.Store(new([]*stream))
 	r.newInstance()
 	if err := r.SetNodeKeys(cfg.NodeKeys); err != nil {
@@ -209,7 +210,7 @@ func (r *Replicator) now() time.Time {
 	return r.store.Time()
 }
 
-// SetNodeKeys replaces the node keys; see ReplicatorConfig. Streams with peers that
+// SetNodeKeys replaces the node keys; see Config. Streams with peers that
 // showed a key which is no longer trusted end.
 func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	c, err := newCredentials(keys)
@@ -296,7 +297,7 @@ func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
 		r.listener.Close()
 	})
 
-	lines := time.NewTicker(logEvery)
+	lines := time.NewTicker(bound.LogEvery)
 	defer lines.Stop()
 	dialled := make(map[Peer]context.CancelFunc)
 	for {
@@ -304,7 +305,7 @@ func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
 		case <-ctx.Done():
 			return
 		case <-lines.C:
-			r.quiet.sweep()
+			r.quiet.Sweep()
 		case <-r.changed:
 			r.reconcile(ctx, dialled, &group)
 		}
@@ -390,10 +391,10 @@ func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
 			}
 			continue
 		}
-		guest := r.door.enter(conn)
+		guest := r.door.Enter(conn)
 		group.Go(func() {
 			err := r.serve(ctx, guest)
-			r.complain(hostOf(conn), !r.knows(guest.addr), "replication stream", err)
+			r.complain(hostOf(conn), !r.knows(guest.Addr), "replication stream", err)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"bytes"
@@ -22,13 +22,13 @@ type testNode struct {
 	stop  func()
 }
 
-func nodeKey(b byte) []byte { return bytes.Repeat([]byte{b}, KeyBytes) }
+func nodeKey(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
 // startNode starts a node; edit may change its configuration.
-func startNode(t testing.TB, id string, edit ...func(*ReplicatorConfig, *affinity.Config)) *testNode {
+func startNode(t testing.TB, id string, edit ...func(*Config, *affinity.Config)) *testNode {
 	t.Helper()
 	n := &testNode{t: t, log: new(safeBuffer)}
-	cfg := ReplicatorConfig{
+	cfg := Config{
 		Node: id, Bind: "127.0.0.1:0", NodeKeys: [][]byte{nodeKey(1)}, Ring: 1 << 12, times: realTimes(),
 		Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
@@ -38,7 +38,7 @@ func startNode(t testing.TB, id string, edit ...func(*ReplicatorConfig, *affinit
 		e(&cfg, &scfg)
 	}
 	var err error
-	if n.r, err = NewReplicator(cfg); err != nil {
+	if n.r, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	scfg.Fact = n.r.Learned

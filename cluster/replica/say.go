@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"errors"
@@ -30,5 +30,5 @@ func (r *Replicator) complain(who string, stranger bool, what string, err error)
 	if !stranger {
 		kind = who + " " + what + " " + err.Error()
 	}
-	r.quiet.say(r.log, slog.LevelWarn, kind, what, slog.String("peer", who), slog.Any("error", err))
+	r.quiet.Say(slog.LevelWarn, kind, what, slog.String("peer", who), slog.Any("error", err))
 }

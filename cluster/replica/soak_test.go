@@ -1,6 +1,6 @@
 //go:build soak
 
-package cluster
+package replica
 
 import (
 	"bufio"
@@ -58,7 +58,7 @@ func TestSoakPeerProcess(t *testing.T) {
 	}
 	var report soakReport
 	report.latencies = make([]time.Duration, 0, 2_000_000)
-	n := startNode(t, "a", func(r *ReplicatorConfig, a *affinity.Config) {
+	n := startNode(t, "a", func(r *Config, a *affinity.Config) {
 		r.times, r.Ring = realTimes(), 0
 		a.Seed, a.TableEntries = 0, 1_200_000
 		r.merged = func(facts []affinity.Fact) {
@@ -134,7 +134,7 @@ func soak(t *testing.T, b *testNode, work func()) *soakReport {
 }
 
 func soakNode(t *testing.T) *testNode {
-	b := startNode(t, "b", func(r *ReplicatorConfig, a *affinity.Config) {
+	b := startNode(t, "b", func(r *Config, a *affinity.Config) {
 		r.times, r.Ring = realTimes(), 0
 		a.TableEntries = 1_200_000
 	})

@@ -1,6 +1,6 @@
 //go:build soak
 
-package cluster
+package replica
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ import (
 func TestSoakState(t *testing.T) {
 	dir := t.TempDir()
 	node := func(seed affinity.Seed) *testNode {
-		return startNode(t, "a", func(_ *ReplicatorConfig, c *affinity.Config) {
+		return startNode(t, "a", func(_ *Config, c *affinity.Config) {
 			c.TableEntries, c.Seed, c.SeedMade = 1_200_000, seed.Value, seed.Made
 		})
 	}

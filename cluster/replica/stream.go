@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 // errEnded is the end of a stream that needs no words: the other side closed it, a
@@ -119,7 +120,7 @@ func (r *Replicator) patience(p *peer, addr string) time.Duration {
 
 // serve serves a stream that another node dialled, whose place at the door is free
 // once it has shown the node key.
-func (r *Replicator) serve(ctx context.Context, raw *guest) error {
+func (r *Replicator) serve(ctx context.Context, raw *bound.Guest) error {
 	defer raw.Close()
 	defer closeWith(ctx, raw)()
 	limit, cancel := context.WithTimeout(ctx, r.cfg.times.handshake)
@@ -161,7 +162,7 @@ func (r *Replicator) serve(ctx context.Context, raw *guest) error {
 		}
 		return err
 	}
-	raw.settled()
+	raw.Settled()
 	return s.run(ctx)
 }
 
@@ -289,9 +290,7 @@ func (s *stream) run(ctx context.Context) error {
 		return errEnded // changed between the hellos and enlist
 	}
 	s.r.member.Store(true)
-	opened := []slog.Attr{slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)}
-	if line := s.r.quiet.take(s.r.log, slog.LevelInfo, s.peer.id+" open", "replication stream open", opened); line != nil {
-		line.write()
+	if s.r.quiet.Say(slog.LevelInfo, s.peer.id+" open", "replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)) {
 		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
 	}
 	ctx, cancel := context.WithCancel(ctx)

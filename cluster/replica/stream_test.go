@@ -1,4 +1,4 @@
-package cluster
+package replica
 
 import (
 	"bytes"
@@ -214,7 +214,7 @@ func TestOverflowResyncs(t *testing.T) {
 // TestSlowPeer: one that takes nothing costs nothing, is hung up on, and gets all
 // once it is back.
 func TestSlowPeer(t *testing.T) {
-	quick := func(r *ReplicatorConfig, _ *affinity.Config) {
+	quick := func(r *Config, _ *affinity.Config) {
 		r.times.write, r.times.silence = time.Second, time.Second
 	}
 	a, b := startNode(t, "a", quick), startNode(t, "b")
@@ -246,7 +246,7 @@ func TestSlowPeer(t *testing.T) {
 
 // TestResyncUnderLoad: facts that are learned during a resync arrive, and it ends.
 func TestResyncUnderLoad(t *testing.T) {
-	big := func(r *ReplicatorConfig, c *affinity.Config) { c.TableEntries = 200_000 }
+	big := func(r *Config, c *affinity.Config) { c.TableEntries = 200_000 }
 	a, b := startNode(t, "a", big), startNode(t, "b", big)
 	a.learn(0, 100_000)
 	stop := make(chan struct{})
@@ -275,7 +275,7 @@ func TestResyncUnderLoad(t *testing.T) {
 
 func TestWrongKey(t *testing.T) {
 	a := startNode(t, "a")
-	b := startNode(t, "b", func(r *ReplicatorConfig, _ *affinity.Config) { r.NodeKeys = [][]byte{nodeKey(2)} })
+	b := startNode(t, "b", func(r *Config, _ *affinity.Config) { r.NodeKeys = [][]byte{nodeKey(2)} })
 	mesh(a, b)
 	a.learn(0, 10)
 	eventually(t, "tried more than once", func() bool { return b.r.Stats().Refused > 2 })
@@ -405,8 +405,8 @@ func TestBrokenProtocol(t *testing.T) {
 // TestSeedAdoption: nodes that meet with several seeds go on with one, and who had
 // facts under another says that it sets them aside.
 func TestSeedAdoption(t *testing.T) {
-	seeded := func(made uint32) func(*ReplicatorConfig, *affinity.Config) {
-		return func(_ *ReplicatorConfig, c *affinity.Config) { c.Seed, c.SeedMade = 1000+uint64(made), made }
+	seeded := func(made uint32) func(*Config, *affinity.Config) {
+		return func(_ *Config, c *affinity.Config) { c.Seed, c.SeedMade = 1000+uint64(made), made }
 	}
 	a, b, c := startNode(t, "a", seeded(30)), startNode(t, "b", seeded(20)), startNode(t, "c", seeded(10))
 	a.learn(0, 5)
@@ -458,7 +458,7 @@ func TestYields(t *testing.T) {
 func TestClocksApart(t *testing.T) {
 	ahead := 3600 * time.Second
 	a := startNode(t, "a")
-	b := startNode(t, "b", func(r *ReplicatorConfig, _ *affinity.Config) {
+	b := startNode(t, "b", func(r *Config, _ *affinity.Config) {
 		r.clock = func() time.Time { return time.Now().Add(ahead) }
 	})
 	mesh(a, b)
@@ -491,7 +491,7 @@ func TestSkew(t *testing.T) {
 }
 
 func TestSilentPeer(t *testing.T) {
-	quick := func(r *ReplicatorConfig, _ *affinity.Config) {
+	quick := func(r *Config, _ *affinity.Config) {
 		r.times.beat, r.times.silence = 20*time.Millisecond, 200*time.Millisecond
 	}
 	a, b := startNode(t, "a", quick), startNode(t, "b", quick)
@@ -505,20 +505,20 @@ func TestSilentPeer(t *testing.T) {
 }
 
 func TestReplicatorConfig(t *testing.T) {
-	good := ReplicatorConfig{Node: "a", Bind: "127.0.0.1:0", NodeKeys: [][]byte{nodeKey(1)}}
-	for sentence, edit := range map[string]func(*ReplicatorConfig){
-		"no ID":         func(c *ReplicatorConfig) { c.Node = "" },
-		"no key":        func(c *ReplicatorConfig) { c.NodeKeys = nil },
-		"negative ring": func(c *ReplicatorConfig) { c.Ring = -1 },
-		"no address":    func(c *ReplicatorConfig) { c.Bind = "nowhere" },
+	good := Config{Node: "a", Bind: "127.0.0.1:0", NodeKeys: [][]byte{nodeKey(1)}}
+	for sentence, edit := range map[string]func(*Config){
+		"no ID":         func(c *Config) { c.Node = "" },
+		"no key":        func(c *Config) { c.NodeKeys = nil },
+		"negative ring": func(c *Config) { c.Ring = -1 },
+		"no address":    func(c *Config) { c.Bind = "nowhere" },
 	} {
 		c := good
 		edit(&c)
-		if _, err := NewReplicator(c); err == nil {
+		if _, err := New(c); err == nil {
 			t.Errorf("%s passes", sentence)
 		}
 	}
-	r, err := NewReplicator(good)
+	r, err := New(good)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -56,16 +57,16 @@ func (c *clusterNode) give(p *upgrade.Parcel) error {
 			return err
 		}
 	}
-	return errors.Join(p.Write(letterNode, c.member.ID), p.Write(letterMembers, c.membership.Bequeath()))
+	return errors.Join(p.Write(letterNode, c.member.ID), p.Write(letterMembers, c.membership.Export()))
 }
 
 // prime makes this process know whom the elder knew, and the backends that had announced themselves to it.
 func (c *clusterNode) prime(from *upgrade.Parcel) error {
-	var members cluster.MemberLegacy
+	var members cluster.Exported
 	if _, err := from.Read(letterMembers, &members); err != nil {
 		return err
 	}
-	c.membership.Inherit(members)
+	c.membership.Import(members)
 	if c.discovery != nil {
 		c.discovery.Prime()
 	}
@@ -77,22 +78,22 @@ func (c *clusterNode) prime(from *upgrade.Parcel) error {
 // goes on with the sockets nobody notices; else this node leaves as it does at its end.
 func (c *clusterNode) letGo(p *upgrade.Parcel, keeps []string) (err error) {
 	if c.replicator != nil {
-		err = p.Write(letterReplication, c.replicator.Bequeath())
+		err = p.Write(letterReplication, c.replicator.Export())
 	}
 	if !slices.Contains(keeps, giveGossip) {
 		return err // close leaves
 	}
 	c.handed = true
-	err = errors.Join(err, p.Write(letterMembers, c.membership.Bequeath()))
+	err = errors.Join(err, p.Write(letterMembers, c.membership.Export()))
 	return errors.Join(err, c.membership.Shutdown())
 }
 
 // takeOver goes on where the elder was, with what it has said since it handed over.
 func (c *clusterNode) takeOver(ctx context.Context, s *service, rest *upgrade.Parcel) error {
-	var members cluster.MemberLegacy
+	var members cluster.Exported
 	found, err := rest.Read(letterMembers, &members)
 	if found && err == nil {
-		c.membership.Inherit(members)
+		c.membership.Import(members)
 	}
 	if c.replicator == nil {
 		return err
@@ -101,10 +102,10 @@ func (c *clusterNode) takeOver(ctx context.Context, s *service, rest *upgrade.Pa
 	if held == nil {
 		return err
 	}
-	var replication cluster.ReplicatorLegacy
+	var replication replica.Progress
 	_, wrong := rest.Read(letterReplication, &replication)
 	if wrong == nil && c.member.Sockets != nil {
-		wrong = c.replicator.Inherit(replication, s.store.Seed())
+		wrong = c.replicator.Import(replication, s.store.Seed())
 	}
 	s.facts.set(c.replicator.Learned)
 	// Nobody is still about to add to what was held back: no loop, and not the store.
@@ -121,6 +122,6 @@ func (c *clusterNode) hears(x *succession) func(affinity.Fact) {
 	case x.estate.Elder == 0:
 		return c.replicator.Learned
 	}
-	x.held = cluster.NewForwarder()
+	x.held = replica.NewForwarder()
 	return x.held.Learned
 }

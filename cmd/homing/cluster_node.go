@@ -12,6 +12,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/upgrade"
 )
@@ -26,7 +27,7 @@ type clusterNode struct {
 	log        *slog.Logger
 	membership *cluster.Membership
 	discovery  *cluster.Discovery
-	replicator *cluster.Replicator // nil without a node key
+	replicator *replica.Replicator // nil without a node key
 	nodeKeys   [][]byte
 	member     cluster.Config // to become a member with
 	changed    chan struct{}  // the members changed; never closed
@@ -64,11 +65,11 @@ func (c *clusterNode) replicate(estate *upgrade.Estate) (err error) {
 	if !bind.IsValid() {
 		bind = portAbove(c.options.Bind)
 	}
-	cfg := cluster.ReplicatorConfig{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log}
+	cfg := replica.Config{Node: c.member.ID, Bind: bind.String(), NodeKeys: c.nodeKeys, Log: c.log}
 	if listener := estate.Listener(giveReplication, bind.String()); listener != nil {
 		cfg.Listener = listener
 	}
-	if c.replicator, err = cluster.NewReplicator(cfg); err != nil {
+	if c.replicator, err = replica.New(cfg); err != nil {
 		return explainListen("--replication-bind", bind.String(), err)
 	}
 	return nil
@@ -204,11 +205,11 @@ func (c *clusterNode) follow(ctx context.Context) {
 }
 
 // peersOf is the nodes to share facts with. One that vanished from gossip stays: its stream may well stand.
-func peersOf(members []cluster.Member) []cluster.Peer {
-	var peers []cluster.Peer
+func peersOf(members []cluster.Member) []replica.Peer {
+	var peers []replica.Peer
 	for _, one := range members {
 		if one.Meta.Role == cluster.RoleNode && one.Meta.Replication.IsValid() {
-			peers = append(peers, cluster.Peer{ID: one.ID, Addr: one.Meta.Replication.String()})
+			peers = append(peers, replica.Peer{ID: one.ID, Addr: one.Meta.Replication.String()})
 		}
 	}
 	return peers

@@ -34,9 +34,11 @@ var allowedEdges = map[string][]string{
 	"balancer/internal/proxyheader": {},
 	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
 	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
-	"cluster":                       {"balancer/affinity", "balancer/netaddr", "balancer/pool"},
+	"cluster/internal/bound":        {},
+	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
+	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/internal/bound"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "bench/proc", "bench/tlsclient", "bench/tlsserver", "cmd/internal"},
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica", "tlsparse", "bench/proc", "bench/tlsclient", "bench/tlsserver", "cmd/internal"},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {}, // of both commands
 }

@@ -21,7 +21,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/netaddr"
-	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/shortage"
@@ -39,7 +39,7 @@ type service struct {
 	admin     net.Listener      // nil without an admin address
 	operators *admin.Server     // serves admin
 	cluster   *clusterNode      // nil without a cluster
-	state     *cluster.StateDir // nil when nothing is written
+	state     *replica.StateDir // nil when nothing is written
 	flags     *config.Flags     // what a reload begins with; set before run
 	files     fileLimit
 
@@ -167,15 +167,15 @@ func (s *service) takeStore(c *config.Config) (err error) {
 
 // openState finds what an earlier process has left. Tables in files do not hold the ticket keys; with --table-dir alone
 // those are written beside them.
-func openState(c *config.Config, log *slog.Logger) (*cluster.StateDir, error) {
-	cfg, flag := cluster.StateDirConfig{Dir: c.StateDir, Log: log}, "--state-dir"
+func openState(c *config.Config, log *slog.Logger) (*replica.StateDir, error) {
+	cfg, flag := replica.StateDirConfig{Dir: c.StateDir, Log: log}, "--state-dir"
 	if cfg.Dir == "" {
 		cfg.Dir, cfg.KeysOnly, flag = c.Tables.Dir, true, "--table-dir"
 	}
 	if cfg.Dir == "" {
 		return nil, nil
 	}
-	state, err := cluster.OpenStateDir(cfg)
+	state, err := replica.OpenStateDir(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}

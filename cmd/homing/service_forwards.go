@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -70,7 +70,7 @@ func (s *service) upgradeNow(ctx context.Context) error {
 type forwards struct {
 	// Static after give.
 	s         *service
-	forwarder *cluster.Forwarder
+	forwarder *replica.Forwarder
 	before    *func(affinity.Fact) // who heard of facts before
 	stop      context.CancelFunc
 	ended     chan struct{} // closed when the heir is told nothing any more
@@ -85,7 +85,7 @@ func (f *forwards) begin(p *upgrade.Parcel) error {
 		return err
 	}
 	s := f.s
-	f.forwarder, f.ended = cluster.NewForwarder(), make(chan struct{})
+	f.forwarder, f.ended = replica.NewForwarder(), make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stop = cancel
 	f.before = s.facts.to.Load()

@@ -13,7 +13,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
-	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/upgrade"
 )
@@ -21,7 +21,7 @@ import (
 // What an elder hands over, by name; see package upgrade.
 const (
 	giveTable       = "table "      // and its name: memory
-	giveFacts       = "facts"       // the stream of cluster.Follow
+	giveFacts       = "facts"       // the stream of replica.Follow
 	giveAdmin       = "admin"       // listener
 	giveGossip      = "gossip"      // listener of tcp
 	giveGossipUDP   = "gossip udp"  // socket
@@ -30,8 +30,8 @@ const (
 	letterSeed        = "seed"        // affinity.Seed
 	letterPools       = "pools"       // pool.State by name
 	letterNode        = "node"        // ID in the cluster
-	letterMembers     = "members"     // cluster.MemberLegacy
-	letterReplication = "replication" // cluster.ReplicatorLegacy
+	letterMembers     = "members"     // cluster.Exported
+	letterReplication = "replication" // replica.Progress
 	letterKeeps       = "keeps"       // of the heir: names of sockets that it goes on with
 )
 
@@ -42,7 +42,7 @@ type succession struct {
 	upgrader *upgrade.Upgrader
 	notify   *upgrade.Notifier
 	locks    []*upgrade.Lock
-	held     *cluster.Forwarder // what is learned before replication is taken over; nil when nothing is
+	held     *replica.Forwarder // what is learned before replication is taken over; nil when nothing is
 
 	facts factSwitch
 
@@ -203,7 +203,7 @@ func (s *service) followElder(ctx context.Context) error {
 	elder.ended = make(chan struct{})
 	whole, ended := make(chan struct{}), make(chan error, 1)
 	s.background.Go(func() {
-		err := cluster.Follow(ctx, stream, cluster.FollowConfig{
+		err := replica.Follow(ctx, stream, replica.FollowConfig{
 			Store: s.store, Tables: !s.store.Whole(), Learned: s.facts.Learned,
 			Whole: func() { close(whole) }, Open: s.elderOpen,
 		})

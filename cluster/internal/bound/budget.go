@@ -1,4 +1,4 @@
-package cluster
+package bound
 
 import (
 	"net/netip"
@@ -9,8 +9,8 @@ import (
 // maxBudgets bounds the addresses that are told apart.
 const maxBudgets = 4096
 
-// budget bounds what one address may have of something in a second. Its methods may be called by any goroutine.
-type budget struct {
+// Budget bounds what one address may have of something in a second. Its methods may be called by any goroutine.
+type Budget struct {
 	rate, burst float64 // static
 
 	mu    sync.Mutex
@@ -23,12 +23,13 @@ type spending struct {
 	at   time.Time
 }
 
-func newBudget(rate, burst float64) *budget {
-	return &budget{rate: rate, burst: burst, spent: make(map[netip.Addr]*spending)}
+// NewBudget makes one that fills by rate a second, up to burst.
+func NewBudget(rate, burst float64) *Budget {
+	return &Budget{rate: rate, burst: burst, spent: make(map[netip.Addr]*spending)}
 }
 
-// spend takes n, and gives how long it is until there is something left again: 0 if there is.
-func (b *budget) spend(addr netip.Addr, n float64, now time.Time) time.Duration {
+// Spend takes n, and gives how long it is until there is something left again: 0 if there is.
+func (b *Budget) Spend(addr netip.Addr, n float64, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.spent[addr]
@@ -46,7 +47,7 @@ func (b *budget) spend(addr netip.Addr, n float64, now time.Time) time.Duration 
 }
 
 // forget drops those that have all their budget again, and everybody if nobody has.
-func (b *budget) forget(now time.Time) {
+func (b *Budget) forget(now time.Time) {
 	for addr, s := range b.spent {
 		if s.left+now.Sub(s.at).Seconds()*b.rate >= b.burst {
 			delete(b.spent, addr)

@@ -1,96 +1,86 @@
-package cluster
+// Package bound limits what others can cost a member: connections that have shown nothing (Door), what an address sends
+// (Budget), and lines of the log (Quiet).
+package bound
 
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// door bounds the connections that have not shown yet who they are. Everybody is let in at once: when there is no place,
+// MaxID bounds a member's ID, in bytes.
+const MaxID = 64
+
+// Door bounds the connections that have not shown yet who they are. Everybody is let in at once: when there is no place,
 // another one gives way, first of those that have said nothing, then the oldest. Strangers have their places, and those who
 // are known theirs, so that no number of strangers keeps a peer out. Its methods may be called by any goroutine.
-type door struct {
+type Door struct {
 	// Static.
-	places  int                   // for strangers, and as many for those who are known
-	perAddr int                   // of them for one address, but on loopback
-	known   func(netip.Addr) bool // whether somebody known is at the address; nil: nobody
+	Places  int                   // for strangers, and as many for those who are known
+	PerAddr int                   // of them for one address, but on loopback
+	Known   func(netip.Addr) bool // whether somebody known is at the address; nil: nobody
 
-	// Atomic.
-	turnedOut atomic.Uint64 // those that gave way
-
-	// Guarded by mu.
 	mu     sync.Mutex
-	inside []*guest // in the order they came
+	inside []*Guest // guarded by mu; in the order they came
 }
 
-// guest is a connection until it is settled or closed.
-type guest struct {
+// Guest is a connection until it is settled or closed.
+type Guest struct {
 	net.Conn
-	door  *door
-	addr  netip.Addr
-	known bool
+	Addr  netip.Addr
+	Known bool // somebody known was at the address when it came
+	door  *Door
 	spoke atomic.Bool
 }
 
-// enter lets a connection in.
-func (d *door) enter(conn net.Conn) *guest {
-	g := &guest{Conn: conn, door: d, addr: addrPortOf(conn.RemoteAddr()).Addr()}
-	g.known = d.known != nil && d.known(g.addr)
+// Enter lets a connection in.
+func (d *Door) Enter(conn net.Conn) *Guest {
+	g := &Guest{Conn: conn, door: d, Addr: AddrOf(conn.RemoteAddr()).Addr()}
+	g.Known = d.Known != nil && d.Known(g.Addr)
 	d.mu.Lock()
 	out := d.room(g)
 	d.inside = append(d.inside, g)
 	d.mu.Unlock()
 	if out != nil {
-		d.turnedOut.Add(1)
 		out.Conn.Close()
 	}
 	return g
 }
 
-// room gives who is to go so that g has a place, nil if nobody. d.mu is held.
-func (d *door) room(g *guest) *guest {
-	same, all := 0, 0
+// room takes out who is to go so that g has a place, nil if nobody: of those that take a place of its kind the first that is
+// silent, or else the first. d.mu is held.
+func (d *Door) room(g *Guest) *Guest {
+	var all, same []*Guest
 	for _, other := range d.inside {
-		if other.known != g.known {
+		if other.Known != g.Known {
 			continue
 		}
-		all++
-		if other.addr == g.addr {
-			same++
+		all = append(all, other)
+		if other.Addr == g.Addr {
+			same = append(same, other)
 		}
 	}
+	may := all
 	switch {
-	case same >= d.perAddr && !g.addr.IsLoopback():
-		return d.take(func(other *guest) bool { return other.known == g.known && other.addr == g.addr })
-	case all >= d.places:
-		return d.take(func(other *guest) bool { return other.known == g.known })
+	case len(same) >= d.PerAddr && !g.Addr.IsLoopback():
+		may = same
+	case len(all) < d.Places:
+		return nil
 	}
-	return nil
-}
-
-// take takes out the first that is silent, or else the first, of those that may go. d.mu is held.
-func (d *door) take(may func(*guest) bool) *guest {
-	first := -1
-	for i, other := range d.inside {
-		if !may(other) {
-			continue
-		}
-		if !other.spoke.Load() {
-			first = i
-			break
-		}
-		if first < 0 {
-			first = i
-		}
-	}
-	out := d.inside[first] // there is one: they were counted
-	d.inside = append(d.inside[:first], d.inside[first+1:]...)
+	out := may[max(0, slices.IndexFunc(may, func(other *Guest) bool { return !other.spoke.Load() }))]
+	d.leave(out)
 	return out
 }
 
+// leave takes a connection off the list, if it is there. d.mu is held.
+func (d *Door) leave(g *Guest) {
+	d.inside = slices.DeleteFunc(d.inside, func(other *Guest) bool { return other == g })
+}
+
 // Read implements net.Conn.
-func (g *guest) Read(b []byte) (int, error) {
+func (g *Guest) Read(b []byte) (int, error) {
 	n, err := g.Conn.Read(b)
 	if n > 0 && !g.spoke.Load() {
 		g.spoke.Store(true)
@@ -99,20 +89,28 @@ func (g *guest) Read(b []byte) (int, error) {
 }
 
 // Close implements net.Conn.
-func (g *guest) Close() error {
-	g.settled()
+func (g *Guest) Close() error {
+	g.Settled()
 	return g.Conn.Close()
 }
 
-// settled gives the place back: the connection has shown who it is, or is over. It may be called more than once.
-func (g *guest) settled() {
-	d := g.door
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i, other := range d.inside {
-		if other == g {
-			d.inside = append(d.inside[:i], d.inside[i+1:]...)
-			return
-		}
+// Settled gives the place back: the connection has shown who it is, or is over. It may be called more than once.
+func (g *Guest) Settled() {
+	g.door.mu.Lock()
+	defer g.door.mu.Unlock()
+	g.door.leave(g)
+}
+
+// AddrOf is a TCP or UDP address in the form in which they compare, without a zone; invalid if it is none.
+func AddrOf(addr net.Addr) netip.AddrPort {
+	a, ok := addr.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
 	}
+	return Plain(a.AddrPort())
+}
+
+// Plain is the form in which addresses compare: 4 bytes where that is enough, and no zone.
+func Plain(addr netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
 }

@@ -1,4 +1,4 @@
-package cluster
+package bound
 
 import (
 	"net"
@@ -21,10 +21,12 @@ func (v *visitor) Read(b []byte) (int, error) { return len(b), nil }
 // TestDoor: everybody comes in; the silent give way first, then the oldest, and strangers never take a place of a peer's.
 func TestDoor(t *testing.T) {
 	friend := netip.MustParseAddr("192.0.2.1")
-	d := &door{places: 4, perAddr: 2, known: func(a netip.Addr) bool { return a == friend }}
-	come := func(from string) (*visitor, *guest) {
+	d := &Door{Places: 4, PerAddr: 2, Known: func(a netip.Addr) bool { return a == friend }}
+	var came []*visitor
+	come := func(from string) (*visitor, *Guest) {
 		v := &visitor{from: netip.MustParseAddrPort(from)}
-		return v, d.enter(v)
+		came = append(came, v)
+		return v, d.Enter(v)
 	}
 	peer, _ := come("192.0.2.1:1")
 	spoke, g := come("198.51.100.1:1")
@@ -42,35 +44,41 @@ func TestDoor(t *testing.T) {
 	if !third.closed || spoke.closed || peer.closed || len(d.inside) != 5 {
 		t.Errorf("all places taken: the first silent out %v, the one that spoke %v, the peer %v; %d inside", third.closed, spoke.closed, peer.closed, len(d.inside))
 	}
-	g.settled()
-	g.settled()
-	if len(d.inside) != 4 || d.turnedOut.Load() != 2 {
-		t.Errorf("%d inside, %d turned out", len(d.inside), d.turnedOut.Load())
+	g.Settled()
+	g.Settled()
+	turnedOut := 0
+	for _, v := range came {
+		if v.closed {
+			turnedOut++
+		}
+	}
+	if len(d.inside) != 4 || turnedOut != 2 {
+		t.Errorf("%d inside, %d turned out", len(d.inside), turnedOut)
 	}
 }
 
 // TestBudget: one address has its rate, and no other's.
 func TestBudget(t *testing.T) {
-	b := newBudget(10, 20)
+	b := NewBudget(10, 20)
 	now := time.Unix(1_000_000, 0)
 	one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	free := 0
 	for range 100 {
-		if b.spend(one, 1, now) == 0 {
+		if b.Spend(one, 1, now) == 0 {
 			free++
 		}
 	}
-	if free != 20 || b.spend(other, 1, now) != 0 {
+	if free != 20 || b.Spend(other, 1, now) != 0 {
 		t.Errorf("%d at once", free)
 	}
-	if wait := b.spend(one, 0, now.Add(time.Second)); wait <= 0 || wait > 2*time.Second {
+	if wait := b.Spend(one, 0, now.Add(time.Second)); wait <= 0 || wait > 2*time.Second {
 		t.Errorf("%s to wait a second later", wait)
 	}
-	if wait := b.spend(one, 1, now.Add(10*time.Second)); wait != 0 {
+	if wait := b.Spend(one, 1, now.Add(10*time.Second)); wait != 0 {
 		t.Errorf("%s to wait at last", wait)
 	}
 	for i := range 3 * maxBudgets {
-		b.spend(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, now)
+		b.Spend(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, now)
 	}
 	if len(b.spent) > maxBudgets {
 		t.Errorf("%d addresses are remembered", len(b.spent))

@@ -1,4 +1,4 @@
-package cluster
+package bound
 
 import (
 	"context"
@@ -8,16 +8,24 @@ import (
 	"time"
 )
 
-// maxSayings bounds the kinds of lines that are told apart in a minute; beyond it all others are of one kind.
-const maxSayings = 256
+const (
+	// LogEvery is the shortest pause between two lines of one kind: a member with a wrong key causes several a second. Sweep
+	// is to be called as often.
+	LogEvery = time.Minute
 
-// quiet keeps others from filling the log: of each kind one line a minute, and the next one says how many there were in
+	// MaxKinds bounds the kinds of lines that are told apart in a minute; beyond it all others are of one kind.
+	MaxKinds = 256
+)
+
+// Quiet keeps others from filling the log: of each kind one line a minute, and the next one says how many there were in
 // between. What makes a kind is the caller's: what happened, and whose doing it is. Its methods may be called by any goroutine.
-type quiet struct {
+type Quiet struct {
+	// Static.
+	log *slog.Logger
 	now func() time.Time
 
 	mu   sync.Mutex
-	said map[string]*saying // by kind
+	said map[string]*saying // by kind; guarded by mu
 }
 
 // saying is one kind of lines.
@@ -26,30 +34,33 @@ type saying struct {
 	again int       // those that were not written since
 
 	// The last of them.
-	log   *slog.Logger
 	level slog.Level
 	text  string
 	attrs []slog.Attr
 }
 
-func newQuiet(now func() time.Time) *quiet {
-	return &quiet{now: now, said: make(map[string]*saying)}
+// NewQuiet writes to log.
+func NewQuiet(log *slog.Logger) *Quiet {
+	return &Quiet{log: log, now: time.Now, said: make(map[string]*saying)}
 }
 
-// say writes a line, or counts it.
-func (q *quiet) say(log *slog.Logger, level slog.Level, kind, text string, attrs ...slog.Attr) {
-	if line := q.take(log, level, kind, text, attrs); line != nil {
-		line.write()
+// Say writes a line, or counts it. It says whether it has written.
+func (q *Quiet) Say(level slog.Level, kind, text string, attrs ...slog.Attr) bool {
+	line := q.take(level, kind, text, attrs)
+	if line == nil {
+		return false
 	}
+	q.write(line)
+	return true
 }
 
 // take gives the line that is to be written now, if any: nobody may hold the lock while writing.
-func (q *quiet) take(log *slog.Logger, level slog.Level, kind, text string, attrs []slog.Attr) *saying {
+func (q *Quiet) take(level slog.Level, kind, text string, attrs []slog.Attr) *saying {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.now()
 	s := q.said[kind]
-	if s == nil && len(q.said) >= maxSayings {
+	if s == nil && len(q.said) >= MaxKinds {
 		kind = ""
 		s = q.said[kind]
 	}
@@ -57,8 +68,8 @@ func (q *quiet) take(log *slog.Logger, level slog.Level, kind, text string, attr
 		s = new(saying)
 		q.said[kind] = s
 	}
-	s.log, s.level, s.text, s.attrs = log, level, text, attrs
-	if !s.at.IsZero() && now.Sub(s.at) < logEvery {
+	s.level, s.text, s.attrs = level, text, attrs
+	if !s.at.IsZero() && now.Sub(s.at) < LogEvery {
 		s.again++
 		return nil
 	}
@@ -67,14 +78,14 @@ func (q *quiet) take(log *slog.Logger, level slog.Level, kind, text string, attr
 	return &line
 }
 
-// sweep writes what has been counted for a minute, and forgets what nobody says any more.
-func (q *quiet) sweep() {
+// Sweep writes what has been counted for a minute, and forgets what nobody says any more.
+func (q *Quiet) Sweep() {
 	var lines []saying
 	q.mu.Lock()
 	now := q.now()
 	for kind, s := range q.said {
 		switch {
-		case now.Sub(s.at) < logEvery:
+		case now.Sub(s.at) < LogEvery:
 		case s.again == 0:
 			delete(q.said, kind)
 		default:
@@ -84,29 +95,21 @@ func (q *quiet) sweep() {
 	}
 	q.mu.Unlock()
 	for i := range lines {
-		lines[i].write()
+		q.write(&lines[i])
 	}
 }
 
-// forget has everything said again.
-func (q *quiet) forget() {
+// Forget has everything said again.
+func (q *Quiet) Forget() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	clear(q.said)
 }
 
-func (s *saying) write() {
+func (q *Quiet) write(s *saying) {
 	attrs := s.attrs
 	if s.again > 0 {
 		attrs = append(slices.Clip(attrs), slog.Int("again", s.again))
 	}
-	s.log.LogAttrs(context.Background(), s.level, s.text, attrs...)
-}
-
-// sayable is a word of a stranger's, fit for a line.
-func sayable(s string) string {
-	if !validID(s) {
-		return "?"
-	}
-	return s
+	q.log.LogAttrs(context.Background(), s.level, s.text, attrs...)
 }

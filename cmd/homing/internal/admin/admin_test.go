@@ -23,6 +23,7 @@ import (
 	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/api"
 )
 
@@ -106,7 +107,7 @@ func source(t testing.TB) Source {
 			return ConfigState{Hash: "0123456789abcdef", Since: time.Unix(1_700_000_000, 5e8), Applied: 3, Refused: 2}
 		},
 		Cluster: func() Cluster { return clustered() },
-		State:   func() cluster.StateDirStats { return cluster.StateDirStats{Writes: 4, Bytes: 512} },
+		State:   func() replica.StateDirStats { return replica.StateDirStats{Writes: 4, Bytes: 512} },
 		Name:    "lb-1",
 		Node:    "node-a",
 		Started: time.Now().Add(-time.Hour),
@@ -228,7 +229,7 @@ func clustered() Cluster {
 			{Role: cluster.RoleAgent, Alive: false}: 1,
 		},
 		Accepted: 1, Refused: 2,
-		Sharing: &cluster.ReplicatorStats{Learned: 30, Merged: 20, Refused: 1, Peers: []cluster.PeerStats{
+		Sharing: &replica.Stats{Learned: 30, Merged: 20, Refused: 1, Peers: []replica.PeerStats{
 			{ID: "0123456789abcdef", Lag: 1500 * time.Millisecond, BytesOut: 400, Resyncs: 2},
 		}},
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"homing/cluster"
+	"homing/cluster/replica"
 )
 
 // clusterMetrics are there on a node of a cluster only.
@@ -28,45 +29,45 @@ func clusterMetrics() []metric {
 // replicationMetrics are there on a node that has a node key only.
 func replicationMetrics() []metric {
 	labels := []string{"peer"}
-	sharing := func(read func(r *cluster.ReplicatorStats, out emit)) func(*sample, emit) {
+	sharing := func(read func(r *replica.Stats, out emit)) func(*sample, emit) {
 		return func(s *sample, out emit) {
 			if s.cluster != nil && s.cluster.Sharing != nil {
 				read(s.cluster.Sharing, out)
 			}
 		}
 	}
-	each := func(value func(p *cluster.PeerStats) float64) func(*sample, emit) {
-		return sharing(func(r *cluster.ReplicatorStats, out emit) {
+	each := func(value func(p *replica.PeerStats) float64) func(*sample, emit) {
+		return sharing(func(r *replica.Stats, out emit) {
 			for i := range r.Peers {
 				out(value(&r.Peers[i]), r.Peers[i].ID)
 			}
 		})
 	}
 	return []metric{
-		{"homing_replication_facts_total", counter, []string{"from"}, "Facts learned here, and news from other nodes.", sharing(func(r *cluster.ReplicatorStats, out emit) {
+		{"homing_replication_facts_total", counter, []string{"from"}, "Facts learned here, and news from other nodes.", sharing(func(r *replica.Stats, out emit) {
 			out(float64(r.Learned), "here")
 			out(float64(r.Merged), "peers")
 		})},
-		{"homing_replication_refused_total", counter, nil, "Streams that did not open: wrong key, garbage, another version.", sharing(func(r *cluster.ReplicatorStats, out emit) {
+		{"homing_replication_refused_total", counter, nil, "Streams that did not open: wrong key, garbage, another version.", sharing(func(r *replica.Stats, out emit) {
 			out(float64(r.Refused))
 		})},
-		{"homing_replication_lag_seconds", gauge, labels, "Age of the oldest fact learned here that the peer has not acknowledged.", each(func(p *cluster.PeerStats) float64 { return p.Lag.Seconds() })},
-		{"homing_replication_unacked_facts", gauge, labels, "Facts that the peer has not acknowledged.", each(func(p *cluster.PeerStats) float64 { return float64(p.Unacked) })},
-		{"homing_replication_bytes_total", counter, []string{"peer", "direction"}, "Bytes of the streams, without those of TLS.", sharing(func(r *cluster.ReplicatorStats, out emit) {
+		{"homing_replication_lag_seconds", gauge, labels, "Age of the oldest fact learned here that the peer has not acknowledged.", each(func(p *replica.PeerStats) float64 { return p.Lag.Seconds() })},
+		{"homing_replication_unacked_facts", gauge, labels, "Facts that the peer has not acknowledged.", each(func(p *replica.PeerStats) float64 { return float64(p.Unacked) })},
+		{"homing_replication_bytes_total", counter, []string{"peer", "direction"}, "Bytes of the streams, without those of TLS.", sharing(func(r *replica.Stats, out emit) {
 			for _, p := range r.Peers {
 				out(float64(p.BytesIn), p.ID, "in")
 				out(float64(p.BytesOut), p.ID, "out")
 			}
 		})},
-		{"homing_replication_streams_total", counter, labels, "Streams opened with the peer.", each(func(p *cluster.PeerStats) float64 { return float64(p.Streams) })},
-		{"homing_replication_resyncs_total", counter, labels, "Times that the peer was sent the whole table.", each(func(p *cluster.PeerStats) float64 { return float64(p.Resyncs) })},
-		{"homing_replication_overflows_total", counter, labels, "Times that facts were overwritten before the peer had them; a resync mends it.", each(func(p *cluster.PeerStats) float64 { return float64(p.Overflow) })},
+		{"homing_replication_streams_total", counter, labels, "Streams opened with the peer.", each(func(p *replica.PeerStats) float64 { return float64(p.Streams) })},
+		{"homing_replication_resyncs_total", counter, labels, "Times that the peer was sent the whole table.", each(func(p *replica.PeerStats) float64 { return float64(p.Resyncs) })},
+		{"homing_replication_overflows_total", counter, labels, "Times that facts were overwritten before the peer had them; a resync mends it.", each(func(p *replica.PeerStats) float64 { return float64(p.Overflow) })},
 	}
 }
 
 // stateMetrics are there on a node that keeps its state in a directory only.
 func stateMetrics() []metric {
-	state := func(read func(st *cluster.StateDirStats, out emit)) func(*sample, emit) {
+	state := func(read func(st *replica.StateDirStats, out emit)) func(*sample, emit) {
 		return func(s *sample, out emit) {
 			if s.src.State != nil {
 				st := s.src.State()
@@ -75,11 +76,11 @@ func stateMetrics() []metric {
 		}
 	}
 	return []metric{
-		{"homing_state_writes_total", counter, []string{"result"}, "Writes of what is learned to the state directory.", state(func(st *cluster.StateDirStats, out emit) {
+		{"homing_state_writes_total", counter, []string{"result"}, "Writes of what is learned to the state directory.", state(func(st *replica.StateDirStats, out emit) {
 			out(float64(st.Writes), "ok")
 			out(float64(st.Failures), "failed")
 		})},
-		{"homing_state_bytes", gauge, nil, "Size of the last such file.", state(func(st *cluster.StateDirStats, out emit) { out(float64(st.Bytes)) })},
-		{"homing_state_write_seconds", gauge, nil, "What the last such write took.", state(func(st *cluster.StateDirStats, out emit) { out(st.Took.Seconds()) })},
+		{"homing_state_bytes", gauge, nil, "Size of the last such file.", state(func(st *replica.StateDirStats, out emit) { out(float64(st.Bytes)) })},
+		{"homing_state_write_seconds", gauge, nil, "What the last such write took.", state(func(st *replica.StateDirStats, out emit) { out(st.Took.Seconds()) })},
 	}
 }

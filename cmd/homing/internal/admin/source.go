@@ -10,6 +10,7 @@ import (
 	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
+	"homing/cluster/replica"
 	"homing/cmd/homing/internal/api"
 )
 
@@ -42,7 +43,7 @@ type Source struct {
 	Members func() []api.Member          // nil without a cluster
 	Order   Orderer                      // nil without a cluster, or without a node key
 	Command Commander                    // nil without a cluster
-	State   func() cluster.StateDirStats // nil when nothing is written
+	State   func() replica.StateDirStats // nil when nothing is written
 
 	Reload   func(context.Context) error // nil where there is nothing to read again
 	Upgrade  func(context.Context) error // nil where no other process can take over
@@ -61,7 +62,7 @@ type Cluster struct {
 	Members  map[Kind]int // by role and whether they are there
 	Accepted int          // agents whose announcements stand
 	Refused  int          // agents whose announcements are refused
-	Sharing  *cluster.ReplicatorStats
+	Sharing  *replica.Stats
 }
 
 // Kind is one kind of members.
