@@ -16,6 +16,7 @@ import (
 	"homing/cluster"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // agentOptions is what the flags of `homing agent` say.
@@ -74,7 +75,7 @@ func newAgentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent --backend ADDR --cluster-join ADDR [flags]",
 		Short: "Announce the server beside it to the nodes of a cluster",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), o, cmd.ErrOrStderr()) },
 	}
 	cmd.Flags().SortFlags = false
@@ -190,7 +191,7 @@ func (a *agent) run(ctx context.Context, control <-chan agentOrder) error {
 	<-member
 	err := errors.Join(a.membership.Leave(agentLeaveTimeout), a.membership.Shutdown())
 	if err != nil {
-		return &runError{err}
+		return usage.Failed(err)
 	}
 	a.log.Info("left")
 	return nil

@@ -77,11 +77,3 @@ func assumeAdmin(socket string) string {
 	}
 	return adminDefault
 }
-
-// answered marks an error of the server, or of the way there, as one that came while running.
-func answered(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &runError{err}
-}

@@ -19,6 +19,7 @@ import (
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // clusterClient talks to the admin server of one node.
@@ -34,12 +35,12 @@ func newClusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Show the members of a cluster, drain backends, and rotate the gossip keys",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.admin.persistent(cmd)
 	members := &cobra.Command{
-		Use: "members", Short: "Print every node and agent that a node knows", Args: noArgs,
+		Use: "members", Short: "Print every node and agent that a node knows", Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printMembers(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	cmd.AddCommand(members, c.keyCommand(), c.drainCommand(), c.undrainCommand())
@@ -59,12 +60,12 @@ func (c *clusterClient) keyCommand() *cobra.Command {
   homing cluster key use KEY         every node encrypts with it; refused while a member does not have it
                                      put it first in the files of the agents
   homing cluster key remove OLD      nobody trusts the old one any more; refused while a member uses it`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.bindNodeKey(cmd.PersistentFlags())
 	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "Print the gossip keys by name, and who uses and trusts them", Args: noArgs,
+		Use: "list", Short: "Print the gossip keys by name, and who uses and trusts them", Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printKeys(cmd.Context(), cmd.OutOrStdout()) },
 	})
 	for _, op := range []struct {
@@ -76,7 +77,7 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 		{cluster.KeyRemove, "Trust a key no more, on every node"},
 	} {
 		one := &cobra.Command{
-			Use: op.op.String() + " KEY", Short: op.short, Args: oneArg("KEY"),
+			Use: op.op.String() + " KEY", Short: op.short, Args: usage.OneArg("KEY"),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return c.send(cmd.Context(), cmd.OutOrStdout(), op.op, args[0])
 			},
@@ -85,15 +86,6 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 		cmd.AddCommand(one)
 	}
 	return cmd
-}
-
-func oneArg(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("give exactly one %s: see %s -h", name, cmd.CommandPath())
-		}
-		return nil
-	}
 }
 
 func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
@@ -150,7 +142,7 @@ func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command seale
 	}
 	var out api.CommandAnswers
 	err = client.Post(ctx, "/v1/cluster/command", api.SealedCommand{Sealed: sealed}, &out)
-	return out.Nodes, answered(err)
+	return out.Nodes, usage.Failed(err)
 }
 
 // notAll is an error that names the nodes that do not follow a command, or nil.
@@ -158,13 +150,13 @@ func notAll(answers []api.NodeAnswer) error {
 	var not []string
 	for _, one := range answers {
 		if one.Error != "" {
-			not = append(not, cmp.Or(one.Name, one.Node)+" ("+oneLine(one.Error)+")")
+			not = append(not, cmp.Or(one.Name, one.Node)+" ("+usage.OneLine(one.Error)+")")
 		}
 	}
 	if len(not) == 0 {
 		return nil
 	}
-	return &runError{fmt.Errorf("%d nodes follow, %d do not: %s", len(answers)-len(not), len(not), strings.Join(not, ", "))}
+	return usage.Failed(fmt.Errorf("%d nodes follow, %d do not: %s", len(answers)-len(not), len(not), strings.Join(not, ", ")))
 }
 
 // parseKeyOrName reads a key, or its name where that is enough.
@@ -187,10 +179,10 @@ func (c *clusterClient) members(ctx context.Context) ([]api.Member, error) {
 	}
 	var view api.Cluster
 	if err := client.Get(ctx, "/v1/cluster", &view); err != nil {
-		return nil, answered(err)
+		return nil, usage.Failed(err)
 	}
 	if len(view.Members) == 0 {
-		return nil, &runError{errors.New("the node is in no cluster: it runs without --cluster-bind")}
+		return nil, usage.Failed(errors.New("the node is in no cluster: it runs without --cluster-bind"))
 	}
 	return view.Members, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"homing/balancer/pool"
 	"homing/cluster"
+	"homing/cmd/internal/usage"
 )
 
 const drainNotes = `BACKEND is its address and port, such as 192.0.2.7:443. Every node does it to its own backend of that address, and its
@@ -28,7 +29,7 @@ func (c *clusterClient) drainCommand() *cobra.Command {
 new conns at all. Conns that are open stay. homing drain does the same through a node's own key, and follows it.
 
 ` + drainNotes,
-		Args: oneArg("BACKEND"),
+		Args: usage.OneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan := pool.DrainPlan{Mode: pool.DrainSoft, For: c.drainFor}
 			if c.hard {
@@ -47,7 +48,7 @@ func (c *clusterClient) undrainCommand() *cobra.Command {
 		Use:   "undrain BACKEND",
 		Short: "End the draining of a backend, at every node",
 		Long:  "Ends the draining of a backend at every node.\n\n" + drainNotes,
-		Args:  oneArg("BACKEND"),
+		Args:  usage.OneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.drain(cmd.Context(), cmd.OutOrStdout(), args[0], pool.DrainPlan{})
 		},
@@ -74,7 +75,7 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 	fmt.Fprintln(table, "NODE\tDRAINING\tANSWER")
 	for _, one := range answers {
 		if one.Error != "" {
-			fmt.Fprintf(table, "%s\t?\t%s\n", cmp.Or(one.Name, one.Node), oneLine(one.Error))
+			fmt.Fprintf(table, "%s\t?\t%s\n", cmp.Or(one.Name, one.Node), usage.OneLine(one.Error))
 			continue
 		}
 		fmt.Fprintf(table, "%s\t%s\tdone\n", cmp.Or(one.Name, one.Node), plan.Mode)

@@ -10,13 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/internal/usage"
 )
 
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, explain and print the configuration file of homing run",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConfigCheckCommand(), newConfigExampleCommand(), newConfigPrintCommand())
@@ -31,7 +32,7 @@ func newConfigCheckCommand() *cobra.Command {
 but the file, or - for standard input: no name is resolved, no key read, no address listened on.
 
 Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
-		Args: oneArg("FILE"),
+		Args: usage.OneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, err := config.Read(args[0])
 			if err != nil {
@@ -39,7 +40,7 @@ Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
 			}
 			c, err := config.Parse(name, text, nil)
 			if err != nil {
-				return &runError{explainConfig(cmd.ErrOrStderr(), err)}
+				return usage.Failed(explainConfig(cmd.ErrOrStderr(), err))
 			}
 			for _, remark := range c.Remarks() {
 				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, remark); err != nil {
@@ -90,7 +91,7 @@ func newConfigExampleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "example",
 		Short: "Print a file that explains every key, with its default",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(config.Example())
 			return err
@@ -103,7 +104,7 @@ func newConfigPrintCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "print [--config FILE] [flags]",
 		Short: "Print what homing run would make of a file and flags, as a file",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.Load()
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // drainer has backends drained, put back, and followed.
@@ -46,7 +47,7 @@ func newDrainCommand() *cobra.Command {
 --for says: clients that go on elsewhere lose nothing but one full handshake then. Conns that are open stay.
 
 ` + drainWords,
-		Args: oneArg("BACKEND"),
+		Args: usage.OneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return d.drain(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
@@ -66,7 +67,7 @@ func newUndrainCommand() *cobra.Command {
 		Use:   "undrain BACKEND",
 		Short: "Put a drained backend back in service",
 		Long:  "Puts a backend back in service, whoever has drained it.\n\n" + drainWords,
-		Args:  oneArg("BACKEND"),
+		Args:  usage.OneArg("BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return d.undrain(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
@@ -90,7 +91,7 @@ func (d *drainer) drain(ctx context.Context, w io.Writer, backend string) error 
 	var changed api.Changed
 	request := api.DrainRequest{Hard: d.hard, For: d.span.Seconds(), ThisNode: d.thisNode, Force: d.force}
 	if err := client.Post(ctx, api.BackendPath(backend, d.pool, "drain"), request, &changed); err != nil {
-		return answered(err)
+		return usage.Failed(err)
 	}
 	if err := d.report(w, &changed); err != nil || !d.wait {
 		return err
@@ -105,7 +106,7 @@ func (d *drainer) undrain(ctx context.Context, w io.Writer, backend string) erro
 	}
 	var changed api.Changed
 	if err := client.Post(ctx, api.BackendPath(backend, d.pool, "undrain"), api.UndrainRequest{ThisNode: d.thisNode}, &changed); err != nil {
-		return answered(err)
+		return usage.Failed(err)
 	}
 	return d.report(w, &changed)
 }
@@ -189,11 +190,11 @@ func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, b
 	for {
 		var now api.Changed
 		if err := client.Get(ctx, api.BackendPath(backend, d.pool, what), &now); err != nil {
-			return answered(err)
+			return usage.Failed(err)
 		}
 		progress, err := progressOf(&now, time.Now())
 		if err != nil {
-			return &runError{err}
+			return usage.Failed(err)
 		}
 		if told.tell(&progress) {
 			if _, err := io.WriteString(w, progress.text); err != nil {
@@ -204,7 +205,7 @@ func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, b
 		case progress.done:
 			return nil
 		case progress.over && over:
-			return &runError{errors.New("the time is over and conns are still open: they go on until they end")}
+			return usage.Failed(errors.New("the time is over and conns are still open: they go on until they end"))
 		}
 		over = progress.over // once: what was admitted in the last moment may end meanwhile
 		select {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cluster"
+	"homing/cmd/internal/usage"
 )
 
 func newKeygenCommand() *cobra.Command {
@@ -16,7 +17,7 @@ func newKeygenCommand() *cobra.Command {
 
   homing keygen > gossip.key   nodes and agents have it: who may gossip
   homing keygen > node.key     only nodes have it: who may share what is learned, and rotate the gossip keys`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), cluster.FormatKey(cluster.NewKey()))
 			return err

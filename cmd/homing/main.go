@@ -7,50 +7,38 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"log"
 	"os"
+
+	"github.com/spf13/cobra"
+
+	"homing/cmd/internal/manual"
+	"homing/cmd/internal/usage"
 )
 
 // version is stamped by the linker: -ldflags '-X main.version=v1.2.3'.
 var version = "unstamped"
 
-// Exit codes, see the package comment.
-const (
-	exitOK    = 0
-	exitFail  = 1
-	exitUsage = 2
-)
-
 func main() {
 	queue := newLogQueue(stderr{})
 	log.SetOutput(queue) // for what libraries say
-	code := command(os.Args[1:], os.Stdout, queue)
+	code := usage.Execute(context.Background(), newRootCommand(), os.Args[1:], os.Stdout, queue)
 	queue.close(flushTime)
 	os.Exit(code)
 }
 
-// command runs one command line and returns its exit code. An error is one line on stderr, whatever it wraps.
-func command(args []string, stdout, stderr io.Writer) int {
-	root := newRootCommand()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(context.Background())
-	if err == nil {
-		return exitOK
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "homing",
+		Short: "A layer-4 TCP load balancer that brings TLS sessions home",
+		Long: `homing is a layer-4 TCP load balancer that brings TLS sessions home. It reads the ClientHello and the plaintext
+part of the server's answer, decrypts nothing, and sends every resumption to the backend that can accept it.`,
+		Annotations: map[string]string{manual.SeeAlso: "**homing.yaml**(5)"},
+		Args:        usage.NoArgs,
+		RunE:        func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	fmt.Fprintf(stderr, "homing: %s\n", oneLine(err.Error()))
-	if _, ok := errors.AsType[*runError](err); ok {
-		return exitFail
-	}
-	return exitUsage
+	usage.SetVersion(root, version)
+	root.AddCommand(platformCommands()...)
+	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
+	return root
 }
-
-// runError is a failure of something that had been started; every other error means that nothing was.
-type runError struct{ err error }
-
-func (e *runError) Error() string { return e.err.Error() }
-func (e *runError) Unwrap() error { return e.err }

@@ -16,13 +16,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/internal/usage"
 )
 
 // metricLabels are the metrics that this command can print, with their labels.
 func metricLabels(t *testing.T) map[string][]string {
 	t.Helper()
 	var out bytes.Buffer
-	if code := command([]string{"metrics"}, &out, io.Discard); code != exitOK {
+	if code := usage.Execute(t.Context(), newRootCommand(), []string{"metrics"}, &out, io.Discard); code != usage.ExitOK {
 		t.Fatalf("homing metrics ended with %d", code)
 	}
 	known := map[string][]string{

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cmd/homing/internal/api"
+	"homing/cmd/internal/usage"
 )
 
 // orderTimeout bounds a reload: names are resolved, and loops follow.
@@ -21,7 +22,7 @@ func newReloadCommand() *cobra.Command {
 		Short: "Have a node read its configuration again, all of it or nothing",
 		Long: `Has a running node read its configuration file and its keys again, as SIGHUP does. No conn is dropped. On an error nothing
 has changed, and the command says what is wrong.`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.order(cmd.Context(), cmd.OutOrStdout(), "/v1/reload", orderTimeout)
 		},
@@ -40,7 +41,7 @@ func (c *adminClient) order(ctx context.Context, w io.Writer, path string, timeo
 	defer cancel()
 	var done api.Done
 	if err := client.Post(ctx, path, api.Empty{}, &done); err != nil {
-		return answered(err)
+		return usage.Failed(err)
 	}
 	_, err = fmt.Fprintln(w, done.Done)
 	return err

@@ -15,6 +15,7 @@ import (
 
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/upgrade"
+	"homing/cmd/internal/usage"
 )
 
 func newRunCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --listen ADDR --backend ADDR [flags]",
 		Short: "Balance conns, and send every resumption to the backend that can accept it",
-		Args:  noArgs,
+		Args:  usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			estate, err := upgrade.Inherit()
 			if err != nil {
@@ -100,7 +101,7 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 		if err == nil { // ctx was done
 			return nil
 		}
-		return &runError{fmt.Errorf("the balancer ended by itself: %w", err)}
+		return usage.Failed(fmt.Errorf("the balancer ended by itself: %w", err))
 	case sig := <-signals:
 		upgrading.stop() // breaks one off
 		select {

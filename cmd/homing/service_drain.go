@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/internal/usage"
 )
 
 // stopMargin is what a stop takes beside the delay and the drain: conns are reset, the cluster is left, the log is written.
@@ -71,7 +72,7 @@ func (s *service) delayDrain(delay time.Duration, e ending) error {
 	case sig := <-e.signals:
 		s.log.Info("drain: the rest of the delay is skipped", slog.String("signal", sig.String()))
 	case err := <-e.ended:
-		return &runError{fmt.Errorf("the balancer ended by itself: %w", err)}
+		return usage.Failed(fmt.Errorf("the balancer ended by itself: %w", err))
 	}
 	s.log.Info("drain: no new conns from now on", slog.Uint64("open", s.balancer.Stats().Open))
 	return nil
@@ -102,7 +103,7 @@ wait:
 		}
 	}
 	if err := errors.Join(hurried, <-e.ended); err != nil {
-		return &runError{err}
+		return usage.Failed(err)
 	}
 	if cut := s.cutConns() - before; cut > 0 && timeout > 0 {
 		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them", slog.Float64("timeout_seconds", timeout.Seconds()), slog.Uint64("cut", cut))

@@ -16,6 +16,7 @@ import (
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/internal/usage"
 )
 
 // errEnding refuses a reload of a process that takes no conns any more.
@@ -48,7 +49,7 @@ func (s *service) reload(by string) error {
 	next, err := s.replace()
 	if err != nil {
 		err = inTheWordsOf(s.flags, err)
-		s.notify.Ready("serving; the last reload was refused: " + oneLine(err.Error()))
+		s.notify.Ready("serving; the last reload was refused: " + usage.OneLine(err.Error()))
 		s.reloads.refused()
 		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", err))
 		return err

@@ -128,12 +128,6 @@ func TestLogConn(t *testing.T) {
 	}
 }
 
-func TestOneLine(t *testing.T) {
-	if got, want := oneLine("first\r\nsecond\n\nthird\n"), "first second third"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
 // timeless is the text log without its time.
 func timeless(out *bytes.Buffer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {

@@ -15,6 +15,7 @@ import (
 
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // statusViewer prints what a node says of itself.
@@ -43,7 +44,7 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show what a node does: conns, traffic, resumptions, and its backends",
 		Long: `Shows what a running node does. Of each backend: its state, the conns open to it and new ones per second, bytes per second in
 both directions, the share of offers that it resumed, and how many of its own were lost.`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return v.run(cmd.Context(), cmd.OutOrStdout())
 		},
@@ -68,14 +69,14 @@ func (v *statusViewer) run(ctx context.Context, w io.Writer) error {
 	}
 	if v.watch && !v.json {
 		if terminal := terminalOf(w); terminal != nil {
-			return answered(v.watchOn(ctx, client, terminal))
+			return usage.Failed(v.watchOn(ctx, client, terminal))
 		}
 	}
 	ticker := time.NewTicker(v.every)
 	defer ticker.Stop()
 	for {
 		if err := v.once(ctx, w, client); err != nil || !v.watch {
-			return answered(err)
+			return usage.Failed(err)
 		}
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/cmd/homing/internal/api"
+	"homing/cmd/internal/usage"
 )
 
 // terminal is what a status is watched on. Its path: open takes the screen over and its keys, show writes all of it,
@@ -77,7 +78,7 @@ func (v *statusViewer) watchOn(ctx context.Context, client *api.Client, on termi
 				if since.IsZero() {
 					since = time.Now()
 				}
-				trouble = fmt.Sprintf("no answer since %s: %s", since.Format(time.TimeOnly), oneLine(err.Error()))
+				trouble = fmt.Sprintf("no answer since %s: %s", since.Format(time.TimeOnly), usage.OneLine(err.Error()))
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"homing/balancer"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 // The mark and the table of the rules. Any numbers do that nothing else uses: these spell "ho".
@@ -66,7 +67,7 @@ func newTransparentCommand() *cobra.Command {
 		Long: `A backend that sees the clients' own addresses answers to them. This machine must be on the way of those answers (it is
 the backend's gateway to the clients), and must take them in instead of forwarding them. The rules printed here do that;
 run them as root, at each start of the machine. With --check nothing is changed: each rule is looked for.`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
 				return rules.check(cmd.Context(), cmd.OutOrStdout())
@@ -112,12 +113,12 @@ func (r transparentRules) check(ctx context.Context, w io.Writer) error {
 	for _, one := range r.all() {
 		ok, err := one.there(ctx, r)
 		if err != nil {
-			return &runError{err}
+			return usage.Failed(err)
 		}
 		say(ok, one.why, one.make)
 	}
 	if missing > 0 {
-		return &runError{fmt.Errorf("%d of the rules for transparent sources are missing", missing)}
+		return usage.Failed(fmt.Errorf("%d of the rules for transparent sources are missing", missing))
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"time"
 
+	"homing/cmd/internal/usage"
+
 	"github.com/spf13/cobra"
 )
 
@@ -18,7 +20,7 @@ func newUpgradeCommand() *cobra.Command {
 		Long: `Has a running node start its program again, from the same path with the same arguments, and hand everything over to it, as
 SIGUSR2 does. The old process lets its conns end within --drain-timeout. When the new one does not come up nothing has
 changed, and the command says why.`,
-		Args: noArgs,
+		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.order(cmd.Context(), cmd.OutOrStdout(), "/v1/upgrade", upgradeTimeout)
 		},

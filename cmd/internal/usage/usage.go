@@ -1,5 +1,5 @@
-// Package usage is what the commands of this module say alike: their version, arguments that they do not take, and flags
-// that they cannot read.
+// Package usage is what the commands of this module do alike: how they end, what they say of their version, of arguments
+// that they do not take, and of flags that they cannot read.
 package usage
 
 import (
@@ -55,6 +55,16 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("unknown command %q: write %s %s, or see %s -h", args[0], cmd.CommandPath(), near, cmd.CommandPath())
 	}
 	return fmt.Errorf("unknown command %q: see %s -h", args[0], cmd.CommandPath())
+}
+
+// OneArg refuses all but one argument; name is what the help calls it.
+func OneArg(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give exactly one %s: see %s -h", name, cmd.CommandPath())
+		}
+		return nil
+	}
 }
 
 // FlagError words an error of the flag parser as the thing, what is wrong with it, and the remedy.

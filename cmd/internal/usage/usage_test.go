@@ -2,6 +2,9 @@ package usage
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"testing"
@@ -55,5 +58,38 @@ func TestVersion(t *testing.T) {
 		if want := "program v9 " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"; out.String() != want {
 			t.Errorf("%s: %q, want %q", args, out, want)
 		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	if got, want := OneLine("first\r\nsecond\n\nthird\n"), "first second third"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestExecute: the exit code and the one line of stderr of each kind of end.
+func TestExecute(t *testing.T) {
+	wrong := errors.New("first\nsecond")
+	for _, tt := range []struct {
+		why  string
+		err  error
+		code int
+		said string
+	}{
+		{"done", nil, ExitOK, ""},
+		{"nothing was started", wrong, ExitUsage, "program: first second\n"},
+		{"it failed while running", Failed(wrong), ExitFail, "program: first second\n"},
+		{"wrapped", fmt.Errorf("more: %w", Failed(wrong)), ExitFail, "program: more: first second\n"},
+		{"a code of its own", Exit(3, wrong), 3, "program: first second\n"},
+		{"all was said", Exit(ExitFail, nil), ExitFail, ""},
+	} {
+		root := &cobra.Command{Use: "program", RunE: func(*cobra.Command, []string) error { return tt.err }}
+		var stderr bytes.Buffer
+		if code := Execute(t.Context(), root, nil, io.Discard, &stderr); code != tt.code || stderr.String() != tt.said {
+			t.Errorf("%s: code %d, %q; want %d, %q", tt.why, code, &stderr, tt.code, tt.said)
+		}
+	}
+	if Failed(nil) != nil {
+		t.Error("a success is a failure")
 	}
 }
