@@ -18,6 +18,7 @@ import (
 
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/member"
 	"homing/cmd/homing/internal/value"
 	"homing/cmd/internal/usage"
 )
@@ -118,7 +119,7 @@ func (c *clusterClient) nodeKey(purpose string) ([]byte, error) {
 	if c.nodeKeyFile == "" {
 		return nil, errors.New("--node-key-file is missing: only nodes may " + purpose)
 	}
-	nodeKeys, err := loadKeys("node-key-file", c.nodeKeyFile, slog.New(slog.DiscardHandler))
+	nodeKeys, err := member.LoadKeys("node-key-file", c.nodeKeyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

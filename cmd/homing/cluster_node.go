@@ -14,6 +14,7 @@ import (
 	"homing/cluster"
 	"homing/cluster/replica"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/member"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -41,10 +42,10 @@ type clusterNode struct {
 // nothing to close.
 func newClusterNode(o *config.Config, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
 	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
-	if c.nodeKeys, err = loadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
+	if c.nodeKeys, err = member.LoadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err
 	}
-	if c.member, err = memberConfig(&o.Cluster.Member, o.StateDir, log); err != nil {
+	if c.member, err = member.Config(&o.Cluster.Member, o.StateDir, version, log); err != nil {
 		return nil, err
 	}
 	if err = c.inherit(estate); err != nil {
@@ -100,7 +101,7 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (
 	cfg.Changed = c.wake
 	cfg.KeysChanged = c.keep
 	if c.membership, err = cluster.Create(cfg); err != nil {
-		return explainMember(&c.options.Member, err)
+		return member.Explain(&c.options.Member, err)
 	}
 	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Filled: c.membership.FollowOrders, Log: c.log})
 	return nil
@@ -173,7 +174,7 @@ func (c *clusterNode) start(store *affinity.Store) []func(context.Context) {
 
 // loadNodeKeys reads the node keys of the file again, which setNodeKeys takes over. There are none without a file.
 func (c *clusterNode) loadNodeKeys() ([][]byte, error) {
-	return loadKeys("node-key-file", c.options.NodeKeyFile, c.log)
+	return member.LoadKeys("node-key-file", c.options.NodeKeyFile, c.log)
 }
 
 // setNodeKeys has the others shown the first key, and all of them trusted.

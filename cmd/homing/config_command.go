@@ -114,9 +114,7 @@ func newConfigPrintCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().SortFlags = false
-	config.Bind(cmd.Flags(), flags.Table())
-	setHelp(cmd, config.NewFlags().Table(), printNotes)
+	config.BindCommand(cmd, flags.Table(), config.NewFlags().Table(), printNotes)
 	return cmd
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"homing/cmd/homing/internal/agent"
+	"homing/cmd/homing/internal/logging"
 	"homing/cmd/internal/manual"
 	"homing/cmd/internal/usage"
 )
@@ -20,10 +22,10 @@ import (
 var version = "unstamped"
 
 func main() {
-	queue := newLogQueue(stderr{})
+	queue := logging.NewQueue(logging.Stderr{})
 	log.SetOutput(queue) // for what libraries say
 	code := usage.Execute(context.Background(), newRootCommand(), os.Args[1:], os.Stdout, queue)
-	queue.close(flushTime)
+	queue.Close(logging.FlushTime)
 	os.Exit(code)
 }
 
@@ -39,6 +41,6 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(newAgentCommand(), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
+	root.AddCommand(agent.NewCommand(version), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
 	return root
 }

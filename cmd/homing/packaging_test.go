@@ -13,9 +13,7 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"github.com/spf13/pflag"
 
-	"homing/cmd/homing/internal/config"
 	"homing/cmd/internal/usage"
 )
 
@@ -118,30 +116,5 @@ func TestPackagedMetricsExist(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// TestAgentUnit: the flags that the environment file of the agent's unit shows are taken as systemd would divide them.
-func TestAgentUnit(t *testing.T) {
-	env, err := os.ReadFile("packaging/agent.env")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, flags, found := strings.Cut(string(env), "\n#AGENT_FLAGS=")
-	if !found {
-		t.Fatalf("no example in\n%s", env)
-	}
-	unit, err := os.ReadFile("packaging/homing-agent.service")
-	if err != nil || !strings.Contains(string(unit), "\nEnvironmentFile=/etc/homing/agent.env\nExecStart=/usr/bin/homing agent $AGENT_FLAGS\n") {
-		t.Errorf("the unit does not take them: %v", err)
-	}
-	o := defaultAgentOptions()
-	set := pflag.NewFlagSet("agent", pflag.ContinueOnError)
-	config.Bind(set, agentFlagTable(o))
-	if err := set.Parse(strings.Fields(flags)); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.validate(); err != nil || len(o.Join) != 2 || o.GossipKeyFile == "" {
-		t.Errorf("%v: %+v", err, o)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logging"
+	"homing/cmd/homing/internal/task"
 	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/internal/usage"
 )
@@ -49,7 +51,7 @@ func newRunCommand() *cobra.Command {
 			defer signal.Stop(upgrades)
 			level := new(slog.LevelVar)
 			level.Set(c.Log.Level)
-			s, err := assemble(c, estate, newLogs(cmd.ErrOrStderr(), c.Log.Format, level), level)
+			s, err := assemble(c, estate, logging.New(cmd.ErrOrStderr(), c.Log.Format, level), level)
 			if err != nil {
 				return estate.Fail(inTheWordsOf(flags, err))
 			}
@@ -57,9 +59,7 @@ func newRunCommand() *cobra.Command {
 			return s.run(cmd.Context(), signals, hangup, upgrades)
 		},
 	}
-	cmd.Flags().SortFlags = false
-	config.Bind(cmd.Flags(), flags.Table())
-	setHelp(cmd, config.NewFlags().Table(), runNotes)
+	config.BindCommand(cmd, flags.Table(), config.NewFlags().Table(), runNotes)
 	return cmd
 }
 
@@ -90,10 +90,10 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 	ended := make(chan error, 1)
 	go func() { ended <- s.balancer.Run(ctx) }()
 	s.start(ctx)
-	defer s.alone.stop()
+	defer s.alone.Stop()
 	s.announce()
 	s.background.Go(func() { s.reloadAt(ctx, hangup) })
-	upgrading := startTask(ctx, func(ctx context.Context) { s.upgradeAt(ctx, upgrades) })
+	upgrading := task.Start(ctx, func(ctx context.Context) { s.upgradeAt(ctx, upgrades) })
 	e := ending{signals, cancel, ended}
 
 	select {
@@ -103,7 +103,7 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 		}
 		return usage.Failed(fmt.Errorf("the balancer ended by itself: %w", err))
 	case sig := <-signals:
-		upgrading.stop() // breaks one off
+		upgrading.Stop() // breaks one off
 		select {
 		case <-s.upgrader.Replaced(): // it was too late for that
 			return s.drainReplaced(e)

@@ -24,6 +24,7 @@ import (
 	"homing/cluster/replica"
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logging"
 	"homing/cmd/homing/internal/shortage"
 	"homing/cmd/homing/internal/upgrade"
 )
@@ -32,7 +33,7 @@ import (
 type service struct {
 	// Static after assemble.
 	log       *slog.Logger // what operators see as events too
-	logs      *logs
+	logs      *logging.Logs
 	store     *affinity.Store
 	balancer  *balancer.Balancer
 	level     *slog.LevelVar    // of log
@@ -73,7 +74,7 @@ const gcPercent = 15
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, estate *upgrade.Estate, logs *logs, level *slog.LevelVar) (*service, error) {
+func assemble(c *config.Config, estate *upgrade.Estate, logs *logging.Logs, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -87,7 +88,7 @@ func assemble(c *config.Config, estate *upgrade.Estate, logs *logs, level *slog.
 	s := &service{log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
 	s.shortages = shortage.New(s.log)
 	var err error
-	if s.succession, err = newSuccession(estate, c, s.log, logs.out); err != nil {
+	if s.succession, err = newSuccession(estate, c, s.log, logs.Out); err != nil {
 		return nil, err
 	}
 	if err := s.take(c); err != nil {

@@ -12,6 +12,7 @@ import (
 	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/member"
 )
 
 // takeAdmin makes the server for operators, where there is an address for it, and listens. Everything else has been made.
@@ -39,7 +40,7 @@ func (s *service) adminSource() admin.Source {
 		Unready:   s.unready,
 		Shortages: s.viewShortages,
 		Config:    s.reloads.state,
-		LogLost:   s.logs.dropped,
+		LogLost:   s.logs.Dropped,
 		Reload:    func(context.Context) error { return s.reload("the admin API") },
 		Upgrade:   s.requestUpgrade,
 		Elder:     s.viewElder,
@@ -88,7 +89,7 @@ func nodeID(c *clusterNode) string {
 }
 
 // nodeName is what the node is called.
-func nodeName(c *config.Config) string { return cmp.Or(c.NodeName, hostName()) }
+func nodeName(c *config.Config) string { return cmp.Or(c.NodeName, member.HostName()) }
 
 // viewListeners is the listeners of the configuration of now. Those of port 0 show the port that they got.
 func (s *service) viewListeners() []api.Listener {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logging"
 	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/homing/internal/value"
 )
@@ -40,7 +41,7 @@ func TestAdminWaitsForNoLoop(t *testing.T) {
 	}
 	c.Admin.Ready = config.ReadyAlways // no check is made here
 	level := new(slog.LevelVar)
-	s, err := assemble(c, new(upgrade.Estate), newLogs(io.Discard, value.LogText, level), level)
+	s, err := assemble(c, new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}

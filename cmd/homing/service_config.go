@@ -58,7 +58,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.logs.conns, r) }
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.logs.Conns, r) }
 	}
 	return cfg
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/homing/internal/logging"
 	"homing/cmd/internal/usage"
 )
 
@@ -18,7 +19,7 @@ import (
 const stopMargin = 15 * time.Second
 
 // elderEnds bounds the time between an elder's last word and its end: it writes its log.
-const elderEnds = 2 * flushTime
+const elderEnds = 2 * logging.FlushTime
 
 // ending is how a process ends: who can hurry it, and what it waits for.
 type ending struct {

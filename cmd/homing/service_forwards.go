@@ -161,7 +161,7 @@ func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
 	for _, one := range s.running.Load().pools {
 		one.stop()
 	}
-	s.alone.stop()
+	s.alone.Stop()
 	err = errors.Join(err, s.exportPools(p))
 	if s.cluster != nil {
 		var keeps []string

@@ -11,6 +11,7 @@ import (
 	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/task"
 )
 
 // pooled is a pool and what looks at its backends. A reload that changes how they are looked at makes another for the same
@@ -22,8 +23,8 @@ type pooled struct {
 	probe  *health.Prober  // nil when it is disabled, or nobody reads the hellos that come here
 
 	// Owned by start, stop and reload, one at a time; nil before start.
-	own   *task // the pool's own: one for all pooled of a pool
-	watch *task // of checks and probe
+	own   *task.Task // the pool's own: one for all pooled of a pool
+	watch *task.Task // of checks and probe
 }
 
 // newPools makes every pool of a configuration.
@@ -100,7 +101,7 @@ func probed(c *config.Config, p *config.Pool) bool {
 // start sets going what belongs to the pool and is not running yet. It ends with ctx, or by stop.
 func (p *pooled) start(ctx context.Context) {
 	if p.own == nil {
-		p.own = startTask(ctx, p.Run)
+		p.own = task.Start(ctx, p.Run)
 	}
 	if p.watch != nil {
 		return
@@ -112,13 +113,13 @@ func (p *pooled) start(ctx context.Context) {
 	if p.probe != nil {
 		watches = append(watches, p.probe.Run)
 	}
-	p.watch = startTask(ctx, watches...)
+	p.watch = task.Start(ctx, watches...)
 }
 
 // stop ends what start has set going, and returns when it has ended.
 func (p *pooled) stop() {
-	p.watch.stop()
-	p.own.stop()
+	p.watch.Stop()
+	p.own.Stop()
 }
 
 // nodeOf tells this node from the others of its cluster, in the same way after a restart: by the address of its gossip.

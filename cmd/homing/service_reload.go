@@ -159,7 +159,7 @@ func (s *service) follow(old, next *running, plans []*pool.Plan) {
 		switch {
 		case stays[p]:
 		case lives[p.Pool]:
-			p.watch.stop()
+			p.watch.Stop()
 		default:
 			p.stop()
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logging"
 	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/homing/internal/value"
 )
@@ -62,7 +63,7 @@ func startService(t *testing.T, text string) (s *service, path string) {
 		t.Fatal(err)
 	}
 	level := new(slog.LevelVar)
-	s, err = assemble(c, new(upgrade.Estate), newLogs(io.Discard, value.LogText, level), level)
+	s, err = assemble(c, new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}

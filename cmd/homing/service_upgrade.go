@@ -15,6 +15,7 @@ import (
 	"homing/balancer/pool"
 	"homing/cluster/replica"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/task"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -48,7 +49,7 @@ type succession struct {
 
 	// What only one process of a node may do. It ends with the service, or when an heir does it. nil before start; owned by
 	// run, and by an upgrade.
-	alone *task
+	alone *task.Task
 
 	requests chan chan error // of upgrades; never closed
 	forwards *forwards       // to the heir, once there is one
@@ -282,7 +283,7 @@ func (s *service) startAlone(ctx context.Context) {
 	for _, name := range s.estate.Unused() {
 		s.log.Warn("a socket is not used: nothing listens at its address by this configuration", slog.String("socket", name))
 	}
-	s.alone = startTask(ctx, alone...)
+	s.alone = task.Start(ctx, alone...)
 	s.estate.Done()
 	if s.estate.Elder == 0 {
 		s.notify.Ready("serving") // an heir's elder has said so

@@ -29,7 +29,7 @@ func (s *service) watchShortages(ctx context.Context) {
 
 func (s *service) viewForShortages() *shortage.View {
 	now := s.running.Load()
-	view := &shortage.View{Stats: s.balancer.Stats(), LogLost: s.logs.dropped()}
+	view := &shortage.View{Stats: s.balancer.Stats(), LogLost: s.logs.Dropped()}
 	for i, p := range now.pools {
 		settings := &now.config.Pools[i]
 		one := shortage.Pool{Name: p.Name(), Unable: p.nobody(), Queue: settings.Queue, QueueTimeout: settings.QueueTimeout, Itself: p.Refused()}

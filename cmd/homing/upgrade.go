@@ -3,9 +3,9 @@ package main
 import (
 	"time"
 
-	"homing/cmd/internal/usage"
-
 	"github.com/spf13/cobra"
+
+	"homing/cmd/internal/usage"
 )
 
 // upgradeTimeout bounds the wait for the answer to an upgrade: the node's own --upgrade-timeout, an hour at most, and what

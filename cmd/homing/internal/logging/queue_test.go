@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -59,7 +59,7 @@ func (r *reader) String() string {
 	return r.text.String()
 }
 
-func (q *logQueue) line(text string) { _, _ = q.Write([]byte(text + "\n")) } // it never fails
+func (q *Queue) line(text string) { _, _ = q.Write([]byte(text + "\n")) } // it never fails
 
 const patient = 20 * time.Second
 
@@ -67,34 +67,34 @@ const patient = 20 * time.Second
 // leave room to the others, and when all flows again the log says what is missing, where it is.
 func TestLogQueueStuck(t *testing.T) {
 	r := newReader()
-	q := newLogQueue(r)
-	log := newLogs(q, value.LogText, slog.LevelInfo)
+	q := NewQueue(r)
+	log := New(q, value.LogText, slog.LevelInfo)
 	q.line("first")
 	<-r.calls // it waits there
 	long := strings.Repeat("x", 1000)
 	const sent = 3 * queuedLines / 1000
 	for i := range sent {
-		log.conns.Info("conn", slog.String("long", long), slog.Int("number", i))
+		log.Conns.Info("conn", slog.String("long", long), slog.Int("number", i))
 	}
-	conns := log.dropped()
+	conns := log.Dropped()
 	if conns == 0 || conns >= sent {
 		t.Fatalf("%d of %d lines of conns were dropped", conns, sent)
 	}
 	log.Warn("something that matters")
-	if log.dropped() != conns {
+	if log.Dropped() != conns {
 		t.Error("a line that matters gave way to those of conns")
 	}
 	for range sent {
 		log.Info("other", slog.String("long", long))
 	}
-	all := log.dropped()
+	all := log.Dropped()
 	if all == conns {
 		t.Error("the queue has no end")
 	}
 	r.does <- nil
 	r.flow()
 	q.line("last")
-	q.close(patient)
+	q.Close(patient)
 	text := r.String()
 	notice := fmt.Sprintf("level=WARN msg=\"lines are missing here: whoever reads this log was too slow, or not there\" lines=%d\n", all)
 	if !strings.HasPrefix(text, "first\n") || !strings.Contains(text, "something that matters") || strings.Count(text, notice) != 1 || strings.Count(text, "lines are missing") != 1 {
@@ -122,7 +122,7 @@ func TestLogQueueFails(t *testing.T) {
 	} {
 		r := newReader()
 		r.takes = tt.takes
-		q := newLogQueue(r)
+		q := NewQueue(r)
 		q.say(func(n uint64) []byte { return fmt.Appendf(nil, "%d missing\n", n) })
 		for _, line := range []string{"a", "b", "c"} {
 			q.line(line)
@@ -135,7 +135,7 @@ func TestLogQueueFails(t *testing.T) {
 		}
 		r.flow()
 		q.line("d")
-		q.close(patient)
+		q.Close(patient)
 		got := r.String()
 		if tt.takes == 1 && !errors.Is(tt.err, syscall.EAGAIN) { // each try leaves one byte, which is a line of its own
 			got = "a" + got[strings.LastIndex(got, "\n3"):]
@@ -164,12 +164,12 @@ func TestLogQueueCuts(t *testing.T) {
 
 // TestLogQueueEnds: a reader that takes nothing holds up the end for a bounded time.
 func TestLogQueueEnds(t *testing.T) {
-	q := newLogQueue(newReader())
+	q := NewQueue(newReader())
 	q.line("nobody reads this")
-	q.close(time.Millisecond) // it returns
-	q = newLogQueue(&endless{})
+	q.Close(time.Millisecond) // it returns
+	q = NewQueue(&endless{})
 	q.line("nor this")
-	q.close(patient)
+	q.Close(patient)
 	<-q.ended
 }
 

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -26,17 +26,17 @@ const (
 	// fullPause is between two tries of a descriptor that somebody else has made non-blocking and that takes nothing.
 	fullPause = 10 * time.Millisecond
 
-	// flushTime bounds the wait for the reader when the process ends.
-	flushTime = time.Second
+	// FlushTime bounds the wait for the reader when the process ends.
+	FlushTime = time.Second
 )
 
-// logQueue is where this process writes its lines, so that nobody who logs ever waits for, or fails with, whoever reads
+// Queue is where this process writes its lines, so that nobody who logs ever waits for, or fails with, whoever reads
 // them. A goroutine of its own writes them out in their order. Lines that find no room, or that cannot be written, are
 // dropped and counted; once lines flow again, one says how many are missing.
-type logQueue struct {
+type Queue struct {
 	out     io.Writer
 	kick    chan struct{} // has room for one: there is something to do
-	closing chan struct{} // closed by close
+	closing chan struct{} // closed by Close
 	ended   chan struct{} // closed when nothing is written any more
 
 	dropped atomic.Uint64 // lines, in all
@@ -47,31 +47,31 @@ type logQueue struct {
 	notice  func(lines uint64) []byte // guarded by mu; the line that says how many are missing; nil: it is not said
 }
 
-// newLogQueue begins to write to out, until close.
-func newLogQueue(out io.Writer) *logQueue {
-	q := &logQueue{out: out, kick: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{})}
+// NewQueue begins to write to out, until Close.
+func NewQueue(out io.Writer) *Queue {
+	q := &Queue{out: out, kick: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{})}
 	go q.run()
 	return q
 }
 
 // Write queues whole lines. It never waits, and never fails.
-func (q *logQueue) Write(lines []byte) (int, error) { return q.add(lines, queuedLines) }
+func (q *Queue) Write(lines []byte) (int, error) { return q.add(lines, queuedLines) }
 
-// forConns is where lines of conns go.
-func (q *logQueue) forConns() io.Writer { return connLines{q} }
+// conns is where lines of conns go.
+func (q *Queue) conns() io.Writer { return connLines{q} }
 
-type connLines struct{ queue *logQueue }
+type connLines struct{ queue *Queue }
 
 func (c connLines) Write(lines []byte) (int, error) { return c.queue.add(lines, queuedConns) }
 
 // say sets how the log says that lines are missing.
-func (q *logQueue) say(notice func(lines uint64) []byte) {
+func (q *Queue) say(notice func(lines uint64) []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.notice = notice
 }
 
-func (q *logQueue) add(lines []byte, limit int) (int, error) {
+func (q *Queue) add(lines []byte, limit int) (int, error) {
 	q.mu.Lock()
 	if len(q.waiting)+len(lines) > limit {
 		n := countLines(lines)
@@ -89,7 +89,7 @@ func (q *logQueue) add(lines []byte, limit int) (int, error) {
 }
 
 // take is what waits, and how many lines were dropped behind that. spare is a buffer for what comes next.
-func (q *logQueue) take(spare []byte) (lines []byte, missing uint64, notice func(uint64) []byte) {
+func (q *Queue) take(spare []byte) (lines []byte, missing uint64, notice func(uint64) []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	lines, missing, notice = q.waiting, q.missing, q.notice
@@ -97,7 +97,7 @@ func (q *logQueue) take(spare []byte) (lines []byte, missing uint64, notice func
 	return lines, missing, notice
 }
 
-func (q *logQueue) run() {
+func (q *Queue) run() {
 	defer close(q.ended)
 	w := lineWriter{out: q.out, closing: q.closing}
 	var spare []byte
@@ -135,8 +135,8 @@ func (q *logQueue) run() {
 	}
 }
 
-// close writes what waits, within a time. Lines of later are lost.
-func (q *logQueue) close(within time.Duration) {
+// Close writes what waits, within a time. Lines of later are lost.
+func (q *Queue) Close(within time.Duration) {
 	close(q.closing)
 	timer := time.NewTimer(within)
 	defer timer.Stop()

@@ -1,21 +1,22 @@
-package main
+package config
 
 import (
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"homing/cmd/homing/internal/config"
 	"homing/cmd/internal/manual"
 )
 
-// setHelp has the help of a command list a table of flags, with the defaults it holds now, and notes behind it.
-func setHelp(cmd *cobra.Command, defaults []config.Group, notes string) {
+// BindCommand adds a table of flags to a command. Its help lists them with the defaults that a table holds, and notes behind.
+func BindCommand(cmd *cobra.Command, table, defaults []Group, notes string) {
+	cmd.Flags().SortFlags = false
+	Bind(cmd.Flags(), table)
 	cmd.Annotations = map[string]string{manual.Notes: notes}
 	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "%s.\n\nUsage:\n  %s\n", cmd.Short, cmd.UseLine())
-		config.PrintFlags(w, defaults)
+		PrintFlags(w, defaults)
 		fmt.Fprint(w, notes)
 	})
 }

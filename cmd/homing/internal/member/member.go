@@ -1,4 +1,5 @@
-package main
+// Package member is what a node and an agent do alike when they join a cluster: they read their keys, and say who they are.
+package member
 
 import (
 	"bytes"
@@ -13,8 +14,8 @@ import (
 	"homing/cmd/homing/internal/value"
 )
 
-// loadKeys reads the key file of a flag. Without a file there are no keys.
-func loadKeys(flag, path string, log *slog.Logger) ([][]byte, error) {
+// LoadKeys reads the key file of a flag. Without a file there are no keys.
+func LoadKeys(flag, path string, log *slog.Logger) ([][]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -30,13 +31,13 @@ func loadKeys(flag, path string, log *slog.Logger) ([][]byte, error) {
 	return keys, nil
 }
 
-// memberConfig makes the part of a member's configuration that nodes and agents have in common.
-func memberConfig(m *config.Member, stateDir string, log *slog.Logger) (cluster.Config, error) {
+// Config makes the part of a member's configuration that nodes and agents have in common.
+func Config(m *config.Member, stateDir, version string, log *slog.Logger) (cluster.Config, error) {
 	cfg := cluster.Config{
 		ID: cluster.NewID(), Bind: m.Bind, Advertise: m.Advertise, Join: m.Join, Label: m.Label, Insecure: m.Insecure,
-		Meta: cluster.Meta{State: cluster.StateServing, Name: hostName(), Version: softwareVersion()}, Log: log,
+		Meta: cluster.Meta{State: cluster.StateServing, Name: HostName(), Version: version[:min(len(version), longestVersion)]}, Log: log,
 	}
-	keys, err := loadKeys("gossip-key-file", m.GossipKeyFile, log)
+	keys, err := LoadKeys("gossip-key-file", m.GossipKeyFile, log)
 	if err != nil {
 		return cfg, err
 	}
@@ -53,8 +54,8 @@ func memberConfig(m *config.Member, stateDir string, log *slog.Logger) (cluster.
 	return cfg, nil
 }
 
-// hostName is the machine's name, as far as it is one that a node may have.
-func hostName() string {
+// HostName is the machine's name, as far as it is one that a node may have.
+func HostName() string {
 	name, err := os.Hostname()
 	if err != nil || value.CheckNodeName(name) != nil {
 		return "localhost"
@@ -62,16 +63,16 @@ func hostName() string {
 	return name
 }
 
-// softwareVersion is the version, as far as metadata has room for it.
-func softwareVersion() string { return version[:min(len(version), 64)] }
+// longestVersion is how much of a version metadata has room for, in bytes.
+const longestVersion = 64
 
-// explainMember words why a member could not be made.
-func explainMember(m *config.Member, err error) error {
+// Explain words why a member could not be made.
+func Explain(m *config.Member, err error) error {
 	if errors.Is(err, cluster.ErrNoKey) {
 		return fmt.Errorf("--cluster-bind %s without --gossip-key-file: whoever reaches the address could join; give a key (homing keygen), or --cluster-insecure", m.Bind)
 	}
 	return fmt.Errorf("--cluster-bind %s: %w", m.Bind, err)
 }
 
-// sameKeys says that two lists of keys are the same.
-func sameKeys(a, b [][]byte) bool { return bytes.Equal(bytes.Join(a, nil), bytes.Join(b, nil)) }
+// SameKeys says that two lists of keys are the same.
+func SameKeys(a, b [][]byte) bool { return bytes.Equal(bytes.Join(a, nil), bytes.Join(b, nil)) }

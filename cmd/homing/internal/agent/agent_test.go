@@ -1,10 +1,9 @@
-package main
+package agent
 
 import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"io"
 	"log/slog"
 	"net"
 	"net/http/httptest"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"homing/cluster"
-	"homing/cmd/homing/internal/value"
 )
 
 // listenHere accepts conns, and hangs up, until the test ends.
@@ -47,10 +45,10 @@ func TestAgentWatch(t *testing.T) {
 	server.TLS = &tls.Config{}
 	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
 	server.StartTLS()
-	o := defaultAgentOptions()
+	o := defaultOptions()
 	o.backend, o.checkInterval, o.rise, o.fall = addr, 10*time.Millisecond, 3, 2
 	log := slog.New(slog.DiscardHandler)
-	checker, err := newAgentChecker(o, log)
+	checker, err := newChecker(o, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +87,12 @@ func (l lines) Write(b []byte) (int, error) {
 // TestAgentSaysWhyDown: a backend that never answers is said once, with the reason.
 func TestAgentSaysWhyDown(t *testing.T) {
 	listener := listenHere(t)
-	o := defaultAgentOptions()
+	o := defaultOptions()
 	o.backend, o.checkInterval = netip.MustParseAddrPort(listener.Addr().String()), 100*time.Millisecond
 	listener.Close()
 	said := make(lines, 64)
 	log := slog.New(slog.NewTextHandler(said, nil))
-	checker, err := newAgentChecker(o, log)
+	checker, err := newChecker(o, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +117,13 @@ func TestAgentReloadsKeys(t *testing.T) {
 	if err := cluster.SaveKeys(path, [][]byte{first}); err != nil {
 		t.Fatal(err)
 	}
-	o := defaultAgentOptions()
+	o := defaultOptions()
 	o.backend, o.Join, o.GossipKeyFile = netip.MustParseAddrPort("127.0.0.1:443"), []string{"127.0.0.1:1"}, path
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	a, err := newAgent(o, slog.New(slog.NewTextHandler(&log, nil)))
+	a, err := newAgent(o, "v1", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,17 +159,17 @@ func TestAgentReloadsKeys(t *testing.T) {
 
 // TestAgentOrders: drain, serve, stop with a time to drain, and a second stop that does not wait.
 func TestAgentOrders(t *testing.T) {
-	o := defaultAgentOptions()
+	o := defaultOptions()
 	o.backend = netip.MustParseAddrPort(listenHere(t).Addr().String())
 	o.Join, o.drainTime = []string{"127.0.0.1:1"}, time.Hour
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}
-	a, err := newAgent(o, newLogger(io.Discard, value.LogText, slog.LevelError))
+	a, err := newAgent(o, "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	control, ended := make(chan agentOrder), make(chan error, 1)
+	control, ended := make(chan order), make(chan error, 1)
 	go func() { ended <- a.run(t.Context(), control) }()
 	reaches := func(want cluster.State) {
 		t.Helper()
@@ -183,7 +181,7 @@ func TestAgentOrders(t *testing.T) {
 	}
 	reaches(cluster.StateServing)
 	for _, step := range []struct {
-		order agentOrder
+		order order
 		want  cluster.State
 	}{{orderDrain, cluster.StateDraining}, {orderServe, cluster.StateServing}, {orderStop, cluster.StateDraining}} {
 		control <- step.order

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 // TestAgentSaysRefused: what nodes refuse is said when it is news, once a minute at most.
 func TestAgentSaysRefused(t *testing.T) {
 	var log bytes.Buffer
-	a := &agent{options: defaultAgentOptions(), log: slog.New(slog.NewTextHandler(&log, nil))}
+	a := &agent{options: defaultOptions(), log: slog.New(slog.NewTextHandler(&log, nil))}
 	one, two := cluster.Refused{Node: "lb-1", Why: "no pool \"web\""}, cluster.Refused{Node: "lb-2", Why: "no pool \"web\""}
 	for _, step := range []struct {
 		why     string

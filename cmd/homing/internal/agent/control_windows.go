@@ -1,9 +1,8 @@
-package main
+package agent
 
 import (
 	"errors"
 	"os"
-	"os/signal"
 
 	"golang.org/x/sys/windows/svc"
 )
@@ -13,42 +12,29 @@ const serviceName = "homing-agent"
 
 // underControl runs an agent under the service manager when that has started it, else in a console, where Ctrl-C stops
 // it.
-func underControl(run func(<-chan agentOrder) error) error {
-	service, err := svc.IsWindowsService()
+func underControl(run func(<-chan order) error) error {
+	managed, err := svc.IsWindowsService()
 	if err != nil {
 		return err
 	}
-	if service {
-		s := &agentService{run: run}
+	if managed {
+		s := &service{run: run}
 		return errors.Join(svc.Run(serviceName, s), s.err)
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt)
-	defer signal.Stop(signals)
-	control := make(chan agentOrder, 1)
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-signals:
-			control <- orderStop
-		case <-ended:
-		}
-	}()
-	return run(control)
+	return bySignals(run, map[os.Signal]order{os.Interrupt: orderStop})
 }
 
-// agentService is an agent as the service manager sees it: pause drains, continue serves.
-type agentService struct {
-	run func(<-chan agentOrder) error
+// service is an agent as the service manager sees it: pause drains, continue serves.
+type service struct {
+	run func(<-chan order) error
 	err error // of run, when Execute has returned
 }
 
 // Execute implements svc.Handler.
-func (s *agentService) Execute(_ []string, requests <-chan svc.ChangeRequest, status chan<- svc.Status) (bool, uint32) {
+func (s *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status chan<- svc.Status) (bool, uint32) {
 	const accepts = svc.AcceptStop | svc.AcceptShutdown | svc.AcceptPauseAndContinue
 	status <- svc.Status{State: svc.StartPending}
-	control := make(chan agentOrder)
+	control := make(chan order)
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(control) }()
 	state := svc.Status{State: svc.Running, Accepts: accepts}
@@ -61,15 +47,15 @@ func (s *agentService) Execute(_ []string, requests <-chan svc.ChangeRequest, st
 			}
 			return false, 0
 		case request := <-requests:
-			order := orderStop
+			told := orderStop
 			switch request.Cmd {
 			case svc.Interrogate:
 				status <- state
 				continue
 			case svc.Pause:
-				order, state = orderDrain, svc.Status{State: svc.Paused, Accepts: accepts}
+				told, state = orderDrain, svc.Status{State: svc.Paused, Accepts: accepts}
 			case svc.Continue:
-				order, state = orderServe, svc.Status{State: svc.Running, Accepts: accepts}
+				told, state = orderServe, svc.Status{State: svc.Running, Accepts: accepts}
 			case svc.Stop, svc.Shutdown:
 				state = svc.Status{State: svc.StopPending}
 			default:
@@ -77,7 +63,7 @@ func (s *agentService) Execute(_ []string, requests <-chan svc.ChangeRequest, st
 			}
 			status <- state
 			select {
-			case control <- order:
+			case control <- told:
 			case s.err = <-ended:
 				return s.err != nil, 0
 			}

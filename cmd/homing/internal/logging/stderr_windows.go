@@ -1,0 +1,9 @@
+package logging
+
+import "os"
+
+// Stderr writes to where errors go.
+type Stderr struct{}
+
+// Write implements io.Writer.
+func (Stderr) Write(b []byte) (int, error) { return os.Stderr.Write(b) }
