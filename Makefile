@@ -111,7 +111,7 @@ check: packages fmt-check vet lint vuln tidy-check layering cross build race ## 
 
 demo: build ## real TLS through round robin, then through homing (DEMO_FLAGS=--nginx: three real nginx)
 	@case ' $(DEMO_FLAGS) ' in *' --nginx '*) .ci/packages nginx=nginx openssl=openssl;; esac
-	@bin/homing demo $(DEMO_FLAGS)
+	@bin/homing-bench demo $(DEMO_FLAGS)
 
 ROUNDS ?= 5
 perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROUNDS=5, about a minute each)

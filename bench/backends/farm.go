@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -47,8 +46,6 @@ type Options struct {
 	Protocols string
 	// AccessLog has nginx write a line for each request: REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER.
 	AccessLog bool
-	// Prepare, if not nil, changes each command before it starts, see proc.Command.
-	Prepare func(*exec.Cmd)
 }
 
 // Farm is a set of running backends with the names backend1, backend2 and so on. It is a bench.Teller for them.
@@ -177,7 +174,7 @@ func (o *Options) goServer(dir, name, addr string) (proc.Command, error) {
 	if o.NoTickets {
 		args = append(args, "--no-tickets")
 	}
-	return proc.Command{Path: o.Self, Args: args, Ready: []string{addr}, Prepare: o.Prepare}, nil
+	return proc.Command{Path: o.Self, Args: args, Ready: []string{addr}}, nil
 }
 
 // Addrs returns the addresses, HOST:PORT.

@@ -89,7 +89,7 @@ func (o *Options) nginx(dir, name, addr string) (proc.Command, error) {
 	}
 	return proc.Command{
 		Path: path, Args: []string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-g", "daemon off;"},
-		Ready: []string{addr}, Prepare: o.Prepare,
+		Ready: []string{addr},
 	}, nil
 }
 

@@ -23,8 +23,6 @@ type Setup struct {
 	Nodes int
 	// Threads that each node moves bytes with. 0 is 1.
 	Threads int
-	// Prepare is proc.Command's.
-	Prepare func(*exec.Cmd)
 }
 
 // launch is a balancer being started.
@@ -123,7 +121,7 @@ func (n *node) config() string { return filepath.Join(n.dir, "balancer.conf") }
 
 // command is how a node is started.
 func (l *launch) command(n *node) proc.Command {
-	c := proc.Command{Path: l.program.Path, Dir: n.dir, Ready: []string{n.addr}, Prepare: l.Prepare}
+	c := proc.Command{Path: l.program.Path, Dir: n.dir, Ready: []string{n.addr}}
 	switch l.balancer.Family {
 	case FamilyHoming:
 		c.Args = l.homingArgs(n)

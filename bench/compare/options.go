@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -57,8 +56,6 @@ type Options struct {
 	Backends Backends
 	// ServerName that their certificates hold for.
 	ServerName string
-	// Prepare is proc.Command's.
-	Prepare func(*exec.Cmd)
 
 	// Run runs one plan: bench.Run.
 	Run func(context.Context, bench.Plan, func(bench.Progress)) (*bench.Result, error)

@@ -229,7 +229,7 @@ func (a *arm) start(ctx context.Context, o *Options, t *report.Test) error {
 		nodes = 2
 	}
 	running, err := o.Kit.Start(ctx, a.balancer, balancers.Setup{
-		Backends: o.Backends.Addrs()[:a.backends], Nodes: nodes, Threads: o.Threads, Prepare: o.Prepare,
+		Backends: o.Backends.Addrs()[:a.backends], Nodes: nodes, Threads: o.Threads,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -36,15 +37,15 @@ type Command struct {
 	Ready []string
 	// ReadyTimeout bounds that wait; 0 is 15 s.
 	ReadyTimeout time.Duration
-	// Prepare, if not nil, changes the command before it starts, for what only the operating system's own package can
-	// say: that the kernel ends the program when this process dies.
-	Prepare func(*exec.Cmd)
+	// Terminate has Stop send SIGTERM, for programs that take an interrupt for their parent process alone.
+	Terminate bool
 }
 
 // Process is one running program. Its methods may be called from any goroutine.
 type Process struct {
 	name string
 	cmd  *exec.Cmd
+	end  os.Signal     // that Stop sends
 	done chan struct{} // closed when the process has been waited for
 	out  *tail
 }
@@ -52,14 +53,17 @@ type Process struct {
 // Start starts a program and returns once it accepts on every address of Ready. One that ends first, or does not accept
 // in time, is an error that carries the last line it printed, and nothing is left running.
 func Start(ctx context.Context, c Command) (*Process, error) {
-	p := &Process{name: filepath.Base(c.Path), done: make(chan struct{}), out: &tail{}}
+	p := &Process{name: filepath.Base(c.Path), end: os.Interrupt, done: make(chan struct{}), out: &tail{}}
+	if c.Terminate {
+		p.end = syscall.SIGTERM
+	}
 	// Not CommandContext: the end of ctx would kill the parent alone and orphan its children.
 	p.cmd = exec.Command(c.Path, c.Args...) //nolint:noctx // see above
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = c.Dir, p.out, p.out
 	p.cmd.WaitDelay = outputDelay
-	if c.Prepare != nil {
-		c.Prepare(p.cmd)
-	}
+	// The kernel asks the program to end when this process dies, however that comes about, and the terminal's Ctrl-C is
+	// kept from it: programs under measurement end when the measurement has.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -155,10 +159,10 @@ func (p *Process) Kill() {
 	_ = Until(ctx, func() (bool, error) { return !anyAlive(all), nil })
 }
 
-// Stop asks the process to end (SIGINT), and kills it when it has not within 5 s.
+// Stop asks the process to end (SIGINT, or SIGTERM), and kills it when it has not within 5 s.
 func (p *Process) Stop() {
 	all := p.Tree()
-	_ = p.cmd.Process.Signal(os.Interrupt)
+	_ = p.cmd.Process.Signal(p.end) // already gone is as good
 	t := time.NewTimer(stopTimeout)
 	defer t.Stop()
 	select {

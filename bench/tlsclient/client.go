@@ -159,11 +159,11 @@ func exchange(rw io.ReadWriter) (string, error) {
 		return "", fmt.Errorf("tlsclient: read answer: %w", err)
 	}
 	_, body, ok := bytes.Cut(answer, []byte("\r\n\r\n"))
-	name, _, _ := bytes.Cut(body, []byte(" "))
-	if !ok || len(name) == 0 {
+	words := bytes.Fields(body)
+	if !ok || len(words) == 0 {
 		return "", fmt.Errorf("tlsclient: answer names no backend: %.100q", answer)
 	}
-	return string(name), nil
+	return string(words[0]), nil
 }
 
 // session is a tls.ClientSessionCache that remembers the newest session whatever its server.

@@ -156,7 +156,7 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	}
 	c := compare.Options{
 		Scenarios: o.scenarios, Rounds: o.rounds, Duration: o.duration, WarmUp: o.warmUp, Rate: o.rate, Clients: o.clients, Delay: o.delay,
-		Threads: o.threads, Kit: kit, ServerName: backends.ServerName, Prepare: dieWithParent, Run: bench.Run,
+		Threads: o.threads, Kit: kit, ServerName: backends.ServerName, Run: bench.Run,
 	}
 	if len(o.scenarios) == 1 && o.scenarios[0] == "all" {
 		c.Scenarios = compare.Scenarios()
@@ -184,7 +184,7 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 }
 
 func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {
-	b := backends.Options{N: o.backends, Key: tlsserver.Key(o.key), Prepare: dieWithParent, EarlyData: true}
+	b := backends.Options{N: o.backends, Key: tlsserver.Key(o.key), EarlyData: true}
 	switch o.servers {
 	case "nginx":
 		b.Nginx = true

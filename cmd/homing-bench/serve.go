@@ -103,7 +103,6 @@ func serve(ctx context.Context, o backends.Options, control, ca string, out io.W
 		}
 		_ = l.Close() // the backend takes its place
 	}
-	o.Prepare = dieWithParent
 	farm, err := backends.Start(ctx, o)
 	if err != nil {
 		return plain(err)

@@ -9,7 +9,7 @@ import (
 
 // platformCommands is the commands around the data plane, which is made for Linux.
 func platformCommands() []*cobra.Command {
-	return []*cobra.Command{newRunCommand(), newConfigCommand(), newMetricsCommand(), newLogFieldsCommand(), newTransparentCommand(), newDemoCommand()}
+	return []*cobra.Command{newRunCommand(), newConfigCommand(), newMetricsCommand(), newLogFieldsCommand(), newTransparentCommand()}
 }
 
 // platformPages is the manual's pages that are no command's.

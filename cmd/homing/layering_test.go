@@ -23,8 +23,7 @@ const module = "homing"
 
 // allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
 // A package of the command may import whatever the command may, and the command's own internal packages; the packages of
-// bench are one box too, and "bench" stands for them all. The edges from the command to it are what the demo and the tests
-// share with the harness: a client, what makes a server, and how programs are started; none knows of the balancer.
+// bench are one box too, and "bench" stands for them all: nothing that is shipped as homing knows of it.
 var allowedEdges = map[string][]string{
 	"tlsparse":                      {},
 	"balancer/affinity":             {},
@@ -38,7 +37,7 @@ var allowedEdges = map[string][]string{
 	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
 	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/internal/bound"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica", "tlsparse", "bench/proc", "bench/tlsclient", "bench/tlsserver", "cmd/internal"},
+	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica", "tlsparse", "cmd/internal"},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {}, // of both commands
 }
@@ -97,6 +96,25 @@ func TestLayeringEdges(t *testing.T) {
 	}
 }
 
+// What is shipped as homing holds nothing of the harness, by whatever way: no client of tests, no server of tests.
+func TestLayeringProduct(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/homing")
+	cmd.Dir, cmd.Stderr = root, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	list := strings.Fields(string(out))
+	if !slices.Contains(list, module+"/balancer") {
+		t.Fatalf("homing stands on %q, without its balancer", list)
+	}
+	for _, pkg := range list {
+		if house(strings.TrimPrefix(pkg, module+"/")) == "bench" {
+			t.Errorf("%s is part of homing", pkg)
+		}
+	}
+}
+
 // TestLayeringKernel reads every source file, also those that this platform does not build.
 func TestLayeringKernel(t *testing.T) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -138,7 +156,8 @@ func TestLayeringKernel(t *testing.T) {
 
 func mayTouchKernel(name string) bool {
 	mapping, _ := filepath.Match("balancer/affinity/mapping_*.go", name)
-	return mapping || strings.HasPrefix(name, "balancer/internal/netio/") || strings.HasPrefix(name, "bench/sock/") || strings.HasPrefix(name, "cmd/")
+	return mapping || strings.HasPrefix(name, "balancer/internal/netio/") || strings.HasPrefix(name, "bench/sock/") ||
+		strings.HasPrefix(name, "bench/proc/") || strings.HasPrefix(name, "cmd/")
 }
 
 // house folds the packages below a command into the command, and those below bench into bench: one box of the plan each.

@@ -11,7 +11,7 @@ func notHere(system string) (all []*cobra.Command) {
 	if system == "windows" {
 		system = "Windows"
 	}
-	for _, name := range []string{"run", "config", "metrics", "log-fields", "transparent-rules", "demo"} {
+	for _, name := range []string{"run", "config", "metrics", "log-fields", "transparent-rules"} {
 		all = append(all, &cobra.Command{
 			Use: name, Hidden: true, DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error {

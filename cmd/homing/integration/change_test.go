@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // One backend's reload replaces its ticket key. Each client that held the old key loses one resumption, and learning

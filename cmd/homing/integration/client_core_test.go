@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
-	"homing/cmd/homing/internal/farm"
 )
 
 // met is what one conn of the harness's client came to.

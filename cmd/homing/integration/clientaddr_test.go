@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // visitor is the address that clients have in these tests.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/proc"
 	"homing/cluster"
-	"homing/cmd/homing/internal/farm"
 )
 
 // soon is within what nodes must have followed an agent: 2 s where the machine has time, and here what tells gossip from

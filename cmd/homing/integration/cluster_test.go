@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // alternate makes n conns of clients that go to another node each time, or on to the next when one does not accept.

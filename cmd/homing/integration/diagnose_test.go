@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"homing/bench/diagnose"
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // diagnosis is what is expected of a site.

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"homing/bench/diagnose"
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // site is a place whose make is known: what starts there, and what is true of it.

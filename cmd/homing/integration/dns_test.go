@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // dnsRoom is a network namespace with a resolver of its own, which resolves by what listens in it.

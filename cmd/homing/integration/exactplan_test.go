@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // plan is what the two ends of one conn do. It follows from the seed and the conn's number alone.

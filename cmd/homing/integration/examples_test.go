@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // TestIntegrationExamples has each example and each part of a document that configures another program read by that

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // inject has strace make system calls of a process fail, as its option inject says, until the function that it returns is

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/proc"
-	"homing/cmd/homing/internal/farm"
 )
 
 // startStunnel starts a stunnel without tickets: its TLS 1.3 identities are keys of its session cache. It is in front of

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // binary is the homing under test: HOMING_BINARY, or built once by TestMain.

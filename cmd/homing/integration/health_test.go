@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 // illness is a pool with one backend, and what its checks have to say of that.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // Backends that no real server is, each bad in its own way. What they do with a conn they do until the test ends.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // idleMemory is the most that homing may hold for a conn that is established and silent, in bytes.

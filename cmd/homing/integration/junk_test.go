@@ -12,8 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // nameBytes is the length of the key's name at the front of a ticket of nginx.

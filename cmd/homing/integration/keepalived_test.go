@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // The example's addresses are moved into a network that is for benchmarks (RFC 2544), so that nothing real has them.

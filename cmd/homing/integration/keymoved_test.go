@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // ticketKey is the content of a new file of nginx's ssl_session_ticket_key.

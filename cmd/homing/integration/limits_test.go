@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // pressed is one homing that is brought to a limit, before backends of this process.

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // lineage is a homing and the processes that take its place, one after another.

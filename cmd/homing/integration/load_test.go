@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // load is clients that come back again and again, each with the session of the time before, until end.

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // patience bounds what is to happen at once, on a busy machine.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // namelessFarm is three backends whose TLS 1.3 tickets tell nothing of who issued them.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // TestIntegrationNames: a backend by name, from a real name server. It moves when its only address dies, it follows a

@@ -3,7 +3,7 @@ package integration
 import (
 	"testing"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // NSS ends a TLS 1.2 conn that offers it a ticket of another stack. Two nginx and one NSS server in one pool, and a homing

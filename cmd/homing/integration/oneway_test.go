@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // TestIntegrationOneWay loses the packets of one node to the other, but not those the other way, while both learn. The

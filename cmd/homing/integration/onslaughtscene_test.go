@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 // Each host of the onslaught is a network namespace. Clients have addresses of a network that is this machine's own.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // servers' addresses, on the bridge, so that a node can lose the way to them and to nothing else.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // memory reads the resident memory of homing in bytes, and its highest value so far (VmRSS and VmHWM, proc(5)).

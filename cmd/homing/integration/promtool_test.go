@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // TestIntegrationPromtool asks Prometheus' own tool what it thinks of the metrics of a node of a cluster under way, and of

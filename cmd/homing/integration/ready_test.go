@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // readyz is what /readyz says: its status and its line.

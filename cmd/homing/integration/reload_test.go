@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 const reloadFile = `

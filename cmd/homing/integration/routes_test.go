@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // onlySession offers one session whatever the name of the server, and keeps the last that it was given.

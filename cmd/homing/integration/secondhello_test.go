@@ -7,11 +7,11 @@ import (
 	"net"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
 	"homing/bench/unruly"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 // poisoner is a client that has sessions of its own at three nginx, and tries to have them pass for others.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 // tells waits until homing says everywhere that clients are short of something: in status, page and metrics, and by one line

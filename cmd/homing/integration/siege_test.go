@@ -19,10 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 // Each host of the siege is a network namespace: one node, three nginx with their agents, and a fourth that was broken into.

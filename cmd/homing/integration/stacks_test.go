@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // asker is a user whose offer can be made to a server directly, while the user keeps its session.

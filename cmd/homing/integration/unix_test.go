@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // HAProxy in front of homing, homing in front of nginx, with nothing but unix sockets and PROXY headers between them: all

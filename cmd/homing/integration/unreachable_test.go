@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/farm"
 	"homing/cmd/homing/internal/api"
-	"homing/cmd/homing/internal/farm"
 )
 
 const (

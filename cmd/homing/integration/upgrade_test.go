@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // mixed is three streams of users, one for each way to resume.

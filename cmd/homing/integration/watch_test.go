@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // console is a terminal with a command in it: a pseudo-terminal, and as much of a screen as the command uses.

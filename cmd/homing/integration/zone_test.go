@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/cmd/homing/internal/farm"
+	"homing/bench/farm"
 )
 
 // TestIntegrationZone: listener, backend, source and check on link-local addresses of an interface (RFC 4007), by both

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
-	"time"
+
+	"homing/bench/proc"
 )
 
 // Stack is a TLS server that people run in front of, or in place of, nginx. Each keeps its sessions and ticket keys in
@@ -85,7 +85,8 @@ func (s *Server) start(ctx context.Context, cert *Certificate) error {
 			return fmt.Errorf("farm: write files of %s: %w", s.stack, err)
 		}
 	}
-	s.proc, err = Start(ctx, s.addr, r.program, r.args...)
+	// Apache takes an interrupt for itself alone and leaves its workers behind.
+	s.proc, err = start(ctx, proc.Command{Path: r.program, Args: r.args, Ready: []string{s.addr}, Terminate: true})
 	return err
 }
 
@@ -108,13 +109,7 @@ func (s *Server) Output() string { return s.proc.Output() }
 
 // Stop ends the server and removes its directory.
 func (s *Server) Stop() error {
-	// Apache takes an interrupt for itself alone and leaves its workers behind.
-	_ = s.proc.Signal(syscall.SIGTERM) // already gone is as good
-	select {
-	case <-s.proc.Done():
-	case <-time.After(stopTimeout):
-		s.proc.Kill()
-	}
+	s.proc.Stop()
 	if err := os.RemoveAll(s.dir); err != nil {
 		return fmt.Errorf("farm: remove directory of %s: %w", s.stack, err)
 	}

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// connTimeout bounds one conn of the relay; clients of the demo need milliseconds.
+const connTimeout = 10 * time.Second
+
 // relay is the balancer that homing is compared with: TCP, round robin, knowing nothing of TLS.
 type relay struct {
 	listener net.Listener

@@ -3,8 +3,6 @@ package farm
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"syscall"
 	"time"
 
 	"homing/bench/proc"
@@ -14,8 +12,6 @@ const (
 	// startTimeout bounds the wait for a server's first accepted conn. nginx starts in 20 ms;
 	// the rest is for a machine that is busy with other tests.
 	startTimeout = 10 * time.Second
-	// stopTimeout bounds the wait for a clean end before the process is killed.
-	stopTimeout = 5 * time.Second
 )
 
 // Process is one server in the foreground, and what it wrote to stdout and stderr.
@@ -24,16 +20,17 @@ type Process = proc.Process
 // Start runs a program and returns once something accepts on addr. A program that ends first,
 // or does not accept within 10 s, is an error that carries the last line it printed.
 func Start(ctx context.Context, addr, path string, args ...string) (*Process, error) {
-	p, err := proc.Start(ctx, proc.Command{Path: path, Args: args, Ready: []string{addr}, ReadyTimeout: startTimeout, Prepare: dieWithParent})
+	return start(ctx, proc.Command{Path: path, Args: args, Ready: []string{addr}})
+}
+
+func start(ctx context.Context, c proc.Command) (*Process, error) {
+	c.ReadyTimeout = startTimeout
+	p, err := proc.Start(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("farm: %w", err)
 	}
 	return p, nil
 }
-
-// dieWithParent has the kernel ask a server to end when this process dies: a test or demo that is killed stops nothing any
-// more.
-func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} }
 
 // WaitFor asks cond every 5 ms until it holds or the time is over, and reports whether it held.
 func WaitFor(ctx context.Context, timeout time.Duration, cond func() bool) bool {

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"homing/bench/farm"
 	"homing/bench/tlsclient"
-	"homing/cmd/homing/internal/farm"
 )
 
 // Each stack resumes what it issued, another instance of it does not, and neither fails.

@@ -10,7 +10,7 @@ import (
 // report writes the table, kind by kind, then what it means.
 func report(out io.Writer, o *Options, rows []row) error {
 	var b strings.Builder
-	what := "three TLS servers in this process (crypto/tls; tickets with OpenSSL's layout)"
+	what := "three TLS servers in Go (crypto/tls; tickets with OpenSSL's layout)"
 	if o.Nginx {
 		what = "three nginx, one worker each, ssl_session_cache shared"
 	}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// liveLine is a line on a terminal that is drawn over again and again; elsewhere it is not drawn at all.
+type liveLine struct {
+	out      io.Writer
+	terminal bool
+	columns  int // of the terminal, less one: a line that wraps cannot be drawn over
+	shown    string
+}
+
+// leastColumns is what a terminal that does not tell its width has.
+const leastColumns = 80
+
+func newLiveLine(out io.Writer) *liveLine {
+	l := &liveLine{out: out, columns: leastColumns - 1}
+	f, ok := out.(*os.File)
+	if !ok {
+		return l
+	}
+	info, err := f.Stat()
+	l.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 1 {
+		l.columns = int(size.Col) - 1
+	}
+	return l
+}
+
+// show replaces the line.
+func (l *liveLine) show(text string) {
+	text = text[:min(len(text), l.columns)]
+	if l.terminal && text != l.shown {
+		l.shown = text
+		fmt.Fprint(l.out, "\r\x1b[K"+text)
+	}
+}
+
+func (l *liveLine) clear() { l.show("") }
+
+// meter draws how much of total is done, "[###...]" with so many cells.
+func meter[N int | int64 | float64](cells int, done, total N) string {
+	full := 0
+	if total > 0 {
+		full = max(0, min(cells, int(float64(cells)*float64(done)/float64(total))))
+	}
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", cells-full) + "]"
+}
