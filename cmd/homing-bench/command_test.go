@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -112,6 +113,29 @@ func TestExamplesAreCommandLines(t *testing.T) {
 	}
 	if seen < 20 {
 		t.Errorf("only %d examples", seen)
+	}
+}
+
+// Each flag that the README gives to a command here is one.
+func TestReadmeFlags(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, m := range regexp.MustCompile("(?m)^ *homing-bench (.*)$|`make (demo) DEMO_FLAGS=([^`]*)`").FindAllStringSubmatch(string(text), -1) {
+		words := strings.Fields(strings.Join(m[1:], " "))
+		found, args, err := newRootCommand().Find(words)
+		if err == nil {
+			err = found.ParseFlags(args)
+		}
+		if err != nil {
+			t.Errorf("%q: %v", words, err)
+		}
+		seen++
+	}
+	if seen < 2 {
+		t.Errorf("only %d command lines", seen)
 	}
 }
 
