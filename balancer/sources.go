@@ -16,36 +16,39 @@ import (
 // SourceLimits bounds what one network of clients may do at this node. The zero value
 // bounds nothing.
 type SourceLimits struct {
-	MaxConns int     // open conns of one network, at most 65,535. 0: no limit
-	Rate     float64 // new conns of one network a second, at most 10,000. 0: no limit
+	MaxConns int     // open conns of one network, at most MaxSourceConns. 0: no limit
+	Rate     float64 // new conns of one network a second, at most MaxSourceRate. 0: no limit
 	Burst    int     // of them, that may come at once. Default: Rate, at least 1
-	Prefix4  int     // bits of an IPv4 network, 8 to 32. Default 32
-	Prefix6  int     // bits of an IPv6 network, 16 to 128. Default 64
+	Prefix4  int     // bits of an IPv4 network, MinPrefix4 to 32. Default DefaultPrefix4
+	Prefix6  int     // bits of an IPv6 network, MinPrefix6 to 128. Default DefaultPrefix6
 }
 
-// The bounds of SourceLimits.
+// The bounds and defaults of SourceLimits.
 const (
-	maxSourceConns = 1<<16 - 1
-	maxSourceRate  = 10000
-	maxSourceWait  = 600 // seconds until a burst is good again
+	MaxSourceConns = 1<<16 - 1
+	MaxSourceRate  = 10000
+	MaxSourceWait  = 600 // seconds until a burst is good again
+
+	MinPrefix4, DefaultPrefix4 = 8, 32
+	MinPrefix6, DefaultPrefix6 = 16, 64
 )
 
 func (s *SourceLimits) check() error {
 	switch {
-	case s.MaxConns < 0 || s.MaxConns > maxSourceConns:
-		return fmt.Errorf("balancer: %d conns per source: give 0 to %d", s.MaxConns, maxSourceConns)
-	case !(s.Rate >= 0 && s.Rate <= maxSourceRate):
-		return fmt.Errorf("balancer: %v new conns a second per source: give 0 to %d", s.Rate, maxSourceRate)
+	case s.MaxConns < 0 || s.MaxConns > MaxSourceConns:
+		return fmt.Errorf("balancer: %d conns per source: give 0 to %d", s.MaxConns, MaxSourceConns)
+	case !(s.Rate >= 0 && s.Rate <= MaxSourceRate):
+		return fmt.Errorf("balancer: %v new conns a second per source: give 0 to %d", s.Rate, MaxSourceRate)
 	case s.Burst < 0:
 		return errors.New("balancer: a burst per source is negative")
 	}
-	s.Prefix4, s.Prefix6 = or(s.Prefix4, 32), or(s.Prefix6, 64)
-	if s.Prefix4 < 8 || s.Prefix4 > 32 || s.Prefix6 < 16 || s.Prefix6 > 128 {
+	s.Prefix4, s.Prefix6 = or(s.Prefix4, DefaultPrefix4), or(s.Prefix6, DefaultPrefix6)
+	if s.Prefix4 < MinPrefix4 || s.Prefix4 > 32 || s.Prefix6 < MinPrefix6 || s.Prefix6 > 128 {
 		return fmt.Errorf("balancer: sources of /%d and /%d: give 8 to 32 bits of IPv4 and 16 to 128 of IPv6", s.Prefix4, s.Prefix6)
 	}
 	s.Burst = max(or(s.Burst, int(s.Rate)), 1)
-	if s.Rate > 0 && float64(s.Burst)/s.Rate > maxSourceWait {
-		return fmt.Errorf("balancer: a burst of %d at %v conns a second takes more than %d s: lower it", s.Burst, s.Rate, maxSourceWait)
+	if s.Rate > 0 && float64(s.Burst)/s.Rate > MaxSourceWait {
+		return fmt.Errorf("balancer: a burst of %d at %v conns a second takes more than %d s: lower it", s.Burst, s.Rate, MaxSourceWait)
 	}
 	return nil
 }
@@ -102,7 +105,7 @@ func (e sourceEntry) pack() uint64 {
 // any burst lies in the past: the time has come round.
 func (e sourceEntry) ahead(now uint64) uint64 {
 	d := (e.until - now) & sourceTimeMask
-	if d > maxSourceWait<<16+1<<16 {
+	if d > MaxSourceWait<<16+1<<16 {
 		return 0
 	}
 	return d

@@ -46,7 +46,7 @@ func flagTable(o *options) []config.Group {
 			{Flag: "backend", Value: value.AddrPort{P: &o.backend}, Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"},
 			{Flag: "pool", Value: value.Text{P: &o.pool, Check: value.CheckPath, Kind: "NAME"}, Doc: "the pool that it serves"},
 			{Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000}, Doc: "its share of fresh handshakes relative to the others"},
-			{Flag: "drain-time", Value: value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, ZeroIs: "leave at once"}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
+			{Flag: "drain-time", Value: value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, Zero: value.ZeroItself}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
 		}},
 		{Title: "Checks", Rows: append([]config.Row{
 			{Flag: "check-interval", Value: value.Duration{P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour}, Doc: "between two checks"},

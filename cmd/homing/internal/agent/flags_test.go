@@ -55,8 +55,8 @@ func TestFlagTableZero(t *testing.T) {
 	for _, group := range slices.Concat(config.Table(config.Default()), flagTable(defaultOptions())) {
 		for _, row := range group.Rows {
 			span, ok := row.Value.(value.Duration)
-			if ok && (span.ZeroIs != "") != strings.Contains(row.Doc, "0: ") {
-				t.Errorf("--%s: zero means %q, its meaning says %q", row.Flag, span.ZeroIs, row.Doc)
+			if ok && (span.Zero != "") != strings.Contains(row.Doc, "0: ") {
+				t.Errorf("--%s: zero means %q, its meaning says %q", row.Flag, span.Zero, row.Doc)
 			}
 		}
 	}

@@ -17,9 +17,11 @@ import (
 
 // check finds what no single setting can see. What may only follow from another problem is left out.
 func (r *reader) check(c *Config) {
+	keys := keysOfFlags()
 	for _, wrong := range c.contradictions() {
-		if section, _, _ := strings.Cut(wrong.key, "."); !r.failed[section] && !r.odd[section] {
-			r.say(r.at(wrong.key), "%s", InKeys(wrong.text))
+		key := keys[wrong.flag]
+		if section, _, _ := strings.Cut(key, "."); !r.failed[section] && !r.odd[section] {
+			r.say(r.at(key), "%s", InKeys(wrong.text))
 		}
 	}
 	if len(c.Pools) == 0 && !r.failed["pools"] && !r.odd[""] {

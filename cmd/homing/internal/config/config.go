@@ -112,12 +112,6 @@ type Probe struct {
 	FromTraffic int      // 0: none
 }
 
-// DiscoverSource is one word of discover_from: a network, or none at all.
-type DiscoverSource struct {
-	Network netip.Prefix
-	None    bool
-}
-
 // Timeouts of conns.
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
@@ -187,7 +181,9 @@ func (c *Config) IsDefault(i int) bool {
 // Access is the settings as the server wants them. Address is not empty, and has been checked.
 func (a *Admin) Access() api.Access {
 	address, _ := api.ParseAddress(a.Address) // as above
-	return api.Access{Address: address, TokenFile: a.TokenFile, CertFile: a.CertFile, KeyFile: a.KeyFile, ClientCAFile: a.ClientCAFile}
+	return api.Access{
+		Address: address, TokenFile: a.TokenFile, CertFile: a.CertFile, KeyFile: a.KeyFile, ClientCAFile: a.ClientCAFile,
+	}
 }
 
 // Log is what is logged, and how.

@@ -80,7 +80,7 @@ func other(t *testing.T, row Row) string {
 			return fmt.Sprint(v.Min)
 		}
 		return fmt.Sprint(v.Max)
-	case value.Auto:
+	case value.Port:
 		return fmt.Sprint(v.Max)
 	case value.Ratio:
 		return fmt.Sprint(v.Max)
@@ -89,8 +89,6 @@ func other(t *testing.T, row Row) string {
 			return most
 		}
 		return value.FormatBytes(v.Min)
-	case autoBytes:
-		return value.FormatBytes(v.Max)
 	case value.Bool:
 		return fmt.Sprint(v.String() == "false")
 	case interface{ Words() []string }:
@@ -159,7 +157,7 @@ func TestBothWays(t *testing.T) {
 			}
 		}
 	}
-	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
+	for _, row := range topRows(Default()) {
 		t.Run(row.Flag, func(t *testing.T) {
 			text := other(t, row)
 			args := []string{"--listen", ":443", "--backend", "192.0.2.11:443"}
@@ -227,7 +225,7 @@ func TestExample(t *testing.T) {
 	if all.Cluster.NodeKeyFile == "" || all.StateDir == "" {
 		t.Error("what is commented out says nothing when it is not")
 	}
-	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
+	for _, row := range topRows(Default()) {
 		_, name, _ := cutLast(row.Key)
 		note := regexp.QuoteMeta(strings.ReplaceAll(InKeys(row.Doc), "repeatable; ", ""))
 		if !regexp.MustCompile(`(?m)^ *# ` + note + `.*\n *#?` + name + `:`).MatchString(text) {

@@ -26,8 +26,8 @@ func Fixed(old, next *Config) []string {
 // listeners, then pools with their backends.
 func Differences(old, next *Config) []string {
 	var changes []string
-	before := textsOf(rowsOf(Table(old), Top, InListeners, InPools))
-	for _, row := range rowsOf(Table(next), Top, InListeners, InPools) {
+	before := textsOf(topRows(old))
+	for _, row := range topRows(next) {
 		if before[row.Key] != write(row.Value) {
 			changes = append(changes, row.Key)
 		}

@@ -30,7 +30,8 @@ func (r *reader) resolve(node ast.Node) ast.Node {
 			name := n.Value.GetToken().Value
 			behind, ok := r.anchors[name]
 			if !ok {
-				r.say(r.placeOf(n), "*%s looks like a reference to an anchor, and there is none: in quotes it is text, as %q", name, "*"+name)
+				r.say(r.placeOf(n), "*%s looks like a reference to an anchor, and there is none: in quotes it is text, as %q",
+					name, "*"+name)
 				return nil
 			}
 			node = behind
@@ -45,6 +46,7 @@ func (r *reader) resolve(node ast.Node) ast.Node {
 	return nil
 }
 
+// reglue undoes what the library does to [name:443] in braces: it reads name: 443, though YAML 1.2 (section 7.3.3) wants
 // white space behind a colon that ends a key (goccy/go-yaml issue 832).
 func reglue(node ast.Node) ast.Node {
 	m, ok := node.(*ast.MappingNode)
@@ -52,7 +54,7 @@ func reglue(node ast.Node) ast.Node {
 		return node
 	}
 	key, colon, value := m.Values[0].Key.GetToken(), m.Values[0].Start, m.Values[0].Value.GetToken()
-	if colon == nil || value == nil || key.Type == token.DoubleQuoteType || key.Type == token.SingleQuoteType ||
+	if colon == nil || value == nil || quoted(key) ||
 		key.Position.Line != value.Position.Line || colon.Position.Column+1 != value.Position.Column {
 		return node
 	}
@@ -71,6 +73,7 @@ func (r *reader) collect(node ast.Node) {
 	}
 }
 
+// entries is the keys of a mapping. Each key comes once: those behind << only where the mapping does not have them.
 // What is no mapping is said. A section without anything in it is empty.
 func (r *reader) entries(node ast.Node, s *section) []entry {
 	node = r.resolve(node)
@@ -87,6 +90,7 @@ func (r *reader) entries(node ast.Node, s *section) []entry {
 	return nil
 }
 
+// pairs is the keys of a mapping that depth references led to.
 func (r *reader) pairs(n ast.MapNode, s *section, depth int) []entry {
 	var own, merged []entry
 	first := make(map[string]place)
@@ -160,6 +164,10 @@ func (r *reader) placeOf(node ast.Node) place {
 		at.width = max(utf8.RuneCountInString(text), 1)
 	}
 	return at
+}
+
+func quoted(t *token.Token) bool {
+	return t.Type == token.DoubleQuoteType || t.Type == token.SingleQuoteType
 }
 
 // firstToken is where a mapping begins: its own token is the colon behind the first key.

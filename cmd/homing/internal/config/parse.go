@@ -171,7 +171,7 @@ func (r *reader) explainSyntax(err error) (at place, text string) {
 // config fills c with what the tree says.
 func (r *reader) config(c *Config, body ast.Node, override func(*Config) error) error {
 	var listeners, pools ast.Node
-	top := newSection("the top of the file", "", rowsOf(Table(c), Top, InListeners, InPools)...)
+	top := newSection("the top of the file", "", topRows(c)...)
 	keep := func(into *ast.Node) func(string, ast.Node) {
 		return func(_ string, node ast.Node) { *into = node }
 	}
@@ -266,7 +266,7 @@ func (r *reader) backend(path string, node ast.Node) pool.Spec {
 	spec := pool.Spec{Weight: 1}
 	switch node.(type) {
 	case ast.MapNode, *ast.SequenceNode:
-		r.section(node, newSection("a backend", path, slices.Concat(backendAddressRows(&spec), backendRows(&spec))...))
+		r.section(node, newSection("a backend", path, backendRows(&spec)...))
 	default:
 		var all []pool.Spec
 		row := Row{Value: backendsValue(&all)}

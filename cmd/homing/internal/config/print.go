@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 )
 
@@ -39,13 +40,14 @@ type printer struct {
 }
 
 func newPrinter() *printer {
-	return &printer{usual: textsOf(rowsOf(Table(Default()), Top, InListeners, InPools)), noted: make(map[string]bool)}
+	return &printer{usual: textsOf(topRows(Default())), noted: make(map[string]bool)}
 }
 
 func (p *printer) top(c *Config) {
-	p.title("Where conns are accepted. What a listener does not say has the top of the file: " + heads(rowsOf(Table(c), InListeners)) + ".")
+	heads := func(in Where) string { return strings.Join(newSection("", "", rowsOf(Table(c), in)...).names(), ", ") }
+	p.title("Where conns are accepted. What a listener does not say has the top of the file: " + heads(InListeners) + ".")
 	p.list("listeners", len(c.Listeners), func(i int) { p.listener(c, &c.Listeners[i]) })
-	p.title("Where they go. What a pool does not say has the top of the file: " + heads(rowsOf(Table(c), InPools)) + ".")
+	p.title("Where they go. What a pool does not say has the top of the file: " + heads(InPools) + ".")
 	p.list("pools", len(c.Pools), func(i int) { p.pool(c, &c.Pools[i]) })
 	for _, group := range Table(c) {
 		p.title(group.Title + ".")
@@ -60,17 +62,6 @@ func (p *printer) title(text string) {
 	}
 }
 
-// heads is the keys of rows as they stand in their section, the first element of each.
-func heads(rows []Row) string {
-	var names []string
-	for _, row := range rows {
-		if head, _, _ := strings.Cut(row.Key, "."); !slices.Contains(names, head) {
-			names = append(names, head)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
 func (p *printer) listener(c *Config, l *Listener) {
 	scratch := *c
 	scratch.Listener = l.ListenerSettings
@@ -78,20 +69,17 @@ func (p *printer) listener(c *Config, l *Listener) {
 	if own.Name == own.Address {
 		own.Name = ""
 	}
-	p.rows("listener", listenerRows(&own), map[string]string{"name": "", "default": ""})
-	p.list("routes", len(l.Routes), func(i int) {
-		p.rows("route", routeRows(&l.Routes[i]), map[string]string{"names": "[]", "alpn": "[]"})
-	})
+	p.rows("listener", listenerRows(&own), textsOf(listenerRows(&Listener{})))
+	p.list("routes", len(l.Routes), func(i int) { p.rows("route", routeRows(&l.Routes[i]), textsOf(routeRows(&Route{}))) })
 	p.rows("listener", rowsOf(Table(&scratch), InListeners), textsOf(rowsOf(Table(c), InListeners)))
 }
 
 func (p *printer) pool(c *Config, one *Pool) {
 	scratch := *c
 	scratch.Pool = one.PoolSettings
-	p.rows("pool", poolRows(one), map[string]string{})
+	p.rows("pool", poolRows(one), textsOf(poolRows(&Pool{})))
 	p.list("backends", len(one.Backends), func(i int) {
-		b := one.Backends[i]
-		p.rows("backend", slices.Concat(backendAddressRows(&b), backendRows(&b)), map[string]string{"weight": "1", "max_conns": ""})
+		p.rows("backend", backendRows(&one.Backends[i]), textsOf(backendRows(&pool.Spec{Weight: 1})))
 	})
 	p.rows("pool", rowsOf(Table(&scratch), InPools), textsOf(rowsOf(Table(c), InPools)))
 }
@@ -105,46 +93,33 @@ func textsOf(rows []Row) map[string]string {
 	return texts
 }
 
-// rows writes the rows of a section, keys with a common beginning below each other. Those that are as without says are
-// left out; without it, those that have nothing to say.
+// rows writes the rows of a section. Those that are as without says are left out; without it, those that have nothing to
+// say.
 func (p *printer) rows(section string, rows []Row, without map[string]string) {
-	done := make([]bool, len(rows))
-	for i, row := range rows {
-		if done[i] {
+	p.fields(section, newSection("", "", rows...).fields, without)
+}
+
+func (p *printer) fields(section string, fields []field, without map[string]string) {
+	for _, f := range fields {
+		if f.row != nil {
+			p.row(section, f.name, f.row, without)
 			continue
 		}
-		head, _, deeper := strings.Cut(row.Key, ".")
-		if !deeper {
-			p.row(section, row.Key, row, without)
-			continue
+		mark := "" // of a comment, where all below is one
+		if !slices.ContainsFunc(f.below.fields, func(f field) bool { return !p.silent(f.row, without) }) {
+			mark = "#"
 		}
-		var below []int
-		said := false
-		for j := i; j < len(rows); j++ {
-			if strings.HasPrefix(rows[j].Key, head+".") {
-				done[j] = true
-				below = append(below, j)
-				said = said || !p.silent(rows[j], without)
-			}
+		if mark == "" || p.notes && without == nil {
+			p.line(mark + f.name + ":")
+			p.depth++
+			p.fields(section, f.below.fields, without)
+			p.depth--
 		}
-		if !said && !p.notes || !said && without != nil {
-			continue
-		}
-		if said {
-			p.line(head + ":")
-		} else {
-			p.line("#" + head + ":")
-		}
-		p.depth++
-		for _, j := range below {
-			p.row(section, strings.TrimPrefix(rows[j].Key, head+"."), rows[j], without)
-		}
-		p.depth--
 	}
 }
 
 // silent says that a row is not written.
-func (p *printer) silent(row Row, without map[string]string) bool {
+func (p *printer) silent(row *Row, without map[string]string) bool {
 	text := write(row.Value)
 	if without != nil {
 		usual, known := without[row.Key]
@@ -153,7 +128,7 @@ func (p *printer) silent(row Row, without map[string]string) bool {
 	return (text == "" || text == "[]") && text == p.usual[row.Key]
 }
 
-func (p *printer) row(section, name string, row Row, without map[string]string) {
+func (p *printer) row(section, name string, row *Row, without map[string]string) {
 	switch {
 	case !p.silent(row, without):
 		p.line(p.note(section, row)...)
@@ -169,7 +144,7 @@ func (p *printer) row(section, name string, row Row, without map[string]string) 
 }
 
 // note explains a row of a section, once.
-func (p *printer) note(section string, row Row) []string {
+func (p *printer) note(section string, row *Row) []string {
 	key := section + ":" + row.Key
 	if !p.notes || p.noted[key] {
 		return nil

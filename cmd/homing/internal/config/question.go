@@ -2,8 +2,10 @@ package config
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"homing/balancer/health"
 	"homing/cmd/homing/internal/value"
@@ -26,22 +28,68 @@ func DefaultQuestion() Question { return Question{Method: "GET", Path: "/"} }
 // QuestionRows is what nodes and agents have in common, bound to q.
 func QuestionRows(q *Question) []Row {
 	return []Row{
-		{Flag: "check", Key: "checks.kind", Where: InPools, Value: CheckKinds(&q.Kind), Doc: "tcp: a backend accepts a conn; tls: it completes a handshake; https: it answers a request"},
-		{Flag: "check-port", Key: "checks.port", Where: InPools, Value: value.Auto{Int: value.Int{P: &q.Port, Min: 1, Max: 65535}}, Doc: "check this port; auto: the backend's own"},
-		{Flag: "check-server-name", Key: "checks.server_name", Where: InPools, Value: serverName(&q.ServerName), Doc: "the name that a check by tls or https asks for", Example: "www.example.org"},
-		{Flag: "check-alpn", Key: "checks.alpn", Where: InPools, Value: value.Several[string]{P: &q.ALPN, Parse: parseALPN, Print: value.AsIs, Kind: "NAME"}, Doc: "a protocol that it offers, one of which the backend has to speak; repeatable; not given: none", Example: "h2"},
-		{Flag: "check-ca-file", Key: "checks.ca_file", Where: InPools, Value: value.Text{P: &q.CAFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "the backend's certificate has to lead up to one of these, PEM; not given: none is looked at", Example: "/etc/homing/ca.pem"},
-		{Flag: "check-method", Key: "checks.method", Where: InPools, Value: value.Text{P: &q.Method, Check: checkMethod, Kind: "WORD"}, Doc: "of the request of a check by https", Example: "HEAD"},
-		{Flag: "check-path", Key: "checks.path", Where: InPools, Value: value.Text{P: &q.Path, Check: checkURLPath, Kind: "PATH"}, Doc: "of that request", Example: "/health"},
-		{Flag: "check-expect", Key: "checks.expect", Where: InPools, Value: value.Several[health.StatusRange]{P: &q.Expect, Parse: parseStatus, Print: health.StatusRange.String, Kind: "STATUS"}, Doc: "a status, or a range such as 200-299, that its answer may have; repeatable; not given: 200-399", Example: "200-299"},
+		pools("check", "checks.kind", value.Words(&q.Kind, health.CheckTCP, health.CheckTLS, health.CheckHTTPS),
+			"tcp: a backend accepts a conn; tls: it completes a handshake; https: it answers a request"),
+		pools("check-port", "checks.port", value.Int{P: &q.Port, Min: 1, Max: 65535, Zero: "auto"},
+			"check this port; auto: the backend's own"),
+		pools("check-server-name", "checks.server_name", serverName{value.Text{P: &q.ServerName, Kind: "NAME"}},
+			"the name that a check by tls or https asks for").like("www.example.org"),
+		pools("check-alpn", "checks.alpn", value.Several[string]{P: &q.ALPN, Parse: parseALPN, Kind: "NAME"},
+			"a protocol that it offers, one of which the backend has to speak; repeatable; not given: none").like("h2"),
+		pools("check-ca-file", "checks.ca_file", value.Path(&q.CAFile, "FILE"),
+			"the backend's certificate has to lead up to one of these, PEM; not given: none is looked at").
+			like("/etc/homing/ca.pem"),
+		pools("check-method", "checks.method", value.Text{P: &q.Method, Check: checkMethod, Kind: "WORD"},
+			"of the request of a check by https").like("HEAD"),
+		pools("check-path", "checks.path", value.Text{P: &q.Path, Check: checkURLPath, Kind: "PATH"},
+			"of that request").like("/health"),
+		pools("check-expect", "checks.expect",
+			value.Several[health.StatusRange]{P: &q.Expect, Parse: parseStatus, Kind: "STATUS"},
+			"a status, or a range such as 200-299, that its answer may have; repeatable; not given: 200-399").like("200-299"),
 	}
 }
 
-// CheckKinds is a kind by its word.
-func CheckKinds(p *health.Kind) value.Enum[health.Kind] {
-	return value.Enum[health.Kind]{P: p, Choices: []value.Choice[health.Kind]{
-		value.Named(health.CheckTCP), value.Named(health.CheckTLS), value.Named(health.CheckHTTPS),
-	}}
+// serverName is a host name as TLS sends it.
+type serverName struct{ value.Text }
+
+// Set implements value.Value.
+func (v serverName) Set(s string) error {
+	name, err := value.ParseServerName(s)
+	if err == nil {
+		*v.P = name
+	}
+	return err
+}
+
+// parseALPN reads the name of a protocol (RFC 7301, section 3.1).
+func parseALPN(text string) (string, error) {
+	if text == "" || len(text) > 255 || value.CheckPrintable(text) != nil {
+		return "", errors.New("not the name of a protocol, such as h2 or http/1.1")
+	}
+	return text, nil
+}
+
+// checkMethod checks a method (RFC 9110, section 9.1), which is a token.
+func checkMethod(s string) error {
+	if s == "" || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return errors.New("not a method of HTTP: write it such as GET or HEAD")
+	}
+	return nil
+}
+
+func checkURLPath(s string) error {
+	if !strings.HasPrefix(s, "/") || strings.ContainsAny(s, " #") {
+		return errors.New("not a path: write it such as /health")
+	}
+	return value.CheckPrintable(s)
+}
+
+func parseStatus(s string) (health.StatusRange, error) {
+	status, err := health.ParseStatusRange(s)
+	if err != nil {
+		return status, errors.New("not a status of HTTP: write it such as 200 or 200-399")
+	}
+	return status, nil
 }
 
 // contradiction is what no single setting can see; "" for none.
@@ -55,10 +103,11 @@ func (q *Question) contradiction() string {
 // Check is the check that asks it. It reads the file of certificates.
 func (q *Question) Check() (health.Check, error) {
 	check := health.Check{
-		Kind: q.Kind, Port: uint16(q.Port), ServerName: q.ServerName, ALPN: q.ALPN, Method: q.Method, Path: q.Path, Expect: q.Expect,
+		Kind: q.Kind, Port: uint16(q.Port), ServerName: q.ServerName, ALPN: q.ALPN,
+		Method: q.Method, Path: q.Path, Expect: q.Expect,
 	}
 	if text := q.contradiction(); text != "" {
-		return check, fmt.Errorf("%s", text)
+		return check, errors.New(text)
 	}
 	if q.CAFile == "" || q.Kind == health.CheckTCP {
 		return check, nil
@@ -69,7 +118,8 @@ func (q *Question) Check() (health.Check, error) {
 	}
 	check.Roots = x509.NewCertPool()
 	if !check.Roots.AppendCertsFromPEM(pem) {
-		return check, fmt.Errorf("--check-ca-file %s: there is no certificate in it: give PEM, which begins with -----BEGIN CERTIFICATE-----", q.CAFile)
+		return check, fmt.Errorf("--check-ca-file %s: there is no certificate in it: "+
+			"give PEM, which begins with -----BEGIN CERTIFICATE-----", q.CAFile)
 	}
 	return check, nil
 }

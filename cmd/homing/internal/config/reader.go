@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
 
 	"homing/cmd/homing/internal/value"
 )
@@ -34,7 +33,7 @@ type place struct{ line, column, width int }
 
 // say notes a problem.
 func (r *reader) say(at place, format string, args ...any) {
-	r.problems = append(r.problems, Problem{Line: at.line, Column: at.column, Width: at.width, Text: fmt.Sprintf(format, args...)})
+	r.problems = append(r.problems, Problem{at.line, at.column, at.width, fmt.Sprintf(format, args...)})
 }
 
 // at is the place of a path, or of the nearest section around it that was read.
@@ -51,8 +50,6 @@ func (r *reader) at(path string) place {
 	}
 }
 
-// reglue undoes what the library does to [name:443] in braces: it reads name: 443, though YAML 1.2 (section 7.3.3) wants
-// entries is the keys of a mapping. Each key comes once: those behind << only where the mapping does not have them.
 // section reads what a section says, at the path that its messages and places have.
 func (r *reader) section(node ast.Node, s *section) {
 	before := len(r.problems)
@@ -92,28 +89,32 @@ func (r *reader) setting(path string, row *Row, e entry) {
 		r.say(e.at, "%s has no value: give it %s, such as %s, or leave the key out", name, kind(row), row.sample())
 		return
 	case ast.MapNode:
-		r.say(e.at, "%s takes %s, not keys below it: write it such as %s: %s", name, kind(row), name, row.sample())
+		r.unlike(e.at, name, row, "keys below it")
 		return
 	case *ast.SequenceNode:
 		if !several {
-			r.say(e.at, "%s takes %s, not a list: write it such as %s: %s", name, kind(row), name, row.sample())
+			r.unlike(e.at, name, row, "a list")
 			return
 		}
 		list.Reset()
 		for i, one := range n.Values {
 			if one = r.resolve(one); one != nil {
-				at := r.placeOf(one)
-				r.places[fmt.Sprintf("%s[%d]", path, i)] = at
+				r.places[fmt.Sprintf("%s[%d]", path, i)] = r.placeOf(one)
 				r.set(name, row, one)
 			}
 		}
-	default:
-		r.places[path] = r.placeOf(node)
-		if several {
-			list.Reset()
-		}
-		r.set(name, row, node)
+		return
 	}
+	r.places[path] = r.placeOf(node)
+	if several {
+		list.Reset()
+	}
+	r.set(name, row, node)
+}
+
+// unlike says that a setting is given what it does not take.
+func (r *reader) unlike(at place, name string, row *Row, given string) {
+	r.say(at, "%s takes %s, not %s: write it such as %s: %s", name, kind(row), given, name, row.sample())
 }
 
 // set gives a row one scalar.
@@ -129,27 +130,27 @@ func (r *reader) set(name string, row *Row, node ast.Node) {
 
 // scalar is the text of one value, as it stands in the file. What cannot be one is said.
 func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok bool) {
+	at := r.placeOf(node)
 	switch n := node.(type) {
 	case *ast.StringNode:
-		text = n.Value
-		if quoted := n.Token.Type == token.DoubleQuoteType || n.Token.Type == token.SingleQuoteType; quoted && !takesText(row.Value) {
-			r.say(r.placeOf(node), "%s takes %s, not text: leave out the quotes", name, kind(row))
+		if text = n.Value; quoted(n.Token) && !takesText(row.Value) {
+			r.say(at, "%s takes %s, not text: leave out the quotes", name, kind(row))
 			return "", false
 		}
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		text = node.GetToken().Value
 	case *ast.NullNode:
-		r.say(r.placeOf(node), "%s has an empty entry: give it %s, or leave it out", name, kind(row))
+		r.say(at, "%s has an empty entry: give it %s, or leave it out", name, kind(row))
 		return "", false
 	case *ast.LiteralNode:
-		r.say(r.placeOf(node), "%s takes %s, not a text of several lines: write it such as %s: %s", name, kind(row), name, row.sample())
+		r.unlike(at, name, row, "a text of several lines")
 		return "", false
 	default:
-		r.say(r.placeOf(node), "an entry of %s is %s, nothing deeper: write it such as %s: %s", name, kind(row), name, row.sample())
+		r.say(at, "an entry of %s is %s, nothing deeper: write it such as %s: %s", name, kind(row), name, row.sample())
 		return "", false
 	}
 	if i := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }); i >= 0 {
-		r.say(r.placeOf(node), "%s %s: has a character that cannot be meant: take %q out", name, quote(text), []rune(text[i:])[0])
+		r.say(at, "%s %s: has a character that cannot be meant: take %q out", name, quote(text), []rune(text[i:])[0])
 		return "", false
 	}
 	return text, true
@@ -157,8 +158,8 @@ func (r *reader) scalar(name string, row *Row, node ast.Node) (text string, ok b
 
 // takesText says that the setting's value may stand in quotes.
 func takesText(v value.Value) bool {
-	switch v.(type) {
-	case value.Int, value.Auto, value.Ratio, value.Bool, boundValue, portValue, orNone:
+	switch v.Type() {
+	case "", "number", "ratio":
 		return false
 	}
 	return true
@@ -166,32 +167,16 @@ func takesText(v value.Value) bool {
 
 // kind words what a setting takes.
 func kind(row *Row) string {
-	switch typ := row.Value.Type(); typ {
-	case "":
-		return "true or false"
-	case "duration":
-		return "a duration"
-	case "number", "ratio":
-		return "a number"
-	case "bytes":
-		return "a number of bytes"
-	case "ADDR":
-		return "an address"
-	case "FILE", "DIR", "PATH":
-		return "a path"
-	case "NAME", "WORD":
-		return "a name"
-	case "CIDR":
-		return "a network"
-	case "IP":
-		return "an IP address"
-	case "TEXT":
-		return "a text"
-	case "STATUS":
-		return "a status"
-	default:
-		return strings.ReplaceAll(typ, "|", " or ")
+	known := map[string]string{
+		"": "true or false", "duration": "a duration", "number": "a number", "ratio": "a number", "bytes": "a number of bytes",
+		"ADDR": "an address", "IP": "an IP address", "CIDR": "a network", "FILE": "a path", "DIR": "a path", "PATH": "a path",
+		"NAME": "a name", "WORD": "a name", "TEXT": "a text", "STATUS": "a status",
 	}
+	typ := row.Value.Type()
+	if words, ok := known[typ]; ok {
+		return words
+	}
+	return strings.ReplaceAll(typ, "|", " or ")
 }
 
 // sample is what a row could be given.

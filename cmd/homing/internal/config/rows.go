@@ -3,384 +3,307 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"net"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"homing/balancer"
-	"homing/balancer/health"
-	"homing/balancer/netaddr"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
+	"homing/tlsparse"
 )
 
 // Table is every setting that the top of a file can have, bound to c; those of listeners and pools to its defaults. It is
 // every flag of `homing run` too, but for those of Flags.
 func Table(c *Config) []Group {
+	l, p := &c.Listener, &c.Pool
 	return []Group{
 		{"What goes where", []Row{
-			{Flag: "policy", Key: "policy", Where: InPools, Value: Policies(&c.Pool.Policy), Doc: "how a fresh handshake finds a backend"},
-			{Flag: "tls", Key: "tls", Where: InListeners, Value: TLSModes(&c.Listener.TLS), Doc: "auto: what is not TLS is balanced as fresh; require: it is refused; off: nothing is read"},
-			{Flag: "ech", Key: "ech", Where: InPools, Value: value.OnOff(&c.Pool.ECH), Doc: "on: the backends hold ECH keys, so a verdict on a hello with ECH teaches nothing new"},
-			{Flag: "loops", Key: "loops", Fixed: true, Value: value.Auto{Int: value.Int{P: &c.Loops, Min: 1, Max: 256}}, Doc: "threads that move conns; auto: one per CPU"},
-			{Flag: "engine", Key: "engine", Fixed: true, Value: Engines(&c.Engine), Doc: "what the loops stand on; auto: io_uring where the kernel has it (Linux 6.1) and lets it be used, epoll elsewhere"},
+			pools("policy", "policy", value.Words(&p.Policy, pool.RoundRobin, pool.LeastConn, pool.ClientHash),
+				"how a fresh handshake finds a backend"),
+			listeners("tls", "tls", value.Words(&l.TLS, balancer.TLSAuto, balancer.TLSRequire, balancer.TLSOff),
+				"auto: what is not TLS is balanced as fresh; require: it is refused; off: nothing is read"),
+			pools("ech", "ech", value.OnOff(&p.ECH),
+				"on: the backends hold ECH keys, so a verdict on a hello with ECH teaches nothing new"),
+			top("loops", "loops", value.Int{P: &c.Loops, Min: 1, Max: 256, Zero: "auto"},
+				"threads that move conns; auto: one per CPU").fixed(),
+			top("engine", "engine", value.Words(&c.Engine, balancer.EngineAuto, balancer.EngineUring, balancer.EngineEpoll),
+				"what the loops stand on; auto: io_uring where the kernel has it (Linux 6.1) and lets it be used, epoll elsewhere").fixed(),
 		}},
 		{"Timeouts", timeoutRows(&c.Timeouts)},
-		{"Limits", append(limitRows(&c.Limits), clientRows(&c.Limits.Clients, &c.Listener)...)},
-		{"What is remembered", []Row{
-			{Flag: "table-entries", Key: "tables.entries", Fixed: true, Value: value.Int{P: &c.Tables.Entries, Min: 1024, Max: 1_000_000_000}, Doc: "sessions and exact tickets; about 27 bytes each, taken at start"},
-			{Flag: "client-entries", Key: "tables.client_entries", Fixed: true, Value: value.Int{P: &c.Tables.ClientEntries, Min: 1024, Max: 100_000_000}, Doc: "clients whose last home is remembered; about 27 bytes each, taken at start"},
-			{Flag: "session-ttl", Key: "tables.session_ttl", Fixed: true, Value: span(&c.Tables.SessionTTL, time.Second, 7*day), Doc: "a TLS 1.2 session ID is remembered, counted from its last acceptance"},
-			{Flag: "ticket-ttl", Key: "tables.ticket_ttl", Fixed: true, Value: span(&c.Tables.TicketTTL, time.Second, 7*day), Doc: "a ticket without a lifetime of its own, and a ticket key without acceptance or issue"},
-			{Flag: "affinity-load-factor", Key: "affinity_load_factor", Where: InPools, Value: value.Ratio{P: &c.Pool.LoadFactor, Min: 1, Max: 1000}, Doc: "a home with more conns than 64 + this times the weighted mean is passed over"},
-			{Flag: "state-dir", Key: "state_dir", Fixed: true, Value: value.Text{P: &c.StateDir, Check: value.CheckPath, Kind: "DIR"}, Doc: "write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both", Example: "/var/lib/homing"},
-			{Flag: "table-dir", Key: "tables.dir", Fixed: true, Value: value.Text{P: &c.Tables.Dir, Check: value.CheckPath, Kind: "DIR"}, Doc: "keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were", Example: "/run/homing"},
+		{"Limits", append(limitRows(&c.Limits), clientRows(&c.Limits.Clients, l)...)},
+		{"What is remembered", memoryRows(c)},
+		{"Queue", []Row{
+			pools("queue", "queue.conns", value.Int{P: &p.Queue, Min: 0, Max: 1_000_000},
+				"conns that may wait while all backends have as many as their max-conns, the oldest served first; further ones "+
+					"are reset; 0: none waits"),
+			pools("queue-timeout", "queue.timeout", span(&p.QueueTimeout, tick, time.Hour),
+				"for a conn to wait there; --connect-timeout does not run meanwhile"),
 		}},
-		{"Queue", queueRows(&c.Pool)},
 		{"Second chances", []Row{
-			{Flag: "second-chance", Key: "second_chance.mode", Where: InPools, Value: offAuto(&c.Pool.SecondChance.Auto), Doc: "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without ticket key names"},
-			{Flag: "second-chance-tries", Key: "second_chance.tries", Where: InPools, Value: value.Int{P: &c.Pool.SecondChance.Tries, Min: 1, Max: 8}, Doc: "other backends per conn"},
-			{Flag: "second-chance-budget", Key: "second_chance.budget", Where: InPools, Value: value.Ratio{P: &c.Pool.SecondChance.Budget, Min: 0.001, Max: 8}, Doc: "second chances per new conn, on average; bounds those after a hang-up too, which are always on"},
+			pools("second-chance", "second_chance.mode", value.Enum[bool]{
+				P: &p.SecondChance.Auto, Choices: []value.Choice[bool]{{Word: "off", Is: false}, {Word: "auto", Is: true}},
+			}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without "+
+				"ticket key names"),
+			pools("second-chance-tries", "second_chance.tries",
+				value.Int{P: &p.SecondChance.Tries, Min: 1, Max: pool.MaxSecondTries}, "other backends per conn"),
+			pools("second-chance-budget", "second_chance.budget",
+				value.Ratio{P: &p.SecondChance.Budget, Min: 0.001, Max: pool.MaxSecondTries},
+				"second chances per new conn, on average; bounds those after a hang-up too, which are always on"),
 		}},
-		{"Clients' addresses", addressRows(&c.Listener, &c.Pool)},
-		{"Checks", slices.Concat(checkRows(&c.Pool.Checks), QuestionRows(&c.Pool.Checks.Question), agentRows(&c.Pool.Agent), changeRows(&c.Pool))},
-		{"Probes", probeRows(&c.Pool.Probe)},
+		{"Clients' addresses", []Row{
+			listeners("accept-proxy", "accept_proxy", clients(&l.AcceptProxy),
+				"proxies in this network, or of unix:, begin each conn with a PROXY header, which says whose it is; repeatable; "+
+					"not given: nobody does").like("192.0.2.0/24"),
+			pools("proxy-protocol", "proxy_protocol", value.Words(&p.ProxyHeader, pool.ProxyOff, pool.ProxyV1, pool.ProxyV2),
+				"tell the backends whose a conn is, by a PROXY header of this version"),
+			pools("source", "sources", value.Several[netip.Addr]{P: &p.Sources, Parse: parseSource, Kind: "IP"},
+				"an address of this machine to connect to backends from; repeatable: each has ports of its own").like("192.0.2.2"),
+			pools("transparent", "transparent", value.OnOff(&p.Transparent),
+				"on: connect to backends from the client's own address; see homing transparent-rules for what the network needs"),
+		}},
+		{"Checks", checkRows(p)},
+		{"Probes", []Row{
+			pools("probe", "probe.enabled", value.OnOff(&p.Probe.Enabled),
+				"on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls=off there are no "+
+					"probes"),
+			pools("probe-interval", "probe.interval", span(&p.Probe.Interval, 100*time.Millisecond, day),
+				"between two probes of a backend; one that comes back or refuses its own tickets is probed at once"),
+			pools("probe-name", "probe.names", value.Several[string]{P: &p.Probe.Names, Parse: value.ParseServerName, Kind: "NAME"},
+				"probe with this server name too; repeatable; a hello without a name is always sent").like("www.example.org"),
+			pools("probe-names-from-traffic", "probe.names_from_traffic", value.Int{P: &p.Probe.FromTraffic, Min: 0, Max: 64},
+				"probe with so many of the server names that clients use most"),
+		}},
 		{"Cluster", clusterRows(c)},
 		{"Seeing", append(adminRows(&c.Admin), []Row{
-			{Flag: "node-name", Key: "node_name", Fixed: true, Value: value.Text{P: &c.NodeName, Check: value.CheckNodeName, Kind: "NAME"}, Doc: "what this node is called in status, log, page and by the other nodes; not given: the machine's host name", Example: "lb-1"},
-			{Flag: "log", Key: "log.format", Fixed: true, Value: value.LogFormats(&c.Log.Format), Doc: "how to log, to stderr"},
-			{Flag: "log-level", Key: "log.level", Value: value.LogLevels(&c.Log.Level), Doc: "log nothing below this"},
-			{Flag: "log-conns", Key: "log.conns", Value: value.Bool{P: &c.Log.Conns}, Doc: "log one line per conn, at level info"},
+			top("node-name", "node_name", value.Text{P: &c.NodeName, Check: value.CheckNodeName, Kind: "NAME"},
+				"what this node is called in status, log, page and by the other nodes; not given: the machine's host name").
+				fixed().like("lb-1"),
+			top("log", "log.format", value.LogFormats(&c.Log.Format), "how to log, to stderr").fixed(),
+			top("log-level", "log.level", value.LogLevels(&c.Log.Level), "log nothing below this"),
+			top("log-conns", "log.conns", value.Bool{P: &c.Log.Conns}, "log one line per conn, at level info"),
 		}...)},
 	}
 }
 
-// InKeys words a text that names settings as --tls=require for a file.
-func InKeys(text string) string {
-	keys := map[string]string{"listen": "listener", "backend": "backend"}
-	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
-		keys[row.Flag] = row.Key
-	}
-	return settingName.ReplaceAllStringFunc(text, func(name string) string {
-		match := settingName.FindStringSubmatch(name)
-		key := keys[match[1]]
-		switch {
-		case key == "":
-			return name
-		case match[2] != "":
-			return key + ": "
-		}
-		return key
-	})
-}
+const (
+	day  = 24 * time.Hour
+	tick = 10 * time.Millisecond // the least time that a loop's timers tell apart
 
-const day = 24 * time.Hour
+	manyConns = 10_000_000 // more than a machine has memory for
+)
 
 func span(p *time.Duration, least, most time.Duration) value.Duration {
 	return value.Duration{P: p, Min: least, Max: most}
 }
 
-func spanOrZero(p *time.Duration, least, most time.Duration, zeroIs string) value.Duration {
-	return value.Duration{P: p, Min: least, Max: most, ZeroIs: zeroIs}
-}
-
-func offAuto(p *bool) value.Enum[bool] {
-	return value.Enum[bool]{P: p, Choices: []value.Choice[bool]{{Word: "off", Is: false}, {Word: "auto", Is: true}}}
-}
-
-// TLSModes is a mode by its word.
-func TLSModes(p *balancer.TLSMode) value.Enum[balancer.TLSMode] {
-	return value.Enum[balancer.TLSMode]{P: p, Choices: []value.Choice[balancer.TLSMode]{
-		value.Named(balancer.TLSAuto), value.Named(balancer.TLSRequire), value.Named(balancer.TLSOff),
-	}}
-}
-
-// Policies is a policy by its word.
-func Policies(p *pool.Policy) value.Enum[pool.Policy] {
-	return value.Enum[pool.Policy]{P: p, Choices: []value.Choice[pool.Policy]{
-		value.Named(pool.RoundRobin), value.Named(pool.LeastConn), value.Named(pool.ClientHash),
-	}}
-}
-
-func adminRows(a *Admin) []Row {
-	file := func(flag, key string, p *string, doc, example string) Row {
-		return Row{Flag: flag, Key: key, Fixed: true, Value: value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, Doc: doc, Example: example}
-	}
-	return []Row{
-		{Flag: "admin", Key: "admin.address", Fixed: true, Value: value.Text{P: &a.Address, Check: value.CheckAdmin, Kind: "ADDR"}, Doc: "serve the admin API, the status page and /metrics here, or at unix:/PATH; none: off", Example: "127.0.0.1:9090"},
-		file("admin-token-file", "admin.token_file", &a.TokenFile, "who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback", "/etc/homing/admin.token"),
-		file("admin-tls-cert", "admin.tls_cert", &a.CertFile, "the admin server speaks TLS with this certificate, PEM", "/etc/homing/admin.pem"),
-		file("admin-tls-key", "admin.tls_key", &a.KeyFile, "and this key", "/etc/homing/admin.key"),
-		{
-			Flag: "admin-ready", Key: "admin.ready", Value: value.Enum[Ready]{P: &a.Ready, Choices: []value.Choice[Ready]{value.Named(ReadyEach), value.Named(ReadyAny), value.Named(ReadyAlways)}},
-			Doc: "when /readyz says so: each pool that is a listener's default has a backend that is up, any of them has, or always; it changes its mind after 2 s",
-		},
-		file("admin-client-ca", "admin.client_ca", &a.ClientCAFile, "a client certificate signed by one of these is as good as the token", "/etc/homing/operators.pem"),
-	}
-}
-
-// Engines is an engine by its word.
-func Engines(p *balancer.Engine) value.Enum[balancer.Engine] {
-	return value.Enum[balancer.Engine]{P: p, Choices: []value.Choice[balancer.Engine]{
-		value.Named(balancer.EngineAuto), value.Named(balancer.EngineUring), value.Named(balancer.EngineEpoll),
-	}}
-}
-
-// ProxyHeaders is a version by its word.
-func ProxyHeaders(p *pool.ProxyHeader) value.Enum[pool.ProxyHeader] {
-	return value.Enum[pool.ProxyHeader]{P: p, Choices: []value.Choice[pool.ProxyHeader]{
-		value.Named(pool.ProxyOff), value.Named(pool.ProxyV1), value.Named(pool.ProxyV2),
-	}}
+// spanOrZero is a span of which zero, below its least, means something.
+func spanOrZero(p *time.Duration, least, most time.Duration) value.Duration {
+	return value.Duration{P: p, Min: least, Max: most, Zero: value.ZeroItself}
 }
 
 func timeoutRows(t *Timeouts) []Row {
 	return []Row{
-		{Flag: "hello-timeout", Key: "timeouts.hello", Value: span(&t.Hello, 10*time.Millisecond, time.Hour), Doc: "from accept to a complete ClientHello"},
-		{Flag: "connect-timeout", Key: "timeouts.connect", Value: span(&t.Connect, 10*time.Millisecond, time.Hour), Doc: "for all tries together to connect to a backend; one try gets at most a third"},
-		{Flag: "hold-timeout", Key: "timeouts.hold", Value: span(&t.Hold, 10*time.Millisecond, time.Minute), Doc: "how long a server's first bytes may wait for the verdict on an offer"},
-		{Flag: "handshake-timeout", Key: "timeouts.handshake", Value: spanOrZero(&t.Handshake, 10*time.Millisecond, day, "idle-timeout"), Doc: "for a TLS handshake, from the hello's sending to a backend to the client's last message; 0: only the idle timeout counts"},
-		{Flag: "idle-timeout", Key: "timeouts.idle", Value: span(&t.Idle, 10*time.Millisecond, 30*day), Doc: "without a byte in either direction"},
-		{Flag: "half-closed-timeout", Key: "timeouts.half_closed", Value: span(&t.HalfClosed, 10*time.Millisecond, 30*day), Doc: "without a byte once one side has finished sending"},
-		{Flag: "drain-delay", Key: "timeouts.drain_delay", Value: spanOrZero(&t.DrainDelay, time.Millisecond, time.Hour, "none"), Doc: "after SIGTERM go on taking conns for so long, while /readyz answers 503 and the other nodes know: clients are led elsewhere meanwhile; 0: not at all"},
-		{Flag: "drain-timeout", Key: "timeouts.drain", Value: spanOrZero(&t.Drain, time.Millisecond, 30*day, "cut at once"), Doc: "for open conns to end after SIGTERM, and that delay; 0: cut them at once"},
-		{Flag: "upgrade-timeout", Key: "timeouts.upgrade", Value: span(&t.Upgrade, 100*time.Millisecond, time.Hour), Doc: "for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"},
-		{Flag: "keepalive", Key: "timeouts.keepalive", Value: spanOrZero(&t.KeepAlive, time.Second, day, "off"), Doc: "idle time before TCP keepalive probes, on both sides; 0: none"},
-		{Flag: "user-timeout", Key: "timeouts.user", Value: spanOrZero(&t.User, time.Second, day, "off"), Doc: "unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"},
+		top("hello-timeout", "timeouts.hello", span(&t.Hello, tick, time.Hour), "from accept to a complete ClientHello"),
+		top("connect-timeout", "timeouts.connect", span(&t.Connect, tick, time.Hour),
+			"for all tries together to connect to a backend; one try gets at most a third"),
+		top("hold-timeout", "timeouts.hold", span(&t.Hold, tick, time.Minute),
+			"how long a server's first bytes may wait for the verdict on an offer"),
+		top("handshake-timeout", "timeouts.handshake", spanOrZero(&t.Handshake, tick, day),
+			"for a TLS handshake, from the hello's sending to a backend to the client's last message; 0: only the idle timeout counts"),
+		top("idle-timeout", "timeouts.idle", span(&t.Idle, tick, 30*day), "without a byte in either direction"),
+		top("half-closed-timeout", "timeouts.half_closed", span(&t.HalfClosed, tick, 30*day),
+			"without a byte once one side has finished sending"),
+		top("drain-delay", "timeouts.drain_delay", spanOrZero(&t.DrainDelay, time.Millisecond, time.Hour),
+			"after SIGTERM go on taking conns for so long, while /readyz answers 503 and the other nodes know: clients are led "+
+				"elsewhere meanwhile; 0: not at all"),
+		top("drain-timeout", "timeouts.drain", spanOrZero(&t.Drain, time.Millisecond, 30*day),
+			"for open conns to end after SIGTERM, and that delay; 0: cut them at once"),
+		top("upgrade-timeout", "timeouts.upgrade", span(&t.Upgrade, 100*time.Millisecond, time.Hour),
+			"for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"),
+		top("keepalive", "timeouts.keepalive", spanOrZero(&t.KeepAlive, time.Second, day),
+			"idle time before TCP keepalive probes, on both sides; 0: none"),
+		top("user-timeout", "timeouts.user", spanOrZero(&t.User, time.Second, day),
+			"unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"),
 	}
 }
 
 func limitRows(l *Limits) []Row {
 	return []Row{
-		{Flag: "max-conns", Key: "limits.max_conns", Value: value.Auto{Int: value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; each takes two open files; auto: as many as their limit allows"},
-		{Flag: "max-pre-hello", Key: "limits.pre_hello", Value: value.Auto{Int: value.Int{P: &l.PreHello, Min: 1, Max: 10_000_000}}, Doc: "of them, those without a whole ClientHello; when there are more the oldest are reset; auto: half of --max-conns"},
-		{Flag: "memory-limit", Key: "limits.memory", Fixed: true, Value: noneBytes(value.Bytes{P: &l.Memory, Min: 1 << 20, Max: 1 << 44}), Doc: "what clients can make this process take, its tables included; near it conns without a hello are shed, then fresh handshakes refused", Example: "1GiB"},
-		{Flag: "buffer-memory", Key: "limits.buffer_memory", Fixed: true, Value: autoBytes(value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40}), Doc: "for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed; auto: 256MiB, less with --memory-limit"},
-		{Flag: "hello-limit", Key: "limits.hello", Value: value.Bytes{P: &l.Hello, Min: 512, Max: 64 << 10}, Doc: "of a ClientHello that is read whole; a longer one goes where the server name in its first bytes says, as fresh; without one there to the default pool, or it is refused with --tls=require"},
-		{Flag: "hold-limit", Key: "limits.hold", Value: value.Bytes{P: &l.Hold, Min: 512, Max: 64 << 10}, Doc: "of a server's first bytes that may wait for the verdict on an offer"},
-	}
-}
-
-func queueRows(p *PoolSettings) []Row {
-	return []Row{
-		{Flag: "queue", Key: "queue.conns", Where: InPools, Value: value.Int{P: &p.Queue, Min: 0, Max: 1_000_000}, Doc: "conns that may wait while all backends have as many as their max-conns, the oldest served first; further ones are reset; 0: none waits"},
-		{Flag: "queue-timeout", Key: "queue.timeout", Where: InPools, Value: span(&p.QueueTimeout, 10*time.Millisecond, time.Hour), Doc: "for a conn to wait there; --connect-timeout does not run meanwhile"},
+		top("max-conns", "limits.max_conns", value.Int{P: &l.MaxConns, Min: 1, Max: manyConns, Zero: "auto"},
+			"conns open at once; each takes two open files; auto: as many as their limit allows"),
+		top("max-pre-hello", "limits.pre_hello", value.Int{P: &l.PreHello, Min: 1, Max: manyConns, Zero: "auto"},
+			"of them, those without a whole ClientHello; when there are more the oldest are reset; auto: half of --max-conns"),
+		top("memory-limit", "limits.memory", value.Bytes{P: &l.Memory, Min: 1 << 20, Max: 1 << 44, Zero: "none"},
+			"what clients can make this process take, its tables included; near it conns without a hello are shed, then fresh "+
+				"handshakes refused").fixed().like("1GiB"),
+		top("buffer-memory", "limits.buffer_memory", value.Bytes{P: &l.BufferMemory, Min: 1 << 20, Max: 1 << 40, Zero: "auto"},
+			"for partial hellos, held answers and unsent rests; above it the newest conns without a hello are shed; auto: "+
+				"256MiB, less with --memory-limit").fixed(),
+		top("hello-limit", "limits.hello", value.Bytes{P: &l.Hello, Min: 512, Max: tlsparse.MaxHelloLimit},
+			"of a ClientHello that is read whole; a longer one goes where the server name in its first bytes says, as fresh; "+
+				"without one there to the default pool, or it is refused with --tls=require"),
+		top("hold-limit", "limits.hold", value.Bytes{P: &l.Hold, Min: 512, Max: 64 << 10},
+			"of a server's first bytes that may wait for the verdict on an offer"),
 	}
 }
 
 func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
-	network := func(flag, key string, p *[]netip.Prefix, doc, example string) Row {
-		return Row{Flag: flag, Key: key, Where: InListeners, Value: value.Several[netip.Prefix]{P: p, Parse: parseClients, Print: printClients, Kind: "CIDR"}, Doc: doc, Example: example}
-	}
 	return []Row{
-		{Flag: "client-conns", Key: "limits.client_conns", Value: noneInt(value.Int{P: &s.MaxConns, Min: 1, Max: 65535}), Doc: "open at once from one client, see --client-prefix4; further ones are reset", Example: "200"},
-		{Flag: "client-rate", Key: "limits.client_rate", Value: noneRatio(value.Ratio{P: &s.Rate, Min: 0.01, Max: 10000}), Doc: "new conns a second from one client; further ones are reset", Example: "50"},
-		{Flag: "client-burst", Key: "limits.client_burst", Value: value.Auto{Int: value.Int{P: &s.Burst, Min: 1, Max: 1_000_000}}, Doc: "of them, that may come at once; auto: those of one second"},
-		{Flag: "client-prefix4", Key: "limits.client_prefix4", Value: value.Int{P: &s.Prefix4, Min: 8, Max: 32}, Doc: "bits of an IPv4 address that make one client"},
-		{Flag: "client-prefix6", Key: "limits.client_prefix6", Value: value.Int{P: &s.Prefix6, Min: 16, Max: 128}, Doc: "bits of an IPv6 address that make one client"},
-		{Flag: "listener-conns", Key: "listener_conns", Where: InListeners, Value: noneInt(value.Int{P: &l.MaxConns, Min: 1, Max: 10_000_000}), Doc: "open at once at one listener; further ones wait in the kernel's queue", Example: "10000"},
-		{Flag: "socket-mode", Key: "socket_mode", Where: InListeners, Value: modeValue{&l.Mode}, Doc: "permissions of the file of a unix socket that is listened on: whoever may write to it may connect", Example: "666"},
-		network("allow", "allow", &l.Allow, "only clients of this network, or of unix:, may come in; repeatable; not given: all", "198.51.100.0/24"),
-		network("deny", "deny", &l.Deny, "clients of this network, or of unix:, may not, even where --allow has them; repeatable", "203.0.113.0/24"),
+		top("client-conns", "limits.client_conns", value.Int{P: &s.MaxConns, Min: 1, Max: balancer.MaxSourceConns, Zero: "none"},
+			"open at once from one client, see --client-prefix4; further ones are reset").like("200"),
+		top("client-rate", "limits.client_rate", value.Ratio{P: &s.Rate, Min: 0.01, Max: balancer.MaxSourceRate, Zero: "none"},
+			"new conns a second from one client; further ones are reset").like("50"),
+		top("client-burst", "limits.client_burst", value.Int{P: &s.Burst, Min: 1, Max: 1_000_000, Zero: "auto"},
+			"of them, that may come at once; auto: those of one second"),
+		top("client-prefix4", "limits.client_prefix4", value.Int{P: &s.Prefix4, Min: balancer.MinPrefix4, Max: 32},
+			"bits of an IPv4 address that make one client"),
+		top("client-prefix6", "limits.client_prefix6", value.Int{P: &s.Prefix6, Min: balancer.MinPrefix6, Max: 128},
+			"bits of an IPv6 address that make one client"),
+		listeners("listener-conns", "listener_conns", value.Int{P: &l.MaxConns, Min: 1, Max: manyConns, Zero: "none"},
+			"open at once at one listener; further ones wait in the kernel's queue").like("10000"),
+		listeners("socket-mode", "socket_mode", mode{&l.Mode},
+			"permissions of the file of a unix socket that is listened on: whoever may write to it may connect").like("666"),
+		listeners("allow", "allow", clients(&l.Allow),
+			"only clients of this network, or of unix:, may come in; repeatable; not given: all").like("198.51.100.0/24"),
+		listeners("deny", "deny", clients(&l.Deny),
+			"clients of this network, or of unix:, may not, even where --allow has them; repeatable").like("203.0.113.0/24"),
 	}
 }
 
-func checkRows(c *Checks) []Row {
+func memoryRows(c *Config) []Row {
+	t := &c.Tables
 	return []Row{
-		{Flag: "check-interval", Key: "checks.interval", Where: InPools, Value: span(&c.Interval, 100*time.Millisecond, time.Hour), Doc: "between two checks of a backend, give or take a tenth"},
-		{Flag: "check-timeout", Key: "checks.timeout", Where: InPools, Value: span(&c.Timeout, 10*time.Millisecond, time.Hour), Doc: "for one check"},
-		{Flag: "rise", Key: "checks.rise", Where: InPools, Value: value.Int{P: &c.Rise, Min: 1, Max: 100}, Doc: "successes in a row that bring a backend up"},
-		{Flag: "fall", Key: "checks.fall", Where: InPools, Value: value.Int{P: &c.Fall, Min: 1, Max: 100}, Doc: "failures in a row, of checks or of conns, that take a backend down"},
-		{Flag: "no-checks", Key: "checks.disabled", Where: InPools, Value: value.Bool{P: &c.Disabled}, Doc: "do not check backends"},
+		top("table-entries", "tables.entries", value.Int{P: &t.Entries, Min: 1024, Max: 1_000_000_000},
+			"sessions and exact tickets; about 27 bytes each, taken at start").fixed(),
+		top("client-entries", "tables.client_entries", value.Int{P: &t.ClientEntries, Min: 1024, Max: 100_000_000},
+			"clients whose last home is remembered; about 27 bytes each, taken at start").fixed(),
+		top("session-ttl", "tables.session_ttl", span(&t.SessionTTL, time.Second, 7*day),
+			"a TLS 1.2 session ID is remembered, counted from its last acceptance").fixed(),
+		top("ticket-ttl", "tables.ticket_ttl", span(&t.TicketTTL, time.Second, 7*day),
+			"a ticket without a lifetime of its own, and a ticket key without acceptance or issue").fixed(),
+		pools("affinity-load-factor", "affinity_load_factor", value.Ratio{P: &c.Pool.LoadFactor, Min: 1, Max: 1000},
+			"a home with more conns than 64 + this times the weighted mean is passed over"),
+		top("state-dir", "state_dir", value.Path(&c.StateDir, "DIR"),
+			"write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both").
+			fixed().like("/var/lib/homing"),
+		top("table-dir", "tables.dir", value.Path(&t.Dir, "DIR"),
+			"keep the tables in files here, on a tmpfs such as /run/homing: a restart finds them as they were").
+			fixed().like("/run/homing"),
 	}
 }
 
-func agentRows(a *health.Agent) []Row {
-	return []Row{
-		{Flag: "agent-port", Key: "agent.port", Where: InPools, Value: portValue{&a.Port, "none"}, Doc: "at each check ask this port of the backend too how it is, as HAProxy's agent-check does; none: do not", Example: "9999"},
-		{Flag: "agent-send", Key: "agent.send", Where: InPools, Value: value.Text{P: &a.Send, Check: value.CheckPrintable, Kind: "TEXT"}, Doc: "sent first there, for programs that speak for several backends", Example: "www"},
-	}
-}
-
-// changeRows is what follows when a backend goes down and comes back.
-func changeRows(p *PoolSettings) []Row {
-	return []Row{
-		{Flag: "slow-start", Key: "slow_start", Where: InPools, Value: spanOrZero(&p.SlowStart, time.Second, pool.MaxSlowStart, "off"), Doc: "of a backend that comes up again, or joins: its share of fresh handshakes rises from a tenth to all of its weight over this time; resumptions go home at once; never at start; 0: off"},
-		{Flag: "on-down", Key: "on_down", Where: InPools, Value: onDowns(&p.OnDown), Doc: "conns open to a backend that is marked down: keep them; or reset them, so that clients come again"},
-	}
-}
-
-func onDowns(p *pool.OnDown) value.Enum[pool.OnDown] {
-	return value.Enum[pool.OnDown]{P: p, Choices: []value.Choice[pool.OnDown]{value.Named(pool.OnDownKeep), value.Named(pool.OnDownReset)}}
-}
-
-func addressRows(l *ListenerSettings, p *PoolSettings) []Row {
-	return []Row{
-		{
-			Flag: "accept-proxy", Key: "accept_proxy", Where: InListeners, Value: value.Several[netip.Prefix]{P: &l.AcceptProxy, Parse: parseClients, Print: printClients, Kind: "CIDR"},
-			Doc: "proxies in this network, or of unix:, begin each conn with a PROXY header, which says whose it is; repeatable; not given: nobody does", Example: "192.0.2.0/24",
-		},
-		{Flag: "proxy-protocol", Key: "proxy_protocol", Where: InPools, Value: ProxyHeaders(&p.ProxyHeader), Doc: "tell the backends whose a conn is, by a PROXY header of this version"},
-		{
-			Flag: "source", Key: "sources", Where: InPools, Value: value.Several[netip.Addr]{P: &p.Sources, Parse: parseSource, Print: netip.Addr.String, Kind: "IP"},
-			Doc: "an address of this machine to connect to backends from; repeatable: each has ports of its own", Example: "192.0.2.2",
-		},
-		{Flag: "transparent", Key: "transparent", Where: InPools, Value: value.OnOff(&p.Transparent), Doc: "on: connect to backends from the client's own address; see homing transparent-rules for what the network needs"},
-	}
-}
-
-func probeRows(p *Probe) []Row {
-	return []Row{
-		{Flag: "probe", Key: "probe.enabled", Where: InPools, Value: value.OnOff(&p.Enabled), Doc: "on: shake hands with each backend and resume, to learn the names of its ticket keys; with --tls=off there are no probes"},
-		{Flag: "probe-interval", Key: "probe.interval", Where: InPools, Value: span(&p.Interval, 100*time.Millisecond, day), Doc: "between two probes of a backend; one that comes back or refuses its own tickets is probed at once"},
-		{Flag: "probe-name", Key: "probe.names", Where: InPools, Value: value.Several[string]{P: &p.Names, Parse: value.ParseServerName, Print: value.AsIs, Kind: "NAME"}, Doc: "probe with this server name too; repeatable; a hello without a name is always sent", Example: "www.example.org"},
-		{Flag: "probe-names-from-traffic", Key: "probe.names_from_traffic", Where: InPools, Value: value.Int{P: &p.FromTraffic, Min: 0, Max: 64}, Doc: "probe with so many of the server names that clients use most"},
-	}
-}
-
-func clusterRows(c *Config) []Row {
-	rows := []Row{
-		{Flag: "cluster-bind", Key: "cluster.bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.Bind}, Doc: "be a node of a cluster; gossip here, TCP and UDP, such as 192.0.2.1:7946", Example: "192.0.2.1:7946"},
-	}
-	rows = append(rows, MemberRows(&c.Cluster.Member)...)
+// checkRows is how backends are looked at, and what follows when one goes down and comes back.
+func checkRows(p *PoolSettings) []Row {
+	c := &p.Checks
+	rows := append([]Row{
+		pools("check-interval", "checks.interval", span(&c.Interval, 100*time.Millisecond, time.Hour),
+			"between two checks of a backend, give or take a tenth"),
+		pools("check-timeout", "checks.timeout", span(&c.Timeout, tick, time.Hour), "for one check"),
+		pools("rise", "checks.rise", value.Int{P: &c.Rise, Min: 1, Max: 100}, "successes in a row that bring a backend up"),
+		pools("fall", "checks.fall", value.Int{P: &c.Fall, Min: 1, Max: 100},
+			"failures in a row, of checks or of conns, that take a backend down"),
+		pools("no-checks", "checks.disabled", value.Bool{P: &c.Disabled}, "do not check backends"),
+	}, QuestionRows(&c.Question)...)
 	return append(rows,
-		Row{Flag: "node-key-file", Key: "cluster.node_key_file", Fixed: true, Value: value.Text{P: &c.Cluster.NodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated", Example: "/etc/homing/node.key"},
-		Row{Flag: "replication-bind", Key: "cluster.replication_bind", Fixed: true, Value: value.AddrPort{P: &c.Cluster.ReplicationBind}, Doc: "share what is learned here; none: the address of --cluster-bind, the port above", Example: "192.0.2.1:7947"},
-		Row{Flag: "discover-from", Key: "discover_from", Where: InPools, Value: value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Print: DiscoverSource.String, Kind: "CIDR|none"}, Doc: "agents may announce backends in this network; repeatable; not given: an agent's own address only", Example: "192.0.2.0/24"},
-		Row{Flag: "discover-weight", Key: "discover_weight", Where: InPools, Value: value.Int{P: &c.Pool.DiscoverWeight, Min: 1, Max: pool.MaxWeight}, Doc: "what the backends announced from one address may weigh together, each at least 1; more is cut down"},
+		pools("agent-port", "agent.port", value.Port{P: &p.Agent.Port, Min: 1, Max: 65535, Zero: "none"},
+			"at each check ask this port of the backend too how it is, as HAProxy's agent-check does; none: do not").like("9999"),
+		pools("agent-send", "agent.send", value.Text{P: &p.Agent.Send, Check: value.CheckPrintable, Kind: "TEXT"},
+			"sent first there, for programs that speak for several backends").like("www"),
+		pools("slow-start", "slow_start", spanOrZero(&p.SlowStart, time.Second, pool.MaxSlowStart),
+			"of a backend that comes up again, or joins: its share of fresh handshakes rises from a tenth to all of its weight "+
+				"over this time; resumptions go home at once; never at start; 0: off"),
+		pools("on-down", "on_down", value.Words(&p.OnDown, pool.OnDownKeep, pool.OnDownReset),
+			"conns open to a backend that is marked down: keep them; or reset them, so that clients come again"),
 	)
 }
 
-// backendRows is what a backend can have beside its address.
-func backendRows(b *pool.Spec) []Row {
+func clusterRows(c *Config) []Row {
+	k := &c.Cluster
+	rows := append([]Row{
+		top("cluster-bind", "cluster.bind", value.AddrPort{P: &k.Bind},
+			"be a node of a cluster; gossip here, TCP and UDP, such as 192.0.2.1:7946").fixed().like("192.0.2.1:7946"),
+	}, MemberRows(&k.Member)...)
+	return append(rows,
+		top("node-key-file", "cluster.node_key_file", value.Path(&k.NodeKeyFile, "FILE"),
+			"keys that only nodes share; without it nothing learned is shared, and gossip keys are not rotated").
+			fixed().like("/etc/homing/node.key"),
+		top("replication-bind", "cluster.replication_bind", value.AddrPort{P: &k.ReplicationBind},
+			"share what is learned here; none: the address of --cluster-bind, the port above").fixed().like("192.0.2.1:7947"),
+		pools("discover-from", "discover_from",
+			value.Several[DiscoverSource]{P: &c.Pool.DiscoverFrom, Parse: parseDiscoverSource, Kind: "CIDR|none"},
+			"agents may announce backends in this network; repeatable; not given: an agent's own address only").
+			like("192.0.2.0/24"),
+		pools("discover-weight", "discover_weight", value.Int{P: &c.Pool.DiscoverWeight, Min: 1, Max: pool.MaxWeight},
+			"what the backends announced from one address may weigh together, each at least 1; more is cut down"),
+	)
+}
+
+func adminRows(a *Admin) []Row {
 	return []Row{
-		{Flag: "weight", Key: "weight", Value: value.Int{P: &b.Weight, Min: 1, Max: pool.MaxWeight}, Doc: "share of fresh handshakes relative to the others"},
-		{Flag: "max-conns", Key: "max_conns", Value: boundValue{value.Int{P: &b.MaxConns, Min: 1, Max: 10_000_000}}, Doc: "conns open at once; not given: no bound", Example: "5000"},
+		top("admin", "admin.address", value.Text{P: &a.Address, Check: value.CheckAdmin, Kind: "ADDR"},
+			"serve the admin API, the status page and /metrics here, or at unix:/PATH; none: off").fixed().like("127.0.0.1:9090"),
+		top("admin-token-file", "admin.token_file", value.Path(&a.TokenFile, "FILE"),
+			"who asks the admin server has to show this token, as homing keygen makes one; wanted beyond loopback").
+			fixed().like("/etc/homing/admin.token"),
+		top("admin-tls-cert", "admin.tls_cert", value.Path(&a.CertFile, "FILE"),
+			"the admin server speaks TLS with this certificate, PEM").fixed().like("/etc/homing/admin.pem"),
+		top("admin-tls-key", "admin.tls_key", value.Path(&a.KeyFile, "FILE"), "and this key").fixed().like("/etc/homing/admin.key"),
+		top("admin-ready", "admin.ready", value.Words(&a.Ready, ReadyEach, ReadyAny, ReadyAlways),
+			"when /readyz says so: each pool that is a listener's default has a backend that is up, any of them has, or always; "+
+				"it changes its mind after 2 s"),
+		top("admin-client-ca", "admin.client_ca", value.Path(&a.ClientCAFile, "FILE"),
+			"a client certificate signed by one of these is as good as the token").fixed().like("/etc/homing/operators.pem"),
 	}
 }
 
-// boundValue is an Int of which zero is not written.
-type boundValue struct{ value.Int }
+// The rows of the lists, which no flag can describe but --listen and --backend.
 
-func (v boundValue) String() string {
-	if *v.P == 0 {
-		return ""
+func listenerRows(l *Listener) []Row {
+	return []Row{
+		top("", "name", value.Text{P: &l.Name, Check: checkName, Kind: "NAME"},
+			"in the log and in metrics; not given: the address").like("public"),
+		top("", "address", value.Text{P: &l.Address, Check: checkListen, Kind: "ADDR"},
+			"192.0.2.1:443, \"[2001:db8::1]:443\", or :443 for IPv4 and IPv6").like(":443"),
+		top("", "default", value.Text{P: &l.Default, Check: checkName, Kind: "NAME"},
+			"the pool of what no route takes and of what is no readable hello; not given: that is closed and counted").like("www"),
 	}
-	return v.Int.String()
 }
 
-// parseListen checks an address to accept on. Names are refused: a listener that moves when a name does would be a
-// surprise.
-func parseListen(s string) (string, error) {
-	_, err := balancer.ParseListenAddr(s)
-	if strings.HasPrefix(s, netaddr.Prefix) {
-		return s, err
+func routeRows(r *Route) []Row {
+	return []Row{
+		top("", "names", value.Several[string]{P: &r.Names, Parse: parseRouteName, Kind: "NAME"},
+			"server names: exact ones, then the longest \"*.example.org\", which takes all below it; not given: any, and none").
+			like("www.example.org"),
+		top("", "alpn", value.Several[string]{P: &r.ALPN, Parse: parseALPN, Kind: "NAME"},
+			"only hellos that offer one of these protocols; not given: any").like("h2"),
+		top("", "pool", value.Text{P: &r.Pool, Check: checkName, Kind: "NAME"}, "where they go").like("www"),
 	}
-	if host, _, split := net.SplitHostPort(s); err != nil && split == nil && host != "" {
-		if _, bad := netip.ParseAddr(host); bad != nil {
-			return s, fmt.Errorf("%w: give one of this machine, or leave the host out", err)
-		}
-	}
-	return s, err
 }
 
-// parseBackend reads ADDR[,weight=N][,max-conns=N]. Whether a name resolves is the pool's to find out.
-func parseBackend(s string) (pool.Spec, error) {
-	fields := strings.Split(s, ",")
-	spec := pool.Spec{Addr: fields[0], Weight: 1}
-	if err := checkBackend(spec.Addr); err != nil {
-		return spec, err
+func poolRows(p *Pool) []Row {
+	return []Row{
+		top("", "name", value.Text{P: &p.Name, Check: checkName, Kind: "NAME"},
+			"in routes, in the log and in metrics; the same on every node").like("www"),
 	}
-	for _, field := range fields[1:] {
-		key, text, _ := strings.Cut(field, "=")
-		known := false
-		for _, row := range backendRows(&spec) {
-			if row.Flag == key {
-				known = true
-				if err := row.Value.Set(text); err != nil {
-					return spec, fmt.Errorf("%s is %w", key, err)
-				}
-			}
-		}
-		if !known {
-			return spec, fmt.Errorf("%q is not known: a backend takes weight=N and max-conns=N", field)
-		}
-	}
-	return spec, nil
 }
 
-func checkBackend(addr string) error {
-	if path, ok := strings.CutPrefix(addr, netaddr.Prefix); ok {
-		return netaddr.CheckPath(path)
-	}
-	if scheme, _, url := strings.Cut(addr, "://"); url {
-		return fmt.Errorf("an address has no %s:// and no path: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443", scheme)
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || host == "" {
-		return errors.New("not an address with a port: write it such as 192.0.2.7:443, [2001:db8::7]:443 or name:443")
-	}
-	return value.CheckPort(port, 1)
+func backendRows(b *pool.Spec) []Row {
+	return append([]Row{
+		top("", "address", value.Text{P: &b.Addr, Check: checkBackend, Kind: "ADDR"},
+			"an address or a name, with its port; a name stands for all its addresses").like("192.0.2.11:443"),
+	}, shareRows(b)...)
 }
 
-func (d DiscoverSource) String() string {
-	if d.None {
-		return "none"
+// shareRows is what a backend can have beside its address, behind commas too.
+func shareRows(b *pool.Spec) []Row {
+	return []Row{
+		top("weight", "weight", value.Int{P: &b.Weight, Min: 1, Max: pool.MaxWeight},
+			"share of fresh handshakes relative to the others"),
+		top("max-conns", "max_conns", value.Int{P: &b.MaxConns, Min: 1, Max: manyConns},
+			"conns open at once; not given: no bound").like("5000"),
 	}
-	return d.Network.String()
 }
 
-func parseDiscoverSource(s string) (DiscoverSource, error) {
-	if s == "none" {
-		return DiscoverSource{None: true}, nil
-	}
-	network, err := parseNetwork(s)
-	if err != nil {
-		return DiscoverSource{}, fmt.Errorf("%w, or none", err)
-	}
-	return DiscoverSource{Network: network}, nil
-}
-
-// parseClients reads a network, or unix: for who comes by a unix socket, which is the zero Prefix.
-func parseClients(s string) (netip.Prefix, error) {
-	if s == netaddr.Prefix {
-		return netip.Prefix{}, nil
-	}
-	network, err := parseNetwork(s)
-	if err != nil {
-		return network, fmt.Errorf("%w, or unix: for unix sockets", err)
-	}
-	return network, nil
-}
-
-func printClients(p netip.Prefix) string {
-	if p == (netip.Prefix{}) {
-		return netaddr.Prefix
-	}
-	return p.String()
-}
-
-func parseNetwork(s string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		return prefix, errors.New("not a network: write it such as 192.0.2.0/24 or 2001:db8::/64")
-	}
-	if whole := prefix.Masked(); whole != prefix {
-		return prefix, fmt.Errorf("an address inside %s: write %s for all of them, or %s for one", whole, whole, netip.PrefixFrom(prefix.Addr(), prefix.Addr().BitLen()))
-	}
-	return prefix, nil
-}
-
-// printBackend writes what parseBackend reads.
-func printBackend(spec pool.Spec) string {
-	parts := []string{spec.Addr}
-	for _, row := range backendRows(&spec) {
-		if s := row.Value.String(); s != "" {
-			parts = append(parts, row.Flag+"="+s)
-		}
-	}
-	return strings.Join(parts, ",")
+func backendsValue(all *[]pool.Spec) value.Several[pool.Spec] {
+	return value.Several[pool.Spec]{P: all, Parse: parseBackend, Print: printBackend, Kind: "ADDR[,weight=N][,max-conns=N]"}
 }

@@ -27,33 +27,113 @@ type List interface {
 	Reset()
 }
 
-// Duration is a time.Duration, written with its unit.
-type Duration struct {
-	P        *time.Duration
-	Min, Max time.Duration
-	ZeroIs   string // what zero means; empty when zero is no exception to Min
+// Number is a number, a size or a time between bounds.
+type Number[T int | uint16 | int64 | float64 | time.Duration] struct {
+	P        *T
+	Min, Max T
+	// Zero is the word for zero, such as auto or none, or ZeroItself. Empty: zero is no exception to Min, and is written as
+	// nothing where it is below.
+	Zero string
 }
 
-func (v Duration) String() string { return FormatDuration(*v.P) }
+// ZeroItself is for a zero that is below Min, means something, and is written as the number that it is.
+const ZeroItself = "0"
+
+type (
+	// Int is a whole number.
+	Int = Number[int]
+	// Port is a whole number of 16 bits.
+	Port = Number[uint16]
+	// Bytes is a size.
+	Bytes = Number[int64]
+	// Ratio is a number that need not be whole.
+	Ratio = Number[float64]
+	// Duration is a time.Duration, written with its unit.
+	Duration = Number[time.Duration]
+)
+
+func (v Number[T]) String() string {
+	if n := *v.P; n != 0 || v.Zero == ZeroItself || v.Zero == "" && v.Min <= 0 {
+		return format(n)
+	}
+	return v.Zero
+}
 
 // Type implements Value.
-func (v Duration) Type() string { return "duration" }
+func (v Number[T]) Type() string {
+	switch any(v.P).(type) {
+	case *time.Duration:
+		return "duration"
+	case *float64:
+		return "ratio"
+	case *int64:
+		return "bytes"
+	}
+	return "number"
+}
 
 // Set implements Value.
-func (v Duration) Set(s string) error {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return errors.New("not a duration: write it with its unit, such as 500ms, 30s, 5m or 10h")
-	}
-	if d == 0 && v.ZeroIs != "" {
+func (v Number[T]) Set(s string) error {
+	if s == v.Zero && s != ZeroItself && s != "" {
 		*v.P = 0
 		return nil
 	}
-	if d < v.Min || d > v.Max {
-		return fmt.Errorf("out of bounds: give %s to %s", FormatDuration(v.Min), FormatDuration(v.Max))
+	n, err := v.parse(s)
+	switch {
+	case err != nil:
+	case n >= v.Min && n <= v.Max || n == 0 && v.Zero == ZeroItself:
+		*v.P = n
+		return nil
+	default:
+		err = v.outside()
 	}
-	*v.P = d
-	return nil
+	if v.Zero != "" && v.Zero != ZeroItself {
+		err = fmt.Errorf("%w, or %s", err, v.Zero)
+	}
+	return err
+}
+
+// parse reads a number, in bounds or not.
+func (v Number[T]) parse(s string) (n T, err error) {
+	switch p := any(&n).(type) {
+	case *time.Duration:
+		if *p, err = time.ParseDuration(s); err != nil {
+			err = errors.New("not a duration: write it with its unit, such as 500ms, 30s, 5m or 10h")
+		}
+	case *float64:
+		if *p, err = strconv.ParseFloat(s, 64); err != nil {
+			err = v.outside()
+		}
+	case *int64:
+		*p, err = ParseBytes(s)
+	default:
+		i, wrong := strconv.Atoi(s)
+		if n = T(i); wrong != nil {
+			err = fmt.Errorf("not a whole number: give %s to %s", format(v.Min), format(v.Max))
+		} else if int(n) != i {
+			err = v.outside()
+		}
+	}
+	return n, err
+}
+
+func (v Number[T]) outside() error {
+	give := "out of bounds: give"
+	if v.Type() == "ratio" {
+		give = "not in bounds: give a number from"
+	}
+	return fmt.Errorf("%s %s to %s", give, format(v.Min), format(v.Max))
+}
+
+// format writes a number as parse reads it.
+func format(n any) string {
+	switch n := n.(type) {
+	case time.Duration:
+		return FormatDuration(n)
+	case int64:
+		return FormatBytes(n)
+	}
+	return fmt.Sprint(n) // %v of a float64 is its shortest form
 }
 
 // FormatDuration writes 10h where Duration.String writes 10h0m0s.
@@ -66,97 +146,6 @@ func FormatDuration(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// Int is a whole number.
-type Int struct {
-	P        *int
-	Min, Max int
-}
-
-func (v Int) String() string { return strconv.Itoa(*v.P) }
-
-// Type implements Value.
-func (v Int) Type() string { return "number" }
-
-// Set implements Value.
-func (v Int) Set(s string) error {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return fmt.Errorf("not a whole number: give %d to %d", v.Min, v.Max)
-	}
-	if n < v.Min || n > v.Max {
-		return fmt.Errorf("out of bounds: give %d to %d", v.Min, v.Max)
-	}
-	*v.P = n
-	return nil
-}
-
-// Auto is an Int of which zero is written auto.
-type Auto struct{ Int }
-
-func (v Auto) String() string {
-	if *v.P == 0 {
-		return "auto"
-	}
-	return v.Int.String()
-}
-
-// Set implements Value.
-func (v Auto) Set(s string) error {
-	if s == "auto" {
-		*v.P = 0
-		return nil
-	}
-	if err := v.Int.Set(s); err != nil {
-		return fmt.Errorf("%w, or auto", err)
-	}
-	return nil
-}
-
-// Ratio is a number that need not be whole.
-type Ratio struct {
-	P        *float64
-	Min, Max float64
-}
-
-func (v Ratio) String() string { return strconv.FormatFloat(*v.P, 'g', -1, 64) }
-
-// Type implements Value.
-func (v Ratio) Type() string { return "ratio" }
-
-// Set implements Value.
-func (v Ratio) Set(s string) error {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || f < v.Min || f > v.Max {
-		return fmt.Errorf("not in bounds: give a number from %g to %g", v.Min, v.Max)
-	}
-	*v.P = f
-	return nil
-}
-
-// Bytes is a size.
-type Bytes struct {
-	P        *int64
-	Min, Max int64
-}
-
-func (v Bytes) String() string { return FormatBytes(*v.P) }
-
-// Type implements Value.
-func (v Bytes) Type() string { return "bytes" }
-
-// Set implements Value.
-func (v Bytes) Set(s string) error {
-	n, err := ParseBytes(s)
-	if err != nil {
-		return err
-	}
-	if n < v.Min || n > v.Max {
-		return fmt.Errorf("out of bounds: give %s to %s", FormatBytes(v.Min), FormatBytes(v.Max))
-	}
-	*v.P = n
-	return nil
 }
 
 // ParseBytes reads 65536, 64KiB, 64k and their like up to GiB. Every unit is a power of 1024.
@@ -190,12 +179,16 @@ type Choice[T comparable] struct {
 	Is   T
 }
 
-// Named is a choice whose word is what the value calls itself.
-func Named[T interface {
+// Words is an Enum of values that have names.
+func Words[T interface {
 	comparable
 	fmt.Stringer
-}](is T) Choice[T] {
-	return Choice[T]{is.String(), is}
+}](p *T, all ...T) Enum[T] {
+	v := Enum[T]{P: p}
+	for _, is := range all {
+		v.Choices = append(v.Choices, Choice[T]{is.String(), is})
+	}
+	return v
 }
 
 // Enum is one of some words.
@@ -273,9 +266,6 @@ func (v Bool) String() string { return strconv.FormatBool(*v.P) }
 // Type implements Value.
 func (v Bool) Type() string { return "" }
 
-// IsBoolFlag says that the flag needs no value.
-func (v Bool) IsBoolFlag() bool { return true }
-
 // Set implements Value.
 func (v Bool) Set(s string) error {
 	b, ok := parseSwitch(s)
@@ -290,8 +280,8 @@ func (v Bool) Set(s string) error {
 type Several[T any] struct {
 	P     *[]T
 	Parse func(string) (T, error)
-	Print func(T) string
 	Kind  string
+	Print func(T) string // nil: fmt.Sprint
 }
 
 func (v Several[T]) String() string { return "" }
@@ -313,7 +303,9 @@ func (v Several[T]) Set(s string) error {
 func (v Several[T]) Texts() []string {
 	texts := make([]string, len(*v.P))
 	for i, one := range *v.P {
-		texts[i] = v.Print(one)
+		if texts[i] = fmt.Sprint(one); v.Print != nil {
+			texts[i] = v.Print(one)
+		}
 	}
 	return texts
 }
@@ -321,15 +313,15 @@ func (v Several[T]) Texts() []string {
 // Reset implements List.
 func (v Several[T]) Reset() { *v.P = nil }
 
-// AsIs prints a string of a Several.
-func AsIs(s string) string { return s }
-
 // Text is a string with its own check.
 type Text struct {
 	P     *string
 	Check func(string) error
 	Kind  string
 }
+
+// Path is the name of a file or directory, which need not exist yet.
+func Path(p *string, kind string) Text { return Text{p, CheckPath, kind} }
 
 func (v Text) String() string { return *v.P }
 

@@ -9,21 +9,21 @@ import (
 
 func TestDurationValue(t *testing.T) {
 	for _, tt := range []struct {
-		why, in, zeroIs string
-		want            time.Duration
-		wantErr         string
+		why, in, zero string
+		want          time.Duration
+		wantErr       string
 	}{
 		{why: "a duration with its unit", in: "1500ms", want: 1500 * time.Millisecond},
 		{why: "the least", in: "1s", want: time.Second},
 		{why: "the most", in: "1h", want: time.Hour},
-		{why: "zero where it means off", in: "0", zeroIs: "off", want: 0},
+		{why: "zero where it means off", in: "0", zero: ZeroItself, want: 0},
 		{why: "zero where it means nothing", in: "0", wantErr: "out of bounds: give 1s to 1h"},
 		{why: "a plain number", in: "30", wantErr: "not a duration"},
 		{why: "too much", in: "1h1ns", wantErr: "out of bounds"},
-		{why: "negative", in: "-1s", zeroIs: "off", wantErr: "out of bounds"},
+		{why: "negative", in: "-1s", zero: ZeroItself, wantErr: "out of bounds"},
 	} {
 		got := time.Duration(-1)
-		err := Duration{&got, time.Second, time.Hour, tt.zeroIs}.Set(tt.in)
+		err := Duration{&got, time.Second, time.Hour, tt.zero}.Set(tt.in)
 		if !matches(err, tt.wantErr) {
 			t.Errorf("%s: %q: error %v, want %q", tt.why, tt.in, err, tt.wantErr)
 		} else if err == nil && got != tt.want {
@@ -99,7 +99,7 @@ func TestFormatBytes(t *testing.T) {
 
 func TestAutoValue(t *testing.T) {
 	n := 7
-	value := Auto{Int{&n, 1, 9}}
+	value := Int{&n, 1, 9, "auto"}
 	for in, want := range map[string]int{"auto": 0, "1": 1, "9": 9} {
 		if err := value.Set(in); err != nil || n != want || value.String() != in {
 			t.Errorf("%q: %d, written %q, %v, want %d", in, n, value, err, want)
@@ -114,7 +114,7 @@ func TestAutoValue(t *testing.T) {
 
 func TestRatioValue(t *testing.T) {
 	f := 1.5
-	value := Ratio{&f, 1, 1000}
+	value := Ratio{&f, 1, 1000, ""}
 	if err := value.Set("2.25"); err != nil || f != 2.25 || value.String() != "2.25" {
 		t.Errorf("2.25: %v, written %q, %v", f, value, err)
 	}

@@ -26,20 +26,29 @@ type field struct {
 	list  func(path string, node ast.Node)
 }
 
+// newSection makes a section of rows.
+func newSection(what, path string, rows ...Row) *section {
+	s := &section{what: what, path: path}
+	for i := range rows {
+		s.add(rows[i].Key, &rows[i])
+	}
+	return s
+}
+
 // add puts a row where its key says.
-func (s *section) add(row Row) {
-	name, rest, deeper := strings.Cut(row.Key, ".")
+func (s *section) add(key string, row *Row) {
+	name, rest, deeper := strings.Cut(key, ".")
 	if !deeper {
-		s.fields = append(s.fields, field{name: name, row: &row})
+		s.fields = append(s.fields, field{name: name, row: row})
 		return
 	}
-	row.Key = rest
 	f := s.find(name)
 	if f == nil {
-		s.fields = append(s.fields, field{name: name, below: &section{what: join(s.path, name), path: join(s.path, name)}})
+		path := join(s.path, name)
+		s.fields = append(s.fields, field{name: name, below: &section{what: path, path: path}})
 		f = &s.fields[len(s.fields)-1]
 	}
-	f.below.add(row)
+	f.below.add(rest, row)
 }
 
 func (s *section) find(name string) *field {
@@ -56,28 +65,6 @@ func (s *section) names() []string {
 		names[i] = s.fields[i].name
 	}
 	return names
-}
-
-// newSection makes a section of rows.
-func newSection(what, path string, rows ...Row) *section {
-	s := &section{what: what, path: path}
-	for _, row := range rows {
-		s.add(row)
-	}
-	return s
-}
-
-// rowsOf is the rows of a table that a section may have.
-func rowsOf(table []Group, in ...Where) []Row {
-	var rows []Row
-	for _, group := range table {
-		for _, row := range group.Rows {
-			if row.Key != "" && slices.Contains(in, row.Where) {
-				rows = append(rows, row)
-			}
-		}
-	}
-	return rows
 }
 
 // join puts a key behind a path.
@@ -134,14 +121,13 @@ func elsewhere(word, path string) []string {
 			places = append(places, place)
 		}
 	}
-	for _, row := range rowsOf(Table(Default()), Top, InListeners, InPools) {
+	for _, row := range topRows(Default()) {
 		_, name, _ := cutLast(row.Key)
 		if strings.ReplaceAll(row.Flag, "-", "_") != word && name != word || row.Key == word && path == "" {
 			continue
 		}
-		inList := strings.Contains(path, "[")
 		switch {
-		case row.Where == Top && inList:
+		case row.Where == Top && strings.Contains(path, "["):
 			say(row.Key, "the top of the file")
 		case row.Where == InPools && strings.HasPrefix(path, "listeners["):
 			say(row.Key, "the pool")
@@ -151,20 +137,19 @@ func elsewhere(word, path string) []string {
 			say(row.Key, "")
 		}
 	}
-	for _, one := range []struct {
-		words    []string
-		key, its string
-	}{
-		{[]string{"address", "listen"}, "address", "each listener"},
-		{[]string{"backends", "backend"}, "backends", "each pool"},
-		{[]string{"routes", "default"}, word, "each listener"},
-		{[]string{"names", "alpn"}, word, "each route of a listener"},
-		{[]string{"weight", "max_conns"}, word, "each backend"},
-		{[]string{"listeners", "pools"}, word, "the top of the file"},
-	} {
-		if slices.Contains(one.words, word) {
-			say(one.key, one.its)
-		}
+	switch word {
+	case "address", "listen":
+		say("address", "each listener")
+	case "backends", "backend":
+		say("backends", "each pool")
+	case "routes", "default":
+		say(word, "each listener")
+	case "names", "alpn":
+		say(word, "each route of a listener")
+	case "weight", "max_conns":
+		say(word, "each backend")
+	case "listeners", "pools":
+		say(word, "the top of the file")
 	}
 	return places
 }
@@ -175,4 +160,32 @@ func cutLast(key string) (parent, name string, deep bool) {
 		return "", key, false
 	}
 	return key[:i], key[i+1:], true
+}
+
+// topRows is all that the top of a file can say, bound to c.
+func topRows(c *Config) []Row { return rowsOf(Table(c), Top, InListeners, InPools) }
+
+// keysOfFlags is what InKeys knows.
+func keysOfFlags() map[string]string {
+	keys := map[string]string{"listen": "listener", "backend": "backend"}
+	for _, row := range topRows(Default()) {
+		keys[row.Flag] = row.Key
+	}
+	return keys
+}
+
+// InKeys words a text that names settings as --tls=require for a file.
+func InKeys(text string) string {
+	known := keysOfFlags()
+	return settingName.ReplaceAllStringFunc(text, func(name string) string {
+		match := settingName.FindStringSubmatch(name)
+		key := known[match[1]]
+		switch {
+		case key == "":
+			return name
+		case match[2] != "":
+			return key + ": "
+		}
+		return key
+	})
 }
