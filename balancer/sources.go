@@ -29,8 +29,10 @@ const (
 	MaxSourceRate  = 10000
 	MaxSourceWait  = 600 // seconds until a burst is good again
 
-	MinPrefix4, DefaultPrefix4 = 8, 32
-	MinPrefix6, DefaultPrefix6 = 16, 64
+	MinPrefix4     = 8
+	MinPrefix6     = 16
+	DefaultPrefix4 = 32
+	DefaultPrefix6 = 64
 )
 
 func (s *SourceLimits) check() error {

@@ -97,13 +97,13 @@ func parseBackend(s string) (pool.Spec, error) {
 
 // printBackend writes what parseBackend reads.
 func printBackend(spec pool.Spec) string {
-	text := spec.Addr
+	parts := []string{spec.Addr}
 	for _, row := range shareRows(&spec) {
 		if s := row.Value.String(); s != "" {
-			text += "," + row.Flag + "=" + s
+			parts = append(parts, row.Flag+"="+s)
 		}
 	}
-	return text
+	return strings.Join(parts, ",")
 }
 
 func checkBackend(addr string) error {
