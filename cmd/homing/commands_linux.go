@@ -1,15 +1,34 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
 
+	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logref"
+	"homing/cmd/homing/internal/operate"
 	"homing/cmd/internal/manual"
+	"homing/cmd/internal/usage"
 )
 
 // platformCommands is the commands around the data plane, which is made for Linux.
 func platformCommands() []*cobra.Command {
-	return []*cobra.Command{newRunCommand(), newConfigCommand(), newMetricsCommand(), newLogFieldsCommand(), newTransparentCommand()}
+	return []*cobra.Command{
+		newRunCommand(), operate.ConfigCommand(),
+		printCommand("metrics", "Print every metric: name, type, labels, meaning", admin.WriteTable),
+		printCommand("log-fields", "Print every field of the log: name, kind, meaning", logref.Write),
+		newTransparentCommand(),
+	}
+}
+
+// printCommand prints a reference.
+func printCommand(name, short string, write func(io.Writer) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Args: usage.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return write(cmd.OutOrStdout()) },
+	}
 }
 
 // platformPages is the manual's pages that are no command's.

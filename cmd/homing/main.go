@@ -14,6 +14,7 @@ import (
 
 	"homing/cmd/homing/internal/agent"
 	"homing/cmd/homing/internal/logging"
+	"homing/cmd/homing/internal/operate"
 	"homing/cmd/internal/manual"
 	"homing/cmd/internal/usage"
 )
@@ -41,6 +42,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	}
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
-	root.AddCommand(agent.NewCommand(version), newKeygenCommand(), newClusterCommand(), newStatusCommand(), newDrainCommand(), newUndrainCommand(), newReloadCommand(), newUpgradeCommand(), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
+	root.AddCommand(operate.Commands()...)
+	root.AddCommand(agent.NewCommand(version), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
 	return root
 }

@@ -37,7 +37,7 @@ func newRunCommand() *cobra.Command {
 			c, err := flags.Load()
 			if err != nil {
 				_ = estate.Fail(err) // which returns it
-				return explainConfig(cmd.ErrOrStderr(), err)
+				return config.Explain(cmd.ErrOrStderr(), err)
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
 			signals := make(chan os.Signal, 2)
@@ -53,7 +53,7 @@ func newRunCommand() *cobra.Command {
 			level.Set(c.Log.Level)
 			s, err := assemble(c, estate, logging.New(cmd.ErrOrStderr(), c.Log.Format, level), level)
 			if err != nil {
-				return estate.Fail(inTheWordsOf(flags, err))
+				return estate.Fail(flags.Word(err))
 			}
 			s.flags = flags
 			return s.run(cmd.Context(), signals, hangup, upgrades)

@@ -70,7 +70,7 @@ func held(ts *testscript.TestScript) map[string]net.Conn {
 // fails CODE ARGS: `homing ARGS` ends with the exit code, and with one line on stderr, which `stderr` can look at.
 func scriptFails(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command("homing", args[1:]...)
-	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), adminEnv+"="+ts.Getenv(adminEnv))
+	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "HOMING_ADMIN="+ts.Getenv("HOMING_ADMIN"))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -48,7 +48,7 @@ func (s *service) reload(by string) error {
 	begun, old := time.Now(), s.running.Load()
 	next, err := s.replace()
 	if err != nil {
-		err = inTheWordsOf(s.flags, err)
+		err = s.flags.Word(err)
 		s.notify.Ready("serving; the last reload was refused: " + usage.OneLine(err.Error()))
 		s.reloads.refused()
 		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", err))

@@ -1,11 +1,7 @@
-//go:build linux
-
-package main
+package operate
 
 import (
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -13,18 +9,19 @@ import (
 	"homing/cmd/internal/usage"
 )
 
-func newConfigCommand() *cobra.Command {
+// ConfigCommand is `homing config`.
+func ConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, explain and print the configuration file of homing run",
 		Args:  usage.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigCheckCommand(), newConfigExampleCommand(), newConfigPrintCommand())
+	cmd.AddCommand(configCheckCommand(), configExampleCommand(), configPrintCommand())
 	return cmd
 }
 
-func newConfigCheckCommand() *cobra.Command {
+func configCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say all that is wrong with a file, each with its line and what to write instead",
@@ -40,7 +37,7 @@ Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
 			}
 			c, err := config.Parse(name, text, nil)
 			if err != nil {
-				return usage.Failed(explainConfig(cmd.ErrOrStderr(), err))
+				return usage.Failed(config.Explain(cmd.ErrOrStderr(), err))
 			}
 			for _, remark := range c.Remarks() {
 				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, remark); err != nil {
@@ -53,41 +50,7 @@ Exit codes: 0 nothing is wrong; 1 something is; 2 the file cannot be read.`,
 	}
 }
 
-// explainConfig writes what is wrong with a file, a block for each problem, and makes an error of how many there are.
-// Another error stays as it is.
-func explainConfig(w io.Writer, err error) error {
-	wrong, ok := errors.AsType[*config.Errors](err)
-	if !ok {
-		return err
-	}
-	if err := wrong.Write(w); err != nil {
-		return err
-	}
-	n := len(wrong.Problems)
-	if n == 1 {
-		return fmt.Errorf("%s has 1 error", wrong.File)
-	}
-	return fmt.Errorf("%s has %d errors", wrong.File, n)
-}
-
-// inTheWordsOf names settings as the user did: by their keys when there is a file.
-func inTheWordsOf(flags *config.Flags, err error) error {
-	if err == nil || flags.File == "" {
-		return err
-	}
-	return &worded{err, config.InKeys(err.Error())}
-}
-
-// worded is an error in other words.
-type worded struct {
-	err  error
-	text string
-}
-
-func (e *worded) Error() string { return e.text }
-func (e *worded) Unwrap() error { return e.err }
-
-func newConfigExampleCommand() *cobra.Command {
+func configExampleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "example",
 		Short: "Print a file that explains every key, with its default",
@@ -99,7 +62,7 @@ func newConfigExampleCommand() *cobra.Command {
 	}
 }
 
-func newConfigPrintCommand() *cobra.Command {
+func configPrintCommand() *cobra.Command {
 	flags := config.NewFlags()
 	cmd := &cobra.Command{
 		Use:   "print [--config FILE] [flags]",
@@ -108,7 +71,7 @@ func newConfigPrintCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.Load()
 			if err != nil {
-				return explainConfig(cmd.ErrOrStderr(), err)
+				return config.Explain(cmd.ErrOrStderr(), err)
 			}
 			_, err = cmd.OutOrStdout().Write(config.Print(c))
 			return err

@@ -1,4 +1,4 @@
-package main
+package operate
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ const (
 	sortLost
 )
 
-func newStatusCommand() *cobra.Command {
+func statusCommand() *cobra.Command {
 	v := &statusViewer{every: 2 * time.Second}
 	cmd := &cobra.Command{
 		Use:   "status",

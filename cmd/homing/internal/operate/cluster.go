@@ -1,4 +1,4 @@
-package main
+package operate
 
 import (
 	"cmp"
@@ -25,13 +25,13 @@ import (
 
 // clusterClient talks to the admin server of one node.
 type clusterClient struct {
-	admin       adminClient
+	adminClient
 	nodeKeyFile string
 	force, hard bool
 	drainFor    time.Duration
 }
 
-func newClusterCommand() *cobra.Command {
+func clusterCommand() *cobra.Command {
 	c := &clusterClient{}
 	cmd := &cobra.Command{
 		Use:   "cluster",
@@ -39,7 +39,7 @@ func newClusterCommand() *cobra.Command {
 		Args:  usage.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.admin.persistent(cmd)
+	c.bind(cmd.PersistentFlags())
 	members := &cobra.Command{
 		Use: "members", Short: "Print every node and agent that a node knows", Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printMembers(cmd.Context(), cmd.OutOrStdout()) },
@@ -137,13 +137,9 @@ func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command seale
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.admin.connect()
-	if err != nil {
-		return nil, err
-	}
 	var out api.CommandAnswers
-	err = client.Post(ctx, "/v1/cluster/command", api.SealedCommand{Sealed: sealed}, &out)
-	return out.Nodes, usage.Failed(err)
+	err = c.post(ctx, "/v1/cluster/command", api.SealedCommand{Sealed: sealed}, &out)
+	return out.Nodes, err
 }
 
 // notAll is an error that names the nodes that do not follow a command, or nil.
@@ -174,13 +170,9 @@ func parseKeyOrName(s string, op cluster.KeyOp) ([]byte, cluster.KeyPrint, error
 }
 
 func (c *clusterClient) members(ctx context.Context) ([]api.Member, error) {
-	client, err := c.admin.connect()
-	if err != nil {
-		return nil, err
-	}
 	var view api.Cluster
-	if err := client.Get(ctx, "/v1/cluster", &view); err != nil {
-		return nil, usage.Failed(err)
+	if err := c.get(ctx, "/v1/cluster", &view); err != nil {
+		return nil, err
 	}
 	if len(view.Members) == 0 {
 		return nil, usage.Failed(errors.New("the node is in no cluster: it runs without --cluster-bind"))

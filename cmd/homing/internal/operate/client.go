@@ -1,17 +1,18 @@
-package main
+package operate
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
+	"homing/cmd/internal/usage"
 )
 
 const (
@@ -43,9 +44,6 @@ func (c *adminClient) bind(flags *pflag.FlagSet) {
 	file(&c.keyFile, "admin-key", "and its key")
 }
 
-// persistent adds the flags to a command and all below it.
-func (c *adminClient) persistent(cmd *cobra.Command) { c.bind(cmd.PersistentFlags()) }
-
 // connect makes the client. Nothing is sent yet.
 func (c *adminClient) connect() (*api.Client, error) {
 	text, from := c.address, "--admin"
@@ -66,6 +64,24 @@ func (c *adminClient) connect() (*api.Client, error) {
 		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
 	}
 	return api.NewClient(api.ClientConfig{Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile})
+}
+
+// get asks for a path once.
+func (c *adminClient) get(ctx context.Context, path string, out any) error {
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	return usage.Failed(client.Get(ctx, path, out))
+}
+
+// post sends in to a path, and reads the answer into out.
+func (c *adminClient) post(ctx context.Context, path string, in, out any) error {
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	return usage.Failed(client.Post(ctx, path, in, out))
 }
 
 // assumeAdmin is where a node is assumed that nobody has named: at the packaged service's socket if that is there, or is

@@ -1,4 +1,4 @@
-package main
+package operate
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func bindDrain(flags *pflag.FlagSet, hard *bool, span *time.Duration) {
 const drainWords = `BACKEND is its address and port, or its name as it is configured, which may stand for several addresses.
 In a cluster all nodes do it, unless --this-node is given. Nodes that join, or start again, later know nothing of it.`
 
-func newDrainCommand() *cobra.Command {
+func drainCommand() *cobra.Command {
 	d := &drainer{}
 	cmd := &cobra.Command{
 		Use:   "drain BACKEND",
@@ -61,7 +61,7 @@ func newDrainCommand() *cobra.Command {
 	return cmd
 }
 
-func newUndrainCommand() *cobra.Command {
+func undrainCommand() *cobra.Command {
 	d := &drainer{}
 	cmd := &cobra.Command{
 		Use:   "undrain BACKEND",
@@ -100,13 +100,9 @@ func (d *drainer) drain(ctx context.Context, w io.Writer, backend string) error 
 }
 
 func (d *drainer) undrain(ctx context.Context, w io.Writer, backend string) error {
-	client, err := d.connect()
-	if err != nil {
-		return err
-	}
 	var changed api.Changed
-	if err := client.Post(ctx, api.BackendPath(backend, d.pool, "undrain"), api.UndrainRequest{ThisNode: d.thisNode}, &changed); err != nil {
-		return usage.Failed(err)
+	if err := d.post(ctx, api.BackendPath(backend, d.pool, "undrain"), api.UndrainRequest{ThisNode: d.thisNode}, &changed); err != nil {
+		return err
 	}
 	return d.report(w, &changed)
 }

@@ -1,4 +1,4 @@
-package main
+package operate
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"homing/cmd/internal/usage"
 )
 
-func newKeygenCommand() *cobra.Command {
+func keygenCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "keygen",
 		Short: "Print a new key, for --gossip-key-file or --node-key-file",
