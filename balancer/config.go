@@ -11,32 +11,32 @@ import (
 	"homing/tlsparse"
 )
 
-// Config of a Balancer. The zero value of a field means its default. What is of
-// one pool is in pool.Options.
+// Config of a Balancer. The zero value of a field means its default. What is of one pool is in pool.Options.
 type Config struct {
 	Listeners []Listener
 	Loops     int             // threads that move bytes. Default 1
 	Engine    Engine          // what they stand on. Default EngineAuto
 	Store     *affinity.Store // what is known; required
 
-	// Sockets that listen already, inherited from a process that ran before or from
-	// whoever starts this one: used before anything is bound. See ListenSocket.
+	// Sockets that listen already, inherited from a process that ran before or from whoever starts this one: used before
+	// anything is bound. See ListenSocket.
 	Sockets []ListenSocket
 
-	HelloTimeout      time.Duration // from accept to the whole hello. Default 10 s
-	ConnectTimeout    time.Duration // all tries together; one try has a third of it. Default 6 s
-	HandshakeTimeout  time.Duration // of TLS, from the hello's sending to the client's Finished. Default 60 s, negative: no limit but IdleTimeout
-	IdleTimeout       time.Duration // without a byte in either direction. Default 10 min
-	HalfClosedTimeout time.Duration // without a byte after one side's FIN. Default 60 s
-	HoldTimeout       time.Duration // from the hello's sending to the verdict. Default 1 s
-	KeepAlive         time.Duration // idle time before TCP keepalive probes, both sides. Default 60 s, negative: off
-	UserTimeout       time.Duration // unacknowledged data, both sides (TCP_USER_TIMEOUT). Default 30 s, negative: the kernel's
+	// Their defaults are named DefaultHelloTimeout and so on.
+	HelloTimeout      time.Duration // from accept to the whole hello
+	ConnectTimeout    time.Duration // all tries together; one try has a third of it
+	HandshakeTimeout  time.Duration // of TLS, from the hello's sending to the client's Finished. Off: no limit but IdleTimeout
+	IdleTimeout       time.Duration // without a byte in either direction
+	HalfClosedTimeout time.Duration // without a byte after one side's FIN
+	HoldTimeout       time.Duration // from the hello's sending to the verdict
+	KeepAlive         time.Duration // idle time before TCP keepalive probes, both sides. Off: none
+	UserTimeout       time.Duration // unacknowledged data, both sides (TCP_USER_TIMEOUT). Off: the kernel's
 
-	HelloLimit   int   // bytes of a ClientHello that is read whole. Default 64 KiB, which is the most
-	HoldLimit    int   // bytes of a server's answer held for the verdict. Default 16 KiB
+	HelloLimit   int   // bytes of a ClientHello that is read whole, at most tlsparse.MaxHelloLimit, which is the default
+	HoldLimit    int   // bytes of a server's answer held for the verdict. Default DefaultHoldLimit
 	MaxConns     int   // open conns of this node. Default 0: no limit but descriptors
 	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB, or a quarter of MemoryLimit
-	MaxPreHello  int   // of the open conns, those without a whole hello; the oldest of them give way. Default half of MaxConns, negative: no limit
+	MaxPreHello  int   // of the open conns, those without a whole hello; the oldest give way. Default half of MaxConns. Off: no limit
 	MemoryLimit  int64 // bytes of this process that conns may take, buffers included; see memory.go. At least 1 MiB. Default 0: no limit but BufferMemory
 
 	Sources SourceLimits // of each network of clients
@@ -45,7 +45,23 @@ type Config struct {
 	ConnLog func(*ConnRecord) // called once per ended conn, on one goroutine. Default: off
 }
 
-const defaultBufferMemory = 256 << 20 // bytes
+// What a Config has that does not say otherwise.
+const (
+	DefaultHelloTimeout      = 10 * time.Second
+	DefaultConnectTimeout    = 6 * time.Second
+	DefaultHandshakeTimeout  = time.Minute
+	DefaultIdleTimeout       = 10 * time.Minute
+	DefaultHalfClosedTimeout = time.Minute
+	DefaultHoldTimeout       = time.Second
+	DefaultKeepAlive         = time.Minute
+	DefaultUserTimeout       = 30 * time.Second
+
+	DefaultHoldLimit    = 16 << 10  // bytes
+	defaultBufferMemory = 256 << 20 // bytes
+)
+
+// Off is without what a field of Config bounds or does by default, where the field says so.
+const Off = -1
 
 // setDefaults fills in defaults and refuses what cannot be meant.
 func (c *Config) setDefaults() error {
@@ -56,19 +72,19 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("balancer: no affinity store")
 	}
 	c.Loops = or(c.Loops, 1)
-	c.HelloTimeout = or(c.HelloTimeout, 10*time.Second)
-	c.ConnectTimeout = or(c.ConnectTimeout, 6*time.Second)
-	c.HandshakeTimeout = max(or(c.HandshakeTimeout, time.Minute), 0)
-	c.IdleTimeout = or(c.IdleTimeout, 10*time.Minute)
-	c.HalfClosedTimeout = or(c.HalfClosedTimeout, time.Minute)
-	c.HoldTimeout = or(c.HoldTimeout, time.Second)
-	c.KeepAlive = max(or(c.KeepAlive, time.Minute), 0)
-	c.UserTimeout = max(or(c.UserTimeout, 30*time.Second), 0)
+	c.HelloTimeout = or(c.HelloTimeout, DefaultHelloTimeout)
+	c.ConnectTimeout = or(c.ConnectTimeout, DefaultConnectTimeout)
+	c.HandshakeTimeout = max(or(c.HandshakeTimeout, DefaultHandshakeTimeout), 0)
+	c.IdleTimeout = or(c.IdleTimeout, DefaultIdleTimeout)
+	c.HalfClosedTimeout = or(c.HalfClosedTimeout, DefaultHalfClosedTimeout)
+	c.HoldTimeout = or(c.HoldTimeout, DefaultHoldTimeout)
+	c.KeepAlive = max(or(c.KeepAlive, DefaultKeepAlive), 0)
+	c.UserTimeout = max(or(c.UserTimeout, DefaultUserTimeout), 0)
 	c.HelloLimit = or(c.HelloLimit, tlsparse.DefaultHelloLimit)
-	c.HoldLimit = or(c.HoldLimit, 16<<10)
+	c.HoldLimit = or(c.HoldLimit, DefaultHoldLimit)
 	if c.MaxPreHello == 0 {
 		if c.MaxPreHello = (c.MaxConns + 1) / 2; c.MaxConns == 0 {
-			c.MaxPreHello = -1
+			c.MaxPreHello = Off
 		}
 	}
 	if err := c.setMemory(); err != nil {

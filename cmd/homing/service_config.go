@@ -5,7 +5,6 @@ package main
 import (
 	"runtime"
 	"slices"
-	"time"
 
 	"homing/balancer"
 	"homing/cmd/homing/internal/config"
@@ -37,7 +36,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 	cfg := balancer.Config{
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
-		HandshakeTimeout: orOff(t.Handshake), KeepAlive: orOff(t.KeepAlive), UserTimeout: orOff(t.User),
+		HandshakeTimeout: t.Handshake, KeepAlive: t.KeepAlive, UserTimeout: t.User,
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Sources: c.Limits.Clients,
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory, MemoryLimit: c.ConnMemory(),
 		Log: s.log,
@@ -61,12 +60,4 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.logs.Conns, r) }
 	}
 	return cfg
-}
-
-// orOff translates the flags' zero, which is off, to the balancer's, which is negative.
-func orOff(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
 }

@@ -5,6 +5,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"homing/balancer"
@@ -13,6 +14,7 @@ import (
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/value"
+	"homing/tlsparse"
 )
 
 // Config is everything that `homing run` can be told, with names resolved to nothing and defaults filled in. It is never
@@ -115,7 +117,7 @@ type Probe struct {
 // Timeouts of conns.
 type Timeouts struct {
 	Hello, Connect, Hold, Idle, HalfClosed, Drain time.Duration
-	Handshake, KeepAlive, User                    time.Duration // 0: off
+	Handshake, KeepAlive, User                    time.Duration // or balancer.Off
 	DrainDelay                                    time.Duration // after SIGTERM, before no new conns are taken
 	Upgrade                                       time.Duration // for a new process to be ready to take over
 }
@@ -168,14 +170,10 @@ func (r Ready) String() string { return [...]string{"each", "any", "always"}[r] 
 
 // IsDefault says that pool i is what /readyz looks at: a listener's default, or, where no listener has one, any.
 func (c *Config) IsDefault(i int) bool {
-	none := true
-	for j := range c.Listeners {
-		if c.Listeners[j].Default == c.Pools[i].Name {
-			return true
-		}
-		none = none && c.Listeners[j].Default == ""
+	leads := func(yes func(to string) bool) bool {
+		return slices.ContainsFunc(c.Listeners, func(l Listener) bool { return yes(l.Default) })
 	}
-	return none
+	return leads(func(to string) bool { return to == c.Pools[i].Name }) || !leads(func(to string) bool { return to != "" })
 }
 
 // Access is the settings as the server wants them. Address is not empty, and has been checked.
@@ -210,11 +208,15 @@ func Default() *Config {
 			DiscoverWeight: cluster.DefaultDiscoverWeight,
 		},
 		Timeouts: Timeouts{
-			Hello: 10 * time.Second, Connect: 6 * time.Second, Hold: time.Second, Idle: 10 * time.Minute, Handshake: time.Minute,
-			HalfClosed: time.Minute, Drain: 30 * time.Second, KeepAlive: time.Minute, User: 30 * time.Second,
-			Upgrade: 30 * time.Second,
+			Hello: balancer.DefaultHelloTimeout, Connect: balancer.DefaultConnectTimeout, Hold: balancer.DefaultHoldTimeout,
+			Handshake: balancer.DefaultHandshakeTimeout, Idle: balancer.DefaultIdleTimeout,
+			HalfClosed: balancer.DefaultHalfClosedTimeout, KeepAlive: balancer.DefaultKeepAlive,
+			User: balancer.DefaultUserTimeout, Drain: 30 * time.Second, Upgrade: 30 * time.Second,
 		},
-		Limits:  Limits{Hello: 64 << 10, Hold: 16 << 10, Clients: balancer.SourceLimits{Prefix4: 32, Prefix6: 64}},
+		Limits: Limits{
+			Hello: tlsparse.DefaultHelloLimit, Hold: balancer.DefaultHoldLimit,
+			Clients: balancer.SourceLimits{Prefix4: balancer.DefaultPrefix4, Prefix6: balancer.DefaultPrefix6},
+		},
 		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}

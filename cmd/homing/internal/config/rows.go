@@ -101,6 +101,11 @@ func spanOrZero(p *time.Duration, least, most time.Duration) value.Duration {
 	return value.Duration{P: p, Min: least, Max: most, Zero: value.ZeroItself}
 }
 
+// spanOrOff is a span of which zero is off, and not the balancer's default.
+func spanOrOff(p *time.Duration, least, most time.Duration) value.Duration {
+	return value.Duration{P: p, Min: least, Max: most, Zero: value.ZeroItself, Off: balancer.Off}
+}
+
 func timeoutRows(t *Timeouts) []Row {
 	return []Row{
 		top("hello-timeout", "timeouts.hello", span(&t.Hello, tick, time.Hour), "from accept to a complete ClientHello"),
@@ -108,7 +113,7 @@ func timeoutRows(t *Timeouts) []Row {
 			"for all tries together to connect to a backend; one try gets at most a third"),
 		top("hold-timeout", "timeouts.hold", span(&t.Hold, tick, time.Minute),
 			"how long a server's first bytes may wait for the verdict on an offer"),
-		top("handshake-timeout", "timeouts.handshake", spanOrZero(&t.Handshake, tick, day),
+		top("handshake-timeout", "timeouts.handshake", spanOrOff(&t.Handshake, tick, day),
 			"for a TLS handshake, from the hello's sending to a backend to the client's last message; 0: only the idle timeout counts"),
 		top("idle-timeout", "timeouts.idle", span(&t.Idle, tick, 30*day), "without a byte in either direction"),
 		top("half-closed-timeout", "timeouts.half_closed", span(&t.HalfClosed, tick, 30*day),
@@ -120,9 +125,9 @@ func timeoutRows(t *Timeouts) []Row {
 			"for open conns to end after SIGTERM, and that delay; 0: cut them at once"),
 		top("upgrade-timeout", "timeouts.upgrade", span(&t.Upgrade, 100*time.Millisecond, time.Hour),
 			"for a new process to be ready to take over, after SIGUSR2; it is killed then, and nothing has changed"),
-		top("keepalive", "timeouts.keepalive", spanOrZero(&t.KeepAlive, time.Second, day),
+		top("keepalive", "timeouts.keepalive", spanOrOff(&t.KeepAlive, time.Second, day),
 			"idle time before TCP keepalive probes, on both sides; 0: none"),
-		top("user-timeout", "timeouts.user", spanOrZero(&t.User, time.Second, day),
+		top("user-timeout", "timeouts.user", spanOrOff(&t.User, time.Second, day),
 			"unacknowledged data ends the conn (TCP_USER_TIMEOUT), on both sides; 0: the kernel's own patience"),
 	}
 }

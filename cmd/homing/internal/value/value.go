@@ -34,6 +34,8 @@ type Number[T int | uint16 | int64 | float64 | time.Duration] struct {
 	// Zero is the word for zero, such as auto or none, or ZeroItself. Empty: zero is no exception to Min, and is written as
 	// nothing where it is below.
 	Zero string
+	// Off is what zero is kept as, where its owner takes zero for the default.
+	Off T
 }
 
 // ZeroItself is for a zero that is below Min, means something, and is written as the number that it is.
@@ -53,7 +55,11 @@ type (
 )
 
 func (v Number[T]) String() string {
-	if n := *v.P; n != 0 || v.Zero == ZeroItself || v.Zero == "" && v.Min <= 0 {
+	n := *v.P
+	if n == v.Off {
+		n = 0
+	}
+	if n != 0 || v.Zero == ZeroItself || v.Zero == "" && v.Min <= 0 {
 		return format(n)
 	}
 	return v.Zero
@@ -75,13 +81,16 @@ func (v Number[T]) Type() string {
 // Set implements Value.
 func (v Number[T]) Set(s string) error {
 	if s == v.Zero && s != ZeroItself && s != "" {
-		*v.P = 0
+		*v.P = v.Off
 		return nil
 	}
 	n, err := v.parse(s)
 	switch {
 	case err != nil:
 	case n >= v.Min && n <= v.Max || n == 0 && v.Zero == ZeroItself:
+		if n == 0 {
+			n = v.Off
+		}
 		*v.P = n
 		return nil
 	default:

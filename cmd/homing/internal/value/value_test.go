@@ -23,7 +23,7 @@ func TestDurationValue(t *testing.T) {
 		{why: "negative", in: "-1s", zero: ZeroItself, wantErr: "out of bounds"},
 	} {
 		got := time.Duration(-1)
-		err := Duration{&got, time.Second, time.Hour, tt.zero}.Set(tt.in)
+		err := Duration{P: &got, Min: time.Second, Max: time.Hour, Zero: tt.zero}.Set(tt.in)
 		if !matches(err, tt.wantErr) {
 			t.Errorf("%s: %q: error %v, want %q", tt.why, tt.in, err, tt.wantErr)
 		} else if err == nil && got != tt.want {
@@ -99,7 +99,7 @@ func TestFormatBytes(t *testing.T) {
 
 func TestAutoValue(t *testing.T) {
 	n := 7
-	value := Int{&n, 1, 9, "auto"}
+	value := Int{P: &n, Min: 1, Max: 9, Zero: "auto"}
 	for in, want := range map[string]int{"auto": 0, "1": 1, "9": 9} {
 		if err := value.Set(in); err != nil || n != want || value.String() != in {
 			t.Errorf("%q: %d, written %q, %v, want %d", in, n, value, err, want)
@@ -112,9 +112,23 @@ func TestAutoValue(t *testing.T) {
 	}
 }
 
+// TestOff: where zero is the owner's default, what is off is kept as another number, and written as zero.
+func TestOff(t *testing.T) {
+	n := 7
+	value := Int{P: &n, Min: 0, Max: 9, Off: -1}
+	for _, in := range []string{"0", "3"} {
+		if err := value.Set(in); err != nil || value.String() != in || (n == -1) != (in == "0") {
+			t.Errorf("%s: kept as %d, written %s, %v", in, n, value, err)
+		}
+	}
+	if err := value.Set("-1"); !matches(err, "out of bounds: give 0 to 9") {
+		t.Errorf("-1: error %v", err)
+	}
+}
+
 func TestRatioValue(t *testing.T) {
 	f := 1.5
-	value := Ratio{&f, 1, 1000, ""}
+	value := Ratio{P: &f, Min: 1, Max: 1000}
 	if err := value.Set("2.25"); err != nil || f != 2.25 || value.String() != "2.25" {
 		t.Errorf("2.25: %v, written %q, %v", f, value, err)
 	}
