@@ -2,9 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -195,16 +192,9 @@ func (m *Membership) sealState(plain []byte) ([]byte, error) {
 	if m.cfg.Keys == nil {
 		return plain, nil
 	}
-	aead, err := gossipAEAD(m.cfg.Keys.ring.GetPrimaryKey())
-	if err != nil {
-		return nil, err
-	}
-	b := binary.BigEndian.AppendUint32([]byte{gossipEncrypt}, uint32(1+aead.NonceSize()+len(plain)+aead.Overhead()))
+	b := binary.BigEndian.AppendUint32([]byte{gossipEncrypt}, uint32(1+nonceBytes+len(plain)+tagBytes))
 	data := append(bytes.Clone(b), m.cfg.Label...)
-	nonce := make([]byte, aead.NonceSize())
-	_, _ = rand.Read(nonce) // it never fails
-	b = append(append(b, gossipCipher), nonce...)
-	return aead.Seal(b, nonce, plain, data), nil
+	return appendSealed(append(b, gossipCipher), m.cfg.Keys.ring.GetPrimaryKey(), plain, data)
 }
 
 // openState reads one message of a stream.
@@ -232,26 +222,9 @@ func openGossip(keys [][]byte, sealed, data []byte) ([]byte, error) {
 	if len(sealed) == 0 || sealed[0] != gossipCipher {
 		return nil, errors.New("the encryption is of another version")
 	}
-	sealed = sealed[1:]
-	for _, key := range keys {
-		aead, err := gossipAEAD(key)
-		if err != nil {
-			return nil, err
-		}
-		if len(sealed) < aead.NonceSize() {
-			break
-		}
-		if plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], data); err == nil {
-			return plain, nil
-		}
+	plain, err := openSealed(keys, sealed[1:], data)
+	if plain == nil && err == nil {
+		err = errors.New("no key of ours opens the answer")
 	}
-	return nil, errors.New("no key of ours opens the answer")
-}
-
-func gossipAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return plain, err
 }

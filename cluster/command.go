@@ -2,10 +2,7 @@ package cluster
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -14,32 +11,13 @@ import (
 	"time"
 )
 
-// command is what all nodes are told to do, by whoever has the node key: a *KeyCommand, a *DrainCommand,
-// a *WeightCommand, an *IdleCommand or a *standingCommand. It travels sealed with that key, which agents do not have: they can neither give a command nor read the one they pass on.
-type command interface {
-	// judge says whom the command would cut off. It is asked at the node that the command was given to.
-	judge(members []Member) error
-	// apply does at this node what the command says.
-	apply(m *Membership) error
-}
-
-// The sealed form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version, op, force
-// (one byte each), time (8 bytes, seconds since 1970), and what belongs to the op: the key (KeyAdd), the print (KeyUse,
-// KeyRemove), what is to be done and the backend's address (opDrain, opWeight, opIdle), what
-// was ordered before (opStanding), or an answer (opAnswer).
+// A command is an order as it travels, sealed with the node key, which agents do not have: they can neither give a command nor
+// read the one they pass on. The form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version,
+// op, force (one byte each), time (8 bytes, seconds since 1970), and the body of the op (order.go), or an answer (answer.go).
 const (
 	commandVersion = 1
 	commandHeader  = 3 + 8
-	nonceBytes     = 12
-	tagBytes       = 16
 	maxSealed      = nonceBytes + commandHeader + max(KeyBytes, maxStanding) + tagBytes
-
-	// These stand beside the values of KeyOp.
-	opDrain    = 4
-	opAnswer   = 5
-	opWeight   = 6
-	opIdle     = 7
-	opStanding = 8
 
 	// commandAge is by how much a command's time may differ from the clock here, in either direction. Nonces are
 	// remembered for as long, so that no command works twice.
@@ -58,120 +36,107 @@ var ErrCommand = errors.New("the command is not sealed with this cluster's node 
 // ErrNoNodeKey refuses commands at a node that has no node key.
 var ErrNoNodeKey = errors.New("this node has no node key")
 
-func commandCipher(nodeKey []byte) (cipher.AEAD, error) {
-	derived, err := hkdf.Key(sha256.New, nodeKey, nil, "homing key command", 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(derived)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+// commandKey separates this use of the node key from all others (RFC 5869, 3.2).
+func commandKey(nodeKey []byte) ([]byte, error) {
+	return hkdf.Key(sha256.New, nodeKey, nil, "homing key command", 32)
 }
 
-func seal(nodeKey []byte, op byte, force bool, rest []byte, now time.Time) ([]byte, error) {
-	aead, err := commandCipher(nodeKey)
-	if err != nil {
+// Seal makes the order's form for Membership.Command.
+func (o *Order) Seal(nodeKey []byte, now time.Time) ([]byte, error) {
+	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("cluster: seal: %w", err)
 	}
-	plain := []byte{commandVersion, op, 0}
+	return seal(nodeKey, o.Op, o.Force, o.Op.kind().put(o), now)
+}
+
+func seal(nodeKey []byte, op Op, force bool, body []byte, now time.Time) ([]byte, error) {
+	plain := []byte{commandVersion, byte(op), 0}
 	if force {
 		plain[2] = 1
 	}
-	plain = binary.BigEndian.AppendUint64(plain, uint64(now.Unix()))
-	plain = append(plain, rest...)
-	nonce := make([]byte, nonceBytes)
-	_, _ = rand.Read(nonce) // it never fails
-	return aead.Seal(nonce, nonce, plain, nil), nil
+	plain = append(binary.BigEndian.AppendUint64(plain, uint64(now.Unix())), body...)
+	key, err := commandKey(nodeKey)
+	if err == nil {
+		plain, err = appendSealed(nil, key, plain, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cluster: seal: %w", err)
+	}
+	return plain, nil
 }
 
 // unseal opens what is sealed with one of the node keys.
 func unseal(nodeKeys [][]byte, sealed []byte) ([]byte, error) {
-	if len(sealed) < nonceBytes {
-		return nil, ErrCommand
-	}
+	var keys [][]byte
 	for _, nodeKey := range nodeKeys {
-		aead, err := commandCipher(nodeKey)
+		key, err := commandKey(nodeKey)
 		if err != nil {
 			return nil, err
 		}
-		if plain, err := aead.Open(nil, sealed[:nonceBytes], sealed[nonceBytes:], nil); err == nil {
-			return plain, nil
-		}
+		keys = append(keys, key)
 	}
-	return nil, ErrCommand
+	plain, err := openSealed(keys, sealed, nil)
+	if plain == nil && err == nil {
+		err = ErrCommand
+	}
+	return plain, err
 }
 
-// openCommand reads a sealed command with one of the node keys, and gives its time.
-func openCommand(nodeKeys [][]byte, sealed []byte) (command, time.Time, error) {
+// openCommand reads a sealed command with one of the node keys.
+func openCommand(nodeKeys [][]byte, sealed []byte) (*Order, error) {
 	if len(sealed) > maxSealed {
-		return nil, time.Time{}, ErrCommand
+		return nil, ErrCommand
 	}
 	plain, err := unseal(nodeKeys, sealed)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
 	return parseCommand(plain)
 }
 
-func parseCommand(plain []byte) (command, time.Time, error) {
+func parseCommand(plain []byte) (*Order, error) {
 	if len(plain) < commandHeader {
-		return nil, time.Time{}, errors.New("the command ends early")
+		return nil, errors.New("the command ends early")
 	}
 	if plain[0] != commandVersion {
-		return nil, time.Time{}, fmt.Errorf("the command has version %d, this program reads %d", plain[0], commandVersion)
+		return nil, fmt.Errorf("the command has version %d, this program reads %d", plain[0], commandVersion)
 	}
-	at := time.Unix(int64(binary.BigEndian.Uint64(plain[3:])), 0)
-	op, force, rest := plain[1], plain[2] == 1, plain[commandHeader:]
-	switch op {
-	case opDrain:
-		c, err := parseDrain(rest)
-		if err == nil {
-			c.at = at
-		}
-		return c, at, err
-	case opStanding:
-		c, err := parseStanding(rest)
-		return c, at, err
-	case opWeight:
-		c, err := parseWeight(rest)
-		return c, at, err
-	case opIdle:
-		c, err := parseIdle(rest)
-		return c, at, err
+	o := &Order{Op: Op(plain[1]), Force: plain[2] == 1, at: time.Unix(int64(binary.BigEndian.Uint64(plain[3:])), 0)}
+	k, body := o.Op.kind(), plain[commandHeader:]
+	if k.get == nil {
+		return nil, fmt.Errorf("the command %d with %d bytes is not known", o.Op, len(body))
 	}
-	c, err := parseKeyCommand(KeyOp(op), force, rest)
-	return c, at, err
+	if !k.get(o, body) {
+		return nil, fmt.Errorf("the %s command of %d bytes cannot be read", k.word, len(body))
+	}
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("the %s command cannot be read: %w", k.word, err)
+	}
+	return o, nil
 }
 
-// replayGuard remembers nonces for as long as their commands' times are good. The zero value is ready.
-type replayGuard struct {
-	seen map[[nonceBytes]byte]time.Time // until when it must be remembered
-}
+// replayGuard remembers nonces for as long as their commands' times are good.
+type replayGuard map[[nonceBytes]byte]time.Time // until when each must be remembered
 
 // admit says why a command may not be applied at now, once.
-func (g *replayGuard) admit(sealed []byte, at, now time.Time) error {
+func (g replayGuard) admit(sealed []byte, at, now time.Time) error {
 	if d := now.Sub(at); d > commandAge || d < -commandAge {
 		return fmt.Errorf("the command is from %s, %s off the clock of this node: set the clocks, and repeat it",
 			at.UTC().Format(time.RFC3339), d.Abs().Round(time.Second))
 	}
-	for nonce, until := range g.seen {
+	for nonce, until := range g {
 		if now.After(until) {
-			delete(g.seen, nonce)
+			delete(g, nonce)
 		}
 	}
 	nonce := [nonceBytes]byte(sealed)
-	if _, again := g.seen[nonce]; again {
+	if _, again := g[nonce]; again {
 		return errors.New("the command was given before")
 	}
-	if len(g.seen) >= maxReplays {
+	if len(g) >= maxReplays {
 		return errors.New("too many commands at once: wait two minutes")
 	}
-	if g.seen == nil {
-		g.seen = make(map[[nonceBytes]byte]time.Time)
-	}
-	g.seen[nonce] = at.Add(2 * commandAge)
+	g[nonce] = at.Add(2 * commandAge)
 	return nil
 }
 
@@ -180,69 +145,59 @@ func (m *Membership) SetNodeKeys(keys [][]byte) { m.nodeKeys.Store(&keys) }
 
 // Command applies a sealed command to this node, tells all others, and gives every node's answer, this one's first. It
 // is refused when this node cannot follow it, and when members would be cut off by it, unless forced: a key may only be
-// used once all have it, and removed once none uses it.
+// used once all have it, and removed once none uses it. Members have a moment to tell that they follow the one before.
 func (m *Membership) Command(ctx context.Context, sealed []byte) ([]Answer, error) {
-	if err := m.applyPatiently(ctx, sealed); err != nil {
-		return nil, err
+	ticker := time.NewTicker(gossipEvery)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(commandPatience); ; {
+		_, err := m.apply(sealed, true)
+		if err == nil {
+			return m.relay(ctx, sealed), nil
+		}
+		if _, cut := errors.AsType[*cutError](err); !cut || time.Now().After(deadline) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
 	}
-	return m.relay(ctx, sealed), nil
 }
 
 // Order gives a command on this node's own authority: it is sealed with the node key in use here.
-func (m *Membership) Order(ctx context.Context, order Order) ([]Answer, error) {
+func (m *Membership) Order(ctx context.Context, o Order) ([]Answer, error) {
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 {
 		return nil, ErrNoNodeKey
 	}
-	sealed, err := order.Seal(nodeKeys[0], time.Now())
+	sealed, err := o.Seal(nodeKeys[0], time.Now())
 	if err != nil {
 		return nil, err
 	}
 	return m.Command(ctx, sealed)
 }
 
-// Order is a command before it is sealed.
-type Order interface {
-	Seal(nodeKey []byte, now time.Time) ([]byte, error)
-}
-
-// applyPatiently gives members a moment to tell that they follow the command before this one.
-func (m *Membership) applyPatiently(ctx context.Context, sealed []byte) error {
-	ticker := time.NewTicker(gossipEvery)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(commandPatience); ; {
-		_, err := m.apply(sealed, true)
-		if cut := (*cutError)(nil); !errors.As(err, &cut) || time.Now().After(deadline) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-}
-
-func (m *Membership) apply(sealed []byte, judge bool) (command, error) {
+func (m *Membership) apply(sealed []byte, judge bool) (*Order, error) {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 {
 		return nil, ErrNoNodeKey
 	}
-	c, at, err := openCommand(nodeKeys, sealed)
+	o, err := openCommand(nodeKeys, sealed)
 	if err != nil {
 		return nil, err
 	}
 	if judge {
-		if err := c.judge(m.Members()); err != nil {
+		if err := o.judge(m.Members()); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.replays.admit(sealed, at, time.Now()); err != nil {
+	if err := m.replays.admit(sealed, o.at, time.Now()); err != nil {
 		return nil, err
 	}
-	return c, c.apply(m)
+	return o, o.Op.kind().follow(m, o)
 }
 
 // receiveCommand applies a command that another node has sent, and judged, and answers it.
@@ -251,22 +206,19 @@ func (m *Membership) receiveCommand(message []byte) {
 	if !ok || len(*m.nodeKeys.Load()) == 0 {
 		return // an agent: its keys are in its file
 	}
-	c, err := m.apply(sealed, false)
+	o, err := m.apply(sealed, false)
 	if errors.Is(err, ErrCommand) { // nobody is answered who may not ask, and the name it gives counts for nothing
-		m.quiet.Say(slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", sayable(asker)), slog.Any("error", err))
+		if !validID(asker) {
+			asker = "?"
+		}
+		m.quiet.Say(slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 		return
 	}
 	if err != nil && !errors.Is(err, ErrBusy) {
 		m.quiet.Say(slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
 	}
 	m.answer(asker, sealed, err)
-	m.answerOrders(c, asker)
-}
-
-// sayable is a word of a stranger's, fit for a line.
-func sayable(s string) string {
-	if !validID(s) {
-		return "?"
+	if o != nil && o.asks {
+		m.answerStanding(asker)
 	}
-	return s
 }

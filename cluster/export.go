@@ -31,7 +31,7 @@ type Exported struct {
 	Commands map[string]time.Time `json:"commands,omitempty"`
 
 	// Orders are the drains, and their ends, that were ordered of late.
-	Orders []order `json:"orders,omitempty"`
+	Orders []standingOrder `json:"orders,omitempty"`
 }
 
 // Sockets are those that gossip uses, nil with Config.Transport. They stay the member's own.
@@ -44,32 +44,30 @@ func (m *Membership) Sockets() *GossipSockets {
 
 // Export says what an heir must know. Once the heir has it, Shutdown without Leave ends this member.
 func (m *Membership) Export() Exported {
-	legacy := Exported{Members: m.Members()}
+	exported := Exported{Members: m.Members()}
 	m.applying.Lock()
 	defer m.applying.Unlock()
-	if len(m.replays.seen) > 0 {
-		legacy.Commands = make(map[string]time.Time)
+	exported.Orders = m.standing.sorted()
+	if len(m.replays) > 0 {
+		exported.Commands = make(map[string]time.Time)
 	}
-	for _, o := range m.orders.sorted() {
-		legacy.Orders = append(legacy.Orders, *o)
+	for nonce, until := range m.replays {
+		exported.Commands[hex.EncodeToString(nonce[:])] = until
 	}
-	for nonce, until := range m.replays.seen {
-		legacy.Commands[hex.EncodeToString(nonce[:])] = until
-	}
-	return legacy
+	return exported
 }
 
 // Import takes over what the process before knew. Call it before Run.
-func (m *Membership) Import(legacy Exported) {
+func (m *Membership) Import(from Exported) {
 	m.mu.Lock()
-	for _, one := range legacy.Members {
+	for _, one := range from.Members {
 		if one.ID != m.cfg.ID && one.Addr.IsValid() {
 			m.roll.inherit(one, time.Now())
 		}
 	}
 	m.mu.Unlock()
 	m.inquireSoon()
-	for _, one := range legacy.Members {
+	for _, one := range from.Members {
 		if one.Meta.Role == RoleNode && one.ID != m.cfg.ID && one.Addr.IsValid() {
 			m.rejoin.change(func(r *rejoin) {
 				r.met(one.ID, hostPort(one.Addr))
@@ -79,17 +77,14 @@ func (m *Membership) Import(legacy Exported) {
 	}
 	m.applying.Lock()
 	defer m.applying.Unlock()
-	for _, o := range legacy.Orders {
-		m.orders.keep(o)
+	for _, o := range from.Orders {
+		m.standing.keep(o)
 	}
-	for text, until := range legacy.Commands {
+	for text, until := range from.Commands {
 		nonce, err := hex.DecodeString(text)
-		if err != nil || len(nonce) != nonceBytes || len(m.replays.seen) >= maxReplays {
+		if err != nil || len(nonce) != nonceBytes || len(m.replays) >= maxReplays {
 			continue
 		}
-		if m.replays.seen == nil {
-			m.replays.seen = make(map[[nonceBytes]byte]time.Time)
-		}
-		m.replays.seen[[nonceBytes]byte(nonce)] = until
+		m.replays[[nonceBytes]byte(nonce)] = until
 	}
 }

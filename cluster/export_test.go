@@ -103,7 +103,7 @@ func TestMemberHeirThatFails(t *testing.T) {
 // Commands that were obeyed are not obeyed again by the heir.
 func TestMemberInheritsNonces(t *testing.T) {
 	elder := startMember(t, Config{NodeKeys: [][]byte{nodeKey(1)}})
-	sealed, err := (&KeyCommand{Op: KeyAdd, Key: NewKey()}).Seal(nodeKey(1), time.Now())
+	sealed, err := (&Order{Op: OpKeyAdd, Key: NewKey()}).Seal(nodeKey(1), time.Now())
 	check(t, err)
 	_, _ = elder.apply(sealed, false) // it has no keyring: refused, but after it was taken for given
 	heir := startMember(t, Config{NodeKeys: [][]byte{nodeKey(1)}})
@@ -113,7 +113,7 @@ func TestMemberInheritsNonces(t *testing.T) {
 	}
 	legacy := Exported{Commands: map[string]time.Time{"zz": time.Now(), "00": time.Now()}}
 	heir.Import(legacy)
-	if len(heir.replays.seen) != 1 {
-		t.Errorf("%d nonces", len(heir.replays.seen))
+	if len(heir.replays) != 1 {
+		t.Errorf("%d nonces", len(heir.replays))
 	}
 }

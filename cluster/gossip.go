@@ -126,6 +126,9 @@ func (c *Config) check() error {
 	if c.KeysChanged == nil {
 		c.KeysChanged = func([][]byte) {}
 	}
+	if c.Settle == nil {
+		c.Settle = func() {}
+	}
 	switch {
 	case c.ID == "" || len(c.ID) > 64 || !printable(c.ID):
 		return fmt.Errorf("cluster: ID %.80q is not 1 to 64 printable bytes", c.ID)
@@ -196,8 +199,8 @@ func Create(cfg Config) (*Membership, error) {
 		meta:     cfg.Meta,
 		hearing:  make(chan struct{}, 1),
 		quiet:    bound.NewQuiet(cfg.Log),
-		refusals: make(map[string]string),
-		roll:     newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
+		refusals: make(map[string]string), replays: make(replayGuard), standing: make(standing),
+		roll: newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.meta.Standing = cfg.Meta.Role == RoleNode
 	m.pools.Store(&m.cfg.Pools)

@@ -254,7 +254,7 @@ func TestKeyRotation(t *testing.T) {
 		})
 	}
 	eventually(t, "all see all", whole)
-	command := func(c KeyCommand) ([]Answer, error) {
+	command := func(c Order) ([]Answer, error) {
 		t.Helper()
 		sealed, err := c.Seal(nodeKeys[0], time.Now())
 		if err != nil {
@@ -272,21 +272,21 @@ func TestKeyRotation(t *testing.T) {
 		}
 	}
 
-	if r, err := command(KeyCommand{Op: KeyAdd, Key: after}); err != nil || len(r) != 3 || slices.ContainsFunc(r, func(a Answer) bool { return a.Error != "" }) {
+	if r, err := command(Order{Op: OpKeyAdd, Key: after}); err != nil || len(r) != 3 || slices.ContainsFunc(r, func(a Answer) bool { return a.Error != "" }) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	follow("every node has the new key", before, after)
-	if _, err := command(KeyCommand{Op: KeyUse, Print: PrintOf(after)}); err == nil || !strings.Contains(err.Error(), "agent "+agent.cfg.ID) {
+	if _, err := command(Order{Op: OpKeyUse, Print: PrintOf(after)}); err == nil || !strings.Contains(err.Error(), "agent "+agent.cfg.ID) {
 		t.Fatalf("the agent would be cut off: %v", err)
 	}
 	if err := errors.Join(agent.cfg.Keys.Replace([][]byte{after, before}), agent.Update(func(*Meta) {})); err != nil { // its file changed
 		t.Fatal(err)
 	}
-	if _, err := command(KeyCommand{Op: KeyUse, Print: PrintOf(after)}); err != nil {
+	if _, err := command(Order{Op: OpKeyUse, Print: PrintOf(after)}); err != nil {
 		t.Fatal(err)
 	}
 	follow("every node uses the new key", after, before)
-	sealed, err := (&KeyCommand{Op: KeyRemove, Print: PrintOf(before)}).Seal(nodeKeys[0], time.Now())
+	sealed, err := (&Order{Op: OpKeyRemove, Print: PrintOf(before)}).Seal(nodeKeys[0], time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func TestHostileCommands(t *testing.T) {
 		command := append([]byte{messageCommand, 2, byte(i), byte(i >> 8)}, make([]byte, 60)...)
 		b.packet(t, b.node.Addr(), append([]byte{villainUserMsg}, command...))
 	}
-	sealed, err := (&DrainCommand{Backend: netip.MustParseAddrPort("127.0.0.11:443"), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}).Seal(key(100), time.Now())
+	sealed, err := (&Order{Op: OpDrain, Backend: netip.MustParseAddrPort("127.0.0.11:443"), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}).Seal(key(100), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

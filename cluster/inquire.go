@@ -115,7 +115,7 @@ func (m *Membership) follow(now *outcome) {
 	case joined:
 		said(slog.LevelInfo, "cluster: member joined", slog.String("version", one.Meta.Version))
 		if node {
-			m.tellOrders(one, true)
+			m.tellStanding(one, true)
 			m.rejoin.change(func(r *rejoin) {
 				r.met(one.ID, hostPort(one.Addr))
 				for _, id := range now.replaced {

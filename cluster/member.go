@@ -40,7 +40,7 @@ type Membership struct {
 	// Owned by whoever applies commands, under applying.
 	applying sync.Mutex
 	replays  replayGuard
-	orders   orders
+	standing standing
 
 	// Guarded by mu, which is never held while memberlist is called.
 	mu        sync.Mutex

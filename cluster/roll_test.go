@@ -244,7 +244,7 @@ func TestRollStartsAnew(t *testing.T) {
 	r.prove("beside", "192.0.2.1:7000", node)
 	r.members[at("192.0.2.1:7946")].Alive = false
 	r.now = r.now.Add(time.Second)
-	use := &KeyCommand{Op: KeyUse}
+	use := &Order{Op: OpKeyUse}
 	members := func() (all []Member) {
 		for _, p := range r.members {
 			all = append(all, p.Member)

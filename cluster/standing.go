@@ -3,8 +3,8 @@ package cluster
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,9 +12,10 @@ import (
 	"homing/balancer/pool"
 )
 
-// A drain command is a state that outlasts it: two nodes that meet give one another what was ordered before, sealed as a
-// command (opStanding). One that starts again at once meets those that have not missed it, so who meets asks, too. Of two orders about one backend the later counts, by the
-// clock of the node that was asked for it; so an old drain does not come back over the undrain that ended it.
+// A drain is a state that outlasts its command: two nodes that meet give one another what was ordered before, sealed as a
+// command (opStanding). One that starts again at once meets those that have not missed it, so who meets asks, too. Of two
+// orders about one backend the later counts, by the clock of the node that was asked for it; so an old drain does not come
+// back over the undrain that ended it.
 const (
 	// orderKept is for how long an order is remembered: longer than any ticket lives, and than who ordered it thinks of it.
 	orderKept = 30 * 24 * time.Hour
@@ -39,8 +40,8 @@ type target struct {
 	backend netip.AddrPort
 }
 
-// order is the last that was ordered of a target.
-type order struct {
+// standingOrder is the last drain, or end of one, that was ordered of a target.
+type standingOrder struct {
 	Pool    uint32         `json:"pool"`
 	Backend netip.AddrPort `json:"backend"`
 	Mode    pool.Drain     `json:"mode"`
@@ -49,10 +50,10 @@ type order struct {
 	Done    bool           `json:"done,omitzero"` // it has been followed here
 }
 
-func (o *order) target() target { return target{o.Pool, o.Backend} }
+func (o *standingOrder) target() target { return target{o.Pool, o.Backend} }
 
 // plan is what is left of it at now.
-func (o *order) plan(now time.Time) pool.DrainPlan {
+func (o *standingOrder) plan(now time.Time) pool.DrainPlan {
 	left := o.End.Sub(now)
 	switch {
 	case o.End.IsZero() || o.Mode == pool.DrainOff:
@@ -63,13 +64,11 @@ func (o *order) plan(now time.Time) pool.DrainPlan {
 	return pool.DrainPlan{Mode: o.Mode, For: min(left, pool.MaxDrain)}
 }
 
-// orders is what was ordered of late. The zero value is ready.
-type orders struct {
-	all map[target]*order
-}
+// standing is what was ordered of late.
+type standing map[target]*standingOrder
 
 // take notes an order that somebody has passed on, if it is later than what is known of its target.
-func (r *orders) take(one order, now time.Time) {
+func (r standing) take(one standingOrder, now time.Time) {
 	if now.Sub(one.At) > orderKept || one.At.Sub(now) > commandAge {
 		return
 	}
@@ -78,16 +77,12 @@ func (r *orders) take(one order, now time.Time) {
 		one.Done = one.Mode == pool.DrainOff && old == nil // there is nothing that it ends
 		r.keep(one)
 	}
-	for key, o := range r.all {
-		if now.Sub(o.At) > orderKept {
-			delete(r.all, key)
-		}
-	}
+	maps.DeleteFunc(r, func(_ target, o *standingOrder) bool { return now.Sub(o.At) > orderKept })
 }
 
 // of is the last order about a pool's backend: one for all pools is about that too.
-func (r *orders) of(hash uint32, backend netip.AddrPort) *order {
-	own, all := r.all[target{hash, backend}], r.all[target{0, backend}]
+func (r standing) of(hash uint32, backend netip.AddrPort) *standingOrder {
+	own, all := r[target{hash, backend}], r[target{0, backend}]
 	if own == nil || all != nil && all.At.After(own.At) {
 		return all
 	}
@@ -95,116 +90,97 @@ func (r *orders) of(hash uint32, backend netip.AddrPort) *order {
 }
 
 // keep notes an order that has been followed here, or is to be.
-func (r *orders) keep(one order) {
-	if r.all == nil {
-		r.all = make(map[target]*order)
+func (r standing) keep(one standingOrder) {
+	if one.Pool == 0 { // it is about those that others are about, too
+		maps.DeleteFunc(r, func(about target, o *standingOrder) bool {
+			return about.backend == one.Backend && !o.At.After(one.At)
+		})
 	}
-	if one.Pool == 0 {
-		for key, o := range r.all {
-			if key.backend == one.Backend && !o.At.After(one.At) {
-				delete(r.all, key) // it was about one of those that this is about
-			}
-		}
-	}
-	r.all[one.target()] = &one
-	if len(r.all) > maxOrders {
-		delete(r.all, r.sorted()[0].target())
+	r[one.target()] = &one
+	if len(r) > maxOrders {
+		oldest := r.sorted()[0]
+		delete(r, oldest.target())
 	}
 }
 
 // sorted is the orders as they were given.
-func (r *orders) sorted() []*order {
-	var all []*order
-	for _, o := range r.all {
-		all = append(all, o)
+func (r standing) sorted() []standingOrder {
+	var all []standingOrder
+	for _, o := range r {
+		all = append(all, *o)
 	}
-	slices.SortFunc(all, func(a, b *order) int {
+	slices.SortFunc(all, func(a, b standingOrder) int {
 		return cmp.Or(a.At.Compare(b.At), a.Backend.Compare(b.Backend), cmp.Compare(a.Pool, b.Pool))
 	})
 	return all
 }
 
-// standingCommand gives a node what was ordered before, and may ask for what it knows. It travels as whether it asks (1
+// putStanding is the body of an order that gives a node what was ordered before: whether it asks for what that one knows (1
 // byte), then the orders.
-type standingCommand struct {
-	asks   bool
-	orders []order
-}
-
-func (c *standingCommand) seal(nodeKey []byte, now time.Time) ([]byte, error) {
-	rest := []byte{0}
-	if c.asks {
-		rest[0] = 1
+func (o *Order) putStanding() []byte {
+	b := []byte{0}
+	if o.asks {
+		b[0] = 1
 	}
-	for i := range c.orders {
-		o := &c.orders[i]
-		addr, err := o.Backend.MarshalBinary()
-		if err != nil {
-			return nil, err
-		}
-		rest = append(rest, byte(o.Mode))
-		rest = binary.BigEndian.AppendUint32(rest, o.Pool)
-		rest = binary.BigEndian.AppendUint64(rest, uint64(o.At.Unix()))
+	for i := range o.standing {
+		one := &o.standing[i]
 		var end int64
-		if !o.End.IsZero() {
-			end = o.End.Unix()
+		if !one.End.IsZero() {
+			end = one.End.Unix()
 		}
-		rest = binary.BigEndian.AppendUint64(rest, uint64(end))
-		rest = append(append(rest, byte(len(addr))), addr...)
+		addr, _ := one.Backend.MarshalBinary() // it knows no error
+		b = binary.BigEndian.AppendUint32(append(b, byte(one.Mode)), one.Pool)
+		b = binary.BigEndian.AppendUint64(b, uint64(one.At.Unix()))
+		b = binary.BigEndian.AppendUint64(b, uint64(end))
+		b = append(append(b, byte(len(addr))), addr...)
 	}
-	return seal(nodeKey, opStanding, false, rest, now)
+	return b
 }
 
-var errStanding = errors.New("the orders of before cannot be read")
-
-func parseStanding(rest []byte) (*standingCommand, error) {
-	if len(rest) == 0 {
-		return nil, errStanding
+func (o *Order) getStanding(b []byte) bool {
+	if len(b) == 0 {
+		return false
 	}
-	c := &standingCommand{asks: rest[0] == 1}
-	for rest = rest[1:]; len(rest) > 0; {
-		if len(rest) < standingBytes+1 || len(rest) < standingBytes+1+int(rest[standingBytes]) || len(c.orders) >= maxBatch {
-			return nil, errStanding
+	o.asks = b[0] == 1
+	for b = b[1:]; len(b) > 0; {
+		if len(b) < standingBytes+1 || len(b) < standingBytes+1+int(b[standingBytes]) || len(o.standing) >= maxBatch {
+			return false
 		}
-		o := order{Mode: pool.Drain(rest[0]), Pool: binary.BigEndian.Uint32(rest[1:]), At: time.Unix(int64(binary.BigEndian.Uint64(rest[5:])), 0)}
-		if end := int64(binary.BigEndian.Uint64(rest[13:])); end != 0 {
-			o.End = time.Unix(end, 0)
+		one := standingOrder{Mode: pool.Drain(b[0]), Pool: binary.BigEndian.Uint32(b[1:]), At: time.Unix(int64(binary.BigEndian.Uint64(b[5:])), 0)}
+		if end := int64(binary.BigEndian.Uint64(b[13:])); end != 0 {
+			one.End = time.Unix(end, 0)
 		}
-		n := standingBytes + 1 + int(rest[standingBytes])
-		var err error
-		if o.Backend, err = parseAddress(rest[standingBytes+1 : n]); err != nil || o.Mode > pool.DrainHard {
-			return nil, errStanding
+		n := standingBytes + 1 + int(b[standingBytes])
+		var ok bool
+		if one.Backend, ok = parseAddress(b[standingBytes+1 : n]); !ok || one.Mode > pool.DrainHard {
+			return false
 		}
-		c.orders = append(c.orders, o)
-		rest = rest[n:]
+		o.standing = append(o.standing, one)
+		b = b[n:]
 	}
-	return c, nil
+	return true
 }
 
-func (c *standingCommand) judge([]Member) error {
-	return errors.New("orders of before are for the node that joins") // nobody gives them to be passed on
-}
-
-// apply takes what is news here. A backend that this node does not have yet is drained when it has: see followOrders.
-func (c *standingCommand) apply(m *Membership) error {
+// takeStanding takes what is news here. A backend that this node does not have yet is drained when it has: see followStanding.
+func (m *Membership) takeStanding(o *Order) error {
 	now := time.Now()
-	for _, one := range c.orders {
-		m.orders.take(one, now)
+	for _, one := range o.standing {
+		m.standing.take(one, now)
 	}
-	m.followOrders(now)
+	m.followStanding(now)
 	return nil
 }
 
-// followOrders does what was ordered of backends that are here by now. m.applying is held.
-func (m *Membership) followOrders(now time.Time) {
+// followStanding does what was ordered of backends that are here by now. m.applying is held.
+func (m *Membership) followStanding(now time.Time) {
 	followed := false
-	for _, o := range m.orders.all {
+	for _, o := range m.standing {
 		if o.Done {
 			continue
 		}
 		plan := o.plan(now)
 		if err := m.eachBackend(o.Pool, o.Backend, func(p *pool.Pool, b *pool.Backend) error {
-			if m.orders.of(p.Hash(), o.Backend) != o {
+			if m.standing.of(p.Hash(), o.Backend) != o {
 				return nil // another order is about this pool alone, and later
 			}
 			return p.Drain(b, plan)
@@ -214,7 +190,7 @@ func (m *Membership) followOrders(now time.Time) {
 		o.Done, followed = true, true
 		m.log.Info("cluster: a drain is followed that was ordered while this node was away", slog.String("backend", o.Backend.String()), slog.String("mode", plan.Mode.String()))
 	}
-	if followed && m.cfg.Settle != nil {
+	if followed {
 		m.cfg.Settle()
 	}
 }
@@ -223,11 +199,11 @@ func (m *Membership) followOrders(now time.Time) {
 func (m *Membership) FollowOrders() {
 	m.applying.Lock()
 	defer m.applying.Unlock()
-	m.followOrders(time.Now())
+	m.followStanding(time.Now())
 }
 
-// tellOrders gives a node what was ordered before, and asks for what it knows. It returns at once.
-func (m *Membership) tellOrders(node *Member, ask bool) {
+// tellStanding gives a node what was ordered before, and may ask for what it knows. It returns at once.
+func (m *Membership) tellStanding(node *Member, ask bool) {
 	nodeKeys := *m.nodeKeys.Load()
 	if len(nodeKeys) == 0 || !node.Meta.Standing {
 		return
@@ -235,20 +211,15 @@ func (m *Membership) tellOrders(node *Member, ask bool) {
 	to := reach(node)
 	go func() { // ends within streamTimeout for each of the few batches
 		m.applying.Lock()
-		var all []order
-		for _, o := range m.orders.sorted() {
-			all = append(all, *o)
-		}
+		batches := slices.Collect(slices.Chunk(m.standing.sorted(), maxBatch))
 		m.applying.Unlock()
-		batches := slices.Collect(slices.Chunk(all, maxBatch))
 		if ask && len(batches) == 0 {
 			batches = append(batches, nil)
 		}
 		for i, batch := range batches {
-			sealed, err := (&standingCommand{ask && i == 0, batch}).seal(nodeKeys[0], time.Now())
+			sealed, err := (&Order{Op: opStanding, asks: ask && i == 0, standing: batch}).Seal(nodeKeys[0], time.Now())
 			if err == nil {
-				message := append([]byte{messageCommand, byte(len(m.cfg.ID))}, m.cfg.ID...)
-				err = m.list.SendReliable(to, append(message, sealed...))
+				err = m.list.SendReliable(to, m.commandMessage(sealed))
 			}
 			if err != nil {
 				m.log.Debug("cluster: a node is not told what was ordered before", slog.String("member", to.Name), slog.Any("error", err))
@@ -258,14 +229,11 @@ func (m *Membership) tellOrders(node *Member, ask bool) {
 	}()
 }
 
-// answerOrders gives the node that asks what was ordered before.
-func (m *Membership) answerOrders(c command, asker string) {
-	if told, ok := c.(*standingCommand); !ok || !told.asks {
-		return
-	}
+// answerStanding gives the node that asks what was ordered before.
+func (m *Membership) answerStanding(asker string) {
 	members := m.Members()
 	i := slices.IndexFunc(members, func(one Member) bool { return one.ID == asker && one.Alive && one.Meta.Role == RoleNode })
 	if i >= 0 { // else it is yet to be met, and told then
-		m.tellOrders(&members[i], false)
+		m.tellStanding(&members[i], false)
 	}
 }

@@ -15,27 +15,27 @@ import (
 
 func TestStandingRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	var want []order
+	var want []standingOrder
 	for i := range maxBatch {
-		o := order{Pool: uint32(i), Backend: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%x]:443", i)), Mode: pool.Drain(i % 3), At: now.Add(-time.Duration(i) * time.Hour)}
+		o := standingOrder{Pool: uint32(i), Backend: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%x]:443", i)), Mode: pool.Drain(i % 3), At: now.Add(-time.Duration(i) * time.Hour)}
 		if i%2 == 0 {
 			o.End = now.Add(time.Hour)
 			o.Backend = netip.MustParseAddrPort("192.0.2.1:443")
 		}
 		want = append(want, o)
 	}
-	sealed, err := (&standingCommand{true, want}).seal(key(1), now)
+	sealed, err := (&Order{Op: opStanding, asks: true, standing: want}).Seal(key(1), now)
 	if err != nil || len(sealed) > maxSealed {
 		t.Fatalf("%d bytes, %v", len(sealed), err)
 	}
-	c, at, err := openCommand([][]byte{key(1)}, sealed)
-	if err != nil || !at.Equal(now) {
-		t.Fatal(at, err)
+	o, err := openCommand([][]byte{key(1)}, sealed)
+	if err != nil || !o.at.Equal(now) || !o.asks {
+		t.Fatal(o, err)
 	}
-	if diff := cmp.Diff(want, c.(*standingCommand).orders, netipCompare); diff != "" {
+	if diff := cmp.Diff(want, o.standing, netipCompare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if c.judge(nil) == nil {
+	if o.judge(nil) == nil {
 		t.Error("it may be given to be passed on")
 	}
 	plain, err := unseal([][]byte{key(1)}, sealed)
@@ -50,7 +50,7 @@ func TestStandingRoundTrip(t *testing.T) {
 		"no address":         append(slices.Clone(good[:1+standingBytes]), 0),
 		"nothing":            nil,
 	} {
-		if _, err := parseStanding(rest); err == nil {
+		if new(Order).getStanding(rest) {
 			t.Errorf("%s was read", why)
 		}
 	}
@@ -60,10 +60,10 @@ func TestStandingRoundTrip(t *testing.T) {
 func TestOrders(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	one := netip.MustParseAddrPort("192.0.2.1:443")
-	give := func(hash uint32, mode pool.Drain, ago time.Duration) order {
-		return order{Pool: hash, Backend: one, Mode: mode, At: now.Add(-ago)}
+	give := func(hash uint32, mode pool.Drain, ago time.Duration) standingOrder {
+		return standingOrder{Pool: hash, Backend: one, Mode: mode, At: now.Add(-ago)}
 	}
-	var r orders
+	r := make(standing)
 	mode := func(hash uint32) string {
 		o := r.of(hash, one)
 		if o == nil {
@@ -73,7 +73,7 @@ func TestOrders(t *testing.T) {
 	}
 	for _, step := range []struct {
 		why  string
-		give order
+		give standingOrder
 		want string // of pool 1
 	}{
 		{"too old", give(1, pool.DrainSoft, orderKept+1), "none"},
@@ -93,33 +93,33 @@ func TestOrders(t *testing.T) {
 			t.Errorf("%s: %s, want %s", step.why, got, step.want)
 		}
 	}
-	if len(r.all) != 1 {
-		t.Errorf("%d orders about one backend", len(r.all))
+	if len(r) != 1 {
+		t.Errorf("%d orders about one backend", len(r))
 	}
 	for i := range 2 * maxOrders {
-		o := order{Backend: netip.AddrPortFrom(one.Addr(), uint16(1+i)), Mode: pool.DrainSoft, At: now.Add(time.Duration(i-2*maxOrders) * time.Millisecond)}
+		o := standingOrder{Backend: netip.AddrPortFrom(one.Addr(), uint16(1+i)), Mode: pool.DrainSoft, At: now.Add(time.Duration(i-2*maxOrders) * time.Millisecond)}
 		r.take(o, now)
 	}
 	if all := r.sorted(); len(all) != maxOrders || all[len(all)-1].Backend.Port() != 2*maxOrders {
 		t.Errorf("%d orders, the last about port %d", len(all), all[len(all)-1].Backend.Port())
 	}
-	r.take(order{Backend: one, At: now.Add(orderKept)}, now.Add(orderKept))
-	if len(r.all) != 1 {
-		t.Errorf("%d orders when they are too old", len(r.all))
+	r.take(standingOrder{Backend: one, At: now.Add(orderKept)}, now.Add(orderKept))
+	if len(r) != 1 {
+		t.Errorf("%d orders when they are too old", len(r))
 	}
 }
 
 func TestOrderPlan(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {
-		give order
+		give standingOrder
 		want pool.DrainPlan
 	}{
-		{order{Mode: pool.DrainSoft}, pool.DrainPlan{Mode: pool.DrainSoft}},
-		{order{Mode: pool.DrainSoft, End: now.Add(time.Minute)}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Minute}},
-		{order{Mode: pool.DrainSoft, End: now}, pool.DrainPlan{Mode: pool.DrainHard}},
-		{order{Mode: pool.DrainSoft, End: now.Add(2 * pool.MaxDrain)}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
-		{order{Mode: pool.DrainOff, End: now}, pool.DrainPlan{}},
+		{standingOrder{Mode: pool.DrainSoft}, pool.DrainPlan{Mode: pool.DrainSoft}},
+		{standingOrder{Mode: pool.DrainSoft, End: now.Add(time.Minute)}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Minute}},
+		{standingOrder{Mode: pool.DrainSoft, End: now}, pool.DrainPlan{Mode: pool.DrainHard}},
+		{standingOrder{Mode: pool.DrainSoft, End: now.Add(2 * pool.MaxDrain)}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
+		{standingOrder{Mode: pool.DrainOff, End: now}, pool.DrainPlan{}},
 	} {
 		if got := tt.give.plan(now); got != tt.want {
 			t.Errorf("%+v: %+v, want %+v", tt.give, got, tt.want)
@@ -145,7 +145,7 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	}
 	order := func(m *testMember, addr string, plan pool.DrainPlan) {
 		t.Helper()
-		if _, err := m.Order(t.Context(), &DrainCommand{Backend: netip.MustParseAddrPort(addr), Plan: plan}); err != nil {
+		if _, err := m.Order(t.Context(), Order{Op: OpDrain, Backend: netip.MustParseAddrPort(addr), Plan: plan}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -214,16 +214,16 @@ func TestUndrainWins(t *testing.T) {
 	t.Parallel()
 	const one, other = "127.0.0.1:1001", "127.0.0.1:1002"
 	m := startMember(t, Config{NodeKeys: [][]byte{key(1)}, Pools: []*pool.Pool{poolOf(t, one, other)}})
-	if _, err := m.Order(t.Context(), &DrainCommand{Backend: netip.MustParseAddrPort(one), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}); err != nil {
+	if _, err := m.Order(t.Context(), Order{Op: OpDrain, Backend: netip.MustParseAddrPort(one), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}); err != nil {
 		t.Fatal(err)
 	}
 	all := m.cfg.Pools[0].Snapshot().All()
 	m.cfg.Pools[0].SetDraining(all[1], pool.DrainSoft) // at this node alone
 	later := time.Now().Add(time.Second)
-	told := &standingCommand{orders: []order{
+	told := &Order{Op: opStanding, standing: []standingOrder{
 		{Backend: netip.MustParseAddrPort(one), Mode: pool.DrainOff, At: later}, {Backend: netip.MustParseAddrPort(other), Mode: pool.DrainOff, At: later},
 	}}
-	sealed, err := told.seal(key(1), time.Now())
+	sealed, err := told.Seal(key(1), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

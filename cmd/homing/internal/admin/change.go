@@ -126,7 +126,7 @@ func (s *Server) undrain(r *http.Request, in *api.UndrainRequest) (api.Changed, 
 func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan, thisNode bool) (api.Changed, error) {
 	return s.change(ctx, found, thisNode,
 		func(c chosen) cluster.Order {
-			return &cluster.DrainCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Plan: plan}
+			return cluster.Order{Op: cluster.OpDrain, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Plan: plan}
 		},
 		func(c chosen) error { return c.pool.Drain(c.backend, plan) })
 }
@@ -160,7 +160,7 @@ func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, er
 	defer s.changing.Unlock()
 	return s.change(r.Context(), found, in.ThisNode,
 		func(c chosen) cluster.Order {
-			return &cluster.WeightCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight}
+			return cluster.Order{Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight}
 		},
 		func(c chosen) error { return c.pool.SetWeight(c.backend, in.Weight) })
 }
@@ -230,7 +230,7 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 		if s.src.Order == nil || c.backend.Addr.IsUnix() {
 			continue
 		}
-		answers, err := s.src.Order(r.Context(), &cluster.IdleCommand{Pool: c.pool.Hash(), Backend: c.backend.Addr.IP()})
+		answers, err := s.src.Order(r.Context(), cluster.Order{Op: cluster.OpIdle, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP()})
 		if err != nil && !errors.Is(err, cluster.ErrBusy) {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 		}

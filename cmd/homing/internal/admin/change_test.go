@@ -213,9 +213,9 @@ func TestDrainEverywhere(t *testing.T) {
 	out := post("drain", api.DrainRequest{Hard: true, For: 60})
 	seven, eight := netip.MustParseAddrPort("192.0.2.7:443"), netip.MustParseAddrPort("192.0.2.8:443")
 	plan := pool.DrainPlan{Mode: pool.DrainHard, For: time.Minute}
-	want := []cluster.Order{&cluster.DrainCommand{Pool: web.Hash(), Backend: seven, Plan: plan}, &cluster.DrainCommand{Pool: web.Hash(), Backend: eight, Plan: plan}}
+	want := []cluster.Order{{Op: cluster.OpDrain, Pool: web.Hash(), Backend: seven, Plan: plan}, {Op: cluster.OpDrain, Pool: web.Hash(), Backend: eight, Plan: plan}}
 	comparer := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
-	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.DrainCommand{})); diff != "" {
+	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.Order{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]api.NodeAnswer{{Node: "node-a", Name: "lb-1"}, {Node: "node-b", Error: "it vanished, and was not told"}}, out.Nodes); diff != "" {
@@ -229,10 +229,10 @@ func TestDrainEverywhere(t *testing.T) {
 	post("undrain", api.UndrainRequest{})
 	post("weight", api.WeightRequest{Weight: 7})
 	want = []cluster.Order{
-		&cluster.DrainCommand{Pool: web.Hash(), Backend: seven}, &cluster.DrainCommand{Pool: web.Hash(), Backend: eight},
-		&cluster.WeightCommand{Pool: web.Hash(), Backend: seven, Weight: 7}, &cluster.WeightCommand{Pool: web.Hash(), Backend: eight, Weight: 7},
+		{Op: cluster.OpDrain, Pool: web.Hash(), Backend: seven}, {Op: cluster.OpDrain, Pool: web.Hash(), Backend: eight},
+		{Op: cluster.OpWeight, Pool: web.Hash(), Backend: seven, Weight: 7}, {Op: cluster.OpWeight, Pool: web.Hash(), Backend: eight, Weight: 7},
 	}
-	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.DrainCommand{})); diff != "" {
+	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.Order{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
@@ -292,7 +292,7 @@ func TestDrained(t *testing.T) {
 	var failed error
 	src.Cluster = clustered
 	src.Order = func(_ context.Context, order cluster.Order) ([]cluster.Answer, error) {
-		if got, ok := order.(*cluster.IdleCommand); !ok || got.Pool != web.Hash() || got.Backend.String() != second {
+		if order.Op != cluster.OpIdle || order.Pool != web.Hash() || order.Backend.String() != second {
 			t.Errorf("ordered %+v", order)
 		}
 		return answers, failed

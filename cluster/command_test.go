@@ -3,20 +3,22 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestCommandRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	for _, want := range []KeyCommand{
-		{Op: KeyAdd, Key: key(9), Print: PrintOf(key(9))},
-		{Op: KeyUse, Print: PrintOf(key(9)), Force: true},
-		{Op: KeyRemove, Print: PrintOf(key(8))},
+	for _, want := range []Order{
+		{Op: OpKeyAdd, Key: key(9), Print: PrintOf(key(9))},
+		{Op: OpKeyUse, Print: PrintOf(key(9)), Force: true},
+		{Op: OpKeyRemove, Print: PrintOf(key(8))},
 	} {
 		sealed, err := want.Seal(key(1), now)
 		if err != nil {
@@ -25,23 +27,23 @@ func TestCommandRoundTrip(t *testing.T) {
 		if len(sealed) > maxSealed || bytes.Contains(sealed, key(9)[:8]) {
 			t.Errorf("%v: %d bytes, or the key stands in them", want.Op, len(sealed))
 		}
-		got, at, err := openCommand([][]byte{key(2), key(1)}, sealed) // an old and a new node key are trusted
-		if err != nil || !at.Equal(now) {
-			t.Fatalf("%v: %v, at %v", want.Op, err, at)
+		got, err := openCommand([][]byte{key(2), key(1)}, sealed) // an old and a new node key are trusted
+		if err != nil || !got.at.Equal(now) {
+			t.Fatalf("%v: %v, %+v", want.Op, err, got)
 		}
-		if diff := cmp.Diff(&want, got); diff != "" {
+		if diff := cmp.Diff(&want, got, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.IgnoreUnexported(Order{})); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if _, _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
+		if _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
 			t.Errorf("another node key opened it: %v", err)
 		}
 		for i := range sealed {
 			broken := bytes.Clone(sealed)
 			broken[i] ^= 1
-			if _, _, err := openCommand([][]byte{key(1)}, broken); !errors.Is(err, ErrCommand) {
+			if _, err := openCommand([][]byte{key(1)}, broken); !errors.Is(err, ErrCommand) {
 				t.Fatalf("byte %d changed: %v", i, err)
 			}
-			if _, _, err := openCommand([][]byte{key(1)}, sealed[:i]); !errors.Is(err, ErrCommand) {
+			if _, err := openCommand([][]byte{key(1)}, sealed[:i]); !errors.Is(err, ErrCommand) {
 				t.Fatalf("%d bytes: %v", i, err)
 			}
 		}
@@ -49,25 +51,25 @@ func TestCommandRoundTrip(t *testing.T) {
 }
 
 func TestParseCommandRefuses(t *testing.T) {
-	good := append([]byte{commandVersion, byte(KeyUse), 0, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 8)...)
-	if _, _, err := parseCommand(good); err != nil {
+	good := append([]byte{commandVersion, byte(OpKeyUse), 0, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 8)...)
+	if _, err := parseCommand(good); err != nil {
 		t.Fatal(err)
 	}
 	for why, change := range map[string]func([]byte) []byte{
 		"another version":      func(b []byte) []byte { b[0] = 2; return b },
 		"another command":      func(b []byte) []byte { b[1] = 7; return b },
 		"a print that is long": func(b []byte) []byte { return append(b, 0) },
-		"a key that is short":  func(b []byte) []byte { b[1] = byte(KeyAdd); return b },
+		"a key that is short":  func(b []byte) []byte { b[1] = byte(OpKeyAdd); return b },
 		"nothing":              func([]byte) []byte { return nil },
 	} {
-		if _, _, err := parseCommand(change(bytes.Clone(good))); err == nil {
+		if _, err := parseCommand(change(bytes.Clone(good))); err == nil {
 			t.Errorf("%s was read", why)
 		}
 	}
 }
 
 func TestReplayGuard(t *testing.T) {
-	var g replayGuard
+	g := make(replayGuard)
 	now := time.Unix(1_800_000_000, 0)
 	nonce := func(i int) []byte { return slices.Concat([]byte{byte(i), byte(i >> 8)}, make([]byte, nonceBytes)) }
 	for _, tt := range []struct {
@@ -94,8 +96,8 @@ func TestReplayGuard(t *testing.T) {
 	for i := range 2 * maxReplays {
 		_ = g.admit(nonce(i), later, later)
 	}
-	if len(g.seen) > maxReplays {
-		t.Errorf("%d nonces are kept", len(g.seen))
+	if len(g) > maxReplays {
+		t.Errorf("%d nonces are kept", len(g))
 	}
 }
 
@@ -106,22 +108,22 @@ func TestJudgeCommand(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		why     string
-		op      KeyOp
+		op      Op
 		print   KeyPrint
 		members []Member
 		ok      bool
 	}{
-		{"alone", KeyUse, fresh, nil, true},
-		{"all have it", KeyUse, fresh, []Member{member(RoleNode, true, old, fresh), member(RoleAgent, true, fresh, old)}, true},
-		{"a node does not", KeyUse, fresh, []Member{member(RoleNode, true, old)}, false},
-		{"an agent does not", KeyUse, fresh, []Member{member(RoleAgent, true, old)}, false},
-		{"a node is missing, and cannot be told", KeyUse, fresh, []Member{member(RoleNode, false, old, fresh)}, false},
-		{"an agent vanished", KeyUse, fresh, []Member{member(RoleAgent, false, old)}, true},
-		{"nobody uses it", KeyRemove, old, []Member{member(RoleNode, true, fresh, old)}, true},
-		{"an agent uses it", KeyRemove, old, []Member{member(RoleAgent, true, old, fresh)}, false},
-		{"adding cuts nobody off", KeyAdd, fresh, []Member{member(RoleNode, true, old)}, true},
+		{"alone", OpKeyUse, fresh, nil, true},
+		{"all have it", OpKeyUse, fresh, []Member{member(RoleNode, true, old, fresh), member(RoleAgent, true, fresh, old)}, true},
+		{"a node does not", OpKeyUse, fresh, []Member{member(RoleNode, true, old)}, false},
+		{"an agent does not", OpKeyUse, fresh, []Member{member(RoleAgent, true, old)}, false},
+		{"a node is missing, and cannot be told", OpKeyUse, fresh, []Member{member(RoleNode, false, old, fresh)}, false},
+		{"an agent vanished", OpKeyUse, fresh, []Member{member(RoleAgent, false, old)}, true},
+		{"nobody uses it", OpKeyRemove, old, []Member{member(RoleNode, true, fresh, old)}, true},
+		{"an agent uses it", OpKeyRemove, old, []Member{member(RoleAgent, true, old, fresh)}, false},
+		{"adding cuts nobody off", OpKeyAdd, fresh, []Member{member(RoleNode, true, old)}, true},
 	} {
-		err := judgeCommand(&KeyCommand{Op: tt.op, Print: tt.print}, tt.members)
+		err := (&Order{Op: tt.op, Print: tt.print}).judge(tt.members)
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.why, err)
 		}

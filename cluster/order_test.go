@@ -28,13 +28,14 @@ func TestDrainRoundTrip(t *testing.T) {
 		{"[fe80::7%eth0]:443", "[fe80::7]:443", pool.DrainPlan{Mode: pool.DrainSoft, For: 1}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Second}},
 		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
 	} {
-		roundTrip(t, now, &DrainCommand{Pool: 7, Backend: netip.MustParseAddrPort(tt.give), Plan: tt.plan}, &DrainCommand{Pool: 7, Backend: netip.MustParseAddrPort(tt.want), Plan: tt.got, at: now})
+		roundTrip(t, now, &Order{Op: OpDrain, Pool: 7, Backend: netip.MustParseAddrPort(tt.give), Plan: tt.plan},
+			&Order{Op: OpDrain, Pool: 7, Backend: netip.MustParseAddrPort(tt.want), Plan: tt.got})
 	}
-	if _, err := (&DrainCommand{}).Seal(key(1), now); err != nil {
+	if _, err := (&Order{Op: OpDrain}).Seal(key(1), now); err != nil {
 		t.Errorf("no address: %v", err) // it is refused where it is read
 	}
 	for _, d := range []time.Duration{-1, pool.MaxDrain + 1} {
-		if _, err := (&DrainCommand{Plan: pool.DrainPlan{For: d}}).Seal(key(1), now); err == nil {
+		if _, err := (&Order{Op: OpDrain, Plan: pool.DrainPlan{For: d}}).Seal(key(1), now); err == nil {
 			t.Errorf("a drain of %s was sealed", d)
 		}
 	}
@@ -43,57 +44,59 @@ func TestDrainRoundTrip(t *testing.T) {
 func TestWeightRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, weight := range []int{0, 1, pool.MaxWeight} {
-		roundTrip(t, now, &WeightCommand{7, netip.MustParseAddrPort("[::ffff:192.0.2.7]:443"), weight},
-			&WeightCommand{7, netip.MustParseAddrPort("192.0.2.7:443"), weight})
+		roundTrip(t, now, &Order{Op: OpWeight, Pool: 7, Backend: netip.MustParseAddrPort("[::ffff:192.0.2.7]:443"), Weight: weight},
+			&Order{Op: OpWeight, Pool: 7, Backend: netip.MustParseAddrPort("192.0.2.7:443"), Weight: weight})
 	}
 	for _, weight := range []int{-1, pool.MaxWeight + 1} {
-		if _, err := (&WeightCommand{Weight: weight}).Seal(key(1), now); err == nil {
+		if _, err := (&Order{Op: OpWeight, Weight: weight}).Seal(key(1), now); err == nil {
 			t.Errorf("weight %d was sealed", weight)
 		}
 	}
 }
 
 // roundTrip seals a command with key 1 and opens it with that, and with no other.
-func roundTrip(t *testing.T, now time.Time, give Order, want command) {
+func roundTrip(t *testing.T, now time.Time, give, want *Order) {
 	t.Helper()
 	sealed, err := give.Seal(key(1), now)
 	if err != nil || len(sealed) > maxSealed {
 		t.Fatalf("%+v: %d bytes, %v", give, len(sealed), err)
 	}
-	got, at, err := openCommand([][]byte{key(2), key(1)}, sealed)
-	if err != nil || !at.Equal(now) {
-		t.Fatalf("%+v: %v, at %v", give, err, at)
+	got, err := openCommand([][]byte{key(2), key(1)}, sealed)
+	if err != nil || !got.at.Equal(now) {
+		t.Fatalf("%+v: %v, %+v", give, err, got)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, DrainCommand{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.IgnoreUnexported(Order{})); diff != "" {
 		t.Errorf("%+v (-want +got):\n%s", give, diff)
 	}
-	if _, _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
+	if _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
 		t.Errorf("another node key opened it: %v", err)
 	}
 }
 
 func TestParseBackendCommandRefuses(t *testing.T) {
 	addr := []byte{192, 0, 2, 7, 187, 1}
-	for name, tt := range map[string]struct {
-		parse func([]byte) error
+	for _, tt := range []struct {
+		op    Op
 		good  []byte
 		wrong [][]byte // in place of the part before the address
 	}{
-		"drain": {
-			func(b []byte) error { _, err := parseDrain(b); return err }, append([]byte{byte(pool.DrainHard), 0, 0, 14, 16, 0, 0, 0, 7}, addr...),
+		{
+			OpDrain, append([]byte{byte(pool.DrainHard), 0, 0, 14, 16, 0, 0, 0, 7}, addr...),
 			[][]byte{{3, 0, 0, 14, 16, 0, 0, 0, 7}, {1, 255, 0, 0, 0, 0, 0, 0, 7}},
 		},
-		"weight": {
-			func(b []byte) error { _, err := parseWeight(b); return err }, append([]byte{0, 5, 0, 0, 0, 7}, addr...),
-			[][]byte{{4, 0, 0, 0, 0, 7}},
-		},
+		{OpWeight, append([]byte{0, 5, 0, 0, 0, 7}, addr...), [][]byte{{4, 0, 0, 0, 0, 7}}},
+		{OpIdle, append([]byte{0, 0, 0, 7}, addr...), nil},
 	} {
-		if err := tt.parse(tt.good); err != nil {
-			t.Fatal(name, err)
+		parse := func(body []byte) error {
+			_, err := parseCommand(append(append([]byte{commandVersion, byte(tt.op), 0}, make([]byte, 8)...), body...))
+			return err
+		}
+		if err := parse(tt.good); err != nil {
+			t.Fatal(tt.op, err)
 		}
 		for n := range tt.good {
-			if tt.parse(tt.good[:n]) == nil {
-				t.Errorf("%s: %d bytes were read", name, n)
+			if parse(tt.good[:n]) == nil {
+				t.Errorf("%s: %d bytes were read", tt.op, n)
 			}
 		}
 		bad := [][]byte{append(bytes.Clone(tt.good), 0), make([]byte, 100)}
@@ -101,8 +104,8 @@ func TestParseBackendCommandRefuses(t *testing.T) {
 			bad = append(bad, append(head, addr...))
 		}
 		for _, b := range bad {
-			if tt.parse(b) == nil {
-				t.Errorf("%s: %v was read", name, b)
+			if parse(b) == nil {
+				t.Errorf("%s: %v was read", tt.op, b)
 			}
 		}
 	}
@@ -112,7 +115,7 @@ func TestOpenAnswerRefuses(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	nonce := bytes.Repeat([]byte{7}, nonceBytes)
 	good := slices.Concat(nonce, []byte{1, 'b'}, []byte("why"))
-	sealAs := func(op byte, rest []byte) []byte {
+	sealAs := func(op Op, rest []byte) []byte {
 		t.Helper()
 		sealed, err := seal(key(1), op, false, rest, now)
 		if err != nil {
@@ -125,7 +128,7 @@ func TestOpenAnswerRefuses(t *testing.T) {
 		t.Fatalf("%v, %+v, %v", got, a, err)
 	}
 	for why, sealed := range map[string][]byte{
-		"a command":      sealAs(opDrain, good),
+		"a command":      sealAs(OpDrain, good),
 		"a short nonce":  sealAs(opAnswer, nonce[:5]),
 		"no name":        sealAs(opAnswer, nonce),
 		"a cut name":     sealAs(opAnswer, append(bytes.Clone(nonce), 9, 'b')),
@@ -138,7 +141,7 @@ func TestOpenAnswerRefuses(t *testing.T) {
 			t.Errorf("%s was read", why)
 		}
 	}
-	if _, _, err := openCommand([][]byte{key(1)}, sealAs(opAnswer, good)); err == nil {
+	if _, err := openCommand([][]byte{key(1)}, sealAs(opAnswer, good)); err == nil {
 		t.Error("an answer was read as a command")
 	}
 }
@@ -184,7 +187,7 @@ func TestDrain(t *testing.T) {
 	}
 	drain := func(nodeKey []byte, addr string, mode pool.Drain) ([]Answer, error) {
 		t.Helper()
-		sealed, err := (&DrainCommand{Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
+		sealed, err := (&Order{Op: OpDrain, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,14 +250,14 @@ func TestOrder(t *testing.T) {
 	eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
 	mail := a.cfg.Pools[1].Hash()
 
-	answers, err := a.Order(t.Context(), &DrainCommand{Pool: mail, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
+	answers, err := a.Order(t.Context(), Order{Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
 	if err != nil || !slices.Equal(answers, []Answer{{Node: a.cfg.ID}, {Node: b.cfg.ID}}) {
 		t.Fatalf("%+v, %v", answers, err)
 	}
 	if n := settled.Load(); n != 2 {
 		t.Errorf("%d nodes have settled, want 2", n)
 	}
-	if _, err := a.Order(t.Context(), &WeightCommand{mail, netip.MustParseAddrPort(addr), 9}); err != nil {
+	if _, err := a.Order(t.Context(), Order{Op: OpWeight, Pool: mail, Backend: netip.MustParseAddrPort(addr), Weight: 9}); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []*testMember{a, b} {
@@ -271,11 +274,11 @@ func TestOrder(t *testing.T) {
 			t.Errorf("the drain ends in %s", left)
 		}
 	}
-	if _, err := a.Order(t.Context(), &DrainCommand{Pool: mail, Backend: netip.MustParseAddrPort("127.0.0.1:9")}); err == nil {
+	if _, err := a.Order(t.Context(), Order{Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort("127.0.0.1:9")}); err == nil {
 		t.Error("a backend that is not there was drained")
 	}
 	a.SetNodeKeys(nil)
-	if _, err := a.Order(t.Context(), &WeightCommand{}); !errors.Is(err, ErrNoNodeKey) {
+	if _, err := a.Order(t.Context(), Order{Op: OpWeight}); !errors.Is(err, ErrNoNodeKey) {
 		t.Errorf("without a node key: %v", err)
 	}
 }

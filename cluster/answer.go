@@ -50,6 +50,11 @@ func cutAsker(message []byte) (asker string, sealed []byte, ok bool) {
 	return string(message[1:n]), message[n:], true
 }
 
+// commandMessage is the user message that brings a sealed command to another node.
+func (m *Membership) commandMessage(sealed []byte) []byte {
+	return append(append([]byte{messageCommand, byte(len(m.cfg.ID))}, m.cfg.ID...), sealed...)
+}
+
 // relay sends a command to every node, all at once, and collects the answers.
 func (m *Membership) relay(ctx context.Context, sealed []byte) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(m.cfg.answers, answerTimeout))
@@ -63,9 +68,7 @@ func (m *Membership) relay(ctx context.Context, sealed []byte) []Answer {
 	m.mu.Lock()
 	m.questions[nonce] = q
 	m.mu.Unlock()
-
-	message := append([]byte{messageCommand, byte(len(m.cfg.ID))}, m.cfg.ID...)
-	message = append(message, sealed...)
+	message := m.commandMessage(sealed)
 	for _, node := range nodes {
 		go func() { // ends within streamTimeout
 			if err := m.list.SendReliable(node, message); err != nil {
@@ -88,7 +91,6 @@ func (m *Membership) relay(ctx context.Context, sealed []byte) []Answer {
 			done = late && !m.awaitsTrusted(q)
 		}
 	}
-
 	m.mu.Lock()
 	delete(m.questions, nonce)
 	for id := range q.missing {
@@ -177,7 +179,7 @@ func openAnswer(nodeKeys [][]byte, sealed []byte) (nonce [nonceBytes]byte, a Ans
 	if err != nil {
 		return nonce, a, err
 	}
-	if len(plain) < commandHeader+nonceBytes || plain[0] != commandVersion || plain[1] != opAnswer {
+	if len(plain) < commandHeader+nonceBytes || plain[0] != commandVersion || Op(plain[1]) != opAnswer {
 		return nonce, a, errors.New("it is none")
 	}
 	rest := plain[commandHeader:]
