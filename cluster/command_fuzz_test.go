@@ -14,9 +14,11 @@ func FuzzMessage(f *testing.F) {
 	nodeKey := key(100)
 	addr := netip.MustParseAddrPort("192.0.2.1:443")
 	for _, order := range []*Order{
-		{Op: OpKeyAdd, Key: key(1)}, {Op: OpKeyRemove, Print: PrintOf(key(1)), Force: true},
+		{Op: OpKeyAdd, Key: key(1)},
+		{Op: OpKeyRemove, Print: PrintOf(key(1)), Force: true},
 		{Op: OpDrain, Backend: addr, Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}},
-		{Op: OpWeight, Backend: addr, Weight: 7}, {Op: OpIdle, Backend: netip.MustParseAddrPort("[2001:db8::1]:443"), Pool: 1},
+		{Op: OpWeight, Backend: addr, Weight: 7},
+		{Op: OpIdle, Backend: netip.MustParseAddrPort("[2001:db8::1]:443"), Pool: 1},
 		{Op: opStanding, standing: []standingOrder{{Backend: addr, Mode: pool.DrainHard}}},
 	} {
 		sealed, err := order.Seal(nodeKey, time.Unix(1_000_000, 0))

@@ -48,9 +48,9 @@ type kind struct {
 
 // kind is the table of them. A kind that is not known to this release has no get.
 func (op Op) kind() kind {
-	print := func(word string) kind {
+	ofPrint := func(word string, change func(*Keyring, *Order) error) kind {
 		return kind{
-			word: word, follow: (*Membership).changeKeys,
+			word: word, follow: changeKeys(change),
 			put: func(o *Order) []byte { return o.Print[:] },
 			get: func(o *Order, b []byte) bool { return len(b) == copy(o.Print[:], b) && len(b) == len(o.Print) },
 		}
@@ -58,14 +58,14 @@ func (op Op) kind() kind {
 	switch op {
 	case OpKeyAdd:
 		return kind{
-			word: "add", follow: (*Membership).changeKeys,
+			word: "add", follow: changeKeys(func(keys *Keyring, o *Order) error { return keys.Add(o.Key) }),
 			put: func(o *Order) []byte { return o.Key },
 			get: func(o *Order, b []byte) bool { o.Key, o.Print = b, PrintOf(b); return len(b) == KeyBytes },
 		}
 	case OpKeyUse:
-		return print("use")
+		return ofPrint("use", func(keys *Keyring, o *Order) error { return keys.Use(o.Print) })
 	case OpKeyRemove:
-		return print("remove")
+		return ofPrint("remove", func(keys *Keyring, o *Order) error { return keys.Remove(o.Print) })
 	case OpDrain: // mode (1 byte), seconds (4)
 		return aboutBackend(1+4, kind{
 			word: "drain", follow: (*Membership).drain,
@@ -236,25 +236,20 @@ func (m *Membership) idle(o *Order) error {
 	})
 }
 
-func (m *Membership) changeKeys(o *Order) (err error) {
-	keys := m.cfg.Keys
-	if keys == nil {
-		return errors.New("this node gossips without a key")
+// changeKeys is what follows a change of the gossip keys.
+func changeKeys(change func(*Keyring, *Order) error) func(*Membership, *Order) error {
+	return func(m *Membership, o *Order) error {
+		keys := m.cfg.Keys
+		if keys == nil {
+			return errors.New("this node gossips without a key")
+		}
+		if err := change(keys, o); err != nil {
+			return err
+		}
+		m.log.Info("cluster: key "+o.Op.String(), slog.String("key", o.Print.String()), slog.Int("keys", len(keys.Prints())))
+		m.cfg.KeysChanged(keys.Keys())
+		return m.Update(func(*Meta) {}) // the prints are new
 	}
-	switch {
-	case o.Op == OpKeyAdd:
-		err = keys.Add(o.Key)
-	case o.Op == OpKeyUse:
-		err = keys.Use(o.Print)
-	default:
-		err = keys.Remove(o.Print)
-	}
-	if err != nil {
-		return err
-	}
-	m.log.Info("cluster: key "+o.Op.String(), slog.String("key", o.Print.String()), slog.Int("keys", len(keys.Prints())))
-	m.cfg.KeysChanged(keys.Keys())
-	return m.Update(func(*Meta) {}) // the prints are new
 }
 
 // SetPools replaces the pools whose backends orders are about.

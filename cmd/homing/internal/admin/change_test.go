@@ -229,8 +229,10 @@ func TestDrainEverywhere(t *testing.T) {
 	post("undrain", api.UndrainRequest{})
 	post("weight", api.WeightRequest{Weight: 7})
 	want = []cluster.Order{
-		{Op: cluster.OpDrain, Pool: web.Hash(), Backend: seven}, {Op: cluster.OpDrain, Pool: web.Hash(), Backend: eight},
-		{Op: cluster.OpWeight, Pool: web.Hash(), Backend: seven, Weight: 7}, {Op: cluster.OpWeight, Pool: web.Hash(), Backend: eight, Weight: 7},
+		{Op: cluster.OpDrain, Pool: web.Hash(), Backend: seven},
+		{Op: cluster.OpDrain, Pool: web.Hash(), Backend: eight},
+		{Op: cluster.OpWeight, Pool: web.Hash(), Backend: seven, Weight: 7},
+		{Op: cluster.OpWeight, Pool: web.Hash(), Backend: eight, Weight: 7},
 	}
 	if diff := cmp.Diff(want, ordered, comparer, cmpopts.IgnoreUnexported(cluster.Order{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

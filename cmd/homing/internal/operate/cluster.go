@@ -70,12 +70,12 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.printKeys(cmd.Context(), cmd.OutOrStdout()) },
 	})
 	for _, op := range []struct {
-		op    cluster.KeyOp
+		op    cluster.Op
 		short string
 	}{
-		{cluster.KeyAdd, "Trust a new key on every node"},
-		{cluster.KeyUse, "Encrypt with a key that is trusted, on every node"},
-		{cluster.KeyRemove, "Trust a key no more, on every node"},
+		{cluster.OpKeyAdd, "Trust a new key on every node"},
+		{cluster.OpKeyUse, "Encrypt with a key that is trusted, on every node"},
+		{cluster.OpKeyRemove, "Trust a key no more, on every node"},
 	} {
 		one := &cobra.Command{
 			Use: op.op.String() + " KEY", Short: op.short, Args: usage.OneArg("KEY"),
@@ -94,12 +94,12 @@ func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
 }
 
 // send has all nodes change their keys, and says how far it got.
-func (c *clusterClient) send(ctx context.Context, w io.Writer, op cluster.KeyOp, key string) error {
+func (c *clusterClient) send(ctx context.Context, w io.Writer, op cluster.Op, key string) error {
 	nodeKey, err := c.nodeKey("rotate the keys")
 	if err != nil {
 		return err
 	}
-	command := cluster.KeyCommand{Op: op, Force: c.force}
+	command := cluster.Order{Op: op, Force: c.force}
 	if command.Key, command.Print, err = parseKeyOrName(key, op); err != nil {
 		return err
 	}
@@ -126,13 +126,8 @@ func (c *clusterClient) nodeKey(purpose string) ([]byte, error) {
 	return nodeKeys[0], nil
 }
 
-// sealer is a command of any kind.
-type sealer interface {
-	Seal(nodeKey []byte, now time.Time) ([]byte, error)
-}
-
 // order seals a command and gives it to a node, which tells the others. It returns every node's answer.
-func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command sealer) (answers []api.NodeAnswer, err error) {
+func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command *cluster.Order) (answers []api.NodeAnswer, err error) {
 	sealed, err := command.Seal(nodeKey, time.Now())
 	if err != nil {
 		return nil, err
@@ -157,9 +152,9 @@ func notAll(answers []api.NodeAnswer) error {
 }
 
 // parseKeyOrName reads a key, or its name where that is enough.
-func parseKeyOrName(s string, op cluster.KeyOp) ([]byte, cluster.KeyPrint, error) {
+func parseKeyOrName(s string, op cluster.Op) ([]byte, cluster.KeyPrint, error) {
 	var print cluster.KeyPrint
-	if name, err := hex.DecodeString(s); err == nil && len(name) == len(print) && op != cluster.KeyAdd {
+	if name, err := hex.DecodeString(s); err == nil && len(name) == len(print) && op != cluster.OpKeyAdd {
 		return nil, cluster.KeyPrint(name), nil
 	}
 	key, err := cluster.ParseKey(s)

@@ -67,7 +67,7 @@ func (c *clusterClient) drain(ctx context.Context, w io.Writer, backend string, 
 	if err != nil {
 		return err
 	}
-	answers, err := c.order(ctx, nodeKey, &cluster.DrainCommand{Backend: addr, Plan: plan})
+	answers, err := c.order(ctx, nodeKey, &cluster.Order{Op: cluster.OpDrain, Backend: addr, Plan: plan})
 	if err != nil {
 		return err
 	}
