@@ -9,6 +9,8 @@ import (
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/logref"
 	"homing/cmd/homing/internal/operate"
+	"homing/cmd/homing/internal/service"
+	"homing/cmd/homing/internal/transparent"
 	"homing/cmd/internal/manual"
 	"homing/cmd/internal/usage"
 )
@@ -16,10 +18,10 @@ import (
 // platformCommands is the commands around the data plane, which is made for Linux.
 func platformCommands() []*cobra.Command {
 	return []*cobra.Command{
-		newRunCommand(), operate.ConfigCommand(),
+		service.NewCommand(version), operate.ConfigCommand(),
 		printCommand("metrics", "Print every metric: name, type, labels, meaning", admin.WriteTable),
 		printCommand("log-fields", "Print every field of the log: name, kind, meaning", logref.Write),
-		newTransparentCommand(),
+		transparent.NewCommand(),
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 const module = "homing"
 
 // allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
-// A package of the command may import whatever the command may, and the command's own internal packages; the packages of
-// bench are one box too, and "bench" stands for them all: nothing that is shipped as homing knows of it.
+// homing/x is the package x below cmd/homing/internal. The packages of bench are one box, and "bench" stands for them all:
+// nothing that is shipped as homing knows of it; likewise cmd/internal, which is of both commands.
 var allowedEdges = map[string][]string{
 	"tlsparse":                      {},
 	"balancer/affinity":             {},
@@ -37,9 +37,33 @@ var allowedEdges = map[string][]string{
 	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
 	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/internal/bound"},
 	"bench":                         {},
-	"cmd/homing":                    {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica", "tlsparse", "cmd/internal"},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
-	"cmd/internal":                  {}, // of both commands
+	"cmd/internal":                  {},
+
+	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
+
+	"cmd/homing/integration": {},
+
+	"homing/task":    {},
+	"homing/api":     {},
+	"homing/value":   {"homing/api"},
+	"homing/logging": {"homing/value"},
+	"homing/config":  {"balancer", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "homing/api", "homing/value", "cmd/internal"},
+	"homing/member":  {"cluster", "homing/config", "homing/value"},
+
+	// What concerns the data plane knows nothing of commands, and they nothing of it: an operator's know its API, and an
+	// agent knows its cluster.
+	"homing/upgrade":     {"balancer", "balancer/netaddr"},
+	"homing/shortage":    {"balancer"},
+	"homing/logref":      {"balancer", "balancer/affinity", "balancer/netaddr"},
+	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "cluster/replica", "homing/api"},
+	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
+	"homing/operate":     {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
+	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},
+	"homing/service": {
+		"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica",
+		"homing/admin", "homing/api", "homing/config", "homing/logging", "homing/logref", "homing/member", "homing/shortage", "homing/task", "homing/upgrade", "cmd/internal",
+	},
 }
 
 // onlyStd names the packages that stand on the standard library alone, but for what is listed.
@@ -160,13 +184,15 @@ func mayTouchKernel(name string) bool {
 		strings.HasPrefix(name, "bench/proc/") || strings.HasPrefix(name, "cmd/")
 }
 
-// house folds the packages below a command into the command, and those below bench into bench: one box of the plan each.
+// house names the box of the plan that a package belongs to.
 func house(name string) string {
-	if strings.HasPrefix(name, "bench/") {
-		return "bench"
+	if ours, ok := strings.CutPrefix(name, "cmd/homing/internal/"); ok {
+		return "homing/" + ours
 	}
-	if parts := strings.SplitN(name, "/", 3); len(parts) == 3 && parts[0] == "cmd" {
-		return parts[0] + "/" + parts[1]
+	for _, box := range []string{"bench", "cmd/homing-bench", "cmd/internal"} {
+		if strings.HasPrefix(name, box+"/") {
+			return box
+		}
 	}
 	return name
 }

@@ -19,7 +19,7 @@ import (
 const root = "../../../.."
 
 // connLine is the file that writes the line of a conn.
-const connLine = "cmd/homing/connlog.go"
+const connLine = "cmd/homing/internal/logref/conn.go"
 
 // copiesKeys is the one file that logs names which are no literals: those of other lines, which it keeps.
 const copiesKeys = "cmd/homing/internal/admin/events.go"

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package logref
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// logConn writes the one line of a conn. Durations are in seconds in both formats, so that one filter reads them.
-func logConn(log *slog.Logger, r *balancer.ConnRecord) {
+// LogConn writes the one line of a conn. Durations are in seconds in both formats, so that one filter reads them.
+func LogConn(log *slog.Logger, r *balancer.ConnRecord) {
 	log.LogAttrs(context.Background(), slog.LevelInfo, "conn",
 		slog.Time("start", r.Start),
 		slog.String("client", clientOf(r.Client)),

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"context"
@@ -20,7 +20,8 @@ import (
 	"homing/cmd/internal/usage"
 )
 
-func newRunCommand() *cobra.Command {
+// NewCommand is `homing run`. version is that of the program.
+func NewCommand(version string) *cobra.Command {
 	flags := config.NewFlags()
 	cmd := &cobra.Command{
 		Use:   "run --listen ADDR --backend ADDR [flags]",
@@ -51,7 +52,7 @@ func newRunCommand() *cobra.Command {
 			defer signal.Stop(upgrades)
 			level := new(slog.LevelVar)
 			level.Set(c.Log.Level)
-			s, err := assemble(c, estate, logging.New(cmd.ErrOrStderr(), c.Log.Format, level), level)
+			s, err := assemble(c, version, estate, logging.New(cmd.ErrOrStderr(), c.Log.Format, level), level)
 			if err != nil {
 				return estate.Fail(flags.Word(err))
 			}

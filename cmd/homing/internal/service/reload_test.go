@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"context"
@@ -47,11 +47,9 @@ func echoes(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// startService starts a service with a file; it ends with the test. path is the file.
-func startService(t *testing.T, text string) (s *service, path string) {
+// load reads a file as `homing run --config` does.
+func load(t *testing.T, path string) (*config.Flags, *config.Config) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "homing.yaml")
-	writeFile(t, path, text)
 	flags := config.NewFlags()
 	set := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	config.Bind(set, flags.Table())
@@ -62,8 +60,18 @@ func startService(t *testing.T, text string) (s *service, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return flags, c
+}
+
+// startService starts a service with a file; it ends with the test. path is the file.
+func startService(t *testing.T, text string) (s *service, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "homing.yaml")
+	writeFile(t, path, text)
+	flags, c := load(t, path)
 	level := new(slog.LevelVar)
-	s, err = assemble(c, new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
+	var err error
+	s, err = assemble(c, "v1", new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"runtime"
@@ -8,6 +8,7 @@ import (
 
 	"homing/balancer"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/logref"
 )
 
 func loopsOf(c *config.Config) int {
@@ -57,7 +58,7 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		cfg.Listeners = append(cfg.Listeners, ln)
 	}
 	if c.Log.Conns {
-		cfg.ConnLog = func(r *balancer.ConnRecord) { logConn(s.logs.Conns, r) }
+		cfg.ConnLog = func(r *balancer.ConnRecord) { logref.LogConn(s.logs.Conns, r) }
 	}
 	return cfg
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type clusterNode struct {
 
 // newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
 // nothing to close.
-func newClusterNode(o *config.Config, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
+func newClusterNode(o *config.Config, version string, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
 	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
 	if c.nodeKeys, err = member.LoadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"cmp"
@@ -33,7 +33,7 @@ func (s *service) takeAdmin(c *config.Config) (err error) {
 // adminSource is what operators see, and what they can do.
 func (s *service) adminSource() admin.Source {
 	source := admin.Source{
-		Version: version, Name: nodeName(s.running.Load().config), Node: nodeID(s.cluster), Started: time.Now(),
+		Version: s.version, Name: nodeName(s.running.Load().config), Node: nodeID(s.cluster), Started: time.Now(),
 		Stats: s.balancer.Stats, Affinity: s.store.Stats, Store: s.store, Probe: s.findings, Sync: s.balancer.Sync,
 		Pools:     func() []*pool.Pool { return poolsOf(s.running.Load().pools) },
 		Listeners: s.viewListeners,

@@ -1,6 +1,7 @@
 //go:build linux
 
-package main
+// Package transparent is the routing that a machine needs where backends see the clients' own addresses.
+package transparent
 
 import (
 	"context"
@@ -20,22 +21,22 @@ import (
 
 // The mark and the table of the rules. Any numbers do that nothing else uses: these spell "ho".
 const (
-	transparentMark  = 0x686f
-	transparentTable = 26735
+	defaultMark  = 0x686f
+	defaultTable = 26735
 )
 
-// transparentRules is what a node's machine must be told for pools with `transparent: on`.
-type transparentRules struct{ mark, table int }
+// rules is what a node's machine must be told for pools with `transparent: on`.
+type rules struct{ mark, table int }
 
 // rule is one of them: how it is made, and how it is seen that it is there.
-type transparentRule struct {
+type rule struct {
 	why, make string
-	there     func(ctx context.Context, r transparentRules) (bool, error)
+	there     func(ctx context.Context, r rules) (bool, error)
 }
 
-func (r transparentRules) all() []transparentRule {
-	var list []transparentRule
-	list = append(list, transparentRule{
+func (r rules) all() []rule {
+	var list []rule
+	list = append(list, rule{
 		why: "packets for sockets that have a client's address are marked",
 		make: fmt.Sprintf(`nft add table inet homing
 nft add chain inet homing prerouting '{ type filter hook prerouting priority mangle; }'
@@ -44,22 +45,23 @@ nft add rule inet homing prerouting meta l4proto tcp socket transparent 1 meta m
 	})
 	for _, family := range []struct{ flag, any string }{{"-4", "0.0.0.0/0"}, {"-6", "::/0"}} {
 		list = append(list,
-			transparentRule{
+			rule{
 				why:   "marked packets have a routing table of their own (ip " + family.flag + ")",
 				make:  fmt.Sprintf("ip %s rule add fwmark 0x%x lookup %d", family.flag, r.mark, r.table),
-				there: func(ctx context.Context, r transparentRules) (bool, error) { return rulePoints(ctx, family.flag, r) },
+				there: func(ctx context.Context, r rules) (bool, error) { return rulePoints(ctx, family.flag, r) },
 			},
-			transparentRule{
+			rule{
 				why:   "which says that they are for this machine (ip " + family.flag + ")",
 				make:  fmt.Sprintf("ip %s route add local %s dev lo table %d", family.flag, family.any, r.table),
-				there: func(ctx context.Context, r transparentRules) (bool, error) { return routeIsLocal(ctx, family.flag, r) },
+				there: func(ctx context.Context, r rules) (bool, error) { return routeIsLocal(ctx, family.flag, r) },
 			})
 	}
 	return list
 }
 
-func newTransparentCommand() *cobra.Command {
-	rules := transparentRules{transparentMark, transparentTable}
+// NewCommand is `homing transparent-rules`.
+func NewCommand() *cobra.Command {
+	rules := rules{defaultMark, defaultTable}
 	check := false
 	cmd := &cobra.Command{
 		Use:   "transparent-rules [--check]",
@@ -82,7 +84,7 @@ run them as root, at each start of the machine. With --check nothing is changed:
 	return cmd
 }
 
-func (r transparentRules) print(w io.Writer) error {
+func (r rules) print(w io.Writer) error {
 	var text strings.Builder
 	for _, one := range r.all() {
 		fmt.Fprintf(&text, "# %s\n%s\n", one.why, one.make)
@@ -93,7 +95,7 @@ func (r transparentRules) print(w io.Writer) error {
 }
 
 // check tells of each rule whether it is there. An error says that one is not.
-func (r transparentRules) check(ctx context.Context, w io.Writer) error {
+func (r rules) check(ctx context.Context, w io.Writer) error {
 	missing := 0
 	say := func(ok bool, what, remedy string) {
 		word := "ok     "
@@ -146,7 +148,7 @@ func listing(ctx context.Context, into any, name string, args ...string) error {
 	return nil
 }
 
-func rulePoints(ctx context.Context, family string, r transparentRules) (bool, error) {
+func rulePoints(ctx context.Context, family string, r rules) (bool, error) {
 	var list []struct{ FwMark, Table string }
 	if err := listing(ctx, &list, "ip", family, "-j", "rule", "show"); err != nil {
 		return false, err
@@ -159,7 +161,7 @@ func rulePoints(ctx context.Context, family string, r transparentRules) (bool, e
 	return false, nil
 }
 
-func routeIsLocal(ctx context.Context, family string, r transparentRules) (bool, error) {
+func routeIsLocal(ctx context.Context, family string, r rules) (bool, error) {
 	// A table that has no route does not exist, which some versions of ip call an error: all tables are asked for.
 	var list []struct{ Type, Dst, Table string }
 	if err := listing(ctx, &list, "ip", family, "-j", "route", "show", "table", "all"); err != nil {
@@ -175,7 +177,7 @@ func routeIsLocal(ctx context.Context, family string, r transparentRules) (bool,
 
 // marksTransparent looks for a rule of nftables that matches transparent sockets and sets the mark, in whatever table,
 // also as iptables makes it.
-func marksTransparent(ctx context.Context, r transparentRules) (bool, error) {
+func marksTransparent(ctx context.Context, r rules) (bool, error) {
 	var list struct {
 		NFTables []struct {
 			Rule *struct{ Expr []json.RawMessage }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"context"
@@ -103,7 +103,7 @@ func (s *succession) viewElder() (pid int, conns uint64, ok bool) {
 }
 
 // newSuccession is for a service that was started with that.
-func newSuccession(estate *upgrade.Estate, c *config.Config, log *slog.Logger, said io.Writer) (*succession, error) {
+func newSuccession(estate *upgrade.Estate, c *config.Config, version string, log *slog.Logger, said io.Writer) (*succession, error) {
 	command, err := upgrade.Self()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,17 @@
 //go:build linux
 
-package main
+// Package service is one running homing: `homing run`.
+//
+// A service is assembled first, where everything that can fail does so before anybody has noticed anything, and then started.
+// What a reload replaces is one value, running: the configuration and the pools that were made of it. By file:
+//
+//	run        the command, its signals, its end        service    assemble, start, close
+//	pools      pools, their checks and probes           balancer   what the data plane is told
+//	reload     another configuration, all or nothing    admin      what operators see and do
+//	elder      handing over to a new process            heir       taking over from an old one
+//	cluster_*  the node's part in its cluster           drain      out of service, and the end of conns
+//	readiness  whether conns are welcome                shortages  what clients are short of
+package service
 
 import (
 	"context"
@@ -29,9 +40,10 @@ import (
 	"homing/cmd/homing/internal/upgrade"
 )
 
-// service is one running `homing run`: what assemble made, and what start sets going.
+// service is one running homing: what assemble made, and what start sets going.
 type service struct {
 	// Static after assemble.
+	version   string       // of the program
 	log       *slog.Logger // what operators see as events too
 	logs      *logging.Logs
 	store     *affinity.Store
@@ -74,7 +86,7 @@ const gcPercent = 15
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, estate *upgrade.Estate, logs *logging.Logs, level *slog.LevelVar) (*service, error) {
+func assemble(c *config.Config, version string, estate *upgrade.Estate, logs *logging.Logs, level *slog.LevelVar) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -85,10 +97,10 @@ func assemble(c *config.Config, estate *upgrade.Estate, logs *logging.Logs, leve
 	if c.Limits.Memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.HeapMemory())
 	}
-	s := &service{log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
+	s := &service{version: version, log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
 	s.shortages = shortage.New(s.log)
 	var err error
-	if s.succession, err = newSuccession(estate, c, s.log, logs.Out); err != nil {
+	if s.succession, err = newSuccession(estate, c, version, s.log, logs.Out); err != nil {
 		return nil, err
 	}
 	if err := s.take(c); err != nil {
@@ -101,7 +113,7 @@ func assemble(c *config.Config, estate *upgrade.Estate, logs *logging.Logs, leve
 // take makes the parts. On an error those made so far are the caller's to close.
 func (s *service) take(c *config.Config) (err error) {
 	if c.Cluster.Bind.IsValid() {
-		if s.cluster, err = newClusterNode(c, s.estate, s.log); err != nil {
+		if s.cluster, err = newClusterNode(c, s.version, s.estate, s.log); err != nil {
 			return err
 		}
 	}
@@ -200,7 +212,7 @@ func (s *service) start(ctx context.Context) {
 // announce logs what runs, one line per thing.
 func (s *service) announce() {
 	c, pools := s.running.Load().config, s.running.Load().pools
-	s.log.Info("homing", slog.String("version", version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
+	s.log.Info("homing", slog.String("version", s.version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
 	s.announceRoutes(&running{c, pools})
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),

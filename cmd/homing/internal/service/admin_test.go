@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package service
 
 import (
 	"encoding/json"
@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/logging"
@@ -29,19 +27,10 @@ func TestAdminWaitsForNoLoop(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "admin.sock")
 	writeFile(t, path, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['127.0.0.1:1', '127.0.0.2:1']}]\n"+
 		"tables: {entries: 2000, client_entries: 2000}\nloops: 2\nadmin: {address: 'unix:"+socket+"'}\n")
-	flags := config.NewFlags()
-	set := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	config.Bind(set, flags.Table())
-	if err := set.Parse([]string{"--config", path}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := flags.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, c := load(t, path)
 	c.Admin.Ready = config.ReadyAlways // no check is made here
 	level := new(slog.LevelVar)
-	s, err := assemble(c, new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
+	s, err := assemble(c, "v1", new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +46,7 @@ func TestAdminWaitsForNoLoop(t *testing.T) {
 		}()
 		select {
 		case <-done:
-		case <-time.After(patience):
+		case <-time.After(20 * time.Second):
 			t.Fatalf("GET %s waits for a loop", path)
 		}
 		return w
