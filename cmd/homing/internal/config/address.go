@@ -38,16 +38,18 @@ func covers(all, addr netip.Addr) bool {
 // unlikeUnix says what the pool wants of a backend that a unix socket has not; "": nothing. The text names settings as
 // --tls=require.
 func (p *PoolSettings) unlikeUnix(b *pool.Spec) string {
+	const orByPort = "or give the backend as HOST:PORT"
 	switch {
 	case !strings.HasPrefix(b.Addr, netaddr.Prefix):
 	case p.Transparent:
-		return "a unix socket is connected to from no address, so it cannot be the client's: leave out --transparent, and tell by --proxy-protocol=v2"
+		return "a unix socket is connected to from no address, so it cannot be the client's: " +
+			"leave out --transparent, and tell by --proxy-protocol=v2"
 	case len(p.Sources) > 0:
-		return "a unix socket is connected to from no address: leave out --source, or give the backend as HOST:PORT"
+		return "a unix socket is connected to from no address: leave out --source, " + orByPort
 	case p.Checks.Port != 0:
-		return "a unix socket has no other port to check: leave out --check-port, or give the backend as HOST:PORT"
+		return "a unix socket has no other port to check: leave out --check-port, " + orByPort
 	case p.Agent.Port != 0:
-		return "a unix socket has no port where an agent could answer: leave out --agent-port, or give the backend as HOST:PORT"
+		return "a unix socket has no port where an agent could answer: leave out --agent-port, " + orByPort
 	}
 	return ""
 }

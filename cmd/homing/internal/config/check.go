@@ -21,14 +21,14 @@ func (r *reader) check(c *Config) {
 	for _, wrong := range c.contradictions() {
 		key := keys[wrong.flag]
 		if section, _, _ := strings.Cut(key, "."); !r.failed[section] && !r.odd[section] {
-			r.say(r.at(key), "%s", InKeys(wrong.text))
+			r.sayAt(key, "%s", InKeys(wrong.text))
 		}
 	}
 	if len(c.Pools) == 0 && !r.failed["pools"] && !r.odd[""] {
-		r.say(r.at("pools"), "there is no pool: say where to send, such as pools: [{name: www, backends: [192.0.2.7:443]}]")
+		r.sayAt("pools", "there is no pool: say where to send, such as pools: [{name: www, backends: [192.0.2.7:443]}]")
 	}
 	if len(c.Listeners) == 0 && !r.failed["listeners"] && !r.odd[""] {
-		r.say(r.at("listeners"), "there is no listener: say where to accept, such as listeners: [{address: :443, default: www}]")
+		r.sayAt("listeners", "there is no listener: say where to accept, such as listeners: [{address: :443, default: www}]")
 	}
 	pools := make(map[string]int, len(c.Pools)) // by name, the first that has it
 	for i := range c.Pools {
@@ -42,12 +42,13 @@ func (r *reader) check(c *Config) {
 func (r *reader) checkPool(c *Config, i int, pools map[string]int) {
 	p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
 	if r.missing(path, "name") {
-		r.say(r.at(path), "the pool has no name: give it one, such as name: www")
+		r.sayAt(path, "the pool has no name: give it one, such as name: www")
 	}
 	if j, taken := pools[p.Name]; !taken {
 		pools[p.Name] = i
 	} else if p.Name != "" {
-		r.say(r.at(path+".name"), "the pool of line %d has the name %q too: choose another", r.at(fmt.Sprintf("pools[%d].name", j)).line, p.Name)
+		line := r.line("pools[%d].name", j)
+		r.sayAt(path+".name", "the pool of line %d has the name %q too: choose another", line, p.Name)
 	}
 	if from, ok := r.places[path+".discover_from"]; ok && !r.failed[path+".discover_from"] && !r.failed["cluster"] {
 		switch {
@@ -58,33 +59,34 @@ func (r *reader) checkPool(c *Config, i int, pools map[string]int) {
 		}
 	}
 	if p.Checks.CAFile != "" && p.Checks.ServerName == "" && !r.failed[path+".checks"] && !r.failed["checks"] {
-		r.say(r.at(path+".checks.ca_file"), "ca_file needs server_name beside it: a certificate is good for a name")
+		r.sayAt(path+".checks.ca_file", "ca_file needs server_name beside it: a certificate is good for a name")
 	}
 	if top := &c.Pool; p.Transparent && len(p.Sources) > 0 && (!top.Transparent || len(top.Sources) == 0) {
-		r.say(r.at(path), "the pool is transparent, so its sources go unused: leave out one of them")
+		r.sayAt(path, "the pool is transparent, so its sources go unused: leave out one of them")
 	}
 	if len(p.Backends) == 0 && !r.odd[path] && !r.failed[path+".backends"] && !c.Discovers(p) && !r.failed["cluster"] {
-		r.say(r.at(path), "the pool has no backend: give it one, such as backends: [192.0.2.7:443]")
+		r.sayAt(path, "the pool has no backend: give it one, such as backends: [192.0.2.7:443]")
 	}
 	before := make(map[string]int, len(p.Backends)) // by address, the first that has it
 	for k := range p.Backends {
 		at := fmt.Sprintf("%s.backends[%d]", path, k)
 		if text := p.unlikeUnix(&p.Backends[k]); text != "" {
-			r.say(r.at(at+".address"), "%s", InKeys(text))
+			r.sayAt(at+".address", "%s", InKeys(text))
 		}
 		if p.Backends[k].Addr == "" {
 			if !r.failed[path+".backends"] {
-				r.say(r.at(at), "the backend has no address: say where it is, such as address: 192.0.2.7:443")
+				r.sayAt(at, "the backend has no address: say where it is, such as address: 192.0.2.7:443")
 			}
 			continue
 		}
 		if l := c.itself(p.Backends[k].Addr); l != nil {
-			r.say(r.at(at+".address"), "the listener %s accepts there: every conn would come back; give the address of another server", l.Address)
+			r.sayAt(at+".address", "the listener %s accepts there: every conn would come back; "+
+				"give the address of another server", l.Address)
 		}
 		addr := plainBackend(p.Backends[k].Addr)
 		if j, taken := before[addr]; taken {
-			r.say(r.at(at+".address"), "the backend of line %d is the same: leave one out, and use weight for a bigger share",
-				r.at(fmt.Sprintf("%s.backends[%d].address", path, j)).line)
+			r.sayAt(at+".address", "the backend of line %d is the same: leave one out, and use weight for a bigger share",
+				r.line("%s.backends[%d].address", path, j))
 		} else {
 			before[addr] = k
 		}
@@ -94,17 +96,17 @@ func (r *reader) checkPool(c *Config, i int, pools map[string]int) {
 func (r *reader) checkListener(c *Config, i int, pools map[string]int) {
 	l, path := &c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 	if r.missing(path, "address") {
-		r.say(r.at(path), "the listener has no address: say where to accept, such as address: :443")
+		r.sayAt(path, "the listener has no address: say where to accept, such as address: :443")
 	}
 	r.checkAgainst(c.Listeners[:i], l, path)
 	if l.Default != "" {
 		r.checkPoolName(pools, path+".default", l.Default)
 	}
 	if len(l.Routes) == 0 && r.missing(path, "default") && !r.failed[path+".routes"] {
-		r.say(r.at(path), "the listener takes nothing: give it a default pool, such as default: %s, or routes", anyPool(c))
+		r.sayAt(path, "the listener takes nothing: give it a default pool, such as default: %s, or routes", anyPool(c))
 	}
 	if l.TLS == balancer.TLSOff && len(l.Routes) > 0 {
-		r.say(r.at(path+".routes"), "with tls: off no hello is read, so no route is ever taken: leave out tls: off, or the routes")
+		r.sayAt(path+".routes", "with tls: off no hello is read, so no route is ever taken: leave out tls: off, or the routes")
 		return
 	}
 	r.checkRoutes(c, l, path, pools)
@@ -113,22 +115,24 @@ func (r *reader) checkListener(c *Config, i int, pools map[string]int) {
 // checkAgainst finds an earlier listener with the same name or address.
 func (r *reader) checkAgainst(earlier []Listener, l *Listener, path string) {
 	for j, other := range earlier {
-		line := r.at(fmt.Sprintf("listeners[%d].address", j)).line
+		key, text := ".address", ""
 		switch {
-		case l.Address == other.Address && overlap(l.Address, other.Address):
-			r.say(r.at(path+".address"), "the listener of line %d has that address too: leave one out", line)
-			return
 		case overlap(l.Address, other.Address):
-			r.say(r.at(path+".address"), "this and the listener of line %d, at %s, take the same conns: leave one out, or name each address of this machine", line, other.Address)
-			return
+			text = "that address too: leave one out"
+			if l.Address != other.Address {
+				r.sayAt(path+key, "this and the listener of line %d, at %s, take the same conns: "+
+					"leave one out, or name each address of this machine", r.line("listeners[%d].address", j), other.Address)
+				return
+			}
 		case l.Name == "" || l.Name != other.Name:
+			continue
 		case l.Name == l.Address: // with port 0
-			r.say(r.at(path+".address"), "the listener of line %d has that address too, and the system chooses both ports: give each a name", line)
-			return
+			text = "that address too, and the system chooses both ports: give each a name"
 		default:
-			r.say(r.at(path+".name"), "the listener of line %d has the name %q too: choose another", line, l.Name)
-			return
+			key, text = ".name", fmt.Sprintf("the name %q too: choose another", l.Name)
 		}
+		r.sayAt(path+key, "the listener of line %d has %s", r.line("listeners[%d].address", j), text)
+		return
 	}
 }
 
@@ -149,13 +153,13 @@ func (r *reader) checkPoolName(pools map[string]int, path, name string) {
 	}
 	names := slices.SortedFunc(maps.Keys(pools), func(a, b string) int { return cmp.Compare(pools[a], pools[b]) })
 	if near := usage.Nearest(name, names); near != "" {
-		r.say(r.at(path), "there is no pool %q: write %s", name, near)
+		r.sayAt(path, "there is no pool %q: write %s", name, near)
 		return
 	}
 	if len(names) > maxNamed {
 		names = append(names[:maxNamed], fmt.Sprintf("another of the %d", len(names)))
 	}
-	r.say(r.at(path), "there is no pool %q: add it to pools, or write %s", name, strings.Join(names, " or "))
+	r.sayAt(path, "there is no pool %q: add it to pools, or write %s", name, strings.Join(names, " or "))
 }
 
 // maxNamed bounds the names of pools in one line.
@@ -171,17 +175,16 @@ func (r *reader) checkRoutes(c *Config, l *Listener, path string, pools map[stri
 		case route.Pool != "":
 			r.checkPoolName(pools, at+".pool", route.Pool)
 		case r.missing(at, "pool"):
-			r.say(r.at(at), "the route has no pool: say where it leads, such as pool: %s", anyPool(c))
+			r.sayAt(at, "the route has no pool: say where it leads, such as pool: %s", anyPool(c))
 		}
 		if r.odd[at] || r.failed[at+".names"] || r.failed[at+".alpn"] {
 			continue // what it takes is not known
 		}
 		for n, name := range orAny(route.Names) {
 			for a, protocol := range orAny(route.ALPN) {
-				key := taken{name, protocol}
-				before, gone := by[key]
+				before, gone := by[taken{name, protocol}]
 				if !gone {
-					by[key] = i
+					by[taken{name, protocol}] = i
 					continue
 				}
 				where := at
@@ -192,11 +195,11 @@ func (r *reader) checkRoutes(c *Config, l *Listener, path string, pools map[stri
 					where = fmt.Sprintf("%s.alpn[%d]", at, a)
 				}
 				if before == i {
-					r.say(r.at(where), "%s is given twice: leave one out", wordRoute(name, protocol))
+					r.sayAt(where, "%s is given twice: leave one out", wordRoute(name, protocol))
 					continue
 				}
-				r.say(r.at(where), "%s is taken by the route of line %d already, so this is never used: leave one out",
-					wordRoute(name, protocol), r.at(fmt.Sprintf("%s.routes[%d]", path, before)).line)
+				r.sayAt(where, "%s is taken by the route of line %d already, so this is never used: leave one out",
+					wordRoute(name, protocol), r.line("%s.routes[%d]", path, before))
 			}
 		}
 	}
@@ -211,13 +214,9 @@ func orAny(list []string) []string {
 }
 
 func wordRoute(name, protocol string) string {
-	switch {
-	case name == "" && protocol == "":
-		return "any name"
-	case protocol == "":
+	name = cmp.Or(name, "any name")
+	if protocol == "" {
 		return name
-	case name == "":
-		return "any name with " + protocol
 	}
 	return name + " with " + protocol
 }
@@ -257,7 +256,9 @@ func (k *Checks) remarks() (odd []string) {
 		odd = append(odd, "a check by tcp shakes no hands: checks.server_name, alpn and ca_file want kind: tls or https")
 	}
 	if k.Timeout > k.Interval {
-		odd = append(odd, fmt.Sprintf("checks.timeout %s is longer than checks.interval %s: a backend that does not answer is noticed late", value.FormatDuration(k.Timeout), value.FormatDuration(k.Interval)))
+		odd = append(odd, fmt.Sprintf("checks.timeout %s is longer than checks.interval %s: "+
+			"a backend that does not answer is noticed late",
+			value.FormatDuration(k.Timeout), value.FormatDuration(k.Interval)))
 	}
 	return odd
 }

@@ -32,8 +32,9 @@ func Differences(old, next *Config) []string {
 			changes = append(changes, row.Key)
 		}
 	}
-	changes = append(changes, differ("listener", old.Listeners, next.Listeners, func(l *Listener) string { return l.Name }, nil)...)
-	return append(changes, differ("pool", old.Pools, next.Pools, func(p *Pool) string { return p.Name }, backendDifferences)...)
+	listener, pool := func(l *Listener) string { return l.Name }, func(p *Pool) string { return p.Name }
+	changes = append(changes, differ("listener", old.Listeners, next.Listeners, listener, nil)...)
+	return append(changes, differ("pool", old.Pools, next.Pools, pool, backendDifferences)...)
 }
 
 // differ compares two lists of things with names. Those of one name that are not equal are described by inside, or else
@@ -80,7 +81,8 @@ func backendDifferences(old, next *Pool) []string {
 // WatchedAlike says that two configurations of a pool look at its backends in the same way. What stands in files may have
 // changed in them.
 func WatchedAlike(a, b *Pool) bool {
-	return reflect.DeepEqual(a.Checks, b.Checks) && a.Checks.CAFile == "" && a.Agent == b.Agent && reflect.DeepEqual(a.Probe, b.Probe)
+	return reflect.DeepEqual(a.Checks, b.Checks) && a.Checks.CAFile == "" &&
+		a.Agent == b.Agent && reflect.DeepEqual(a.Probe, b.Probe)
 }
 
 // Summary is how much there is, in words.

@@ -93,7 +93,7 @@ func (e *Errors) excerpt(p *Problem) string {
 		return ' '
 	}, string(line[:from]))
 	number := fmt.Sprintf("%5d", p.Line)
-	return fmt.Sprintf("%s | %s\n%s | %s%s\n", number, visible(string(line)), strings.Repeat(" ", len(number)), margin, strings.Repeat("^", width))
+	return fmt.Sprintf("%s | %s\n%*s | %s%s\n", number, visible(string(line)), len(number), "", margin, strings.Repeat("^", width))
 }
 
 // cutMark stands where a line was cut.

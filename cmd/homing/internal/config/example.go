@@ -32,13 +32,18 @@ func exampleConfig() *Config {
 	api.Policy = pool.LeastConn
 	api.Checks.Interval, api.Checks.Kind = c.Pool.Checks.Interval/2, health.CheckHTTPS
 	c.Pools = []Pool{
-		{Name: "www", PoolSettings: c.Pool, Backends: []pool.Spec{{Addr: "192.0.2.11:443", Weight: 2, MaxConns: 5000}, {Addr: "192.0.2.12:443", Weight: 1}}},
-		{Name: "api", PoolSettings: api, Backends: []pool.Spec{{Addr: "api.internal.example.org:8443", Weight: 1}, {Addr: "192.0.2.21:8443", Weight: 1}}},
+		{Name: "www", PoolSettings: c.Pool, Backends: []pool.Spec{
+			{Addr: "192.0.2.11:443", Weight: 2, MaxConns: 5000}, {Addr: "192.0.2.12:443", Weight: 1},
+		}},
+		{Name: "api", PoolSettings: api, Backends: []pool.Spec{
+			{Addr: "api.internal.example.org:8443", Weight: 1}, {Addr: "192.0.2.21:8443", Weight: 1},
+		}},
 		{Name: "mail", PoolSettings: c.Pool, Backends: []pool.Spec{{Addr: "[2001:db8::25]:465", Weight: 1}}},
 	}
 	c.Listeners = []Listener{
 		{
-			Name: "public", Address: ":443", ListenerSettings: ListenerSettings{TLS: balancer.TLSRequire, Mode: balancer.DefaultMode}, Default: "www",
+			Name: "public", Address: ":443", Default: "www",
+			ListenerSettings: ListenerSettings{TLS: balancer.TLSRequire, Mode: balancer.DefaultMode},
 			Routes: []Route{
 				{Names: []string{"api.example.org"}, ALPN: []string{"h2"}, Pool: "api"},
 				{Names: []string{"www.example.org", "*.example.net"}, Pool: "www"},

@@ -32,7 +32,8 @@ func (c *Config) ConnMemory() int64 {
 }
 
 func (c *Config) fixedMemory() int64 {
-	return ownMemory + int64(cmp.Or(c.Loops, runtime.NumCPU()))*loopMemory + int64(c.Tables.Entries+c.Tables.ClientEntries)*entryMemory
+	loops, entries := cmp.Or(c.Loops, runtime.NumCPU()), c.Tables.Entries+c.Tables.ClientEntries
+	return ownMemory + int64(loops)*loopMemory + int64(entries)*entryMemory
 }
 
 // checkMemory says what is wrong with limits.memory.
@@ -44,10 +45,12 @@ func (c *Config) checkMemory() error {
 	case left < leastConnMemory:
 		const step = 1 << 20
 		least := (c.fixedMemory() + leastConnMemory + step - 1) / step * step
-		return fmt.Errorf("--memory-limit=%s leaves too little for conns: the program and its tables take %d MiB; give at least %s, or lower --table-entries and --client-entries",
+		return fmt.Errorf("--memory-limit=%s leaves too little for conns: the program and its tables take %d MiB; "+
+			"give at least %s, or lower --table-entries and --client-entries",
 			value.FormatBytes(c.Limits.Memory), c.fixedMemory()/step, value.FormatBytes(least))
 	case c.Limits.BufferMemory > left/4:
-		return fmt.Errorf("--buffer-memory=%s is too much for --memory-limit=%s, of which conns have %d MiB: leave it out, or give at most a quarter of that",
+		return fmt.Errorf("--buffer-memory=%s is too much for --memory-limit=%s, of which conns have %d MiB: "+
+			"leave it out, or give at most a quarter of that",
 			value.FormatBytes(c.Limits.BufferMemory), value.FormatBytes(c.Limits.Memory), left>>20)
 	}
 	return nil

@@ -103,9 +103,10 @@ func (r *reader) bounded(text []byte) bool {
 			return false
 		}
 		for at, c := range line {
+			here := func() place { return place{i + 1, utf8.RuneCountInString(line[:at]) + 1, 1} }
 			switch {
 			case c == utf8.RuneError || c < ' ' && c != '\t' || c == 0x7f:
-				r.say(place{i + 1, utf8.RuneCountInString(line[:at]) + 1, 1}, "a byte that is no text: save the file as UTF-8, without control characters")
+				r.say(here(), "a byte that is no text: save the file as UTF-8, without control characters")
 				return false
 			case c == '[' || c == '{':
 				open++
@@ -113,7 +114,7 @@ func (r *reader) bounded(text []byte) bool {
 				open = max(open-1, 0)
 			}
 			if open > maxDepth {
-				r.say(place{i + 1, utf8.RuneCountInString(line[:at]) + 1, 1}, "more than %d brackets are open: close them", maxDepth)
+				r.say(here(), "more than %d brackets are open: close them", maxDepth)
 				return false
 			}
 		}

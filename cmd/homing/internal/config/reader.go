@@ -36,6 +36,12 @@ func (r *reader) say(at place, format string, args ...any) {
 	r.problems = append(r.problems, Problem{at.line, at.column, at.width, fmt.Sprintf(format, args...)})
 }
 
+// sayAt notes a problem at the place of a path.
+func (r *reader) sayAt(path, format string, args ...any) { r.say(r.at(path), format, args...) }
+
+// line is where the setting of a path stands.
+func (r *reader) line(path string, args ...any) int { return r.at(fmt.Sprintf(path, args...)).line }
+
 // at is the place of a path, or of the nearest section around it that was read.
 func (r *reader) at(path string) place {
 	for {

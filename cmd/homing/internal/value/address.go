@@ -103,7 +103,8 @@ func ParseServerName(text string) (string, error) {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return "", errors.New("an IP address is no server name: give a host name, such as www.example.org")
 	}
-	if name == "" || len(name) > 253 || strings.Contains("."+name+".", "..") || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+	if name == "" || len(name) > 253 || strings.Contains("."+name+".", "..") || strings.Trim(name, letters) != "" {
 		return "", errors.New("not a host name: give one such as www.example.org")
 	}
 	return name, nil
