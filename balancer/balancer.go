@@ -21,10 +21,11 @@ var errEnded = errors.New("balancer: it has ended")
 // Reload changes the configuration meanwhile, Shutdown ends in order.
 type Balancer struct {
 	// Static after New.
-	engine  netio.Choice
-	loops   []*loop
-	records chan record
-	done    chan struct{} // closed when the loops have ended
+	engine    netio.Choice
+	newEngine func(bufferMemory int64) (netio.Engine, error) // for a loop
+	loops     []*loop
+	records   chan record
+	done      chan struct{} // closed when the loops have ended
 
 	// Set once, under reloading, before any loop needs it.
 	sources *sources
@@ -57,7 +58,10 @@ const (
 // New checks the configuration and binds every listener, or none. A failure to
 // bind is a *ListenError. Descriptors in Config.Sockets are New's from then on, also
 // on an error. A Balancer that was made is to be run, or to be closed.
-func New(cfg Config) (*Balancer, error) {
+func New(cfg Config) (*Balancer, error) { return newOn(nil, cfg) }
+
+// newOn is New with engines of another kind than the kernel's; nil: those.
+func newOn(engine func(bufferMemory int64) (netio.Engine, error), cfg Config) (*Balancer, error) {
 	found, err := newInheritance(cfg.Sockets)
 	if err != nil {
 		return nil, err
@@ -66,7 +70,7 @@ func New(cfg Config) (*Balancer, error) {
 	if err != nil {
 		return nil, errors.Join(err, found.close())
 	}
-	b := &Balancer{records: make(chan record, recordQueue), done: make(chan struct{}), set: set, followed: map[*pool.Pool]bool{}}
+	b := &Balancer{newEngine: engine, records: make(chan record, recordQueue), done: make(chan struct{}), set: set, followed: map[*pool.Pool]bool{}}
 	b.countSources()
 	if err := b.open(found); err != nil {
 		for _, l := range b.loops {
@@ -80,8 +84,10 @@ func New(cfg Config) (*Balancer, error) {
 
 // open makes the loops and their listeners. Inherited sockets are used or closed.
 func (b *Balancer) open(found inheritance) error {
-	if err := b.chooseEngine(); err != nil {
-		return errors.Join(err, found.close())
+	if b.newEngine == nil {
+		if err := b.chooseEngine(); err != nil {
+			return errors.Join(err, found.close())
+		}
 	}
 	for i := range b.set.cfg.Loops {
 		l, err := newLoop(b, i)

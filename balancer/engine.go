@@ -21,7 +21,8 @@ const (
 // ParseEngine reads what Engine.String writes.
 func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
 
-// chooseEngine settles the engine of all loops.
+// chooseEngine settles the engine of all loops. What auto has chosen may still be refused to one, for want of memory or
+// descriptors that a ring takes: then it is epoll.
 func (b *Balancer) chooseEngine() error {
 	cfg := &b.set.cfg
 	choice, err := netio.Choose(cfg.Engine)
@@ -29,6 +30,14 @@ func (b *Balancer) chooseEngine() error {
 		return err
 	}
 	b.engine = choice
+	b.newEngine = func(bufferMemory int64) (netio.Engine, error) {
+		e, err := choice.Open(bufferMemory)
+		if err != nil && cfg.Engine == EngineAuto && choice.Kind == EngineUring {
+			cfg.Log.Warn("engine refused, using epoll for a loop", "engine", choice.Kind, "error", err)
+			return netio.NewEpoll(bufferMemory)
+		}
+		return e, err
+	}
 	return nil
 }
 
@@ -36,17 +45,4 @@ func (b *Balancer) chooseEngine() error {
 func (b *Balancer) announceEngine() {
 	cfg := &b.settings().cfg
 	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
-}
-
-// openEngine makes a loop's engine. What auto has chosen may still be refused, for
-// want of memory or descriptors that a ring takes: then it is epoll.
-func (b *Balancer) openEngine() (netio.Engine, error) {
-	cfg := &b.set.cfg
-	limit := cfg.BufferMemory / int64(cfg.Loops)
-	e, err := b.engine.Open(limit)
-	if err != nil && cfg.Engine == EngineAuto && b.engine.Kind == EngineUring {
-		cfg.Log.Warn("engine refused, using epoll for a loop", "engine", b.engine.Kind, "error", err)
-		return netio.NewEpoll(limit)
-	}
-	return e, err
 }

@@ -88,7 +88,7 @@ const (
 )
 
 func newLoop(b *Balancer, index int) (*loop, error) {
-	eng, err := b.openEngine()
+	eng, err := b.newEngine(b.set.cfg.BufferMemory / int64(b.set.cfg.Loops))
 	if err != nil {
 		return nil, err
 	}
@@ -151,28 +151,36 @@ func (l *loop) run() error {
 	if err := l.listen(); err != nil {
 		return err
 	}
-	var c netio.Completion // on the heap, once: the engine is an interface
+	var done netio.Completion // on the heap, once: the engine is an interface
 	for !l.ended() {
-		if err := l.eng.Wait(l.deadline()); err != nil {
+		if err := l.turn(&done); err != nil {
 			return err
 		}
-		l.now = l.eng.Now()
-		l.unix = l.set.cfg.Store.Now()
-		idle := true
-		for !l.killed && l.eng.Next(&c) {
-			l.dispatch(&c)
-			idle = false
-		}
-		if idle || len(l.unacked) >= maxUnacked {
-			l.sendAcks()
-		}
-		for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {
-			l.expire(c)
-		}
-		l.shed()
-		l.limitYoung()
-		l.admit()
 	}
+	return nil
+}
+
+// turn waits until something has happened or is due, and does all that is to be done then. done is its own, lent.
+func (l *loop) turn(done *netio.Completion) error {
+	if err := l.eng.Wait(l.deadline()); err != nil {
+		return err
+	}
+	l.now = l.eng.Now()
+	l.unix = l.set.cfg.Store.Now()
+	idle := true
+	for !l.killed && l.eng.Next(done) {
+		l.dispatch(done)
+		idle = false
+	}
+	if idle || len(l.unacked) >= maxUnacked {
+		l.sendAcks()
+	}
+	for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {
+		l.expire(c)
+	}
+	l.shed()
+	l.limitYoung()
+	l.admit()
 	return nil
 }
 
