@@ -264,7 +264,7 @@ func (l *loop) second(c *conn) bool {
 	if hs.stash.used() {
 		l.dropBackend(c) // only the first answer is kept
 	} else {
-		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(c.lane.cfg.HoldTimeout)}
+		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(c.lane.cfg.HoldTimeout), times: hs.times}
 		hs.held = nil
 		c.socks[sideBackend] = netio.NoSock
 		c.backend = nil
@@ -283,7 +283,7 @@ func (l *loop) becomeUnstashed(c *conn) {
 	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
 	l.forgetAnswer(hs)
 	hs.try = try{}
-	hs.held, hs.source, hs.lost = hs.stash.held, hs.stash.source, hs.stash.lost
+	hs.held, hs.source, hs.lost, hs.times = hs.stash.held, hs.stash.source, hs.stash.lost, hs.stash.times
 	hs.stash = stash{}
 	c.state = stateObserve
 	l.reread(c)

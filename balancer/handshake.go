@@ -54,25 +54,25 @@ type clientSide struct {
 
 // routing is where the hello goes, over all tries.
 type routing struct {
-	home       affinity.Home
-	source     affinity.Source
-	lost       Lost        // why the home could not be used
-	turn       *queueTurn  // in the queue of its pool; nil where none ever had to wait, as in nearly all
-	skip       pool.Skip   // tried already
-	tries      int         // connects
-	late       bool        // of those in skip, one has not answered in time: it may have room again
-	failed     netio.Errno // of the last connect that failed
-	chances    int         // second chances used
-	charged    bool        // the last one has gained nothing yet
-	mends      bool        // it is for a hang-up: any ServerHello is a gain
-	holding    bool        // the backend's answer waits for the verdict
-	tooLate    bool        // HelloRetryRequest relayed: the conn is committed to its backend
-	counted    bool        // the verdict is counted
-	stash      stash       // the first backend that refused, while another is asked
-	helloAt    netio.Time
-	deadline   netio.Time // of all tries together
-	sentAt     netio.Time
-	answeredAt netio.Time
+	home     affinity.Home
+	source   affinity.Source
+	lost     Lost        // why the home could not be used
+	turn     *queueTurn  // in the queue of its pool; nil where none ever had to wait, as in nearly all
+	skip     pool.Skip   // tried already
+	tries    int         // connects
+	late     bool        // of those in skip, one has not answered in time: it may have room again
+	failed   netio.Errno // of the last connect that failed
+	chances  int         // second chances used
+	charged  bool        // the last one has gained nothing yet
+	mends    bool        // it is for a hang-up: any ServerHello is a gain
+	holding  bool        // the backend's answer waits for the verdict
+	tooLate  bool        // HelloRetryRequest relayed: the conn is committed to its backend
+	counted  bool        // the verdict is counted
+	answered bool        // the time of the first answer is counted
+	stash    stash       // the first backend that refused, while another is asked
+	helloAt  netio.Time
+	deadline netio.Time // of all tries together
+	times               // of the latest
 }
 
 // try is one backend that is asked, until the next.
@@ -111,7 +111,11 @@ type stash struct {
 	source  affinity.Source
 	lost    Lost
 	until   netio.Time // then the refusal is used
+	times   times
 }
+
+// times are those of one backend's having the hello, and of its first byte; 0: not yet.
+type times struct{ sentAt, answeredAt netio.Time }
 
 func (st *stash) used() bool { return st.backend != nil }
 

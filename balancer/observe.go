@@ -14,7 +14,7 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	hs := c.hs
 	c.state = stateObserve
 	c.active = l.now
-	hs.sentAt = l.now
+	hs.times = times{sentAt: l.now}
 	done := true
 	if !hs.given {
 		first := l.opening(c)
@@ -130,6 +130,9 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	}
 	if hs.answeredAt == 0 {
 		hs.answeredAt = l.now
+	}
+	if !hs.answered {
+		hs.answered = true
 		c.lane.share.count.answerTimes.count(l.now.Sub(hs.sentAt))
 	}
 	var ok bool

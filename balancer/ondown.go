@@ -56,6 +56,7 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 	case c.state == stateObserve && hs.stash.used():
 		l.becomeUnstashed(c)
 	case c.state == stateObserve && l.mayReplay(c):
+		source, lost := hs.source, hs.lost
 		if next := l.route(c); next != nil {
 			l.dropBackend(c)
 			l.forgetAnswer(hs)
@@ -63,6 +64,7 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 			l.becomeConnect(c, next)
 			return
 		}
+		hs.source, hs.lost = source, lost
 		fallthrough
 	default:
 		l.becomeClosing(c, CauseDown, true)
