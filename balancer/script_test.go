@@ -67,7 +67,6 @@ type script struct {
 	cfg        Config
 	ln         Listener
 	teach      []string
-	unbuilt    []string // tickets, by line
 	done       netio.Completion
 	began      netio.Time // of the line
 	ended      bool
