@@ -13,7 +13,7 @@ import (
 	"homing/bench/report"
 )
 
-// Backends are servers, each in a process of its own: backends.Farm.
+// Backends are servers, each in a process of its own: farm.Backends.
 type Backends interface {
 	bench.Teller
 	// Addrs are the addresses, host:port, of all backends.

@@ -14,8 +14,8 @@ import (
 	"slices"
 	"time"
 
-	"homing/bench/backends"
 	"homing/bench/balancers"
+	"homing/bench/farm"
 	"homing/bench/proc"
 	"homing/bench/tlsclient"
 )
@@ -26,7 +26,7 @@ type Options struct {
 	Kit *balancers.Kit
 
 	// Backends are what the clients get to, by round robin and by homing. They are the caller's.
-	Backends *backends.Farm
+	Backends *farm.Backends
 
 	// Nginx says that they are nginx, and adds TLS 1.2 session IDs.
 	Nginx bool
@@ -75,7 +75,7 @@ func kinds(o *Options) []kind {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(o.Backends.Roots()))
 	config := func(version uint16) tlsclient.Config {
-		return tlsclient.Config{Version: version, ServerName: backends.ServerName, Roots: roots}
+		return tlsclient.Config{Version: version, ServerName: farm.BackendsName, Roots: roots}
 	}
 	list := []kind{
 		{"TLS 1.3 PSK", func() client { return tlsclient.New(config(tls.VersionTLS13)) }},

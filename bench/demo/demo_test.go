@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/backends"
 	"homing/bench/balancers"
+	"homing/bench/farm"
 )
 
 // small runs a small demo and returns its table and its steps.
@@ -26,7 +26,7 @@ func small(t *testing.T, o Options) (table string, steps []string) {
 		t.Fatal(err)
 	}
 	self := filepath.Join(filepath.Dir(homing), "homing-bench")
-	if o.Backends, err = backends.Start(t.Context(), backends.Options{Nginx: o.Nginx, Self: self}); err != nil {
+	if o.Backends, err = farm.StartBackends(t.Context(), farm.Options{Nginx: o.Nginx, Self: self}); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

@@ -1,14 +1,46 @@
-// Package farm starts real TLS servers and balancers on loopback: nginx as backends, HAProxy
-// to compare with. Each runs in the foreground in a directory of its own, on a free port, with
-// its own session cache and ticket keys, and is gone, worker processes included, after Stop.
+// Package farm starts real servers on loopback: nginx, Apache, HAProxy, lighttpd, gnutls-serv, Java, and a TLS server in
+// Go. Each runs in the foreground in a directory of its own, on a free port, with its own session cache and ticket keys,
+// and is gone, worker processes included, after Stop. A Server is one of them; Backends are several that a load harness
+// stops and starts by name, also from another process (Handler, Remote).
 package farm
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"homing/bench/proc"
+	"homing/bench/tlsserver"
 )
+
+// Host names in the certificates: of single servers, and of Backends, which have all names below it too.
+const (
+	ServerName   = "homing.test"
+	BackendsName = "bench.homing.test"
+)
+
+// Certificate is a self-signed certificate with its key, both in PEM.
+type Certificate = tlsserver.Certificate
+
+// NewRSA makes a certificate with an RSA key of 2,048 bits, the size most sites still serve.
+func NewRSA() (*Certificate, error) { return newCertificate(tlsserver.RSA, ServerName) }
+
+// NewECDSA makes a certificate with a P-256 key.
+func NewECDSA() (*Certificate, error) { return newCertificate(tlsserver.ECDSA, ServerName) }
+
+func newCertificate(key tlsserver.Key, names ...string) (*Certificate, error) {
+	c, err := tlsserver.New(key, append(names, "localhost", "127.0.0.1")...)
+	if err != nil {
+		return nil, fmt.Errorf("farm: %w", err)
+	}
+	return c, nil
+}
+
+// Roots returns a pool that trusts the given certificates.
+func Roots(certs ...*Certificate) *x509.CertPool { return tlsserver.Roots(certs...) }
 
 // MissingError says that a program the farm needs is not installed.
 type MissingError struct {
@@ -42,4 +74,53 @@ func FreeAddr(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("farm: %w", err)
 	}
 	return addrs[0], nil
+}
+
+// Process is one server in the foreground, and what it wrote to stdout and stderr.
+type Process = proc.Process
+
+// Start runs a program and returns once something accepts on addr. A program that ends first,
+// or does not accept within 15 s, is an error that carries the last line it printed.
+func Start(ctx context.Context, addr, path string, args ...string) (*Process, error) {
+	p, err := proc.Start(ctx, proc.Command{Path: path, Args: args, Ready: []string{addr}})
+	if err != nil {
+		return nil, fmt.Errorf("farm: %w", err)
+	}
+	return p, nil
+}
+
+// WaitFor asks cond every 5 ms until it holds or the time is over, and reports whether it held.
+func WaitFor(ctx context.Context, timeout time.Duration, cond func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return proc.Until(ctx, func() (bool, error) { return cond(), nil }) == nil
+}
+
+// StopAll stops every server of the list.
+func StopAll[T interface{ Stop() error }](list []T) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// startAll starts n servers at once. On an error none is left running.
+func startAll[T interface{ Stop() error }](n int, start func(i int) (T, error)) ([]T, error) {
+	list, errs := make([]T, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { list[i], errs[i] = start(i) })
+	}
+	wg.Wait()
+	err := errors.Join(errs...)
+	if err == nil {
+		return list, nil
+	}
+	for i, s := range list {
+		if errs[i] == nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}
+	return nil, err
 }

@@ -139,26 +139,6 @@ func TestIntegrationKillAndRestart(t *testing.T) {
 	}
 }
 
-func TestIntegrationHAProxySpreads(t *testing.T) {
-	servers, cert := three(t, farm.NginxConfig{})
-	h, err := farm.StartHAProxy(t.Context(), servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	met := map[string]int{}
-	for range 9 {
-		met[get(t, client(cert, tls.VersionTLS13), h.Addr()).Backend]++
-	}
-	if met["a"] != 3 || met["b"] != 3 || met["c"] != 3 {
-		t.Errorf("nine conns met %v", met)
-	}
-}
-
 func TestIntegrationServerThatDoesNotStart(t *testing.T) {
 	needServers(t)
 	_, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: "a"}) // no certificate

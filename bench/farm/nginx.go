@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
+	"text/template"
 
 	"homing/bench/proc"
 )
@@ -43,19 +43,15 @@ type NginxConfig struct {
 	Unix bool
 	// QuietLog turns the access log off, for load tests.
 	QuietLog bool
+	// Load makes room for many conns that stay open for long, logs no conn that a client broke off, and serves ranges of
+	// /data, which holds 1 TiB of zeros.
+	Load bool
 }
 
-// Nginx is one running nginx with one worker process, by default a shared session cache of 10 MB and
-// a private ticket key. It answers any request with one line: "NAME REUSED PROTOCOL CLIENT", where REUSED is
-// nginx's $ssl_session_reused ("r" or "."), so that the server itself says what was accepted.
-type Nginx struct {
-	name string
-	addr string
-	room string // network namespace, "" for this process's
-	path string // program
-	dir  string
-	proc *proc.Process
-}
+// Nginx is one running nginx with one worker process, by default a shared session cache of 10 MB and a private ticket
+// key. It answers any request with one line: "NAME REUSED PROTOCOL CLIENT", where REUSED is nginx's $ssl_session_reused
+// ("r" or "."), so that the server itself says what was accepted. The headers X-Backend and X-Resumed say the same.
+type Nginx struct{ *Server }
 
 // StartNginx writes the configuration to a new directory and starts nginx on a free port. When
 // nginx is not installed the error is a *MissingError.
@@ -64,53 +60,45 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr := cfg.Addr
-	if addr == "" {
-		if addr, err = FreeAddr(ctx); err != nil {
-			return nil, err
+	s, err := newServer(ctx, "nginx", cfg.Name, cfg.Addr, func(s *Server) (recipe, error) {
+		files, err := (&Nginx{s}).files(&cfg)
+		run := append([]string{path}, nginxArgs(s)...)
+		run = append(run, "-g", "daemon off;")
+		if cfg.Room != "" {
+			run = append([]string{"ip", "netns", "exec", cfg.Room}, run...) // it becomes nginx
 		}
-	}
-	dir, err := os.MkdirTemp("", "homing-nginx-")
+		return recipe{files: files, program: run[0], args: run[1:], forks: true}, err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("farm: make directory for nginx: %w", err)
+		return nil, err
 	}
-	n := &Nginx{name: cfg.Name, addr: addr, room: cfg.Room, path: path, dir: dir}
-	if err = n.write(cfg); err == nil {
-		err = n.start(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return n, nil
+	return &Nginx{s}, nil
 }
 
-// Name returns the name given to StartNginx.
-func (n *Nginx) Name() string { return n.name }
-
-// Addr returns the host:port nginx listens on.
-func (n *Nginx) Addr() string { return n.addr }
+func nginxArgs(s *Server) []string { return []string{"-p", s.dir, "-c", s.file("nginx.conf")} }
 
 // Socket returns the path of the unix socket that it listens on, with NginxConfig.Unix.
-func (n *Nginx) Socket() string { return filepath.Join(n.dir, "nginx.sock") }
-
-// PIDs returns the process IDs of the master and its workers.
-func (n *Nginx) PIDs() []int { return n.proc.Tree() }
+func (n *Nginx) Socket() string { return n.file("nginx.sock") }
 
 // workers are the processes of PIDs but for the master.
-func (n *Nginx) workers() []int { return n.proc.Tree()[1:] }
+func (n *Nginx) workers() []int { return n.PIDs()[1:] }
 
-// LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS" per request.
-func (n *Nginx) LogPath() string { return filepath.Join(n.dir, "access.log") }
+// LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER" per request.
+func (n *Nginx) LogPath() string { return n.file("access.log") }
 
 // Reload does what "nginx -s reload" does and returns when no worker of before is left, so that
 // every conn from now on meets the new ticket key. Conns open on old workers end within 1 s.
 func (n *Nginx) Reload(ctx context.Context) error {
+	path, err := find("nginx", "nginx")
+	if err != nil {
+		return err
+	}
 	before := n.workers()
-	out, err := exec.CommandContext(ctx, n.path, append(n.args(), "-s", "reload")...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, path, append(nginxArgs(n.Server), "-s", "reload")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("farm: reload %s: %w: %s", n.name, err, out)
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
 	defer cancel()
 	err = proc.Until(ctx, func() (bool, error) {
 		now := n.workers()
@@ -125,137 +113,111 @@ func (n *Nginx) Reload(ctx context.Context) error {
 
 // SetTicketKey replaces the file that NginxConfig.TicketKey became. It holds from the next Reload on.
 func (n *Nginx) SetTicketKey(key []byte) error {
-	if err := os.WriteFile(filepath.Join(n.dir, ticketKeyFile), key, 0o600); err != nil {
+	if err := os.WriteFile(n.file(ticketKeyFile), key, 0o600); err != nil {
 		return fmt.Errorf("farm: replace the ticket key of %s: %w", n.name, err)
 	}
 	return nil
 }
 
-// Kill ends nginx as a crash would. Restart brings it back on the same port.
-func (n *Nginx) Kill() { n.proc.Kill() }
+// ticketKeyFile lies in the directory of the configuration.
+const ticketKeyFile = "ticket.key"
 
-// Restart starts a killed nginx again: same port, empty session cache, new ticket key.
-func (n *Nginx) Restart(ctx context.Context) error { return n.start(ctx) }
-
-// Stop ends nginx and removes its directory.
-func (n *Nginx) Stop() error {
-	n.proc.Stop()
-	if err := os.RemoveAll(n.dir); err != nil {
-		return fmt.Errorf("farm: remove directory of %s: %w", n.name, err)
-	}
-	return nil
-}
-
-func (n *Nginx) args() []string {
-	return []string{"-p", n.dir, "-c", filepath.Join(n.dir, "nginx.conf")}
-}
-
-func (n *Nginx) start(ctx context.Context) error {
-	run := append([]string{n.path}, append(n.args(), "-g", "daemon off;")...)
-	if n.room != "" {
-		run = append([]string{"ip", "netns", "exec", n.room}, run...) // it becomes nginx
-	}
-	p, err := Start(ctx, n.addr, run[0], run[1:]...)
-	if err != nil {
-		return err
-	}
-	n.proc = p
-	return nil
-}
-
-// nginxMain is the part of the configuration that does not vary. Every path nginx would open below
-// /var is moved, so that it runs without root.
-const nginxMain = `worker_processes 1;
+// nginxConf is the configuration. Every path nginx would open below /var is moved, so that it runs without root.
+const nginxConf = `{{if .Root}}user root; # else its workers are nobody, and may not read the directory
+{{end}}worker_processes 1;
 worker_shutdown_timeout 1s;
 pid nginx.pid;
-error_log stderr;
+{{if .Load}}worker_rlimit_nofile 65536;
+error_log stderr crit;
+events { worker_connections 32768; }
+{{else}}error_log stderr;
 events { worker_connections 4096; }
-http {
+{{end}}http {
 	client_body_temp_path body;
 	proxy_temp_path proxy;
 	fastcgi_temp_path fastcgi;
 	uwsgi_temp_path uwsgi;
 	scgi_temp_path scgi;
-	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status';
-`
-
-// ticketKeyFile lies in the directory of the configuration.
-const ticketKeyFile = "ticket.key"
-
-func (n *Nginx) write(cfg NginxConfig) error {
-	files := map[string][]byte{}
-	var b strings.Builder
-	b.WriteString(nginxMain)
-	if cfg.QuietLog {
-		b.WriteString("\taccess_log off;\n")
-	} else {
-		b.WriteString("\taccess_log access.log homing;\n")
-	}
-	expect, client := "", "$remote_addr"
-	if cfg.Proxy {
-		expect, client = " proxy_protocol", "$proxy_protocol_addr"
-	}
-	fmt.Fprintf(&b, "\tserver {\n\t\tlisten %s ssl backlog=1024%s;\n", n.addr, expect)
-	if cfg.Unix {
-		fmt.Fprintf(&b, "\t\tlisten unix:%s ssl%s;\n", n.Socket(), expect)
-	}
-	for i, c := range cfg.Certificates {
-		chain, key := fmt.Sprintf("chain%d.pem", i), fmt.Sprintf("key%d.pem", i)
-		files[chain], files[key] = c.Chain, c.Key
-		fmt.Fprintf(&b, "\t\tssl_certificate %s;\n\t\tssl_certificate_key %s;\n", chain, key)
-	}
-	protocols := cfg.Protocols
-	if protocols == "" {
-		protocols = "TLSv1.2 TLSv1.3"
-	}
-	tickets := "on"
-	if cfg.NoTickets {
-		tickets = "off"
-	}
-	cache := cmp.Or(cfg.SessionCache, "shared:S:10m")
-	fmt.Fprintf(&b, "\t\tssl_protocols %s;\n\t\tssl_session_cache %s;\n\t\tssl_session_tickets %s;\n\t\tssl_session_timeout %s;\n",
-		protocols, cache, tickets, cmp.Or(cfg.SessionTimeout, "5m"))
-	if len(cfg.TicketKey) > 0 {
-		files[ticketKeyFile] = cfg.TicketKey
-		b.WriteString("\t\tssl_session_ticket_key " + ticketKeyFile + ";\n")
-	}
-	if cfg.AskClient {
-		b.WriteString("\t\tssl_verify_client optional;\n\t\tssl_client_certificate chain0.pem;\n")
-	}
-	if cfg.EarlyData {
-		b.WriteString("\t\tssl_early_data on;\n\t\tadd_header X-Early-Data $ssl_early_data;\n")
-	}
-	fmt.Fprintf(&b, "\t\tadd_header X-Backend %s;\n", cfg.Name)
-	fmt.Fprintf(&b, "\t\treturn 200 \"%s $ssl_session_reused $ssl_protocol %s\\n\";\n\t}\n}\n", cfg.Name, client)
-	files["nginx.conf"] = []byte(b.String())
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(n.dir, name), content, 0o600); err != nil {
-			return fmt.Errorf("farm: write configuration of nginx: %w", err)
+	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status $connection_requests';
+	access_log {{if .QuietLog}}off{{else}}access.log homing{{end}};
+{{if .Load}}	keepalive_timeout 300s;
+	keepalive_requests 1000000;
+{{end}}	server {
+		listen {{.Listen}} ssl backlog=4096{{if .Proxy}} proxy_protocol{{end}};
+{{if .Unix}}		listen unix:{{.Socket}} ssl{{if .Proxy}} proxy_protocol{{end}};
+{{end}}{{range $i, $c := .Certificates}}		ssl_certificate chain{{$i}}.pem;
+		ssl_certificate_key key{{$i}}.pem;
+{{end}}		ssl_protocols {{or .Protocols "TLSv1.2 TLSv1.3"}};
+		ssl_session_cache {{or .SessionCache "shared:S:10m"}};
+		ssl_session_timeout {{or .SessionTimeout "5m"}};
+		ssl_session_tickets {{if .NoTickets}}off{{else}}on{{end}};
+{{if .TicketKey}}		ssl_session_ticket_key ` + ticketKeyFile + `;
+{{end}}{{if .AskClient}}		ssl_verify_client optional;
+		ssl_client_certificate chain0.pem;
+{{end}}{{if .EarlyData}}		ssl_early_data on;
+		add_header X-Early-Data $ssl_early_data;
+{{end}}		add_header X-Backend {{.Name}} always;
+		add_header X-Resumed $ssl_session_reused always;
+{{if .Load}}		location = /data {
+			alias {{.Data}};
+			output_buffers 2 256k;
+		}
+{{end}}		location / {
+			return 200 "{{.Name}} $ssl_session_reused $ssl_protocol {{if .Proxy}}$proxy_protocol_addr{{else}}$remote_addr{{end}}\n";
 		}
 	}
-	return nil
+}
+`
+
+// dataBytes is the size of /data: more than anybody asks for. The file has holes alone, and takes no room.
+const dataBytes = int64(1) << 40
+
+// files are those of the configuration; the one of /data is made at once, for its bytes are not there.
+func (n *Nginx) files(cfg *NginxConfig) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for i, c := range cfg.Certificates {
+		files[fmt.Sprintf("chain%d.pem", i)], files[fmt.Sprintf("key%d.pem", i)] = c.Chain, c.Key
+	}
+	if len(cfg.TicketKey) > 0 {
+		files[ticketKeyFile] = cfg.TicketKey
+	}
+	data := n.file("data")
+	if cfg.Load {
+		f, err := os.OpenFile(data, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("farm: make data: %w", err)
+		}
+		if err := errors.Join(f.Truncate(dataBytes), f.Close()); err != nil {
+			return nil, fmt.Errorf("farm: make data of %d bytes (it takes no room): %w", dataBytes, err)
+		}
+	}
+	var b strings.Builder
+	err := template.Must(template.New("nginx.conf").Parse(nginxConf)).Execute(&b, struct {
+		*NginxConfig
+		Root                 bool
+		Listen, Socket, Data string
+	}{cfg, cfg.Load && os.Geteuid() == 0, n.addr, n.Socket(), data})
+	files["nginx.conf"] = []byte(b.String())
+	return files, err
 }
 
 // StartThree starts three nginx that differ only in their names a, b and c, their session caches
 // and, unless cfg gives one, their ticket keys. On error none is left running.
 func StartThree(ctx context.Context, cfg NginxConfig) ([]*Nginx, error) {
-	var farm []*Nginx
-	for _, name := range []string{"a", "b", "c"} {
-		cfg.Name = name
-		n, err := StartNginx(ctx, cfg)
-		if err != nil {
-			return nil, errors.Join(err, StopAll(farm))
-		}
-		farm = append(farm, n)
-	}
-	return farm, nil
+	return startAll(3, func(i int) (*Nginx, error) {
+		one := cfg
+		one.Name = string(rune('a' + i))
+		return StartNginx(ctx, one)
+	})
 }
 
-// StopAll stops every nginx of the list.
-func StopAll(farm []*Nginx) error {
-	var errs []error
-	for _, n := range farm {
-		errs = append(errs, n.Stop())
+// nginxVersion returns "nginx/1.22.1", or "nginx" if it does not say.
+func nginxVersion() string {
+	path, err := find("nginx", "nginx")
+	if err != nil {
+		return "nginx"
 	}
-	return errors.Join(errs...)
+	out, _ := exec.Command(path, "-v").CombinedOutput() //nolint:noctx // prints and ends
+	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), "nginx version: ")
+	return cmp.Or(version, "nginx")
 }

@@ -10,18 +10,34 @@ import (
 	"homing/bench/tlscore"
 )
 
-// Conn is a net.Conn that speaks TLS as tlscore does. Handshake must have returned before Read and Write. Then one
+// Core is one side of TLS without the conn: tlscore's Conn, or its ServerConn.
+type Core interface {
+	Receive(b []byte, data func(plain []byte)) error
+	Output() []byte
+	Write(b []byte) error
+	CloseWrite()
+	Shaken() bool
+	Closed() bool
+}
+
+// Stream is a net.Conn that speaks TLS as its core does. Handshake must have returned before Read and Write. Then one
 // goroutine may read while another writes; a Read that a deadline ended may be called again.
-type Conn struct {
+type Stream struct {
 	net.Conn // the conn below; its deadlines hold
 
-	core *tlscore.Conn
+	core Core
 	room []byte // for what comes; owned by the goroutine that reads
 	data []byte // application data that came and was not taken yet; the same
 
 	mu      sync.Mutex // guards core, but is free while bytes are sent: a Write that waits must not hold up a Read
 	sending bool       // somebody sends what the core puts out, and goes on until nothing is left; guarded by mu
 	out     []byte     // what is being sent, owned by who set sending
+}
+
+// Conn is a Stream of a client.
+type Conn struct {
+	*Stream
+	core *tlscore.Conn
 }
 
 // readBytes is what is asked of the socket at a time: a record and its header, the largest that a server sends.
@@ -33,12 +49,15 @@ func NewConn(raw net.Conn, o *tlscore.Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tlsclient: %w", err)
 	}
-	return &Conn{Conn: raw, core: core}, nil
+	return &Conn{NewStream(raw, core), core}, nil
 }
 
-// Handshake shakes hands. The errors are those of tlscore's Receive, net.Error for a deadline that passed, and
+// NewStream returns a stream over raw, which it owns. Nothing is sent yet.
+func NewStream(raw net.Conn, core Core) *Stream { return &Stream{Conn: raw, core: core} }
+
+// Handshake shakes hands. The errors are those of the core's Receive, net.Error for a deadline that passed, and
 // io.ErrUnexpectedEOF for a conn that ended, all wrapped. Closing the conn is up to the caller in any case.
-func (c *Conn) Handshake() error {
+func (c *Stream) Handshake() error {
 	if err := c.flush(func() error { return nil }); err != nil {
 		return fmt.Errorf("tlsclient: handshake: %w", err)
 	}
@@ -51,7 +70,7 @@ func (c *Conn) Handshake() error {
 }
 
 // receive reads once from the conn below.
-func (c *Conn) receive() error {
+func (c *Stream) receive() error {
 	if c.room == nil {
 		c.room = make([]byte, readBytes)
 	}
@@ -72,7 +91,7 @@ func (c *Conn) receive() error {
 
 // flush does f and sends what is to be sent then, also when f fails: an alert. When another goroutine is sending, it
 // sends this too.
-func (c *Conn) flush(f func() error) error {
+func (c *Stream) flush(f func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := f()
@@ -100,7 +119,7 @@ func (c *Conn) flush(f func() error) error {
 
 // Read reads application data. It returns io.EOF after the server's close_notify, and io.ErrUnexpectedEOF, wrapped, when
 // the conn ended without one.
-func (c *Conn) Read(b []byte) (int, error) {
+func (c *Stream) Read(b []byte) (int, error) {
 	for len(c.data) == 0 {
 		if c.core.Closed() {
 			return 0, io.EOF
@@ -116,7 +135,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 }
 
 // Write sends application data.
-func (c *Conn) Write(b []byte) (int, error) {
+func (c *Stream) Write(b []byte) (int, error) {
 	if err := c.flush(func() error { return c.core.Write(b) }); err != nil {
 		return 0, fmt.Errorf("tlsclient: write: %w", err)
 	}
@@ -124,7 +143,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 }
 
 // CloseWrite tells the server that no more data comes (close_notify), and leaves the conn open.
-func (c *Conn) CloseWrite() error {
+func (c *Stream) CloseWrite() error {
 	err := c.flush(func() error {
 		c.core.CloseWrite()
 		return nil
@@ -136,7 +155,7 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Close sends close_notify if the handshake came to its end and nobody is amid a Write, and closes the conn below.
-func (c *Conn) Close() error {
+func (c *Stream) Close() error {
 	c.mu.Lock()
 	if c.core.Shaken() && !c.sending {
 		c.core.CloseWrite()

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/cmd/internal/usage"
 )
 
@@ -32,7 +32,11 @@ func newBackendCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--cert %s: %w", cert, err)
 			}
-			s, err := backends.NewServer(name, pair, !noTickets)
+			tickets := farm.Named
+			if noTickets {
+				tickets = farm.NoTickets
+			}
+			s, err := farm.NewGoServer(name, pair, tickets)
 			if err != nil {
 				return plain(err)
 			}
@@ -41,8 +45,7 @@ func newBackendCommand() *cobra.Command {
 				return fmt.Errorf("cannot listen on %s: %w", listen, errors.Unwrap(err))
 			}
 			context.AfterFunc(ctx, func() { _ = l.Close() })
-			err = s.Serve(l)
-			s.Close()
+			err = errors.Join(s.Serve(l), s.Close())
 			if ctx.Err() != nil {
 				return nil
 			}

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/bench"
-	"homing/bench/backends"
 	"homing/bench/balancers"
 	"homing/bench/compare"
+	"homing/bench/farm"
 	"homing/bench/report"
 	"homing/bench/tlsserver"
 	"homing/cmd/internal/usage"
@@ -118,15 +118,15 @@ func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 		return err
 	}
 	defer out.discard()
-	farm, err := o.startBackends(ctx)
+	servers, err := o.startBackends(ctx)
 	if err != nil {
 		return err
 	}
 	bar := newBar(stderr)
-	opts.Backends, opts.Progress = farm, bar.show
+	opts.Backends, opts.Progress = servers, bar.show
 	rep, err := compare.Run(ctx, opts)
 	bar.end()
-	stopped := farm.Stop()
+	stopped := servers.Stop()
 	if rep == nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	}
 	c := compare.Options{
 		Scenarios: o.scenarios, Rounds: o.rounds, Duration: o.duration, WarmUp: o.warmUp, Rate: o.rate, Clients: o.clients, Delay: o.delay,
-		Threads: o.threads, Kit: kit, ServerName: backends.ServerName, Run: bench.Run,
+		Threads: o.threads, Kit: kit, ServerName: farm.BackendsName, Run: bench.Run,
 	}
 	if len(o.scenarios) == 1 && o.scenarios[0] == "all" {
 		c.Scenarios = compare.Scenarios()
@@ -183,8 +183,8 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	return c, nil
 }
 
-func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, error) {
-	b := backends.Options{N: o.backends, Key: tlsserver.Key(o.key), EarlyData: true}
+func (o *compareOptions) startBackends(ctx context.Context) (*farm.Backends, error) {
+	b := farm.Options{N: o.backends, Key: tlsserver.Key(o.key), EarlyData: true}
 	switch o.servers {
 	case "nginx":
 		b.Nginx = true
@@ -197,7 +197,7 @@ func (o *compareOptions) startBackends(ctx context.Context) (*backends.Farm, err
 	default:
 		return nil, fmt.Errorf("--servers %q: neither nginx nor go", o.servers)
 	}
-	return backends.Start(ctx, b)
+	return farm.StartBackends(ctx, b)
 }
 
 // describe completes a report by what only the command knows.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"homing/bench/backends"
 	"homing/bench/balancers"
 	"homing/bench/demo"
+	"homing/bench/farm"
 	"homing/cmd/internal/usage"
 )
 
@@ -51,7 +51,7 @@ func runDemo(ctx context.Context, cmd *cobra.Command, o demo.Options, homing str
 	if err != nil {
 		return err
 	}
-	if o.Backends, err = backends.Start(ctx, backends.Options{Nginx: o.Nginx, Self: self}); err != nil {
+	if o.Backends, err = farm.StartBackends(ctx, farm.Options{Nginx: o.Nginx, Self: self}); err != nil {
 		return plain(err)
 	}
 	bar := newLiveLine(cmd.ErrOrStderr())

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/bench"
-	"homing/bench/backends"
+	"homing/bench/farm"
 )
 
 // scenarioHelp is what a scenario is for: one line, and what must be known to read its result.
@@ -146,7 +146,7 @@ func (f *scenarioFlags) finish(ctx context.Context, cmd *cobra.Command, targets 
 
 // askControl takes what a control address tells for what no flag says.
 func (f *scenarioFlags) askControl(ctx context.Context) error {
-	p, remote := &f.plan, backends.Remote(f.control)
+	p, remote := &f.plan, farm.Remote(f.control)
 	info, err := remote.Info(ctx)
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ func writeJSON(path string, stdout io.Writer, v any) error {
 // plain is an error without the name of the package it comes from: the user knows none.
 func plain(err error) error {
 	s := err.Error()
-	for _, prefix := range []string{"bench: ", "backends: "} {
+	for _, prefix := range []string{"bench: ", "farm: "} {
 		if rest, ok := strings.CutPrefix(s, prefix); ok {
 			return errors.New(rest)
 		}

@@ -17,13 +17,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/bench/tlsserver"
 	"homing/cmd/internal/usage"
 )
 
 func newServeCommand() *cobra.Command {
-	var o backends.Options
+	var o farm.Options
 	var nginx int
 	var listen, control, ca, key string
 	cmd := &cobra.Command{
@@ -92,7 +92,7 @@ func countUp(first string, n int) ([]string, error) {
 }
 
 // serve starts the backends and waits for ctx.
-func serve(ctx context.Context, o backends.Options, control, ca string, out io.Writer) (err error) {
+func serve(ctx context.Context, o farm.Options, control, ca string, out io.Writer) (err error) {
 	if o.Self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -103,24 +103,24 @@ func serve(ctx context.Context, o backends.Options, control, ca string, out io.W
 		}
 		_ = l.Close() // the backend takes its place
 	}
-	farm, err := backends.Start(ctx, o)
+	servers, err := farm.StartBackends(ctx, o)
 	if err != nil {
 		return plain(err)
 	}
-	defer func() { err = errors.Join(err, farm.Stop()) }()
+	defer func() { err = errors.Join(err, servers.Stop()) }()
 	if ca != "" {
-		if err := os.WriteFile(ca, []byte(farm.Roots()), 0o644); err != nil { //nolint:gosec // a certificate, for everybody to read
+		if err := os.WriteFile(ca, []byte(servers.Roots()), 0o644); err != nil { //nolint:gosec // a certificate, for everybody to read
 			return fmt.Errorf("--ca: %w", err)
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", farm.Describe())
-	for i, addr := range farm.Addrs() {
-		fmt.Fprintf(&b, "%s %s pids %s\n", backends.Name(i), addr, strings.Trim(fmt.Sprint(farm.PIDs(i)), "[]"))
+	fmt.Fprintf(&b, "%s\n", servers.Describe())
+	for i, addr := range servers.Addrs() {
+		fmt.Fprintf(&b, "%s %s pids %s\n", farm.BackendName(i), addr, strings.Trim(fmt.Sprint(servers.PIDs(i)), "[]"))
 	}
-	fmt.Fprintf(&b, "certificate for %s%s\n", backends.ServerName, inFile(ca))
+	fmt.Fprintf(&b, "certificate for %s%s\n", farm.BackendsName, inFile(ca))
 	if control != "" {
-		stop, err := serveControl(ctx, control, farm)
+		stop, err := serveControl(ctx, control, servers)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func inFile(path string) string {
 }
 
 // serveControl serves the control address until the returned function is called.
-func serveControl(ctx context.Context, addr string, farm *backends.Farm) (stop func(), err error) {
+func serveControl(ctx context.Context, addr string, servers *farm.Backends) (stop func(), err error) {
 	host, _, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf("--control %q: not HOST:PORT on loopback; who reaches it can stop the backends", addr)
@@ -151,7 +151,7 @@ func serveControl(ctx context.Context, addr string, farm *backends.Farm) (stop f
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on the control address %s: %w: give another --control", addr, errors.Unwrap(err))
 	}
-	server := &http.Server{Handler: farm.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: servers.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }() // until Close
 	return func() { _ = server.Close() }, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"homing/bench/balancers"
 	"homing/bench/diagnose"
 	"homing/bench/farm"
 )
@@ -128,7 +129,15 @@ func TestIntegrationDiagnoseSharedKey(t *testing.T) {
 // roundRobin examines servers through HAProxy's round robin.
 func roundRobin(t *testing.T, cert *farm.Certificate, backends []string, want diagnosis, keys int) {
 	t.Helper()
-	h, err := farm.StartHAProxy(t.Context(), backends...)
+	kit, err := balancers.NewKit(t.Context(), balancers.Paths{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := balancers.Select([]string{balancers.HAProxyRR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := kit.Start(t.Context(), list[0], balancers.Setup{Backends: backends})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +146,7 @@ func roundRobin(t *testing.T, cert *farm.Certificate, backends []string, want di
 			t.Error(err)
 		}
 	}()
-	r := examine(t, cert, h.Addr())
+	r := examine(t, cert, h.Addrs()[0])
 	want.check(t, r)
 	if a := &r.Addresses[0]; len(a.Ticket.Keys) != keys || len(a.PSK.Keys) != keys {
 		t.Errorf("%d keys wanted: %+v, %+v", keys, a.Ticket.Keys, a.PSK.Keys)

@@ -1,4 +1,4 @@
-package backends_test
+package farm_test
 
 import (
 	"net/http"
@@ -6,20 +6,20 @@ import (
 	"strings"
 	"testing"
 
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/bench/tlsserver"
 )
 
-func serveControl(t *testing.T, f *backends.Farm) backends.Remote {
+func serveControl(t *testing.T, f *farm.Backends) farm.Remote {
 	t.Helper()
 	s := httptest.NewServer(f.Handler())
 	t.Cleanup(s.Close)
-	return backends.Remote(s.Listener.Addr().String())
+	return farm.Remote(s.Listener.Addr().String())
 }
 
 func TestRemoteThatIsNone(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
-	remote := backends.Remote(s.Listener.Addr().String())
+	remote := farm.Remote(s.Listener.Addr().String())
 	if _, err := remote.Info(t.Context()); err == nil || !strings.Contains(err.Error(), "is not the control address") {
 		t.Errorf("error %v", err)
 	}
@@ -30,12 +30,12 @@ func TestRemoteThatIsNone(t *testing.T) {
 }
 
 func TestStartRefuses(t *testing.T) {
-	for want, o := range map[string]backends.Options{
+	for want, o := range map[string]farm.Options{
 		"neither rsa nor ecdsa": {Key: "dsa"},
 		"1 addresses":           {N: 2, Key: tlsserver.ECDSA, Addrs: []string{"127.0.0.1:1"}},
 		"no such file":          {N: 1, Key: tlsserver.ECDSA, Self: "/nonexistent/homing-bench"},
 	} {
-		f, err := backends.Start(t.Context(), o)
+		f, err := farm.StartBackends(t.Context(), o)
 		if err == nil || !strings.Contains(err.Error(), want) || f != nil {
 			t.Errorf("%+v: %v, want %q", o, err, want)
 		}

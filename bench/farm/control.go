@@ -1,4 +1,4 @@
-package backends
+package farm
 
 import (
 	"context"
@@ -32,11 +32,11 @@ type Info struct {
 
 // Handler serves GET / (Info), and POST /down and /up with the parameter name. It is meant for loopback: who can
 // reach it can stop the backends.
-func (f *Farm) Handler() http.Handler {
+func (b *Backends) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		info := Info{ServerName: ServerName, Roots: f.Roots(), Describe: f.Describe(), Addrs: f.Addrs(), Watched: f.Watched()}
+		info := Info{ServerName: BackendsName, Roots: b.Roots(), Describe: b.Describe(), Addrs: b.Addrs(), Watched: b.Watched()}
 		_ = json.NewEncoder(w).Encode(info) // the client sees that it is cut short
 	})
 	act := func(do func(context.Context, string) error) http.HandlerFunc {
@@ -46,12 +46,12 @@ func (f *Farm) Handler() http.Handler {
 			}
 		}
 	}
-	mux.HandleFunc("POST /down", act(f.Down))
-	mux.HandleFunc("POST /up", act(f.Up))
+	mux.HandleFunc("POST /down", act(b.Down))
+	mux.HandleFunc("POST /up", act(b.Up))
 	return mux
 }
 
-// Remote is a Farm in another process, by its control address, HOST:PORT. It is a bench.Teller.
+// Remote is a set of Backends in another process, by its control address, HOST:PORT. It is a bench.Teller.
 type Remote string
 
 // Info asks for what there is.
@@ -62,7 +62,7 @@ func (r Remote) Info(ctx context.Context) (Info, error) {
 		return info, err
 	}
 	if err := json.Unmarshal(b, &info); err != nil || len(info.Addrs) == 0 {
-		return info, fmt.Errorf("backends: %s is not the control address of homing-bench serve", r)
+		return info, fmt.Errorf("farm: %s is not the control address of homing-bench serve", r)
 	}
 	return info, nil
 }
@@ -84,7 +84,7 @@ func (r Remote) Processes(ctx context.Context, name string) ([]int, error) {
 			return w.PIDs, nil
 		}
 	}
-	return nil, fmt.Errorf("backends: there is no %s", name)
+	return nil, fmt.Errorf("farm: there is no %s", name)
 }
 
 func (r Remote) act(ctx context.Context, path, name string) error {
@@ -97,7 +97,7 @@ func (r Remote) ask(ctx context.Context, method, path string) ([]byte, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+string(r)+path, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("backends: control address %q: not HOST:PORT", string(r))
+		return nil, fmt.Errorf("farm: control address %q: not HOST:PORT", string(r))
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // nor a proxy: it is on this machine
 	resp, err := client.Do(req)
@@ -105,12 +105,12 @@ func (r Remote) ask(ctx context.Context, method, path string) ([]byte, error) {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, fmt.Errorf("backends: control address %s: %w", r, err)
+		return nil, fmt.Errorf("farm: control address %s: %w", r, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // all has been read by then
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxInfo))
 	if err != nil {
-		return nil, fmt.Errorf("backends: control address %s: %w", r, err)
+		return nil, fmt.Errorf("farm: control address %s: %w", r, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, errors.New(strings.TrimSpace(string(b)))

@@ -1,4 +1,4 @@
-package backends_test
+package farm_test
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"homing/bench"
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/bench/proc"
 	"homing/bench/tlsserver"
 )
@@ -16,7 +16,7 @@ import (
 // The kinds resume against servers of other makes, and are refused by their twins.
 func TestIntegrationOtherServers(t *testing.T) {
 	needServers(t)
-	cert, err := backends.NewCertificate(tlsserver.RSA)
+	cert, err := tlsserver.New(tlsserver.RSA, farm.BackendsName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestIntegrationOtherServers(t *testing.T) {
 			if p.Groups, err = bench.ParseMix(mix); err != nil {
 				t.Fatal(err)
 			}
-			p.Names, p.Roots = []string{backends.ServerName}, string(cert.Chain)
+			p.Names, p.Roots = []string{farm.BackendsName}, string(cert.Chain)
 			// s_server serves one conn at a time.
 			p.Clients, p.Rate, p.WarmUp, p.Duration = 5, 40, 500*time.Millisecond, 500*time.Millisecond
 			if g := &run(t, p).Groups[0]; g.Failed() != 0 || g.Accepted != g.Done || g.Done == 0 {

@@ -1,4 +1,4 @@
-package backends_test
+package farm_test
 
 import (
 	"maps"
@@ -9,21 +9,13 @@ import (
 	"time"
 
 	"homing/bench"
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/bench/tlsserver"
 )
 
-// needServers skips the test unless make has installed the servers and says so.
-func needServers(t *testing.T) {
+func startFarm(t *testing.T, o farm.Options) *farm.Backends {
 	t.Helper()
-	if os.Getenv("HOMING_INTEGRATION") != "1" {
-		t.Skip("starts real servers: make integration runs it")
-	}
-}
-
-func startFarm(t *testing.T, o backends.Options) *backends.Farm {
-	t.Helper()
-	f, err := backends.Start(t.Context(), o)
+	f, err := farm.StartBackends(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,8 +27,8 @@ func startFarm(t *testing.T, o backends.Options) *backends.Farm {
 	return f
 }
 
-// plan is a short run of the given kinds to some of the farm's backends.
-func plan(t *testing.T, f *backends.Farm, targets []string, mix string) bench.Plan {
+// plan is a short run of the given kinds to some of the farm's farm.
+func plan(t *testing.T, f *farm.Backends, targets []string, mix string) bench.Plan {
 	t.Helper()
 	p, err := bench.NewPlan(bench.Resume, targets...)
 	if err != nil {
@@ -45,7 +37,7 @@ func plan(t *testing.T, f *backends.Farm, targets []string, mix string) bench.Pl
 	if p.Groups, err = bench.ParseMix(mix); err != nil {
 		t.Fatal(err)
 	}
-	p.Names, p.Roots = []string{backends.ServerName}, f.Roots()
+	p.Names, p.Roots = []string{farm.BackendsName}, f.Roots()
 	p.Clients, p.Rate, p.WarmUp, p.Duration = 60, 300, 500*time.Millisecond, time.Second
 	return p
 }
@@ -92,7 +84,7 @@ func logged(t *testing.T, path string) map[string]int64 {
 func TestIntegrationCountsAgreeWithNginx(t *testing.T) {
 	needServers(t)
 	for _, noTickets := range []bool{false, true} {
-		f := startFarm(t, backends.Options{N: 2, Nginx: true, EarlyData: true, AccessLog: true, NoTickets: noTickets})
+		f := startFarm(t, farm.Options{N: 2, Nginx: true, EarlyData: true, AccessLog: true, NoTickets: noTickets})
 		p := plan(t, f, f.Addrs(), "full12,full13,id,ticket,psk,0rtt")
 		p.Watch = f.Watched()
 		res := run(t, p)
@@ -128,8 +120,8 @@ func TestIntegrationCountsAgreeWithNginx(t *testing.T) {
 				got[what] += n
 				all += n
 			}
-			if probes := int64(2); perBackend[backends.Name(i)] != all-probes {
-				t.Errorf("%s logs %d requests, two of them probes, and the clients count %d", backends.Name(i), all, perBackend[backends.Name(i)])
+			if probes := int64(2); perBackend[farm.BackendName(i)] != all-probes {
+				t.Errorf("%s logs %d requests, two of them probes, and the clients count %d", farm.BackendName(i), all, perBackend[farm.BackendName(i)])
 			}
 		}
 		if !maps.Equal(got, want) {
@@ -146,7 +138,7 @@ func TestIntegrationCountsAgreeWithNginx(t *testing.T) {
 // A backend that comes back has neither sessions nor keys of before: each client is refused once, and resumes again.
 func TestIntegrationSessionsDieWithTheirBackend(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 1, Nginx: true})
+	f := startFarm(t, farm.Options{N: 1, Nginx: true})
 	for _, mix := range []string{"id", "ticket", "psk"} {
 		p := plan(t, f, f.Addrs(), mix)
 		p.Scenario, p.Clients, p.Duration = bench.Churn, 20, 2*time.Second
@@ -171,12 +163,12 @@ func TestIntegrationSessionsDieWithTheirBackend(t *testing.T) {
 // Every shape of a hello is understood, and resumes.
 func TestIntegrationShapes(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
+	f := startFarm(t, farm.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
 	p, err := bench.NewPlan(bench.Fragment, f.Addrs()...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Names, p.Roots, p.Rate, p.Duration = []string{backends.ServerName}, f.Roots(), 300, time.Second
+	p.Names, p.Roots, p.Rate, p.Duration = []string{farm.BackendsName}, f.Roots(), 300, time.Second
 	res := run(t, p)
 	if len(res.Groups) != 15 {
 		t.Fatalf("%d groups", len(res.Groups))
@@ -192,7 +184,7 @@ func TestIntegrationShapes(t *testing.T) {
 func TestIntegrationRoundTrips(t *testing.T) {
 	needServers(t)
 	const trip = 200 * time.Millisecond // twice the figure, so that a busy machine does not round it up
-	f := startFarm(t, backends.Options{N: 1, Nginx: true, EarlyData: true})
+	f := startFarm(t, farm.Options{N: 1, Nginx: true, EarlyData: true})
 	p := plan(t, f, f.Addrs(), "full12,id,ticket,full13,psk,0rtt")
 	p.Rate, p.Delay, p.WarmUp, p.Duration = 60, trip/2, time.Second, 2*time.Second
 	res := run(t, p)
@@ -207,7 +199,7 @@ func TestIntegrationRoundTrips(t *testing.T) {
 
 func TestIntegrationFarmTellsOverItsControlAddress(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 2, Nginx: true})
+	f := startFarm(t, farm.Options{N: 2, Nginx: true})
 	remote := serveControl(t, f)
 	info, err := remote.Info(t.Context())
 	if err != nil || !slices.Equal(info.Addrs, f.Addrs()) || info.Roots != f.Roots() || len(info.Watched[1].PIDs) < 2 {
@@ -239,7 +231,7 @@ func TestIntegrationFarmTellsOverItsControlAddress(t *testing.T) {
 // The process that does the work is among those watched from the first moment on, also after a restart.
 func TestIntegrationFarmKnowsTheWorker(t *testing.T) {
 	needServers(t)
-	f := startFarm(t, backends.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
+	f := startFarm(t, farm.Options{N: 1, Nginx: true, Key: tlsserver.ECDSA})
 	for range 10 {
 		if pids := f.PIDs(0); len(pids) != 2 {
 			t.Fatalf("processes %v, want a master and a worker", pids)

@@ -1,11 +1,56 @@
 package farm
 
 import (
+	"context"
 	_ "embed" // for the Java server
 	"fmt"
 	"os"
 	"path/filepath"
 )
+
+// Stack is a TLS server that people run in front of, or in place of, nginx. Each keeps its sessions and ticket keys in
+// its own way.
+type Stack uint8
+
+// The stacks, by what does their TLS.
+const (
+	Apache          Stack = iota // OpenSSL: tickets, and session IDs in a shared cache
+	HAProxyTLS                   // OpenSSL: tickets, and session IDs
+	LighttpdOpenSSL              // OpenSSL: tickets only
+	LighttpdNSS                  // NSS, which ends conns that offer it foreign TLS 1.2 tickets
+	GnuTLS                       // gnutls-serv: tickets and session IDs; its answers carry no name
+	Java                         // JSSE: tickets whose key is named by four bytes, and session IDs
+	NumStacks
+)
+
+func (s Stack) String() string {
+	return [...]string{"apache", "haproxy", "lighttpd-openssl", "lighttpd-nss", "gnutls-serv", "java"}[s]
+}
+
+// StartServer starts a server on a free port. It answers any request with one line that begins with its name, unless its
+// stack cannot. When a program it needs is not installed the error is a *MissingError.
+func StartServer(ctx context.Context, stack Stack, name string, cert *Certificate) (*Server, error) {
+	cook := [...]func(*Server) (recipe, error){
+		Apache: apache, HAProxyTLS: haproxyTLS, GnuTLS: gnutlsServ, Java: java,
+		LighttpdOpenSSL: func(s *Server) (recipe, error) { return lighttpd(s, "mod_openssl") },
+		LighttpdNSS:     func(s *Server) (recipe, error) { return lighttpd(s, "mod_nss") },
+	}[stack]
+	return newServer(ctx, stack.String(), name, "", func(s *Server) (recipe, error) {
+		r, err := cook(s)
+		if r.files == nil {
+			r.files = map[string][]byte{}
+		}
+		r.files["chain.pem"], r.files["key.pem"] = cert.Chain, cert.Key
+		r.files["both.pem"] = append(cert.Chain[:len(cert.Chain):len(cert.Chain)], cert.Key...)
+		r.terminate = true // Apache takes an interrupt for itself alone and leaves its workers behind
+		return r, err
+	})
+}
+
+// StartServers starts one server for each name, all at once. On error none is left running.
+func StartServers(ctx context.Context, stack Stack, cert *Certificate, names ...string) ([]*Server, error) {
+	return startAll(len(names), func(i int) (*Server, error) { return StartServer(ctx, stack, names[i], cert) })
+}
 
 // apacheModules is where Debian keeps the modules of Apache and of lighttpd.
 const (
@@ -46,7 +91,9 @@ func apache(s *Server) (recipe, error) {
 		return recipe{}, err
 	}
 	conf := fmt.Sprintf(apacheConf, s.dir, s.addr, apacheModules, s.name)
-	return recipe{map[string]string{"httpd.conf": conf}, path, []string{"-D", "FOREGROUND", "-f", s.file("httpd.conf")}}, nil
+	return recipe{
+		files: map[string][]byte{"httpd.conf": []byte(conf)}, program: path, args: []string{"-D", "FOREGROUND", "-f", s.file("httpd.conf")},
+	}, nil
 }
 
 const haproxyTLSConf = `global
@@ -69,7 +116,9 @@ func haproxyTLS(s *Server) (recipe, error) {
 		return recipe{}, err
 	}
 	conf := fmt.Sprintf(haproxyTLSConf, s.addr, s.file("both.pem"), s.name)
-	return recipe{map[string]string{"haproxy.cfg": conf}, path, []string{"-db", "-f", s.file("haproxy.cfg")}}, nil
+	return recipe{
+		files: map[string][]byte{"haproxy.cfg": []byte(conf)}, program: path, args: []string{"-db", "-f", s.file("haproxy.cfg")},
+	}, nil
 }
 
 const lighttpdConf = `server.bind = "127.0.0.1"
@@ -92,11 +141,11 @@ func lighttpd(s *Server, module string) (recipe, error) {
 			"mod_openssl": "mod-openssl", "mod_nss": "mod-nss",
 		}[module]}
 	}
-	files := map[string]string{
-		"index.txt":     s.name + " lighttpd\n",
-		"lighttpd.conf": fmt.Sprintf(lighttpdConf, s.port(), s.dir, module, s.file("chain.pem"), s.file("key.pem")),
+	files := map[string][]byte{
+		"index.txt":     []byte(s.name + " lighttpd\n"),
+		"lighttpd.conf": fmt.Appendf(nil, lighttpdConf, s.port(), s.dir, module, s.file("chain.pem"), s.file("key.pem")),
 	}
-	return recipe{files, path, []string{"-D", "-f", s.file("lighttpd.conf")}}, nil
+	return recipe{files: files, program: path, args: []string{"-D", "-f", s.file("lighttpd.conf")}}, nil
 }
 
 // gnutlsServ listens on every address: it has no option for one.
@@ -105,7 +154,7 @@ func gnutlsServ(s *Server) (recipe, error) {
 	if err != nil {
 		return recipe{}, err
 	}
-	return recipe{nil, path, []string{
+	return recipe{program: path, args: []string{
 		"--http", "--quiet", "--disable-client-cert", "--port", s.port(), "--x509certfile", s.file("chain.pem"), "--x509keyfile", s.file("key.pem"),
 	}}, nil
 }
@@ -122,7 +171,7 @@ func java(s *Server) (recipe, error) {
 	if err != nil {
 		return recipe{}, err
 	}
-	return recipe{map[string]string{"JSSEServer.java": javaSource}, path, []string{
+	return recipe{files: map[string][]byte{"JSSEServer.java": []byte(javaSource)}, program: path, args: []string{
 		"-Xmx64m", "-Xshare:auto", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		s.file("JSSEServer.java"), s.name, s.port(), s.file("chain.pem"), s.file("key.pem"),
 	}}, nil

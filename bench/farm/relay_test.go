@@ -1,4 +1,4 @@
-package backends_test
+package farm_test
 
 import (
 	"io"

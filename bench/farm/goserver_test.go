@@ -1,4 +1,4 @@
-package backends_test
+package farm_test
 
 import (
 	"bytes"
@@ -17,18 +17,18 @@ import (
 	"time"
 
 	"homing/bench"
-	"homing/bench/backends"
+	"homing/bench/farm"
 	"homing/bench/tlsserver"
 )
 
 // startServer starts a server in Go and returns its address and what clients have to trust.
-func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets bool) string {
+func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets farm.Tickets) string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(cert.Chain, cert.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := backends.NewServer(name, pair, tickets)
+	s, err := farm.NewGoServer(name, pair, tickets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,9 @@ func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
 		_ = l.Close()
-		s.Close()
+		if err := s.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
 		if err := <-done; !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
@@ -50,7 +52,7 @@ func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets
 
 func newCertificate(t *testing.T) *tlsserver.Certificate {
 	t.Helper()
-	cert, err := backends.NewCertificate(tlsserver.ECDSA)
+	cert, err := tlsserver.New(tlsserver.ECDSA, farm.BackendsName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func shortPlan(t *testing.T, cert *tlsserver.Certificate, mix string, targets ..
 	if p.Groups, err = bench.ParseMix(mix); err != nil {
 		t.Fatal(err)
 	}
-	p.Names, p.Roots = []string{backends.ServerName}, string(cert.Chain)
+	p.Names, p.Roots = []string{farm.BackendsName}, string(cert.Chain)
 	p.Clients, p.Rate, p.WarmUp, p.Duration = 30, 200, 200*time.Millisecond, 400*time.Millisecond
 	return p
 }
@@ -74,7 +76,7 @@ func shortPlan(t *testing.T, cert *tlsserver.Certificate, mix string, targets ..
 // A server in Go stands in for nginx: it resumes in every way, and what others issued it refuses.
 func TestServerResumesItsOwnSessionsOnly(t *testing.T) {
 	cert := newCertificate(t)
-	addrs := []string{startServer(t, cert, "a", true), startServer(t, cert, "b", true)}
+	addrs := []string{startServer(t, cert, "a", farm.Named), startServer(t, cert, "b", farm.Named)}
 	res := run(t, shortPlan(t, cert, "id,ticket,psk,full12,full13", addrs...))
 	for i := range res.Groups {
 		g := &res.Groups[i]
@@ -94,7 +96,7 @@ func TestServerResumesItsOwnSessionsOnly(t *testing.T) {
 
 func TestServerWithoutTickets(t *testing.T) {
 	cert := newCertificate(t)
-	res := run(t, shortPlan(t, cert, "id,ticket,psk", startServer(t, cert, "a", false)))
+	res := run(t, shortPlan(t, cert, "id,ticket,psk", startServer(t, cert, "a", farm.NoTickets)))
 	for i, accepted := range []bool{true, false, false} {
 		if g := &res.Groups[i]; g.Failed() != 0 || g.Done == 0 || (g.Accepted == g.Done) != accepted || !accepted && g.Offered != 0 {
 			t.Errorf("%s: %+v", g.Name, g.Tally)
@@ -104,7 +106,7 @@ func TestServerWithoutTickets(t *testing.T) {
 
 func TestServerAnswers(t *testing.T) {
 	cert := newCertificate(t)
-	addr := startServer(t, cert, "a", true)
+	addr := startServer(t, cert, "a", farm.Named)
 	p := shortPlan(t, cert, "id,psk", addr)
 	for i := range p.Groups {
 		p.Groups[i].Response, p.Groups[i].Requests = 200_000, 2
@@ -146,7 +148,7 @@ func TestServerAnswers(t *testing.T) {
 func TestIntegrationOpenSSLResumesByID(t *testing.T) {
 	needServers(t)
 	cert := newCertificate(t)
-	addr := startServer(t, cert, "a", true)
+	addr := startServer(t, cert, "a", farm.Named)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "openssl", "s_client", "-connect", addr, "-tls1_2", "-no_ticket", "-reconnect")
@@ -164,7 +166,7 @@ func TestIntegrationGoFarm(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", self, "homing/cmd/homing-bench").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f, err := backends.Start(t.Context(), backends.Options{N: 2, Self: self, Key: tlsserver.ECDSA})
+	f, err := farm.StartBackends(t.Context(), farm.Options{N: 2, Self: self, Key: tlsserver.ECDSA})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,258 @@
+package farm
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"homing/bench/tlsclient"
+	"homing/bench/tlscore"
+	"homing/bench/tlsserver"
+)
+
+// Tickets says which tickets a GoServer gives.
+type Tickets uint8
+
+// The kinds of tickets.
+const (
+	Named    Tickets = iota // laid out as OpenSSL's, under a key with a name
+	Nameless                // crypto/tls's own: since Go 1.21 they carry no name of their key
+	NoTickets
+)
+
+// GoServer is a TLS server in this process with a session cache and a ticket key of its own: TLS 1.2 by session ID and by
+// ticket, TLS 1.3 by PSK. It answers as an Nginx made for load does. One whose tickets are Nameless is crypto/tls alone,
+// which knows no session IDs.
+type GoServer struct {
+	name   string
+	config *tls.Config
+	byID   *tlscore.Server // nil with Nameless
+	http   *http.Server
+	addr   string
+	hellos atomic.Int64
+}
+
+const (
+	// idleTimeout is how long a conn may say nothing.
+	idleTimeout = 5 * time.Minute
+	// maxRequest bounds the head of a request, in bytes.
+	maxRequest = 16 << 10
+	// stopTimeout bounds the wait for a GoServer's open conns.
+	stopTimeout = 10 * time.Second
+)
+
+// NewGoServer returns a server with the given name and certificate. Without tickets TLS 1.2 resumes by session ID alone,
+// and TLS 1.3 not at all.
+func NewGoServer(name string, cert tls.Certificate, tickets Tickets) (*GoServer, error) {
+	// The config makes nameless ticket keys, so each server needs its own.
+	s := &GoServer{name: name, config: &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: tickets == NoTickets,
+	}}
+	s.config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		s.hellos.Add(1)
+		return nil, nil //nolint:nilnil // which says: the config that asked
+	}
+	if tickets != Nameless {
+		s.byID = &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}}
+	}
+	if tickets == Named {
+		key, err := tlsserver.NewTicketKey()
+		if err != nil {
+			return nil, fmt.Errorf("farm: %w", err)
+		}
+		key.Configure(s.config)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.head(w, r)
+		_, _ = io.WriteString(w, name+"\n") // the client sees what is missing
+	})
+	mux.HandleFunc("/data", func(w http.ResponseWriter, r *http.Request) {
+		s.head(w, r)
+		if r.Header.Get("Range") == "" { // nobody wants all of it
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(zeros{}, 0, dataBytes))
+	})
+	s.http = &http.Server{
+		Handler: mux, ReadHeaderTimeout: idleTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxRequest,
+		ErrorLog:    log.New(io.Discard, "", 0), // clients report what goes wrong
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+	return s, nil
+}
+
+// connKey is the key of a request's conn in its context.
+type connKey struct{}
+
+func (s *GoServer) head(w http.ResponseWriter, r *http.Request) {
+	reused := "."
+	if c, ok := r.Context().Value(connKey{}).(*goConn); ok && c.resumed() {
+		reused = "r"
+	}
+	h := w.Header()
+	h.Set("X-Backend", s.name)
+	h.Set("X-Resumed", reused)
+	h.Set("Content-Type", "text/plain")
+}
+
+// zeros are the bytes of /data.
+type zeros struct{}
+
+func (zeros) ReadAt(b []byte, _ int64) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// StartGo starts a GoServer with nameless tickets on a free port.
+func StartGo(ctx context.Context, name string, cert *Certificate) (*GoServer, error) {
+	pair, err := cert.TLS()
+	if err != nil {
+		return nil, err
+	}
+	s, err := NewGoServer(name, pair, Nameless)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := FreeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("farm: start %s: %w", name, err)
+	}
+	s.addr = addr
+	go func() { _ = s.Serve(l) }() // until Stop
+	return s, nil
+}
+
+// Serve accepts until the listener is closed, and returns why it ended.
+func (s *GoServer) Serve(l net.Listener) error { return s.http.Serve(goListener{l, s}) }
+
+// Name returns the name given to the server.
+func (s *GoServer) Name() string { return s.name }
+
+// Addr returns the host:port that StartGo has it listen on.
+func (s *GoServer) Addr() string { return s.addr }
+
+// Hellos returns the number of ClientHellos that crypto/tls has answered.
+func (s *GoServer) Hellos() int { return int(s.hellos.Load()) }
+
+// Close ends all conns at once, and Serve.
+func (s *GoServer) Close() error { return s.http.Close() }
+
+// Stop ends Serve and waits until the last conn has ended, which is within 10 s.
+func (s *GoServer) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("farm: stop %s: %w", s.name, err), s.Close())
+	}
+	return nil
+}
+
+// goListener gives conns that shake hands when they are read first.
+type goListener struct {
+	net.Listener
+	s *GoServer
+}
+
+func (l goListener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &goConn{Conn: raw, s: l.s}, nil
+}
+
+// goConn is one conn of a GoServer.
+type goConn struct {
+	net.Conn // below TLS
+	s        *GoServer
+	once     sync.Once
+	err      error // of the handshake; read after once
+
+	mu      sync.Mutex
+	tls     net.Conn // guarded by mu; nil until the handshake is over
+	resumed func() bool
+}
+
+func (c *goConn) Read(b []byte) (int, error) {
+	c.once.Do(func() { c.err = c.shake() })
+	if c.err != nil {
+		return 0, c.err
+	}
+	return c.tls.Read(b)
+}
+
+// Write is called behind a Read.
+func (c *goConn) Write(b []byte) (int, error) { return c.tls.Write(b) }
+
+// Close sends close_notify, if the handshake is over; the client may be gone.
+func (c *goConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tls == nil {
+		return c.Conn.Close()
+	}
+	return c.tls.Close()
+}
+
+// shake decides by the hello who shakes hands: whoever can do better than session IDs is served by crypto/tls, which has
+// none.
+func (c *goConn) shake() error {
+	seen := &replay{Conn: c.Conn}
+	if c.s.byID != nil {
+		core := c.s.byID.New()
+		byID := tlsclient.NewStream(seen, core)
+		err := byID.Handshake()
+		if !errors.Is(err, tlscore.ErrNotForID) {
+			seen.over, seen.seen = true, nil
+			c.opened(byID, core.Resumed)
+			return err
+		}
+	}
+	seen.over = true
+	modern := tls.Server(seen, c.s.config)
+	if err := modern.Handshake(); err != nil {
+		return err
+	}
+	c.opened(modern, func() bool { return modern.ConnectionState().DidResume })
+	return nil
+}
+
+func (c *goConn) opened(conn net.Conn, resumed func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tls, c.resumed = conn, resumed
+}
+
+// replay is a conn that gives what was read of it again, once it is over.
+type replay struct {
+	net.Conn
+	seen []byte
+	over bool
+}
+
+func (r *replay) Read(b []byte) (int, error) {
+	if r.over && len(r.seen) > 0 {
+		n := copy(b, r.seen)
+		r.seen = r.seen[n:]
+		return n, nil
+	}
+	n, err := r.Conn.Read(b)
+	if !r.over {
+		r.seen = append(r.seen, b[:n]...)
+	}
+	return n, err
+}
