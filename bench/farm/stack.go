@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Stack is a TLS server that people run in front of, or in place of, nginx. Each keeps its sessions and ticket keys in
@@ -41,7 +42,7 @@ func StartServer(ctx context.Context, stack Stack, name string, cert *Certificat
 			r.files = map[string][]byte{}
 		}
 		r.files["chain.pem"], r.files["key.pem"] = cert.Chain, cert.Key
-		r.files["both.pem"] = append(cert.Chain[:len(cert.Chain):len(cert.Chain)], cert.Key...)
+		r.files["both.pem"] = append(slices.Clip(cert.Chain), cert.Key...)
 		r.terminate = true // Apache takes an interrupt for itself alone and leaves its workers behind
 		return r, err
 	})
