@@ -12,9 +12,9 @@ import (
 	"homing/balancer/affinity"
 )
 
-// A process that was replaced still has conns, and learns from them. What lies in tables it shares with its heir is there
-// at once; ticket keys are not, nor do the heir's peers hear of anything. So it forwards each fact over a stream that the
-// two have, in the frames of replication:
+// A process that was replaced still has conns, and learns from them. What lies in tables it shares with its heir is
+// there at once; ticket keys are not, nor do the heir's peers hear of anything. So it forwards each fact over a stream
+// that the two have, in the frames of replication:
 //
 //	elder                                 heir
 //	                 ◄──────────────────  one byte: what it needs first
@@ -41,12 +41,10 @@ const (
 
 // Forwarder sends an heir what this process still learns. It never makes a loop wait.
 type Forwarder struct {
-	// Static.
-	ring *ring
-
+	ring  *ring
 	waker waker
 
-	// Atomic.
+	// Atomic: facts that were sent, and times that the ring overwrote some before: the ticket keys were sent again.
 	sent, lost atomic.Uint64
 }
 
@@ -59,19 +57,11 @@ func (f *Forwarder) Learned(fact affinity.Fact) {
 	f.waker.wake()
 }
 
-// ForwarderStats counts facts.
-type ForwarderStats struct {
-	Sent uint64 // to the heir, those of the export not counted
-	Lost uint64 // times that the ring overwrote facts before they were sent: the ticket keys were sent again
-}
-
-// Stats may be called by any goroutine.
-func (f *Forwarder) Stats() ForwarderStats { return ForwarderStats{f.sent.Load(), f.lost.Load()} }
-
-// Run sends an export of the ticket keys, or of all if the heir wants that, and what is learned, until ctx is done and all
-// that was learned has been sent. open is the number of conns. It returns why the heir can be told nothing any more, if so.
+// Run sends an export of the ticket keys, or of all if the heir wants that, and what is learned, until ctx is done and
+// all that was learned has been sent. open is the number of conns. It returns why the heir can be told nothing any
+// more, if so.
 func (f *Forwarder) Run(ctx context.Context, heir net.Conn, store *affinity.Store, open func() int) error {
-	x := &forwarding{f: f, heir: heir, store: store, seed: store.Seed(), open: open, batch: make([]affinity.Fact, 0, batchFacts)}
+	x := &forwarding{outbox: newOutbox(f.ring, store), f: f, seed: store.Seed(), open: open, exporting: true}
 	var want [1]byte
 	stop := closeWith(ctx, heir)
 	if _, err := heir.Read(want[:]); err != nil {
@@ -81,7 +71,6 @@ func (f *Forwarder) Run(ctx context.Context, heir net.Conn, store *affinity.Stor
 	if want[0] != wantWhole {
 		x.export = store.ExportKeys()
 	}
-	x.exporting = true
 	timer := time.NewTimer(openEvery)
 	defer timer.Stop()
 	for {
@@ -89,48 +78,28 @@ func (f *Forwarder) Run(ctx context.Context, heir net.Conn, store *affinity.Stor
 			return err
 		}
 		if len(x.out) > 0 {
-			if err := x.write(); err != nil {
+			_, err := write(heir, x.out, forwardWrite)
+			if err != nil {
 				return fmt.Errorf("forward to the heir: %w", err)
 			}
+			x.out = x.out[:0]
 			continue
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		f.park(ctx, timer, x.cursor, x.told.Add(openEvery))
-	}
-}
-
-func (f *Forwarder) park(ctx context.Context, timer *time.Timer, cursor uint64, until time.Time) {
-	f.waker.parked.Store(true)
-	defer f.waker.parked.Store(false)
-	if f.ring.ready(cursor) {
-		return
-	}
-	timer.Reset(time.Until(until))
-	select {
-	case <-ctx.Done():
-	case <-f.waker.ch:
-	case <-timer.C:
+		f.waker.park(ctx, timer, x.told.Add(openEvery), func() bool { return f.ring.ready(x.cursor) })
 	}
 }
 
 // forwarding is the state of Run.
 type forwarding struct {
-	// Static.
-	f     *Forwarder
-	heir  net.Conn
-	store *affinity.Store
-	seed  affinity.Seed
-	open  func() int
-
-	export    affinity.Cursor
+	outbox
+	f         *Forwarder
+	seed      affinity.Seed
+	open      func() int
 	exporting bool
-	parts     uint64
-	cursor    uint64 // sequence of the last fact sent
 	told      time.Time
-	batch     []affinity.Fact
-	out       []byte
 }
 
 var errForwardSeed = errors.New("this process took another seed: its heir finds nothing of what it learns")
@@ -140,25 +109,17 @@ func (x *forwarding) step() error {
 	if x.store.Seed() != x.seed {
 		return errForwardSeed
 	}
-	facts, lost := x.f.ring.read(x.cursor, x.batch[:0])
-	switch {
-	case lost:
+	n, lost := x.appendNew()
+	x.f.sent.Add(uint64(n))
+	if lost {
 		x.f.lost.Add(1)
-		x.cursor = x.f.ring.head.Load()
+		x.cursor = x.ring.head.Load()
 		if !x.exporting {
 			x.export, x.exporting = x.store.ExportKeys(), true
 		}
-	case len(facts) > 0:
-		x.out = appendBatch(x.out, frameFacts, x.cursor+1, facts)
-		x.cursor += uint64(len(facts))
-		x.f.sent.Add(uint64(len(facts)))
 	}
 	if x.exporting {
-		part := x.store.Export(&x.export, x.batch[:0], x.store.Now())
-		if len(part) > 0 {
-			x.parts++
-			x.out = appendBatch(x.out, framePart, x.parts, part)
-		}
+		x.appendPart(x.store.Now())
 		if x.export.Done() {
 			x.exporting = false
 			x.out = appendNumbers(x.out, frameDone, x.parts)
@@ -169,15 +130,6 @@ func (x *forwarding) step() error {
 		x.out = appendNumbers(x.out, frameOpen, uint64(x.open()))
 	}
 	return nil
-}
-
-func (x *forwarding) write() error {
-	defer func() { x.out = x.out[:0] }()
-	if err := x.heir.SetWriteDeadline(time.Now().Add(forwardWrite)); err != nil {
-		return err
-	}
-	_, err := x.heir.Write(x.out)
-	return err
 }
 
 // FollowConfig is what an heir does with what its elder sends.
@@ -199,10 +151,9 @@ func Follow(ctx context.Context, elder io.ReadWriteCloser, cfg FollowConfig) err
 	if _, err := elder.Write(want); err != nil {
 		return fmt.Errorf("cluster: ask the elder: %w", err)
 	}
-	seed := cfg.Store.Seed()
+	x := following{cfg: cfg, seed: cfg.Store.Seed()}
 	frames := newFrameReader(elder)
 	var facts []affinity.Fact
-	parts, whole := uint64(0), false
 	for {
 		t, payload, err := frames.next()
 		if err != nil {
@@ -211,48 +162,65 @@ func Follow(ctx context.Context, elder io.ReadWriteCloser, cfg FollowConfig) err
 			}
 			return fmt.Errorf("cluster: the elder's facts: %w", err)
 		}
-		var n uint64
-		switch t {
-		case frameFacts, framePart:
-			if n, facts, err = parseBatch(payload, facts[:0]); err != nil {
-				break
-			}
-			if t == framePart {
-				if parts++; n != parts {
-					err = fmt.Errorf("part %d after %d", n, parts-1)
-					break
-				}
-			}
-			if cfg.Store.Seed() != seed {
-				break // nobody would find it
-			}
-			cfg.Store.Merge(ctx, facts, cfg.Store.Now())
-			if t == frameFacts && cfg.Learned != nil {
-				for i := range facts {
-					cfg.Learned(facts[i])
-				}
-			}
-		case frameDone:
-			if err = parseNumbers(payload, &n); err == nil && n != parts {
-				err = fmt.Errorf("%d parts, %d came", n, parts)
-			}
-			if err == nil && !whole {
-				whole = true
-				if err = cfg.Store.Published(ctx); err == nil {
-					cfg.Whole()
-				}
-			}
-		case frameOpen:
-			if err = parseNumbers(payload, &n); err == nil && cfg.Open != nil {
-				cfg.Open(n)
-			}
-		case frameHello, frameAck, frameResync:
-			err = errors.New("not for this stream")
-		default:
-			err = errors.New("unknown to this version")
+		n, _, got, err := t.parse(payload, facts[:0])
+		facts = got
+		if err == nil {
+			err = x.take(ctx, t, n, facts)
 		}
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("cluster: the elder's facts: %s: %w", t, err)
+		}
+	}
+}
+
+// following is the state of Follow.
+type following struct {
+	cfg   FollowConfig
+	seed  affinity.Seed
+	parts uint64
+	whole bool
+}
+
+// take is one frame.
+func (x *following) take(ctx context.Context, t frameType, n uint64, facts []affinity.Fact) error {
+	switch t {
+	case frameFacts:
+		x.merge(ctx, facts, x.cfg.Learned)
+	case framePart:
+		if x.parts++; n != x.parts {
+			return fmt.Errorf("part %d after %d", n, x.parts-1)
+		}
+		x.merge(ctx, facts, nil)
+	case frameDone:
+		if n != x.parts {
+			return fmt.Errorf("%d parts, %d came", n, x.parts)
+		}
+		if x.whole {
+			return nil
+		}
+		x.whole = true
+		if err := x.cfg.Store.Published(ctx); err != nil {
+			return err
+		}
+		x.cfg.Whole()
+	case frameOpen:
+		if x.cfg.Open != nil {
+			x.cfg.Open(n)
+		}
+	case frameHello, frameAck, frameResync:
+		return errForeign
+	}
+	return nil
+}
+
+func (x *following) merge(ctx context.Context, facts []affinity.Fact, learned func(affinity.Fact)) {
+	if x.cfg.Store.Seed() != x.seed {
+		return // nobody would find it
+	}
+	x.cfg.Store.Merge(ctx, facts, x.cfg.Store.Now())
+	for i := range facts {
+		if learned != nil {
+			learned(facts[i])
 		}
 	}
 }

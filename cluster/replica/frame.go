@@ -20,8 +20,7 @@ const protocolVersion = 2
 const (
 	frameHeader = 6
 
-	// maxPayload bounds what a peer can make us hold: one batch of batchFacts with a
-	// run for each fact is 25 kB.
+	// maxPayload bounds what a peer can make us hold: one batch of batchFacts with a run for each fact is 25 kB.
 	maxPayload = 32 << 10
 
 	// bound.MaxID bounds a node's ID, in bytes.
@@ -52,15 +51,20 @@ func (t frameType) String() string {
 
 // hello is what nodes say of themselves when a stream opens.
 type hello struct {
-	Node     string // ID of the node
+	helloHead
+	Node string // ID of the node; its length goes before it, 1 byte
+}
+
+// helloHead is what of a hello has a fixed size, in the order of the wire.
+type helloHead struct {
 	Instance uint64 // random: sequences are those of one life of a process
 	Wall     int64  // time of its store, Unix nanoseconds
 	Skew     int64  // answer only: seconds that the answering clock is ahead of the other
 	Seed     affinity.Seed
 	Standing standing
 
-	// What was received from the other node up to now: everything up to sequence Last
-	// of its life LastInstance. 0 = nothing, or not everything.
+	// What was received from the other node up to now: everything up to sequence Last of its life LastInstance. 0 =
+	// nothing, or not everything.
 	LastInstance uint64
 	Last         uint64
 }
@@ -75,7 +79,7 @@ const (
 )
 
 const (
-	helloFixed = 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 1
+	helloFixed = 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 1 // helloHead, and the length of the ID
 
 	// A run is facts that differ in key, ID, time and span only:
 	//
@@ -87,8 +91,10 @@ const (
 // errVersion marks a frame of a version that this node does not speak.
 var errVersion = errors.New("speaks another version")
 
-// beginFrame appends a frame's header. endFrame sets its length, once the payload
-// has been appended.
+// errForeign marks a frame that has no place where it comes.
+var errForeign = errors.New("in the middle of a stream")
+
+// beginFrame appends a frame's header. endFrame sets its length, once the payload has been appended.
 func beginFrame(b []byte, t frameType) []byte {
 	return append(b, protocolVersion, byte(t), 0, 0, 0, 0)
 }
@@ -100,30 +106,18 @@ func endFrame(b []byte, start int) []byte {
 
 // frame is the hello as it goes over the wire.
 func (h *hello) frame() []byte {
-	b := beginFrame(nil, frameHello)
-	b = binary.BigEndian.AppendUint64(b, h.Instance)
-	b = binary.BigEndian.AppendUint64(b, uint64(h.Wall))
-	b = binary.BigEndian.AppendUint64(b, uint64(h.Skew))
-	b = binary.BigEndian.AppendUint64(b, h.Seed.Value)
-	b = binary.BigEndian.AppendUint32(b, h.Seed.Made)
-	b = append(b, byte(h.Standing))
-	b = binary.BigEndian.AppendUint64(b, h.LastInstance)
-	b = binary.BigEndian.AppendUint64(b, h.Last)
-	b = append(b, byte(len(h.Node)))
-	b = append(b, h.Node...)
-	return endFrame(b, 0)
+	b, _ := binary.Append(beginFrame(nil, frameHello), binary.BigEndian, &h.helloHead) // its size is fixed: no error
+	return endFrame(append(append(b, byte(len(h.Node))), h.Node...), 0)
 }
 
-func parseHello(b []byte) (hello, error) {
+func parseHello(b []byte) (h hello, err error) {
 	if len(b) < helloFixed || len(b) != helloFixed+int(b[helloFixed-1]) {
 		return hello{}, fmt.Errorf("a hello of %d bytes", len(b))
 	}
-	u64 := func(at int) uint64 { return binary.BigEndian.Uint64(b[at:]) }
-	h := hello{
-		Instance: u64(0), Wall: int64(u64(8)), Skew: int64(u64(16)),
-		Seed:     affinity.Seed{Value: u64(24), Made: binary.BigEndian.Uint32(b[32:])},
-		Standing: standing(b[36]), LastInstance: u64(37), Last: u64(45), Node: string(b[helloFixed:]),
+	if _, err := binary.Decode(b, binary.BigEndian, &h.helloHead); err != nil {
+		return hello{}, err
 	}
+	h.Node = string(b[helloFixed:])
 	if h.Node == "" || len(h.Node) > bound.MaxID || h.Seed.Value == 0 || h.Instance == 0 {
 		return hello{}, errors.New("a hello without node, seed or instance")
 	}
@@ -192,6 +186,23 @@ func runPool(f *affinity.Fact) uint32 {
 		return 0
 	}
 	return f.Pool
+}
+
+// parse reads the payload of a frame that is no hello: its numbers, and its facts, which are appended to facts.
+func (t frameType) parse(b []byte, facts []affinity.Fact) (n, parts uint64, _ []affinity.Fact, err error) {
+	switch t {
+	case frameFacts, framePart:
+		n, facts, err = parseBatch(b, facts)
+	case frameAck:
+		err = parseNumbers(b, &n, &parts)
+	case frameResync, frameDone, frameOpen:
+		err = parseNumbers(b, &n)
+	case frameHello:
+		err = errForeign
+	default:
+		err = errors.New("unknown to this version")
+	}
+	return n, parts, facts, err
 }
 
 // parseBatch is the number and the facts of a payload, the latter appended to facts.

@@ -24,17 +24,16 @@ const nodeKeyInfo = "homing node key 1, replication, ed25519"
 // errNodeKey ends the handshake with a peer that has none of our keys.
 var errNodeKey = errors.New("the peer has another node key")
 
-// credentials is what the node key makes of this node: who holds the key derives
-// the same certificate, and shows that it does by signing with it. Both sides of a
-// stream verify that the other's public key is one derived from a key they trust;
-// names and dates of certificates mean nothing here.
+// credentials is what the node key makes of this node: who holds the key derives the same certificate, and shows that
+// it does by signing with it. Both sides of a stream verify that the other's public key is one derived from a key they
+// trust; names and dates of certificates mean nothing here.
 type credentials struct {
 	own     tls.Certificate
 	trusted []ed25519.PublicKey
 }
 
-// newCredentials derives them. The first key is the one this node shows; all are
-// trusted, so that a key can be replaced while nodes hold different ones.
+// newCredentials derives them. The first key is the one this node shows; all are trusted, so that a key can be replaced
+// while nodes hold different ones.
 func newCredentials(keys [][]byte) (*credentials, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("cluster: replication needs a node key")
@@ -82,8 +81,8 @@ func certify(private ed25519.PrivateKey, public ed25519.PublicKey) ([]byte, erro
 	return x509.CreateCertificate(rand.Reader, t, t, public, private)
 }
 
-// config is for either side of a stream: TLS 1.3, both sides show their keys, and
-// no sessions are kept, for a resumed one would outlive a key that is removed.
+// config is for either side of a stream: TLS 1.3, both sides show their keys, and no sessions are kept, for a resumed
+// one would outlive a key that is removed.
 func (c *credentials) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:                  tls.VersionTLS13,

@@ -45,8 +45,8 @@ type peer struct {
 
 	mu sync.Mutex // held by the stream that serves the peer, all its life
 
-	// Guarded by mu: what was received from the peer. last counts only while whole, no
-	// resync has been begun that did not end, and while the seed is the same.
+	// Guarded by mu: what was received from the peer. last counts only while whole, no resync has been begun that did
+	// not end, and while the seed is the same.
 	instance, last uint64
 	whole          bool
 	seed           uint64
@@ -73,9 +73,8 @@ func (r *Replicator) peer(id string) *peer {
 	return r.peerLocked(id)
 }
 
-// forgetLocked makes room: what is neither wanted nor served goes, and what has never
-// shown the node key. Until then it is kept, for a node that was away comes back and
-// resumes.
+// forgetLocked makes room: what is neither wanted nor served goes, and what has never shown the node key. Until then it
+// is kept, for a node that was away comes back and resumes.
 func (r *Replicator) forgetLocked() {
 	if len(r.peers) < maxPeers {
 		return
@@ -157,18 +156,4 @@ func (r *Replicator) Stats() Stats {
 	}
 	slices.SortFunc(st.Peers, func(a, b PeerStats) int { return strings.Compare(a.ID, b.ID) })
 	return st
-}
-
-// Synced reports whether this node has got the whole table of a peer at least once
-// since it started, or has none to get it from: a node that is not synced yet does
-// better to wait a moment before it takes clients.
-func (r *Replicator) Synced() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.peers {
-		if p.filled.Load() > 0 {
-			return true
-		}
-	}
-	return !slices.ContainsFunc(r.wanted, func(p Peer) bool { return p.ID != r.cfg.Node })
 }

@@ -13,8 +13,8 @@ import (
 // gets the whole table.
 const maxTail = 4096
 
-// Progress is how far replication is, so that the process that replaces this one goes on from there, without a
-// resync: the same life of the node to its peers.
+// Progress is how far replication is, so that the process that replaces this one goes on from there, without a resync:
+// the same life of the node to its peers.
 type Progress struct {
 	Instance uint64         `json:"instance"`
 	Last     uint64         `json:"last"`           // sequence of the last fact learned

@@ -21,44 +21,39 @@ import (
 const (
 	defaultRing = 1 << 18 // 10 MB; 2.6 s at 100,000 facts a second
 
-	// maxHandshakes bounds the streams that have not shown a node key yet, and so what
-	// strangers can make us hold; as many again may come from where nodes are.
-	// handshakesPerAddr are of one address.
+	// maxHandshakes bounds the streams that have not shown a node key yet, and so what strangers can make us hold; as
+	// many again may come from where nodes are. handshakesPerAddr are of one address.
 	maxHandshakes     = 32
 	handshakesPerAddr = 8
 
-	// maxAddrs bounds the addresses at which one node is dialled: more than one when
-	// somebody else uses its ID.
+	// maxAddrs bounds the addresses at which one node is dialled: more than one when somebody else uses its ID.
 	maxAddrs = 3
 
-	// lingerFor is for how long a node that has shown the node key is dialled although
-	// gossip does not know it any more: gossip may be told anything.
+	// lingerFor is for how long a node that has shown the node key is dialled although gossip does not know it any
+	// more: gossip may be told anything.
 	lingerFor = 10 * time.Minute
 
-	// maxPeers bounds the nodes we keep a state for, a few hundred bytes each. The
-	// largest clusters that a full mesh of streams suits are far smaller.
+	// maxPeers bounds the nodes we keep a state for, a few hundred bytes each. The largest clusters that a full mesh of
+	// streams suits are far smaller.
 	maxPeers = 256
 )
 
-// Config is what a Replicator needs. Zero means the default where there is
-// one.
+// Config is what a Replicator needs. Zero means the default where there is one.
 type Config struct {
 	Node string // ID of this node, at most 64 bytes
 
 	// Bind is the address to accept streams at. Port 0 takes a free one; see Addr.
 	Bind string
 
-	// Listener is that of the process that this one takes over from: it replaces Bind.
-	// New owns it, also when it fails.
+	// Listener is that of the process that this one takes over from: it replaces Bind. New owns it, also when it fails.
 	Listener net.Listener
 
-	// NodeKeys are the keys of the nodes, see LoadKeys: this node shows that it has the
-	// first, and trusts peers that have any.
+	// NodeKeys are the keys of the nodes, see LoadKeys: this node shows that it has the first, and trusts peers that
+	// have any.
 	NodeKeys [][]byte
 
-	// Ring is how many facts are kept for streams that break or lag, at 40 bytes each;
-	// a peer that is further behind needs the whole table. Default 262,144. To size:
-	// new sessions per second, times the seconds of a break.
+	// Ring is how many facts are kept for streams that break or lag, at 40 bytes each; a peer that is further behind
+	// needs the whole table. Default 262,144. To size: new sessions per second, times the seconds of a break.
 	Ring int
 
 	Log *slog.Logger // nil = silent
@@ -96,10 +91,9 @@ type Peer struct {
 	Addr string // host:port where it accepts streams
 }
 
-// Replicator shares what this node learns with the others: one stream per pair of
-// nodes, which the node with the smaller ID dials. Learned facts are pushed at once,
-// in batches of what is ready; see stream.go for what happens when a stream breaks,
-// or one side is too slow.
+// Replicator shares what this node learns with the others: one stream per pair of nodes, which the node with the
+// smaller ID dials. Learned facts are pushed at once, in batches of what is ready; see stream.go for what happens when
+// a stream breaks, or one side is too slow.
 type Replicator struct {
 	// Static after New.
 	cfg      Config
@@ -130,8 +124,7 @@ type Replicator struct {
 	reseed sync.Mutex // held while this node decides about its seed
 }
 
-// New binds the address. Give its Learned to the store as Config.Fact, then
-// Run it.
+// New binds the address. Give its Learned to the store as Config.Fact, then Run it.
 func New(cfg Config) (r *Replicator, err error) {
 	defer func() {
 		if err != nil && cfg.Listener != nil {
@@ -190,8 +183,8 @@ func (r *Replicator) newInstance() {
 	}
 }
 
-// Learned takes a fact that this node learned. It is affinity.Config.Fact: it never
-// blocks, allocates nothing, and makes no system call while the streams are busy.
+// Learned takes a fact that this node learned. It is affinity.Config.Fact: it never blocks, allocates nothing, and
+// makes no system call while the streams are busy.
 func (r *Replicator) Learned(f affinity.Fact) {
 	r.ring.push(&f, r.ticks())
 	for _, s := range *r.streaming.Load() {
@@ -210,8 +203,7 @@ func (r *Replicator) now() time.Time {
 	return r.store.Time()
 }
 
-// SetNodeKeys replaces the node keys; see Config. Streams with peers that
-// showed a key which is no longer trusted end.
+// SetNodeKeys replaces the node keys; see Config. Streams with peers that showed a key which is no longer trusted end.
 func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	c, err := newCredentials(keys)
 	if err != nil {
@@ -226,8 +218,8 @@ func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	return nil
 }
 
-// SetPeers says which other nodes there are, as far as gossip knows. It replaces the list of the last call, but for those
-// that have shown the node key: they stay for a time. Of too many those stay that were there before.
+// SetPeers says which other nodes there are, as far as gossip knows. It replaces the list of the last call, but for
+// those that have shown the node key: they stay for a time. Of too many those stay that were there before.
 func (r *Replicator) SetPeers(peers []Peer) {
 	r.mu.Lock()
 	r.wanted = r.chooseLocked(peers)

@@ -1,14 +1,15 @@
 package replica
 
 import (
+	"context"
 	"sync/atomic"
+	"time"
 
 	"homing/balancer/affinity"
 )
 
-// ring is the last facts learned here, by sequence from 1 on: what new streams
-// resume from, and all that slow peers can make us hold. Any number of goroutines
-// write, none waits; each stream reads at its own pace, and what is overwritten
+// ring is the last facts learned here, by sequence from 1 on: what new streams resume from, and all that slow peers can
+// make us hold. Any number of goroutines write, none waits; each stream reads at its own pace, and what is overwritten
 // before it was read is lost to that stream, which then needs a resync.
 type ring struct {
 	slots []slot // a power of two
@@ -17,9 +18,8 @@ type ring struct {
 	began atomic.Uint64 // facts up to there were learned by the process before
 }
 
-// slot is one fact and the sequence it has, XORed with a digest of all the other
-// words: a slot that is read while it is written, or that two writers of different
-// rounds have mixed up, is not the one looked for.
+// slot is one fact and the sequence it has, XORed with a digest of all the other words: a slot that is read while it is
+// written, or that two writers of different rounds have mixed up, is not the one looked for.
 type slot struct {
 	check, about, key, value, at atomic.Uint64
 }
@@ -45,8 +45,8 @@ func (r *ring) push(f *affinity.Fact, at int64) {
 	s.check.Store(seq ^ digest(about, key, value, uint64(at)))
 }
 
-// digest mixes the words of a slot. A plain XOR would not do: the words of two
-// facts that were learned together are alike, and their differences cancel out.
+// digest mixes the words of a slot. A plain XOR would not do: the words of two facts that were learned together are
+// alike, and their differences cancel out.
 func digest(words ...uint64) (h uint64) {
 	for _, w := range words {
 		h = (h ^ w) * 0x9e3779b97f4a7c15 // 2^64 / golden ratio: odd, and no short pattern of bits
@@ -74,8 +74,8 @@ func (r *ring) holds(last uint64) bool {
 	return last >= r.base.Load() && last <= head && head-last < uint64(len(r.slots))
 }
 
-// resume makes the ring, which is to be empty, one whose next fact has the sequence
-// behind last, and whose last ones are facts, learned at a time of Replicator.ticks.
+// resume makes the ring, which is to be empty, one whose next fact has the sequence behind last, and whose last ones
+// are facts, learned at a time of Replicator.ticks.
 func (r *ring) resume(last uint64, facts []affinity.Fact, at int64) {
 	facts = facts[max(0, len(facts)-len(r.slots)+1):]
 	base := last - uint64(len(facts))
@@ -87,8 +87,8 @@ func (r *ring) resume(last uint64, facts []affinity.Fact, at int64) {
 	r.began.Store(last)
 }
 
-// read appends to facts, up to its capacity, those behind sequence last. A fact that
-// is being written ends it. lost says that some have been overwritten.
+// read appends to facts, up to its capacity, those behind sequence last. A fact that is being written ends it. lost
+// says that some have been overwritten.
 func (r *ring) read(last uint64, facts []affinity.Fact) (_ []affinity.Fact, lost bool) {
 	for len(facts) < cap(facts) {
 		head := r.head.Load()
@@ -114,8 +114,8 @@ func (r *ring) ready(last uint64) bool {
 	return ok || !r.holds(last)
 }
 
-// oldest is when the oldest of the facts behind sequence last that are still there
-// was learned, in Unix nanoseconds; 0 if there is none.
+// oldest is when the oldest of the facts behind sequence last that are still there was learned, in Unix nanoseconds; 0
+// if there is none.
 func (r *ring) oldest(last uint64) int64 {
 	head := r.head.Load()
 	last = max(last, r.base.Load())
@@ -129,8 +129,8 @@ func (r *ring) oldest(last uint64) int64 {
 	return at
 }
 
-// waker parks one goroutine until others have something for it. Those that write
-// call wake, which costs them one load while the goroutine is busy.
+// waker parks one goroutine until others have something for it. Those that write call wake, which costs them one load
+// while the goroutine is busy.
 type waker struct {
 	parked atomic.Bool
 	ch     chan struct{} // of capacity 1, never closed
@@ -144,5 +144,20 @@ func (w *waker) wake() {
 		case w.ch <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// park waits for a time, or until there is something to do, or ctx is done.
+func (w *waker) park(ctx context.Context, timer *time.Timer, until time.Time, ready func() bool) {
+	w.parked.Store(true)
+	defer w.parked.Store(false)
+	if ready() { // who adds something after this look sees that the goroutine is parked
+		return
+	}
+	timer.Reset(time.Until(until))
+	select {
+	case <-ctx.Done():
+	case <-w.ch:
+	case <-timer.C:
 	}
 }

@@ -16,8 +16,8 @@ func hostOf(conn net.Conn) string {
 	return host
 }
 
-// complain logs why a stream ended or did not open: of a peer each reason once a minute, of strangers one of all of them, or
-// whoever has many addresses would fill the log.
+// complain logs why a stream ended or did not open: of a peer each reason once a minute, of strangers one of all of
+// them, or whoever has many addresses would fill the log.
 func (r *Replicator) complain(who string, stranger bool, what string, err error) {
 	if err == nil || errors.Is(err, errEnded) {
 		return

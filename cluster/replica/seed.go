@@ -8,9 +8,9 @@ import (
 	"homing/balancer/affinity"
 )
 
-// yields reports whether the node with the first standing and seed takes the other's.
-// Exactly one of two nodes does. A joining node takes the cluster's, one without
-// facts that of one with facts, and among equals the older seed stays, by one clock.
+// yields reports whether the node with the first standing and seed takes the other's. Exactly one of two nodes does. A
+// joining node takes the cluster's, one without facts that of one with facts, and among equals the older seed stays, by
+// one clock.
 func yields(ours, theirs standing, own, other affinity.Seed) bool {
 	if ours != theirs {
 		return ours < theirs
@@ -29,8 +29,7 @@ func (r *Replicator) standing() standing {
 	}
 }
 
-// adopt takes the cluster's seed in place of own. What this node knows it can find no
-// more.
+// adopt takes the cluster's seed in place of own. What this node knows it can find no more.
 func (r *Replicator) adopt(ctx context.Context, own, seed affinity.Seed, from string) error {
 	r.reseed.Lock()
 	defer r.reseed.Unlock()

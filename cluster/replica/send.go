@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"homing/balancer/affinity"
@@ -11,20 +12,64 @@ const (
 	// batchFacts is the most facts of one frame: one TLS record, 16 KiB.
 	batchFacts = 960
 
-	// resyncWindow is how many parts may be on their way: 512 kB. It paces a resync by
-	// what the peer has merged, and bounds what a new fact can find in front of it.
+	// resyncWindow is how many parts may be on their way: 512 kB. It paces a resync by what the peer has merged, and
+	// bounds what a new fact can find in front of it.
 	resyncWindow = 32
 
-	// fairShare: with a resync under way, one batch in so many is a part of it, however
-	// many new facts there are. Else they would keep a slow peer from ever being whole.
+	// fairShare: with a resync under way, one batch in so many is a part of it, however many new facts there are. Else
+	// they would keep a slow peer from ever being whole.
 	fairShare = 16
 )
 
+// outbox is what is to go out on one stream: facts of the ring, and parts of an export of the table. Owned by one
+// goroutine.
+type outbox struct {
+	ring   *ring
+	store  *affinity.Store
+	cursor uint64 // sequence of the last fact sent
+	export affinity.Cursor
+	parts  uint64 // sent, of all exports of the stream
+	batch  []affinity.Fact
+	out    []byte
+}
+
+func newOutbox(r *ring, store *affinity.Store) outbox {
+	return outbox{ring: r, store: store, batch: make([]affinity.Fact, 0, batchFacts)}
+}
+
+// appendNew appends the new facts that are ready, one batch at most, and gives their number. lost says that some have
+// been overwritten.
+func (o *outbox) appendNew() (n int, lost bool) {
+	facts, lost := o.ring.read(o.cursor, o.batch[:0])
+	if lost || len(facts) == 0 {
+		return 0, lost
+	}
+	o.out = appendBatch(o.out, frameFacts, o.cursor+1, facts)
+	o.cursor += uint64(len(facts))
+	return len(facts), false
+}
+
+// appendPart appends the next part of the export, with the times of now, and gives the number of its facts.
+func (o *outbox) appendPart(now uint32) int {
+	facts := o.store.Export(&o.export, o.batch[:0], now)
+	if len(facts) > 0 {
+		o.parts++
+		o.out = appendBatch(o.out, framePart, o.parts, facts)
+	}
+	return len(facts)
+}
+
+// write sends b, within limit.
+func write(conn net.Conn, b []byte, limit time.Duration) (int, error) {
+	if err := conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return 0, err
+	}
+	return conn.Write(b)
+}
+
 // sender is the state of a stream's sending half. Owned by send.
 type sender struct {
-	cursor  uint64 // sequence of the last fact sent
-	batch   []affinity.Fact
-	out     []byte
+	outbox
 	ack     acking
 	resync  resync
 	rounds  int    // batches of new facts since the last part
@@ -35,8 +80,6 @@ type sender struct {
 type resync struct {
 	due      bool // one has to begin: the peer has missed facts, and been told
 	active   bool
-	sent     uint64 // parts of all resyncs of the stream
-	cursor   affinity.Cursor
 	earliest time.Time // of the next: one after another, not back to back
 }
 
@@ -58,8 +101,8 @@ func (s *stream) send(ctx context.Context) error {
 		if dead {
 			s.unstick()
 		}
-		s.appendNew()
-		s.appendPart(now)
+		s.sendNew()
+		s.sendPart(now)
 		s.appendAck(now, dead)
 		if len(s.out) > 0 {
 			err := s.write(s.out)
@@ -70,17 +113,15 @@ func (s *stream) send(ctx context.Context) error {
 			beat = now.Add(t.beat)
 			continue
 		}
-		if err := s.park(ctx, timer, s.next(beat)); err != nil {
-			return err
+		s.waker.park(ctx, timer, s.next(beat), s.ready)
+		if ctx.Err() != nil {
+			return errEnded
 		}
 	}
 }
 
 func (s *stream) write(b []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(s.r.cfg.times.write)); err != nil {
-		return err
-	}
-	n, err := s.conn.Write(b)
+	n, err := write(s.conn, b, s.r.cfg.times.write)
 	if s.peer != nil {
 		s.peer.bytesOut.Add(uint64(n))
 	}
@@ -89,32 +130,30 @@ func (s *stream) write(b []byte) error {
 
 // skip tells the peer that it misses all up to now, and will get the whole table.
 func (s *stream) skip() {
-	s.cursor = s.r.ring.head.Load()
+	s.cursor = s.ring.head.Load()
 	s.out = appendNumbers(s.out, frameResync, s.cursor)
 	s.resync.due = true
 	s.sending.Store(true)
 }
 
-// appendNew appends the new facts that are ready, one batch at most.
-func (s *stream) appendNew() {
-	facts, lost := s.r.ring.read(s.cursor, s.batch[:0])
+// sendNew appends the new facts that are ready.
+func (s *stream) sendNew() {
+	n, lost := s.appendNew()
 	switch {
 	case lost:
 		s.peer.missed.Add(1)
 		s.skip()
-	case len(facts) > 0:
-		s.out = appendBatch(s.out, frameFacts, s.cursor+1, facts)
-		s.cursor += uint64(len(facts))
-		s.peer.factsOut.Add(uint64(len(facts)))
+	case n > 0:
+		s.peer.factsOut.Add(uint64(n))
 		s.rounds++
 	}
 }
 
-// appendPart appends the next part of a resync, if it is its turn.
-func (s *stream) appendPart(now time.Time) {
+// sendPart appends the next part of a resync, if it is its turn.
+func (s *stream) sendPart(now time.Time) {
 	x := &s.resync
 	if x.due && !x.active && !now.Before(x.earliest) {
-		x.due, x.active, x.cursor = false, true, affinity.Cursor{}
+		x.due, x.active, s.export = false, true, affinity.Cursor{}
 		x.earliest = now.Add(s.r.cfg.times.resync)
 		s.peer.resyncs.Add(1)
 	}
@@ -122,27 +161,22 @@ func (s *stream) appendPart(now time.Time) {
 		return
 	}
 	s.rounds = 0
-	facts := s.r.store.Export(&x.cursor, s.batch[:0], uint32(s.r.now().Unix()))
-	if len(facts) > 0 {
-		x.sent++
-		s.out = appendBatch(s.out, framePart, x.sent, facts)
-		s.peer.factsOut.Add(uint64(len(facts)))
-	}
-	if !x.cursor.Done() {
+	s.peer.factsOut.Add(uint64(s.appendPart(uint32(s.r.now().Unix()))))
+	if !s.export.Done() {
 		return
 	}
 	x.active = false
 	if !x.due { // else facts were missed meanwhile, and another one follows
-		s.out = appendNumbers(s.out, frameDone, x.sent)
+		s.out = appendNumbers(s.out, frameDone, s.parts)
 		s.sending.Store(false)
 	}
 }
 
 // window reports whether another part may go on its way.
-func (s *stream) window() bool { return s.resync.sent-s.ackedParts.Load() < resyncWindow }
+func (s *stream) window() bool { return s.parts-s.ackedParts.Load() < resyncWindow }
 
-// appendAck acknowledges what has been merged: with what goes anyway, else after a
-// moment in which more may come, and as a sign of life.
+// appendAck acknowledges what has been merged: with what goes anyway, else after a moment in which more may come, and
+// as a sign of life.
 func (s *stream) appendAck(now time.Time, dead bool) {
 	got, parts := s.got.Load(), s.gotParts.Load()
 	if got == s.ack.seq && parts == s.ack.parts && !dead {
@@ -158,11 +192,11 @@ func (s *stream) appendAck(now time.Time, dead bool) {
 	s.ack = acking{seq: got, parts: parts}
 }
 
-// unstick skips a fact that has not become readable for a whole beat: two writers
-// a round of the ring apart have spoilt its slot.
+// unstick skips a fact that has not become readable for a whole beat: two writers a round of the ring apart have spoilt
+// its slot.
 func (s *stream) unstick() {
-	head := s.r.ring.head.Load()
-	if s.cursor == head || s.r.ring.ready(s.cursor) {
+	head := s.ring.head.Load()
+	if s.cursor == head || s.ring.ready(s.cursor) {
 		s.stalled = 0
 		return
 	}
@@ -184,22 +218,9 @@ func (s *stream) next(beat time.Time) time.Time {
 	return t
 }
 
-// park waits for that time, or until there is something to send.
-func (s *stream) park(ctx context.Context, timer *time.Timer, until time.Time) error {
-	s.waker.parked.Store(true)
-	defer s.waker.parked.Store(false)
-	// Who adds something after this look sees that we are parked.
+// ready reports whether there is something to send before the next time.
+func (s *stream) ready() bool {
 	acks := s.ack.due.IsZero() && (s.got.Load() != s.ack.seq || s.gotParts.Load() != s.ack.parts)
 	acks = acks || s.gotParts.Load()-s.ack.parts >= resyncWindow/2
-	if acks || s.r.ring.ready(s.cursor) || s.resync.active && s.window() {
-		return nil
-	}
-	timer.Reset(time.Until(until))
-	select {
-	case <-ctx.Done():
-		return errEnded
-	case <-s.waker.ch:
-	case <-timer.C:
-	}
-	return nil
+	return acks || s.ring.ready(s.cursor) || s.resync.active && s.window()
 }

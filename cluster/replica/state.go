@@ -21,16 +21,15 @@ const (
 	// stateEvery is how often what has changed is written.
 	stateEvery = time.Second
 
-	// stateShare keeps a large table on a slow disk from being written without a pause:
-	// after a write comes a rest of so many times what it took.
+	// stateShare keeps a large table on a slow disk from being written without a pause: after a write comes a rest of
+	// so many times what it took.
 	stateShare = 4
 )
 
-// StateDir keeps what a store knows in a directory on disk, for the next start of the
-// node: kill -9, restart and reboot lose at most what was learned since the last
-// write. The file is a copy of all facts, checksummed, written under another name
-// and renamed; see state_file.go. What cannot be trusted is set aside with one line
-// and never ends the node.
+// StateDir keeps what a store knows in a directory on disk, for the next start of the node: kill -9, restart and reboot
+// lose at most what was learned since the last write. The file is a copy of all facts, checksummed, written under
+// another name and renamed; see state_file.go. What cannot be trusted is set aside with one line and never ends the
+// node.
 type StateDir struct {
 	// Static.
 	path     string
@@ -51,8 +50,8 @@ type StateDir struct {
 type StateDirConfig struct {
 	Dir string // made with mode 0700 if it is not there
 
-	// KeysOnly leaves the tables of entries and clients out: they lie in memory that
-	// survives (affinity.Config.Memory), and the ticket keys do not.
+	// KeysOnly leaves the tables of entries and clients out: they lie in memory that survives (affinity.Config.Memory),
+	// and the ticket keys do not.
 	KeysOnly bool
 
 	Log *slog.Logger // nil = silent
@@ -60,8 +59,7 @@ type StateDirConfig struct {
 	every time.Duration // for tests; 0 = stateEvery
 }
 
-// OpenStateDir finds what an earlier process has left. An error means that the directory
-// cannot be used.
+// OpenStateDir finds what an earlier process has left. An error means that the directory cannot be used.
 func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cluster: state: %w", err)
@@ -89,9 +87,8 @@ func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
 // Seed is the seed of what was left, for affinity.Config; zero if nothing was.
 func (s *StateDir) Seed() affinity.Seed { return s.seed }
 
-// Load merges what was left into the store, which must have the same seed for it:
-// else it is set aside. Only who may write the directory, mode 0700, can put anything
-// into it. The store's Run must be running. It returns how many facts
+// Load merges what was left into the store, which must have the same seed for it: else it is set aside. Only who may
+// write the directory, mode 0700, can put anything into it. The store's Run must be running. It returns how many facts
 // are still good.
 func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
 	if s.seed == (affinity.Seed{}) {
@@ -116,8 +113,7 @@ func (s *StateDir) Load(ctx context.Context, store *affinity.Store) int {
 	return news
 }
 
-// setAside is SetAside without a way to fail: a file that cannot be renamed is
-// replaced by the next write.
+// setAside is SetAside without a way to fail: a file that cannot be renamed is replaced by the next write.
 func (s *StateDir) setAside(why error) {
 	if err := affinity.SetAside(s.path, why, s.log); err != nil {
 		s.log.Warn("state", slog.Any("error", err))
@@ -125,8 +121,7 @@ func (s *StateDir) setAside(why error) {
 	s.seed = affinity.Seed{}
 }
 
-// Run writes behind what the store learns, until ctx is done, and once more then. No
-// loop waits for it.
+// Run writes behind what the store learns, until ctx is done, and once more then. No loop waits for it.
 func (s *StateDir) Run(ctx context.Context, store *affinity.Store) {
 	timer := time.NewTimer(s.every)
 	defer timer.Stop()
@@ -176,8 +171,8 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 	return took
 }
 
-// export yields all facts, batch by batch, with the times of the wall clock: that is
-// all that a process of another day shares with this one.
+// export yields all facts, batch by batch, with the times of the wall clock: that is all that a process of another day
+// shares with this one.
 func (s *StateDir) export(store *affinity.Store, now uint32) func([]affinity.Fact) []affinity.Fact {
 	var c affinity.Cursor
 	if s.keysOnly {

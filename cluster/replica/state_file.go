@@ -38,8 +38,8 @@ func stateSum(parts ...[]byte) uint32 {
 	return sum
 }
 
-// writeState replaces the file at path by one that holds all that next yields, and
-// returns its size. next appends to an empty slice, and leaves it empty at the end.
+// writeState replaces the file at path by one that holds all that next yields, and returns its size. next appends to an
+// empty slice, and leaves it empty at the end.
 func writeState(path string, seed affinity.Seed, next func([]affinity.Fact) []affinity.Fact) (size int64, err error) {
 	temp := path + ".tmp"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was not finished
@@ -62,8 +62,8 @@ func writeState(path string, seed affinity.Seed, next func([]affinity.Fact) []af
 	if err := os.Rename(temp, path); err != nil {
 		return 0, err
 	}
-	// The new name is on disk once the directory is. Where a directory cannot be synced
-	// (Windows), the old name would be, which is as whole.
+	// The new name is on disk once the directory is. Where a directory cannot be synced (Windows), the old name would
+	// be, which is as whole.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		dir.Sync() //nolint:errcheck // see above
 		dir.Close()

@@ -17,8 +17,8 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// errEnded is the end of a stream that needs no words: the other side closed it, a
-// newer one took its place, or this node hung up on purpose.
+// errEnded is the end of a stream that needs no words: the other side closed it, a newer one took its place, or this
+// node hung up on purpose.
 var errEnded = errors.New("ended")
 
 // errTurnedOut ends a stream that has given way at the door.
@@ -56,12 +56,9 @@ type stream struct {
 
 	// Owned by receive.
 	frames *frameReader
-	facts  []affinity.Fact
-	begun  uint64 // bytes that frames had read when they were last added up
 }
 
-// dial opens a stream to the peer and serves it to its end. opened says that it got
-// past the hellos.
+// dial opens a stream to the peer and serves it to its end. opened says that it got past the hellos.
 func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened bool, err error) {
 	p.mu.Lock() // until its end: no other stream serves the peer
 	defer p.mu.Unlock()
@@ -107,8 +104,8 @@ func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened boo
 	return true, s.run(ctx)
 }
 
-// patience bounds a dial and its handshake: where nobody has shown the node key yet, it
-// holds up others who may be the peer.
+// patience bounds a dial and its handshake: where nobody has shown the node key yet, it holds up others who may be the
+// peer.
 func (r *Replicator) patience(p *peer, addr string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,8 +115,7 @@ func (r *Replicator) patience(p *peer, addr string) time.Duration {
 	return r.cfg.times.handshake
 }
 
-// serve serves a stream that another node dialled, whose place at the door is free
-// once it has shown the node key.
+// serve serves a stream that another node dialled, whose place at the door is free once it has shown the node key.
 func (r *Replicator) serve(ctx context.Context, raw *bound.Guest) error {
 	defer raw.Close()
 	defer closeWith(ctx, raw)()
@@ -138,8 +134,8 @@ func (r *Replicator) serve(ctx context.Context, raw *bound.Guest) error {
 		if p = r.peer(theirs.Node); p == nil {
 			return fmt.Errorf("more than %d peers", maxPeers)
 		}
-		// The peer has no more than one stream. That it dials again means that the old one
-		// is dead, whatever we think of it.
+		// The peer has no more than one stream. That it dials again means that the old one is dead, whatever we think
+		// of it.
 		if old := p.stream.Load(); old != nil {
 			old.hangUp()
 		}
@@ -183,7 +179,7 @@ func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*s
 	}
 	s := &stream{
 		r: r, conn: conn, key: conn.ConnectionState().PeerCertificates[0].PublicKey.(ed25519.PublicKey),
-		waker: newWaker(), frames: newFrameReader(conn),
+		waker: newWaker(), frames: newFrameReader(conn), sender: sender{outbox: newOutbox(r.ring, r.store)},
 	}
 	if err := hellos(s); err != nil {
 		return nil, err
@@ -193,10 +189,7 @@ func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*s
 
 // hello is what this node says to p, whose mu is held.
 func (r *Replicator) hello(p *peer) hello {
-	h := hello{
-		Node: r.cfg.Node, Instance: r.instance.Load(), Wall: r.now().UnixNano(), Seed: r.store.Seed(),
-		Standing: r.standing(),
-	}
+	h := hello{helloHead{Instance: r.instance.Load(), Wall: r.now().UnixNano(), Seed: r.store.Seed(), Standing: r.standing()}, r.cfg.Node}
 	if p.whole && p.seed == h.Seed.Value {
 		h.LastInstance, h.Last = p.instance, p.last
 	}
@@ -214,8 +207,7 @@ func (s *stream) readHello() (hello, error) {
 	return parseHello(payload)
 }
 
-// sayVersion lets a peer that speaks another version know ours: it reads the first
-// byte of whatever we send.
+// sayVersion lets a peer that speaks another version know ours: it reads the first byte of whatever we send.
 func (s *stream) sayVersion(err error) error {
 	if !errors.Is(err, errVersion) {
 		return nil
@@ -223,9 +215,8 @@ func (s *stream) sayVersion(err error) error {
 	return s.write(appendNumbers(nil, frameDone, 0))
 }
 
-// settle decides what follows from the hellos: nothing where the seeds differ, for
-// the node with the younger one takes the other's, and both begin again; else from
-// where each sends.
+// settle decides what follows from the hellos: nothing where the seeds differ, for the node with the younger one takes
+// the other's, and both begin again; else from where each sends.
 func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error {
 	if ours.Seed.Value != theirs.Seed.Value {
 		seed := affinity.Seed{Value: theirs.Seed.Value, Made: shift(theirs.Seed.Made, s.skew)}
@@ -235,8 +226,7 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 		return errEnded
 	}
 	s.peer, s.seed = p, ours.Seed
-	resumes := theirs.LastInstance == ours.Instance && s.r.ring.holds(theirs.Last)
-	s.batch = make([]affinity.Fact, 0, batchFacts)
+	resumes := theirs.LastInstance == ours.Instance && s.ring.holds(theirs.Last)
 	if resumes {
 		s.cursor = theirs.Last
 		p.resumed.Add(1)
@@ -256,9 +246,8 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 	return nil
 }
 
-// skew is how many seconds our clock is ahead of the peer's. Below two it is the
-// network's doing, and clocks that NTP keeps: a shift by one would make expiries
-// creep each time a fact goes back and forth.
+// skew is how many seconds our clock is ahead of the peer's. Below two it is the network's doing, and clocks that NTP
+// keeps: a shift by one would make expiries creep each time a fact goes back and forth.
 func skew(ours time.Time, theirs int64) int64 {
 	d := math.Round(float64(ours.UnixNano()-theirs) / float64(time.Second))
 	if math.Abs(d) < 2 {
@@ -286,7 +275,7 @@ func shiftAll(facts []affinity.Fact, by int64) {
 func (s *stream) run(ctx context.Context) error {
 	s.r.enlist(s)
 	defer s.r.dismiss(s)
-	if s.r.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
+	if s.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
 		return errEnded // changed between the hellos and enlist
 	}
 	s.r.member.Store(true)
