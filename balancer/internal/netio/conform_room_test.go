@@ -123,13 +123,13 @@ func TestSettleRoomOfOthers(t *testing.T) {
 	if err != nil {
 		t.Skip("needs SO_BUF_LOCK, Linux 5.14:", err)
 	}
-	if !settleRoom(int32(fds[0])) {
+	if !boundRoom(int32(fds[0])) {
 		t.Error("it would be asked again")
 	}
 	if after, err := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_BUF_LOCK); err != nil || after != before {
 		t.Errorf("locks %d became %d, %v", before, after, err)
 	}
-	if !settleRoom(-1) {
+	if !boundRoom(-1) {
 		t.Error("what is closed would be asked again")
 	}
 }

@@ -53,7 +53,7 @@
 //     of that test.
 //   - Splices of 256 KiB instead of 1 MiB: machine CPU per GB 0.89 of HAProxy's for 0.90;
 //     turns of 4 MiB: 0.61 for 0.59. TCP_NOTSENT_LOWAT of 256 KiB on the sink: 0.71 for 0.60.
-//     What paid is to bound the source's buffer; see settleRoom.
+//     What paid is to bound the source's buffer; see boundRoom.
 //   - The ring's own splice: a kernel thread would do it.
 //
 // Linux only.

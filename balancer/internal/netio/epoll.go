@@ -4,7 +4,6 @@ package netio
 
 import (
 	"fmt"
-	"sync"
 	"syscall"
 	"time"
 
@@ -15,9 +14,6 @@ const (
 	// maxEvents bounds one epoll_wait: enough to amortise the call, little
 	// enough that the batch stays in the cache.
 	maxEvents = 256
-	// maxAccepts bounds the connections taken from one listener in a batch, so
-	// that a flood of them does not starve the conns that are open.
-	maxAccepts = 64
 	// RecvSize is the lent buffer: the most that one Recv delivers, in bytes. A first flight
 	// with its certificates fits; a flow that fills it again and again is
 	// spliced.
@@ -41,43 +37,11 @@ const (
 // turns all events into flags before Next hands out the first completion, so
 // none of them outlives its socket.
 type epoll struct {
-	// Constant after newEpoll.
-	fd     int32
-	wakeFd int32
-	base   time.Time
-
-	// Owned by the loop.
-	slots     slots
-	buffers   *Buffers
-	pipes     pipes
-	spares    spares
-	listeners map[int32]*listener // by descriptor
-	ready     []*listener         // reported by the last Wait
-	accepts   int                 // taken from ready[0] in this batch
-	run       []turn              // sockets with an operation that may make progress
-	knocks    knocks
-	runHead   int
-	batch     int // entries of run that belong to this batch
-	woken     bool
-	now       Time
-	lent      []byte
-	events    [maxEvents]unix.EpollEvent
-
-	// Guarded by mu, for Wake.
-	mu   sync.Mutex
-	shut bool
-}
-
-// turn is an entry of the run queue: a socket, not whoever has its slot later.
-type turn struct {
-	sock Sock
-	gen  uint32
-}
-
-type listener struct {
-	fd    int32
-	tag   uint32
-	ready bool // in epoll.ready
+	core
+	fd     int32 // constant
+	woken  bool
+	lent   []byte
+	events [maxEvents]unix.EpollEvent
 }
 
 // NewEpoll returns an epoll engine whose pool has the given soft limit in bytes.
@@ -86,14 +50,10 @@ func NewEpoll(bufferLimit int64) (Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netio: epoll_create1: %w", err)
 	}
-	wakeFd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		sysClose(int32(fd))
-		return nil, fmt.Errorf("netio: eventfd: %w", err)
-	}
-	e := &epoll{
-		fd: int32(fd), wakeFd: int32(wakeFd), base: time.Now(),
-		buffers: NewBuffers(bufferLimit), listeners: map[int32]*listener{}, lent: make([]byte, RecvSize),
+	e := &epoll{fd: int32(fd), lent: make([]byte, RecvSize)}
+	if err := e.init(e, bufferLimit); err != nil {
+		sysClose(e.fd)
+		return nil, err
 	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData}
 	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, e.wakeFd, &ev); errno != 0 {
@@ -125,40 +85,16 @@ func (e *epoll) register(s Sock, sl *slot, events uint32) syscall.Errno {
 	return 0
 }
 
-// watch registers a socket that has turned out to have nothing to read.
-func (e *epoll) watch(s Sock, sl *slot) {
-	if sl.flags&registered != 0 {
-		return
-	}
-	if errno := e.register(s, sl, readEvents); errno != 0 {
-		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited
-		// for. Reading it now would tell EAGAIN for ever, so it is ended: a read
-		// finds the end at once, which fault turns into this error.
-		sl.fault = fault(errno)
-		sysShutdown(sl.fd, unix.SHUT_RDWR)
-		sl.flags |= canRead | sawEnd
-		e.enqueue(s, sl)
-	}
-}
-
-// enqueue puts s into the run queue once.
-func (e *epoll) enqueue(s Sock, sl *slot) {
-	if sl.flags&queued == 0 {
-		sl.flags |= queued
-		e.run = append(e.run, turn{s, sl.gen})
-	}
-}
-
 func (e *epoll) Wait(deadline Time) error {
 	e.compact()
 	n, errno := sysEpollPoll(e.fd, e.events[:])
 	if n == 0 && errno == 0 && len(e.run) == 0 {
-		n, errno = e.block(e.knocks.until(e.spares.expire(Time(time.Since(e.base)), deadline)))
+		n, errno = e.block(e.knocks.until(e.spares.expire(e.clock(), deadline)))
 	}
-	e.now = Time(time.Since(e.base))
-	e.knocks.try(e.now, e.knocking, e.connectedUnix)
+	e.now = e.clock()
+	e.knock(e.now)
 	e.accepts = 0
-	e.batch = len(e.run)
+	e.runBatch = len(e.run)
 	if errno != 0 {
 		if errno == unix.EINTR {
 			return nil
@@ -168,15 +104,14 @@ func (e *epoll) Wait(deadline Time) error {
 	for i := range e.events[:n] {
 		e.collect(&e.events[i])
 	}
-	e.accepts = 0
-	e.batch = len(e.run)
+	e.runBatch = len(e.run)
 	return nil
 }
 
 // block waits for an event until deadline. It tells the scheduler, so that a
 // garbage collection need not wait for traffic.
 func (e *epoll) block(deadline Time) (int, syscall.Errno) {
-	left := deadline.Sub(Time(time.Since(e.base)))
+	left := deadline.Sub(e.clock())
 	if left <= 0 {
 		return 0, 0
 	}
@@ -190,14 +125,6 @@ func (e *epoll) block(deadline Time) (int, syscall.Errno) {
 	return n, 0
 }
 
-// compact drops what Next has taken from the run queue.
-func (e *epoll) compact() {
-	if e.runHead > 0 {
-		e.run = append(e.run[:0], e.run[e.runHead:]...)
-		e.runHead = 0
-	}
-}
-
 // collect turns one event into flags. Nothing is called here, so that sockets
 // closed later in the batch cannot confuse it.
 func (e *epoll) collect(ev *unix.EpollEvent) {
@@ -206,9 +133,8 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 		return
 	}
 	if ev.Fd < wakeData {
-		if l := e.listeners[wakeData-1-ev.Fd]; l != nil && !l.ready {
-			l.ready = true
-			e.ready = append(e.ready, l)
+		if l := e.listeners[wakeData-1-ev.Fd]; l != nil {
+			e.hasConns(l)
 		}
 		return
 	}
@@ -219,9 +145,6 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 	}
 	if ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		sl.flags |= canRead | canWrite | sawEnd
-	}
-	if ev.Events&unix.EPOLLERR != 0 {
-		sl.flags |= sawError
 	}
 	if ev.Events&unix.EPOLLRDHUP != 0 {
 		sl.flags |= canRead | sawEnd
@@ -243,38 +166,32 @@ func (e *epoll) collect(ev *unix.EpollEvent) {
 func (e *epoll) Next(c *Completion) bool {
 	if e.woken {
 		e.woken = false
-		sysDrain(e.wakeFd)
+		sysTakeCount(e.wakeFd)
 		*c = Completion{Op: OpWake}
 		return true
 	}
-	for len(e.ready) > 0 {
-		if e.accept(e.ready[0], c) {
-			return true
-		}
+	if e.nextConn(c) {
+		return true
 	}
-	for e.runHead < e.batch {
-		r := e.run[e.runHead]
-		e.runHead++
-		sl := e.slots.at(r.sock)
-		if sl.stale(r.gen) {
-			continue
+	for {
+		s, sl := e.nextTurn()
+		if sl == nil {
+			return false
 		}
-		sl.flags &^= queued
-		if e.progress(r.sock, sl, c) {
+		if e.progress(s, sl, c) {
 			// The socket may have a second operation: its turn is in the next batch.
 			if sl.able() {
-				e.enqueue(r.sock, sl)
+				e.enqueue(s, sl)
 			}
 			return true
 		}
 	}
-	return false
 }
 
 // progress advances one operation of s and reports whether it ended.
 func (e *epoll) progress(s Sock, sl *slot, c *Completion) bool {
 	if sl.flags&wantConnect != 0 {
-		return e.connected(s, sl, c)
+		return e.endConnect(s, sl, c)
 	}
 	if sl.flags&(wantSend|canWrite) == wantSend|canWrite && e.sendRest(s, sl, c) {
 		return true
@@ -296,39 +213,17 @@ func (e *epoll) progress(s Sock, sl *slot, c *Completion) bool {
 	return false
 }
 
-func (e *epoll) Now() Time         { return e.now }
-func (e *epoll) Buffers() *Buffers { return e.buffers }
-
-func (e *epoll) Wake() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.shut {
-		return // the descriptor may be another file's by now
-	}
-	sysCount(e.wakeFd)
-}
-
-func (e *epoll) Stats() EngineStats {
-	return EngineStats{Socks: e.slots.open, Pipes: e.pipes.made, IdlePipes: len(e.pipes.idle)}
+// able reports whether an operation in flight may make progress.
+func (sl *slot) able() bool {
+	f := sl.flags
+	return f&canRead != 0 && f&(wantRecv|wantSplice) != 0 ||
+		f&canWrite != 0 && f&(wantSend|wantSink) != 0 ||
+		f&wantConnect != 0 && f&(canWrite|sawEnd) != 0
 }
 
 func (e *epoll) Shut() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.shut {
-		return
+	if e.shutting() {
+		e.release()
+		sysClose(e.fd)
 	}
-	e.shut = true
-	for i := range e.slots.pages {
-		for j := range e.slots.pages[i] {
-			if sl := &e.slots.pages[i][j]; sl.gen&1 == 1 {
-				e.Close(Sock(i<<pageBits|j), true)
-			}
-		}
-	}
-	e.spares.shut()
-	e.pipes.shut()
-	e.buffers.shut()
-	sysClose(e.wakeFd)
-	sysClose(e.fd)
 }

@@ -47,7 +47,7 @@ func TestEpollSpliceShare(t *testing.T) {
 	f := r.stuff()
 	r.Recv(s)
 	sl := e.slots.at(f.from)
-	sl.moved = spliceBudget // as if
+	sl.moves.moved = spliceBudget // as if
 	go func() { _ = drink(f.sink, 10, stuffing, 1<<16) }()
 	c := r.take(OpSplice, f.from)
 	if c.N < spliceBudget || c.N > spliceBudget+pipeSize || sl.flags&canRead == 0 {
@@ -262,7 +262,7 @@ func TestSlots(t *testing.T) {
 	}
 	for s, sl := range held {
 		gen := sl.gen
-		if table.give(s, sl); sl.fd != -1 || !sl.stale(gen) || sl.gen&1 != 0 {
+		if table.close(s, sl); sl.fd != -1 || !sl.stale(gen) || sl.gen&1 != 0 {
 			t.Fatalf("given back: %+v", *sl)
 		}
 	}

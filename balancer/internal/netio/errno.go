@@ -36,3 +36,18 @@ func isNoMemory(errno syscall.Errno) bool {
 	}
 	return false
 }
+
+// fault is the errno that reading ends with, instead of an end; 0: none.
+type fault uint16
+
+// note notes the error that ended the connection. The kernel hands it out once, to
+// whatever call comes first; a later recv(2) answers 0, and a connection that was reset
+// would look like one that ended in order. EPIPE says only that sending has ended, and a
+// shortage ends nothing.
+func (f *fault) note(errno syscall.Errno) {
+	switch errno {
+	case 0, syscall.EPIPE, syscall.ENOBUFS, syscall.ENOMEM:
+	default:
+		*f = fault(errno)
+	}
+}

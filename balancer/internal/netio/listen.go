@@ -71,8 +71,8 @@ func BindTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	if zone := addr.Addr().Zone(); zone != "" && scope(zone) == 0 {
 		return fd, fmt.Errorf("bind: this machine has no interface %s now", zone)
 	}
-	if err := unix.Bind(fd, sockaddrOf(addr)); err != nil {
-		return fd, fmt.Errorf("bind: %w", err)
+	if errno := sysBind(int32(fd), addr); errno != 0 {
+		return fd, fmt.Errorf("bind: %w", errno)
 	}
 	return fd, nil
 }
@@ -176,14 +176,3 @@ func LocalAddr(fd int) (netaddr.Addr, error) {
 
 // CloseListener closes a descriptor that ListenTCP returned.
 func CloseListener(fd int) error { return unix.Close(fd) }
-
-func sockaddrOf(ap netip.AddrPort) unix.Sockaddr {
-	if ap.Addr().Unmap().Is4() {
-		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().Unmap().As4()}
-	}
-	to := &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
-	if zone := ap.Addr().Zone(); zone != "" {
-		to.ZoneId = scope(zone)
-	}
-	return to
-}

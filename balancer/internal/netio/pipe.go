@@ -2,7 +2,11 @@
 
 package netio
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	// pipeSize is asked for each pipe: /proc/sys/fs/pipe-max-size for ordinary
@@ -82,4 +86,45 @@ func (ps *pipes) shut() {
 		ps.destroy(p)
 	}
 	ps.idle = nil
+}
+
+// stop is why moving bytes through a pipe has stopped.
+type stop uint8
+
+const (
+	stopShare stop = iota // the flow has had its share
+	stopEmpty             // the source has nothing now
+	stopEnd               // the source has ended, or failed if there is an errno
+	stopFull              // the sink has no room now, and the pipe holds bytes
+	stopSink              // the sink has failed, and the pipe holds bytes
+)
+
+// move moves bytes from one socket to another until moved, the bytes that have
+// reached the sink, is at least most. Unless the reason to stop is the sink, the pipe
+// is empty then.
+func (p *pipe) move(from, to int32, moved *uint32, most uint32) (stop, syscall.Errno) {
+	for {
+		if p.n == 0 {
+			if *moved >= most {
+				return stopShare, 0
+			}
+			n, errno := sysSplice(from, p.w, p.size)
+			switch {
+			case errno == unix.EAGAIN:
+				return stopEmpty, 0 // the pipe is empty, so it is the socket that has nothing
+			case errno != 0 || n == 0:
+				return stopEnd, errno
+			}
+			p.n = n
+		}
+		n, errno := sysSplice(p.r, to, p.n)
+		switch {
+		case errno == unix.EAGAIN:
+			return stopFull, 0 // the pipe holds bytes, so it is the sink that has no room
+		case errno != 0:
+			return stopSink, errno
+		}
+		p.n -= n
+		*moved += uint32(n)
+	}
 }

@@ -10,12 +10,12 @@ const (
 	// roomRate is what a source may have for each microsecond of its round trip, in
 	// bytes: 32 Gbit/s.
 	roomRate = 4 << 10
-	// settleAfter is how many bytes a Splice has moved that asks for settleRoom. Asked
+	// boundAfter is how many bytes a Splice has moved that asks for boundRoom. Asked
 	// after a whole batch's share alone, buffers have come to 17 MiB meanwhile.
-	settleAfter = 256 << 10
+	boundAfter = 256 << 10
 )
 
-// settleRoom stops the kernel from enlarging the receive buffer of a source that
+// boundRoom stops the kernel from enlarging the receive buffer of a source that
 // brings much at a time, once the buffer is large enough for
 // the distance. It reports whether there is nothing more to be done.
 //
@@ -24,10 +24,10 @@ const (
 // it, for it is faster than what it is spliced to; the bytes wait in memory until
 // they have left the cache, and are the more expensive to pass on. Machine CPU per
 // GB above direct of four flows, to HAProxy's: 0.90, at 15.8 Gbit/s; with fixed buffers of
-// 256 KiB to 4 MiB 0.50 to 0.60, at 20.6 to 22.6; settled 0.59 to 0.61, at 19 to 21. The kernel may
+// 256 KiB to 4 MiB 0.50 to 0.60, at 20.6 to 22.6; bounded 0.59 to 0.61, at 19 to 21. The kernel may
 // enlarge it to several times this between two looks, 17 MiB were seen; it is not made
 // smaller, which would cost what is on its way.
-func settleRoom(fd int32) bool {
+func boundRoom(fd int32) bool {
 	room, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
 	if err != nil {
 		return true // nobody knows what this is

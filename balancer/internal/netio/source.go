@@ -50,7 +50,7 @@ func sysBind(fd int32, ap netip.AddrPort) syscall.Errno {
 // CanBeForeign says in one line why this process cannot use foreign sources; nil: it
 // can.
 func CanBeForeign() error {
-	fd, errno := sysSocket(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
+	fd, errno := sysSocket(unix.AF_INET)
 	if errno != 0 {
 		return fmt.Errorf("netio: socket: %w", errno)
 	}
@@ -71,6 +71,3 @@ func sysLocal(fd int32) netip.AddrPort {
 	}
 	return sa.get()
 }
-
-func (e *epoll) Local(s Sock) netip.AddrPort { return sysLocal(e.slots.at(s).fd) }
-func (e *uring) Local(s Sock) netip.AddrPort { return sysLocal(e.slots.at(s).fd) }

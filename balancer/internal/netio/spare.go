@@ -35,6 +35,17 @@ func reusable(src Source, addr netip.AddrPort) bool {
 	return !src.Addr.IsValid() && addr.Addr().Zone() == ""
 }
 
+// reusable reports whether the connection of sl can be ended and its socket kept: when it is to be reset, or is over.
+func (sl *slot) reusable(reset bool) bool {
+	if sl.flags&(ours|wantConnect) != ours || sl.peer != NoSock {
+		return false
+	}
+	if reset || sl.fault == fault(unix.ECONNRESET) {
+		return true
+	}
+	return sl.flags&(finSent|finSeen) == finSent|finSeen && sysDead(sl.fd)
+}
+
 // spareTime is how long sockets are kept that nobody takes.
 const spareTime = time.Second
 
@@ -91,31 +102,6 @@ func (p *spares) shut() bool {
 	p.four, p.six = p.four[:0], p.six[:0]
 	return len(all) > 0
 }
-
-// socket returns a socket that is about to connect from src to addr, and whether it
-// was kept.
-func (p *spares) socket(src Source, addr netip.AddrPort, now Time) (fd int32, kept bool, errno syscall.Errno) {
-	if !src.Addr.IsValid() {
-		if fd = p.take(isSix(addr), now); fd >= 0 {
-			_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // it forgets; see setFast
-			return fd, true, 0
-		}
-	}
-	if fd, errno = sysSocket(addr); errno == unix.EMFILE && p.shut() {
-		fd, errno = sysSocket(addr)
-	}
-	if errno != 0 {
-		return -1, false, errno
-	}
-	setFast(fd)
-	if errno = bindSource(fd, src); errno != 0 {
-		sysClose(fd)
-		return -1, false, errno
-	}
-	return fd, false, 0
-}
-
-func isSix(addr netip.AddrPort) bool { return !addr.Addr().Unmap().Is4() }
 
 // sysUnconnect connects fd to nowhere.
 func sysUnconnect(fd int32) syscall.Errno {

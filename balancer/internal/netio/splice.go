@@ -8,23 +8,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (e *epoll) Splice(from, to Sock) {
+// spliceBudget bounds the bytes that one Splice moves in a batch, so that a
+// fast flow leaves time to the others.
+const spliceBudget = 1 << 20
+
+// Splice makes two sockets each other's, until one is closed: the opposite flow may be
+// spliced at the same time.
+func (e *core) Splice(from, to Sock) {
 	src, sink := e.slots.at(from), e.slots.at(to)
-	pair(from, to, &src.peer, &sink.peer, src.flags&(wantRecv|wantSplice) != 0, sink.flags&wantSend != 0)
+	switch {
+	case src.flags&(wantRecv|wantSplice) != 0:
+		panic("netio: Splice while a Recv or Splice is in flight")
+	case sink.flags&wantSend != 0:
+		panic("netio: Splice while a Send is in flight")
+	case (src.peer != NoSock || sink.peer != NoSock) && (src.peer != to || sink.peer != from):
+		panic("netio: Splice with a third socket")
+	}
+	src.peer, sink.peer = to, from
 	e.ackNow(src)
 	sink.flags &^= ackWaits
 	src.flags |= wantSplice
-	src.moved = 0
-	switch {
-	case src.flags&canRead != 0:
+	e.slots.out(src).moved = 0
+	if src.flags&canRead != 0 {
 		e.enqueue(from, src)
-	case src.flags&registered == 0:
-		e.watch(from, src)
+	} else {
+		e.own.awaitInput(from, src)
 	}
 }
 
 // isSink reports whether a Splice to s is in flight.
-func (e *epoll) isSink(s Sock, sl *slot) bool {
+func (e *core) isSink(s Sock, sl *slot) bool {
 	if sl.peer == NoSock {
 		return false
 	}
@@ -34,21 +47,22 @@ func (e *epoll) isSink(s Sock, sl *slot) bool {
 
 // splice moves bytes from src to its sink.
 //
-// On entry src holds wantSplice, and src.pipe is nil or holds exactly the bytes
+// On entry src holds wantSplice, and its pipe is nil or holds exactly the bytes
 // (pipe.n > 0) that the sink had no room for.
 // On exit one and only one of these holds:
-//   - false: the source is empty, nothing has moved, src.pipe is nil; an edge of
-//     the source goes on;
-//   - false: the sink is full and src.pipe holds bytes; an edge of the sink,
-//     which has wantSink, goes on;
-//   - true: c has the outcome and src.pipe is nil.
-func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
-	if src.pipe == nil {
+//   - false: the source is empty, nothing has moved, there is no pipe; input of
+//     the source is awaited;
+//   - false: the sink is full and the pipe holds bytes; room of the sink, which
+//     has wantSink, is awaited;
+//   - true: c has the outcome and there is no pipe.
+func (e *core) splice(from Sock, src *slot, c *Completion) bool {
+	out := src.moves
+	if out.pipe == nil {
 		// splice(2) does not get past an urgent byte, recv(2) does.
 		if src.flags&urgent == 0 {
-			src.pipe = e.pipes.get()
+			out.pipe = e.pipes.get()
 		}
-		if src.pipe == nil {
+		if out.pipe == nil {
 			return e.spliced(from, src, c, unix.ENOBUFS, false)
 		}
 	}
@@ -57,24 +71,29 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 		most = 1 // what the sink had no room for
 	}
 	sink := e.slots.at(src.peer)
-	why, errno := src.pipe.move(src.fd, sink.fd, &src.moved, most)
+	why, errno := out.pipe.move(src.fd, sink.fd, &out.moved, most)
 	switch why {
+	case stopShare:
+		src.flags |= canRead
 	case stopEmpty:
 		src.flags &^= canRead
-		e.watch(from, src)
-		if src.moved == 0 {
-			e.pipes.put(src.pipe)
-			src.pipe = nil
-			return false
+		if out.moved > 0 {
+			break
 		}
+		if sysAtMark(src.fd) {
+			src.flags |= urgent
+			return e.spliced(from, src, c, unix.ENOBUFS, false)
+		}
+		e.dropPipe(src)
+		e.own.awaitInput(from, src)
+		return false
 	case stopEnd:
 		src.fault.note(errno)
-		if src.moved == 0 { // else the next Splice meets the end, or fault
+		if out.moved == 0 { // else the next Splice meets the end, or fault
 			return e.spliced(from, src, c, syscall.Errno(src.fault), false)
 		}
 	case stopFull:
-		sink.flags &^= canWrite
-		if errno = e.register(src.peer, sink, bothEvents); errno == 0 {
+		if errno = e.own.awaitRoom(src.peer, sink); errno == 0 {
 			sink.flags |= wantSink
 			return false
 		}
@@ -84,22 +103,32 @@ func (e *epoll) splice(from Sock, src *slot, c *Completion) bool {
 		errno = sendErrno(sink.fd, errno)
 		sink.fault.note(errno)
 		return e.spliced(from, src, c, errno, true)
-	case stopShare:
 	}
 	return e.spliced(from, src, c, 0, false)
 }
 
 // spliced ends the Splice from src and gives its pipe back; one that still
 // holds bytes, because the sink failed, is destroyed with them.
-func (e *epoll) spliced(from Sock, src *slot, c *Completion, errno syscall.Errno, sink bool) bool {
-	if src.pipe != nil {
-		e.pipes.put(src.pipe)
-		src.pipe = nil
+func (e *core) spliced(from Sock, src *slot, c *Completion, errno syscall.Errno, sink bool) bool {
+	moved := src.moves.moved
+	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(moved), Errno: errno, Sink: sink}
+	if moved >= boundAfter && src.flags&bounded == 0 && boundRoom(src.fd) {
+		src.flags |= bounded
 	}
-	if src.moved >= settleAfter && src.flags&settled == 0 && settleRoom(src.fd) {
-		src.flags |= settled
-	}
-	src.flags &^= wantSplice
-	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(src.moved), Errno: errno, Sink: sink}
+	e.dropSplice(src)
 	return true
+}
+
+// dropSplice ends what a Splice from src holds.
+func (e *core) dropSplice(src *slot) {
+	e.dropPipe(src)
+	src.flags &^= wantSplice
+	e.slots.done(src)
+}
+
+func (e *core) dropPipe(sl *slot) {
+	if p := sl.moves.pipe; p != nil {
+		e.pipes.put(p)
+		sl.moves.pipe = nil
+	}
 }

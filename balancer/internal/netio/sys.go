@@ -31,11 +31,7 @@ func sysAccept(fd int32, sa *sockaddr) (int32, syscall.Errno) {
 	return int32(n), errno
 }
 
-func sysSocket(ap netip.AddrPort) (int32, syscall.Errno) {
-	family := uintptr(unix.AF_INET6)
-	if ap.Addr().Unmap().Is4() {
-		family = unix.AF_INET
-	}
+func sysSocket(family uintptr) (int32, syscall.Errno) {
 	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	return int32(n), errno
 }
@@ -164,8 +160,8 @@ func sysCount(fd int32) {
 	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
 }
 
-// sysDrain takes the count of an eventfd.
-func sysDrain(fd int32) {
+// sysTakeCount takes the count of an eventfd.
+func sysTakeCount(fd int32) {
 	var count uint64
 	// EAGAIN: it was 0.
 	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&count)), unsafe.Sizeof(count))

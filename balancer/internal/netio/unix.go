@@ -44,11 +44,6 @@ func (sa *sockaddrUnix) put(path string) uintptr {
 	return uintptr(2 + n + 1) // with the NUL
 }
 
-func sysSocketUnix() (int32, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	return int32(n), errno
-}
-
 // sysConnectUnix connects to a path. It waits for nobody, though for a file system that has to
 // look the path up. EAGAIN says that the server's queue is full.
 func sysConnectUnix(fd int32, path string) syscall.Errno {
@@ -73,16 +68,30 @@ type knock struct {
 	path string
 }
 
-// begin is told how a first connect has ended.
-func (k *knocks) begin(t turn, path string, errno syscall.Errno, now Time, done func(turn, syscall.Errno)) {
-	if errno != unix.EAGAIN {
-		done(t, errno)
-		return
+// connectUnix is Connect to a unix socket.
+func (e *core) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
+	fd, errno := e.newSocket(unix.AF_UNIX)
+	if errno != 0 {
+		return NoSock, errno
 	}
-	if len(k.all) == 0 {
-		k.next = now.Add(knockEvery)
+	s, sl := e.slots.take(fd, tag)
+	sl.flags = wantConnect
+	if errno = sysConnectUnix(fd, path); errno != unix.EAGAIN {
+		e.connectedUnix(s, sl, errno)
+		return s, 0
 	}
-	k.all = append(k.all, knock{t, path})
+	if len(e.knocks.all) == 0 {
+		e.knocks.next = e.now.Add(knockEvery)
+	}
+	e.knocks.all = append(e.knocks.all, knock{turn{s, sl.gen}, path})
+	return s, 0
+}
+
+// connectedUnix has OpConnect reported. The socket is like an accepted one then.
+func (e *core) connectedUnix(s Sock, sl *slot, errno syscall.Errno) {
+	sl.flags |= canRead | canWrite
+	sl.fault = fault(errno)
+	e.enqueue(s, sl)
 }
 
 // until is when Wait has to come back, at most deadline.
@@ -93,87 +102,28 @@ func (k *knocks) until(deadline Time) Time {
 	return min(deadline, k.next)
 }
 
-// try connects again, if it is time to. fd is the descriptor of one that is still wanted,
-// else -1; done is called for each that has ended.
-func (k *knocks) try(now Time, fd func(turn) int32, done func(turn, syscall.Errno)) {
+// knock connects again those that are still wanted, if it is time to.
+func (e *core) knock(now Time) {
+	k := &e.knocks
 	if len(k.all) == 0 || now < k.next {
 		return
 	}
 	k.next = now.Add(knockEvery)
 	full := "" // where there was no room just now
 	k.all = slices.DeleteFunc(k.all, func(one knock) bool {
-		sock := fd(one.turn)
-		if sock < 0 {
+		sl := e.slots.at(one.sock)
+		if sl.stale(one.gen) {
 			return true
 		}
 		if one.path == full {
 			return false
 		}
-		errno := sysConnectUnix(sock, one.path)
+		errno := sysConnectUnix(sl.fd, one.path)
 		if errno == unix.EAGAIN {
 			full = one.path
 			return false
 		}
-		done(one.turn, errno)
+		e.connectedUnix(one.sock, sl, errno)
 		return true
 	})
-}
-
-// connectUnix is Connect to a unix socket.
-func (e *epoll) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
-	fd, errno := sysSocketUnix()
-	if errno == unix.EMFILE && e.spares.shut() {
-		fd, errno = sysSocketUnix()
-	}
-	if errno != 0 {
-		return NoSock, errno
-	}
-	s, sl := e.slots.take(fd, tag)
-	sl.flags = wantConnect
-	e.knocks.begin(turn{s, sl.gen}, path, sysConnectUnix(fd, path), e.now, e.connectedUnix)
-	return s, 0
-}
-
-// connectedUnix has OpConnect reported. The socket is like an accepted one then.
-func (e *epoll) connectedUnix(t turn, errno syscall.Errno) {
-	sl := e.slots.at(t.sock)
-	sl.flags |= canRead | canWrite
-	sl.fault = fault(errno)
-	e.enqueue(t.sock, sl)
-}
-
-func (e *epoll) knocking(t turn) int32 {
-	if sl := e.slots.at(t.sock); !sl.stale(t.gen) {
-		return sl.fd
-	}
-	return -1
-}
-
-// connectUnix is Connect to a unix socket.
-func (e *uring) connectUnix(path string, tag uint32) (Sock, syscall.Errno) {
-	fd, errno := sysSocketUnix()
-	if errno == unix.EMFILE && e.relieve() {
-		fd, errno = sysSocketUnix()
-	}
-	if errno != 0 {
-		return NoSock, errno
-	}
-	s, sl := e.slots.take(fd, tag)
-	sl.flags = rWantConnect
-	e.knocks.begin(turn{s, sl.gen}, path, sysConnectUnix(fd, path), e.now, e.connectedUnix)
-	return s, 0
-}
-
-// connectedUnix has OpConnect reported.
-func (e *uring) connectedUnix(t turn, errno syscall.Errno) {
-	sl := e.slots.at(t.sock)
-	sl.fault = fault(errno)
-	e.enqueue(t.sock, sl)
-}
-
-func (e *uring) knocking(t turn) int32 {
-	if sl := e.slots.at(t.sock); sl.gen == t.gen {
-		return sl.fd
-	}
-	return -1
 }

@@ -4,7 +4,6 @@ package netio
 
 import (
 	"fmt"
-	"sync"
 	"syscall"
 	"time"
 
@@ -33,71 +32,46 @@ func defaultRing() ringOptions {
 // The loop's goroutine must be locked to its thread from the first call other
 // than Wake on: the ring is that thread's.
 type uring struct {
+	core
 	// Constant after newUring.
-	ring   *ring
-	bufs   *recvBuffers // nil: receiving is polling and a call
-	wakeFd int32
-	base   time.Time
+	ring *ring
+	bufs *recvBuffers // nil: receiving is polling and a call
 
 	// Owned by the loop.
-	slots     ringSlots
-	buffers   *Buffers
-	firsts    *firsts
-	spares    spares
-	knocks    knocks
-	pipes     pipes
-	listeners map[int32]*ringListener // by descriptor
-	listens   uint32                  // counts calls of Listen
-	taking    *ringListener           // connections are being taken from it
-	accepts   int                     // taken from it in this turn
-	batch     uint32                  // completions before it belong to this batch
-	run       []turn                  // sockets that may go on without a completion
-	runHead   int
-	runBatch  int // entries of run that belong to this batch
-	now       Time
-	lent      int    // the buffer that is lent, or -1
-	plain     []byte // lent when there are no bufs
-	started   bool
-	closing   bool // a close waits to be submitted
-	starved   uint64
-	short     Time // since when the kernel has no memory for requests; 0: it has
-
-	// Guarded by mu, for Wake.
-	mu   sync.Mutex
-	shut bool
+	firsts  *firsts
+	listens uint32 // counts calls of Listen
+	batch   uint32 // completions before it belong to this batch
+	lent    int    // the buffer that is lent, or -1
+	plain   []byte // lent when there are no bufs
+	started bool
+	closes  bool // a close waits to be submitted
+	starved uint64
+	short   Time // since when the kernel has no memory for requests; 0: it has
 }
 
 // NewUring returns an io_uring engine whose pool has the given soft limit in
 // bytes. Probe tells beforehand whether there can be one.
 func NewUring(bufferLimit int64) (Engine, error) { return newUring(bufferLimit, defaultRing()) }
 
-func newUring(bufferLimit int64, o ringOptions) (Engine, error) {
-	r, err := openRing(o.size, o.allowed)
-	if err != nil {
+func newUring(bufferLimit int64, o ringOptions) (_ Engine, err error) {
+	e := &uring{lent: -1}
+	if e.ring, err = openRing(o.size, o.allowed); err != nil {
 		return nil, fmt.Errorf("netio: %w", err)
-	}
-	e := &uring{
-		ring: r, wakeFd: -1, base: time.Now(), lent: -1,
-		buffers: NewBuffers(bufferLimit), listeners: map[int32]*ringListener{},
 	}
 	if e.firsts, err = newFirsts(); err != nil {
-		e.release()
+		e.releaseRing()
 		return nil, fmt.Errorf("netio: %w", err)
 	}
-	if r.features&FeatureBuffers != 0 {
-		if e.bufs, err = newRecvBuffers(r, o.buffers); err != nil {
-			e.release()
-			return nil, fmt.Errorf("netio: %w", err)
-		}
-	} else {
+	if e.ring.features&FeatureBuffers == 0 {
 		e.plain = make([]byte, RecvSize)
+	} else if e.bufs, err = newRecvBuffers(e.ring, o.buffers); err != nil {
+		e.releaseRing()
+		return nil, fmt.Errorf("netio: %w", err)
 	}
-	wakeFd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		e.release()
-		return nil, fmt.Errorf("netio: eventfd: %w", err)
+	if err = e.init(e, bufferLimit); err != nil {
+		e.releaseRing()
+		return nil, err
 	}
-	e.wakeFd = int32(wakeFd)
 	return e, nil
 }
 
@@ -129,14 +103,14 @@ func (e *uring) quiet() uint8 {
 }
 
 // begin hands an operation on s to the kernel; at most one of each kind is there.
-func (e *uring) begin(op ringOp, s Sock, sl *ringSlot, entry sqe) *sockaddr {
+func (e *uring) begin(op ringOp, s Sock, sl *slot, entry sqe) *sockaddr {
 	sl.flags |= op.has()
 	entry.fd, entry.data = sl.fd, userData(op, sl.gen, s)
 	return e.add(entry)
 }
 
 // await polls s for input or room, unless the kernel does so already.
-func (e *uring) await(op ringOp, s Sock, sl *ringSlot) {
+func (e *uring) await(op ringOp, s Sock, sl *slot) {
 	if sl.flags&op.has() != 0 {
 		return
 	}
@@ -156,26 +130,17 @@ func (e *uring) cancel(data uint64) {
 	e.add(sqe{opcode: opAsyncCancel, flags: e.quiet(), fd: -1, addr: data, data: userData(ringNothing, 0, 0)})
 }
 
-// enqueue puts s into the run queue once.
-func (e *uring) enqueue(s Sock, sl *ringSlot) {
-	if sl.flags&rQueued == 0 {
-		sl.flags |= rQueued
-		e.run = append(e.run, turn{s, sl.gen})
-	}
-}
-
 func (e *uring) Wait(deadline Time) error {
 	e.begun()
 	e.giveBack()
-	e.run = append(e.run[:0], e.run[e.runHead:]...)
-	e.runHead = 0
+	e.compact()
 	errno := e.submit()
 	for errno == 0 && len(e.ring.late) > 0 { // each call takes a queue of them; none may wait for what the others bring
 		errno = e.ring.poll()
 	}
 	for errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
-		now := Time(time.Since(e.base))
-		e.knocks.try(now, e.knocking, e.connectedUnix)
+		now := e.clock()
+		e.knock(now)
 		if len(e.run) > 0 {
 			break
 		}
@@ -188,11 +153,11 @@ func (e *uring) Wait(deadline Time) error {
 			errno = 0
 		}
 	}
-	e.now = Time(time.Since(e.base))
-	e.knocks.try(e.now, e.knocking, e.connectedUnix)
+	e.now = e.clock()
+	e.knock(e.now)
+	e.accepts = 0
 	e.batch = e.ring.end()
 	e.runBatch = len(e.run)
-	e.taking = nil
 	switch errno {
 	case 0, unix.ETIME, unix.EINTR:
 		e.short = 0
@@ -242,7 +207,7 @@ const (
 // conn a twelfth higher without that.
 func (e *uring) submit() syscall.Errno {
 	errno := e.ring.poll()
-	e.closing = false
+	e.closes = false
 	for had := e.ring.cqHead; errno == 0; {
 		end := e.ring.end()
 		if end-had < fewEnded || end-e.ring.cqHead >= maxBatch {
@@ -256,37 +221,27 @@ func (e *uring) submit() syscall.Errno {
 
 func (e *uring) Next(c *Completion) bool {
 	e.giveBack()
-	for {
-		for e.taking != nil {
-			if e.accept(c) {
-				return true
-			}
-		}
-		if e.ring.cqHead == e.batch {
-			break
-		}
+	if e.nextConn(c) {
+		return true
+	}
+	for e.ring.cqHead != e.batch {
 		q := *e.ring.at(e.ring.cqHead)
 		e.ring.cqHead++
 		if e.completed(q, c) {
 			return true
 		}
 	}
-	for e.runHead < e.runBatch {
-		r := e.run[e.runHead]
-		e.runHead++
-		sl := e.slots.at(r.sock)
-		if sl.gen != r.gen {
-			continue
-		}
-		sl.flags &^= rQueued
-		if sl.flags&(rWantConnect|rHasConnect) == rWantConnect && e.connected(r.sock, sl, syscall.Errno(sl.fault), c) {
-			return true
-		}
-		if sl.flags&rWantSplice != 0 && e.splice(r.sock, sl, c) {
+	for {
+		s, sl := e.nextTurn()
+		switch {
+		case sl == nil:
+			return false
+		case sl.flags&(wantConnect|hasConnect) == wantConnect: // of a unix socket
+			return e.connected(s, sl, syscall.Errno(sl.fault), c)
+		case sl.flags&wantSplice != 0 && e.splice(s, sl, c):
 			return true
 		}
 	}
-	return false
 }
 
 // completed takes a completion of the kernel's and reports whether it ends an
@@ -298,7 +253,7 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 	case ringNothing:
 		return false
 	case ringWake:
-		sysDrain(e.wakeFd)
+		sysTakeCount(e.wakeFd)
 		e.awaitWake()
 		*c = Completion{Op: OpWake}
 		return true
@@ -314,20 +269,20 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 		}
 		if (sl.gen-1)&genMask == gen { // closed since
 			e.over(op, sl, q.res)
-			e.settle(s, sl)
+			e.done(s, sl)
 		}
 		return false
 	}
 	e.over(op, sl, q.res)
 	switch op {
 	case ringRecv:
-		return e.received(s, sl, q, c)
+		return e.endRecv(s, sl, q, c)
 	case ringInput:
 		return e.readable(s, sl, errnoOf(q.res), c)
 	case ringRoom:
 		return e.writable(s, sl, errnoOf(q.res), c)
 	case ringConnect:
-		return e.connected(s, sl, errnoOf(q.res), c)
+		return e.endConnect(s, sl, errnoOf(q.res), c)
 	case ringFirst:
 		return e.firstSent(s, sl, q.res, c)
 	case ringNothing, ringAccept, ringWake, ringDrop: // of a closed socket
@@ -337,20 +292,20 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 
 // over notes that the kernel has done with op. Of a connect and the send behind it
 // a quiet kernel tells only once: of the send, or of a connect that has failed.
-func (e *uring) over(op ringOp, sl *ringSlot, res int32) {
-	first := sl.flags & rHasFirst
+func (e *uring) over(op ringOp, sl *slot, res int32) {
+	first := sl.flags & hasFirst
 	sl.flags &^= op.has()
 	switch {
 	case op == ringFirst:
 		if e.quiet() != 0 {
-			sl.flags &^= rHasConnect
+			sl.flags &^= hasConnect
 		}
 	case op == ringConnect && res < 0 && e.quiet() != 0:
-		sl.flags &^= rHasFirst
+		sl.flags &^= hasFirst
 	case op == ringDrop && res < 0: // a security module forbids it
-		sl.flags |= rSpoilt
+		sl.flags |= spoilt
 	}
-	if first != 0 && sl.flags&rHasFirst == 0 {
+	if first != 0 && sl.flags&hasFirst == 0 {
 		e.firsts.put(sl.moves.first)
 		sl.moves.first = 0
 		e.slots.done(sl)
@@ -371,20 +326,4 @@ func (e *uring) giveBack() {
 		e.bufs.give(uint16(e.lent))
 		e.lent = -1
 	}
-}
-
-func (e *uring) Now() Time         { return e.now }
-func (e *uring) Buffers() *Buffers { return e.buffers }
-
-func (e *uring) Wake() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.shut {
-		return // the descriptor may be another file's by now
-	}
-	sysCount(e.wakeFd)
-}
-
-func (e *uring) Stats() EngineStats {
-	return EngineStats{Socks: e.slots.open, Pipes: e.pipes.made, IdlePipes: len(e.pipes.idle)}
 }

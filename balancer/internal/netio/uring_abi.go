@@ -88,7 +88,6 @@ const (
 	setupCoopTaskrun  = 1 << 8  // 5.19
 	setupSingleIssuer = 1 << 12 // 6.0
 	setupDeferTaskrun = 1 << 13 // 6.1
-	setupNoSQArray    = 1 << 16 // 6.6
 )
 
 // Features of io_uring_setup(2).

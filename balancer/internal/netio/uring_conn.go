@@ -3,48 +3,129 @@
 package netio
 
 import (
+	"fmt"
+	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-func (e *uring) Tag(s Sock, tag uint32) { e.slots.at(s).tag = tag }
+// A listening descriptor is polled by the ring. Connections are taken by calls of our own: the peer's address would need
+// one anyway, which a multishot accept does not tell, and none is taken that nobody asked for.
+
+func (e *uring) Listen(fd int, tag uint32) error {
+	if e.listeners[int32(fd)] != nil {
+		return fmt.Errorf("netio: listener %d: %w", fd, unix.EEXIST)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return fmt.Errorf("netio: listener %d: %w", fd, err)
+	}
+	e.listens++
+	l := &listener{fd: int32(fd), tag: tag, gen: e.listens & genMask}
+	e.listeners[l.fd] = l
+	e.awaitConns(l)
+	return nil
+}
+
+// awaitConns polls l until a connection waits.
+func (e *uring) awaitConns(l *listener) {
+	e.add(sqe{opcode: opPollAdd, fd: l.fd, opFlags: pollEvents(unix.POLLIN), data: e.polls(l)})
+}
+
+// polls is the user data of the poll of l.
+func (e *uring) polls(l *listener) uint64 { return userData(ringAccept, l.gen, Sock(l.fd)) }
+
+func (e *uring) Unlisten(fd int) error {
+	l := e.listeners[int32(fd)]
+	if l == nil {
+		return nil
+	}
+	delete(e.listeners, l.fd)
+	e.unready(l)
+	e.cancel(e.polls(l))
+	// At once: the caller may close the descriptor, and a poll would keep its
+	// queue open.
+	_ = e.ring.poll() // what it does not take goes with the next call
+	return nil
+}
+
+// acceptable tells of a listener whose queue has connections, or that cannot be polled.
+func (e *uring) acceptable(fd int32, gen uint32, res int32, c *Completion) bool {
+	l := e.listeners[fd]
+	if l == nil || l.gen != gen {
+		return false
+	}
+	if res < 0 {
+		e.awaitConns(l)
+		*c = Completion{Op: OpAccept, Errno: errnoOf(res), Tag: l.tag, Sock: NoSock}
+		return true
+	}
+	e.hasConns(l)
+	return e.nextConn(c)
+}
+
+func (e *uring) connect(s Sock, sl *slot, to netip.AddrPort, first []byte) (bool, syscall.Errno) {
+	var sa sockaddr
+	entry := sqe{opcode: opConnect, off: uint64(sa.put(to))}
+	piece := int32(0)
+	if len(first) > 0 {
+		piece = e.firsts.take(first)
+	}
+	if piece == 0 {
+		*e.begin(ringConnect, s, sl, entry) = sa
+		return false, 0
+	}
+	e.slots.out(sl).first = piece
+	sl.flags |= hasConnect | hasFirst
+	entry.fd, entry.flags, entry.data = sl.fd, e.quiet(), userData(ringConnect, sl.gen, s)
+	e.begun()
+	*e.ring.addLinked(entry, sqe{
+		opcode: opSend, fd: sl.fd, addr: address(unsafe.Pointer(&e.firsts.at(piece)[0])), length: uint32(len(first)),
+		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL, data: userData(ringFirst, sl.gen, s),
+	}) = sa
+	return true, 0
+}
+
+// endConnect ends a Connect that has nothing to send, or one that has failed.
+func (e *uring) endConnect(s Sock, sl *slot, errno syscall.Errno, c *Completion) bool {
+	if errno == 0 && sl.flags&hasFirst != 0 {
+		return false // by a kernel that cannot be quiet; the send goes on
+	}
+	return e.connected(s, sl, errno, c)
+}
+
+// firstSent ends a Connect that had something to send.
+func (e *uring) firstSent(s Sock, sl *slot, res int32, c *Completion) bool {
+	if sl.flags&wantConnect == 0 {
+		return false // the connect has failed, and told
+	}
+	errno := sendErrno(sl.fd, errnoOf(res))
+	sl.fault.note(errno)
+	sl.flags &^= wantConnect | ackWaits
+	*c = Completion{Op: OpConnect, Tag: sl.tag, Sock: s, Errno: errno, Sink: errno != 0}
+	return true
+}
 
 func (e *uring) Recv(s Sock) {
-	sl := e.slots.at(s)
-	if sl.flags&(rWantRecv|rWantSplice) != 0 {
-		panic("netio: Recv while a Recv or Splice is in flight")
-	}
-	e.ackNow(sl)
-	sl.flags |= rWantRecv
-	e.receive(s, sl)
+	e.receive(s, e.receiving(s))
 }
 
 // receive waits for the next bytes of s.
-func (e *uring) receive(s Sock, sl *ringSlot) {
+func (e *uring) receive(s Sock, sl *slot) {
 	if e.bufs == nil {
 		e.await(ringInput, s, sl)
 		return
 	}
 	entry := sqe{opcode: opRecv, flags: sqeBufferSelect, length: RecvSize, bufGroup: recvGroup}
-	if sl.flags&rEmpty != 0 {
+	if sl.flags&sawEmpty != 0 {
 		entry.ioprio = recvPollFirst
 	}
 	e.begin(ringRecv, s, sl, entry)
 }
 
-// ackNow sends the ACK that waits for a first Send to ride on; see epoll.ackNow.
-func (e *uring) ackNow(sl *ringSlot) {
-	if sl.flags&rAckWaits != 0 {
-		sl.flags &^= rAckWaits
-		sysAckOnce(sl.fd)
-	}
-}
-
-func (e *uring) Ack(s Sock) { sysAckOnce(e.slots.at(s).fd) }
-
-// received ends a receive of the kernel's.
-func (e *uring) received(s Sock, sl *ringSlot, q cqe, c *Completion) bool {
+// endRecv ends a receive of the kernel's.
+func (e *uring) endRecv(s Sock, sl *slot, q cqe, c *Completion) bool {
 	n, errno := int(q.res), errnoOf(q.res)
 	switch errno {
 	case unix.ENOBUFS:
@@ -60,66 +141,58 @@ func (e *uring) received(s Sock, sl *ringSlot, q cqe, c *Completion) bool {
 	if n <= 0 && q.flags&cqeBuffer != 0 {
 		e.bufs.give(uint16(q.flags >> cqeBufShift))
 	}
-	sl.flags &^= rEmpty
+	sl.flags &^= sawEmpty
 	if n > 0 && q.flags&cqeNonEmpty == 0 {
-		sl.flags |= rEmpty
+		sl.flags |= sawEmpty
 	}
-	e.ended(s, sl, n, errno, c)
-	if c.Errno == 0 && n > 0 {
+	var b []byte
+	if n > 0 {
 		e.lent = int(q.flags >> cqeBufShift)
-		c.N, c.Buf = n, e.bufs.at(uint16(e.lent), n)
+		b = e.bufs.at(uint16(e.lent), n)
 	}
+	e.received(s, sl, b, errno, c)
 	return true
 }
 
-// ended ends a Recv, after n bytes, at the end, or with errno.
-func (e *uring) ended(s Sock, sl *ringSlot, n int, errno syscall.Errno, c *Completion) {
-	switch {
-	case errno != 0:
-		sl.fault.note(errno)
-	case n == 0:
-		errno = syscall.Errno(sl.fault)
-		sl.flags |= rFinSeen
-	}
-	sl.flags &^= rWantRecv
-	*c = Completion{Op: OpRecv, Tag: sl.tag, Sock: s, Errno: errno}
+func (e *uring) awaitInput(s Sock, sl *slot) { e.await(ringInput, s, sl) }
+
+func (e *uring) awaitRoom(s Sock, sl *slot) syscall.Errno {
+	e.await(ringRoom, s, sl) // its completion has the errno
+	return 0
 }
 
 // readable goes on with what has waited for input. An errno says that it cannot be
 // waited for: the kernel has no memory for a poll.
-func (e *uring) readable(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
+func (e *uring) readable(s Sock, sl *slot, errno syscall.Errno, c *Completion) bool {
 	switch {
-	case sl.flags&rWantSplice != 0 && errno != 0:
+	case sl.flags&wantSplice != 0 && errno != 0:
 		return e.spliced(s, sl, c, errno, false)
-	case sl.flags&rWantSplice != 0:
+	case sl.flags&wantSplice != 0:
 		return e.splice(s, sl, c)
-	case sl.flags&rWantRecv != 0 && e.bufs == nil && errno != 0:
-		e.ended(s, sl, 0, errno, c)
+	case sl.flags&wantRecv != 0 && e.bufs == nil && errno != 0:
+		e.received(s, sl, nil, errno, c)
 		return true
-	case sl.flags&rWantRecv != 0 && e.bufs == nil:
+	case sl.flags&wantRecv != 0 && e.bufs == nil:
 		n, errno := sysRecv(sl.fd, e.plain, 0)
 		if errno == unix.EAGAIN {
 			e.await(ringInput, s, sl)
 			return false
 		}
-		e.ended(s, sl, n, errno, c)
-		if c.Errno == 0 && n > 0 {
-			c.N, c.Buf = n, e.plain[:n]
-		}
+		e.received(s, sl, e.plain[:max(n, 0)], errno, c)
 		return true
 	}
 	return false // whoever has waited was closed
 }
 
 // writable goes on with what has waited for room; see readable for errno.
-func (e *uring) writable(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
+func (e *uring) writable(s Sock, sl *slot, errno syscall.Errno, c *Completion) bool {
 	switch {
-	case sl.flags&rWantSend != 0 && errno != 0:
+	case sl.flags&wantSend != 0 && errno != 0:
 		return e.sent(s, sl, errno, c)
-	case sl.flags&rWantSend != 0:
+	case sl.flags&wantSend != 0:
 		return e.sendRest(s, sl, c)
-	case sl.flags&rWantSink != 0:
-		sl.flags &^= rWantSink
+	case sl.flags&wantSink != 0:
+		sl.flags &^= wantSink
 		if errno != 0 {
 			return e.spliced(sl.peer, e.slots.at(sl.peer), c, errno, true)
 		}
@@ -128,98 +201,9 @@ func (e *uring) writable(s Sock, sl *ringSlot, errno syscall.Errno, c *Completio
 	return false // the source was closed
 }
 
-func (e *uring) Send(s Sock, b []byte) (bool, syscall.Errno) {
-	sl := e.slots.at(s)
-	if sl.flags&rWantSend != 0 || e.isSink(s, sl) {
-		panic("netio: Send while a Send or Splice is in flight")
-	}
-	sl.flags &^= rAckWaits
-	n, errno := sysSend(sl.fd, b)
-	if errno == unix.EAGAIN {
-		n, errno = 0, 0
-	}
-	if errno != 0 {
-		errno = sendErrno(sl.fd, errno)
-		sl.fault.note(errno)
-		return false, errno
-	}
-	if n == len(b) {
-		return true, 0
-	}
-	rest := e.buffers.GetRest(len(b) - n)
-	if rest == nil {
-		return false, unix.ENOBUFS
-	}
-	out := e.slots.out(sl)
-	out.rest, out.sent = append(rest, b[n:]...), 0
-	sl.flags |= rWantSend
-	e.await(ringRoom, s, sl)
-	return false, 0
-}
-
-// sendRest sends on what a Send left behind.
-func (e *uring) sendRest(s Sock, sl *ringSlot, c *Completion) bool {
-	out := sl.moves
-	n, errno := sysSend(sl.fd, out.rest[out.sent:])
-	if errno == 0 {
-		out.sent += uint32(n)
-	}
-	if errno == unix.EAGAIN || errno == 0 && int(out.sent) < len(out.rest) {
-		e.await(ringRoom, s, sl)
-		return false
-	}
-	return e.sent(s, sl, errno, c)
-}
-
-// sent ends a Send that has left something.
-func (e *uring) sent(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool {
-	if errno == 0 && sl.flags&rFinLater != 0 {
-		e.fin(sl)
-	}
-	errno = sendErrno(sl.fd, errno)
-	sl.fault.note(errno)
-	*c = Completion{Op: OpSend, Tag: sl.tag, Sock: s, Errno: errno, N: int(sl.moves.sent)}
-	e.buffers.Put(sl.moves.rest)
-	sl.moves.rest = nil
-	sl.flags &^= rWantSend | rFinLater
-	e.slots.done(sl)
-	return true
-}
-
-func (e *uring) Shutdown(s Sock) {
-	sl := e.slots.at(s)
-	switch {
-	case sl.flags&rWantSend != 0:
-		sl.flags |= rFinLater
-	case e.isSink(s, sl):
-		panic("netio: Shutdown while a Splice is in flight")
-	default:
-		e.fin(sl)
-	}
-}
-
-func (e *uring) fin(sl *ringSlot) {
-	sysShutdown(sl.fd, unix.SHUT_WR)
-	sl.flags |= rFinSent
-}
-
 func (e *uring) Close(s Sock, reset bool) {
-	sl := e.slots.at(s)
-	if sl.fd < 0 {
-		panic("netio: Close of a closed socket")
-	}
-	e.drop(sl)
-	if sl.peer != NoSock { // the other end of a Splice stops waiting for this one
-		if other := e.slots.at(sl.peer); other.peer == s {
-			if other.flags&rWantSplice != 0 {
-				e.dropPipe(other)
-			}
-			other.flags &^= rWantSplice | rWantSink
-			other.peer = NoSock
-			e.slots.done(other)
-		}
-	}
-	keep := e.reusable(sl, reset)
+	sl := e.closing(s)
+	keep := sl.reusable(reset)
 	if reset && !keep {
 		sysLingerZero(sl.fd)
 	}
@@ -232,39 +216,14 @@ func (e *uring) Close(s Sock, reset bool) {
 		e.unconnect(s, sl)
 	} else {
 		e.add(sqe{opcode: opClose, flags: e.quiet(), fd: sl.fd, data: userData(ringNothing, 0, 0)})
-		e.closing = true
+		e.closes = true
 	}
 	e.slots.close(s, sl)
 }
 
-// drop releases what sl holds.
-func (e *uring) drop(sl *ringSlot) {
-	if sl.moves == nil {
-		return
-	}
-	e.buffers.Put(sl.moves.rest)
-	sl.moves.rest = nil
-	e.dropPipe(sl)
-	sl.flags &^= rWantSend | rWantSplice
-	e.slots.done(sl)
-}
-
-func (e *uring) dropPipe(sl *ringSlot) {
-	if p := sl.moves.pipe; p != nil {
-		e.pipes.put(p)
-		sl.moves.pipe = nil
-	}
-}
-
 func (e *uring) HasInput(s Sock) bool {
 	sl := e.slots.at(s)
-	var b [1]byte
-	_, errno := sysRecv(sl.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	if errno == unix.EAGAIN {
-		return sl.flags&rHasRecv != 0 && e.hasReceived(userData(ringRecv, sl.gen, s))
-	}
-	sl.fault.note(errno)
-	return true
+	return e.core.HasInput(s) || sl.flags&hasRecv != 0 && e.hasReceived(userData(ringRecv, sl.gen, s))
 }
 
 // hasReceived reports whether the kernel has ended a receive that Next has not
@@ -278,31 +237,32 @@ func (e *uring) hasReceived(data uint64) bool {
 	return false
 }
 
-func (e *uring) Unsent(s Sock) int {
-	sl := e.slots.at(s)
-	if sl.fault != 0 {
-		return 0 // the kernel goes on counting what it has dropped
+func (e *uring) relieve() bool {
+	spares, closes := e.spares.shut(), e.closes
+	if closes {
+		e.ring.submit()
+		e.closes = false
 	}
-	n := sysUnsent(sl.fd)
-	if n > 0 && sysDead(sl.fd) {
-		return 0
-	}
-	return n
+	return spares || closes
 }
 
-func (e *uring) Acked(s Sock) uint64 {
-	sl := e.slots.at(s)
-	switch {
-	case sl.flags&rWantSend != 0:
-		return sysAcked(sl.fd, sl.moves.sent)
-	case e.isSink(s, sl):
-		return sysAcked(sl.fd, e.slots.at(sl.peer).moves.moved)
-	}
-	return sysAcked(sl.fd, 0)
+// unconnect ends the connection of s, and keeps the socket when all that the kernel
+// does for it has ended. A receive of the kernel's ends by it.
+func (e *uring) unconnect(s Sock, sl *slot) {
+	sl.flags |= kept
+	*e.begin(ringDrop, s, sl, sqe{opcode: opConnect, off: unix.SizeofSockaddrInet4}) = sockaddr{} // AF_UNSPEC
 }
 
-func (e *uring) Persist(s Sock, o Options) {
-	sl := e.slots.at(s)
-	sl.flags &^= rOurs // the next connection would have them too
-	sysPersist(sl.fd, o)
+// done frees a closed slot when the kernel is done with it.
+func (e *uring) done(s Sock, sl *slot) {
+	if sl.flags&(has|kept) == kept {
+		fd := int32(sl.tag)
+		if sl.flags&spoilt != 0 {
+			sysLingerZero(fd)
+			sysClose(fd)
+		} else {
+			e.spares.put(fd, sl.flags&six != 0, e.now)
+		}
+	}
+	e.slots.release(s, sl)
 }

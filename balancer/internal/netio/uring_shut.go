@@ -15,31 +15,15 @@ import (
 const shutPatience = 5 * time.Second
 
 func (e *uring) Shut() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.shut {
-		return
-	}
-	e.shut = true
-	for i := range e.slots.pages {
-		for j := range e.slots.pages[i] {
-			if sl := &e.slots.pages[i][j]; sl.gen&1 == 1 {
-				e.Close(Sock(i<<pageBits|j), true)
-			}
-		}
-	}
-	if e.started && !e.drain() {
+	if !e.shutting() || e.started && !e.quit() {
 		return // the kernel may still write to what would be unmapped
 	}
-	e.spares.shut()
-	e.pipes.shut()
-	e.buffers.shut()
-	sysClose(e.wakeFd)
 	e.release()
+	e.releaseRing()
 }
 
-// drain cancels what the kernel has and waits for the last completion.
-func (e *uring) drain() bool {
+// quit cancels what the kernel has and waits for the last completion.
+func (e *uring) quit() bool {
 	for fd := range e.listeners {
 		_ = e.Unlisten(int(fd)) // known
 	}
@@ -70,8 +54,8 @@ func (e *uring) drain() bool {
 	}
 }
 
-// release frees what belongs to the ring.
-func (e *uring) release() {
+// releaseRing frees what belongs to the ring.
+func (e *uring) releaseRing() {
 	if e.bufs != nil {
 		e.bufs.unmap(e.ring)
 	}

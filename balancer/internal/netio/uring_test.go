@@ -249,7 +249,7 @@ func TestUringPollFails(t *testing.T) {
 	r.fill(from)
 	r.Splice(from, to)
 	for _, tt := range []struct {
-		end   func(s Sock, sl *ringSlot, errno syscall.Errno, c *Completion) bool
+		end   func(s Sock, sl *slot, errno syscall.Errno, c *Completion) bool
 		want  Op
 		errno syscall.Errno
 	}{{e.writable, OpSend, ErrNoBuffer}, {e.readable, OpSplice, unix.ENOMEM}} {
@@ -263,7 +263,7 @@ func TestUringPollFails(t *testing.T) {
 
 // What ends in an interrupted state of the ring is not lost: a closed socket's
 // operations all end, and its slot is free for the next.
-func TestUringSlotsSettle(t *testing.T) {
+func TestUringSlotsAreFreed(t *testing.T) {
 	r, e := newUringRig(t, func(*ringOptions) {})
 	for i := range 40 {
 		s, peer := r.accepted()
