@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAccepts bounds the connections taken from one listener in a batch, so that a flood of them does not starve the conns
-// that are open.
+// maxAccepts bounds the connections taken from one listener in a batch, so that a flood of them does not starve the
+// conns that are open.
 const maxAccepts = 64
 
 // listener is a listening descriptor from which connections are taken.

@@ -10,15 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockaddrLen is the room for either family's address: sockaddr_in6 is the
-// larger of the two.
+// sockaddrLen is the room for either family's address: sockaddr_in6 is the larger of the two.
 const sockaddrLen = unix.SizeofSockaddrInet6
 
 // sockaddr is an address as the kernel reads it.
 type sockaddr [sockaddrLen]byte
 
-// put writes ap in the kernel's form and returns its length. The family is in
-// host order, the rest as on the wire (ip(7), ipv6(7)).
+// put writes ap in the kernel's form and returns its length. The family is in host order, the rest as on the wire
+// (ip(7), ipv6(7)).
 func (sa *sockaddr) put(ap netip.AddrPort) (length uintptr) {
 	*sa = sockaddr{}
 	binary.BigEndian.PutUint16(sa[2:], ap.Port())
@@ -38,9 +37,9 @@ func (sa *sockaddr) put(ap netip.AddrPort) (length uintptr) {
 	return unix.SizeofSockaddrInet6
 }
 
-// scope is the number that the interface of a zone has now, or 0, which the kernel
-// refuses for a link-local address (EINVAL): there is none of that name. It is asked
-// each time, for the number changes with the interface; calls that cannot block.
+// scope is the number that the interface of a zone has now, or 0, which the kernel refuses for a link-local address
+// (EINVAL): there is none of that name. It is asked each time, for the number changes with the interface; calls that
+// cannot block.
 func scope(zone string) uint32 {
 	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
 		return uint32(n)
@@ -60,10 +59,9 @@ func scope(zone string) uint32 {
 	return request.Uint32()
 }
 
-// get reads what the kernel wrote, but for the zone, which would be an allocation for
-// each conn of a link-local client; an address of another family reads as the zero
-// AddrPort. A mapped IPv4 address, as a dual-stack listener reports it, is
-// given as IPv4.
+// get reads what the kernel wrote, but for the zone, which would be an allocation for each conn of a link-local client;
+// an address of another family reads as the zero AddrPort. A mapped IPv4 address, as a dual-stack listener reports it,
+// is given as IPv4.
 func (sa *sockaddr) get() netip.AddrPort {
 	port := binary.BigEndian.Uint16(sa[2:])
 	switch binary.NativeEndian.Uint16(sa[0:]) {

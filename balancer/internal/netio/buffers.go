@@ -15,25 +15,22 @@ const (
 	minBufferBits = 10 // 1 KiB: a hello without post-quantum share fits
 	maxBufferBits = 19 // 512 KiB: a 64 KiB hello in one-byte records is 384 KiB of stream
 	numClasses    = maxBufferBits - minBufferBits + 1
-	// slabUnits is the size of the largest buffer, and of what is taken into use
-	// at a time, in units of the smallest buffer.
+	// slabUnits is the size of the largest buffer, and of what is taken into use at a time, in units of the smallest
+	// buffer.
 	slabUnits = 1 << (numClasses - 1)
 )
 
 // MaxBuffer is the largest buffer that can be had, in bytes.
 const MaxBuffer = 1 << maxBufferBits
 
-// Buffers is a loop's pool of buffers in powers of two from 1 KiB to 512 KiB,
-// for what must outlive a completion: partial hellos, held flights, unsent
-// rests. The memory lies outside the Go heap and is kept for reuse.
+// Buffers is a loop's pool of buffers in powers of two from 1 KiB to 512 KiB, for what must outlive a completion:
+// partial hellos, held flights, unsent rests. The memory lies outside the Go heap and is kept for reuse.
 //
-// The limit is soft: Over tells the loop to shed; Get refuses only at twice the
-// limit, so that conns with bytes in flight suffer last, and GetRest at one and a
-// half times, so that peers who do not read leave room for handshakes.
+// The limit is soft: Over tells the loop to shed; Get refuses only at twice the limit, so that conns with bytes in
+// flight suffer last, and GetRest at one and a half times, so that peers who do not read leave room for handshakes.
 //
-// It is a buddy allocator: a buffer is one half of a larger block, and the two
-// halves become that block again when both are free. So what small buffers leave
-// behind serves large ones, and no sequence of demands, hostile ones included,
+// It is a buddy allocator: a buffer is one half of a larger block, and the two halves become that block again when both
+// are free. So what small buffers leave behind serves large ones, and no sequence of demands, hostile ones included,
 // makes the pool take more memory than twice its limit (rounded up to MaxBuffer).
 type Buffers struct {
 	limit int64
@@ -60,8 +57,8 @@ func class(n int) int {
 	return bits.Len(uint(n-1)) - minBufferBits
 }
 
-// Get returns an empty buffer with room for at least n bytes, or nil when the
-// pool is at twice its limit, n is beyond MaxBuffer, or the kernel has no memory.
+// Get returns an empty buffer with room for at least n bytes, or nil when the pool is at twice its limit, n is beyond
+// MaxBuffer, or the kernel has no memory.
 func (p *Buffers) Get(n int) []byte { return p.get(n, 2*p.limit) }
 
 // GetRest is Get for what a peer has not taken.
@@ -93,8 +90,7 @@ func (p *Buffers) get(n int, most int64) []byte {
 	return p.arena[from : from : from+size]
 }
 
-// Put takes back a buffer that Get or Append returned, in whatever length; nil is
-// allowed.
+// Put takes back a buffer that Get or Append returned, in whatever length; nil is allowed.
 func (p *Buffers) Put(b []byte) {
 	if cap(b) == 0 {
 		return
@@ -102,7 +98,8 @@ func (p *Buffers) Put(b []byte) {
 	c := class(cap(b))
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(p.arena)))
 	u := uint32(at >> minBufferBits)
-	if cap(b) != 1<<(c+minBufferBits) || at>>minBufferBits >= uintptr(len(p.marks)) || at%(1<<minBufferBits) != 0 || p.marks[u] != markLent|byte(c) {
+	if cap(b) != 1<<(c+minBufferBits) || at>>minBufferBits >= uintptr(len(p.marks)) || at%(1<<minBufferBits) != 0 ||
+		p.marks[u] != markLent|byte(c) {
 		panic("netio: Put of what is no buffer, or not lent")
 	}
 	p.used.Add(-1 << (c + minBufferBits))
@@ -118,8 +115,8 @@ func (p *Buffers) Put(b []byte) {
 	p.insert(u, c)
 }
 
-// Append appends b to buf, which may be nil, moving it to a larger class when
-// needed. When there is no room it returns buf as it was and false.
+// Append appends b to buf, which may be nil, moving it to a larger class when needed. When there is no room it returns
+// buf as it was and false.
 func (p *Buffers) Append(buf, b []byte) ([]byte, bool) {
 	if need := len(buf) + len(b); need > cap(buf) {
 		larger := p.Get(need)
@@ -139,15 +136,13 @@ func (p *Buffers) Used() int64 { return p.used.Load() }
 // Over reports whether more than the soft limit is handed out.
 func (p *Buffers) Over() bool { return p.used.Load() > p.limit }
 
-// links are the neighbours of the free block at unit u in its list, kept in the
-// block itself.
+// links are the neighbours of the free block at unit u in its list, kept in the block itself.
 func (p *Buffers) links(u uint32) (next, prev []byte) {
 	b := p.arena[int(u)<<minBufferBits:][:8]
 	return b[:4], b[4:]
 }
 
-// insert makes the block at unit u the first free one of class c: what was used
-// last is still in the cache.
+// insert makes the block at unit u the first free one of class c: what was used last is still in the cache.
 func (p *Buffers) insert(u uint32, c int) {
 	first := p.free[c]
 	next, prev := p.links(u)
@@ -178,8 +173,7 @@ func (p *Buffers) remove(u uint32, c int) {
 	p.marks[u] = 0
 }
 
-// grow takes one more slab into use. The address space is reserved at once, the
-// memory comes slab by slab.
+// grow takes one more slab into use. The address space is reserved at once, the memory comes slab by slab.
 func (p *Buffers) grow() bool {
 	if p.arena == nil {
 		size := (2*p.limit + MaxBuffer - 1) / MaxBuffer * MaxBuffer

@@ -33,8 +33,7 @@ type Choice struct {
 	Why  string // in words for a log
 }
 
-// Choose settles which engine k is on this machine. It fails if k is KindUring and
-// the kernel refuses.
+// Choose settles which engine k is on this machine. It fails if k is KindUring and the kernel refuses.
 func Choose(k Kind) (Choice, error) {
 	if k == KindEpoll {
 		return Choice{KindEpoll, "asked for"}, nil

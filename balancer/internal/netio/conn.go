@@ -18,9 +18,8 @@ func (e *core) Persist(s Sock, o Options) {
 	sysPersist(sl.fd, o)
 }
 
-// ackNow sends the ACK that waits for a first Send to ride on, if there was none:
-// the peer is the one to speak first, and would wait 200 ms for it before it even
-// sees the connection.
+// ackNow sends the ACK that waits for a first Send to ride on, if there was none: the peer is the one to speak first,
+// and would wait 200 ms for it before it even sees the connection.
 func (e *core) ackNow(sl *slot) {
 	if sl.flags&ackWaits != 0 {
 		sl.flags &^= ackWaits

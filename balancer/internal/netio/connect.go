@@ -72,10 +72,9 @@ func (e *core) newSocket(family uintptr) (int32, syscall.Errno) {
 
 func isSix(addr netip.AddrPort) bool { return !addr.Addr().Unmap().Is4() }
 
-// setFast sets what a connection needs before its first packet: no Nagle delay,
-// since a relay adds no small writes of its own; and no quick ACK, so that the one
-// that ends the handshake rides on the hello (it saves a packet). Neither can fail
-// on a TCP socket.
+// setFast sets what a connection needs before its first packet: no Nagle delay, since a relay adds no small writes of
+// its own; and no quick ACK, so that the one that ends the handshake rides on the hello (it saves a packet). Neither
+// can fail on a TCP socket.
 func setFast(fd int32) {
 	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = sysSetInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)

@@ -11,15 +11,12 @@ import (
 )
 
 const (
-	// maxEvents bounds one epoll_wait: enough to amortise the call, little
-	// enough that the batch stays in the cache.
+	// maxEvents bounds one epoll_wait: enough to amortise the call, little enough that the batch stays in the cache.
 	maxEvents = 256
-	// RecvSize is the lent buffer: the most that one Recv delivers, in bytes. A first flight
-	// with its certificates fits; a flow that fills it again and again is
-	// spliced.
+	// RecvSize is the lent buffer: the most that one Recv delivers, in bytes. A first flight with its certificates
+	// fits; a flow that fills it again and again is spliced.
 	RecvSize = 32 << 10
-	// The event data of descriptors that are no slots: Pad is generation 0,
-	// which no open socket has.
+	// The event data of descriptors that are no slots: Pad is generation 0, which no open socket has.
 	wakeData = -1
 )
 
@@ -28,14 +25,12 @@ const (
 	bothEvents = readEvents | unix.EPOLLOUT
 )
 
-// epoll is the engine that runs everywhere. Sockets are registered once,
-// edge-triggered, and only when an operation on them would block; canRead and
-// canWrite remember edges until a call has used them up.
+// epoll is the engine that runs everywhere. Sockets are registered once, edge-triggered, and only when an operation on
+// them would block; canRead and canWrite remember edges until a call has used them up.
 //
-// No edge is lost: canRead is cleared only by a call that has found the queue
-// empty, and whatever arrives after that call makes an edge of its own. Wait
-// turns all events into flags before Next hands out the first completion, so
-// none of them outlives its socket.
+// No edge is lost: canRead is cleared only by a call that has found the queue empty, and whatever arrives after that
+// call makes an edge of its own. Wait turns all events into flags before Next hands out the first completion, so none
+// of them outlives its socket.
 type epoll struct {
 	core
 	fd     int32 // constant
@@ -63,9 +58,8 @@ func NewEpoll(bufferLimit int64) (Engine, error) {
 	return e, nil
 }
 
-// register makes epoll report the given events of s, which must include those
-// reported so far. Epoll reports at once what is true already, so that no edge
-// is lost between a call's EAGAIN and the registration.
+// register makes epoll report the given events of s, which must include those reported so far. Epoll reports at once
+// what is true already, so that no edge is lost between a call's EAGAIN and the registration.
 func (e *epoll) register(s Sock, sl *slot, events uint32) syscall.Errno {
 	op := uintptr(unix.EPOLL_CTL_ADD)
 	switch {
@@ -108,8 +102,8 @@ func (e *epoll) Wait(deadline Time) error {
 	return nil
 }
 
-// block waits for an event until deadline. It tells the scheduler, so that a
-// garbage collection need not wait for traffic.
+// block waits for an event until deadline. It tells the scheduler, so that a garbage collection need not wait for
+// traffic.
 func (e *epoll) block(deadline Time) (int, syscall.Errno) {
 	left := deadline.Sub(e.clock())
 	if left <= 0 {
@@ -125,8 +119,8 @@ func (e *epoll) block(deadline Time) (int, syscall.Errno) {
 	return n, 0
 }
 
-// collect turns one event into flags. Nothing is called here, so that sockets
-// closed later in the batch cannot confuse it.
+// collect turns one event into flags. Nothing is called here, so that sockets closed later in the batch cannot confuse
+// it.
 func (e *epoll) collect(ev *unix.EpollEvent) {
 	if ev.Fd == wakeData {
 		e.woken = true

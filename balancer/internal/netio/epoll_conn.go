@@ -11,8 +11,8 @@ import (
 )
 
 func (e *epoll) Listen(fd int, tag uint32) error {
-	// Level-triggered: what one batch leaves in the queue is reported again.
-	// The slot number of a listener is its descriptor, mapped below wakeData.
+	// Level-triggered: what one batch leaves in the queue is reported again. The slot number of a listener is its
+	// descriptor, mapped below wakeData.
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData - 1 - int32(fd)}
 	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev); errno != 0 {
 		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
@@ -84,8 +84,8 @@ func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
 		return false
 	}
 	if errno == 0 && n > 0 && n < len(e.lent) && sl.flags&(sawEnd|urgent) == 0 {
-		// The queue was emptied: the next byte or FIN makes an edge of its own,
-		// or is told by the registration that the next Recv makes.
+		// The queue was emptied: the next byte or FIN makes an edge of its own, or is told by the registration that the
+		// next Recv makes.
 		sl.flags &^= canRead
 	}
 	e.received(s, sl, e.lent[:max(n, 0)], errno, c)
@@ -95,9 +95,8 @@ func (e *epoll) recv(s Sock, sl *slot, c *Completion) bool {
 // awaitInput registers a socket that has turned out to have nothing to read.
 func (e *epoll) awaitInput(s Sock, sl *slot) {
 	if errno := e.register(s, sl, readEvents); errno != 0 {
-		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited
-		// for. Reading it now would tell EAGAIN for ever, so it is ended: a read
-		// finds the end at once, which fault turns into this error.
+		// ENOMEM or ENOSPC (epoll's watch limit): the socket cannot be waited for. Reading it now would tell EAGAIN for
+		// ever, so it is ended: a read finds the end at once, which fault turns into this error.
 		sl.fault = fault(errno)
 		sysShutdown(sl.fd, unix.SHUT_RDWR)
 		sl.flags |= canRead | sawEnd

@@ -15,17 +15,14 @@ import (
 // backlog asks for the longest queue; the kernel cuts it to net.core.somaxconn.
 const backlog = 65535
 
-// ListenTCP opens a listening socket on addr. An IPv6 wildcard address takes
-// IPv4 connections too (dual stack).
+// ListenTCP opens a listening socket on addr. An IPv6 wildcard address takes IPv4 connections too (dual stack).
 //
-// An accepted socket inherits all options of its listener, which saves the calls:
-// TCP_NODELAY, and TCP_QUICKACK switched off, which makes the ACK of the hello
-// ride on the answer. SO_KEEPALIVE with its times and TCP_USER_TIMEOUT would be
-// inherited too, but arm a timer for every connection, however short: see Persist.
+// An accepted socket inherits all options of its listener, which saves the calls: TCP_NODELAY, and TCP_QUICKACK
+// switched off, which makes the ACK of the hello ride on the answer. SO_KEEPALIVE with its times and TCP_USER_TIMEOUT
+// would be inherited too, but arm a timer for every connection, however short: see Persist.
 //
-// With share set, several sockets may listen on addr and the kernel spreads
-// connections over them, if all of them share: other processes of this user may
-// join too. EADDRINUSE tells of a socket that does not share.
+// With share set, several sockets may listen on addr and the kernel spreads connections over them, if all of them
+// share: other processes of this user may join too. EADDRINUSE tells of a socket that does not share.
 func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	if fd, err = BindTCP(addr, share); err != nil {
 		return -1, err
@@ -36,8 +33,7 @@ func ListenTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	return fd, nil
 }
 
-// BindTCP is ListenTCP up to the listening: the kernel gives the socket no
-// connections until StartListener.
+// BindTCP is ListenTCP up to the listening: the kernel gives the socket no connections until StartListener.
 func BindTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
@@ -77,8 +73,8 @@ func BindTCP(addr netip.AddrPort, share bool) (fd int, err error) {
 	return fd, nil
 }
 
-// StartListener lets connections into the queue of a socket, which may listen
-// already: then it sets the length of the queue, and what waits stays.
+// StartListener lets connections into the queue of a socket, which may listen already: then it sets the length of the
+// queue, and what waits stays.
 func StartListener(fd int) error {
 	if err := unix.Listen(fd, backlog); err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -90,9 +86,8 @@ func StartListener(fd int) error {
 	return nil
 }
 
-// AdoptListener makes a listening socket of another process, or of systemd, one as
-// ListenTCP or ListenUnix returns it; the descriptor stays the same. Shared says that
-// further sockets may be bound to its address.
+// AdoptListener makes a listening socket of another process, or of systemd, one as ListenTCP or ListenUnix returns it;
+// the descriptor stays the same. Shared says that further sockets may be bound to its address.
 func AdoptListener(fd int) (shared bool, err error) {
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
@@ -147,9 +142,8 @@ func Queued(fd int) bool {
 	}
 }
 
-// ShutQueue lets no more into the queue of a listening socket than is in it, as far
-// as the kernel can tell: one more gets in when it is empty. Clients try again. It
-// works on all descriptors of the socket, in whatever process they are.
+// ShutQueue lets no more into the queue of a listening socket than is in it, as far as the kernel can tell: one more
+// gets in when it is empty. Clients try again. It works on all descriptors of the socket, in whatever process they are.
 func ShutQueue(fd int) {
 	_ = unix.Listen(fd, 0) // on a socket that listens it only sets the length
 }
@@ -164,7 +158,8 @@ func LocalAddr(fd int) (netaddr.Addr, error) {
 	case *unix.SockaddrInet4:
 		return netaddr.Of(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))), nil
 	case *unix.SockaddrInet6:
-		return netaddr.Of(netip.AddrPortFrom(netaddr.InZone(netip.AddrFrom16(sa.Addr), sa.ZoneId), uint16(sa.Port))), nil
+		addr := netaddr.InZone(netip.AddrFrom16(sa.Addr), sa.ZoneId)
+		return netaddr.Of(netip.AddrPortFrom(addr, uint16(sa.Port))), nil
 	case *unix.SockaddrUnix:
 		if sa.Name != "" {
 			return netaddr.Unix(sa.Name), nil

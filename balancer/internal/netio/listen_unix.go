@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SocketFile is the file of a listening unix socket: its path, and which file it was there.
-// The zero value is none.
+// SocketFile is the file of a listening unix socket: its path, and which file it was there. The zero value is none.
 type SocketFile struct {
 	path     string
 	dev, ino uint64
@@ -48,12 +47,11 @@ func (f SocketFile) Remove() error {
 	return unix.Unlink(f.path)
 }
 
-// ListenUnix opens a listening unix socket at a path, with the permission bits of mode:
-// who may write to the file may connect. At no time may others.
+// ListenUnix opens a listening unix socket at a path, with the permission bits of mode: who may write to the file may
+// connect. At no time may others.
 //
-// A socket file that a process has left behind, which shows in that nobody answers a
-// connect, is removed first. EADDRINUSE tells that somebody listens there, or that another
-// process is about to.
+// A socket file that a process has left behind, which shows in that nobody answers a connect, is removed first.
+// EADDRINUSE tells that somebody listens there, or that another process is about to.
 func ListenUnix(path string, mode uint32) (fd int, file SocketFile, err error) {
 	// Two processes that find the same file left behind must not remove each other's new one.
 	dir, err := unix.Open(filepath.Dir(path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

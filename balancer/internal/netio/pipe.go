@@ -9,14 +9,13 @@ import (
 )
 
 const (
-	// pipeSize is asked for each pipe: /proc/sys/fs/pipe-max-size for ordinary
-	// users. Own CPU per GB of one flow, by size: 64 KiB 600 ms, 256 KiB 420,
-	// 512 KiB 340, 1 MiB 260; Gbit/s 12, 16, 17, 20. The pages are taken only
-	// while bytes are in the pipe.
+	// pipeSize is asked for each pipe: /proc/sys/fs/pipe-max-size for ordinary users. Own CPU per GB of one flow, by
+	// size: 64 KiB 600 ms, 256 KiB 420, 512 KiB 340, 1 MiB 260; Gbit/s 12, 16, 17, 20. The pages are taken only while
+	// bytes are in the pipe.
 	pipeSize = 1 << 20
-	// minPipe is the smallest pipe worth having. Beyond 16,384 pages of pipes, 256
-	// of this size, an ordinary user's pipes are not enlarged any more, and soon
-	// get one or two pages (pipe(7), pipe-user-pages-soft): slower than copying.
+	// minPipe is the smallest pipe worth having. Beyond 16,384 pages of pipes, 256 of this size, an ordinary user's
+	// pipes are not enlarged any more, and soon get one or two pages (pipe(7), pipe-user-pages-soft): slower than
+	// copying.
 	minPipe = 64 << 10
 	// maxPipes bounds the pipes of one loop, and so two descriptors each.
 	maxPipes = 256
@@ -24,8 +23,8 @@ const (
 	maxIdlePipes = 16
 )
 
-// pipe is a kernel pipe. n is what it holds: without that number EAGAIN of a
-// splice into it could mean "socket empty" as well as "pipe full".
+// pipe is a kernel pipe. n is what it holds: without that number EAGAIN of a splice into it could mean "socket empty"
+// as well as "pipe full".
 type pipe struct {
 	r, w int32
 	n    int
@@ -65,8 +64,7 @@ func (ps *pipes) get() *pipe {
 	return p
 }
 
-// put takes a pipe back. One that still holds bytes is destroyed, so that they
-// can never reach another conn.
+// put takes a pipe back. One that still holds bytes is destroyed, so that they can never reach another conn.
 func (ps *pipes) put(p *pipe) {
 	if p.n != 0 || len(ps.idle) >= maxIdlePipes {
 		ps.destroy(p)
@@ -99,9 +97,8 @@ const (
 	stopSink              // the sink has failed, and the pipe holds bytes
 )
 
-// move moves bytes from one socket to another until moved, the bytes that have
-// reached the sink, is at least most. Unless the reason to stop is the sink, the pipe
-// is empty then.
+// move moves bytes from one socket to another until moved, the bytes that have reached the sink, is at least most.
+// Unless the reason to stop is the sink, the pipe is empty then.
 func (p *pipe) move(from, to int32, moved *uint32, most uint32) (stop, syscall.Errno) {
 	for {
 		if p.n == 0 {

@@ -45,8 +45,8 @@ const has = hasRecv | hasInput | hasRoom | hasConnect | hasFirst | hasDrop
 
 // slot is one socket of an engine. It holds no buffer and no pipe but while bytes are on their way.
 //
-// A slot is free again when its socket is closed and the last completion of every operation of the ring's on it was seen:
-// only then can none of the next socket be taken for one of this. The generation guards that once more.
+// A slot is free again when its socket is closed and the last completion of every operation of the ring's on it was
+// seen: only then can none of the next socket be taken for one of this. The generation guards that once more.
 type slot struct {
 	fd    int32  // -1 when closed
 	gen   uint32 // counts the sockets that had this slot; odd while open
@@ -103,7 +103,8 @@ func (t *slots) take(fd int32, tag uint32) (Sock, *slot) {
 
 // close ends the slot's socket; the kernel may still have operations on it.
 func (t *slots) close(s Sock, sl *slot) {
-	*sl = slot{fd: -1, gen: sl.gen + 1, tag: uint32(sl.fd), peer: NoSock, flags: sl.flags & (has | six | kept), moves: sl.moves}
+	flags := sl.flags & (has | six | kept)
+	*sl = slot{fd: -1, gen: sl.gen + 1, tag: uint32(sl.fd), peer: NoSock, flags: flags, moves: sl.moves}
 	t.open--
 	t.ending++
 	t.release(s, sl)

@@ -11,26 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSpares bounds the unconnected sockets that are kept of each family: what a batch
-// leaves behind (maxBatch, maxEvents). With 64 every second conn of 256 clients at once
-// found none, at 48 us of own CPU each for 44.
+// maxSpares bounds the unconnected sockets that are kept of each family: what a batch leaves behind (maxBatch,
+// maxEvents). With 64 every second conn of 256 clients at once found none, at 48 us of own CPU each for 44.
 const maxSpares = 256
 
-// spares are sockets whose connection was ended by connecting them to nowhere
-// (connect(2), AF_UNSPEC): it sends RST where close with SO_LINGER does, and leaves
-// a socket that is as good as new. That spares making and releasing a socket with
-// its file, 5 us of the 33 that a connection of one message takes on both sides.
+// spares are sockets whose connection was ended by connecting them to nowhere (connect(2), AF_UNSPEC): it sends RST
+// where close with SO_LINGER does, and leaves a socket that is as good as new. That spares making and releasing a
+// socket with its file, 5 us of the 33 that a connection of one message takes on both sides.
 //
-// Only sockets of Connect are kept, without a source of their own and without the
-// options of Persist, once the kernel is done with everything on them. Epoll's stay
-// registered there, under the name that they had.
+// Only sockets of Connect are kept, without a source of their own and without the options of Persist, once the kernel
+// is done with everything on them. Epoll's stay registered there, under the name that they had.
 type spares struct {
 	four, six []int32
 	used      Time // when one was taken or put last
 }
 
-// reusable says that a socket that connects from src to addr is as good as new afterwards:
-// a source stays bound, and the interface of a link-local address too.
+// reusable says that a socket that connects from src to addr is as good as new afterwards: a source stays bound, and
+// the interface of a link-local address too.
 func reusable(src Source, addr netip.AddrPort) bool {
 	return !src.Addr.IsValid() && addr.Addr().Zone() == ""
 }
@@ -80,8 +77,8 @@ func (p *spares) put(fd int32, six bool, now Time) {
 	*all = append(*all, fd)
 }
 
-// expire closes them all when none was of use for some time. It returns when it
-// wants to be asked again, at most deadline.
+// expire closes them all when none was of use for some time. It returns when it wants to be asked again, at most
+// deadline.
 func (p *spares) expire(now, deadline Time) Time {
 	if len(p.four)+len(p.six) == 0 {
 		return deadline
@@ -106,6 +103,5 @@ func (p *spares) shut() bool {
 // sysUnconnect connects fd to nowhere.
 func sysUnconnect(fd int32) syscall.Errno {
 	var sa sockaddr // AF_UNSPEC
-	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)
-	return errno
+	return sysWithAddr(unix.SYS_CONNECT, fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet4)
 }

@@ -8,12 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spliceBudget bounds the bytes that one Splice moves in a batch, so that a
-// fast flow leaves time to the others.
+// spliceBudget bounds the bytes that one Splice moves in a batch, so that a fast flow leaves time to the others.
 const spliceBudget = 1 << 20
 
-// Splice makes two sockets each other's, until one is closed: the opposite flow may be
-// spliced at the same time.
+// Splice makes two sockets each other's, until one is closed: the opposite flow may be spliced at the same time.
 func (e *core) Splice(from, to Sock) {
 	src, sink := e.slots.at(from), e.slots.at(to)
 	switch {
@@ -47,13 +45,10 @@ func (e *core) isSink(s Sock, sl *slot) bool {
 
 // splice moves bytes from src to its sink.
 //
-// On entry src holds wantSplice, and its pipe is nil or holds exactly the bytes
-// (pipe.n > 0) that the sink had no room for.
-// On exit one and only one of these holds:
-//   - false: the source is empty, nothing has moved, there is no pipe; input of
-//     the source is awaited;
-//   - false: the sink is full and the pipe holds bytes; room of the sink, which
-//     has wantSink, is awaited;
+// On entry src holds wantSplice, and its pipe is nil or holds exactly the bytes (pipe.n > 0) that the sink had no room
+// for. On exit one and only one of these holds:
+//   - false: the source is empty, nothing has moved, there is no pipe; input of the source is awaited;
+//   - false: the sink is full and the pipe holds bytes; room of the sink, which has wantSink, is awaited;
 //   - true: c has the outcome and there is no pipe.
 func (e *core) splice(from Sock, src *slot, c *Completion) bool {
 	out := src.moves
@@ -107,8 +102,8 @@ func (e *core) splice(from Sock, src *slot, c *Completion) bool {
 	return e.spliced(from, src, c, 0, false)
 }
 
-// spliced ends the Splice from src and gives its pipe back; one that still
-// holds bytes, because the sink failed, is destroyed with them.
+// spliced ends the Splice from src and gives its pipe back; one that still holds bytes, because the sink failed, is
+// destroyed with them.
 func (e *core) spliced(from Sock, src *slot, c *Completion, errno syscall.Errno, sink bool) bool {
 	moved := src.moves.moved
 	*c = Completion{Op: OpSplice, Tag: src.tag, Sock: from, N: int(moved), Errno: errno, Sink: sink}

@@ -14,25 +14,23 @@ import (
 
 // A unix socket is a Sock like any other, with these differences (unix(7)).
 //
-//   - Its connect(2) has ended when it returns, so both engines make it at once and
-//     report it with the next batch. Where the server's queue is full it knocks again
-//     until there is room or its caller has enough: TCP would send its SYN again.
-//   - There is no RST: Close with reset is like Close without. The peer meets
-//     ECONNRESET if it has left something unread at this end, else an end in order,
-//     behind all that was sent. What it means to end early is for the protocol above
-//     to tell (in TLS the close_notify alert, RFC 8446, 6.1).
-//   - Sent is received: what Unsent counts lies in the peer's queue. Acked grows while
-//     the peer reads from it, and counts nothing.
+//   - Its connect(2) has ended when it returns, so both engines make it at once and report it with the next batch.
+//     Where the server's queue is full it knocks again until there is room or its caller has enough: TCP would send its
+//     SYN again.
+//   - There is no RST: Close with reset is like Close without. The peer meets ECONNRESET if it has left something
+//     unread at this end, else an end in order, behind all that was sent. What it means to end early is for the
+//     protocol above to tell (in TLS the close_notify alert, RFC 8446, 6.1).
+//   - Sent is received: what Unsent counts lies in the peer's queue. Acked grows while the peer reads from it, and
+//     counts nothing.
 //   - It has no address for its client: Peer and Local are not valid.
-//   - No option of TCP is set on one that Connect opens, and those of an accepted one
-//     are refused by the kernel, which does no harm.
+//   - No option of TCP is set on one that Connect opens, and those of an accepted one are refused by the kernel, which
+//     does no harm.
 
 // sockaddrUnix is the address of a unix socket as the kernel reads it.
 type sockaddrUnix [unix.SizeofSockaddrUnix]byte
 
-// put writes a path, or @ and an abstract name, and returns the length. The name of an
-// abstract one begins with NUL and ends where the address does. One that is too long is
-// cut, which no path is that netaddr.CheckPath has taken.
+// put writes a path, or @ and an abstract name, and returns the length. The name of an abstract one begins with NUL and
+// ends where the address does. One that is too long is cut, which no path is that netaddr.CheckPath has taken.
 func (sa *sockaddrUnix) put(path string) uintptr {
 	*sa = sockaddrUnix{}
 	binary.NativeEndian.PutUint16(sa[:], unix.AF_UNIX)
@@ -44,17 +42,16 @@ func (sa *sockaddrUnix) put(path string) uintptr {
 	return uintptr(2 + n + 1) // with the NUL
 }
 
-// sysConnectUnix connects to a path. It waits for nobody, though for a file system that has to
-// look the path up. EAGAIN says that the server's queue is full.
+// sysConnectUnix connects to a path. It waits for nobody, though for a file system that has to look the path up. EAGAIN
+// says that the server's queue is full.
 func sysConnectUnix(fd int32, path string) syscall.Errno {
 	var sa sockaddrUnix
 	length := sa.put(path)
-	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), length)
-	return errno
+	return sysWithAddr(unix.SYS_CONNECT, fd, unsafe.Pointer(&sa), length)
 }
 
-// knockEvery is the pause between two connects to a server whose queue is full: some
-// ten conns of a server that is busy, and little work for one that stays so.
+// knockEvery is the pause between two connects to a server whose queue is full: some ten conns of a server that is
+// busy, and little work for one that stays so.
 const knockEvery = 2 * time.Millisecond
 
 // knocks are the connects to unix sockets whose queue is full, by age.

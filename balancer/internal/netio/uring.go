@@ -17,20 +17,17 @@ type ringOptions struct {
 	allowed Features
 }
 
-// defaultRing has room for what a loop submits in a batch, hundreds of
-// operations; more than that is submitted in several calls. The completion queue
-// takes what a batch of the kernel's can bring; beyond it the kernel keeps them.
+// defaultRing has room for what a loop submits in a batch, hundreds of operations; more than that is submitted in
+// several calls. The completion queue takes what a batch of the kernel's can bring; beyond it the kernel keeps them.
 func defaultRing() ringOptions {
 	return ringOptions{size: ringSize{entries: 1024, completion: 8192}, buffers: 256, allowed: AllFeatures}
 }
 
-// uring is the engine on io_uring. Sockets are received from, connected and
-// closed by the ring, one operation at a time each; sending and splicing are
-// calls of our own, made again when a poll on the ring has said that there is
-// room or input.
+// uring is the engine on io_uring. Sockets are received from, connected and closed by the ring, one operation at a time
+// each; sending and splicing are calls of our own, made again when a poll on the ring has said that there is room or
+// input.
 //
-// The loop's goroutine must be locked to its thread from the first call other
-// than Wake on: the ring is that thread's.
+// The loop's goroutine must be locked to its thread from the first call other than Wake on: the ring is that thread's.
 type uring struct {
 	core
 	// Constant after newUring.
@@ -49,8 +46,8 @@ type uring struct {
 	short   Time // since when the kernel has no memory for requests; 0: it has
 }
 
-// NewUring returns an io_uring engine whose pool has the given soft limit in
-// bytes. Probe tells beforehand whether there can be one.
+// NewUring returns an io_uring engine whose pool has the given soft limit in bytes. Probe tells beforehand whether
+// there can be one.
 func NewUring(bufferLimit int64) (Engine, error) { return newUring(bufferLimit, defaultRing()) }
 
 func newUring(bufferLimit int64, o ringOptions) (_ Engine, err error) {
@@ -93,8 +90,8 @@ func (e *uring) add(entry sqe) *sockaddr {
 	return e.ring.add(entry)
 }
 
-// quiet is the flag of entries whose success nobody waits for. A kernel without it
-// tells, and userData of ringNothing makes it pass unheard.
+// quiet is the flag of entries whose success nobody waits for. A kernel without it tells, and userData of ringNothing
+// makes it pass unheard.
 func (e *uring) quiet() uint8 {
 	if e.ring.features&FeatureSkip != 0 {
 		return sqeSkipSuccess
@@ -189,8 +186,8 @@ func (e *uring) endure() bool {
 }
 
 const (
-	// shortPause is how long a loop waits for memory that the kernel lacks, and shortPatience for how long on end: nobody is
-	// served meanwhile, so that the process does better to say so and to be started again.
+	// shortPause is how long a loop waits for memory that the kernel lacks, and shortPatience for how long on end:
+	// nobody is served meanwhile, so that the process does better to say so and to be started again.
 	shortPause    = 2 * time.Millisecond
 	shortPatience = 5 * time.Second
 
@@ -200,11 +197,10 @@ const (
 	fewEnded = 4
 )
 
-// submit hands over what was filled and lets the kernel complete what can. In a call
-// it does the work of some 20 operations that wait for it (since 6.13), whatever
-// has come meanwhile; so it is asked again, or the first would wait behind the
-// last under load. Idle conns' memory was four times, and the CPU time of a
-// conn a twelfth higher without that.
+// submit hands over what was filled and lets the kernel complete what can. In a call it does the work of some 20
+// operations that wait for it (since 6.13), whatever has come meanwhile; so it is asked again, or the first would wait
+// behind the last under load. Idle conns' memory was four times, and the CPU time of a conn a twelfth higher without
+// that.
 func (e *uring) submit() syscall.Errno {
 	errno := e.ring.poll()
 	e.closes = false
@@ -244,8 +240,7 @@ func (e *uring) Next(c *Completion) bool {
 	}
 }
 
-// completed takes a completion of the kernel's and reports whether it ends an
-// operation of the caller's.
+// completed takes a completion of the kernel's and reports whether it ends an operation of the caller's.
 func (e *uring) completed(q cqe, c *Completion) bool {
 	op := ringOp(q.data >> ringOpShift)
 	gen := uint32(q.data>>genShift) & genMask
@@ -290,8 +285,8 @@ func (e *uring) completed(q cqe, c *Completion) bool {
 	return false
 }
 
-// over notes that the kernel has done with op. Of a connect and the send behind it
-// a quiet kernel tells only once: of the send, or of a connect that has failed.
+// over notes that the kernel has done with op. Of a connect and the send behind it a quiet kernel tells only once: of
+// the send, or of a connect that has failed.
 func (e *uring) over(op ringOp, sl *slot, res int32) {
 	first := sl.flags & hasFirst
 	sl.flags &^= op.has()

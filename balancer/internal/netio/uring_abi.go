@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// What <linux/io_uring.h> says, as far as it is used here. Names without their
-// IORING_ prefix; the kernel version that brought a thing stands behind it where
-// that is later than 5.11.
+// What <linux/io_uring.h> says, as far as it is used here. Names without their IORING_ prefix; the kernel version that
+// brought a thing stands behind it where that is later than 5.11.
 
 // sqe is a submission queue entry, for operations without 128-byte entries.
 type sqe struct {
@@ -152,8 +151,7 @@ type bufReg struct {
 	_       [3]uint64
 }
 
-// providedBuf is struct io_uring_buf. The tail of the ring lies in the reserved
-// field of its first entry.
+// providedBuf is struct io_uring_buf. The tail of the ring lies in the reserved field of its first entry.
 type providedBuf struct {
 	addr   uint64
 	length uint32
@@ -187,8 +185,7 @@ var (
 	_ [16]byte  = [unsafe.Sizeof(probeResult{}) - probeOps*8]byte{}
 )
 
-// pollEvents is a mask of events as an entry has it: its halves are swapped on
-// big-endian machines.
+// pollEvents is a mask of events as an entry has it: its halves are swapped on big-endian machines.
 func pollEvents(mask uint32) uint32 {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
 		return mask

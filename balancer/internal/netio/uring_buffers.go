@@ -12,12 +12,10 @@ import (
 // recvGroup names the buffers to the kernel. A ring of ours has no others.
 const recvGroup = 0
 
-// recvBuffers is a ring of receive buffers of RecvSize that the kernel takes from
-// when something has arrived: a Recv that waits has none. Only the pages that were
-// written to cost memory.
+// recvBuffers is a ring of receive buffers of RecvSize that the kernel takes from when something has arrived: a Recv
+// that waits has none. Only the pages that were written to cost memory.
 //
-// The kernel takes buffers in enter alone, in the calling thread, so that the
-// tail needs no barrier.
+// The kernel takes buffers in enter alone, in the calling thread, so that the tail needs no barrier.
 type recvBuffers struct {
 	entries []providedBuf
 	mem     []byte // of the entries, then of the buffers
@@ -69,16 +67,15 @@ func (b *recvBuffers) unmap(r *ring) {
 }
 
 const (
-	// firstSize is the room for what is sent behind a connect: a ClientHello with a
-	// post-quantum share, tickets and a PROXY header fits.
+	// firstSize is the room for what is sent behind a connect: a ClientHello with a post-quantum share, tickets and a
+	// PROXY header fits.
 	firstSize = 4 << 10
-	// maxFirsts bounds the connects that have something to send behind them. A
-	// backend that answers at once needs few.
+	// maxFirsts bounds the connects that have something to send behind them. A backend that answers at once needs few.
 	maxFirsts = 256
 )
 
-// firsts is the memory of what the kernel sends when a connect has succeeded. A
-// piece is free again when the kernel is done with it.
+// firsts is the memory of what the kernel sends when a connect has succeeded. A piece is free again when the kernel is
+// done with it.
 type firsts struct {
 	mem  []byte
 	free []int32

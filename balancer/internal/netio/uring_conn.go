@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A listening descriptor is polled by the ring. Connections are taken by calls of our own: the peer's address would need
-// one anyway, which a multishot accept does not tell, and none is taken that nobody asked for.
+// A listening descriptor is polled by the ring. Connections are taken by calls of our own: the peer's address would
+// need one anyway, which a multishot accept does not tell, and none is taken that nobody asked for.
 
 func (e *uring) Listen(fd int, tag uint32) error {
 	if e.listeners[int32(fd)] != nil {
@@ -44,8 +44,7 @@ func (e *uring) Unlisten(fd int) error {
 	delete(e.listeners, l.fd)
 	e.unready(l)
 	e.cancel(e.polls(l))
-	// At once: the caller may close the descriptor, and a poll would keep its
-	// queue open.
+	// At once: the caller may close the descriptor, and a poll would keep its queue open.
 	_ = e.ring.poll() // what it does not take goes with the next call
 	return nil
 }
@@ -129,8 +128,7 @@ func (e *uring) endRecv(s Sock, sl *slot, q cqe, c *Completion) bool {
 	n, errno := int(q.res), errnoOf(q.res)
 	switch errno {
 	case unix.ENOBUFS:
-		// All buffers were lent or full. Those of this batch are back before the
-		// next one begins.
+		// All buffers were lent or full. Those of this batch are back before the next one begins.
 		e.starved++
 		e.receive(s, sl)
 		return false
@@ -161,8 +159,8 @@ func (e *uring) awaitRoom(s Sock, sl *slot) syscall.Errno {
 	return 0
 }
 
-// readable goes on with what has waited for input. An errno says that it cannot be
-// waited for: the kernel has no memory for a poll.
+// readable goes on with what has waited for input. An errno says that it cannot be waited for: the kernel has no memory
+// for a poll.
 func (e *uring) readable(s Sock, sl *slot, errno syscall.Errno, c *Completion) bool {
 	switch {
 	case sl.flags&wantSplice != 0 && errno != 0:
@@ -226,8 +224,7 @@ func (e *uring) HasInput(s Sock) bool {
 	return e.core.HasInput(s) || sl.flags&hasRecv != 0 && e.hasReceived(userData(ringRecv, sl.gen, s))
 }
 
-// hasReceived reports whether the kernel has ended a receive that Next has not
-// handed out.
+// hasReceived reports whether the kernel has ended a receive that Next has not handed out.
 func (e *uring) hasReceived(data uint64) bool {
 	for i, end := e.ring.cqHead, e.ring.end(); i != end; i++ {
 		if q := e.ring.at(i); q.data == data {
@@ -246,8 +243,8 @@ func (e *uring) relieve() bool {
 	return spares || closes
 }
 
-// unconnect ends the connection of s, and keeps the socket when all that the kernel
-// does for it has ended. A receive of the kernel's ends by it.
+// unconnect ends the connection of s, and keeps the socket when all that the kernel does for it has ended. A receive of
+// the kernel's ends by it.
 func (e *uring) unconnect(s Sock, sl *slot) {
 	sl.flags |= kept
 	*e.begin(ringDrop, s, sl, sqe{opcode: opConnect, off: unix.SizeofSockaddrInet4}) = sockaddr{} // AF_UNSPEC

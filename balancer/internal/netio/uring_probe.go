@@ -37,7 +37,8 @@ func (f Features) Fast() bool { return f&fast == fast }
 
 func (f Features) String() string {
 	var names []string
-	for i, name := range [...]string{"base", "skip", "registered", "coop", "buffers", "defer", "no-iowait"} { // in the order of the bits
+	// In the order of the bits.
+	for i, name := range [...]string{"base", "skip", "registered", "coop", "buffers", "defer", "no-iowait"} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}
@@ -45,8 +46,8 @@ func (f Features) String() string {
 	return strings.Join(names, ",")
 }
 
-// featuresOf reads what the setup of a ring has told. What a kernel has to say
-// of a later one stands for what came between.
+// featuresOf reads what the setup of a ring has told. What a kernel has to say of a later one stands for what came
+// between.
 func featuresOf(p *ringParams) Features {
 	const base = featSingleMmap | featNoDrop | featSubmitStable | featFastPoll | featPoll32 | featExtArg
 	var f Features
@@ -68,8 +69,8 @@ func featuresOf(p *ringParams) Features {
 	return f
 }
 
-// Probe asks the kernel whether it lets this process use io_uring, and how well.
-// Where it does not, reason says why, in words for a log.
+// Probe asks the kernel whether it lets this process use io_uring, and how well. Where it does not, reason says why, in
+// words for a log.
 func Probe() (f Features, reason string) {
 	r, err := openRing(ringSize{entries: 4, completion: 8}, AllFeatures)
 	if err != nil {

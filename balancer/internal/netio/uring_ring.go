@@ -13,12 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is a pair of queues shared with the kernel. Its memory is the kernel's or
-// lies in mappings: nothing of it is in the Go heap.
+// ring is a pair of queues shared with the kernel. Its memory is the kernel's or lies in mappings: nothing of it is in
+// the Go heap.
 //
-// What is submitted and what has completed is the calling thread's business
-// alone: with deferred work (FeatureDefer) the kernel enforces that, and
-// completes operations in enter only.
+// What is submitted and what has completed is the calling thread's business alone: with deferred work (FeatureDefer)
+// the kernel enforces that, and completes operations in enter only.
 type ring struct {
 	fd       int32
 	enterFd  int32 // what enter names it by: fd, or its registered index
@@ -26,8 +25,8 @@ type ring struct {
 	features Features
 	maps     [][]byte
 
-	// Submission. Entries from head to tail are filled and not submitted; late
-	// are those behind them, for which there was no room.
+	// Submission. Entries from head to tail are filled and not submitted; late are those behind them, for which there
+	// was no room.
 	sqes       []sqe
 	addrs      []sockaddr // by entry: the address it points to, if it does
 	kernelHead *uint32
@@ -35,8 +34,8 @@ type ring struct {
 	head, tail uint32
 	late       []lateEntry
 
-	// Completion. Entries from cqHead on that are before cqTail have not been
-	// taken; those before cqHead belong to the kernel after the next enter.
+	// Completion. Entries from cqHead on that are before cqTail have not been taken; those before cqHead belong to the
+	// kernel after the next enter.
 	cqes         []cqe
 	kernelCQHead *uint32
 	cqTail       *uint32
@@ -65,8 +64,7 @@ type setup struct {
 	flags uint32
 }
 
-// setups are all of them, best first. A kernel refuses what it does not know with
-// EINVAL.
+// setups are all of them, best first. A kernel refuses what it does not know with EINVAL.
 func setups() [3]setup {
 	return [...]setup{
 		{FeatureDefer, setupSingleIssuer | setupDeferTaskrun | setupDisabled | setupSubmitAll},
@@ -181,8 +179,8 @@ func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) (int, syscall
 	return int(v), errno
 }
 
-// close releases the ring; the thread that has enabled it, if there is one, calls.
-// No operation may be in flight that points to memory of ours.
+// close releases the ring; the thread that has enabled it, if there is one, calls. No operation may be in flight that
+// points to memory of ours.
 func (r *ring) close() {
 	if r.enterFd != r.fd {
 		up := ringUpdate{offset: uint32(r.enterFd)}
@@ -211,9 +209,8 @@ func (r *ring) add(e sqe) *sockaddr {
 	return r.postpone(e)
 }
 
-// addLinked fills two entries, of which the second begins when the first has
-// succeeded. They are never submitted apart: the kernel would take the first for a
-// chain of its own. The address is the first's.
+// addLinked fills two entries, of which the second begins when the first has succeeded. They are never submitted apart:
+// the kernel would take the first for a chain of its own. The address is the first's.
 func (r *ring) addLinked(first, second sqe) *sockaddr {
 	first.flags |= sqeLink
 	if r.room(2) {
@@ -271,9 +268,8 @@ func (r *ring) publish() {
 	atomic.StoreUint32(r.kernelCQHead, r.cqHead)
 }
 
-// submit hands what was filled to the kernel. Nothing completes by it with
-// deferred work. What the kernel does not take now stays in the queue and goes with
-// the next call, so that its errno says nothing.
+// submit hands what was filled to the kernel. Nothing completes by it with deferred work. What the kernel does not take
+// now stays in the queue and goes with the next call, so that its errno says nothing.
 func (r *ring) submit() { _ = r.enter(0) }
 
 // poll submits and lets complete what can.
@@ -291,8 +287,7 @@ func (r *ring) enter(flags uintptr) syscall.Errno {
 	return errno
 }
 
-// wait is poll, but lasts until something has completed, at most for left. It
-// tells the scheduler.
+// wait is poll, but lasts until something has completed, at most for left. It tells the scheduler.
 func (r *ring) wait(left time.Duration) syscall.Errno {
 	r.publish()
 	r.calls++
@@ -304,7 +299,8 @@ func (r *ring) wait(left time.Duration) syscall.Errno {
 		flags |= enterNoIowait
 	}
 	r.timeout.sec, r.timeout.nsec = int64(left/time.Second), int64(left%time.Second)
-	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFd), uintptr(r.tail-r.head), 1, flags, uintptr(unsafe.Pointer(r.arg)), unsafe.Sizeof(*r.arg))
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFd), uintptr(r.tail-r.head), 1, flags,
+		uintptr(unsafe.Pointer(r.arg)), unsafe.Sizeof(*r.arg))
 	r.head = atomic.LoadUint32(r.kernelHead)
 	return errno
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shutPatience bounds the wait for operations that are being cancelled. They end
-// at once; it is for a kernel that does not keep its word.
+// shutPatience bounds the wait for operations that are being cancelled. They end at once; it is for a kernel that does
+// not keep its word.
 const shutPatience = 5 * time.Second
 
 func (e *uring) Shut() {
