@@ -63,7 +63,7 @@ func (h header) follow(c *clock) bool {
 		return false
 	}
 	unix := time.Unix(0, int64(h[headerSince].Load())).Add(up)
-	if unix.Sub(c.wall()).Abs() > maxLife*time.Second {
+	if unix.Sub(c.wall()).Abs() > MaxTTL {
 		return false
 	}
 	c.begun, c.unix = time.Now(), unix

@@ -126,7 +126,7 @@ func TestInheritRefuses(t *testing.T) {
 		before := descriptors(t)
 		shared, err := elder.Share()
 		check(t, err)
-		if _, err := NewStore(Config{Seed: 1, TableEntries: maxEntries + 1, Inherit: append(shared, SharedTable{"entries", shared[0].FD})}); err == nil {
+		if _, err := NewStore(Config{Seed: 1, TableEntries: MaxEntries + 1, Inherit: append(shared, SharedTable{"entries", shared[0].FD})}); err == nil {
 			t.Error("a table of too many entries was made")
 		}
 		if now := descriptors(t); now != before {

@@ -1,15 +1,17 @@
 package affinity
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 const (
 	// mergeSize is how many ticket keys of other nodes wait for the owner. Who brings
 	// more waits, which is no loop.
 	mergeSize = 1024
 
-	// maxLife is how far ahead an expiry may lie: the longest time to live that
-	// Config takes. What lies beyond was made by a broken clock.
-	maxLife = 365 * 24 * 60 * 60 // seconds
+	// maxLife is how far ahead an expiry may lie, in seconds. What lies beyond was made by a broken clock.
+	maxLife = uint32(MaxTTL / time.Second)
 
 	// maxAhead is how far ahead, in seconds, a refutation may lie: what the clocks of two
 	// nodes may differ and a message takes. Beyond, it would outweigh proofs to come.

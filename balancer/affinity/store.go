@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,15 +17,22 @@ import (
 // AnyID in place of a backend's ID: several backends accept it.
 const AnyID = 0xffffffff
 
+// What the fields of Config are where they are zero, and how far they go.
 const (
-	defaultEntries       = 1_000_000 // 27 MB
-	defaultClientEntries = 250_000   // 7 MB
-	defaultTicketKeys    = 4096      // 14 backends that rotate every 5 minutes, for a day
+	DefaultTableEntries  = 1_000_000 // 27 MB
+	DefaultClientEntries = 250_000   // 7 MB
+	DefaultTicketKeys    = 4096      // 14 backends that rotate every 5 minutes, for a day
 
-	defaultSessionTTL = 10 * time.Hour // Schannel's, the longest of the common ones
-	defaultTicketTTL  = 24 * time.Hour
-	defaultClientTTL  = 24 * time.Hour
+	DefaultSessionTTL = 10 * time.Hour // Schannel's, the longest of the common ones
+	DefaultTicketTTL  = 24 * time.Hour
+	DefaultClientTTL  = 24 * time.Hour
 
+	// MinTTL and MaxTTL bound all three.
+	MinTTL = time.Second
+	MaxTTL = 365 * 24 * time.Hour
+)
+
+const (
 	// maxTicketTTL caps what a server's lifetime hint can ask for (RFC 8446, 4.6.1).
 	maxTicketTTL = 7 * 24 * 60 * 60 // seconds
 
@@ -56,18 +64,19 @@ type Config struct {
 	Log *slog.Logger
 
 	// TableEntries is how many session IDs, tickets and identities are kept, at 27
-	// bytes each. Default 1,000,000. To size: new sessions per second, times their
-	// time to live in seconds; tickets under a known ticket key need no entry.
+	// bytes each. Default DefaultTableEntries. To size: new sessions per second, times their
+	// time to live in seconds; tickets under a known ticket key need no entry. At most MaxEntries.
 	TableEntries int
 
-	// ClientEntries is how many client homes are kept, at 27 bytes. Default 250,000.
+	// ClientEntries is how many client homes are kept, at 27 bytes, at most MaxEntries. Default DefaultClientEntries.
 	ClientEntries int
 
-	SessionTTL time.Duration // of a session ID; default 10 h
-	TicketTTL  time.Duration // of a ticket without a hint and of a ticket key without proof; default 24 h
-	ClientTTL  time.Duration // of a client's home; default 24 h
+	// Times to live, MinTTL to MaxTTL.
+	SessionTTL time.Duration // of a session ID; default DefaultSessionTTL
+	TicketTTL  time.Duration // of a ticket without a hint and of a ticket key without proof; default DefaultTicketTTL
+	ClientTTL  time.Duration // of a client's home; default DefaultClientTTL
 
-	// MaxTicketKeys bounds the ticket keys of one pool. Default 4096. To size:
+	// MaxTicketKeys bounds the ticket keys of one pool. Default DefaultTicketKeys. To size:
 	// backends, times TicketTTL / the time between two rotations.
 	MaxTicketKeys int
 
@@ -90,29 +99,22 @@ func (c *Config) validate() error {
 		return errors.New("affinity: a negative number of entries")
 	}
 	for _, d := range []time.Duration{c.SessionTTL, c.TicketTTL, c.ClientTTL} {
-		if d != 0 && (d < time.Second || d > 365*24*time.Hour) {
-			return fmt.Errorf("affinity: time to live %v: want 1 s to 365 days", d)
+		if d != 0 && (d < MinTTL || d > MaxTTL) {
+			return fmt.Errorf("affinity: time to live %v: want %d s to %d days", d, MinTTL/time.Second, MaxTTL/(24*time.Hour))
 		}
 	}
 	for c.Seed == 0 {
 		c.Seed = rand.Uint64()
 	}
-	fill(&c.SeedMade, unixSeconds(time.Now()))
-	fill(&c.Log, slog.New(slog.DiscardHandler))
-	fill(&c.TableEntries, defaultEntries)
-	fill(&c.ClientEntries, defaultClientEntries)
-	fill(&c.MaxTicketKeys, defaultTicketKeys)
-	fill(&c.SessionTTL, defaultSessionTTL)
-	fill(&c.TicketTTL, defaultTicketTTL)
-	fill(&c.ClientTTL, defaultClientTTL)
+	c.SeedMade = cmp.Or(c.SeedMade, unixSeconds(time.Now()))
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.TableEntries = cmp.Or(c.TableEntries, DefaultTableEntries)
+	c.ClientEntries = cmp.Or(c.ClientEntries, DefaultClientEntries)
+	c.MaxTicketKeys = cmp.Or(c.MaxTicketKeys, DefaultTicketKeys)
+	c.SessionTTL = cmp.Or(c.SessionTTL, DefaultSessionTTL)
+	c.TicketTTL = cmp.Or(c.TicketTTL, DefaultTicketTTL)
+	c.ClientTTL = cmp.Or(c.ClientTTL, DefaultClientTTL)
 	return nil
-}
-
-func fill[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
 }
 
 // Store holds what is known of all pools. Its tables are shared by them: the pool
@@ -192,8 +194,8 @@ func (s *Store) mapTables(seed *Seed) (err error) {
 	defer shelf.clear()
 	followed := false
 	for _, p := range s.places() {
-		if p.entries < 1 || p.entries > maxEntries {
-			return fmt.Errorf("affinity: table of %d entries: want 1 to %d", p.entries, maxEntries)
+		if p.entries < 1 || p.entries > MaxEntries {
+			return fmt.Errorf("affinity: table of %d entries: want 1 to %d", p.entries, MaxEntries)
 		}
 		if *p.table, err = shelf.table(p, seed); err != nil {
 			return err

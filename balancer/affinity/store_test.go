@@ -53,7 +53,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: a default is missing: %+v", tt.sentence, cfg)
 		}
 	}
-	if s, err := NewStore(Config{TableEntries: maxEntries + 1}); err == nil {
+	if s, err := NewStore(Config{TableEntries: MaxEntries + 1}); err == nil {
 		t.Error("a table beyond the limit was made")
 		_ = s.Close()
 	}

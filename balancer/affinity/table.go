@@ -18,9 +18,9 @@ const (
 	// bucket of four leave one entry in 3,000 without a free slot.
 	loadNum, loadDen = 3, 5
 
-	// maxEntries keeps the arithmetic of sizes from overflow: 57 GB, and 895 MB where an
+	// MaxEntries is how many a table may have at most: it keeps the arithmetic of sizes from overflow: 57 GB, and 895 MB where an
 	// int has 32 bits.
-	maxEntries = min(1<<31-1, math.MaxInt/64)
+	MaxEntries = min(1<<31-1, math.MaxInt/64)
 )
 
 // Table maps keys to backends: a fixed-size array of 16-byte entries in buckets
@@ -70,8 +70,8 @@ type Table struct {
 // NewTable makes a table for about entries live entries and takes all the memory
 // it will ever need, 26.7 bytes per entry, at once.
 func NewTable(entries int) (*Table, error) {
-	if entries < 1 || entries > maxEntries {
-		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, maxEntries)
+	if entries < 1 || entries > MaxEntries {
+		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, MaxEntries)
 	}
 	buckets := bucketsFor(entries)
 	mem, err := newMapping(buckets * bucketWords)

@@ -72,7 +72,7 @@ func TestTableSize(t *testing.T) {
 			t.Errorf("table of %d: %d entries in %d bytes, want %d", tt.entries, tab.Entries(), tab.Bytes(), tt.bytes)
 		}
 	}
-	for _, n := range []int{-1, 0, maxEntries + 1} {
+	for _, n := range []int{-1, 0, MaxEntries + 1} {
 		if _, err := NewTable(n); err == nil {
 			t.Errorf("table of %d entries: no error", n)
 		}

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -46,14 +47,23 @@ type Check struct {
 	// them no certificate is looked at: it is for the clients to judge.
 	Roots *x509.CertPool
 
-	// Method and Path of the request. Defaults GET and /.
+	// Method and Path of the request. Defaults DefaultMethod and DefaultPath.
 	Method, Path string
-	// Expect are the statuses that are wanted. Default: 200 to 399.
+	// Expect are the statuses that are wanted. Default: DefaultExpect alone.
 	Expect []StatusRange
 }
 
 // StatusRange is some HTTP statuses, both ends included.
 type StatusRange struct{ From, To int }
+
+// What is asked and wanted of a CheckHTTPS where nothing else is said.
+const (
+	DefaultMethod = http.MethodGet
+	DefaultPath   = "/"
+)
+
+// DefaultExpect is what is wanted of the answer then.
+func DefaultExpect() StatusRange { return StatusRange{200, 399} }
 
 // ParseStatusRange reads "200" or "200-399".
 func ParseStatusRange(text string) (StatusRange, error) {
@@ -86,17 +96,13 @@ func (k *Check) validate() error {
 	if k.Roots != nil && k.ServerName == "" {
 		return errors.New("health: a certificate can only be verified for a server name: give the check one")
 	}
-	if k.Method == "" {
-		k.Method = http.MethodGet
-	}
-	if k.Path == "" {
-		k.Path = "/"
-	}
+	k.Method = cmp.Or(k.Method, DefaultMethod)
+	k.Path = cmp.Or(k.Path, DefaultPath)
 	if !strings.HasPrefix(k.Path, "/") {
 		return fmt.Errorf("health: the path %q of the check does not begin with /", k.Path)
 	}
 	if len(k.Expect) == 0 {
-		k.Expect = []StatusRange{{200, 399}}
+		k.Expect = []StatusRange{DefaultExpect()}
 	}
 	return nil
 }

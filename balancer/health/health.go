@@ -13,6 +13,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,17 +29,17 @@ import (
 // Config of a Checker. The zero value of each field means its default.
 type Config struct {
 	// Interval is the time between the end of one check of a backend and the begin of the next, up or down, give or
-	// take jitter. At least 10 ms. A dead backend is noticed after about Fall * (Interval + Timeout) at the latest.
-	// Default 2 s.
+	// take jitter. At least MinInterval. A dead backend is noticed after about Fall * (Interval + Timeout) at the latest.
+	// Default DefaultInterval.
 	Interval time.Duration
 
-	// Timeout bounds one check. Default 1 s.
+	// Timeout bounds one check. Default DefaultTimeout.
 	Timeout time.Duration
 
-	// Rise is the number of successful checks in a row that bring a backend back. Default 2.
+	// Rise is the number of successful checks in a row that bring a backend back. Default DefaultRise.
 	Rise int
 
-	// Fall is the number of failed checks in a row that mark a backend down. Default 3.
+	// Fall is the number of failed checks in a row that mark a backend down. Default DefaultFall.
 	Fall int
 
 	// Check is what is asked of a backend. Default: that it accepts a TCP connection.
@@ -56,29 +57,27 @@ type Config struct {
 // nodes do not come in step.
 const jitter = 0.1
 
-// minInterval keeps a typing error from becoming a flood of connects.
-const minInterval = 10 * time.Millisecond
+// What the fields of Config are where they are zero.
+const (
+	DefaultInterval = 2 * time.Second
+	DefaultTimeout  = time.Second
+	DefaultRise     = 2
+	DefaultFall     = pool.DefaultFall
+
+	// MinInterval is the least Interval, of checks and of probes: a typing error must not become a flood of connects.
+	MinInterval = 10 * time.Millisecond
+)
 
 // validate is the only place that rejects a config or fills in defaults.
 func (c *Config) validate() error {
-	if c.Interval == 0 {
-		c.Interval = 2 * time.Second
-	}
-	if c.Timeout == 0 {
-		c.Timeout = time.Second
-	}
-	if c.Rise == 0 {
-		c.Rise = 2
-	}
-	if c.Fall == 0 {
-		c.Fall = 3
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Interval = cmp.Or(c.Interval, DefaultInterval)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.Rise = cmp.Or(c.Rise, DefaultRise)
+	c.Fall = cmp.Or(c.Fall, DefaultFall)
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	switch {
-	case c.Interval < minInterval:
-		return fmt.Errorf("health: the check interval %v is below %v", c.Interval, minInterval)
+	case c.Interval < MinInterval:
+		return fmt.Errorf("health: the check interval %v is below %v", c.Interval, MinInterval)
 	case c.Timeout < 0:
 		return fmt.Errorf("health: the check timeout %v is negative", c.Timeout)
 	case c.Rise < 0 || c.Fall < 0:

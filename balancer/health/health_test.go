@@ -346,7 +346,7 @@ func TestRealBackend(t *testing.T) {
 	}
 	changes := make(chan string, 10)
 	p.OnChange(func(b *pool.Backend, up bool, why string) { changes <- fmt.Sprint(b.Addr, " ", up, " ", why) })
-	c, err := New([]*pool.Pool{p}, Config{Interval: minInterval})
+	c, err := New([]*pool.Pool{p}, Config{Interval: MinInterval})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,57 +21,54 @@ type ProbeConfig struct {
 	Store *affinity.Store
 
 	// Interval is the time between two probes of a backend, give or take jitter; it is probed sooner when it comes back
-	// up or is suspected. At least 10 ms. Default 60 s.
+	// up or is suspected. At least MinInterval. Default DefaultProbeInterval.
 	Interval time.Duration
 
-	// Timeout bounds one handshake, from the connect on. Default 5 s.
+	// Timeout bounds one handshake, from the connect on. Default DefaultProbeTimeout.
 	Timeout time.Duration
 
 	// Names are server names to probe with, beside none at all and those of the traffic.
 	Names []string
 
-	// FromTraffic is how many of the names that the pool's clients use most are probed. Default 8, negative: none.
+	// FromTraffic is how many of the names that the pool's clients use most are probed. Default DefaultFromTraffic; NoneFromTraffic: none.
 	FromTraffic int
 
 	// Concurrent bounds the handshakes that are under way at once, but for those with backends that do not answer: these
-	// must not hold up the others. Default 4.
+	// must not hold up the others. Default DefaultConcurrent.
 	Concurrent int
 
-	// KeyAge is the age from which on a ticket key is worth a warning. Default 24 h.
+	// KeyAge is the age from which on a ticket key is worth a warning. Default DefaultKeyAge.
 	KeyAge time.Duration
 
 	// Log gets one line for each finding that is new or gone. Default: none.
 	Log *slog.Logger
 }
 
-// defaultFromTraffic names cover what most sites serve on one address.
-const defaultFromTraffic = 8
+// What the fields of ProbeConfig are where they are zero.
+const (
+	DefaultProbeInterval = time.Minute
+	DefaultProbeTimeout  = 5 * time.Second
+	DefaultFromTraffic   = 8 // cover what most sites serve on one address
+	DefaultConcurrent    = 4
+	DefaultKeyAge        = 24 * time.Hour
+
+	// NoneFromTraffic is the FromTraffic of a probe that takes no names from the traffic.
+	NoneFromTraffic = -1
+)
 
 // validate is the only place that rejects a config or fills in defaults.
 func (c *ProbeConfig) validate() error {
-	if c.Interval == 0 {
-		c.Interval = time.Minute
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Second
-	}
-	if c.FromTraffic == 0 {
-		c.FromTraffic = defaultFromTraffic
-	}
-	if c.Concurrent == 0 {
-		c.Concurrent = 4
-	}
-	if c.KeyAge == 0 {
-		c.KeyAge = 24 * time.Hour
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Interval = cmp.Or(c.Interval, DefaultProbeInterval)
+	c.Timeout = cmp.Or(c.Timeout, DefaultProbeTimeout)
+	c.FromTraffic = cmp.Or(c.FromTraffic, DefaultFromTraffic)
+	c.Concurrent = cmp.Or(c.Concurrent, DefaultConcurrent)
+	c.KeyAge = cmp.Or(c.KeyAge, DefaultKeyAge)
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	switch {
 	case c.Store == nil:
 		return errors.New("health: the probe has no affinity store to teach")
-	case c.Interval < minInterval:
-		return fmt.Errorf("health: the probe interval %v is below %v", c.Interval, minInterval)
+	case c.Interval < MinInterval:
+		return fmt.Errorf("health: the probe interval %v is below %v", c.Interval, MinInterval)
 	case c.Timeout < 0 || c.KeyAge < 0:
 		return fmt.Errorf("health: the probe timeout %v and key age %v must not be negative", c.Timeout, c.KeyAge)
 	case c.Concurrent < 0:

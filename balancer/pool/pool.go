@@ -23,16 +23,38 @@ type SecondChance struct {
 	// Auto lets an offer that a guessed backend refused go to another one.
 	Auto bool
 
-	// Tries bounds those other backends per conn: 1 to MaxSecondTries. Default 1.
+	// Tries bounds those other backends per conn: 1 to MaxSecondTries. Default DefaultSecondTries.
 	Tries int
 
-	// Budget is the share of the pool's new conns that may be replayed, on average; 0 to MaxSecondTries. Default 0.05. It covers rule (b) too,
-	// which is always on.
+	// Budget is the share of the pool's new conns that may be replayed, on average, at most MaxSecondTries. It covers rule
+	// (b) too, which is always on. Default DefaultSecondBudget.
 	Budget float64
 }
 
-// MaxSecondTries is the highest SecondChance.Tries.
-const MaxSecondTries = 8
+// What the fields of Options and SecondChance are where they are zero, and how far they go.
+const (
+	DefaultSecondTries  = 1
+	MaxSecondTries      = 8 // of SecondChance.Budget too: second chances per new conn
+	DefaultSecondBudget = 0.05
+
+	DefaultFall = 3
+
+	MinLoadFactor     = 1 // below it every backend would be overloaded
+	DefaultLoadFactor = 1.5
+
+	// DefaultQueue is how many conns may wait, NoQueue that none may.
+	DefaultQueue = 1024
+	NoQueue      = -1
+
+	DefaultQueueTimeout   = 5 * time.Second
+	DefaultRetryAfter     = 10 * time.Second
+	DefaultResolveEvery   = 30 * time.Second
+	DefaultResolveTimeout = 5 * time.Second
+
+	// MaxSlowStart bounds Options.SlowStart, whose zero is NoSlowStart.
+	MaxSlowStart = 24 * time.Hour
+	NoSlowStart  = time.Duration(0)
+)
 
 // Options of a pool. The zero value of each field means its default.
 type Options struct {
@@ -57,40 +79,40 @@ type Options struct {
 	Transparent bool
 
 	// Fall is the number of consecutive failed connects that make a backend doubtful, or mark it down with NoChecks: see
-	// ConnectFailed. Default 3.
+	// ConnectFailed. Default DefaultFall.
 	Fall int
 
 	// SlowStart is how long the share of fresh handshakes of a backend that comes up again, or that joins a pool at
 	// work, takes to rise from a tenth of its weight to all of it. It is never slow when a pool is made, nor for what
-	// Reconfigure leaves in it. It takes Run. At most MaxSlowStart. Default 0: at once.
+	// Reconfigure leaves in it. It takes Run. At most MaxSlowStart. Default NoSlowStart: at once.
 	SlowStart time.Duration
 
 	// OnDown says what becomes of the open conns of a backend that is marked down. Default OnDownKeep.
 	OnDown OnDown
 
 	// LoadFactor bounds affinity: a backend with more than 64 + LoadFactor * its weighted mean of open conns is
-	// UsableOverloaded. At least 1. Default 1.5.
+	// UsableOverloaded. At least MinLoadFactor. Default DefaultLoadFactor.
 	LoadFactor float64
 
 	// Queue bounds the conns of this node that wait for a place while every backend that could take them is at its
-	// MaxConns; further ones are refused. Default DefaultQueue, negative: none may wait.
+	// MaxConns; further ones are refused. Default DefaultQueue; NoQueue: none may wait.
 	Queue int
 
-	// QueueTimeout bounds how long a conn waits so. Default 5 s.
+	// QueueTimeout bounds how long a conn waits so. Default DefaultQueueTimeout.
 	QueueTimeout time.Duration
 
 	// NoChecks says that no active checks run, so that conns must find out when a backend is back: see ConnectFailed.
 	NoChecks bool
 
 	// RetryAfter is how long a backend stays down before conns try it again, with NoChecks. Run looks once in a tenth
-	// of it. Default 10 s.
+	// of it. Default DefaultRetryAfter.
 	RetryAfter time.Duration
 
 	// ResolveEvery is the longest interval at which Run resolves a name again. It is sooner where the answer holds for
-	// less, and where backends of that name are down: at most once a second. Default 30 s.
+	// less, and where backends of that name are down: at most once a second. Default DefaultResolveEvery.
 	ResolveEvery time.Duration
 
-	// ResolveTimeout bounds the resolving of all names together, which New waits for. Default 5 s.
+	// ResolveTimeout bounds the resolving of all names together, which New waits for. Default DefaultResolveTimeout.
 	ResolveTimeout time.Duration
 
 	// Resolver gives all addresses of a host name. It may be called by several goroutines at once. Default: the
@@ -122,7 +144,7 @@ func (o *Options) check() error {
 	if o.Fall < 0 || o.RetryAfter < 0 || o.ResolveEvery < 0 || o.ResolveTimeout < 0 || o.QueueTimeout < 0 {
 		return errors.New("pool: Fall, RetryAfter, ResolveEvery, ResolveTimeout and QueueTimeout must not be negative")
 	}
-	if o.LoadFactor != 0 && !(o.LoadFactor >= 1) {
+	if o.LoadFactor != 0 && !(o.LoadFactor >= MinLoadFactor) {
 		return fmt.Errorf("pool: the load factor %v is below 1: every backend would be overloaded", o.LoadFactor)
 	}
 	if o.SlowStart < 0 || o.SlowStart > MaxSlowStart {
@@ -139,15 +161,15 @@ func (o *Options) check() error {
 	} else if !(second.Budget >= 0 && second.Budget <= MaxSecondTries) {
 		return fmt.Errorf("pool: a second-chance budget of %v: give 0 to %d second chances per conn", second.Budget, MaxSecondTries)
 	}
-	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, 1)
-	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, 0.05)
-	o.Fall = cmp.Or(o.Fall, 3)
+	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, DefaultSecondTries)
+	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, DefaultSecondBudget)
+	o.Fall = cmp.Or(o.Fall, DefaultFall)
 	o.Queue = cmp.Or(o.Queue, DefaultQueue)
-	o.QueueTimeout = cmp.Or(o.QueueTimeout, 5*time.Second)
-	o.LoadFactor = cmp.Or(o.LoadFactor, 1.5)
-	o.RetryAfter = cmp.Or(o.RetryAfter, 10*time.Second)
-	o.ResolveEvery = cmp.Or(o.ResolveEvery, 30*time.Second)
-	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, 5*time.Second)
+	o.QueueTimeout = cmp.Or(o.QueueTimeout, DefaultQueueTimeout)
+	o.LoadFactor = cmp.Or(o.LoadFactor, DefaultLoadFactor)
+	o.RetryAfter = cmp.Or(o.RetryAfter, DefaultRetryAfter)
+	o.ResolveEvery = cmp.Or(o.ResolveEvery, DefaultResolveEvery)
+	o.ResolveTimeout = cmp.Or(o.ResolveTimeout, DefaultResolveTimeout)
 	if o.Resolver == nil {
 		o.Resolver = askSystem
 	}

@@ -5,9 +5,6 @@ import (
 	"sync/atomic"
 )
 
-// DefaultQueue is Options.Queue where nothing is said.
-const DefaultQueue = 1024
-
 // Waiter is a conn that waits for a place at a backend of its pool, because all that could take it have as many conns as
 // they may. Its owner keeps it where it is from Wait to Leave.
 type Waiter struct {

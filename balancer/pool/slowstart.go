@@ -17,9 +17,6 @@ const (
 
 	// shareStep is by how much it rises at once, in percent: 18 steps, each of which makes one snapshot.
 	shareStep = 5
-
-	// MaxSlowStart is the longest Options.SlowStart.
-	MaxSlowStart = 24 * time.Hour
 )
 
 // A backend that comes up again has a part of its weight only, which rises from firstShare to wholeShare over

@@ -48,7 +48,7 @@ var allowedEdges = map[string][]string{
 	"homing/api":     {},
 	"homing/value":   {"homing/api"},
 	"homing/logging": {"homing/value"},
-	"homing/config":  {"balancer", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "homing/api", "homing/value", "cmd/internal"},
+	"homing/config":  {"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "tlsparse", "homing/api", "homing/value", "cmd/internal"},
 	"homing/member":  {"cluster", "homing/config", "homing/value"},
 
 	// What concerns the data plane knows nothing of commands, and they nothing of it: an operator's know its API, and an

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/balancer/affinity"
 	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cluster"
@@ -199,11 +200,14 @@ func Default() *Config {
 	return &Config{
 		Listener: ListenerSettings{Mode: balancer.DefaultMode},
 		Pool: PoolSettings{
-			LoadFactor:   1.5,
-			SecondChance: pool.SecondChance{Tries: 1, Budget: 0.05},
-			Queue:        pool.DefaultQueue, QueueTimeout: 5 * time.Second,
-			Checks: Checks{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Question: DefaultQuestion()},
-			Probe:  Probe{Enabled: true, Interval: time.Minute, FromTraffic: 8},
+			LoadFactor:   pool.DefaultLoadFactor,
+			SecondChance: pool.SecondChance{Tries: pool.DefaultSecondTries, Budget: pool.DefaultSecondBudget},
+			Queue:        pool.DefaultQueue, QueueTimeout: pool.DefaultQueueTimeout,
+			Checks: Checks{
+				Interval: health.DefaultInterval, Timeout: health.DefaultTimeout, Rise: health.DefaultRise, Fall: health.DefaultFall,
+				Question: DefaultQuestion(),
+			},
+			Probe: Probe{Enabled: true, Interval: health.DefaultProbeInterval, FromTraffic: health.DefaultFromTraffic},
 
 			DiscoverWeight: cluster.DefaultDiscoverWeight,
 		},
@@ -217,7 +221,10 @@ func Default() *Config {
 			Hello: tlsparse.DefaultHelloLimit, Hold: balancer.DefaultHoldLimit,
 			Clients: balancer.SourceLimits{Prefix4: balancer.DefaultPrefix4, Prefix6: balancer.DefaultPrefix6},
 		},
-		Tables:  Tables{Entries: 1_000_000, ClientEntries: 250_000, SessionTTL: 10 * time.Hour, TicketTTL: 24 * time.Hour},
+		Tables: Tables{
+			Entries: affinity.DefaultTableEntries, ClientEntries: affinity.DefaultClientEntries,
+			SessionTTL: affinity.DefaultSessionTTL, TicketTTL: affinity.DefaultTicketTTL,
+		},
 		Cluster: Cluster{Member: Member{Label: "homing"}},
 	}
 }

@@ -23,7 +23,9 @@ type Question struct {
 }
 
 // DefaultQuestion is whether it accepts a conn.
-func DefaultQuestion() Question { return Question{Method: "GET", Path: "/"} }
+func DefaultQuestion() Question {
+	return Question{Method: health.DefaultMethod, Path: health.DefaultPath}
+}
 
 // QuestionRows is what nodes and agents have in common, bound to q.
 func QuestionRows(q *Question) []Row {

@@ -186,7 +186,7 @@ func memoryRows(c *Config) []Row {
 			"a TLS 1.2 session ID is remembered, counted from its last acceptance").fixed(),
 		top("ticket-ttl", "tables.ticket_ttl", span(&t.TicketTTL, time.Second, 7*day),
 			"a ticket without a lifetime of its own, and a ticket key without acceptance or issue").fixed(),
-		pools("affinity-load-factor", "affinity_load_factor", value.Ratio{P: &c.Pool.LoadFactor, Min: 1, Max: 1000},
+		pools("affinity-load-factor", "affinity_load_factor", value.Ratio{P: &c.Pool.LoadFactor, Min: pool.MinLoadFactor, Max: 1000},
 			"a home with more conns than 64 + this times the weighted mean is passed over"),
 		top("state-dir", "state_dir", value.Path(&c.StateDir, "DIR"),
 			"write what is learned to this directory, a second behind, and the node's name: a restart and a reboot keep both").

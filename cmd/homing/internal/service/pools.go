@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -66,12 +67,8 @@ func (s *service) newWatches(c *config.Config, pools []*pooled) error {
 
 func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
 	if probed(c, settings) {
-		fromTraffic := settings.Probe.FromTraffic
-		if fromTraffic == 0 {
-			fromTraffic = -1
-		}
 		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
-			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: fromTraffic, Log: s.log,
+			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: cmp.Or(settings.Probe.FromTraffic, health.NoneFromTraffic), Log: s.log,
 		})
 		if err != nil {
 			return err
@@ -136,16 +133,12 @@ func nodeOf(c *config.Config) string {
 }
 
 func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
-	opt := pool.Options{
+	return pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
-		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
+		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: cmp.Or(p.Queue, pool.NoQueue),
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
 		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Refuse: s.refuses(c), Log: s.log,
 	}
-	if opt.Queue == 0 {
-		opt.Queue = -1 // 0 is its default
-	}
-	return opt
 }
 
 func poolsOf(pools []*pooled) []*pool.Pool {
