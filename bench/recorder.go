@@ -48,11 +48,7 @@ func (r *recorder) merge(o *recorder) {
 		r.groups[i].Merge(&o.groups[i].Latency)
 	}
 	for i := range min(len(r.timeline), len(o.timeline)) {
-		t, u := &r.timeline[i], &o.timeline[i]
-		t.Done += u.Done
-		t.Errors += u.Errors
-		t.Accepted += u.Accepted
-		t.Refused += u.Refused
+		r.timeline[i].Add(o.timeline[i])
 	}
 }
 

@@ -125,6 +125,14 @@ type Tick struct {
 	Refused  int64 `json:"refused"`
 }
 
+// Add adds what another tick counted.
+func (t *Tick) Add(o Tick) {
+	t.Done += o.Done
+	t.Errors += o.Errors
+	t.Accepted += o.Accepted
+	t.Refused += o.Refused
+}
+
 // Disturbed is a Disturbance that happened.
 type Disturbed struct {
 	Disturbance

@@ -106,7 +106,7 @@ func (a *Arm) Add(res *bench.Result) {
 	for i := range res.Groups {
 		g := &res.Groups[i]
 		r.Tally.Add(&g.Tally)
-		mergeLatency(&sum, &g.Latency)
+		sum.Merge(drawn(&g.Latency))
 		if len(res.Groups) > 1 {
 			a.addGroup(g)
 		}
@@ -125,7 +125,7 @@ func (a *Arm) Add(res *bench.Result) {
 	r.Resumed, r.Answer = QuantilesOf(sum.Resumed), QuantilesOf(sum.Answer)
 	a.Rounds = append(a.Rounds, r)
 	a.Tally.Add(&r.Tally)
-	mergeLatency(&a.Latency, &sum)
+	a.Latency.Merge(&sum)
 	a.addTimeline(res)
 }
 
@@ -150,30 +150,16 @@ func (a *Arm) addTimeline(res *bench.Result) {
 		if i == len(a.Timeline) {
 			a.Timeline = append(a.Timeline, bench.Tick{})
 		}
-		t := &a.Timeline[i]
-		t.Done += tick.Done
-		t.Errors += tick.Errors
-		t.Accepted += tick.Accepted
-		t.Refused += tick.Refused
+		a.Timeline[i].Add(tick)
 	}
 	if a.Disturbances == nil {
 		a.Disturbances = res.Disturbances
 	}
 }
 
-// mergeLatency adds the histograms that reports draw.
-func mergeLatency(to, from *bench.Latency) {
-	for _, h := range []struct{ to, from **bench.Histogram }{
-		{&to.Resumed, &from.Resumed}, {&to.Full, &from.Full}, {&to.Answer, &from.Answer}, {&to.Handshake, &from.Handshake},
-	} {
-		if *h.from == nil {
-			continue
-		}
-		if *h.to == nil {
-			*h.to = bench.NewHistogram()
-		}
-		(*h.to).Merge(*h.from)
-	}
+// drawn are the histograms that reports draw.
+func drawn(l *bench.Latency) *bench.Latency {
+	return &bench.Latency{Resumed: l.Resumed, Full: l.Full, Answer: l.Answer, Handshake: l.Handshake}
 }
 
 // Test returns the test of that key; nil without one.

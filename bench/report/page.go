@@ -1,17 +1,13 @@
 package report
 
 import (
-	"cmp"
-	_ "embed" // the page's template and style
+	_ "embed" // the page's template, style, script, and the library that draws
 	"fmt"
 	"html/template"
 	"io"
 	"math"
-	"slices"
-	"strings"
 
 	"homing/bench"
-	"homing/bench/balancers"
 )
 
 //go:embed page.html
@@ -20,12 +16,29 @@ var pageTemplate string
 //go:embed page.css
 var pageStyle string
 
+//go:embed page.js
+var pageScript string
+
+// uPlot draws lines: 50 kB, no dependencies, MIT (uplot/LICENSE), kept since 2019, as npm has it.
+//
+//go:embed uplot/uPlot.iife.min.js
+var uplotScript string
+
+//go:embed uplot/uPlot.min.css
+var uplotStyle string
+
+// uplotLicence goes with every copy.
+//
+//go:embed uplot/LICENSE
+var uplotLicence string
+
 // page is what the template draws.
 type page struct {
 	Title    string
 	Lead     string
 	Style    template.CSS
-	Hero     *dots
+	Scripts  []template.JS
+	Hero     *table
 	Runs     []runHead
 	Sections []*section
 	Details  []detail
@@ -39,35 +52,6 @@ type runHead struct {
 	Warnings                                               []string
 }
 
-// section is one question of the page, with its charts and the table that says the same.
-type section struct {
-	ID, Title, Lead string
-	Legend          []legend
-	Panels          []panel
-	Tables          []table
-	More            []table // for those who look closer
-}
-
-// Side reports whether the charts leave room for the tables beside them on a wide screen.
-func (s *section) Side() bool {
-	for _, t := range s.Tables {
-		if len(t.Head) > 4 {
-			return false
-		}
-	}
-	return len(s.Panels) == 1
-}
-
-type legend struct{ Class, Name string }
-
-// panel is one chart.
-type panel struct {
-	ID, Title, Alt string
-	Bars           *bars
-	Curves         *curves
-	Areas          *areas
-}
-
 // detail is all figures of one test.
 type detail struct {
 	Title, Settings string
@@ -77,7 +61,7 @@ type detail struct {
 
 // WriteHTML draws one or several reports as one page that needs nothing beside itself.
 func WriteHTML(w io.Writer, reports ...*Report) error {
-	t, err := template.New("page").Funcs(template.FuncMap{"n": num}).Parse(pageTemplate)
+	t, err := template.New("page").Parse(pageTemplate)
 	if err != nil {
 		return fmt.Errorf("parse the page: %w", err)
 	}
@@ -88,9 +72,10 @@ func WriteHTML(w io.Writer, reports ...*Report) error {
 }
 
 func newPage(v *view) *page {
-	p := &page{Title: "What becomes of TLS sessions behind a balancer", Lead: v.lead(), Style: template.CSS(pageStyle)} //nolint:gosec // our own file
-	if list := v.questions(string(bench.Resume)); len(list) > 0 {
-		p.Hero = v.newDots(list)
+	p := &page{
+		Title: "What becomes of TLS sessions behind a balancer", Lead: v.lead(), Hero: v.hero(),
+		Style:   template.CSS(uplotStyle + pageStyle),                                                              //nolint:gosec // our own files
+		Scripts: []template.JS{template.JS("/*\n" + uplotLicence + "*/\n" + uplotScript), template.JS(pageScript)}, //nolint:gosec // the same
 	}
 	for run, r := range v.runs {
 		p.Runs = append(p.Runs, v.head(run, r))
@@ -98,18 +83,9 @@ func newPage(v *view) *page {
 			p.Details = append(p.Details, v.detail(run, &r.Tests[i]))
 		}
 	}
-	for _, s := range []func() section{
-		v.resumedSection, v.costSection, v.latencySection, v.secondSection, v.steadySection, v.distanceSection, v.rateSection,
-		v.bulkSection, v.idleSection, v.churnSection, v.failoverSection, v.shapesSection,
-	} {
-		if one := s(); len(one.Panels)+len(one.Tables) > 0 {
-			p.Sections = append(p.Sections, &one)
-		}
-	}
-	for i := range p.Sections {
-		s := p.Sections[i]
-		for n := range s.Panels {
-			s.Panels[n].ID = fmt.Sprintf("%s-%d", s.ID, n+1)
+	for _, plan := range sectionPlans() {
+		if s := v.section(&plan); s != nil {
+			p.Sections = append(p.Sections, s)
 		}
 	}
 	return p
@@ -142,85 +118,33 @@ func (v *view) detail(run int, t *Test) detail {
 	return d
 }
 
-// legends are the colours of choices.
-func legends(choices []choice) []legend {
-	var list []legend
-	for _, c := range choices {
-		list = append(list, legend{Class: c.class(), Name: c.name})
+// hero is the table at the head of the page: which part of the offers found their session, the mean of all tests of
+// resumption. Nil without such a test.
+func (v *view) hero() *table {
+	list := v.questions(string(bench.Resume))
+	if len(list) == 0 {
+		return nil
 	}
-	return list
-}
-
-// panelTitle names a question's chart.
-func panelTitle(q question) string {
-	s := cmp.Or(kindName(q.Kind), q.Scenario)
-	if q.Scenario == string(bench.Resume) {
-		s += ", " + sourcesName(q.Sources)
-	}
-	return s
-}
-
-// barPanels draws one measure of each question. All panels of a section have the same scale, so that they can be held
-// against each other.
-func (v *view) barPanels(list []question, choices []choice, m Measure, top float64, ticks []tick) []panel {
-	var panels []panel
-	for _, q := range list {
-		b := v.newBars(q, choices, func(c choice, run int) amount {
-			s := v.stats(q, c, m)[run]
-			return amount{parts: []float64{s.Median}, classes: []string{c.class()}, stat: s, text: m.shortText(s)}
-		}, top, ticks)
-		panels = append(panels, panel{Title: panelTitle(q), Bars: b, Alt: alt(m.About, b)})
-	}
-	return panels
-}
-
-// shortText leaves the spread to the whisker.
-func (m Measure) shortText(s Stat) string {
-	if !s.OK() {
-		return none
-	}
-	return m.format(s.Median)
-}
-
-// alt is a chart of bars in words.
-func alt(what string, b *bars) string {
-	var parts []string
-	for _, row := range b.Rows {
-		for _, one := range row.Bars {
-			parts = append(parts, strings.TrimSpace(one.Letter+" "+one.Tip))
+	out := &table{Caption: "Offers to resume that found their session: the mean of all tests of resumption on this page", Head: []string{"through"}}
+	groups := v.heads(list)
+	for _, runs := range groups {
+		name := "accepted"
+		if len(groups) > 1 {
+			name += " (" + v.letter(runs[0]) + ")"
 		}
+		out.Head = append(out.Head, name)
 	}
-	return what + ". " + strings.Join(parts, "; ") + "."
-}
-
-// greatest is the greatest median of a measure in any question, and the end of its axis.
-func (v *view) greatest(list []question, choices []choice, m Measure) float64 {
-	most := 0.0
-	for _, q := range list {
-		for _, c := range choices {
-			for _, s := range v.stats(q, c, m) {
-				if s.OK() {
-					most = math.Max(most, s.Median)
-				}
+	for _, c := range v.choices(list) {
+		row := tableRow{Name: c.name, Class: c.class(), Strong: c.homing()}
+		for _, runs := range groups {
+			mean, _ := v.offers(runs, list, c)
+			if math.IsNaN(mean) {
+				row.Cells = append(row.Cells, plainCell(none))
+				continue
 			}
+			row.Cells = append(row.Cells, cell{Text: percent(mean), Bar: newBar(Stat{Median: mean, Min: mean, Max: mean, Rounds: 1}, 1)})
 		}
+		out.Rows = append(out.Rows, row)
 	}
-	return niceMax(most)
-}
-
-// evenTicks are four steps of an axis that begins at 0.
-func evenTicks(m Measure, top float64) []tick {
-	return []tick{{At: 0, Text: "0"}, {At: top / 2, Text: m.format(top / 2)}, {At: top, Text: m.format(top)}}
-}
-
-// without leaves out what stands before one backend where others stand before several.
-func without(choices []choice) []choice {
-	return slices.DeleteFunc(slices.Clone(choices), func(c choice) bool {
-		return strings.HasSuffix(c.key, OneBackend)
-	})
-}
-
-// notDirect leaves out the way without a balancer.
-func notDirect(choices []choice) []choice {
-	return slices.DeleteFunc(slices.Clone(choices), func(c choice) bool { return c.family == balancers.FamilyDirect })
+	return out
 }

@@ -15,50 +15,33 @@ type table struct {
 }
 
 type tableRow struct {
-	Name  string
-	Class string // colour of the name's mark; empty: none
-	Cells []cell
+	Name   string
+	Class  string // colour of the name's mark and of the bars; empty: none
+	Strong bool
+	Cells  []cell
 }
 
-// cell is one figure. Heat is 0 to 10, worst to best; -1 is not judged.
+// cell is one figure, and how it looks among those of its table; nil: as a figure.
 type cell struct {
 	Text string
-	Heat int
+	Bar  *bar
 }
 
-func plainCell(text string) cell { return cell{Text: text, Heat: -1} }
+// bar is drawn in a cell, in parts of the greatest of its table, 0 to 100. From the least to the greatest round runs a
+// thin line.
+type bar struct{ Width, Least, Spread float64 }
 
-// heat puts a share of accepted offers into eleven steps.
-func heat(share float64) int {
-	if math.IsNaN(share) {
-		return -1
+func newBar(s Stat, greatest float64) *bar {
+	if !s.OK() || !(greatest > 0) {
+		return nil
 	}
-	return int(math.Round(10 * min(max(share, 0), 1)))
+	part := func(v float64) float64 { return math.Round(1000*min(max(v/greatest, 0), 1)) / 10 }
+	b := &bar{Width: part(s.Median), Least: part(s.Min)}
+	b.Spread = math.Round(10*(part(s.Max)-b.Least)) / 10
+	return b
 }
 
-// matrix is a table of choices by questions and runs.
-func (v *view) matrix(caption string, list []question, choices []choice, fill func(q question, c choice, run int) cell) table {
-	t := table{Caption: caption, Head: []string{"through"}}
-	for _, q := range list {
-		for run := range v.runs {
-			if q.of[run] != nil {
-				t.Head = append(t.Head, v.column(q, run))
-			}
-		}
-	}
-	for _, c := range choices {
-		row := tableRow{Name: c.name, Class: c.class()}
-		for _, q := range list {
-			for run := range v.runs {
-				if q.of[run] != nil {
-					row.Cells = append(row.Cells, fill(q, c, run))
-				}
-			}
-		}
-		t.Rows = append(t.Rows, row)
-	}
-	return t
-}
+func plainCell(text string) cell { return cell{Text: text} }
 
 // column heads a question's column.
 func (v *view) column(q question, run int) string {
@@ -72,16 +55,33 @@ func (v *view) column(q question, run int) string {
 	return s
 }
 
-// measureTable is a matrix of one measure.
+// measureTable is a table of one measure: of choices by questions and runs, its cells with bars.
 func (v *view) measureTable(caption string, list []question, choices []choice, m Measure) table {
-	return v.matrix(caption, list, choices, func(q question, c choice, run int) cell {
-		s := v.stats(q, c, m)[run]
-		out := plainCell(m.Text(s))
-		if m.Key == mResumed {
-			out.Heat = heat(s.Median)
+	out := table{Caption: caption, Head: []string{"through"}}
+	greatest := 0.0
+	for _, q := range list {
+		for _, run := range q.runs() {
+			out.Head = append(out.Head, v.column(q, run))
 		}
-		return out
-	})
+		for _, c := range choices {
+			for _, s := range v.stats(q, c, m) {
+				if s.OK() {
+					greatest = max(greatest, s.Max)
+				}
+			}
+		}
+	}
+	for _, c := range choices {
+		row := tableRow{Name: c.name, Class: c.class(), Strong: c.homing()}
+		for _, q := range list {
+			stats := v.stats(q, c, m)
+			for _, run := range q.runs() {
+				row.Cells = append(row.Cells, cell{Text: m.Text(stats[run]), Bar: newBar(stats[run], greatest)})
+			}
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out
 }
 
 // full is the table of all measures of one test, as the terminal has it, and how homing compares.
@@ -95,12 +95,7 @@ func full(t *Test) []table {
 		a := &t.Arms[i]
 		row := tableRow{Name: a.label(), Class: "c-" + a.Balancer}
 		for _, m := range list {
-			s := m.Stat(t, a)
-			c := plainCell(m.Text(s))
-			if m.Key == mResumed {
-				c.Heat = heat(s.Median)
-			}
-			row.Cells = append(row.Cells, c)
+			row.Cells = append(row.Cells, plainCell(m.Text(m.Stat(t, a))))
 		}
 		main.Rows = append(main.Rows, row)
 	}
@@ -152,7 +147,7 @@ func groupTable(t *Test) table {
 			share, any := tally.Share()
 			c := plainCell(none)
 			if any {
-				c = cell{Text: percent(share), Heat: heat(share)}
+				c = plainCell(percent(share))
 			}
 			if n := tally.Failed(); n > 0 {
 				c.Text += fmt.Sprintf(", %s failed", thousands(n))

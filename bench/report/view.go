@@ -85,6 +85,9 @@ func (v *view) choices(list []question) []choice {
 // class is the colour of a choice in the style sheet.
 func (c choice) class() string { return "c-" + c.balancer }
 
+// homing reports whether it is what the others are held against.
+func (c choice) homing() bool { return c.family == balancers.FamilyHoming }
+
 // stats are one measure of one choice in one question, by run.
 func (v *view) stats(q question, c choice, m Measure) []Stat {
 	list := make([]Stat, len(v.runs))
