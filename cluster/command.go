@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
 // A command is an order as it travels, sealed with the node key, which agents do not have: they can neither give a command nor
@@ -115,28 +117,22 @@ func parseCommand(plain []byte) (*Order, error) {
 	return o, nil
 }
 
-// replayGuard remembers nonces for as long as their commands' times are good.
-type replayGuard map[[nonceBytes]byte]time.Time // until when each must be remembered
+// replays remembers nonces for as long as their commands' times are good.
+type replays = bound.Recent[[nonceBytes]byte]
 
 // admit says why a command may not be applied at now, once.
-func (g replayGuard) admit(sealed []byte, at, now time.Time) error {
+func admit(seen *replays, sealed []byte, at, now time.Time) error {
 	if d := now.Sub(at); d > commandAge || d < -commandAge {
 		return fmt.Errorf("the command is from %s, %s off the clock of this node: set the clocks, and repeat it",
 			at.UTC().Format(time.RFC3339), d.Abs().Round(time.Second))
 	}
-	for nonce, until := range g {
-		if now.After(until) {
-			delete(g, nonce)
-		}
-	}
 	nonce := [nonceBytes]byte(sealed)
-	if _, again := g[nonce]; again {
+	if seen.Has(nonce, now) {
 		return errors.New("the command was given before")
 	}
-	if len(g) >= maxReplays {
+	if !seen.Note(nonce, at.Add(2*commandAge), now) {
 		return errors.New("too many commands at once: wait two minutes")
 	}
-	g[nonce] = at.Add(2 * commandAge)
 	return nil
 }
 
@@ -194,7 +190,7 @@ func (m *Membership) apply(sealed []byte, judge bool) (*Order, error) {
 			return nil, err
 		}
 	}
-	if err := m.replays.admit(sealed, o.at, time.Now()); err != nil {
+	if err := admit(&m.replays, sealed, o.at, time.Now()); err != nil {
 		return nil, err
 	}
 	return o, o.Op.kind().follow(m, o)

@@ -69,7 +69,7 @@ func TestParseCommandRefuses(t *testing.T) {
 }
 
 func TestReplayGuard(t *testing.T) {
-	g := make(replayGuard)
+	g := replays{Max: maxReplays}
 	now := time.Unix(1_800_000_000, 0)
 	nonce := func(i int) []byte { return slices.Concat([]byte{byte(i), byte(i >> 8)}, make([]byte, nonceBytes)) }
 	for _, tt := range []struct {
@@ -87,17 +87,17 @@ func TestReplayGuard(t *testing.T) {
 		{"one whose sender's clock is ahead", 5, now.Add(commandAge), now, ""},
 		{"again, as late as that can be", 5, now.Add(commandAge), now.Add(2 * commandAge), "given before"},
 	} {
-		err := g.admit(nonce(tt.nonce), tt.at, tt.now)
+		err := admit(&g, nonce(tt.nonce), tt.at, tt.now)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", tt.why, err, tt.want)
 		}
 	}
 	later := now.Add(time.Hour)
 	for i := range 2 * maxReplays {
-		_ = g.admit(nonce(i), later, later)
+		_ = admit(&g, nonce(i), later, later)
 	}
-	if len(g) > maxReplays {
-		t.Errorf("%d nonces are kept", len(g))
+	if len(g.All()) > maxReplays {
+		t.Errorf("%d nonces are kept", len(g.All()))
 	}
 }
 

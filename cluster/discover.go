@@ -65,7 +65,7 @@ type Discovery struct {
 	// Static after construction.
 	cfg  DiscoverConfig
 	from Directory
-	wake chan struct{} // never closed
+	wake bound.Wake
 
 	// Owned by Prime, then by Run.
 	judged map[string]string // what the log knows of each agent, by ID
@@ -90,7 +90,7 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	d := &Discovery{
-		cfg: cfg, from: from, wake: make(chan struct{}, 1), judged: make(map[string]string),
+		cfg: cfg, from: from, wake: make(bound.Wake, 1), judged: make(map[string]string),
 		quiet: bound.NewQuiet(cfg.Log), watched: make(map[*pool.Pool]bool),
 	}
 	d.SetPools(cfg.Pools)
@@ -118,12 +118,7 @@ func (d *Discovery) SetPools(pools []DiscoverPool) {
 }
 
 // Wake has the announcements looked at again. It never blocks.
-func (d *Discovery) Wake() {
-	select {
-	case d.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-}
+func (d *Discovery) Wake() { d.wake.Up() }
 
 // Stats counts the agents whose announcements stand, and those whose announcements are refused.
 func (d *Discovery) Stats() (accepted, refused int) {

@@ -48,10 +48,10 @@ func (m *Membership) Export() Exported {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	exported.Orders = m.standing.sorted()
-	if len(m.replays) > 0 {
+	if len(m.replays.All()) > 0 {
 		exported.Commands = make(map[string]time.Time)
 	}
-	for nonce, until := range m.replays {
+	for nonce, until := range m.replays.All() {
 		exported.Commands[hex.EncodeToString(nonce[:])] = until
 	}
 	return exported
@@ -66,7 +66,7 @@ func (m *Membership) Import(from Exported) {
 		}
 	}
 	m.mu.Unlock()
-	m.inquireSoon()
+	m.hearing.Up()
 	for _, one := range from.Members {
 		if one.Meta.Role == RoleNode && one.ID != m.cfg.ID && one.Addr.IsValid() {
 			m.rejoin.change(func(r *rejoin) {
@@ -81,10 +81,8 @@ func (m *Membership) Import(from Exported) {
 		m.standing.keep(o)
 	}
 	for text, until := range from.Commands {
-		nonce, err := hex.DecodeString(text)
-		if err != nil || len(nonce) != nonceBytes || len(m.replays) >= maxReplays {
-			continue
+		if nonce, err := hex.DecodeString(text); err == nil && len(nonce) == nonceBytes {
+			m.replays.Note([nonceBytes]byte(nonce), until, time.Now())
 		}
-		m.replays[[nonceBytes]byte(nonce)] = until
 	}
 }

@@ -113,7 +113,7 @@ func TestMemberInheritsNonces(t *testing.T) {
 	}
 	legacy := Exported{Commands: map[string]time.Time{"zz": time.Now(), "00": time.Now()}}
 	heir.Import(legacy)
-	if len(heir.replays) != 1 {
-		t.Errorf("%d nonces", len(heir.replays))
+	if len(heir.replays.All()) != 1 {
+		t.Errorf("%d nonces", len(heir.replays.All()))
 	}
 }

@@ -194,19 +194,19 @@ func Create(cfg Config) (*Membership, error) {
 	}
 	m := &Membership{
 		cfg: cfg, log: cfg.Log,
-		update:   make(chan struct{}, 1),
+		update:   make(bound.Wake, 1),
 		commands: make(chan []byte, 16),
 		meta:     cfg.Meta,
-		hearing:  make(chan struct{}, 1),
+		hearing:  make(bound.Wake, 1),
 		quiet:    bound.NewQuiet(cfg.Log),
-		refusals: make(map[string]string), replays: make(replayGuard), standing: make(standing),
+		refusals: make(map[string]string), replays: replays{Max: maxReplays}, standing: make(standing),
 		roll: newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.meta.Standing = cfg.Meta.Role == RoleNode
 	m.pools.Store(&m.cfg.Pools)
 	m.SetNodeKeys(cfg.NodeKeys)
 	m.rejoin = &rejoiner{
-		now: time.Now, log: cfg.Log, wake: make(chan struct{}, 1), plan: newRejoin(cfg.Join),
+		now: time.Now, log: cfg.Log, wake: make(bound.Wake, 1), plan: newRejoin(cfg.Join),
 		join: m.dial,
 	}
 	if err := m.open(); err != nil {
@@ -331,10 +331,7 @@ func (m *Membership) Update(f func(*Meta)) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case m.update <- struct{}{}:
-	default: // Run will read the newest anyway
-	}
+	m.update.Up()
 	return nil
 }
 

@@ -11,21 +11,21 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// maxLogKinds bounds the kinds that are told apart.
+// maxLogKinds bounds the kinds that are told apart: those of memberlist are fewer.
 const maxLogKinds = 256
 
 // gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
-// addresses, names and numbers only are one kind.
+// addresses, names and numbers only are one kind, of which one line is written in bound.LogEvery.
 type gossipLog struct {
 	to  slog.Handler
 	now func() time.Time
 
 	mu   sync.Mutex
-	last map[string]time.Time
+	said bound.Recent[string] // kinds; guarded by mu
 }
 
 func newGossipLog(to slog.Handler) *gossipLog {
-	return &gossipLog{to: to, now: time.Now, last: make(map[string]time.Time)}
+	return &gossipLog{to: to, now: time.Now, said: bound.Recent[string]{Max: maxLogKinds}}
 }
 
 // Enabled implements slog.Handler: what a line's level is shows in its text only.
@@ -85,16 +85,8 @@ func kindOf(text string) string {
 
 // fresh says that no line of the kind was written lately.
 func (g *gossipLog) fresh(text string) bool {
-	kind := kindOf(text)
+	kind, now := kindOf(text), g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := g.now()
-	if at, ok := g.last[kind]; ok && now.Sub(at) < bound.LogEvery {
-		return false
-	}
-	if len(g.last) >= maxLogKinds {
-		clear(g.last)
-	}
-	g.last[kind] = now
-	return true
+	return !g.said.Has(kind, now) && g.said.Note(kind, now.Add(bound.LogEvery), now)
 }

@@ -6,33 +6,35 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
 // restPer is how many entries of the roll one look at it may go through for each millisecond of rest: it costs less than a
 // hundredth of a core however much is said.
 const restPer = 256
 
-// inquireSoon has the roll looked at. It never blocks.
-func (m *Membership) inquireSoon() {
-	select {
-	case m.hearing <- struct{}{}:
-	default: // it will look anyway
-	}
+// inquire asks whom the roll names, until ctx is done.
+func (m *Membership) inquire(ctx context.Context) {
+	attend(ctx, m.hearing, m.inquireAt, func() (addrs []netip.AddrPort, rest, next time.Duration) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		addrs, next = m.roll.due(time.Now())
+		return addrs, time.Duration(1+(len(m.roll.members)+len(m.roll.claims))/restPer) * time.Millisecond, next
+	})
 }
 
-// inquire asks whom the roll names, until ctx is done, and waits for the questions that run then.
-func (m *Membership) inquire(ctx context.Context) {
-	var questions sync.WaitGroup
-	defer questions.Wait()
+// attend does what is due, all of it at once, until ctx is done, and waits for what runs then. It looks again after a rest:
+// when it is woken, or next has passed.
+func attend[T any](ctx context.Context, wake bound.Wake, do func(T), due func() (some []T, rest, next time.Duration)) {
+	var running sync.WaitGroup
+	defer running.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		m.mu.Lock()
-		addrs, next := m.roll.due(time.Now())
-		rest := time.Duration(1+(len(m.roll.members)+len(m.roll.claims))/restPer) * time.Millisecond
-		m.mu.Unlock()
-		for _, addr := range addrs {
-			questions.Go(func() { m.inquireAt(addr) })
+		some, rest, next := due()
+		for _, one := range some {
+			running.Go(func() { do(one) })
 		}
 		if !pause(ctx, timer, rest) {
 			return
@@ -42,7 +44,7 @@ func (m *Membership) inquire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-m.hearing:
+		case <-wake:
 		}
 	}
 }
@@ -79,7 +81,7 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 		now = m.roll.answered(addr, w.ID, meta, w.Meta, time.Now())
 	}
 	m.mu.Unlock()
-	m.inquireSoon() // there is room for another question
+	m.hearing.Up() // there is room for another question
 	if err != nil {
 		m.log.Debug("cluster: no answer", slog.String("addr", addr.String()), slog.Any("error", err))
 	}

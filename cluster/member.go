@@ -28,9 +28,9 @@ type Membership struct {
 	addr      netip.AddrPort // that others reach it by
 	rejoin    *rejoiner
 	wire      memberlist.Transport
-	update    chan struct{} // our metadata changed; never closed
-	hearing   chan struct{} // somebody is to be asked; never closed
-	commands  chan []byte   // sealed commands, behind who asks; never closed
+	update    bound.Wake  // our metadata changed
+	hearing   bound.Wake  // somebody is to be asked
+	commands  chan []byte // sealed commands, behind who asks; never closed
 	quiet     *bound.Quiet
 
 	// Atomic.
@@ -39,7 +39,7 @@ type Membership struct {
 
 	// Owned by whoever applies commands, under applying.
 	applying sync.Mutex
-	replays  replayGuard
+	replays  replays
 	standing standing
 
 	// Guarded by mu, which is never held while memberlist is called.
@@ -83,7 +83,7 @@ func (m *Membership) NotifyAlive(node *memberlist.Node) error {
 	m.mu.Lock()
 	err := m.roll.hearsay(node.Name, addr, node.Meta, near, time.Now())
 	m.mu.Unlock()
-	m.inquireSoon()
+	m.hearing.Up()
 	return err
 }
 
@@ -92,7 +92,7 @@ func (m *Membership) NotifyLeave(node *memberlist.Node) {
 	m.mu.Lock()
 	m.roll.doubt(addrOf(node.Addr, node.Port), time.Now())
 	m.mu.Unlock()
-	m.inquireSoon()
+	m.hearing.Up()
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate: two members have one name, or one came back from elsewhere

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // Role says what a member of the cluster is.
@@ -17,14 +19,14 @@ const (
 	RoleAgent Role = 2
 )
 
-func (r Role) String() string {
-	switch r {
-	case RoleNode:
-		return "node"
-	case RoleAgent:
-		return "agent"
+func (r Role) String() string { return named(r, "invalid", "node", "agent") }
+
+// named is the word for a value that is counted from 1; the first one is for all others.
+func named[T ~uint8](value T, words ...string) string {
+	if int(value) < len(words) {
+		return words[value]
 	}
-	return "invalid"
+	return words[0]
 }
 
 // State is what a member says of itself.
@@ -43,17 +45,7 @@ const (
 )
 
 func (s State) String() string {
-	switch s {
-	case StateServing:
-		return "serving"
-	case StateDraining:
-		return "draining"
-	case StateDown:
-		return "down"
-	case StateLeaving:
-		return "leaving"
-	}
-	return "invalid"
+	return named(s, "invalid", "serving", "draining", "down", "leaving")
 }
 
 // KeyPrint names a gossip key without telling it, see Keyring.Prints.
@@ -126,50 +118,66 @@ var (
 	errMetaShort = errors.New("cluster: metadata ends early")
 )
 
+// metaField is one field: where its value is, and whether it is written.
+type metaField struct {
+	tag   byte
+	value any // pointer
+	there bool
+}
+
+// fields is all that are known, in the order in which they are written.
+func (m *Meta) fields() []metaField {
+	agent := m.Role == RoleAgent
+	return []metaField{
+		{tagRole, &m.Role, true},
+		{tagState, &m.State, true},
+		{tagSoftware, &m.Version, true},
+		{tagName, &m.Name, m.Name != ""},
+		{tagRefusal, &m.Refusal, m.Refusal != ""},
+		{tagStanding, &m.Standing, m.Standing},
+		{tagReplication, &m.Replication, m.Replication.IsValid()},
+		{tagKeys, &m.Keys, len(m.Keys) > 0},
+		{tagPool, &m.Announced.Pool, agent},
+		{tagBackend, &m.Announced.Backend, agent},
+		{tagWeight, &m.Announced.Weight, agent},
+		{tagStarted, &m.Announced.Started, agent},
+	}
+}
+
 // AppendBinary adds the wire form to b. An error says which field does not fit.
 func (m *Meta) AppendBinary(b []byte) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
 	b = append(b, metaVersion)
-	b = appendField(b, tagRole, []byte{byte(m.Role)})
-	b = appendField(b, tagState, []byte{byte(m.State)})
-	b = appendField(b, tagSoftware, []byte(m.Version))
-	if m.Name != "" {
-		b = appendField(b, tagName, []byte(m.Name))
-	}
-	if m.Refusal != "" {
-		b = appendField(b, tagRefusal, []byte(m.Refusal))
-	}
-	if m.Standing {
-		b = appendField(b, tagStanding, nil)
-	}
-	if m.Replication.IsValid() {
-		b = appendAddr(b, tagReplication, m.Replication)
-	}
-	if len(m.Keys) > 0 {
-		var prints []byte
-		for _, k := range m.Keys {
-			prints = append(prints, k[:]...)
+	for _, f := range m.fields() {
+		if f.there {
+			b = append(b, f.tag, 0)
+			start := len(b)
+			b = f.append(b)
+			b[start-1] = byte(len(b) - start)
 		}
-		b = appendField(b, tagKeys, prints)
-	}
-	if m.Role == RoleAgent {
-		b = appendField(b, tagPool, []byte(m.Announced.Pool))
-		b = appendAddr(b, tagBackend, m.Announced.Backend)
-		b = appendField(b, tagWeight, binary.BigEndian.AppendUint16(nil, m.Announced.Weight))
-		b = appendField(b, tagStarted, binary.BigEndian.AppendUint64(nil, uint64(m.Announced.Started)))
 	}
 	return append(b, tagEnd), nil
 }
 
-func appendField(b []byte, tag byte, value []byte) []byte {
-	return append(append(b, tag, byte(len(value))), value...)
-}
-
-func appendAddr(b []byte, tag byte, addr netip.AddrPort) []byte {
-	value, _ := addr.MarshalBinary() // it knows no error
-	return appendField(b, tag, value)
+func (f *metaField) append(b []byte) []byte {
+	switch v := f.value.(type) {
+	case *string:
+		return append(b, *v...)
+	case *bool: // that it is there says it
+		return b
+	case *netip.AddrPort:
+		addr, _ := v.MarshalBinary() // it knows no error
+		return append(b, addr...)
+	case *[]KeyPrint:
+		for _, print := range *v {
+			b = append(b, print[:]...)
+		}
+		return b
+	}
+	b, _ = binary.Append(b, binary.BigEndian, f.value) // a number, whose size is fixed
+	return b
 }
 
 // UnmarshalBinary reads the wire form. Nothing of m is kept.
@@ -185,6 +193,7 @@ func (m *Meta) UnmarshalBinary(b []byte) error {
 		return fmt.Errorf("%w: %d, this program reads %d", ErrMetaVersion, b[0], metaVersion)
 	}
 	var seen [256]bool
+	fields := m.fields()
 	for b = b[1:]; ; {
 		if len(b) == 0 {
 			return errMetaShort
@@ -205,64 +214,41 @@ func (m *Meta) UnmarshalBinary(b []byte) error {
 			return fmt.Errorf("cluster: metadata with field %d twice", tag)
 		}
 		seen[tag] = true
-		if err := m.set(tag, value); err != nil {
+		i := slices.IndexFunc(fields, func(f metaField) bool { return f.tag == tag })
+		if i < 0 {
+			continue // of a later release
+		}
+		if err := fields[i].set(value); err != nil {
 			return fmt.Errorf("cluster: field %d of the metadata: %w", tag, err)
 		}
 	}
 }
 
-// set reads one field. Whether the values make sense is check's to say.
-func (m *Meta) set(tag byte, value []byte) error {
-	sized := func(n int) error {
-		if len(value) != n {
-			return fmt.Errorf("%d bytes, not %d", len(value), n)
+// set reads one field. Whether the value makes sense is check's to say.
+func (f *metaField) set(b []byte) error {
+	switch v := f.value.(type) {
+	case *string:
+		*v = string(b)
+		return nil
+	case *bool:
+		*v = true
+		return nil
+	case *netip.AddrPort:
+		return v.UnmarshalBinary(b)
+	case *[]KeyPrint:
+		if len(b)%len(KeyPrint{}) != 0 {
+			return fmt.Errorf("%d bytes are no whole number of key prints", len(b))
+		}
+		for print := range slices.Chunk(b, len(KeyPrint{})) {
+			*v = append(*v, KeyPrint(print))
 		}
 		return nil
 	}
-	switch tag {
-	case tagRole:
-		if err := sized(1); err != nil {
-			return err
-		}
-		m.Role = Role(value[0])
-	case tagState:
-		if err := sized(1); err != nil {
-			return err
-		}
-		m.State = State(value[0])
-	case tagSoftware:
-		m.Version = string(value)
-	case tagName:
-		m.Name = string(value)
-	case tagRefusal:
-		m.Refusal = string(value)
-	case tagStanding:
-		m.Standing = true
-	case tagReplication:
-		return m.Replication.UnmarshalBinary(value)
-	case tagKeys:
-		if len(value)%len(KeyPrint{}) != 0 {
-			return fmt.Errorf("%d bytes are no whole number of key prints", len(value))
-		}
-		for ; len(value) > 0; value = value[len(KeyPrint{}):] {
-			m.Keys = append(m.Keys, KeyPrint(value))
-		}
-	case tagPool:
-		m.Announced.Pool = string(value)
-	case tagBackend:
-		return m.Announced.Backend.UnmarshalBinary(value)
-	case tagWeight:
-		if err := sized(2); err != nil {
-			return err
-		}
-		m.Announced.Weight = binary.BigEndian.Uint16(value)
-	case tagStarted:
-		if err := sized(8); err != nil {
-			return err
-		}
-		m.Announced.Started = int64(binary.BigEndian.Uint64(value))
+	if n := binary.Size(f.value); n != len(b) {
+		return fmt.Errorf("%d bytes, not %d", len(b), n)
 	}
-	return nil // a field of a later release
+	_, err := binary.Decode(b, binary.BigEndian, f.value)
+	return err
 }
 
 // check is the only place that judges values, of this program and of others.
@@ -303,10 +289,5 @@ func (m *Meta) check() error {
 
 // printable says that s can stand in a log line and a metric: ASCII without controls.
 func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

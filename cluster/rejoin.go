@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
 // memberlist gives a member that died up for good: after GossipToTheDeadTime (30 s) nobody talks to it any more, and two
@@ -176,7 +178,7 @@ type rejoiner struct {
 	join func(addr string) error
 	now  func() time.Time
 	log  *slog.Logger
-	wake chan struct{} // something changed; never closed
+	wake bound.Wake // something changed
 
 	// Guarded by mu.
 	mu   sync.Mutex
@@ -188,33 +190,17 @@ func (j *rejoiner) change(f func(*rejoin)) {
 	j.mu.Lock()
 	f(j.plan)
 	j.mu.Unlock()
-	select {
-	case j.wake <- struct{}{}:
-	default: // it will look anyway
-	}
+	j.wake.Up()
 }
 
-// run dials until ctx is done, and waits for the dials that run then.
+// run dials until ctx is done.
 func (j *rejoiner) run(ctx context.Context) {
-	var dials sync.WaitGroup
-	defer dials.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
+	attend(ctx, j.wake, func(addr string) { j.dial(ctx, addr) }, func() (addrs []string, rest, next time.Duration) {
 		j.mu.Lock()
-		addrs, next := j.plan.due(j.now())
-		j.mu.Unlock()
-		for _, addr := range addrs {
-			dials.Go(func() { j.dial(ctx, addr) })
-		}
-		timer.Reset(next)
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-j.wake:
-		}
-	}
+		defer j.mu.Unlock()
+		addrs, next = j.plan.due(j.now())
+		return addrs, 0, next
+	})
 }
 
 func (j *rejoiner) dial(ctx context.Context, addr string) {

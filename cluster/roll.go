@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"time"
+
+	"homing/cluster/internal/bound"
 )
 
 // Bounds of the roll. An address is the sender's of all that is said at it, for only who has it can answer there.
@@ -62,7 +64,7 @@ type roll struct {
 	asking  map[netip.Addr]int           // questions that run, by address
 	busy    int                          // all of them
 	far     map[netip.AddrPort]bool      // those that may take long
-	gone    map[netip.AddrPort]time.Time // members that have left or were forgotten
+	gone    bound.Recent[netip.AddrPort] // members that have left or were forgotten, of which gossip may speak for a while
 }
 
 // inquiry is what proven and claim have in common.
@@ -114,7 +116,7 @@ const (
 func newRoll(agent bool) *roll {
 	return &roll{
 		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim), waiting: make(map[netip.Addr]int),
-		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool), gone: make(map[netip.AddrPort]time.Time),
+		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool), gone: bound.Recent[netip.AddrPort]{Max: maxMembers},
 	}
 }
 
@@ -265,7 +267,7 @@ func (r *roll) answered(addr netip.AddrPort, id string, meta Meta, said []byte, 
 			return outcome{}
 		}
 		p.Meta = meta
-		r.goes(addr, now)
+		r.gone.Note(addr, now.Add(goneFor), now)
 		return outcome{what: left, member: p.Member}
 	case p == nil:
 		r.dropClaim(addr)
@@ -307,7 +309,7 @@ func (r *roll) silent(addr netip.AddrPort, now time.Time) outcome {
 	if c != nil {
 		if c.row++; c.row >= claimTries {
 			r.dropClaim(addr)
-			if at, gone := r.gone[addr]; !c.far && (!gone || now.Sub(at) > goneFor) {
+			if !c.far && !r.gone.Has(addr, now) {
 				return outcome{what: unheard, member: Member{Addr: addr}}
 			}
 		}
@@ -417,19 +419,7 @@ func (r *roll) forget(id string, now time.Time) {
 	for addr, one := range r.members {
 		if one.ID == id && !one.Alive && one.Meta.Role == RoleAgent {
 			delete(r.members, addr)
-			r.goes(addr, now)
+			r.gone.Note(addr, now.Add(goneFor), now)
 		}
-	}
-}
-
-// goes notes that a member is gone, of which gossip may speak for a while.
-func (r *roll) goes(addr netip.AddrPort, now time.Time) {
-	for other, at := range r.gone {
-		if now.Sub(at) > goneFor {
-			delete(r.gone, other)
-		}
-	}
-	if len(r.gone) < maxMembers {
-		r.gone[addr] = now
 	}
 }

@@ -63,7 +63,7 @@ type transport struct {
 	count   *bound.Budget // of packets
 
 	mu    sync.Mutex
-	comer map[netip.Addr]time.Time // guarded by mu: when somebody came by stream, whose address that therefore is
+	comer bound.Recent[netip.Addr] // guarded by mu: whose address it is, since somebody came from it by stream
 
 	listening sync.WaitGroup
 	start     sync.Once
@@ -101,7 +101,7 @@ func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *tr
 		tcp: tcp, udp: udp, log: log,
 		door:  &bound.Door{Places: streamPlaces, PerAddr: streamsPerAddr},
 		bytes: bound.NewBudget(streamRate, streamBurst), alien: bound.NewBudget(strangerRate, strangerBurst), count: bound.NewBudget(packetRate, packetBurst),
-		comer:   make(map[netip.Addr]time.Time),
+		comer:   bound.Recent[netip.Addr]{Max: maxMet},
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
 	}
 }
@@ -178,25 +178,14 @@ func (t *transport) comes(addr netip.Addr) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, known := t.comer[addr]; !known && len(t.comer) >= maxMet {
-		for other, at := range t.comer {
-			if now.Sub(at) > metFor {
-				delete(t.comer, other)
-			}
-		}
-		if len(t.comer) >= maxMet {
-			return // it is asked in its turn
-		}
-	}
-	t.comer[addr] = now
+	t.comer.Note(addr, now.Add(metFor), now) // if there is no room, it is asked in its turn
 }
 
 // met says that somebody has come to us from an address lately.
 func (t *transport) met(addr netip.Addr) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, known := t.comer[addr]
-	return known && time.Since(at) <= metFor
+	return t.comer.Has(addr, time.Now())
 }
 
 // stinted is a stream that is read as fast as its address may send.

@@ -101,7 +101,7 @@ type Replicator struct {
 	listener net.Listener
 	ring     *ring
 	door     *bound.Door
-	changed  chan struct{} // of capacity 1: peers to dial have changed
+	changed  bound.Wake // peers to dial have changed
 	began    time.Time
 
 	// Static after Run has begun.
@@ -147,7 +147,7 @@ func New(cfg Config) (r *Replicator, err error) {
 		cfg.times = realTimes()
 	}
 	r = &Replicator{
-		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(chan struct{}, 1),
+		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(bound.Wake, 1),
 		peers: make(map[string]*peer), quiet: bound.NewQuiet(cfg.Log),
 	}
 	r.door = &bound.Door{Places: maxHandshakes, PerAddr: handshakesPerAddr, Known: r.knows}
@@ -229,7 +229,7 @@ func (r *Replicator) SetPeers(peers []Peer) {
 		}
 	}
 	r.mu.Unlock()
-	r.reconsider()
+	r.changed.Up()
 }
 
 // chooseLocked leaves out what is too much of the peers that gossip knows.
@@ -252,14 +252,6 @@ func (r *Replicator) chooseLocked(peers []Peer) []Peer {
 		return addrs[p.ID] > maxAddrs
 	})
 	return peers[:min(len(peers), maxPeers)]
-}
-
-// reconsider has Run look at whom to dial. It never blocks.
-func (r *Replicator) reconsider() {
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
 }
 
 // knows says that a node is at an address: one that gossip knows, or that has shown the node key.
@@ -346,7 +338,7 @@ func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 		if opened {
 			wait = r.cfg.times.redial
 		}
-		r.reconsider() // it may be dialled for old times' sake
+		r.changed.Up() // it may be dialled for old times' sake
 		if r.wants(Peer{p.id, addr}) {
 			r.complain(p.id, false, "replication stream", err)
 		} // else it has left, as far as gossip knows
