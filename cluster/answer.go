@@ -50,6 +50,12 @@ func cutAsker(message []byte) (asker string, sealed []byte, ok bool) {
 	return string(message[1:n]), message[n:], true
 }
 
+// The first byte of a user message.
+const (
+	messageCommand = 1 // then who asks, and a sealed command
+	messageAnswer  = 2 // then a sealed answer
+)
+
 // commandMessage is the user message that brings a sealed command to another node.
 func (m *Membership) commandMessage(sealed []byte) []byte {
 	return append(append([]byte{messageCommand, byte(len(m.cfg.ID))}, m.cfg.ID...), sealed...)
@@ -188,20 +194,4 @@ func openAnswer(nodeKeys [][]byte, sealed []byte) (nonce [nonceBytes]byte, a Ans
 		return nonce, a, errors.New("the answer ends early")
 	}
 	return [nonceBytes]byte(rest), Answer{node, string(text)}, nil
-}
-
-// reach is a node as far as it takes to send it something.
-func reach(one *Member) *memberlist.Node {
-	return &memberlist.Node{Name: one.ID, Addr: one.Addr.Addr().AsSlice(), Port: one.Addr.Port()}
-}
-
-// nodes is the other live nodes, as far as it takes to reach them. Those of memberlist itself change under one's hands.
-func (m *Membership) nodes() []*memberlist.Node {
-	var nodes []*memberlist.Node
-	for _, one := range m.Members() {
-		if one.Alive && one.Meta.Role == RoleNode {
-			nodes = append(nodes, reach(&one))
-		}
-	}
-	return nodes
 }

@@ -193,7 +193,7 @@ func (m *Membership) apply(sealed []byte, judge bool) (*Order, error) {
 	if err := admit(&m.replays, sealed, o.at, time.Now()); err != nil {
 		return nil, err
 	}
-	return o, o.Op.kind().follow(m, o)
+	return o, m.follow(o)
 }
 
 // receiveCommand applies a command that another node has sent, and judged, and answers it.

@@ -145,7 +145,7 @@ func (d *Discovery) Run(ctx context.Context) {
 	defer lines.Stop()
 	for {
 		d.apply()
-		if !pause(ctx, timer, applyRest) {
+		if !bound.Pause(ctx, timer, applyRest) {
 			return
 		}
 		select {

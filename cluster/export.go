@@ -2,23 +2,8 @@ package cluster
 
 import (
 	"encoding/hex"
-	"errors"
-	"net"
 	"time"
 )
-
-// GossipSockets are the two sockets of gossip, bound to one address.
-type GossipSockets struct {
-	TCP *net.TCPListener
-	UDP *net.UDPConn
-}
-
-func (s *GossipSockets) close() error {
-	if s == nil {
-		return nil
-	}
-	return errors.Join(s.TCP.Close(), s.UDP.Close())
-}
 
 // Exported is what a member knows and the process that replaces it must. The others notice nothing of that: name,
 // address and sockets are the same, and the incarnation is raised when the first of them tells the older one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"homing/cluster/internal/bound"
@@ -16,48 +15,12 @@ const restPer = 256
 
 // inquire asks whom the roll names, until ctx is done.
 func (m *Membership) inquire(ctx context.Context) {
-	attend(ctx, m.hearing, m.inquireAt, func() (addrs []netip.AddrPort, rest, next time.Duration) {
+	bound.Attend(ctx, m.hearing, m.inquireAt, func() (addrs []netip.AddrPort, rest, next time.Duration) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		addrs, next = m.roll.due(time.Now())
 		return addrs, time.Duration(1+(len(m.roll.members)+len(m.roll.claims))/restPer) * time.Millisecond, next
 	})
-}
-
-// attend does what is due, all of it at once, until ctx is done, and waits for what runs then. It looks again after a rest:
-// when it is woken, or next has passed.
-func attend[T any](ctx context.Context, wake bound.Wake, do func(T), due func() (some []T, rest, next time.Duration)) {
-	var running sync.WaitGroup
-	defer running.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		some, rest, next := due()
-		for _, one := range some {
-			running.Go(func() { do(one) })
-		}
-		if !pause(ctx, timer, rest) {
-			return
-		}
-		timer.Reset(next)
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-wake:
-		}
-	}
-}
-
-// pause waits, and says whether ctx still stands.
-func pause(ctx context.Context, timer *time.Timer, d time.Duration) bool {
-	timer.Reset(d)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // inquireAt asks whoever is at an address, and tells whoever depends on it what that changes.
@@ -90,7 +53,7 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 			slog.String("addr", addr.String()), slog.Any("error", err))
 		return
 	}
-	m.follow(&now)
+	m.tell(&now)
 }
 
 // whose names whose doing it is what happens at an address. On loopback all is this machine's, and ports tell more.
@@ -101,8 +64,8 @@ func whose(addr netip.AddrPort) string {
 	return addr.Addr().String()
 }
 
-// follow says what has changed, and does what follows from it.
-func (m *Membership) follow(now *outcome) {
+// tell says what has changed, and does what follows from it.
+func (m *Membership) tell(now *outcome) {
 	one := &now.member
 	node := one.Meta.Role == RoleNode
 	said := func(level slog.Level, text string, more ...slog.Attr) {

@@ -282,3 +282,6 @@ func (k *Keyring) Replace(keys [][]byte) error {
 func index(keys [][]byte, print KeyPrint) int {
 	return slices.IndexFunc(keys, func(key []byte) bool { return PrintOf(key) == print })
 }
+
+// KeyPrint names a gossip key without telling it, see Keyring.Prints.
+type KeyPrint [8]byte

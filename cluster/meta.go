@@ -48,9 +48,6 @@ func (s State) String() string {
 	return named(s, "invalid", "serving", "draining", "down", "leaving")
 }
 
-// KeyPrint names a gossip key without telling it, see Keyring.Prints.
-type KeyPrint [8]byte
-
 // Announcement is what an agent says of its backend.
 type Announcement struct {
 	// Pool is the name of the pool that the backend serves, 1 to 64 bytes.

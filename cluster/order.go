@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -40,35 +39,34 @@ const (
 
 // kind is what tells the orders of one Op from others.
 type kind struct {
-	word   string
-	put    func(*Order) []byte           // the body of its form
-	get    func(o *Order, b []byte) bool // reads what put wrote; false: it cannot
-	follow func(*Membership, *Order) error
+	word string
+	put  func(*Order) []byte           // the body of its form
+	get  func(o *Order, b []byte) bool // reads what put wrote; false: it cannot
 }
 
 // kind is the table of them. A kind that is not known to this release has no get.
 func (op Op) kind() kind {
-	ofPrint := func(word string, change func(*Keyring, *Order) error) kind {
+	ofPrint := func(word string) kind {
 		return kind{
-			word: word, follow: changeKeys(change),
-			put: func(o *Order) []byte { return o.Print[:] },
-			get: func(o *Order, b []byte) bool { return len(b) == copy(o.Print[:], b) && len(b) == len(o.Print) },
+			word: word,
+			put:  func(o *Order) []byte { return o.Print[:] },
+			get:  func(o *Order, b []byte) bool { return len(b) == copy(o.Print[:], b) && len(b) == len(o.Print) },
 		}
 	}
 	switch op {
 	case OpKeyAdd:
 		return kind{
-			word: "add", follow: changeKeys(func(keys *Keyring, o *Order) error { return keys.Add(o.Key) }),
-			put: func(o *Order) []byte { return o.Key },
-			get: func(o *Order, b []byte) bool { o.Key, o.Print = b, PrintOf(b); return len(b) == KeyBytes },
+			word: "add",
+			put:  func(o *Order) []byte { return o.Key },
+			get:  func(o *Order, b []byte) bool { o.Key, o.Print = b, PrintOf(b); return len(b) == KeyBytes },
 		}
 	case OpKeyUse:
-		return ofPrint("use", func(keys *Keyring, o *Order) error { return keys.Use(o.Print) })
+		return ofPrint("use")
 	case OpKeyRemove:
-		return ofPrint("remove", func(keys *Keyring, o *Order) error { return keys.Remove(o.Print) })
+		return ofPrint("remove")
 	case OpDrain: // mode (1 byte), seconds (4)
 		return aboutBackend(1+4, kind{
-			word: "drain", follow: (*Membership).drain,
+			word: "drain",
 			put: func(o *Order) []byte {
 				seconds := (o.Plan.For + time.Second - 1) / time.Second // 0 would be for ever
 				return binary.BigEndian.AppendUint32([]byte{byte(o.Plan.Mode)}, uint32(seconds))
@@ -80,18 +78,18 @@ func (op Op) kind() kind {
 		})
 	case OpWeight: // weight (2)
 		return aboutBackend(2, kind{
-			word: "weight", follow: (*Membership).weigh,
-			put: func(o *Order) []byte { return binary.BigEndian.AppendUint16(nil, uint16(o.Weight)) },
-			get: func(o *Order, b []byte) bool { o.Weight = int(binary.BigEndian.Uint16(b)); return true },
+			word: "weight",
+			put:  func(o *Order) []byte { return binary.BigEndian.AppendUint16(nil, uint16(o.Weight)) },
+			get:  func(o *Order, b []byte) bool { o.Weight = int(binary.BigEndian.Uint16(b)); return true },
 		})
 	case OpIdle:
 		return aboutBackend(0, kind{
-			word: "idle", follow: (*Membership).idle,
-			put: func(*Order) []byte { return nil },
-			get: func(*Order, []byte) bool { return true },
+			word: "idle",
+			put:  func(*Order) []byte { return nil },
+			get:  func(*Order, []byte) bool { return true },
 		})
 	case opStanding:
-		return kind{word: "standing", put: (*Order).putStanding, get: (*Order).getStanding, follow: (*Membership).takeStanding}
+		return kind{word: "standing", put: (*Order).putStanding, get: (*Order).getStanding}
 	case opAnswer:
 	}
 	return kind{word: "invalid"}
@@ -206,71 +204,69 @@ func (e *cutError) Error() string {
 	return fmt.Sprintf("%d members are missing or "+lack+" (%s): bring them up to date, or force it", len(e.members), e.order.Print, shown)
 }
 
-func (m *Membership) drain(o *Order) error {
-	err := m.eachBackend(o.Pool, o.Backend, func(p *pool.Pool, b *pool.Backend) error { return p.Drain(b, o.Plan) })
-	if err != nil {
-		return err
-	}
-	one := standingOrder{Pool: o.Pool, Backend: o.Backend, Mode: o.Plan.Mode, At: o.at, Done: true}
-	if o.Plan.For > 0 {
-		one.End = o.at.Add(o.Plan.For)
-	}
-	m.standing.keep(one)
-	m.cfg.Settle()
-	return nil
+const (
+	// maxBatch bounds the standing orders of one command.
+	maxBatch = 32
+
+	// standingBytes is one but for the address and its length: mode (1 byte), pool (4), when it was given and when its own
+	// resumptions end (8 each, seconds since 1970; 0: never).
+	standingBytes = 1 + 4 + 8 + 8
+
+	maxStanding = 1 + maxBatch*(standingBytes+1+16+2)
+)
+
+// standingOrder is the last drain, or end of one, that was ordered of a target.
+type standingOrder struct {
+	Pool    uint32         `json:"pool"`
+	Backend netip.AddrPort `json:"backend"`
+	Mode    pool.Drain     `json:"mode"`
+	At      time.Time      `json:"at"`            // when it was given
+	End     time.Time      `json:"end,omitzero"`  // when its own resumptions end; zero: never
+	Done    bool           `json:"done,omitzero"` // it has been followed here
 }
 
-func (m *Membership) weigh(o *Order) error {
-	return m.eachBackend(o.Pool, o.Backend, func(p *pool.Pool, b *pool.Backend) error { return p.SetWeight(b, o.Weight) })
+// putStanding is the body of an order that gives a node what was ordered before: whether it asks for what that one knows (1
+// byte), then the orders.
+func (o *Order) putStanding() []byte {
+	b := []byte{0}
+	if o.asks {
+		b[0] = 1
+	}
+	for i := range o.standing {
+		one := &o.standing[i]
+		var end int64
+		if !one.End.IsZero() {
+			end = one.End.Unix()
+		}
+		addr, _ := one.Backend.MarshalBinary() // it knows no error
+		b = binary.BigEndian.AppendUint32(append(b, byte(one.Mode)), one.Pool)
+		b = binary.BigEndian.AppendUint64(b, uint64(one.At.Unix()))
+		b = binary.BigEndian.AppendUint64(b, uint64(end))
+		b = append(append(b, byte(len(addr))), addr...)
+	}
+	return b
 }
 
-func (m *Membership) idle(o *Order) error {
-	return m.eachBackend(o.Pool, o.Backend, func(_ *pool.Pool, b *pool.Backend) error {
-		if open := b.Open(); open > 0 {
-			return fmt.Errorf("%w: %d conns are open", ErrBusy, open)
-		}
-		if b.Draining() == pool.DrainOff {
-			return fmt.Errorf("%w: it is in service", ErrBusy)
-		}
-		return nil
-	})
-}
-
-// changeKeys is what follows a change of the gossip keys.
-func changeKeys(change func(*Keyring, *Order) error) func(*Membership, *Order) error {
-	return func(m *Membership, o *Order) error {
-		keys := m.cfg.Keys
-		if keys == nil {
-			return errors.New("this node gossips without a key")
-		}
-		if err := change(keys, o); err != nil {
-			return err
-		}
-		m.log.Info("cluster: key "+o.Op.String(), slog.String("key", o.Print.String()), slog.Int("keys", len(keys.Prints())))
-		m.cfg.KeysChanged(keys.Keys())
-		return m.Update(func(*Meta) {}) // the prints are new
+func (o *Order) getStanding(b []byte) bool {
+	if len(b) == 0 {
+		return false
 	}
-}
-
-// SetPools replaces the pools whose backends orders are about.
-func (m *Membership) SetPools(pools []*pool.Pool) { m.pools.Store(&pools) }
-
-// eachBackend does something to the backend of an address in the pool with the hash, or in every pool.
-func (m *Membership) eachBackend(hash uint32, addr netip.AddrPort, do func(*pool.Pool, *pool.Backend) error) error {
-	var errs []error
-	found := false
-	for _, p := range *m.pools.Load() {
-		backends := p.Snapshot().All()
-		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr.IP() == addr })
-		if i >= 0 && (hash == 0 || hash == p.Hash()) {
-			errs = append(errs, do(p, backends[i]))
-			found = true
+	o.asks = b[0] == 1
+	for b = b[1:]; len(b) > 0; {
+		if len(b) < standingBytes+1 || len(b) < standingBytes+1+int(b[standingBytes]) || len(o.standing) >= maxBatch {
+			return false
 		}
+		one := standingOrder{Mode: pool.Drain(b[0]), Pool: binary.BigEndian.Uint32(b[1:]), At: time.Unix(int64(binary.BigEndian.Uint64(b[5:])), 0)}
+		if end := int64(binary.BigEndian.Uint64(b[13:])); end != 0 {
+			one.End = time.Unix(end, 0)
+		}
+		n := standingBytes + 1 + int(b[standingBytes])
+		var ok bool
+		if one.Backend, ok = parseAddress(b[standingBytes+1 : n]); !ok || one.Mode > pool.DrainHard {
+			return false
+		}
+		o.standing = append(o.standing, one)
+		b = b[n:]
 	}
-	if !found && hash == 0 {
-		return fmt.Errorf("no pool of this node has a backend %s", addr)
-	} else if !found {
-		return fmt.Errorf("the pool of this node has no backend %s", addr)
-	}
-	return errors.Join(errs...)
+	return true
 }

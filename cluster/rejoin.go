@@ -195,7 +195,7 @@ func (j *rejoiner) change(f func(*rejoin)) {
 
 // run dials until ctx is done.
 func (j *rejoiner) run(ctx context.Context) {
-	attend(ctx, j.wake, func(addr string) { j.dial(ctx, addr) }, func() (addrs []string, rest, next time.Duration) {
+	bound.Attend(ctx, j.wake, func(addr string) { j.dial(ctx, addr) }, func() (addrs []string, rest, next time.Duration) {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		addrs, next = j.plan.due(j.now())

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"encoding/binary"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -20,34 +19,17 @@ const (
 	// orderKept is for how long an order is remembered: longer than any ticket lives, and than who ordered it thinks of it.
 	orderKept = 30 * 24 * time.Hour
 
-	// maxOrders bounds the orders, the oldest give way: maxBatch of them travel in one command.
+	// maxOrders bounds the orders, the oldest give way.
 	maxOrders = 256
-	maxBatch  = 32
 
 	// ordersEvery is how often backends are looked for that an order is waiting for; discovery has it looked at once.
 	ordersEvery = time.Second
-
-	// standingBytes is an order but for the address and its length: mode (1 byte), pool (4), when it was given and when its
-	// own resumptions end (8 each, seconds since 1970; 0: never).
-	standingBytes = 1 + 4 + 8 + 8
-
-	maxStanding = 1 + maxBatch*(standingBytes+1+16+2)
 )
 
 // target is what an order is about.
 type target struct {
 	pool    uint32 // 0: all that have one of the address
 	backend netip.AddrPort
-}
-
-// standingOrder is the last drain, or end of one, that was ordered of a target.
-type standingOrder struct {
-	Pool    uint32         `json:"pool"`
-	Backend netip.AddrPort `json:"backend"`
-	Mode    pool.Drain     `json:"mode"`
-	At      time.Time      `json:"at"`            // when it was given
-	End     time.Time      `json:"end,omitzero"`  // when its own resumptions end; zero: never
-	Done    bool           `json:"done,omitzero"` // it has been followed here
 }
 
 func (o *standingOrder) target() target { return target{o.Pool, o.Backend} }
@@ -115,60 +97,13 @@ func (r standing) sorted() []standingOrder {
 	return all
 }
 
-// putStanding is the body of an order that gives a node what was ordered before: whether it asks for what that one knows (1
-// byte), then the orders.
-func (o *Order) putStanding() []byte {
-	b := []byte{0}
-	if o.asks {
-		b[0] = 1
-	}
-	for i := range o.standing {
-		one := &o.standing[i]
-		var end int64
-		if !one.End.IsZero() {
-			end = one.End.Unix()
-		}
-		addr, _ := one.Backend.MarshalBinary() // it knows no error
-		b = binary.BigEndian.AppendUint32(append(b, byte(one.Mode)), one.Pool)
-		b = binary.BigEndian.AppendUint64(b, uint64(one.At.Unix()))
-		b = binary.BigEndian.AppendUint64(b, uint64(end))
-		b = append(append(b, byte(len(addr))), addr...)
-	}
-	return b
-}
-
-func (o *Order) getStanding(b []byte) bool {
-	if len(b) == 0 {
-		return false
-	}
-	o.asks = b[0] == 1
-	for b = b[1:]; len(b) > 0; {
-		if len(b) < standingBytes+1 || len(b) < standingBytes+1+int(b[standingBytes]) || len(o.standing) >= maxBatch {
-			return false
-		}
-		one := standingOrder{Mode: pool.Drain(b[0]), Pool: binary.BigEndian.Uint32(b[1:]), At: time.Unix(int64(binary.BigEndian.Uint64(b[5:])), 0)}
-		if end := int64(binary.BigEndian.Uint64(b[13:])); end != 0 {
-			one.End = time.Unix(end, 0)
-		}
-		n := standingBytes + 1 + int(b[standingBytes])
-		var ok bool
-		if one.Backend, ok = parseAddress(b[standingBytes+1 : n]); !ok || one.Mode > pool.DrainHard {
-			return false
-		}
-		o.standing = append(o.standing, one)
-		b = b[n:]
-	}
-	return true
-}
-
 // takeStanding takes what is news here. A backend that this node does not have yet is drained when it has: see followStanding.
-func (m *Membership) takeStanding(o *Order) error {
+func (m *Membership) takeStanding(o *Order) {
 	now := time.Now()
 	for _, one := range o.standing {
 		m.standing.take(one, now)
 	}
 	m.followStanding(now)
-	return nil
 }
 
 // followStanding does what was ordered of backends that are here by now. m.applying is held.
@@ -179,7 +114,8 @@ func (m *Membership) followStanding(now time.Time) {
 			continue
 		}
 		plan := o.plan(now)
-		if err := m.eachBackend(o.Pool, o.Backend, func(p *pool.Pool, b *pool.Backend) error {
+		about := &Order{Pool: o.Pool, Backend: o.Backend}
+		if err := m.eachBackend(about, func(p *pool.Pool, b *pool.Backend) error {
 			if m.standing.of(p.Hash(), o.Backend) != o {
 				return nil // another order is about this pool alone, and later
 			}

@@ -276,3 +276,16 @@ func (t *transport) Shutdown() (err error) {
 	})
 	return err
 }
+
+// GossipSockets are the two sockets of gossip, bound to one address.
+type GossipSockets struct {
+	TCP *net.TCPListener
+	UDP *net.UDPConn
+}
+
+func (s *GossipSockets) close() error {
+	if s == nil {
+		return nil
+	}
+	return errors.Join(s.TCP.Close(), s.UDP.Close())
+}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -272,4 +273,9 @@ func (r *frameReader) next() (frameType, []byte, error) {
 	}
 	r.bytes += uint64(frameHeader + int(n))
 	return frameType(head[1]), r.payload, nil
+}
+
+// closeWith closes c when ctx is done. The function it returns ends that.
+func closeWith(ctx context.Context, c io.Closer) func() bool {
+	return context.AfterFunc(ctx, func() { c.Close() })
 }

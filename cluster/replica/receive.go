@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"homing/balancer/affinity"
@@ -94,4 +95,29 @@ func (s *stream) merge(ctx context.Context, facts []affinity.Fact) error {
 		s.r.cfg.merged(facts)
 	}
 	return ctx.Err()
+}
+
+// skew is how many seconds our clock is ahead of the peer's. Below two it is the network's doing, and clocks that NTP
+// keeps: a shift by one would make expiries creep each time a fact goes back and forth.
+func skew(ours time.Time, theirs int64) int64 {
+	d := math.Round(float64(ours.UnixNano()-theirs) / float64(time.Second))
+	if math.Abs(d) < 2 {
+		return 0
+	}
+	return int64(d)
+}
+
+// shift moves a time of the peer's clock to ours.
+func shift(t uint32, by int64) uint32 {
+	return uint32(min(max(int64(t)+by, 0), math.MaxUint32))
+}
+
+// shiftAll is shift for the times of facts.
+func shiftAll(facts []affinity.Fact, by int64) {
+	if by == 0 {
+		return
+	}
+	for i := range facts {
+		facts[i].Time = shift(facts[i].Time, by)
+	}
 }

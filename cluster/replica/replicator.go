@@ -1,15 +1,12 @@
 package replica
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -218,56 +215,6 @@ func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	return nil
 }
 
-// SetPeers says which other nodes there are, as far as gossip knows. It replaces the list of the last call, but for
-// those that have shown the node key: they stay for a time. Of too many those stay that were there before.
-func (r *Replicator) SetPeers(peers []Peer) {
-	r.mu.Lock()
-	r.wanted = r.chooseLocked(peers)
-	for _, p := range r.wanted {
-		if one := r.peerLocked(p.ID); one.good == "" || one.good == p.Addr || one.addr == "" {
-			one.addr = p.Addr
-		}
-	}
-	r.mu.Unlock()
-	r.changed.Up()
-}
-
-// chooseLocked leaves out what is too much of the peers that gossip knows.
-func (r *Replicator) chooseLocked(peers []Peer) []Peer {
-	rank := func(p Peer) int {
-		one := r.peers[p.ID]
-		switch {
-		case one != nil && one.good == p.Addr:
-			return 0
-		case slices.Contains(r.wanted, p):
-			return 1
-		}
-		return 2
-	}
-	peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.ID == r.cfg.Node })
-	slices.SortStableFunc(peers, func(a, b Peer) int { return cmp.Compare(rank(a), rank(b)) })
-	addrs := make(map[string]int)
-	peers = slices.DeleteFunc(peers, func(p Peer) bool {
-		addrs[p.ID]++
-		return addrs[p.ID] > maxAddrs
-	})
-	return peers[:min(len(peers), maxPeers)]
-}
-
-// knows says that a node is at an address: one that gossip knows, or that has shown the node key.
-func (r *Replicator) knows(addr netip.Addr) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.peers {
-		for _, known := range []string{p.addr, p.good} {
-			if at, err := netip.ParseAddrPort(known); err == nil && at.Addr().Unmap() == addr {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Run replicates the store until ctx is done. The store's own Run must be running.
 func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
 	r.store = store
@@ -296,89 +243,28 @@ func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
 	}
 }
 
-// reconcile dials the peers that are wanted and ours to dial, and those alone.
-func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.CancelFunc, group *sync.WaitGroup) {
-	r.mu.Lock()
-	wanted := make(map[Peer]*peer)
-	for _, p := range r.wanted {
-		if r.cfg.Node < p.ID {
-			wanted[p] = r.peerLocked(p.ID)
-		}
+// hostOf is the peer's address without the port, which is another one each time.
+func hostOf(conn net.Conn) string {
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil {
+		return conn.RemoteAddr().String()
 	}
-	for p := range dialled {
-		if one := r.peers[p.ID]; one != nil && one.good == p.Addr && (one.stream.Load() != nil || time.Since(one.opened) < lingerFor) {
-			wanted[p] = one
-		}
-	}
-	r.forgetLocked()
-	r.mu.Unlock()
-	for p, stop := range dialled {
-		if wanted[p] == nil {
-			stop()
-			delete(dialled, p)
-		}
-	}
-	for p, state := range wanted {
-		if dialled[p] == nil {
-			one, stop := context.WithCancel(ctx)
-			dialled[p] = stop
-			group.Go(func() { r.dialForever(one, p.Addr, state) })
-		}
-	}
+	return host
 }
 
-// dialForever keeps a stream to the peer open.
-func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
-	wait := r.cfg.times.redial
-	for ctx.Err() == nil {
-		opened, err := r.dial(ctx, addr, p)
-		if ctx.Err() != nil {
-			return
-		}
-		if opened {
-			wait = r.cfg.times.redial
-		}
-		r.changed.Up() // it may be dialled for old times' sake
-		if r.wants(Peer{p.id, addr}) {
-			r.complain(p.id, false, "replication stream", err)
-		} // else it has left, as far as gossip knows
-		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
-		}
-		wait = min(2*wait, r.cfg.times.most)
+// complain logs why a stream ended or did not open: of a peer each reason once a minute, of strangers one of all of
+// them, or whoever has many addresses would fill the log.
+func (r *Replicator) complain(who string, stranger bool, what string, err error) {
+	if err == nil || errors.Is(err, errEnded) {
+		return
 	}
-}
-
-func (r *Replicator) wants(p Peer) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Contains(r.wanted, p)
-}
-
-// accept serves the streams that other nodes dial.
-func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
-	for {
-		conn, err := r.listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			r.complain("", false, "accept a replication stream", err) // out of files, mostly
-			timer := time.NewTimer(r.cfg.times.redial)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-			case <-timer.C:
-			}
-			continue
-		}
-		guest := r.door.Enter(conn)
-		group.Go(func() {
-			err := r.serve(ctx, guest)
-			r.complain(hostOf(conn), !r.knows(guest.Addr), "replication stream", err)
-		})
+	// Without the ports, which are others each time.
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
+	kind := what + " of strangers"
+	if !stranger {
+		kind = who + " " + what + " " + err.Error()
+	}
+	r.quiet.Say(slog.LevelWarn, kind, what, slog.String("peer", who), slog.Any("error", err))
 }

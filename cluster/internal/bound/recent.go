@@ -32,14 +32,3 @@ func (r *Recent[K]) Has(key K, now time.Time) bool { return now.Before(r.until[k
 
 // All is the things, and until when each is remembered.
 func (r *Recent[K]) All() map[K]time.Time { return r.until }
-
-// Wake tells one goroutine that there is something to look at. It is to be made with room for one.
-type Wake chan struct{}
-
-// Up never blocks: who is told already will look anyway.
-func (w Wake) Up() {
-	select {
-	case w <- struct{}{}:
-	default:
-	}
-}

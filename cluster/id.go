@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -41,4 +42,11 @@ func saveID(path, id string) (string, error) {
 		return "", err
 	}
 	return id, os.Rename(temporary, path)
+}
+
+// NewID makes a random name for a member.
+func NewID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }
