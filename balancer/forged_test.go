@@ -3,13 +3,11 @@
 package balancer
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
@@ -156,28 +154,6 @@ func TestHeaderBegunOnly(t *testing.T) {
 	}
 }
 
-// A client that says no more than the begin of a header is given the time for a hello.
-func TestHeaderBegunInVain(t *testing.T) {
-	for mode, end := range map[TLSMode]string{TLSAuto: "cH", TLSOff: "cD"} {
-		for _, f := range forgers {
-			r := newRig(t)
-			r.serve(func(c *net.TCPConn) {
-				if got, _ := io.ReadAll(c); len(got) > 0 {
-					t.Errorf("a backend got %q", got)
-				}
-			})
-			r.start(func(cfg *Config) {
-				cfg.Listeners[0].TLS, cfg.Listeners[0].AcceptProxy = mode, f.networks()
-				cfg.HelloTimeout = 300 * time.Millisecond
-			})
-			c := r.dial()
-			write(t, c, append(f.believed(t), 'P'))
-			r.ends(1, end)
-			r.stop()
-		}
-	}
-}
-
 // While a client waits in the queue too, its first bytes are judged before they are kept.
 func TestHeaderForgedInQueue(t *testing.T) {
 	for _, forged := range signatures(t) {
@@ -211,31 +187,6 @@ func TestHeaderForgedInQueue(t *testing.T) {
 		}
 		if !got[string(forged[:3])+"x"] || !got[string(forged[:4])] {
 			t.Errorf("the backends got %v", got)
-		}
-		r.stop()
-	}
-}
-
-// What a plain client and a server that greets say is passed on at once, and byte for byte, where headers are taken from
-// others.
-func TestHeaderNotBegun(t *testing.T) {
-	for mode, turns := range map[TLSMode][]turn{
-		TLSAuto: {client([]byte("POST / HTTP/1.1\r\n")), backend([]byte("HTTP/1.1 200\r\n"))},
-		TLSOff:  {backend([]byte("SSH-2.0-x\r\n")), client([]byte("SSH-2.0-y\r\n")), client(bytes.Repeat([]byte("PROXY "), 1000))},
-	} {
-		r := newRig(t)
-		r.serveByHand()
-		r.start(func(cfg *Config) { cfg.Listeners[0].TLS, cfg.Listeners[0].AcceptProxy = mode, forgers[0].networks() })
-		c := r.dial()
-		if turns[0].from == sideClient {
-			write(t, c, turns[0].bytes)
-			b := r.arrival()
-			if got := read(t, b, len(turns[0].bytes)); !bytes.Equal(got, turns[0].bytes) {
-				t.Errorf("the backend got %q", got)
-			}
-			r.talk(c, b, 1<<20, turns[1:]...)
-		} else {
-			r.talk(c, r.arrival(), 1<<20, turns...)
 		}
 		r.stop()
 	}

@@ -4,6 +4,7 @@ package balancer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,9 +195,6 @@ func withPool(edit func(*pool.Options)) func(*Config) {
 	}
 }
 
-// share is what the first loop counts of the rig's pool.
-func (r *rig) share() *share { return r.b.blocks[0].shares[r.pool.Name()] }
-
 // run starts what prepare has made.
 func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -305,16 +304,6 @@ func (r *rig) settle() {
 	}
 }
 
-// freeze stops the first loop, so that what happens until thaw is one batch to it.
-func (r *rig) freeze() (thaw func()) {
-	r.Helper()
-	r.settle()
-	l := r.b.loops[0]
-	l.mu.Lock()
-	l.eng.Wake() // and obey waits for mu
-	return l.mu.Unlock
-}
-
 // ended waits until n conns have ended and returns their records.
 func (r *rig) ended(n int) []*ConnRecord {
 	r.Helper()
@@ -347,29 +336,11 @@ func (r *rig) ends(n int, want string) *ConnRecord {
 // known is what has been learned of the pool.
 func (r *rig) known() *affinity.Pool { return r.store.Pool(r.pool.Hash()) }
 
-// ticketFor is a ticket of unknown origin that is taken to the servers in order.
-func (r *rig) ticketFor(order ...*server) []byte {
-	r.Helper()
-next:
-	for i := range 10000 {
-		ticket := named(keyName(i), i)
-		var o affinity.Offer
-		o.Add(r.known().HashIdent(ticket))
-		var skip pool.Skip
-		for _, s := range order {
-			if b := r.pool.Snapshot().Maglev(r.known().Explore(&o), skip); b != s.backend {
-				continue next
-			}
-			skip.Add(s.backend.ID)
-		}
-		return ticket
-	}
-	r.Fatal("no ticket for this order of servers")
-	return nil
-}
-
 // now is the time of the store's entries.
 func now() uint32 { return uint32(time.Now().Unix()) }
+
+// isReset says whether err tells of a RST.
+func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 
 // sendFIN ends what c says; the other side may have ended it already.
 func sendFIN(c interface{ CloseWrite() error }) { _ = c.CloseWrite() }

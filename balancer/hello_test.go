@@ -4,12 +4,10 @@ package balancer
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/balancer/affinity"
 )
@@ -86,50 +84,6 @@ func TestUnreadHello(t *testing.T) {
 				t.Errorf("refused %v, record %+v", s.Refused, rec)
 			}
 		})
-	}
-}
-
-// A client that leaves before its hello is whole.
-func TestHelloClosed(t *testing.T) {
-	for end, reset := range map[string]bool{"FIN": false, "RST": true} {
-		for _, sent := range [][]byte{nil, hello{}.bytes()[:50]} {
-			r := newRig(t)
-			r.serveByHand()
-			r.start()
-			c := r.dial()
-			write(t, c, sent)
-			if reset {
-				r.await("bytes read", func() bool { return r.b.Stats().BytesIn == uint64(len(sent)) })
-				sendRST(c)
-			} else {
-				c.Close()
-			}
-			if rec := r.ends(1, "CH"); rec.Hello != HelloClosed {
-				t.Errorf("%s after %d bytes: hello %v", end, len(sent), rec.Hello)
-			}
-			if s := r.b.Stats(); s.Connects != 0 || s.Hellos[HelloClosed] != 1 {
-				t.Errorf("%s after %d bytes: %d connects, hellos %v", end, len(sent), s.Connects, s.Hellos)
-			}
-			r.stop()
-		}
-	}
-}
-
-// tls: off: nothing is read, the server may speak first.
-func TestTLSOff(t *testing.T) {
-	r := newRig(t)
-	r.serveByHand()
-	r.start(func(c *Config) { c.Listeners[0].TLS = TLSOff })
-	c := r.dial()
-	b := r.arrival()
-	r.talk(c, b, 1<<20, backend([]byte("220 mail.test ESMTP\r\n")), client([]byte("EHLO a.test\r\n")), backend([]byte("250 ok\r\n")))
-	sendFIN(c)
-	if rest, err := io.ReadAll(b); len(rest) > 0 || err != nil {
-		t.Errorf("the backend got %q and %v, want FIN", rest, err)
-	}
-	b.Close()
-	if rec := r.ends(1, "--"); rec.Hello != HelloSkipped || rec.Source != affinity.SourceFresh || rec.BytesIn != 13 || rec.BytesOut != 29 {
-		t.Errorf("record %+v", *rec)
 	}
 }
 
@@ -291,45 +245,4 @@ func paddedMessage(h hello, n int) []byte {
 	h.pad = 1
 	h.pad += n - len(h.message())
 	return h.message()
-}
-
-// The hello's deadline is absolute: bytes that trickle in do not move it.
-func TestHelloTimeout(t *testing.T) {
-	const timeout = 300 * time.Millisecond
-	for _, trickle := range []bool{false, true} {
-		r := newRig(t)
-		r.serveByHand()
-		r.start(func(c *Config) { c.HelloTimeout = timeout })
-		begun := time.Now()
-		c := r.dial()
-		stop := make(chan error, 1)
-		if trickle {
-			go func() {
-				tick := time.NewTicker(timeout / 20)
-				defer tick.Stop()
-				for _, b := range (hello{pad: 3000}).bytes() {
-					if _, err := c.Write([]byte{b}); err != nil {
-						stop <- err
-						return
-					}
-					<-tick.C
-				}
-			}()
-		}
-		_, err := c.Read(make([]byte, 1))
-		took := time.Since(begun)
-		if trickle {
-			err = errors.Join(err, <-stop) // the kernel tells one of the two of the RST
-		}
-		if !isReset(err) || took < timeout || took > patience/2 {
-			t.Errorf("trickle %v: %v after %v, want RST after %v", trickle, err, took, timeout)
-		}
-		if rec := r.ends(1, "cH"); rec.Hello != HelloTimeout {
-			t.Errorf("hello %v", rec.Hello)
-		}
-		if s := r.b.Stats(); s.Hellos[HelloTimeout] != 1 || s.Connects != 0 {
-			t.Errorf("hellos %v, %d connects", s.Hellos, s.Connects)
-		}
-		r.stop()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 
 	"homing/balancer/affinity"
@@ -243,4 +244,39 @@ func TestLearn(t *testing.T) {
 			})
 		}
 	}
+}
+
+// teachID lets a backend issue a session ID and returns it.
+func (r *rig) teachID(id []byte) *server {
+	r.Helper()
+	return r.teach(hello{}, backend(answer{id: id}.bytes(), certificate(10), ccs()))
+}
+
+// teachTicket lets a backend issue a ticket and returns it.
+func (r *rig) teachTicket(ticket []byte) *server {
+	r.Helper()
+	return r.teach(hello{ticket: []byte{}}, backend(answer{}.bytes(), certificate(10), newTicket(300, ticket), ccs()))
+}
+
+func (r *rig) teach(h hello, turns ...turn) *server {
+	r.Helper()
+	return r.teachFrom(0, h, turns...)
+}
+
+func (r *rig) teachFrom(from int, h hello, turns ...turn) *server {
+	r.Helper()
+	n := len(r.ended(0))
+	var addr netip.Addr
+	if from > 0 {
+		addr = source(from)
+	}
+	c := r.dialFrom(addr)
+	write(r, c, h.bytes())
+	b := r.arrival()
+	read(r, b, len(h.bytes()))
+	r.talk(c, b, 1<<20, turns...)
+	c.Close()
+	b.Close()
+	r.ended(n + 1)
+	return b.server
 }

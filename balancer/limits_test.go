@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/balancer/pool"
 )
 
 // cpu is what this process has spent.
@@ -162,111 +161,6 @@ func TestBufferMemory(t *testing.T) {
 	s := r.b.Stats()
 	if s.Shed != uint64(len(all)-fit) || s.Hellos[HelloShed] != s.Shed || s.Terminations[CauseResource][PhaseHello] != s.Shed {
 		t.Errorf("%d shed, hellos %v", s.Shed, s.Hellos)
-	}
-}
-
-// TestAllDown: with no backend to be had a client is reset at once; and the one
-// marked down last is tried, for it may be back.
-func TestAllDown(t *testing.T) {
-	r := newRig(t)
-	for range 3 {
-		r.unserved()
-	}
-	r.startPool(pool.Options{Fall: 1, NoChecks: true, RetryAfter: time.Hour}, func(c *Config) { c.ConnectTimeout = patience })
-	for i := range 3 {
-		c := r.dial()
-		write(t, c, hello{}.bytes())
-		begun := time.Now()
-		if _, err := c.Read(make([]byte, 1)); !isReset(err) || time.Since(begun) > patience/4 {
-			t.Errorf("conn %d: %v after %v", i, err, time.Since(begun))
-		}
-		r.ends(i+1, "SC")
-	}
-	s := r.b.Stats()
-	if s.Unroutable != 3 || s.Connects != 3+2 || s.Terminations[CauseBackend][PhaseConnect] != 3 {
-		t.Errorf("%d unroutable, %d connects, want all three once and the last one twice more", s.Unroutable, s.Connects)
-	}
-	last := r.pool.Snapshot().LastDown()
-	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(last.Addr.IP()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c := r.dial()
-	write(t, c, hello{}.bytes())
-	b, err := ln.AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.track(b)
-	r.talk(c, b, 1<<20, client(nil), backend(nil))
-	read(t, b, len(hello{}.bytes()))
-	r.talk(c, b, 1<<20, backend([]byte("back")))
-}
-
-// The home is a hint: not when it is full or drained for good. A softly drained
-// one gets its own, and nothing else.
-func TestHomeNotUsable(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		drain  pool.Drain
-		full   bool
-		moved  bool // the offer goes elsewhere
-		lost   Lost
-		source affinity.Source
-	}{
-		{name: "in service", source: affinity.SourceSession},
-		{name: "softly drained", drain: pool.DrainSoft, source: affinity.SourceSession},
-		{name: "hard drained", drain: pool.DrainHard, moved: true, lost: LostDrained},
-		{name: "full", full: true, moved: true, lost: LostOverloaded},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			for range 3 {
-				r.serveByHand().spec.MaxConns = 1
-			}
-			r.start()
-			home := r.teachID(fixed('i'))
-			n := 1
-			r.pool.SetDraining(home.backend, test.drain)
-			if test.full {
-				c := r.dial() // takes the only place at home
-				offer := hello{id: fixed('i')}.bytes()
-				write(t, c, offer)
-				if b := r.arrival(); b.server != home {
-					t.Fatal("not home")
-				}
-			}
-			if test.drain != pool.DrainOff {
-				for range 4 {
-					n++
-					if s := r.teach(hello{}, backend(answer{}.bytes(), certificate(10), ccs())); s == home {
-						t.Error("a drained backend got a fresh handshake")
-					}
-				}
-			}
-			offer := hello{id: fixed('i')}.bytes()
-			c := r.dial()
-			write(t, c, offer)
-			b := r.arrival()
-			read(t, b, len(offer))
-			if moved := b.server != home; moved != test.moved {
-				t.Errorf("moved: %v", moved)
-			}
-			flight := backend(answer{}.bytes(), ccs())
-			if test.moved {
-				flight = backend(answer{}.bytes(), certificate(10))
-			}
-			r.talk(c, b, 1<<20, flight)
-			b.Close()
-			c.Close()
-			if rec := r.last(n + 1); rec.Lost != test.lost || rec.Source != test.source {
-				t.Errorf("lost %v, source %v", rec.Lost, rec.Source)
-			}
-			if s := r.b.Stats(); test.moved && s.Lost[test.lost] != 1 {
-				t.Errorf("lost %v", s.Lost)
-			}
-		})
 	}
 }
 

@@ -3,11 +3,9 @@
 package balancer
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"testing"
-	"time"
 
 	"homing/balancer/pool"
 )
@@ -97,114 +95,6 @@ func TestOnDown(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestOnDownReplays: a hello that waits for its verdict at a backend that is marked down goes to another one, unless the
-// client has said more.
-func TestOnDownReplays(t *testing.T) {
-	for _, more := range []bool{false, true} {
-		r := newRig(t)
-		order := []*server{r.serveByHand(), r.serveByHand()}
-		r.start(withPool(resetOnDown), func(c *Config) { c.HoldTimeout = patience })
-		offer := hello{ticket: r.ticketFor(order...)}.bytes()
-		c := r.dial()
-		write(t, c, offer)
-		first := r.arrival()
-		read(t, first, len(offer))
-		if more {
-			write(t, c, ccs())
-			read(t, first, len(ccs()))
-		}
-		r.pool.SetUp(first.server.backend, false, "test")
-		wantReset(t, "the backend", first)
-		if more {
-			wantReset(t, "the client", c)
-			r.ends(1, "DA")
-			continue
-		}
-		second := r.arrival()
-		if second.server != order[1] {
-			t.Errorf("backend %d was asked", second.server.index)
-		}
-		if got := read(t, second, len(offer)); !bytes.Equal(got, offer) {
-			t.Error("the replay has other bytes")
-		}
-		r.talk(c, second, 1<<20, backend(answer{}.bytes(), certificate(500)), client(ccs()), backend(ccs()))
-		c.Close()
-		second.Close()
-		if s := r.b.Stats(); s.Replays != 1 || s.SecondChances != 0 {
-			t.Errorf("%d replays, %d second chances", s.Replays, s.SecondChances)
-		}
-	}
-}
-
-// TestOnDownSecondChance: of two backends that a conn has to do with, the one that stays is used.
-func TestOnDownSecondChance(t *testing.T) {
-	refuse, accept := join(answer{tls13: true}.bytes(), appData(2000)), join(answer{tls13: true, psk: 1}.bytes(), appData(300))
-	for down := range 2 {
-		r := newRig(t)
-		order := []*server{r.serveByHand(), r.serveByHand()}
-		r.start(withChances(1), withPool(resetOnDown))
-		offer := hello{psks: [][]byte{r.ticketFor(order...)}}.bytes()
-		c := r.dial()
-		write(t, c, offer)
-		var asked []arrival
-		for i := range order {
-			b := r.arrival()
-			read(t, b, len(offer))
-			asked = append(asked, b)
-			if i == 0 {
-				write(t, b, refuse)
-			}
-		}
-		r.settle() // the second is connected and has the hello
-		r.pool.SetUp(order[down].backend, false, "test")
-		wantReset(t, fmt.Sprint("backend ", down), asked[down])
-		stays, want := asked[1-down], refuse
-		if down == 0 {
-			want = accept
-			write(t, stays, accept)
-		}
-		if got := read(t, c, len(want)); !bytes.Equal(got, want) {
-			t.Errorf("backend %d down: the client did not get the answer of the other", down)
-		}
-		r.talk(c, stays, 1<<20, client(ccs(), []byte("the client's")), backend([]byte("the backend's")))
-		c.Close()
-		stays.Close()
-		r.ended(1)
-		r.stop()
-	}
-}
-
-// TestOnDownWhileConnecting: an answer that was kept is no answer any more when its backend goes down while another one is
-// being connected: when that fails a third is asked.
-func TestOnDownWhileConnecting(t *testing.T) {
-	r := newRig(t)
-	order := []*server{r.serveByHand(), r.deafServer(), r.serveByHand()}
-	r.start(withChances(1), withPool(resetOnDown), func(c *Config) { c.ConnectTimeout = 3 * time.Second })
-	offer := hello{psks: [][]byte{r.ticketFor(order...)}}.bytes()
-	c := r.dial()
-	write(t, c, offer)
-	first := r.arrival()
-	read(t, first, len(offer))
-	write(t, first, join(answer{tls13: true}.bytes(), appData(2000)))
-	r.await("the second is being connected", func() bool { return r.b.Stats().SecondChances == 1 })
-	r.settle()
-	r.pool.SetUp(order[0].backend, false, "test")
-	wantReset(t, "the first backend", first)
-	third := r.arrival()
-	if third.server != order[2] {
-		t.Errorf("backend %d was asked", third.server.index)
-	}
-	read(t, third, len(offer))
-	accept := join(answer{tls13: true, psk: 1}.bytes(), appData(300))
-	write(t, third, accept)
-	if got := read(t, c, len(accept)); !bytes.Equal(got, accept) {
-		t.Error("the client did not get the answer of the third")
-	}
-	c.Close()
-	third.Close()
-	r.ended(1)
 }
 
 // TestOnDownReload: a pool that a reload adds, or whose way a reload changes, is followed like the others.

@@ -54,20 +54,6 @@ func TestHeaderSent(t *testing.T) {
 	}
 }
 
-// A server that speaks first gets its header, and nothing else, before it does.
-func TestHeaderSentTLSOff(t *testing.T) {
-	r := newRig(t)
-	r.serveByHand()
-	r.startPool(pool.Options{ProxyHeader: pool.ProxyV1}, func(c *Config) { c.Listeners[0].TLS = TLSOff })
-	c := r.dial()
-	b := r.arrival()
-	want := header(t, proxyheader.V1, proxyheader.Header{Client: portOf(c), Local: netip.MustParseAddrPort(r.addr)})
-	if got := read(t, b, len(want)); !bytes.Equal(got, want) {
-		t.Fatalf("the backend got %q, want %q", got, want)
-	}
-	r.talk(c, b, 1<<20, backend([]byte("220 mail\r\n")), client([]byte("EHLO\r\n")))
-}
-
 // A header from a trusted proxy is taken off however it is cut, and its client counts: in the record, towards the
 // backend, and for what is known of a client.
 func TestHeaderTaken(t *testing.T) {
@@ -138,29 +124,6 @@ func TestHeaderLocal(t *testing.T) {
 	}
 }
 
-// With tls: off too the header is read before a backend is asked, and what follows it is passed on.
-func TestHeaderTakenTLSOff(t *testing.T) {
-	r := newRig(t)
-	r.serveByHand()
-	r.start(func(c *Config) { c.Listeners[0].TLS, c.Listeners[0].AcceptProxy = TLSOff, everybody() })
-	for i, more := range []string{"", "EHLO a\r\n"} {
-		c := r.dial()
-		who := proxyheader.Header{Client: netip.MustParseAddrPort("192.0.2.7:4711"), Local: netip.MustParseAddrPort("192.0.2.1:25")}
-		write(t, c, append(header(t, proxyheader.V1, who), more...))
-		b := r.arrival()
-		r.talk(c, b, 1<<20, backend([]byte("220 mail\r\n")))
-		if got := read(t, b, len(more)); string(got) != more {
-			t.Errorf("the backend got %q, want %q", got, more)
-		}
-		r.talk(c, b, 1<<20, client([]byte("QUIT\r\n")))
-		c.Close()
-		b.Close()
-		if rec := r.last(i + 1); rec.Client != who.Client {
-			t.Errorf("the record has the client %v", rec.Client)
-		}
-	}
-}
-
 // A header that is missing, malformed, endless, or from somebody who may not send one is refused, and no backend hears
 // of it.
 func TestHeaderRefused(t *testing.T) {
@@ -198,36 +161,5 @@ func TestHeaderRefused(t *testing.T) {
 			t.Errorf("%s: %v refused, %d connects", name, s.Refused, s.Connects)
 		}
 		r.stop()
-	}
-}
-
-// Source addresses take turns, and one that has no port left, or is nobody's, is passed over without the backend being
-// blamed.
-func TestSources(t *testing.T) {
-	r := newRig(t)
-	s := r.serveByHand()
-	r.startPool(pool.Options{Sources: []netip.Addr{
-		netip.MustParseAddr("127.9.0.1"), netip.MustParseAddr("192.0.2.99"), netip.MustParseAddr("::1"), netip.MustParseAddr("127.9.0.2"),
-	}})
-	seen := map[string]int{}
-	const conns = 8
-	for range conns {
-		c := r.dial()
-		first := hello{tls13: true}.bytes()
-		write(t, c, first)
-		b := r.arrival()
-		host, _, err := net.SplitHostPort(b.RemoteAddr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen[host]++
-		r.talk(c, b, 1<<20, backend(answer{}.bytes()))
-		c.Close()
-	}
-	if len(seen) != 2 || seen["127.9.0.1"]+seen["127.9.0.2"] != conns || min(seen["127.9.0.1"], seen["127.9.0.2"]) < 2 {
-		t.Errorf("conns came from %v", seen)
-	}
-	if st := r.b.Stats(); st.NoPorts == 0 || st.ConnectFailures != 0 || !s.backend.Up() || s.backend.Failures() != 0 {
-		t.Errorf("%d shortages, %d failures, up: %v", st.NoPorts, st.ConnectFailures, s.backend.Up())
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"homing/balancer/affinity"
 	"homing/balancer/pool"
 )
 
@@ -93,189 +92,6 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestQueueTimeout: nobody waits longer than may be.
-func TestQueueTimeout(t *testing.T) {
-	r := queueRig(t, 1, 1, pool.Options{QueueTimeout: 30 * time.Millisecond})
-	r.says("a")
-	b := r.served(named1("a"))
-	c := r.says("b")
-	if _, err := c.Read(make([]byte, 1)); !isReset(err) {
-		t.Errorf("%v, want RST", err)
-	}
-	if rec := r.ends(1, "sQ"); rec.QueueTime < 30*time.Millisecond || rec.Tries != 0 {
-		t.Errorf("it has waited %v and tried %d backends", rec.QueueTime, rec.Tries)
-	}
-	if s := r.b.Stats(); s.QueueTimeouts != 1 || s.Waiting != 0 {
-		t.Errorf("%d timeouts, %d waiting", s.QueueTimeouts, s.Waiting)
-	}
-	sendRST(b)
-	r.ended(2)
-	r.says("c")
-	r.served(named1("c"))
-}
-
-// TestQueueFull: beyond the bound a conn is refused at once; without a queue all are.
-func TestQueueFull(t *testing.T) {
-	for _, waiting := range []int{2, 0} {
-		opt := pool.Options{Queue: waiting}
-		if waiting == 0 {
-			opt.Queue = -1
-		}
-		r := queueRig(t, 1, 1, opt, func(c *Config) { c.Loops = 2 })
-		r.says("a")
-		b := r.served(named1("a"))
-		for i := range waiting {
-			r.says("b")
-			r.waits(i + 1)
-		}
-		if _, err := r.says("c").Read(make([]byte, 1)); !isReset(err) {
-			t.Errorf("%v, want RST", err)
-		}
-		r.ends(1, "RQ")
-		if s := r.b.Stats(); s.QueueFull != 1 || s.Waiting != uint64(waiting) || s.Unroutable != 0 {
-			t.Errorf("%d refused, %d waiting", s.QueueFull, s.Waiting)
-		}
-		sendRST(b)
-		for range waiting {
-			sendRST(r.served(named1("b")))
-		}
-		r.ended(2 + waiting)
-		r.says("d")
-		r.served(named1("d"))
-		r.stop()
-	}
-}
-
-// TestQueueClientLeaves: a client that leaves waits no more, and those behind it are served all the same.
-func TestQueueClientLeaves(t *testing.T) {
-	for name, leave := range map[string]func(c *net.TCPConn){
-		"in order":  func(c *net.TCPConn) { c.Close() },
-		"half":      func(c *net.TCPConn) { sendFIN(c) },
-		"by reset":  func(c *net.TCPConn) { sendRST(c) },
-		"with more": func(c *net.TCPConn) { write(t, c, appData(100)); sendFIN(c) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := queueRig(t, 1, 1, pool.Options{QueueTimeout: patience})
-			r.says("a")
-			b := r.served(named1("a"))
-			first, second := r.says("b"), r.says("c")
-			r.waits(2)
-			leave(first)
-			r.waits(1)
-			r.ends(1, "CQ")
-			sendRST(b)
-			r.talk(second, r.served(named1("c")), 1<<20, backend(answer{}.bytes(), certificate(10), ccs()))
-		})
-	}
-}
-
-// TestQueueMore: what a client sends while it waits comes behind its hello; one that is not TLS may end what it says.
-func TestQueueMore(t *testing.T) {
-	r := queueRig(t, 1, 1, pool.Options{QueueTimeout: patience})
-	r.says("a")
-	b := r.served(named1("a"))
-	early := r.dial()
-	sent := join(hello{names: []string{"b"}, psks: [][]byte{named("nobody knows", 1)}, early: true}.bytes(), appData(100))
-	write(t, early, sent)
-	r.waits(1)
-	write(t, early, appData(3000))
-	plain := r.dial()
-	write(t, plain, []byte("plain"))
-	r.waits(2)
-	write(t, plain, []byte(" words"))
-	sendFIN(plain)
-	flood := r.dial()
-	write(t, flood, []byte("flood"))
-	r.waits(3)
-	go func() { _, _ = flood.Write(make([]byte, 16<<20)) }() // until the test ends
-	r.await("some of it is kept", func() bool { return r.b.Stats().BytesIn > 30000 })
-	r.settle()
-	if n := r.b.Stats().BufferBytes; n > 128<<10 {
-		t.Errorf("%d bytes of buffers for those who wait", n)
-	}
-	sendRST(b)
-	b = r.served(join(sent, appData(3000)))
-	early.Close()
-	sendRST(b)
-	b = r.served([]byte("plain words"))
-	if _, err := b.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("%v, want the end", err)
-	}
-	write(t, b, []byte("and back"))
-	read(t, plain, len("and back"))
-	sendRST(b)
-	r.served([]byte("flood"))
-}
-
-// TestQueueWoken: those who wait hear of every way in which there can be room, or none any more.
-func TestQueueWoken(t *testing.T) {
-	raise := func(r *rig, limit int) {
-		r.reload(func(c *Config) {
-			p := c.Listeners[0].Default
-			var specs []pool.Spec
-			for _, b := range p.Snapshot().All() {
-				specs = append(specs, pool.Spec{Addr: b.Addr.String(), MaxConns: limit})
-			}
-			if err := p.Set(specs); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for name, wake := range map[string]func(r *rig){
-		"a higher bound":      func(r *rig) { raise(r, 2) },
-		"a backend is up":     func(r *rig) { r.pool.SetUp(r.servers[1].backend, true, "test") },
-		"it is drained":       func(r *rig) { r.pool.SetDraining(r.servers[0].backend, pool.DrainHard) },
-		"it is marked down":   func(r *rig) { r.pool.SetUp(r.servers[0].backend, false, "test") },
-		"the balancer drains": nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := queueRig(t, 2, 1, pool.Options{QueueTimeout: patience})
-			r.pool.SetUp(r.servers[1].backend, false, "test")
-			r.says("a")
-			b := r.served(named1("a"))
-			waiting := r.says("b")
-			r.waits(1)
-			switch name {
-			case "it is drained", "it is marked down": // the one that was marked down last is tried
-				wake(r)
-				r.served(named1("b"))
-				if s := r.b.Stats(); s.Unroutable != 0 || s.Waiting != 0 {
-					t.Errorf("%d unroutable", s.Unroutable)
-				}
-			case "the balancer drains":
-				done := r.shutdown(context.Background())
-				r.refuses()
-				sendRST(b)
-				r.talk(waiting, r.served(named1("b")), 1<<20, backend([]byte("served")))
-				sendRST(waiting)
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			default:
-				wake(r)
-				r.served(named1("b"))
-			}
-		})
-	}
-}
-
-// TestQueueNobodyLeft: when the backends go for good, those who wait are told at once.
-func TestQueueNobodyLeft(t *testing.T) {
-	r := queueRig(t, 1, 1, pool.Options{QueueTimeout: patience})
-	r.says("a")
-	r.served(named1("a"))
-	waiting := r.says("b")
-	r.waits(1)
-	r.pool.SetDraining(r.servers[0].backend, pool.DrainHard)
-	if _, err := waiting.Read(make([]byte, 1)); !isReset(err) {
-		t.Errorf("%v, want RST", err)
-	}
-	r.ends(1, "SC")
-	if s := r.b.Stats(); s.Unroutable != 1 {
-		t.Errorf("%d unroutable", s.Unroutable)
-	}
-}
-
 // TestQueueKilled: those who wait are reset with all others, and give their places to nobody.
 func TestQueueKilled(t *testing.T) {
 	for _, loops := range []int{1, 3} {
@@ -300,26 +116,6 @@ func TestQueueKilled(t *testing.T) {
 	}
 }
 
-// TestQueueAfterRefusal: when the backend that has room refuses, the conn waits for one of those that have none.
-func TestQueueAfterRefusal(t *testing.T) {
-	r := newRig(t)
-	r.serveByHand().spec.MaxConns = 1
-	r.unserved()
-	r.startPool(pool.Options{QueueTimeout: patience, Fall: 100}, func(c *Config) { c.ConnectTimeout = patience })
-	r.says("a")
-	b := r.served(named1("a"))
-	for i, name := range []string{"b", "c"} { // the second stands behind one who waits, and what it could have would refuse it
-		r.says(name)
-		r.waits(i + 1)
-	}
-	sendRST(b)
-	sendRST(r.served(named1("b")))
-	r.served(named1("c"))
-	if s := r.b.Stats(); s.Unroutable != 0 || s.Queued != 2 {
-		t.Errorf("%d unroutable, %d queued", s.Unroutable, s.Queued)
-	}
-}
-
 // TestQueueLateWord: word for a conn that has left is not for the one that has its place in the table now.
 func TestQueueLateWord(t *testing.T) {
 	r := queueRig(t, 1, 1, pool.Options{QueueTimeout: patience})
@@ -334,52 +130,6 @@ func TestQueueLateWord(t *testing.T) {
 	sendRST(b)
 	sendRST(r.served(named1("b")))
 	r.served(named1("c"))
-}
-
-// TestQueueHome: of two backends with room a conn that has waited gets its home, and counts as sent home; at another it
-// counts as lost to load.
-func TestQueueHome(t *testing.T) {
-	for _, home := range []bool{true, false} {
-		r := newRig(t)
-		for range 2 {
-			r.serveByHand().spec.MaxConns = 1
-		}
-		r.startPool(pool.Options{QueueTimeout: patience})
-		issuer := r.teachID(fixed('i'))
-		n := len(r.ended(1))
-		var at, other arrival
-		for range 2 {
-			r.says("a")
-			if b := r.served(named1("a")); b.server == issuer {
-				at = b
-			} else {
-				other = b
-			}
-		}
-		c := r.dial()
-		offer := hello{id: fixed('i')}.bytes()
-		write(t, c, offer)
-		r.waits(1)
-		flight, want := backend(answer{}.bytes(), certificate(10)), affinity.SourceFresh
-		if home {
-			flight, want = backend(answer{}.bytes(), ccs()), affinity.SourceSession
-			sendRST(at)
-		} else {
-			sendRST(other)
-		}
-		b := r.served(offer)
-		if (b.server == issuer) != home {
-			t.Error("at the wrong backend")
-		}
-		r.talk(c, b, 1<<20, flight)
-		sendRST(b)
-		c.Close()
-		rec := r.last(n + 2)
-		if lost := map[bool]Lost{true: LostNone, false: LostOverloaded}[home]; rec.Source != want || rec.Lost != lost {
-			t.Errorf("source %v, lost %v", rec.Source, rec.Lost)
-		}
-		r.stop()
-	}
 }
 
 // TestQueueLoad: many clients of few places, on several loops: all are served, and never more at once than may be.

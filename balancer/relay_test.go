@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"homing/balancer/pool"
 )
 
@@ -352,5 +354,60 @@ func TestBulky(t *testing.T) {
 				t.Errorf("%d bytes spliced", got)
 			}
 		})
+	}
+}
+
+// A client that reads slowly what was sent long ago is not idle.
+func TestSlowReaderIsNotIdle(t *testing.T) {
+	const short = 150 * time.Millisecond
+	r := newRig(t)
+	r.serveByHand()
+	r.start(func(c *Config) { c.IdleTimeout = short })
+	c := r.dial()
+	if err := c.SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	greeting := hello{}.bytes()
+	write(t, c, greeting)
+	b := r.arrival()
+	read(t, b, len(greeting))
+	r.talk(c, b, 1<<20, backend(answer{tls13: true}.bytes()))
+	const size = 2 << 20
+	go func() { _, _ = b.Write(make([]byte, size)) }() // a failure is a short count at the client
+	tick := time.NewTicker(short / 10)
+	defer tick.Stop()
+	for range 64 { // 0.96 s, six times the timeout
+		<-tick.C
+		read(t, c, size/64)
+	}
+	b.Close()
+	c.Close()
+	r.ends(1, "--")
+	r.stop()
+}
+
+// pending is the number of bytes that c has received and not read.
+func pending(t testing.TB, c *net.TCPConn) int {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// narrowSend makes the kernel take little at a time from the balancer for a
+// client. Before run.
+func (r *rig) narrowSend() {
+	fd := r.b.loops[0].inlets[0].fd
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096); err != nil {
+		r.Fatal(err)
 	}
 }

@@ -258,12 +258,8 @@ func (s *script) duration(text string) time.Duration {
 
 // build makes the balancer, and teaches it what the script says is known.
 func (s *script) build() {
-	var specs []pool.Spec
-	for i := range s.count {
-		specs = append(specs, pool.Spec{Addr: addrOf(i + 1), MaxConns: s.maxConns})
-	}
 	var err error
-	if s.pool, err = pool.New("test", specs, s.opt); err != nil {
+	if s.pool, err = pool.New("test", s.specs(), s.opt); err != nil {
 		s.Fatal(err)
 	}
 	if s.store, err = affinity.NewStore(affinity.Config{Seed: 1, TableEntries: 1 << 10, ClientEntries: 1 << 10}); err != nil {
@@ -284,6 +280,13 @@ func (s *script) build() {
 		s.learn(strings.Fields(line))
 	}
 	s.settle()
+}
+
+func (s *script) specs() (specs []pool.Spec) {
+	for i := range s.count {
+		specs = append(specs, pool.Spec{Addr: addrOf(i + 1), MaxConns: s.maxConns})
+	}
+	return specs
 }
 
 func addrOf(backend int) string { return fmt.Sprintf("198.51.100.%d:443", backend) }
@@ -308,10 +311,14 @@ func (s *script) at(number string) *pool.Backend {
 	return nil
 }
 
-// learn is "ticket A goes 1 2", of a ticket that nobody knows and the backends that it would be tried at; or "known ticket A
-// at 1", "known id I at 1".
+// learn is "ticket A goes 1 2", of a ticket that nobody knows and the backends that it would be tried at, or "ticket B like
+// A"; or "known ticket A at 1", "known id i at 1".
 func (s *script) learn(words []string) {
 	known := s.store.Pool(s.pool.Hash())
+	if words[0] == "ticket" && words[2] == "like" { // it begins as that one does
+		s.tickets[words[1]] = named(string(s.tickets[words[3]][:16]), int(words[1][0]))
+		return
+	}
 	if words[0] == "ticket" {
 		s.tickets[words[1]] = s.ticketFor(known, words[3:])
 		return
@@ -426,6 +433,18 @@ func (s *script) event(words []string) {
 		s.pool.SetUp(s.at(words[1]), who == "up", "test")
 	case "hard", "soft", "undrain":
 		s.pool.SetDraining(s.at(words[1]), map[string]pool.Drain{"hard": pool.DrainHard, "soft": pool.DrainSoft}[who])
+	case "max_conns": // of each backend, from now on
+		s.maxConns = s.number(words[1])
+		if err := s.pool.Set(s.specs()); err != nil {
+			s.Fatal(err)
+		}
+	case "live":
+		var live []string
+		for _, b := range s.pool.Snapshot().Live() {
+			live = append(live, s.numberOf(b.Addr))
+		}
+		slices.Sort(live)
+		s.eng.say("%s", strings.Join(live, " "))
 	case "budget":
 		s.b.blocks[0].shares["test"].budget = float64(s.number(words[1]))
 	case "connect": // fails, by this machine's doing
@@ -540,28 +559,33 @@ func (s *script) thing(by, w string) []byte {
 		b = join(answer{}.bytes(), ccs(), finished())
 	case "refused12":
 		b = join(answer{}.bytes(), certificate(2000), helloDone())
-	case "issues12": // options: of an ID
-		b = join(answer{id: fixed(options[0])}.bytes(), certificate(100), helloDone())
+	case "renewed12": // by the ticket of that name
+		if s.tickets[options] == nil {
+			s.tickets[options] = named("name of ticket "+options, int(options[0]))
+		}
+		b = join(answer{}.bytes(), newTicket(300, s.tickets[options]), ccs(), finished())
+	case "keyexchange":
+		b = records(22, message(16, make([]byte, 66)), 1<<14)
 	case "serverhello12":
 		b = answer{}.bytes()
 	case "retry":
 		b = answer{retry: true}.bytes()
 	case "ccs":
-		return ccs()
+		b = ccs()
 	case "finished":
-		return finished()
+		b = finished()
 	case "data":
-		return appData(s.number(options))
+		b = appData(s.number(options))
 	case "bulk":
-		return make([]byte, s.number(options))
+		b = make([]byte, s.number(options))
 	case "alert":
-		return alert(2, byte(s.number(options)))
+		b = alert(2, byte(s.number(options)))
 	case "warning":
-		return alert(1, byte(s.number(options)))
+		b = alert(1, byte(s.number(options)))
 	default:
 		s.Fatalf("unknown bytes: %s", w)
 	}
-	if word != "retry" { // whose it is shows in its random
+	if len(b) > 11 && b[0] == 22 && b[5] <= 2 && word != "retry" { // a hello: whose it is shows in its random
 		b[11+3] = by[len(by)-1]
 	}
 	if isCut {
