@@ -214,7 +214,7 @@ func patiently(listen func() (fd int, err error)) (int, error) {
 		if !errors.Is(err, netio.ErrInUse) || time.Now().After(deadline) {
 			return fd, err
 		}
-		<-time.NewTimer(listenPause).C
+		time.Sleep(listenPause) //nolint:forbidigo // no loop waits for it
 	}
 }
 

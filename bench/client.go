@@ -124,7 +124,7 @@ const (
 )
 
 func loopback(n int) netip.Addr {
-	a := uint32(firstSource + n) //nolint:gosec // n is below numSources
+	a := uint32(firstSource + n) // n is below numSources
 	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
 
@@ -187,7 +187,7 @@ func (s *shared) resolve(lookup func(string) ([]netip.Addr, error)) error {
 			}
 			ip = list[0].Unmap()
 		}
-		s.targets = append(s.targets, netip.AddrPortFrom(ip, uint16(number))) //nolint:gosec // LookupPort's are 16 bits
+		s.targets = append(s.targets, netip.AddrPortFrom(ip, uint16(number))) // LookupPort's are 16 bits
 	}
 	s.names = s.plan.Names
 	if len(s.names) == 0 {

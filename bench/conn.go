@@ -92,7 +92,7 @@ func (l *loop) take() *conn {
 		l.free = l.free[:n-1]
 		return l.conns[slot]
 	}
-	k := &conn{slot: int32(len(l.conns))} //nolint:gosec // below maxClients
+	k := &conn{slot: int32(len(l.conns))} // below maxClients
 	k.onData = func(b []byte) { l.data(k, b) }
 	l.conns = append(l.conns, k)
 	return k
@@ -125,7 +125,7 @@ func (l *loop) connect(k *conn) {
 }
 
 // token tells epoll's events of this conn from those of others, and of the slot's former ones.
-func (k *conn) token() uint64 { return uint64(k.gen)<<32 | uint64(k.slot) } //nolint:gosec // a slot is not negative
+func (k *conn) token() uint64 { return uint64(k.gen)<<32 | uint64(k.slot) } // a slot is not negative
 
 // refused goes on to the next target, or fails the conn when all have been tried.
 func (l *loop) refused(k *conn, err error) {

@@ -9,7 +9,7 @@ import (
 
 // event takes what epoll tells of a conn.
 func (l *loop) event(e *sock.Event) {
-	slot, gen := uint32(e.Token), uint32(e.Token>>32) //nolint:gosec // halves of the token
+	slot, gen := uint32(e.Token), uint32(e.Token>>32) // halves of the token
 	if int(slot) >= len(l.conns) {
 		return
 	}

@@ -175,7 +175,7 @@ func (l *loop) visit(c *client, v visit) {
 // released is called when a client's conn is gone.
 func (l *loop) released(c *client, ok bool) {
 	if !ok && l.closed && len(c.queue) == 0 {
-		l.timers.add(timer{at: l.clock() + pauseAfterFailure, slot: int32(c.index), what: dueAgain}) //nolint:gosec // below maxClients
+		l.timers.add(timer{at: l.clock() + pauseAfterFailure, slot: int32(c.index), what: dueAgain}) // below maxClients
 		return
 	}
 	c.busy = false

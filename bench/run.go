@@ -91,7 +91,7 @@ func (r *run) makeLoops() error {
 		}
 		l := &loop{
 			shared: &r.shared, index: i, poller: poller, clients: clients, buf: make([]byte, readBytes),
-			rng: rand.New(rand.NewPCG(r.plan.Seed, uint64(i))), //nolint:gosec // an index, and nothing secret
+			rng: rand.New(rand.NewPCG(r.plan.Seed, uint64(i))), // an index, and nothing secret
 		}
 		r.loops = append(r.loops, l)
 		for j := range clients {

@@ -145,8 +145,7 @@ func TestOlderReleases(t *testing.T) {
 		if id != "older" || !node.sees("older", func(m Member) bool { return m.Alive && m.Meta.State == StateDraining }) {
 			t.Fatalf("%q is there: %+v", id, node.Members())
 		}
-		pause := time.NewTimer(50 * time.Millisecond)
-		<-pause.C
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -60,8 +60,7 @@ func (b *besieged) unmoved(t *testing.T, what string, attack func(round uint32))
 			if got := show(b.pool); got != besiegedPool {
 				t.Fatalf("%s, round %d: the pool is %.200s", what, round, got)
 			}
-			pause := time.NewTimer(10 * time.Millisecond)
-			<-pause.C
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
@@ -172,8 +171,7 @@ func TestHostileFlapping(t *testing.T) {
 				t.Fatalf("the pool is %s", now)
 			}
 			seen[now] = true
-			pause := time.NewTimer(10 * time.Millisecond)
-			<-pause.C
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	if err := flapper.Update(func(m *Meta) { m.State = StateDown }); err != nil {

@@ -109,7 +109,7 @@ func named(name string) func(*server, *tls.Config) {
 				rest, ok = bytes.CutPrefix(b, []byte(*old))
 			}
 			if !ok || int64(rest[0]) < s.least.Load() {
-				return nil, nil //nolint:nilnil // how crypto/tls wants to be told that the ticket is not known
+				return nil, nil // how crypto/tls wants to be told that the ticket is not known
 			}
 			return cfg.DecryptTicket(rest[1:], cs)
 		}

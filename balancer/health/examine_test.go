@@ -64,7 +64,7 @@ func TestFindings(t *testing.T) {
 	needCert := func(_ *server, cfg *tls.Config) { cfg.ClientAuth = tls.RequireAnyClientCert }
 	askCert := func(_ *server, cfg *tls.Config) { cfg.ClientAuth = tls.RequestClientCert }
 	forgetful := func(_ *server, cfg *tls.Config) {
-		cfg.UnwrapSession = func([]byte, tls.ConnectionState) (*tls.SessionState, error) { return nil, nil } //nolint:nilnil // as above
+		cfg.UnwrapSession = func([]byte, tls.ConnectionState) (*tls.SessionState, error) { return nil, nil } // as above
 	}
 	oneShort := func(s *server, cfg *tls.Config) { // a TLS 1.2 server that leaves the old ticket in place
 		cfg.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {

@@ -257,7 +257,7 @@ func waitReady(ctx context.Context, n *node) error {
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // not up yet
+			return false, nil // not up yet
 		}
 		return resp.StatusCode == http.StatusOK, resp.Body.Close()
 	})

@@ -153,7 +153,7 @@ func (n *network) end(raw net.Conn, conn *tlsclient.Conn, a *Address, how manner
 	_, err = io.Copy(io.Discard, conn)
 	n.leaving[a.Addr] = n.leaving[a.Addr] || late(err)
 	if alert := tls.AlertError(0); errors.As(err, &alert) && len(conn.Sessions()) == 0 {
-		return false, err //nolint:wrapcheck // handshakeError words it
+		return false, err // handshakeError words it
 	}
 	return late(err), nil // however else the server ends a conn that has served its purpose
 }

@@ -58,7 +58,7 @@ func NewGoServer(name string, cert tls.Certificate, tickets Tickets) (*GoServer,
 	}}
 	s.config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		s.hellos.Add(1)
-		return nil, nil //nolint:nilnil // which says: the config that asked
+		return nil, nil // which says: the config that asked
 	}
 	if tickets != Nameless {
 		s.byID = &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}}

@@ -217,7 +217,7 @@ func nginxVersion() string {
 	if err != nil {
 		return "nginx"
 	}
-	out, _ := exec.Command(path, "-v").CombinedOutput() //nolint:noctx // prints and ends
+	out, _ := exec.Command(path, "-v").CombinedOutput() // prints and ends
 	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), "nginx version: ")
 	return cmp.Or(version, "nginx")
 }

@@ -58,7 +58,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 		p.end = syscall.SIGTERM
 	}
 	// Not CommandContext: the end of ctx would kill the parent alone and orphan its children.
-	p.cmd = exec.Command(c.Path, c.Args...) //nolint:noctx // see above
+	p.cmd = exec.Command(c.Path, c.Args...) // see above
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = c.Dir, p.out, p.out
 	p.cmd.WaitDelay = outputDelay
 	// The kernel asks the program to end when this process dies, however that comes about, and the terminal's Ctrl-C is
@@ -93,7 +93,7 @@ func (p *Process) ready(ctx context.Context, addr string) error {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
-			return false, nil //nolint:nilerr // not up yet
+			return false, nil // not up yet
 		}
 		return true, c.Close()
 	})

@@ -74,8 +74,8 @@ func WriteHTML(w io.Writer, reports ...*Report) error {
 func newPage(v *view) *page {
 	p := &page{
 		Title: "What becomes of TLS sessions behind a balancer", Lead: v.lead(), Hero: v.hero(),
-		Style:   template.CSS(uplotStyle + pageStyle),                                                              //nolint:gosec // our own files
-		Scripts: []template.JS{template.JS("/*\n" + uplotLicence + "*/\n" + uplotScript), template.JS(pageScript)}, //nolint:gosec // the same
+		Style:   template.CSS(uplotStyle + pageStyle),                                                              // our own files
+		Scripts: []template.JS{template.JS("/*\n" + uplotLicence + "*/\n" + uplotScript), template.JS(pageScript)}, // the same
 	}
 	for run, r := range v.runs {
 		p.Runs = append(p.Runs, v.head(run, r))

@@ -79,7 +79,7 @@ func (p *Poller) Both(fd int, token uint64) error {
 }
 
 func (p *Poller) control(op, fd int, token uint64, events uint32) error {
-	e := unix.EpollEvent{Events: events, Fd: int32(token), Pad: int32(token >> 32)} //nolint:gosec // halves of the token
+	e := unix.EpollEvent{Events: events, Fd: int32(token), Pad: int32(token >> 32)} // halves of the token
 	if err := unix.EpollCtl(p.fd, op, fd, &e); err != nil {
 		return fmt.Errorf("add to epoll: %w", err)
 	}

@@ -86,7 +86,7 @@ func (c *Stream) receive() error {
 	if errors.Is(err, io.EOF) && !c.core.Closed() {
 		err = io.ErrUnexpectedEOF // cut off: a reader must not take it for the end
 	}
-	return err //nolint:wrapcheck // its callers say what it was for
+	return err // its callers say what it was for
 }
 
 // flush does f and sends what is to be sent then, also when f fails: an alert. When another goroutine is sending, it

@@ -3,7 +3,7 @@ package tlscore
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/sha1" //nolint:gosec // what old servers have
+	"crypto/sha1" // what old servers have
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"

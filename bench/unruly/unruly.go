@@ -134,7 +134,7 @@ func (c *Conn) send(b []byte, chunk int) error {
 // Ask sends a request and reads the answer up to its end.
 func (c *Conn) Ask(request string) error {
 	if err := c.Write([]byte(request)); err != nil {
-		return err //nolint:wrapcheck // it says whose it is
+		return err // it says whose it is
 	}
 	if err := c.send(c.Output(), 0); err != nil {
 		return err
@@ -151,7 +151,7 @@ func (c *Conn) Data(most int) (data []byte, err error) {
 		n, err := c.raw.Read(room)
 		if n > 0 {
 			if err := c.Receive(room[:n], func(plain []byte) { data = append(data, plain...) }); err != nil {
-				return data, err //nolint:wrapcheck // it says whose it is
+				return data, err // it says whose it is
 			}
 		}
 		if err != nil {

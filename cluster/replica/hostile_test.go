@@ -37,8 +37,7 @@ func silence(t *testing.T, to string, n int) {
 				_, _ = conn.Read(make([]byte, 1)) // returns when it is closed
 				stop()
 				conn.Close()
-				pause := time.NewTimer(10 * time.Millisecond)
-				<-pause.C
+				time.Sleep(10 * time.Millisecond)
 			}
 		})
 	}

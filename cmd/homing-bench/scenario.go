@@ -207,7 +207,7 @@ func writeJSON(path string, stdout io.Writer, v any) error {
 	if path == "-" {
 		_, err = stdout.Write(b)
 	} else {
-		err = os.WriteFile(path, b, 0o644) //nolint:gosec // figures, for everybody to read
+		err = os.WriteFile(path, b, 0o644) // figures, for everybody to read
 	}
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)

@@ -109,7 +109,7 @@ func serve(ctx context.Context, o farm.Options, control, ca string, out io.Write
 	}
 	defer func() { err = errors.Join(err, servers.Stop()) }()
 	if ca != "" {
-		if err := os.WriteFile(ca, []byte(servers.Roots()), 0o644); err != nil { //nolint:gosec // a certificate, for everybody to read
+		if err := os.WriteFile(ca, []byte(servers.Roots()), 0o644); err != nil { // a certificate, for everybody to read
 			return fmt.Errorf("--ca: %w", err)
 		}
 	}

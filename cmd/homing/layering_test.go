@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
@@ -11,8 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -139,8 +140,45 @@ func TestLayeringProduct(t *testing.T) {
 	}
 }
 
-// TestLayeringKernel reads every source file, also those that this platform does not build.
+// TestLayeringKernel: who may not talk to the kernel does not import what does.
 func TestLayeringKernel(t *testing.T) {
+	eachSource(t, func(name string, file *ast.File) {
+		if strings.HasSuffix(name, "_test.go") || mayTouchKernel(name) {
+			return
+		}
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if imported == "syscall" || imported == "unsafe" || strings.HasPrefix(imported, "golang.org/x/sys/") {
+				t.Errorf("%s may not import %s", name, imported)
+			}
+		}
+	})
+}
+
+// TestLayeringNolint: nothing is said to a linter that is not asked.
+func TestLayeringNolint(t *testing.T) {
+	config, err := os.ReadFile(filepath.Join(root, ".golangci.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, enabled, _ := strings.Cut(string(config), "enable:")
+	enabled, _, _ = strings.Cut(enabled, "settings:")
+	suppression := regexp.MustCompile(`^//nolint:([a-z]+)`)
+	eachSource(t, func(name string, file *ast.File) {
+		for _, group := range file.Comments {
+			for _, comment := range group.List {
+				if m := suppression.FindStringSubmatch(comment.Text); m != nil && !strings.Contains(enabled, "- "+m[1]+" ") &&
+					!strings.Contains(enabled, "- "+m[1]+"\n") {
+					t.Errorf("%s: %s is not enabled, so say the reason alone: %s", name, m[1], comment.Text)
+				}
+			}
+		}
+	})
+}
+
+// eachSource reads every source file, also those that this platform does not build.
+func eachSource(t *testing.T, visit func(name string, file *ast.File)) {
+	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -155,22 +193,14 @@ func TestLayeringKernel(t *testing.T) {
 			}
 			return nil
 		}
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || mayTouchKernel(filepath.ToSlash(name)) {
+		if !strings.HasSuffix(name, ".go") {
 			return nil
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 		if err != nil {
 			return fmt.Errorf("parse %s: %w", name, err)
 		}
-		for _, spec := range file.Imports {
-			imported, err := strconv.Unquote(spec.Path.Value)
-			if err != nil {
-				return fmt.Errorf("parse %s: %w", name, err)
-			}
-			if imported == "syscall" || imported == "unsafe" || strings.HasPrefix(imported, "golang.org/x/sys/") {
-				t.Errorf("%s may not import %s", name, imported)
-			}
-		}
+		visit(filepath.ToSlash(name), file)
 		return nil
 	})
 	if err != nil {

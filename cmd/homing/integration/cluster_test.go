@@ -126,8 +126,7 @@ func atOnce(t *testing.T, w *town, newUser func() user, n int) tally {
 		if _, err := u.Get(t.Context(), w.nodes[i%2].addr); err != nil {
 			t.Fatal(err)
 		}
-		pause := time.NewTimer(2 * time.Millisecond)
-		<-pause.C
+		time.Sleep(2 * time.Millisecond)
 		r, err := u.Get(t.Context(), w.nodes[(i+1)%2].addr)
 		if err != nil {
 			t.Fatal(err)
@@ -277,15 +276,13 @@ func TestIntegrationRollingRestart(t *testing.T) {
 				} else {
 					served.Add(1)
 				}
-				pause := time.NewTimer(2 * time.Millisecond)
-				<-pause.C
+				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}
 	for i, one := range w.nodes {
 		ready[i].Store(false)
-		pause := time.NewTimer(50 * time.Millisecond) // for clients that have just looked
-		<-pause.C
+		time.Sleep(50 * time.Millisecond) // for clients that have just looked
 		if err := one.proc.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}

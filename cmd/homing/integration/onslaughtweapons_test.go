@@ -111,7 +111,7 @@ func (a *attacker) forgeProxy(ctx context.Context) (hit bool, err error) {
 	defer conn.Close()
 	cut := 1 + mrand.IntN(5)
 	if err := write(conn, header[:cut]); err != nil {
-		return false, nil //nolint:nilerr // refused, as it should be
+		return false, nil // refused, as it should be
 	}
 	sleep(ctx, 20*time.Millisecond)
 	if write(conn, append(bytes.Clone(header[cut:]), a.fresh...)) != nil {
@@ -136,7 +136,7 @@ func (a *attacker) hostileHello(held bool) func(context.Context) (bool, error) {
 		defer conn.Close()
 		j := newJunkmaker([][]byte{a.fresh, a.old.hello})
 		if err := kinds[mrand.IntN(len(kinds))].send(j, conn); err != nil {
-			return false, nil //nolint:nilerr // it was hung up on, as it may be
+			return false, nil // it was hung up on, as it may be
 		}
 		patience := lingering
 		if held {

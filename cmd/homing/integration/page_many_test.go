@@ -297,7 +297,7 @@ func (p *browserPage) costs(h *homing) {
 // fetch is what the server answers, as text.
 func (p *browserPage) fetch(path string) string {
 	p.Helper()
-	response, err := http.Get("http://" + p.admin + path) //nolint:noctx // the test has a bound of its own
+	response, err := http.Get("http://" + p.admin + path) // the test has a bound of its own
 	if err != nil {
 		p.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (p *browserPage) picture(name string, width int64, dark bool) {
 
 func statusOf(t *testing.T, admin string) (st api.Status) {
 	t.Helper()
-	response, err := http.Get("http://" + admin + "/v1/status") //nolint:noctx // the test has a bound of its own
+	response, err := http.Get("http://" + admin + "/v1/status") // the test has a bound of its own
 	if err != nil {
 		t.Fatal(err)
 	}

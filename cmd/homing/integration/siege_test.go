@@ -225,8 +225,7 @@ func (s *siege) under(attack func()) (now seen) {
 				now.good++
 			}
 			stop()
-			pause := time.NewTimer(20 * time.Millisecond)
-			<-pause.C
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	beside.Go(func() {
@@ -243,13 +242,11 @@ func (s *siege) under(attack func()) (now seen) {
 			now.health = max(now.health, took)
 			up, all := s.pool()
 			now.fewest, now.most = min(now.fewest, up), max(now.most, all)
-			pause := time.NewTimer(50 * time.Millisecond)
-			<-pause.C
+			time.Sleep(50 * time.Millisecond)
 		}
 	})
 	attack()
-	pause := time.NewTimer(time.Second)
-	<-pause.C
+	time.Sleep(time.Second)
 	cancel()
 	beside.Wait()
 	now.lines = s.lines() - before
@@ -268,8 +265,7 @@ func (s *siege) attacks() []struct {
 			for range 20 {
 				s.spoken += 1000 // above what refutations have come to
 				s.villain.push(forged(agents, s.spoken, change))
-				pause := time.NewTimer(100 * time.Millisecond)
-				<-pause.C
+				time.Sleep(100 * time.Millisecond)
 			}
 		}
 	}
@@ -284,15 +280,13 @@ func (s *siege) attacks() []struct {
 			for range 20 {
 				s.spoken += 1000
 				s.villain.packets(goodbyes(agents, s.spoken)...)
-				pause := time.NewTimer(100 * time.Millisecond)
-				<-pause.C
+				time.Sleep(100 * time.Millisecond)
 			}
 		}},
 		{"others speak for them", func() {
 			for round := range uint32(20) {
 				s.villain.push(speakers(agents, own, 1+round))
-				pause := time.NewTimer(100 * time.Millisecond)
-				<-pause.C
+				time.Sleep(100 * time.Millisecond)
 			}
 		}},
 		{"garbage commands", func() {
@@ -307,8 +301,7 @@ func (s *siege) attacks() []struct {
 					s.t.Cleanup(func() { conn.Close() })
 				}
 			}
-			pause := time.NewTimer(2 * time.Second)
-			<-pause.C
+			time.Sleep(2 * time.Second)
 		}},
 		{"5,000 fakes, again and again", func() {
 			for range 5 {
@@ -348,12 +341,11 @@ func TestIntegrationHostileAgent(t *testing.T) {
 			liar = inRoom(t, "siege-66", s.servers[0].Addr(), binary, append([]string{
 				"agent", "--weight", "1000", "--cluster-join", siegeNode + ":7946", "--gossip-key-file", s.gossipKey,
 			}, flags...)...)
-			pause := time.NewTimer(2 * time.Second)
-			<-pause.C
+			time.Sleep(2 * time.Second)
 			if err := liar.Signal(syscall.SIGUSR1); err != nil { // drain
 				t.Error(err)
 			}
-			<-time.NewTimer(time.Second).C
+			time.Sleep(time.Second)
 			liar.Stop() // withdraw
 		})
 		t.Logf("%v: %v", flags, now)

@@ -71,7 +71,7 @@ func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, en
 			t.Errorf("%s is down", addr)
 		}
 	}
-	one, err := http.Get("http://" + l.admin + "/v1/backends/" + url.PathEscape(backends[0])) //nolint:noctx // the server is ours
+	one, err := http.Get("http://" + l.admin + "/v1/backends/" + url.PathEscape(backends[0])) // the server is ours
 	if err != nil {
 		t.Fatal(err)
 	}

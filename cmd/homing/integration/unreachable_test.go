@@ -169,7 +169,7 @@ func forbidden(t *testing.T, way forbidding, engine string, checks bool) {
 func statusBy(t *testing.T, path string) (st api.Status) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
-	response, err := (&http.Client{Transport: transport}).Get("http://homing/v1/status") //nolint:noctx // the test has a bound of its own
+	response, err := (&http.Client{Transport: transport}).Get("http://homing/v1/status") // the test has a bound of its own
 	if err != nil {
 		t.Fatal(err)
 	}

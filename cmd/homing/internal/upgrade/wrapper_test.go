@@ -25,7 +25,7 @@ func wrapper(t *testing.T, mode, script string) Command {
 	t.Setenv(envMode, mode)
 	t.Setenv("HOMING_TEST_BINARY", self)
 	path := filepath.Join(t.TempDir(), "homing")
-	check(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is run
+	check(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700)) // it is run
 	return Command{Path: path, Args: []string{"homing"}, Dir: t.TempDir()}
 }
 
