@@ -109,6 +109,9 @@ func (c *Config) check() error {
 	if c.Settle == nil {
 		c.Settle = func() {}
 	}
+	if c.Refusal == nil {
+		c.Refusal = func(string) string { return "" }
+	}
 	switch {
 	case c.ID == "" || len(c.ID) > 64 || !printable(c.ID):
 		return fmt.Errorf("cluster: ID %.80q is not 1 to 64 printable bytes", c.ID)

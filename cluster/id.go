@@ -24,7 +24,8 @@ func LoadID(dir string) (string, error) {
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return saveID(path, NewID())
+		id := NewID()
+		return id, replaceFile(path, []byte(id+"\n"))
 	case err != nil:
 		return "", err
 	}
@@ -33,15 +34,6 @@ func LoadID(dir string) (string, error) {
 		return "", fmt.Errorf("%s does not hold the name of a member: remove it, and a new one is drawn", path)
 	}
 	return id, nil
-}
-
-// saveID writes the file whole, or not at all.
-func saveID(path, id string) (string, error) {
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, []byte(id+"\n"), 0o600); err != nil {
-		return "", err
-	}
-	return id, os.Rename(temporary, path)
 }
 
 // NewID makes a random name for a member.

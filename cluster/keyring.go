@@ -141,11 +141,16 @@ func SaveKeys(path string, keys [][]byte) error {
 	for _, key := range keys {
 		fmt.Fprintln(&text, FormatKey(key))
 	}
+	return replaceFile(path, text.Bytes())
+}
+
+// replaceFile writes a file whole or not at all, readable by the owner only.
+func replaceFile(path string, text []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*") // mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(text.Bytes())
+	_, err = file.Write(text)
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)

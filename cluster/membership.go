@@ -59,14 +59,9 @@ func (m *Membership) Addr() netip.AddrPort { return m.addr }
 
 // Self is this member as others see it.
 func (m *Membership) Self() Member {
-	addr := m.Addr()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	meta := m.meta
-	if m.cfg.Keys != nil {
-		meta.Keys = m.cfg.Keys.Prints()
-	}
-	return Member{ID: m.cfg.ID, Addr: addr, Meta: meta, Alive: true}
+	return Member{ID: m.cfg.ID, Addr: m.addr, Meta: m.metaNow(), Alive: true}
 }
 
 // Members is the other members that are alive or have vanished, sorted by ID.
@@ -108,13 +103,19 @@ func (m *Membership) Update(f func(*Meta)) error {
 	return nil
 }
 
-// encode gives the wire form of m.meta with the keys of now. m.mu is held, or nobody else knows m yet.
+// encode gives the wire form of metaNow.
 func (m *Membership) encode() ([]byte, error) {
+	meta := m.metaNow()
+	return meta.AppendBinary(nil)
+}
+
+// metaNow is m.meta with the keys of now. m.mu is held, or nobody else knows m yet.
+func (m *Membership) metaNow() Meta {
 	meta := m.meta
 	if m.cfg.Keys != nil {
 		meta.Keys = m.cfg.Keys.Prints()
 	}
-	return meta.AppendBinary(nil)
+	return meta
 }
 
 // ownWord is what this member says of itself.

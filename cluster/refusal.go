@@ -13,34 +13,21 @@ import (
 
 // wordTo is what this member says of itself to the one that it asks at an address.
 func (m *Membership) wordTo(addr netip.AddrPort) word {
-	own := m.ownWord()
-	if m.cfg.Refusal == nil {
-		return own
-	}
 	m.mu.Lock()
-	asked := m.roll.members[addr]
-	var id string
-	if asked != nil && asked.Meta.Role == RoleAgent {
-		id = asked.ID
-	}
-	meta := m.meta
-	m.mu.Unlock()
-	if id == "" {
+	own, asked := word{m.cfg.ID, m.encoded}, m.roll.members[addr]
+	if asked == nil || asked.Meta.Role != RoleAgent {
+		m.mu.Unlock()
 		return own
 	}
+	id, meta := asked.ID, m.metaNow()
+	m.mu.Unlock()
 	why := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
 	}, m.cfg.Refusal(id))
-	if why == "" {
-		return own
-	}
 	meta.Refusal = why[:min(len(why), maxRefusal)]
-	if m.cfg.Keys != nil {
-		meta.Keys = m.cfg.Keys.Prints()
-	}
 	encoded, err := meta.AppendBinary(nil)
 	if err != nil {
 		return own // there is no room: the node's log has it

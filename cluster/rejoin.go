@@ -42,9 +42,8 @@ type dialTarget struct {
 	name    string    // of the node that was met there, "" for a seed at which none was
 	missing bool      // that node is not a member now; of a seed without a name: the last dial failed, or there was none
 	busy    bool      // a dial runs
-	dialled bool      // last is set
 	hurry   bool      // dial it now
-	first   time.Time // of the dials
+	first   time.Time // of the dials; zero: there was none
 	last    time.Time
 }
 
@@ -145,7 +144,7 @@ func (t *dialTarget) wait(now time.Time) time.Duration {
 	if t.missing || t.seed && now.Sub(t.first) < settling {
 		every = missingEvery
 	}
-	if !t.dialled {
+	if t.first.IsZero() {
 		return 0
 	}
 	return every - now.Sub(t.last)
@@ -159,11 +158,11 @@ func (r *rejoin) done(addr string, now time.Time, ok bool) (changed bool) {
 	if t == nil { // forgotten meanwhile
 		return false
 	}
-	first := !t.dialled
+	first := t.first.IsZero()
 	if first {
 		t.first = now
 	}
-	t.busy, t.dialled, t.last = false, true, now
+	t.busy, t.last = false, now
 	if t.name != "" { // memberlist says whether it is there
 		return false
 	}

@@ -42,8 +42,7 @@ type StateDir struct {
 	changes uint64        // Store.Changes at the last write
 	failing bool          // the last write failed, and that was said
 
-	// Atomic, for Stats.
-	writes, failures, bytes, took, at atomic.Int64
+	stats atomic.Pointer[StateDirStats] // replaced by who owns the rest
 }
 
 // StateDirConfig says where.
@@ -71,6 +70,7 @@ func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
 	if s.every == 0 {
 		s.every = stateEvery
 	}
+	s.stats.Store(new(StateDirStats))
 	seed, err := verifyState(s.path)
 	switch {
 	case err == nil:
@@ -152,8 +152,10 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 	if err == nil && store.Seed() != seed {
 		return took // written while the seed changed: again, next time, with the new one
 	}
+	stats := s.Stats()
+	defer s.stats.Store(&stats)
 	if err != nil {
-		s.failures.Add(1)
+		stats.Failures++
 		if !s.failing {
 			s.log.Error("state not written, trying again", slog.Any("error", err))
 		}
@@ -164,10 +166,8 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 		s.log.Info("state written again", slog.String("file", s.path))
 	}
 	s.failing, s.seed, s.changes = false, seed, changes
-	s.writes.Add(1)
-	s.bytes.Store(n)
-	s.took.Store(int64(took))
-	s.at.Store(time.Now().Unix())
+	stats.Writes++
+	stats.Bytes, stats.Took, stats.At = n, took, time.Unix(time.Now().Unix(), 0)
 	return took
 }
 
@@ -190,17 +190,8 @@ type StateDirStats struct {
 	Writes, Failures uint64
 	Bytes            int64         // of the last
 	Took             time.Duration // the last
-	At               time.Time     // the last; zero: none yet
+	At               time.Time     // the last, in whole seconds; zero: none yet
 }
 
 // Stats may be called by any goroutine.
-func (s *StateDir) Stats() StateDirStats {
-	st := StateDirStats{
-		Writes: uint64(s.writes.Load()), Failures: uint64(s.failures.Load()),
-		Bytes: s.bytes.Load(), Took: time.Duration(s.took.Load()),
-	}
-	if at := s.at.Load(); at != 0 {
-		st.At = time.Unix(at, 0)
-	}
-	return st
-}
+func (s *StateDir) Stats() StateDirStats { return *s.stats.Load() }
