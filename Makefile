@@ -54,7 +54,7 @@ unit: need-go ## unit tests
 # The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
 integration: build ## tests with real servers and clients; installs them when root
 	@.ci/packages $(SERVERS)
-	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 25m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
+	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 60m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 # HOMING_SEED=n repeats the conns of another run.
 soak: build ## hostile clients, busy loops, every byte of 11,000 random conns, 50,000 idle ones, a flood, 25,000 slow ones, ten minutes of dying nodes and backends, and ten of all attacks at once
