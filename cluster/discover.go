@@ -73,12 +73,9 @@ type Discovery struct {
 
 	quiet *bound.Quiet
 
-	// Atomic; written by Run.
-	accepted, refused atomic.Int64
-	said              atomic.Pointer[map[string]string] // judged, for Refusal
-
-	// Atomic; written by SetPools.
-	pools atomic.Pointer[[]DiscoverPool]
+	// Atomic.
+	verdicts atomic.Pointer[verdicts]       // written by Run
+	pools    atomic.Pointer[[]DiscoverPool] // written by SetPools
 
 	mu      sync.Mutex
 	watched map[*pool.Pool]bool // guarded by mu: their changes wake Run
@@ -93,6 +90,7 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 		cfg: cfg, from: from, wake: make(bound.Wake, 1), judged: make(map[string]string),
 		quiet: bound.NewQuiet(cfg.Log), watched: make(map[*pool.Pool]bool),
 	}
+	d.verdicts.Store(new(verdicts))
 	d.SetPools(cfg.Pools)
 	return d
 }
@@ -122,19 +120,15 @@ func (d *Discovery) Wake() { d.wake.Up() }
 
 // Stats counts the agents whose announcements stand, and those whose announcements are refused.
 func (d *Discovery) Stats() (accepted, refused int) {
-	return int(d.accepted.Load()), int(d.refused.Load())
+	v := d.verdicts.Load()
+	return v.accepted, v.refused
 }
 
 // Refusal says why the announcement of an agent is not taken here, by its ID; "" where it is, or there is none.
-func (d *Discovery) Refusal(id string) string {
-	if said := d.said.Load(); said != nil {
-		return (*said)[id]
-	}
-	return ""
-}
+func (d *Discovery) Refusal(id string) string { return d.verdicts.Load().why[id] }
 
 // Prime fills the pools for the first time, with the backends of agents too that an older process of the node knew and
-// this one has not met yet (Membership.Inherit): they are up until checks say otherwise. Call it before Run, if at all.
+// this one has not met yet (Membership.Import): they are up until checks say otherwise. Call it before Run, if at all.
 func (d *Discovery) Prime() { d.apply() }
 
 // Run applies announcements until ctx is done. The backends stay in the pools then.
@@ -158,27 +152,25 @@ func (d *Discovery) Run(ctx context.Context) {
 	}
 }
 
-// place is one backend in one pool.
-type place struct {
+// announcedTo is one backend in one pool.
+type announcedTo struct {
 	pool    string
 	backend netip.AddrPort
 }
 
 // apply brings every pool in step with the members of now.
 func (d *Discovery) apply() {
-	pools := *d.pools.Load()
-	if len(pools) == 0 {
-		d.accepted.Store(0)
-		d.refused.Store(0)
-		d.sayToNone()
-		return // announcements are for other nodes
-	}
-	members := d.from.Members()
+	pools, members := *d.pools.Load(), d.from.Members()
 	v := &verdicts{why: make(map[string]string)}
-	standing := make(map[place]*Member)
+	defer d.verdicts.Store(v)
+	standing := make(map[announcedTo]*Member)
 	for i := range members {
 		one := &members[i]
 		if one.Meta.Role != RoleAgent {
+			continue
+		}
+		if len(pools) == 0 { // as it was configured, and not logged
+			v.why[one.ID] = "no pool of this node takes backends that announce themselves (discover_from: none)"
 			continue
 		}
 		if err := judge(pools, one); err != nil {
@@ -186,7 +178,7 @@ func (d *Discovery) apply() {
 			continue
 		}
 		v.accept(one, 1)
-		where := place{one.Meta.Announced.Pool, one.Meta.Announced.Backend}
+		where := announcedTo{one.Meta.Announced.Pool, one.Meta.Announced.Backend}
 		if standing[where] == nil || supersedes(one, standing[where]) {
 			standing[where] = one
 		}
@@ -194,32 +186,19 @@ func (d *Discovery) apply() {
 	for i := range pools {
 		d.fill(&pools[i], members, standing, v)
 	}
-	d.judged = v.why
-	d.said.Store(&v.why)
-	d.accepted.Store(v.accepted)
-	d.refused.Store(v.refused)
-	d.begun = true
-}
-
-// sayToNone has every agent told that no pool here takes announcements. That is as it was configured, and not logged.
-func (d *Discovery) sayToNone() {
-	why := make(map[string]string)
-	for _, one := range d.from.Members() {
-		if one.Meta.Role == RoleAgent {
-			why[one.ID] = "no pool of this node takes backends that announce themselves (discover_from: none)"
-		}
+	if len(pools) > 0 {
+		d.judged, d.begun = v.why, true
 	}
-	d.said.Store(&why)
 }
 
 // verdicts is what becomes of the announcements of one moment.
 type verdicts struct {
-	accepted, refused int64
+	accepted, refused int
 	why               map[string]string // those that are refused, by the agents' IDs
 }
 
 // accept counts the announcement of one that is there, or takes it back.
-func (v *verdicts) accept(one *Member, n int64) {
+func (v *verdicts) accept(one *Member, n int) {
 	if one.Alive {
 		v.accepted += n
 	}
@@ -275,7 +254,7 @@ func supersedes(a, b *Member) bool {
 func before(a, b *Member) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) }
 
 // fill gives one pool its announced backends, and forgets the agents that vanished and whose backends are down.
-func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[place]*Member, v *verdicts) {
+func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[announcedTo]*Member, v *verdicts) {
 	var agents []*Member
 	snapshot := p.Snapshot()
 	for where, one := range standing {
