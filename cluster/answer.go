@@ -14,12 +14,6 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// Answer is what one node made of a command.
-type Answer struct {
-	Node  string `json:"node"`
-	Error string `json:"error,omitempty"` // why it does not follow, or did not answer
-}
-
 const (
 	// answerTimeout is how long a command waits for the nodes' answers: for the dial of a node that is gone to fail,
 	// and a little more.
@@ -34,12 +28,6 @@ const (
 	maxSealedAnswer = nonceBytes + commandHeader + nonceBytes + 1 + bound.MaxID + maxAnswer + tagBytes
 	maxMessage      = 2 + max(bound.MaxID+maxSealed, maxSealedAnswer)
 )
-
-// question is a command that waits for answers.
-type question struct {
-	missing map[string]bool // nodes that have not answered; guarded by Membership.mu
-	answers chan Answer     // with room for all of them; never closed
-}
 
 // cutAsker takes a message apart: the ID of the node that wants the answer, behind its length, and the sealed command.
 func cutAsker(message []byte) (asker string, sealed []byte, ok bool) {

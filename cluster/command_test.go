@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"homing/cluster/internal/bound"
 )
 
 func TestCommandRoundTrip(t *testing.T) {
@@ -69,7 +71,7 @@ func TestParseCommandRefuses(t *testing.T) {
 }
 
 func TestReplayGuard(t *testing.T) {
-	g := replays{Max: maxReplays}
+	g := bound.Recent[[nonceBytes]byte]{Max: maxReplays}
 	now := time.Unix(1_800_000_000, 0)
 	nonce := func(i int) []byte { return slices.Concat([]byte{byte(i), byte(i >> 8)}, make([]byte, nonceBytes)) }
 	for _, tt := range []struct {

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"homing/balancer/pool"
-	"homing/cluster/internal/bound"
 )
 
 // Config of a Membership.
@@ -125,33 +123,4 @@ func (c *Config) check() error {
 		return ErrNoKey
 	}
 	return c.Meta.check()
-}
-
-func (c *Config) memberlist(m *Membership) *memberlist.Config {
-	conf := memberlist.DefaultLANConfig()
-	conf.Name = c.ID
-	conf.Transport = c.Transport
-	conf.BindAddr, conf.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
-	if m.transport != nil {
-		conf.Transport, conf.BindPort = m.transport, int(bound.AddrOf(m.transport.tcp.Addr()).Port())
-	}
-	conf.AdvertisePort = conf.BindPort
-	if c.Advertise.IsValid() {
-		conf.AdvertiseAddr = c.Advertise.Addr().String()
-		if c.Bind.Port() != 0 {
-			conf.AdvertisePort = int(c.Advertise.Port())
-		}
-	}
-	conf.Label = c.Label
-	if c.Keys != nil {
-		conf.Keyring = c.Keys.ring
-	}
-	conf.TCPTimeout = streamTimeout
-	conf.GossipInterval = gossipEvery
-	conf.DeadNodeReclaimTime = reclaimAfter
-	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
-	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
-	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = m, m, m, m
-	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)
-	return conf
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"homing/balancer/pool"
 )
@@ -65,27 +64,4 @@ func idle(_ *pool.Pool, b *pool.Backend) error {
 		return fmt.Errorf("%w: it is in service", ErrBusy)
 	}
 	return nil
-}
-
-// SetPools replaces the pools whose backends orders are about.
-func (m *Membership) SetPools(pools []*pool.Pool) { m.pools.Store(&pools) }
-
-// eachBackend does something to the backend that an order is about, in its pool or in every one.
-func (m *Membership) eachBackend(o *Order, do func(*pool.Pool, *pool.Backend) error) error {
-	var errs []error
-	found := false
-	for _, p := range *m.pools.Load() {
-		backends := p.Snapshot().All()
-		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr.IP() == o.Backend })
-		if i >= 0 && (o.Pool == 0 || o.Pool == p.Hash()) {
-			errs = append(errs, do(p, backends[i]))
-			found = true
-		}
-	}
-	if !found && o.Pool == 0 {
-		return fmt.Errorf("no pool of this node has a backend %s", o.Backend)
-	} else if !found {
-		return fmt.Errorf("the pool of this node has no backend %s", o.Backend)
-	}
-	return errors.Join(errs...)
 }

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -40,7 +42,7 @@ type Membership struct {
 
 	// Owned by whoever applies commands, under applying.
 	applying sync.Mutex
-	replays  replays
+	replays  bound.Recent[[nonceBytes]byte] // nonces of commands, for as long as their times are good
 	standing standing
 
 	// Guarded by mu, which is never held while memberlist is called.
@@ -141,4 +143,33 @@ func (m *Membership) nodes() []*memberlist.Node {
 		}
 	}
 	return nodes
+}
+
+// SetPools replaces the pools whose backends orders are about.
+func (m *Membership) SetPools(pools []*pool.Pool) { m.pools.Store(&pools) }
+
+// eachBackend does something to the backend that an order is about, in its pool or in every one.
+func (m *Membership) eachBackend(o *Order, do func(*pool.Pool, *pool.Backend) error) error {
+	var errs []error
+	found := false
+	for _, p := range *m.pools.Load() {
+		backends := p.Snapshot().All()
+		i := slices.IndexFunc(backends, func(b *pool.Backend) bool { return b.Addr.IP() == o.Backend })
+		if i >= 0 && (o.Pool == 0 || o.Pool == p.Hash()) {
+			errs = append(errs, do(p, backends[i]))
+			found = true
+		}
+	}
+	if !found && o.Pool == 0 {
+		return fmt.Errorf("no pool of this node has a backend %s", o.Backend)
+	} else if !found {
+		return fmt.Errorf("the pool of this node has no backend %s", o.Backend)
+	}
+	return errors.Join(errs...)
+}
+
+// question is a command that waits for answers.
+type question struct {
+	missing map[string]bool // nodes that have not answered; guarded by Membership.mu
+	answers chan Answer     // with room for all of them; never closed
 }

@@ -270,3 +270,9 @@ func (o *Order) getStanding(b []byte) bool {
 	}
 	return true
 }
+
+// Answer is what one node made of a command.
+type Answer struct {
+	Node  string `json:"node"`
+	Error string `json:"error,omitempty"` // why it does not follow, or did not answer
+}

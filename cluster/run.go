@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,7 @@ func Create(cfg Config) (*Membership, error) {
 		meta:     cfg.Meta,
 		hearing:  make(bound.Wake, 1),
 		quiet:    bound.NewQuiet(cfg.Log),
-		refusals: make(map[string]string), replays: replays{Max: maxReplays}, standing: make(standing),
+		refusals: make(map[string]string), replays: bound.Recent[[nonceBytes]byte]{Max: maxReplays}, standing: make(standing),
 		roll: newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.meta.Standing = cfg.Meta.Role == RoleNode
@@ -150,4 +152,33 @@ func (m *Membership) Shutdown() error {
 		return fmt.Errorf("cluster: shutdown: %w", err)
 	}
 	return nil
+}
+
+func (c *Config) memberlist(m *Membership) *memberlist.Config {
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = c.ID
+	conf.Transport = c.Transport
+	conf.BindAddr, conf.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
+	if m.transport != nil {
+		conf.Transport, conf.BindPort = m.transport, int(bound.AddrOf(m.transport.tcp.Addr()).Port())
+	}
+	conf.AdvertisePort = conf.BindPort
+	if c.Advertise.IsValid() {
+		conf.AdvertiseAddr = c.Advertise.Addr().String()
+		if c.Bind.Port() != 0 {
+			conf.AdvertisePort = int(c.Advertise.Port())
+		}
+	}
+	conf.Label = c.Label
+	if c.Keys != nil {
+		conf.Keyring = c.Keys.ring
+	}
+	conf.TCPTimeout = streamTimeout
+	conf.GossipInterval = gossipEvery
+	conf.DeadNodeReclaimTime = reclaimAfter
+	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
+	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
+	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = m, m, m, m
+	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)
+	return conf
 }

@@ -24,8 +24,8 @@ const (
 	// maxPayload bounds what a peer can make us hold: one batch of batchFacts with a run for each fact is 25 kB.
 	maxPayload = 32 << 10
 
-	// bound.MaxID bounds a node's ID, in bytes.
-
+	// batchFacts is the most facts of one frame: one TLS record, 16 KiB.
+	batchFacts = 960
 )
 
 // frameType says what a frame's payload is.

@@ -6,64 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	"homing/balancer/affinity"
 	"homing/cluster/internal/bound"
 )
-
-// dialForever keeps a stream to the peer open.
-func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
-	wait := r.cfg.times.redial
-	for ctx.Err() == nil {
-		opened, err := r.dial(ctx, addr, p)
-		if ctx.Err() != nil {
-			return
-		}
-		if opened {
-			wait = r.cfg.times.redial
-		}
-		r.changed.Up() // it may be dialled for old times' sake
-		if r.wants(Peer{p.id, addr}) {
-			r.complain(p.id, false, "replication stream", err)
-		} // else it has left, as far as gossip knows
-		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
-		}
-		wait = min(2*wait, r.cfg.times.most)
-	}
-}
-
-// accept serves the streams that other nodes dial.
-func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
-	for {
-		conn, err := r.listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			r.complain("", false, "accept a replication stream", err) // out of files, mostly
-			timer := time.NewTimer(r.cfg.times.redial)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-			case <-timer.C:
-			}
-			continue
-		}
-		guest := r.door.Enter(conn)
-		group.Go(func() {
-			err := r.serve(ctx, guest)
-			r.complain(hostOf(conn), !r.knows(guest.Addr), "replication stream", err)
-		})
-	}
-}
 
 // dial opens a stream to the peer and serves it to its end. opened says that it got past the hellos.
 func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened bool, err error) {
@@ -250,3 +199,31 @@ func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error
 
 // errTurnedOut ends a stream that has given way at the door.
 var errTurnedOut = errors.New("too many had not shown a node key yet, it gave way to one that came later")
+
+// run serves the stream until it breaks, either side hangs up, or ctx is done.
+func (s *stream) run(ctx context.Context) error {
+	s.r.enlist(s)
+	defer s.r.dismiss(s)
+	if s.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
+		return errEnded // changed between the hellos and enlist
+	}
+	s.r.member.Store(true)
+	if s.r.quiet.Say(slog.LevelInfo, s.peer.id+" open", "replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)) {
+		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() {
+		err := s.send(ctx)
+		s.hangUp()
+		cancel()
+		sent <- err
+	}()
+	err := s.receive(ctx)
+	s.hangUp()
+	cancel()
+	if other := <-sent; err == nil || errors.Is(err, errEnded) {
+		err = other
+	}
+	return err
+}

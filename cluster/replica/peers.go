@@ -2,38 +2,9 @@ package replica
 
 import (
 	"cmp"
-	"context"
 	"net/netip"
 	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
 )
-
-// peer is what outlives the streams to one node.
-type peer struct {
-	// Static.
-	id string
-
-	// Guarded by Replicator.mu.
-	addr   string    // where gossip says that it is
-	good   string    // where it was dialled and has shown the node key, last
-	opened time.Time // when a stream that was dialled stood last
-
-	// Atomic.
-	stream                                    atomic.Pointer[stream] // nil: lost
-	acked                                     atomic.Uint64          // sequence of the last fact it has acknowledged
-	bytesIn, bytesOut, factsIn, factsOut      atomic.Uint64
-	streams, resumed, resyncs, filled, missed atomic.Uint64
-
-	mu sync.Mutex // held by the stream that serves the peer, all its life
-
-	// Guarded by mu: what was received from the peer. last counts only while whole, no resync has been begun that did
-	// not end, and while the seed is the same.
-	instance, last uint64
-	whole          bool
-	seed           uint64
-}
 
 // SetPeers says which other nodes there are, as far as gossip knows. It replaces the list of the last call, but for
 // those that have shown the node key: they stay for a time. Of too many those stay that were there before.
@@ -135,35 +106,4 @@ func (r *Replicator) Trusts(id string) bool {
 	defer r.mu.Unlock()
 	p := r.peers[id]
 	return p != nil && p.streams.Load() > 0
-}
-
-// reconcile dials the peers that are wanted and ours to dial, and those alone.
-func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.CancelFunc, group *sync.WaitGroup) {
-	r.mu.Lock()
-	wanted := make(map[Peer]*peer)
-	for _, p := range r.wanted {
-		if r.cfg.Node < p.ID {
-			wanted[p] = r.peerLocked(p.ID)
-		}
-	}
-	for p := range dialled {
-		if one := r.peers[p.ID]; one != nil && one.good == p.Addr && (one.stream.Load() != nil || time.Since(one.opened) < lingerFor) {
-			wanted[p] = one
-		}
-	}
-	r.forgetLocked()
-	r.mu.Unlock()
-	for p, stop := range dialled {
-		if wanted[p] == nil {
-			stop()
-			delete(dialled, p)
-		}
-	}
-	for p, state := range wanted {
-		if dialled[p] == nil {
-			one, stop := context.WithCancel(ctx)
-			dialled[p] = stop
-			group.Go(func() { r.dialForever(one, p.Addr, state) })
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -215,56 +214,27 @@ func (r *Replicator) SetNodeKeys(keys [][]byte) error {
 	return nil
 }
 
-// Run replicates the store until ctx is done. The store's own Run must be running.
-func (r *Replicator) Run(ctx context.Context, store *affinity.Store) {
-	r.store = store
-	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer cancel()
-	group.Go(func() { r.accept(ctx, &group) })
-	group.Go(func() {
-		<-ctx.Done()
-		r.listener.Close()
-	})
+// peer is what outlives the streams to one node.
+type peer struct {
+	// Static.
+	id string
 
-	lines := time.NewTicker(bound.LogEvery)
-	defer lines.Stop()
-	dialled := make(map[Peer]context.CancelFunc)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-lines.C:
-			r.quiet.Sweep()
-		case <-r.changed:
-			r.reconcile(ctx, dialled, &group)
-		}
-	}
-}
+	// Guarded by Replicator.mu.
+	addr   string    // where gossip says that it is
+	good   string    // where it was dialled and has shown the node key, last
+	opened time.Time // when a stream that was dialled stood last
 
-// hostOf is the peer's address without the port, which is another one each time.
-func hostOf(conn net.Conn) string {
-	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-	if err != nil {
-		return conn.RemoteAddr().String()
-	}
-	return host
-}
+	// Atomic.
+	stream                                    atomic.Pointer[stream] // nil: lost
+	acked                                     atomic.Uint64          // sequence of the last fact it has acknowledged
+	bytesIn, bytesOut, factsIn, factsOut      atomic.Uint64
+	streams, resumed, resyncs, filled, missed atomic.Uint64
 
-// complain logs why a stream ended or did not open: of a peer each reason once a minute, of strangers one of all of
-// them, or whoever has many addresses would fill the log.
-func (r *Replicator) complain(who string, stranger bool, what string, err error) {
-	if err == nil || errors.Is(err, errEnded) {
-		return
-	}
-	// Without the ports, which are others each time.
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = fmt.Errorf("%s: %w", op.Op, op.Err)
-	}
-	kind := what + " of strangers"
-	if !stranger {
-		kind = who + " " + what + " " + err.Error()
-	}
-	r.quiet.Say(slog.LevelWarn, kind, what, slog.String("peer", who), slog.Any("error", err))
+	mu sync.Mutex // held by the stream that serves the peer, all its life
+
+	// Guarded by mu: what was received from the peer. last counts only while whole, no resync has been begun that did
+	// not end, and while the seed is the same.
+	instance, last uint64
+	whole          bool
+	seed           uint64
 }

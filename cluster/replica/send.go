@@ -2,16 +2,12 @@ package replica
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"homing/balancer/affinity"
 )
 
 const (
-	// batchFacts is the most facts of one frame: one TLS record, 16 KiB.
-	batchFacts = 960
-
 	// resyncWindow is how many parts may be on their way: 512 kB. It paces a resync by what the peer has merged, and
 	// bounds what a new fact can find in front of it.
 	resyncWindow = 32
@@ -20,74 +16,6 @@ const (
 	// they would keep a slow peer from ever being whole.
 	fairShare = 16
 )
-
-// outbox is what is to go out on one stream: facts of the ring, and parts of an export of the table. Owned by one
-// goroutine.
-type outbox struct {
-	ring   *ring
-	store  *affinity.Store
-	cursor uint64 // sequence of the last fact sent
-	export affinity.Cursor
-	parts  uint64 // sent, of all exports of the stream
-	batch  []affinity.Fact
-	out    []byte
-}
-
-func newOutbox(r *ring, store *affinity.Store) outbox {
-	return outbox{ring: r, store: store, batch: make([]affinity.Fact, 0, batchFacts)}
-}
-
-// appendNew appends the new facts that are ready, one batch at most, and gives their number. lost says that some have
-// been overwritten.
-func (o *outbox) appendNew() (n int, lost bool) {
-	facts, lost := o.ring.read(o.cursor, o.batch[:0])
-	if lost || len(facts) == 0 {
-		return 0, lost
-	}
-	o.out = appendBatch(o.out, frameFacts, o.cursor+1, facts)
-	o.cursor += uint64(len(facts))
-	return len(facts), false
-}
-
-// appendPart appends the next part of the export, with the times of now, and gives the number of its facts.
-func (o *outbox) appendPart(now uint32) int {
-	facts := o.store.Export(&o.export, o.batch[:0], now)
-	if len(facts) > 0 {
-		o.parts++
-		o.out = appendBatch(o.out, framePart, o.parts, facts)
-	}
-	return len(facts)
-}
-
-// write sends b, within limit.
-func write(conn net.Conn, b []byte, limit time.Duration) (int, error) {
-	if err := conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
-		return 0, err
-	}
-	return conn.Write(b)
-}
-
-// sender is the state of a stream's sending half. Owned by send.
-type sender struct {
-	outbox
-	ack     acking
-	resync  resync
-	rounds  int    // batches of new facts since the last part
-	stalled uint64 // cursor at the last beat, if the next fact was not readable then
-}
-
-// resync is an export of the whole table to the peer.
-type resync struct {
-	due      bool // one has to begin: the peer has missed facts, and been told
-	active   bool
-	earliest time.Time // of the next: one after another, not back to back
-}
-
-// acking is what has been acknowledged to the peer.
-type acking struct {
-	seq, parts uint64
-	due        time.Time // of the next; zero: nothing to acknowledge
-}
 
 // send sends what there is, new facts first, until the stream ends.
 func (s *stream) send(ctx context.Context) error {

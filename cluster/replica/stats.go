@@ -65,22 +65,3 @@ func (r *Replicator) Stats() Stats {
 	slices.SortFunc(st.Peers, func(a, b PeerStats) int { return strings.Compare(a.ID, b.ID) })
 	return st
 }
-
-// PeerState says how far replication with a peer is.
-type PeerState uint8
-
-// String is the word in logs and metrics.
-func (s PeerState) String() string {
-	words := [...]string{"lost", "resyncing", "streaming"}
-	if int(s) < len(words) {
-		return words[s]
-	}
-	return "invalid"
-}
-
-// The states.
-const (
-	PeerLost      PeerState = iota // there is no stream; dialled again, forever
-	PeerResyncing                  // new facts flow, and the whole table beside them, in one direction or both
-	PeerStreaming                  // new facts flow
-)

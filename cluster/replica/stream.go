@@ -6,9 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"homing/balancer/affinity"
 )
@@ -51,34 +52,6 @@ type stream struct {
 	frames *frameReader
 }
 
-// run serves the stream until it breaks, either side hangs up, or ctx is done.
-func (s *stream) run(ctx context.Context) error {
-	s.r.enlist(s)
-	defer s.r.dismiss(s)
-	if s.store.Seed() != s.seed || !s.r.credentials.Load().trustsKey(s.key) {
-		return errEnded // changed between the hellos and enlist
-	}
-	s.r.member.Store(true)
-	if s.r.quiet.Say(slog.LevelInfo, s.peer.id+" open", "replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)) {
-		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	sent := make(chan error, 1)
-	go func() {
-		err := s.send(ctx)
-		s.hangUp()
-		cancel()
-		sent <- err
-	}()
-	err := s.receive(ctx)
-	s.hangUp()
-	cancel()
-	if other := <-sent; err == nil || errors.Is(err, errEnded) {
-		err = other
-	}
-	return err
-}
-
 // hangUp ends the stream. It may be called by any goroutine, more than once.
 func (s *stream) hangUp() { s.conn.(*tls.Conn).NetConn().Close() }
 
@@ -86,7 +59,7 @@ func (s *stream) hangUp() { s.conn.(*tls.Conn).NetConn().Close() }
 func (r *Replicator) enlist(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := append(append([]*stream(nil), *r.streaming.Load()...), s)
+	all := append(slices.Clone(*r.streaming.Load()), s)
 	r.streaming.Store(&all)
 	s.peer.stream.Store(s)
 	s.peer.streams.Add(1)
@@ -95,12 +68,7 @@ func (r *Replicator) enlist(s *stream) {
 func (r *Replicator) dismiss(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var rest []*stream
-	for _, other := range *r.streaming.Load() {
-		if other != s {
-			rest = append(rest, other)
-		}
-	}
+	rest := slices.DeleteFunc(slices.Clone(*r.streaming.Load()), func(other *stream) bool { return other == s })
 	r.streaming.Store(&rest)
 	s.peer.stream.Store(nil)
 }
@@ -118,4 +86,45 @@ func ending(err error) error {
 		return errEnded
 	}
 	return err
+}
+
+// sender is the state of a stream's sending half. Owned by send.
+type sender struct {
+	outbox
+	ack     acking
+	resync  resync
+	rounds  int    // batches of new facts since the last part
+	stalled uint64 // cursor at the last beat, if the next fact was not readable then
+}
+
+// resync is an export of the whole table to the peer.
+type resync struct {
+	due      bool // one has to begin: the peer has missed facts, and been told
+	active   bool
+	earliest time.Time // of the next: one after another, not back to back
+}
+
+// acking is what has been acknowledged to the peer.
+type acking struct {
+	seq, parts uint64
+	due        time.Time // of the next; zero: nothing to acknowledge
+}
+
+// PeerState says how far replication with a peer is.
+type PeerState uint8
+
+// The states.
+const (
+	PeerLost      PeerState = iota // there is no stream; dialled again, forever
+	PeerResyncing                  // new facts flow, and the whole table beside them, in one direction or both
+	PeerStreaming                  // new facts flow
+)
+
+// String is the word in logs and metrics.
+func (s PeerState) String() string {
+	words := [...]string{"lost", "resyncing", "streaming"}
+	if int(s) < len(words) {
+		return words[s]
+	}
+	return "invalid"
 }
