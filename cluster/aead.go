@@ -32,7 +32,8 @@ func openSealed(keys [][]byte, sealed, data []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if plain, err := aead.Open(make([]byte, 0, len(sealed)), sealed[:nonceBytes], sealed[nonceBytes:], data); err == nil {
+		plain, err := aead.Open(make([]byte, 0, len(sealed)), sealed[:nonceBytes], sealed[nonceBytes:], data)
+		if err == nil {
 			return plain, nil
 		}
 	}

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// A command is an order as it travels, sealed with the node key, which agents do not have: they can neither give a command nor
-// read the one they pass on. The form is nonce (12 bytes), then AES-256-GCM, under a key derived from the node key, of: version,
-// op, force (one byte each), time (8 bytes, seconds since 1970), and the body of the op (order.go), or an answer (answer.go).
+// A command is an order as it travels, sealed with the node key, which agents do not have: they can neither give a
+// command nor read the one they pass on. The form is nonce (12 bytes), then AES-256-GCM, under a key derived from the
+// node key, of: version, op, force (one byte each), time (8 bytes, seconds since 1970), and the body of the op
+// (order.go), or an answer (answer.go).
 const (
 	commandVersion = 1
 	commandHeader  = 3 + 8

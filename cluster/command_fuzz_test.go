@@ -51,7 +51,8 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if nonce, _, err := openAnswer([][]byte{nodeKey}, sealed); err == nil && !bytes.Equal(nonce[:], plain[commandHeader:commandHeader+nonceBytes]) {
+		if nonce, _, err := openAnswer([][]byte{nodeKey}, sealed); err == nil &&
+			!bytes.Equal(nonce[:], plain[commandHeader:commandHeader+nonceBytes]) {
 			t.Errorf("the answer is to %x", nonce)
 		}
 	})

@@ -33,7 +33,8 @@ func TestCommandRoundTrip(t *testing.T) {
 		if err != nil || !got.at.Equal(now) {
 			t.Fatalf("%v: %v, %+v", want.Op, err, got)
 		}
-		if diff := cmp.Diff(&want, got, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.IgnoreUnexported(Order{})); diff != "" {
+		if diff := cmp.Diff(&want, got, cmpopts.EquateComparable(netip.AddrPort{}),
+			cmpopts.IgnoreUnexported(Order{})); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
@@ -116,10 +117,18 @@ func TestJudgeCommand(t *testing.T) {
 		ok      bool
 	}{
 		{"alone", OpKeyUse, fresh, nil, true},
-		{"all have it", OpKeyUse, fresh, []Member{member(RoleNode, true, old, fresh), member(RoleAgent, true, fresh, old)}, true},
+		{
+			"all have it", OpKeyUse, fresh,
+			[]Member{member(RoleNode, true, old, fresh), member(RoleAgent, true, fresh, old)},
+			true,
+		},
 		{"a node does not", OpKeyUse, fresh, []Member{member(RoleNode, true, old)}, false},
 		{"an agent does not", OpKeyUse, fresh, []Member{member(RoleAgent, true, old)}, false},
-		{"a node is missing, and cannot be told", OpKeyUse, fresh, []Member{member(RoleNode, false, old, fresh)}, false},
+		{
+			"a node is missing, and cannot be told", OpKeyUse, fresh,
+			[]Member{member(RoleNode, false, old, fresh)},
+			false,
+		},
 		{"an agent vanished", OpKeyUse, fresh, []Member{member(RoleAgent, false, old)}, true},
 		{"nobody uses it", OpKeyRemove, old, []Member{member(RoleNode, true, fresh, old)}, true},
 		{"an agent uses it", OpKeyRemove, old, []Member{member(RoleAgent, true, old, fresh)}, false},

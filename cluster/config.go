@@ -40,8 +40,8 @@ type Config struct {
 	// NodeKeys opens commands; none: they are ignored. Only nodes have it. SetNodeKeys changes it.
 	NodeKeys [][]byte
 
-	// Trusts says whether a node has shown that it has the node key. A command waits for the answers of these; others may
-	// be anybody, and have answerGrace. It may be nil: nobody has shown it yet, and all are waited for.
+	// Trusts says whether a node has shown that it has the node key. A command waits for the answers of these; others
+	// may be anybody, and have answerGrace. It may be nil: nobody has shown it yet, and all are waited for.
 	Trusts func(id string) bool
 
 	// Pools are those whose backends commands are about. SetPools changes them.
@@ -51,8 +51,8 @@ type Config struct {
 	// way any more by what was true before. It may wait for a moment, and may be nil.
 	Settle func()
 
-	// Refusal says why what an agent announces is not taken here, by its ID; "" where it is. The agent is told when it is
-	// asked. It may be nil: nothing is refused.
+	// Refusal says why what an agent announces is not taken here, by its ID; "" where it is. The agent is told when it
+	// is asked. It may be nil: nothing is refused.
 	Refusal func(id string) string
 
 	// KeysChanged is called when a key command has changed the ring, to keep it. It may be nil.
@@ -116,7 +116,8 @@ func (c *Config) check() error {
 	case !c.Bind.IsValid():
 		return errors.New("cluster: no address to bind")
 	case c.Bind.Addr().IsUnspecified() && !c.Advertise.IsValid():
-		return fmt.Errorf("cluster: others cannot dial %s: bind one of this machine's own addresses, or advertise one", c.Bind)
+		return fmt.Errorf("cluster: others cannot dial %s: bind one of this machine's own addresses, or advertise one",
+			c.Bind)
 	case len(c.Label) > memberlist.LabelMaxSize:
 		return fmt.Errorf("cluster: the label has %d bytes, at most %d", len(c.Label), memberlist.LabelMaxSize)
 	case c.Keys == nil && !c.Insecure && !c.Bind.Addr().IsLoopback():

@@ -24,8 +24,8 @@ func (m *Membership) see(node *memberlist.Node) {
 	m.mu.Unlock()
 }
 
-// NotifyAlive implements memberlist.AliveDelegate: somebody says where a member is, and what it says of itself. An error
-// keeps memberlist from believing it. It is called with memberlist's lock held.
+// NotifyAlive implements memberlist.AliveDelegate: somebody says where a member is, and what it says of itself. An
+// error keeps memberlist from believing it. It is called with memberlist's lock held.
 func (m *Membership) NotifyAlive(node *memberlist.Node) error {
 	if node.Name == m.cfg.ID {
 		return nil
@@ -53,8 +53,10 @@ func (m *Membership) NotifyLeave(node *memberlist.Node) {
 // NotifyConflict implements memberlist.ConflictDelegate: two members have one name, or one came back from elsewhere
 // before the others took it for dead.
 func (m *Membership) NotifyConflict(existing, other *memberlist.Node) {
-	m.quiet.Say(slog.LevelWarn, "conflict", "cluster: a member is refused: another has its name; each needs a state directory of its own",
-		slog.String("member", existing.Name), slog.String("addr", other.Address()), slog.String("other", existing.Address()))
+	m.quiet.Say(slog.LevelWarn, "conflict",
+		"cluster: a member is refused: another has its name; each needs a state directory of its own",
+		slog.String("member", existing.Name), slog.String("addr", other.Address()),
+		slog.String("other", existing.Address()))
 }
 
 // NodeMeta implements memberlist.Delegate.

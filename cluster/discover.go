@@ -20,22 +20,23 @@ import (
 type DiscoverPool struct {
 	*pool.Pool
 
-	// From bounds the addresses of backends. Empty: an agent may announce its own address only, the one that it
-	// gossips from.
+	// From bounds the addresses of backends. Empty: an agent may announce its own address only, the one that it gossips
+	// from.
 	From []netip.Prefix
 
-	// Weight is what the backends that are announced from one address may weigh together, each of them at least 1; so it
-	// bounds their number too. It does not bind on loopback, where all is this machine's. Default DefaultDiscoverWeight.
+	// Weight is what the backends that are announced from one address may weigh together, each of them at least 1; so
+	// it bounds their number too. It does not bind on loopback, where all is this machine's. Default
+	// DefaultDiscoverWeight.
 	Weight int
 }
 
 const (
-	// DefaultDiscoverWeight bounds what one address announces: it is the largest ratio that servers of one site commonly
-	// have, and leaves three others of weight 1 a quarter of the fresh handshakes.
+	// DefaultDiscoverWeight bounds what one address announces: it is the largest ratio that servers of one site
+	// commonly have, and leaves three others of weight 1 a quarter of the fresh handshakes.
 	DefaultDiscoverWeight = 10
 
-	// maxPerNetwork bounds the backends that are announced from one network (/24, or /64 of IPv6), and to one pool: who has
-	// a network has all its addresses.
+	// maxPerNetwork bounds the backends that are announced from one network (/24, or /64 of IPv6), and to one pool: who
+	// has a network has all its addresses.
 	maxPerNetwork = 256
 
 	// applyRest is the pause after announcements were applied: a backend that comes and goes costs the others little.
@@ -95,8 +96,8 @@ func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
 	return d
 }
 
-// SetPools replaces the pools that take backends that announce themselves. Those that were announced to a pool that is no
-// longer among them are the pool's owner's to take out. It may be called by any goroutine.
+// SetPools replaces the pools that take backends that announce themselves. Those that were announced to a pool that is
+// no longer among them are the pool's owner's to take out. It may be called by any goroutine.
 func (d *Discovery) SetPools(pools []DiscoverPool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +108,8 @@ func (d *Discovery) SetPools(pools []DiscoverPool) {
 			p.OnChange(func(*pool.Backend, bool, string) { d.Wake() })
 		}
 	}
-	maps.DeleteFunc(d.watched, func(p *pool.Pool, _ bool) bool { // so that it can be collected; it does not change any more
+	// So that they can be collected; they do not change any more.
+	maps.DeleteFunc(d.watched, func(p *pool.Pool, _ bool) bool {
 		return !slices.ContainsFunc(pools, func(one DiscoverPool) bool { return one.Pool == p })
 	})
 	d.pools.Store(&pools)
@@ -209,7 +211,8 @@ func (d *Discovery) refuse(v *verdicts, one *Member, err error) {
 	v.refused++
 	v.why[one.ID] = err.Error()
 	if d.judged[one.ID] != err.Error() {
-		d.quiet.Say(slog.LevelWarn, "refused "+whose(one.Addr), "cluster: an announcement is refused", about(one), slog.Any("error", err))
+		d.quiet.Say(slog.LevelWarn, "refused "+whose(one.Addr), "cluster: an announcement is refused", about(one),
+			slog.Any("error", err))
 	}
 }
 
@@ -218,12 +221,14 @@ func judge(pools []DiscoverPool, one *Member) error {
 	a := &one.Meta.Announced
 	i := slices.IndexFunc(pools, func(p DiscoverPool) bool { return p.Name() == a.Pool })
 	if i < 0 {
-		return fmt.Errorf("no pool %q takes backends that announce themselves here: give the agent another --pool, or let that one", a.Pool)
+		return fmt.Errorf("no pool %q takes backends that announce themselves here: "+
+			"give the agent another --pool, or let that one", a.Pool)
 	}
 	addr, from := a.Backend.Addr(), pools[i].From
 	if len(from) == 0 {
 		if addr != one.Addr.Addr() {
-			return fmt.Errorf("%s is not the agent's own address %s: name the addresses of backends with --discover-from", addr, one.Addr.Addr())
+			return fmt.Errorf("%s is not the agent's own address %s: name the addresses of backends with "+
+				"--discover-from", addr, one.Addr.Addr())
 		}
 		return nil
 	}
@@ -262,9 +267,11 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[announc
 			continue
 		}
 		if !one.Alive && d.begun && !upIn(snapshot, where.backend) {
-			d.quiet.Say(slog.LevelInfo, "given up "+whose(one.Addr), "cluster: a backend is given up: its agent vanished, and it is down", about(one))
+			d.quiet.Say(slog.LevelInfo, "given up "+whose(one.Addr),
+				"cluster: a backend is given up: its agent vanished, and it is down", about(one))
 			for i := range members {
-				if other := &members[i]; !other.Alive && other.Meta.Announced.Backend == where.backend && other.Meta.Announced.Pool == where.pool {
+				if other := &members[i]; !other.Alive && other.Meta.Announced.Backend == where.backend &&
+					other.Meta.Announced.Pool == where.pool {
 					d.from.Forget(other.ID)
 				}
 			}
@@ -276,7 +283,8 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[announc
 	}
 	backends := d.allot(p, agents, v)
 	if err := p.SetDiscovered(backends); err != nil {
-		d.quiet.Say(slog.LevelWarn, "apply "+p.Name(), "cluster: announcements cannot be applied", slog.Any("error", err))
+		d.quiet.Say(slog.LevelWarn, "apply "+p.Name(), "cluster: announcements cannot be applied",
+			slog.Any("error", err))
 		return
 	}
 	d.log(p.Pool, snapshot, backends)
@@ -285,7 +293,8 @@ func (d *Discovery) fill(p *DiscoverPool, members []Member, standing map[announc
 	}
 }
 
-// allot gives each announcement its share of what its address and its network may have in the pool. Who came first stays.
+// allot gives each announcement its share of what its address and its network may have in the pool. Who came first
+// stays.
 func (d *Discovery) allot(p *DiscoverPool, agents []*Member, v *verdicts) []pool.Discovered {
 	most := cmp.Or(p.Weight, DefaultDiscoverWeight)
 	slices.SortFunc(agents, before)
@@ -297,11 +306,13 @@ func (d *Discovery) allot(p *DiscoverPool, agents []*Member, v *verdicts) []pool
 		case !bound(one):
 		case counts[from] >= most:
 			v.accept(one, -1)
-			d.refuse(v, one, fmt.Errorf("%s announces %d backends already: raise --discover-weight if it may have more", from, most))
+			d.refuse(v, one, fmt.Errorf("%s announces %d backends already: raise --discover-weight if it may have more",
+				from, most))
 			return true
 		case networks[network] >= maxPerNetwork:
 			v.accept(one, -1)
-			d.refuse(v, one, fmt.Errorf("%s announces %d backends already, more are not taken from one network", network, maxPerNetwork))
+			d.refuse(v, one, fmt.Errorf("%s announces %d backends already, more are not taken from one network",
+				network, maxPerNetwork))
 			return true
 		}
 		counts[from]++
@@ -311,10 +322,14 @@ func (d *Discovery) allot(p *DiscoverPool, agents []*Member, v *verdicts) []pool
 	})
 	var backends []pool.Discovered
 	for _, one := range agents {
-		found := pool.Discovered{Addr: one.Meta.Announced.Backend, Weight: int(one.Meta.Announced.Weight), Known: !d.begun && !one.Alive}
+		found := pool.Discovered{
+			Addr: one.Meta.Announced.Backend, Weight: int(one.Meta.Announced.Weight),
+			Known: !d.begun && !one.Alive,
+		}
 		if sum := weights[one.Addr.Addr()]; bound(one) && sum > most {
 			found.Weight = max(1, found.Weight*most/sum)
-			d.quiet.Say(slog.LevelWarn, "weight "+whose(one.Addr), "cluster: an announced weight is cut down: raise --discover-weight if it is right",
+			d.quiet.Say(slog.LevelWarn, "weight "+whose(one.Addr),
+				"cluster: an announced weight is cut down: raise --discover-weight if it is right",
 				about(one), slog.Int("asked", int(one.Meta.Announced.Weight)), slog.Int("weight", found.Weight))
 		}
 		if one.Meta.State == StateDraining {

@@ -43,7 +43,10 @@ func agentAt(id, backend string, started int64) Member {
 	addr := netip.MustParseAddrPort(backend)
 	return Member{
 		ID: id, Addr: netip.AddrPortFrom(addr.Addr(), 7946), Alive: true,
-		Meta: Meta{Role: RoleAgent, State: StateServing, Announced: Announcement{Pool: "web", Backend: addr, Weight: 1, Started: started}},
+		Meta: Meta{
+			Role: RoleAgent, State: StateServing,
+			Announced: Announcement{Pool: "web", Backend: addr, Weight: 1, Started: started},
+		},
 	}
 }
 
@@ -97,19 +100,43 @@ func TestDiscovery(t *testing.T) {
 		{"an agent whose server does not run yet", func() { d.set(in(one, StateDown)) }, "192.0.2.1:443+"},
 		{"its server runs", func() { d.set(one) }, "192.0.2.1:443+, 192.0.2.2:443"},
 		{"another", func() { d.set(one, weighing(two, 3)) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443++"},
-		{"it changes its weight", func() { d.set(one, weighing(two, 2)) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443+"},
-		{"one drains", func() { d.set(in(one, StateDraining), two) }, "192.0.2.1:443+, 192.0.2.2:443 draining, 192.0.2.3:443"},
+		{
+			"it changes its weight", func() { d.set(one, weighing(two, 2)) },
+			"192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443+",
+		},
+		{
+			"one drains", func() { d.set(in(one, StateDraining), two) },
+			"192.0.2.1:443+, 192.0.2.2:443 draining, 192.0.2.3:443",
+		},
 		{"and serves again", func() { d.set(one, two) }, "192.0.2.1:443+, 192.0.2.2:443, 192.0.2.3:443"},
 		{"one leaves", func() { d.set(in(one, StateLeaving), two) }, "192.0.2.1:443+, 192.0.2.3:443"},
 		{"and is gone", func() { d.set(two) }, "192.0.2.1:443+, 192.0.2.3:443"},
 		{"an agent is killed: its server may well be up", func() { d.set(gone(two)) }, "192.0.2.1:443+, 192.0.2.3:443"},
 		{"it is not", func() { p.SetUp(second(), false, "checks say so") }, "192.0.2.1:443+"},
 		{"the agent is back", func() { d.set(two) }, "192.0.2.1:443+, 192.0.2.3:443"},
-		{"one that runs again, the one before not yet given up", func() { d.set(weighing(two, 5), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) }, "192.0.2.1:443+, 192.0.2.3:443+++"},
-		{"the one before is", func() { d.set(gone(weighing(two, 5)), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) }, "192.0.2.1:443+, 192.0.2.3:443+++"},
-		{"the word of who is there counts", func() { d.set(gone(agentAt("b", "192.0.2.3:443", 9)), agentAt("c", "192.0.2.3:443", 2)) }, "192.0.2.1:443+, 192.0.2.3:443"},
-		{"an announced address that is given too: the settings given win", func() { d.set(weighing(agentAt("d", "192.0.2.1:443", 1), 9)) }, "192.0.2.1:443+"},
-		{"but it may drain", func() { d.set(in(agentAt("d", "192.0.2.1:443", 1), StateDraining)) }, "192.0.2.1:443+ draining"},
+		{
+			"one that runs again, the one before not yet given up",
+			func() { d.set(weighing(two, 5), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) },
+			"192.0.2.1:443+, 192.0.2.3:443+++",
+		},
+		{
+			"the one before is",
+			func() { d.set(gone(weighing(two, 5)), weighing(agentAt("c", "192.0.2.3:443", 2), 4)) },
+			"192.0.2.1:443+, 192.0.2.3:443+++",
+		},
+		{
+			"the word of who is there counts",
+			func() { d.set(gone(agentAt("b", "192.0.2.3:443", 9)), agentAt("c", "192.0.2.3:443", 2)) },
+			"192.0.2.1:443+, 192.0.2.3:443",
+		},
+		{
+			"an announced address that is given too: the settings given win",
+			func() { d.set(weighing(agentAt("d", "192.0.2.1:443", 1), 9)) }, "192.0.2.1:443+",
+		},
+		{
+			"but it may drain", func() { d.set(in(agentAt("d", "192.0.2.1:443", 1), StateDraining)) },
+			"192.0.2.1:443+ draining",
+		},
 		{"and it stays when its agent leaves", func() { d.set() }, "192.0.2.1:443+"},
 	} {
 		step.do()
@@ -147,19 +174,27 @@ func TestDiscoveryRefuses(t *testing.T) {
 		{"another's", nil, elsewhere, false, "not the agent's own address 192.0.2.3"},
 		{"a network that is allowed", within, agentAt("in", "198.51.100.7:443", 1), true, ""},
 		{"the other one", within, agentAt("in6", "[2001:db8:7::1]:443", 1), true, ""},
-		{"no network that is allowed, though its own", within, agentAt("out", "192.0.2.2:443", 1), false, "in no network of --discover-from"},
+		{
+			"no network that is allowed, though its own", within, agentAt("out", "192.0.2.2:443", 1), false,
+			"in no network of --discover-from",
+		},
 		{"a pool that takes none", nil, closed, false, `no pool \"closed\" takes`},
 		{"a node", nil, node, false, ""},
 	} {
 		log.Reset()
 		d := &town{members: []Member{tt.member}}
-		discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: tt.from}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		discovery := NewDiscovery(d,
+			DiscoverConfig{
+				Pools: []DiscoverPool{{Pool: p, From: tt.from}},
+				Log:   slog.New(slog.NewTextHandler(&log, nil)),
+			})
 		discovery.apply()
 		discovery.apply()
 		if got := len(p.Snapshot().All()) == 1; got != tt.ok {
 			t.Errorf("%s: %s", tt.why, show(p))
 		}
-		if n := strings.Count(log.String(), "an announcement is refused"); tt.log != "" && (n != 1 || !strings.Contains(log.String(), tt.log)) {
+		if n := strings.Count(log.String(), "an announcement is refused"); tt.log != "" &&
+			(n != 1 || !strings.Contains(log.String(), tt.log)) {
 			t.Errorf("%s: logged %d times, want %q once:\n%s", tt.why, n, tt.log, log.String())
 		}
 		if accepted, refused := discovery.Stats(); (accepted == 1) != tt.ok || (refused == 1) != (tt.log != "") {
@@ -208,7 +243,8 @@ func TestDiscoveryByGossip(t *testing.T) {
 	eventually(t, "both nodes have both", both("127.0.0.1:4431, 127.0.0.1:4432"))
 	for i := range uint64(10_000) {
 		hash := i * 0x9e3779b97f4a7c15
-		if a, b := sides[0].pool.Snapshot().Maglev(hash, pool.Skip{}), sides[1].pool.Snapshot().Maglev(hash, pool.Skip{}); a.ID != b.ID {
+		if a, b := sides[0].pool.Snapshot().Maglev(hash, pool.Skip{}),
+			sides[1].pool.Snapshot().Maglev(hash, pool.Skip{}); a.ID != b.ID {
 			t.Fatalf("hash %d: %v here, %v there", hash, a.Addr, b.Addr)
 		}
 	}
@@ -221,7 +257,8 @@ func TestDiscoveryByGossip(t *testing.T) {
 	}
 	two.crash()
 	for _, s := range sides {
-		eventually(t, "the crash is known", func() bool { return s.sees(two.cfg.ID, func(m Member) bool { return !m.Alive }) })
+		eventually(t, "the crash is known",
+			func() bool { return s.sees(two.cfg.ID, func(m Member) bool { return !m.Alive }) })
 	}
 	if !both("127.0.0.1:4432")() {
 		t.Fatal("a crash took the backend out, and no check said so")
@@ -262,7 +299,8 @@ func TestDiscoveryPools(t *testing.T) {
 	var log bytes.Buffer
 	discovery := NewDiscovery(d, DiscoverConfig{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	onlyMail := []DiscoverPool{{Pool: mail, From: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}}
-	both := append([]DiscoverPool{{Pool: web, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}, onlyMail...)
+	both := append([]DiscoverPool{{Pool: web, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
+		onlyMail...)
 	for _, step := range []struct {
 		why               string
 		pools             []DiscoverPool
@@ -272,7 +310,12 @@ func TestDiscoveryPools(t *testing.T) {
 		{"no pool: nothing is judged", nil, "192.0.2.1:443", "", 0, 0},
 		{"one pool: the other's agent is refused", onlyMail, "192.0.2.1:443", "198.51.100.2:465", 1, 1},
 		{"both, each with its networks", both, "192.0.2.1:443, 192.0.2.2:443", "198.51.100.2:465", 2, 0},
-		{"the networks of one are not the other's", []DiscoverPool{{Pool: web, From: onlyMail[0].From}, {Pool: mail, From: both[0].From}}, "192.0.2.1:443", "", 0, 2},
+		{
+			"the networks of one are not the other's",
+			[]DiscoverPool{{Pool: web, From: onlyMail[0].From}, {Pool: mail, From: both[0].From}},
+			"192.0.2.1:443", "",
+			0, 2,
+		},
 	} {
 		discovery.SetPools(step.pools)
 		discovery.apply()
@@ -283,7 +326,8 @@ func TestDiscoveryPools(t *testing.T) {
 			t.Errorf("%s: mail has %s, want %s", step.why, got, step.mail)
 		}
 		if accepted, refused := discovery.Stats(); accepted != step.accepted || refused != step.refused {
-			t.Errorf("%s: %d accepted and %d refused, want %d and %d", step.why, accepted, refused, step.accepted, step.refused)
+			t.Errorf("%s: %d accepted and %d refused, want %d and %d", step.why, accepted, refused, step.accepted,
+				step.refused)
 		}
 	}
 	if n := strings.Count(log.String(), "refused"); n != 3 {
@@ -315,7 +359,8 @@ func TestDiscoveryShares(t *testing.T) {
 	}
 	d.set(many...)
 	discovery.apply()
-	if got, want := show(p), "192.0.2.1:443, 192.0.2.66:497, 192.0.2.66:498, 192.0.2.66:499, 192.0.2.66:500"; got != want {
+	if got, want := show(p),
+		"192.0.2.1:443, 192.0.2.66:497, 192.0.2.66:498, 192.0.2.66:499, 192.0.2.66:500"; got != want {
 		t.Errorf("ten of one address: %s, want %s", got, want)
 	}
 	if accepted, refused := discovery.Stats(); accepted != 5 || refused != 6 {
@@ -331,7 +376,8 @@ func TestDiscoveryShares(t *testing.T) {
 	d.set(append(crowd, one)...)
 	discovery.apply()
 	all := p.Snapshot().All()
-	if len(all) != maxPerNetwork+1 || all[0].Addr.String() != "192.0.2.1:443" || all[1].Addr.IP() != crowd[600-maxPerNetwork].Meta.Announced.Backend {
+	if len(all) != maxPerNetwork+1 || all[0].Addr.String() != "192.0.2.1:443" ||
+		all[1].Addr.IP() != crowd[600-maxPerNetwork].Meta.Announced.Backend {
 		t.Errorf("a whole network: %d backends, %v the first of them", len(all), all[1].Addr)
 	}
 }
@@ -340,7 +386,8 @@ func TestDiscoveryShares(t *testing.T) {
 func TestDiscoveryPrecedence(t *testing.T) {
 	p := webPool(t)
 	d := &town{}
-	discovery := NewDiscovery(d, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}})
+	discovery := NewDiscovery(d,
+		DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}})
 	own := agentAt("own", "192.0.2.1:443", 1)
 	own.Since = time.Unix(100, 0)
 	foreign := func(id, host string, started, since int64, state State) Member {
@@ -353,11 +400,31 @@ func TestDiscoveryPrecedence(t *testing.T) {
 		who  []Member
 		want string
 	}{
-		{"its own agent, although another came first and started last", []Member{own, foreign("x", "192.0.2.66", 9, 1, StateDraining)}, "192.0.2.1:443"},
-		{"its own agent, although it vanished", []Member{gone(own), foreign("x", "192.0.2.66", 9, 1, StateDown)}, "192.0.2.1:443"},
-		{"its own agent, when it says that it is down", []Member{in(own, StateDown), foreign("x", "192.0.2.66", 9, 1, StateServing)}, ""},
-		{"of others that which came first", []Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("x", "192.0.2.66", 9, 2, StateDraining)}, "192.0.2.1:443"},
-		{"of one address that which started last", []Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("b", "192.0.2.65", 2, 2, StateDraining)}, "192.0.2.1:443 draining"},
+		{
+			"its own agent, although another came first and started last",
+			[]Member{own, foreign("x", "192.0.2.66", 9, 1, StateDraining)},
+			"192.0.2.1:443",
+		},
+		{
+			"its own agent, although it vanished",
+			[]Member{gone(own), foreign("x", "192.0.2.66", 9, 1, StateDown)},
+			"192.0.2.1:443",
+		},
+		{
+			"its own agent, when it says that it is down",
+			[]Member{in(own, StateDown), foreign("x", "192.0.2.66", 9, 1, StateServing)},
+			"",
+		},
+		{
+			"of others that which came first",
+			[]Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("x", "192.0.2.66", 9, 2, StateDraining)},
+			"192.0.2.1:443",
+		},
+		{
+			"of one address that which started last",
+			[]Member{foreign("a", "192.0.2.65", 1, 1, StateServing), foreign("b", "192.0.2.65", 2, 2, StateDraining)},
+			"192.0.2.1:443 draining",
+		},
 	} {
 		d.set(step.who...)
 		discovery.apply()
@@ -367,18 +434,19 @@ func TestDiscoveryPrecedence(t *testing.T) {
 	}
 }
 
-// TestRefusalReachesAgent: a node tells an agent why it does not take what that announces, and when it does; what another
-// agent says in a node's name is not heard.
+// TestRefusalReachesAgent: a node tells an agent why it does not take what that announces, and when it does; what
+// another agent says in a node's name is not heard.
 func TestRefusalReachesAgent(t *testing.T) {
 	t.Parallel()
 	p := webPool(t)
 	var d atomic.Pointer[Discovery]
-	node := startMember(t, Config{Meta: Meta{Role: RoleNode, State: StateServing, Name: "lb-1"}, Refusal: func(id string) string {
-		if d := d.Load(); d != nil {
-			return d.Refusal(id)
-		}
-		return ""
-	}})
+	node := startMember(t,
+		Config{Meta: Meta{Role: RoleNode, State: StateServing, Name: "lb-1"}, Refusal: func(id string) string {
+			if d := d.Load(); d != nil {
+				return d.Refusal(id)
+			}
+			return ""
+		}})
 	from := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	discovery := NewDiscovery(node, DiscoverConfig{Pools: []DiscoverPool{{Pool: p, From: from}}})
 	d.Store(discovery)
@@ -397,7 +465,8 @@ func TestRefusalReachesAgent(t *testing.T) {
 	}
 	eventually(t, "the agent knows why", refused(Refused{"lb-1", "127.0.0.1 is in no network of --discover-from"}))
 	discovery.SetPools(nil)
-	eventually(t, "no pool takes any", refused(Refused{"lb-1", "no pool of this node takes backends that announce themselves (discover_from: none)"}))
+	eventually(t, "no pool takes any",
+		refused(Refused{"lb-1", "no pool of this node takes backends that announce themselves (discover_from: none)"}))
 	discovery.SetPools([]DiscoverPool{{Pool: p}})
 	eventually(t, "it is taken", refused())
 

@@ -13,19 +13,19 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// Whoever has the gossip key may say anything of anybody: memberlist believes each message that it can decrypt. So gossip
-// is hearsay here, and what a member says of itself is heard from itself: this member connects to the address that is
-// said to be the other's, and asks by memberlist's own exchange of all state, which every release answers. Who is not at
-// that address cannot answer. Of the answer only what it says of itself counts: a word in the user state, which members of
-// this release add, or else the one entry of the address.
+// Whoever has the gossip key may say anything of anybody: memberlist believes each message that it can decrypt. So
+// gossip is hearsay here, and what a member says of itself is heard from itself: this member connects to the address
+// that is said to be the other's, and asks by memberlist's own exchange of all state, which every release answers. Who
+// is not at that address cannot answer. Of the answer only what it says of itself counts: a word in the user state,
+// which members of this release add, or else the one entry of the address.
 //
 //	asker                                            asked
 //	  TCP, the label in clear if there is one
 //	  push/pull: no member, the asker's word  ──►      who waits for having been asked knows of it (Leave)
 //	                                          ◄──    push/pull: its members, its word
 //
-// An older release gets and gives the same without words. Others may have told it of members at its own address: it is known
-// by its ID then, and by nothing if it has not answered before.
+// An older release gets and gives the same without words. Others may have told it of members at its own address: it is
+// known by its ID then, and by nothing if it has not answered before.
 const (
 	// maxAnswerState bounds an answer, in bytes: 16,000 members of an older release.
 	maxAnswerState = 4 << 20
@@ -44,7 +44,8 @@ const (
 var (
 	errWord      = errors.New("the word cannot be read")
 	errNotThere  = errors.New("another member answers there")
-	errAmbiguous = errors.New("several members are said to be there, and its release does not say which one it is: update it")
+	errAmbiguous = errors.New("several members are said to be there, and its release does not say which one it is: " +
+		"update it")
 )
 
 // word is what a member says of itself: its ID and its metadata, as they travel.
@@ -100,7 +101,8 @@ func appendQuestion(own word) ([]byte, error) {
 	return append(b.Bytes(), user...), nil
 }
 
-// parseAnswer finds the asked member's word in its answer. known is the ID of the member that answered there before, if any.
+// parseAnswer finds the asked member's word in its answer. known is the ID of the member that answered there before, if
+// any.
 func parseAnswer(plain []byte, asked netip.AddrPort, known string) (word, error) {
 	if len(plain) == 0 || plain[0] != gossipPushPull {
 		return word{}, errors.New("the answer is none")

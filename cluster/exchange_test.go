@@ -33,13 +33,17 @@ func answerOf(t testing.TB, own []byte, entries ...exchangeEntry) []byte {
 
 func entryOf(name, addr string, state memberlist.NodeStateType) exchangeEntry {
 	at := netip.MustParseAddrPort(addr)
-	return exchangeEntry{Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: []byte(name + "'s"), State: state}
+	return exchangeEntry{
+		Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: []byte(name + "'s"),
+		State: state,
+	}
 }
 
 // TestParseAnswer: of all that an answer says only the word of who was asked counts.
 func TestParseAnswer(t *testing.T) {
 	asked := netip.MustParseAddrPort("192.0.2.1:7946")
-	own, other := entryOf("own", "192.0.2.1:7946", memberlist.StateAlive), entryOf("other", "192.0.2.2:7946", memberlist.StateAlive)
+	own, other := entryOf("own", "192.0.2.1:7946", memberlist.StateAlive),
+		entryOf("other", "192.0.2.2:7946", memberlist.StateAlive)
 	twin := entryOf("twin", "192.0.2.1:7946", memberlist.StateAlive)
 	for _, tt := range []struct {
 		why    string
@@ -48,12 +52,18 @@ func TestParseAnswer(t *testing.T) {
 		want   string
 		err    error
 	}{
-		{"its word, whatever others say of its address", answerOf(t, wordOf(word{"own", []byte("own's")}), other, twin), "", "own", nil},
+		{
+			"its word, whatever others say of its address", answerOf(t, wordOf(word{"own", []byte("own's")}), other, twin),
+			"", "own", nil,
+		},
 		{"an older release: its entry", answerOf(t, nil, other, own), "", "own", nil},
 		{"a later release: its entry", answerOf(t, []byte{wordVersion + 1, 3, 1, 2, 3}, other, own), "", "own", nil},
 		{"an older release of which others speak too", answerOf(t, nil, other, own, twin), "third", "", errAmbiguous},
 		{"and that is known", answerOf(t, nil, other, twin, own), "own", "own", nil},
-		{"one that was there before does not count", answerOf(t, nil, own, entryOf("twin", "192.0.2.1:7946", memberlist.StateDead)), "", "own", nil},
+		{
+			"one that was there before does not count",
+			answerOf(t, nil, own, entryOf("twin", "192.0.2.1:7946", memberlist.StateDead)), "", "own", nil,
+		},
 		{"somebody else answers", answerOf(t, nil, other), "own", "", errNotThere},
 	} {
 		w, err := parseAnswer(tt.answer, asked, tt.known)
@@ -119,7 +129,8 @@ func TestOlderReleases(t *testing.T) {
 	eventually(t, "each knows the other", func() bool {
 		_, err := list.Join([]string{node.Addr().String()})
 		known := slices.ContainsFunc(list.Members(), func(one *memberlist.Node) bool { return one.Name == node.cfg.ID })
-		return err == nil && known && node.sees("older", func(m Member) bool { return m.Alive && m.Meta.Announced == meta.Announced })
+		return err == nil && known &&
+			node.sees("older", func(m Member) bool { return m.Alive && m.Meta.Announced == meta.Announced })
 	})
 	meta.State = StateDraining
 	agent.meta.Store(new(metaOf(t, meta)))
@@ -142,7 +153,8 @@ func TestOlderReleases(t *testing.T) {
 		node.mu.Lock()
 		id := node.roll.idAt(at)
 		node.mu.Unlock()
-		if id != "older" || !node.sees("older", func(m Member) bool { return m.Alive && m.Meta.State == StateDraining }) {
+		if id != "older" || !node.sees("older",
+			func(m Member) bool { return m.Alive && m.Meta.State == StateDraining }) {
 			t.Fatalf("%q is there: %+v", id, node.Members())
 		}
 		time.Sleep(50 * time.Millisecond)

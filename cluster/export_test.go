@@ -65,7 +65,8 @@ func TestMemberIsReplaced(t *testing.T) {
 		}
 		elder.crash()
 		elder = runMember(t, heir)
-		eventually(t, "the heir meets all", func() bool { return elder.sees(peer.cfg.ID, alive) && elder.sees(agent.cfg.ID, alive) })
+		eventually(t, "the heir meets all",
+			func() bool { return elder.sees(peer.cfg.ID, alive) && elder.sees(agent.cfg.ID, alive) })
 		check(t, elder.Update(func(m *Meta) { m.State = state; m.Version = strings.Repeat("1", i+1) }))
 		eventually(t, "its word counts", func() bool {
 			return peer.sees("node", func(m Member) bool { return m.Meta.State == state && len(m.Meta.Version) == i+1 })
@@ -87,7 +88,10 @@ func TestMemberHeirThatFails(t *testing.T) {
 	peer := startMember(t, Config{})
 	elder := startMember(t, Config{}, peer)
 	eventually(t, "they met", func() bool { return elder.sees(peer.cfg.ID, alive) })
-	heir, err := Create(Config{ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.Sockets().again(t), Meta: elder.Self().Meta})
+	heir, err := Create(Config{
+		ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.Sockets().again(t),
+		Meta: elder.Self().Meta,
+	})
 	check(t, err)
 	late := startMember(t, Config{}, elder)
 	eventually(t, "the elder takes members in", func() bool { return elder.sees(late.cfg.ID, alive) })

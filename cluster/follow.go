@@ -38,7 +38,8 @@ func (m *Membership) changeKeys(o *Order, change func(*Keyring) error) error {
 	if err := change(keys); err != nil {
 		return err
 	}
-	m.log.Info("cluster: key "+o.Op.String(), slog.String("key", o.Print.String()), slog.Int("keys", len(keys.Prints())))
+	m.log.Info("cluster: key "+o.Op.String(), slog.String("key", o.Print.String()),
+		slog.Int("keys", len(keys.Prints())))
 	m.cfg.KeysChanged(keys.Keys())
 	return m.Update(func(*Meta) {}) // the prints are new
 }

@@ -105,11 +105,13 @@ func (m *Membership) receiveCommand(message []byte) {
 		if !validID(asker) {
 			asker = "?"
 		}
-		m.quiet.Say(slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
+		m.quiet.Say(slog.LevelWarn, "command", "cluster: a command is refused", slog.String("from", asker),
+			slog.Any("error", err))
 		return
 	}
 	if err != nil && !errors.Is(err, ErrBusy) {
-		m.quiet.Say(slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker), slog.Any("error", err))
+		m.quiet.Say(slog.LevelWarn, "command of "+asker, "cluster: a command is refused", slog.String("from", asker),
+			slog.Any("error", err))
 	}
 	m.answer(asker, sealed, err)
 	if o != nil && o.asks {

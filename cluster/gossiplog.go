@@ -70,8 +70,8 @@ func parseGossipLine(line string) (slog.Level, string) {
 	return level, strings.TrimSpace(strings.TrimPrefix(line, "memberlist: "))
 }
 
-// kindOf is what tells lines apart: their words up to the first that is a number, quoted, or a member's name, which may be
-// anything.
+// kindOf is what tells lines apart: their words up to the first that is a number, quoted, or a member's name, which may
+// be anything.
 func kindOf(text string) string {
 	kind := text
 	for _, before := range []string{" from=", " for ", " with ", " to connect to "} {

@@ -15,13 +15,16 @@ func TestParseGossipLine(t *testing.T) {
 		level slog.Level
 		text  string
 	}{
-		"[WARN] memberlist: Got ping":                             {slog.LevelWarn, "Got ping"},
-		"[ERR] memberlist: failed\n":                              {slog.LevelWarn, "failed"},
-		"[WARN] memberlist: Refuting a suspect message (from: a)": {slog.LevelInfo, "Refuting a suspect message (from: a)"},
-		"[INFO] memberlist: Suspect x":                            {slog.LevelDebug, "Suspect x"},
-		"[DEBUG] memberlist: Stream":                              {slog.LevelDebug, "Stream"},
-		"Err: Could not set":                                      {slog.LevelDebug, "Err: Could not set"},
-		"[odd":                                                    {slog.LevelDebug, "[odd"},
+		"[WARN] memberlist: Got ping": {slog.LevelWarn, "Got ping"},
+		"[ERR] memberlist: failed\n":  {slog.LevelWarn, "failed"},
+		"[WARN] memberlist: Refuting a suspect message (from: a)": {
+			slog.LevelInfo,
+			"Refuting a suspect message (from: a)",
+		},
+		"[INFO] memberlist: Suspect x": {slog.LevelDebug, "Suspect x"},
+		"[DEBUG] memberlist: Stream":   {slog.LevelDebug, "Stream"},
+		"Err: Could not set":           {slog.LevelDebug, "Err: Could not set"},
+		"[odd":                         {slog.LevelDebug, "[odd"},
 	} {
 		if level, text := parseGossipLine(line); level != want.level || text != want.text {
 			t.Errorf("%q: %v %q, want %v %q", line, level, text, want.level, want.text)

@@ -65,7 +65,8 @@ func (b *besieged) unmoved(t *testing.T, what string, attack func(round uint32))
 	}
 }
 
-// TestHostileFakes: agents that are not there never come into the pool, push nobody out of it, and are hardly spoken of.
+// TestHostileFakes: agents that are not there never come into the pool, push nobody out of it, and are hardly spoken
+// of.
 func TestHostileFakes(t *testing.T) {
 	t.Parallel()
 	b := besiege(t)
@@ -83,8 +84,8 @@ func TestHostileFakes(t *testing.T) {
 	})
 }
 
-// TestHostileForgery: what others say of an agent does nothing: not that it drains, is down or leaves, has another weight,
-// another backend or another address, nor that it is dead.
+// TestHostileForgery: what others say of an agent does nothing: not that it drains, is down or leaves, has another
+// weight, another backend or another address, nor that it is dead.
 func TestHostileForgery(t *testing.T) {
 	t.Parallel()
 	b := besiege(t)
@@ -106,7 +107,9 @@ func TestHostileForgery(t *testing.T) {
 		})
 	}
 	b.unmoved(t, "it is dead", func(round uint32) {
-		b.packet(t, b.node.Addr(), pack(t, villainDeadMsg, villainDead{Incarnation: math.MaxUint32 - 100 + round, Node: victim.ID, From: victim.ID}))
+		b.packet(t, b.node.Addr(),
+			pack(t, villainDeadMsg,
+				villainDead{Incarnation: math.MaxUint32 - 100 + round, Node: victim.ID, From: victim.ID}))
 	})
 	own := netip.MustParseAddrPort("127.0.0.66:7946")
 	b.unmoved(t, "it moved", func(round uint32) {
@@ -117,7 +120,8 @@ func TestHostileForgery(t *testing.T) {
 	imposter := victim.Meta
 	imposter.State, imposter.Announced.Started = StateDraining, math.MaxInt64
 	b.unmoved(t, "another speaks for it", func(round uint32) {
-		b.push(t, b.node.Addr(), says(t, "imposter", own, imposter, 1+round), says(t, "imposter too", netip.AddrPortFrom(victim.Addr.Addr(), 9), imposter, 1+round))
+		b.push(t, b.node.Addr(), says(t, "imposter", own, imposter, 1+round),
+			says(t, "imposter too", netip.AddrPortFrom(victim.Addr.Addr(), 9), imposter, 1+round))
 	})
 	if err := b.agents[0].Update(func(m *Meta) { m.State = StateDraining }); err != nil {
 		t.Fatal(err)
@@ -136,7 +140,10 @@ func TestHostileCommands(t *testing.T) {
 		command := append([]byte{messageCommand, 2, byte(i), byte(i >> 8)}, make([]byte, 60)...)
 		b.packet(t, b.node.Addr(), append([]byte{villainUserMsg}, command...))
 	}
-	sealed, err := (&Order{Op: OpDrain, Backend: netip.MustParseAddrPort("127.0.0.11:443"), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}).Seal(key(100), time.Now())
+	sealed, err := (&Order{
+		Op: OpDrain, Backend: netip.MustParseAddrPort("127.0.0.11:443"),
+		Plan: pool.DrainPlan{Mode: pool.DrainSoft},
+	}).Seal(key(100), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +156,8 @@ func TestHostileCommands(t *testing.T) {
 	}
 }
 
-// TestHostileFlapping: an agent of its own right that changes its mind all the time moves nobody else, and is spoken of a
-// few times.
+// TestHostileFlapping: an agent of its own right that changes its mind all the time moves nobody else, and is spoken of
+// a few times.
 func TestHostileFlapping(t *testing.T) {
 	t.Parallel()
 	b := besiege(t)

@@ -9,8 +9,8 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// restPer is how many entries of the roll one look at it may go through for each millisecond of rest: it costs less than a
-// hundredth of a core however much is said.
+// restPer is how many entries of the roll one look at it may go through for each millisecond of rest: it costs less
+// than a hundredth of a core however much is said.
 const restPer = 256
 
 // inquire asks whom the roll names, until ctx is done.
@@ -32,7 +32,8 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 	var meta Meta
 	if err == nil {
 		if err = meta.UnmarshalBinary(w.Meta); err != nil {
-			m.quiet.Say(slog.LevelWarn, "passed over "+whose(addr), "cluster: a member is passed over: its metadata cannot be read",
+			m.quiet.Say(slog.LevelWarn, "passed over "+whose(addr),
+				"cluster: a member is passed over: its metadata cannot be read",
 				slog.String("member", w.ID), slog.String("addr", addr.String()), slog.Any("error", err))
 		}
 	}
@@ -49,7 +50,8 @@ func (m *Membership) inquireAt(addr netip.AddrPort) {
 		m.log.Debug("cluster: no answer", slog.String("addr", addr.String()), slog.Any("error", err))
 	}
 	if now.what == unheard {
-		m.quiet.Say(slog.LevelWarn, "unheard", "cluster: a member is passed over: it does not answer where it gossips; let this node connect there by TCP",
+		m.quiet.Say(slog.LevelWarn, "unheard",
+			"cluster: a member is passed over: it does not answer where it gossips; let this node connect there by TCP",
 			slog.String("addr", addr.String()), slog.Any("error", err))
 		return
 	}
@@ -88,7 +90,9 @@ func (m *Membership) tell(now *outcome) {
 				}
 			})
 			for _, id := range now.replaced {
-				said(slog.LevelInfo, "cluster: a node is forgotten: another has started at its address since it vanished", slog.String("was", id))
+				said(slog.LevelInfo,
+					"cluster: a node is forgotten: another has started at its address since it vanished",
+					slog.String("was", id))
 			}
 		}
 	case changed:

@@ -117,7 +117,8 @@ func keyText(r io.Reader) (string, error) {
 	case bytes.HasPrefix(b, []byte("\xfe\xff")):
 		order = binary.BigEndian
 	case bytes.IndexByte(b, 0) >= 0:
-		return "", errors.New("is no text in ASCII or UTF-8, it looks like UTF-16 without a byte order mark: save it as UTF-8")
+		return "", errors.New("is no text in ASCII or UTF-8, it looks like UTF-16 without a byte order mark: " +
+			"save it as UTF-8")
 	default:
 		return string(b), nil
 	}

@@ -48,14 +48,20 @@ func TestLoadKeys(t *testing.T) {
 		{"UTF-8 with a mark", "\xef\xbb\xbf" + a + "\r\n", [][]byte{key(1)}, ""},
 		{"UTF-16, as PowerShell writes it", wide("\ufeff"+a+"\r\n", binary.LittleEndian), [][]byte{key(1)}, ""},
 		{"the other UTF-16", wide("\ufeff# new\n"+b+"\n"+a, binary.BigEndian), [][]byte{key(2), key(1)}, ""},
-		{"UTF-16 without a mark", wide(a+"\n", binary.LittleEndian), nil, "UTF-16 without a byte order mark: save it as UTF-8"},
+		{
+			"UTF-16 without a mark", wide(a+"\n", binary.LittleEndian), nil,
+			"UTF-16 without a byte order mark: save it as UTF-8",
+		},
 		{"half a character", wide("\ufeff"+a, binary.LittleEndian) + "\n", nil, "ends in the middle of a character"},
 		{"no key file at all", strings.Repeat("# long\n", 10000), nil, "more than 65536 bytes"},
 		{"nothing", "# later\n\n", nil, "holds no key"},
 		{"no base64", "hello\n", nil, "line 1 is not a key"},
 		{"too short", "AAAA\n", nil, "line 1 is not a key"},
 		{"the same twice", a + "\n" + a, nil, "line 2 is a key that stands above"},
-		{"too many", a + "\n" + b + "\n" + FormatKey(key(3)) + "\n" + FormatKey(key(4)) + "\n" + FormatKey(key(5)), nil, "holds 5 keys"},
+		{
+			"too many", a + "\n" + b + "\n" + FormatKey(key(3)) + "\n" + FormatKey(key(4)) + "\n" + FormatKey(key(5)), nil,
+			"holds 5 keys",
+		},
 	} {
 		got, open, err := LoadKeys(keyFile(t, tt.text, 0o600))
 		if tt.wantErr != "" {
@@ -122,8 +128,14 @@ func TestKeyringRotation(t *testing.T) {
 	}{
 		{"a new key is trusted", func() error { return ring.Add(key(2)) }, nil, []byte{1, 2}},
 		{"again is no error", func() error { return ring.Add(key(2)) }, nil, []byte{1, 2}},
-		{"one that is not trusted is not used", func() error { return ring.Use(PrintOf(key(3))) }, ErrKeyUnknown, []byte{1, 2}},
-		{"the one in use is not removed", func() error { return ring.Remove(PrintOf(key(1))) }, ErrKeyInUse, []byte{1, 2}},
+		{
+			"one that is not trusted is not used", func() error { return ring.Use(PrintOf(key(3))) }, ErrKeyUnknown,
+			[]byte{1, 2},
+		},
+		{
+			"the one in use is not removed", func() error { return ring.Remove(PrintOf(key(1))) }, ErrKeyInUse,
+			[]byte{1, 2},
+		},
 		{"the new one is used", func() error { return ring.Use(PrintOf(key(2))) }, nil, []byte{2, 1}},
 		{"more", func() error { return errors.Join(ring.Add(key(3)), ring.Add(key(4))) }, nil, []byte{2, 1, 3, 4}},
 		{"too many", func() error { return ring.Add(key(5)) }, ErrRingFull, []byte{2, 1, 3, 4}},
@@ -132,8 +144,15 @@ func TestKeyringRotation(t *testing.T) {
 		{"again is no error", func() error { return ring.Remove(PrintOf(key(1))) }, nil, []byte{2, 3, 4}},
 		{"the last is removed", func() error { return ring.Remove(PrintOf(key(4))) }, nil, []byte{2, 3}},
 		{"a file with other keys", func() error { return ring.Replace([][]byte{key(7), key(2)}) }, nil, []byte{7, 2}},
-		{"a full ring by another", func() error { return ring.Replace([][]byte{key(3), key(4), key(5), key(6)}) }, nil, []byte{3, 4, 5, 6}},
-		{"the order of the file counts", func() error { return ring.Replace([][]byte{key(6), key(3), key(4), key(5)}) }, nil, []byte{6, 3, 4, 5}},
+		{
+			"a full ring by another", func() error { return ring.Replace([][]byte{key(3), key(4), key(5), key(6)}) }, nil,
+			[]byte{3, 4, 5, 6},
+		},
+		{
+			"the order of the file counts", func() error { return ring.Replace([][]byte{key(6), key(3), key(4), key(5)}) },
+			nil,
+			[]byte{6, 3, 4, 5},
+		},
 		{"no key", func() error { return ring.Add(key(1)[:16]) }, errAny, []byte{6, 3, 4, 5}},
 		{"no keys", func() error { return ring.Replace(nil) }, errAny, []byte{6, 3, 4, 5}},
 	}
@@ -176,7 +195,8 @@ func TestKeyringRemoveUnderReaders(t *testing.T) {
 		}
 	}()
 	for range 100 {
-		if err := errors.Join(ring.Remove(PrintOf(key(2))), ring.Add(key(2)), ring.Remove(PrintOf(key(3))), ring.Add(key(3))); err != nil {
+		if err := errors.Join(ring.Remove(PrintOf(key(2))), ring.Add(key(2)), ring.Remove(PrintOf(key(3))),
+			ring.Add(key(3))); err != nil {
 			t.Fatal(err)
 		}
 	}

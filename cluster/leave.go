@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Leave tells the others that this member leaves on purpose, and waits until they know, for about the given time at most.
-// Call it once Run has returned.
+// Leave tells the others that this member leaves on purpose, and waits until they know, for about the given time at
+// most. Call it once Run has returned.
 func (m *Membership) Leave(timeout time.Duration) error {
 	if err := m.Update(func(meta *Meta) { meta.State = StateLeaving }); err != nil {
 		return err
@@ -18,8 +18,8 @@ func (m *Membership) Leave(timeout time.Duration) error {
 	m.mu.Lock()
 	m.askers = make(map[string]bool)
 	m.mu.Unlock()
-	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older
-	// ones of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
+	// First the state, then the departure: memberlist reports a departure like a death, and its news replace older ones
+	// of the same member that have not gone out yet. The nodes get the state by TCP, as gossip may miss one.
 	m.speak()
 	if err := m.list.UpdateNode(timeout / 2); err != nil {
 		m.log.Debug("cluster: leaving", slog.Any("error", err))
@@ -48,7 +48,8 @@ func (m *Membership) awaitAskers(timeout time.Duration) {
 	}
 }
 
-// tellNodes exchanges all state with every live node, all at once, and waits for it, but not longer than the given time.
+// tellNodes exchanges all state with every live node, all at once, and waits for it, but not longer than the given
+// time.
 func (m *Membership) tellNodes(timeout time.Duration) {
 	nodes := m.nodes()
 	told := make(chan struct{}, len(nodes))

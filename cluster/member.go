@@ -25,14 +25,16 @@ type Member struct {
 
 func about(one *Member) slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("member", one.ID), slog.String("role", one.Meta.Role.String()), slog.String("addr", one.Addr.String()),
+		slog.String("member", one.ID), slog.String("role", one.Meta.Role.String()),
+		slog.String("addr", one.Addr.String()),
 		slog.String("state", one.Meta.State.String()),
 	}
 	if one.Meta.Name != "" {
 		attrs = append(attrs, slog.String("name", one.Meta.Name))
 	}
 	if one.Meta.Role == RoleAgent {
-		attrs = append(attrs, slog.String("pool", one.Meta.Announced.Pool), slog.String("backend", one.Meta.Announced.Backend.String()))
+		attrs = append(attrs, slog.String("pool", one.Meta.Announced.Pool),
+			slog.String("backend", one.Meta.Announced.Backend.String()))
 	}
 	return slog.GroupAttrs("", attrs...)
 }

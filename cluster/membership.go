@@ -19,9 +19,9 @@ import (
 
 // Membership is one member's view of the cluster, and its part in it. Its methods may be called by any goroutine.
 //
-// A member is alive, or vanished (it does not answer, and its last word was not that it leaves), or it is not known at all.
-// Who is one, and what it says, is heard from itself (ask.go, roll.go): what gossip says has it asked. A vanished node is
-// dialled forever; a vanished agent is kept until Forget, since its backend may well be up.
+// A member is alive, or vanished (it does not answer, and its last word was not that it leaves), or it is not known at
+// all. Who is one, and what it says, is heard from itself (ask.go, roll.go): what gossip says has it asked. A vanished
+// node is dialled forever; a vanished agent is kept until Forget, since its backend may well be up.
 type Membership struct {
 	// Static after construction.
 	cfg       Config
@@ -53,7 +53,7 @@ type Membership struct {
 	roll      *roll
 	askers    map[string]bool                // while leaving: who has asked since, by ID; else nil
 	questions map[[nonceBytes]byte]*question // commands of ours that wait for answers, by nonce
-	refusals  map[string]string              // agents: what nodes said last of what is announced, by ID; "": nothing against it
+	refusals  map[string]string              // agents: what nodes said last of what is announced, by ID; "": good
 }
 
 // Addr is the address that others reach this member by.

@@ -175,7 +175,8 @@ func TestMembershipApart(t *testing.T) {
 	}()
 	eventually(t, "the log says why", func() bool {
 		text := log.String()
-		return strings.Contains(text, "no installed keys could decrypt the message") && strings.Contains(text, "unacceptable label")
+		return strings.Contains(text, "no installed keys could decrypt the message") &&
+			strings.Contains(text, "unacceptable label")
 	})
 	friend := startMember(t, Config{Keys: ringOf(t, key(3), key(1)), Label: "l"}, a)
 	if err := friend.cfg.Keys.Use(PrintOf(key(1))); err != nil {
@@ -202,13 +203,22 @@ func TestCreateRefuses(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		{"no key beyond loopback", func(c *Config) { c.Bind = netip.MustParseAddrPort("192.0.2.1:7946") }, ErrNoKey.Error()},
+		{
+			"no key beyond loopback", func(c *Config) { c.Bind = netip.MustParseAddrPort("192.0.2.1:7946") },
+			ErrNoKey.Error(),
+		},
 		{"no address", func(c *Config) { c.Bind = netip.AddrPort{} }, "no address"},
-		{"an address that nobody can dial", func(c *Config) { c.Bind, c.Insecure = netip.MustParseAddrPort("0.0.0.0:7946"), true }, "cannot dial"},
+		{
+			"an address that nobody can dial",
+			func(c *Config) { c.Bind, c.Insecure = netip.MustParseAddrPort("0.0.0.0:7946"), true }, "cannot dial",
+		},
 		{"no name", func(c *Config) { c.ID = "" }, "ID"},
 		{"a long label", func(c *Config) { c.Label = strings.Repeat("x", 256) }, "label"},
 		{"no role", func(c *Config) { c.Meta.Role = 0 }, "role"},
-		{"an address of somebody else", func(c *Config) { c.Bind, c.Insecure = netip.MustParseAddrPort("192.0.2.1:0"), true }, "192.0.2.1"},
+		{
+			"an address of somebody else",
+			func(c *Config) { c.Bind, c.Insecure = netip.MustParseAddrPort("192.0.2.1:0"), true }, "192.0.2.1",
+		},
 	} {
 		cfg := good()
 		tt.change(&cfg)
@@ -241,7 +251,10 @@ func TestKeyRotation(t *testing.T) {
 	var kept sync.Map
 	var nodes []*testMember
 	for i := range 3 {
-		cfg := Config{Keys: ringOf(t, before), NodeKeys: nodeKeys, KeysChanged: func(keys [][]byte) { kept.Store(i, keys) }}
+		cfg := Config{
+			Keys: ringOf(t, before), NodeKeys: nodeKeys,
+			KeysChanged: func(keys [][]byte) { kept.Store(i, keys) },
+		}
 		nodes = append(nodes, startMember(t, cfg, nodes...))
 	}
 	agentConfig := announcing("127.0.0.1:443", 1)
@@ -250,7 +263,8 @@ func TestKeyRotation(t *testing.T) {
 	all := append(slices.Clone(nodes), agent)
 	whole := func() bool {
 		return !slices.ContainsFunc(all, func(m *testMember) bool {
-			return len(m.Members()) != 3 || slices.ContainsFunc(m.Members(), func(one Member) bool { return !one.Alive })
+			return len(m.Members()) != 3 ||
+				slices.ContainsFunc(m.Members(), func(one Member) bool { return !one.Alive })
 		})
 	}
 	eventually(t, "all see all", whole)
@@ -265,18 +279,21 @@ func TestKeyRotation(t *testing.T) {
 	follow := func(what string, keys ...[]byte) {
 		t.Helper()
 		eventually(t, what, func() bool {
-			return !slices.ContainsFunc(nodes, func(m *testMember) bool { return !slices.EqualFunc(m.cfg.Keys.Keys(), keys, bytes.Equal) })
+			return !slices.ContainsFunc(nodes,
+				func(m *testMember) bool { return !slices.EqualFunc(m.cfg.Keys.Keys(), keys, bytes.Equal) })
 		})
 		if !whole() {
 			t.Errorf("%s: somebody is missing", what)
 		}
 	}
 
-	if r, err := command(Order{Op: OpKeyAdd, Key: after}); err != nil || len(r) != 3 || slices.ContainsFunc(r, func(a Answer) bool { return a.Error != "" }) {
+	if r, err := command(Order{Op: OpKeyAdd, Key: after}); err != nil || len(r) != 3 ||
+		slices.ContainsFunc(r, func(a Answer) bool { return a.Error != "" }) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	follow("every node has the new key", before, after)
-	if _, err := command(Order{Op: OpKeyUse, Print: PrintOf(after)}); err == nil || !strings.Contains(err.Error(), "agent "+agent.cfg.ID) {
+	if _, err := command(Order{Op: OpKeyUse, Print: PrintOf(after)}); err == nil ||
+		!strings.Contains(err.Error(), "agent "+agent.cfg.ID) {
 		t.Fatalf("the agent would be cut off: %v", err)
 	}
 	if err := errors.Join(agent.cfg.Keys.Replace([][]byte{after, before}), agent.Update(func(*Meta) {})); err != nil { // its file changed
@@ -310,7 +327,8 @@ func TestKeyRotation(t *testing.T) {
 }
 
 // TestPartitionHeals parts two halves until they take each other for dead and forget each other, as memberlist does
-// after 30 s if it is not told a shorter time, and lets the rejoin mechanism bring them together, although nobody is a seed of anybody any more.
+// after 30 s if it is not told a shorter time, and lets the rejoin mechanism bring them together, although nobody is a
+// seed of anybody any more.
 func TestPartitionHeals(t *testing.T) {
 	t.Parallel()
 	wall := &wall{}
@@ -321,12 +339,14 @@ func TestPartitionHeals(t *testing.T) {
 	east := start("east", west)
 	eventually(t, "they met", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 	wall.set(true)
-	eventually(t, "they lost each other", func() bool { return !west.sees(east.cfg.ID, alive) && !east.sees(west.cfg.ID, alive) })
+	eventually(t, "they lost each other",
+		func() bool { return !west.sees(east.cfg.ID, alive) && !east.sees(west.cfg.ID, alive) })
 	// memberlist forgets the dead when it has probed all others, which takes less than a second here.
 	dials := wall.dials.Load()
 	eventually(t, "they dial in vain", func() bool { return wall.dials.Load() >= dials+4 })
 	wall.set(false)
-	eventually(t, "they met again", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
+	eventually(t, "they met again",
+		func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 }
 
 // wall is a network of two sides that can be parted.

@@ -68,15 +68,15 @@ type Announcement struct {
 type Meta struct {
 	Role        Role
 	State       State
-	Name        string         // for people: of the machine, or as its operator calls it; at most 64 bytes, "" from older releases
+	Name        string         // for people, at most 64 bytes: of the machine, or its operator's; "" from older releases
 	Version     string         // of the program, at most 64 bytes
 	Replication netip.AddrPort // nodes: where peers get what this node learns; invalid: nowhere
 	Keys        []KeyPrint     // the gossip keys it trusts, the one it encrypts with first; at most MaxKeys
 	Standing    bool           // nodes: it takes what was ordered before it joined (standing.go)
 	Announced   Announcement   // agents
 
-	// Refusal is a node's word to the agent that it asks alone: why it does not take what that announces, "" if it does. It
-	// is at most maxRefusal bytes, and in no gossip.
+	// Refusal is a node's word to the agent that it asks alone: why it does not take what that announces, "" if it
+	// does. It is at most maxRefusal bytes, and in no gossip.
 	Refusal string
 }
 
@@ -274,7 +274,8 @@ func (m *Meta) check() error {
 	switch {
 	case a.Pool == "" || len(a.Pool) > maxPool || !printable(a.Pool):
 		return fmt.Errorf("cluster: pool name %.80q is not 1 to %d printable bytes", a.Pool, maxPool)
-	case !a.Backend.IsValid() || a.Backend.Port() == 0 || a.Backend.Addr().IsUnspecified() || a.Backend.Addr().IsMulticast():
+	case !a.Backend.IsValid() || a.Backend.Port() == 0 || a.Backend.Addr().IsUnspecified() ||
+		a.Backend.Addr().IsMulticast():
 		return fmt.Errorf("cluster: %s is no address of a backend", a.Backend)
 	case a.Backend.Addr().Is4In6():
 		return fmt.Errorf("cluster: %s is an IPv4 address in another form", a.Backend)

@@ -15,12 +15,18 @@ var netipCompare = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }
 func agentMeta() Meta {
 	return Meta{
 		Role: RoleAgent, State: StateServing, Version: "v1.2.3", Keys: []KeyPrint{{1, 2}, {3}},
-		Announced: Announcement{Pool: "default", Backend: netip.MustParseAddrPort("192.0.2.7:443"), Weight: 3, Started: 1_700_000_000_000_000_000},
+		Announced: Announcement{
+			Pool: "default", Backend: netip.MustParseAddrPort("192.0.2.7:443"), Weight: 3,
+			Started: 1_700_000_000_000_000_000,
+		},
 	}
 }
 
 func nodeMeta() Meta {
-	return Meta{Role: RoleNode, State: StateDraining, Name: "lb-1", Standing: true, Version: "v1", Refusal: "no pool", Replication: netip.MustParseAddrPort("[2001:db8::1]:7947")}
+	return Meta{
+		Role: RoleNode, State: StateDraining, Name: "lb-1", Standing: true, Version: "v1", Refusal: "no pool",
+		Replication: netip.MustParseAddrPort("[2001:db8::1]:7947"),
+	}
 }
 
 func encoded(t *testing.T, m Meta) []byte {
@@ -84,11 +90,27 @@ func TestMetaRefused(t *testing.T) {
 		{"bytes behind the end", append(bytes.Clone(good), 0), "behind the end"},
 		{"a field twice", with(tagState, 1, 1), "field 2 twice"},
 		{"a role of two bytes", []byte{metaVersion, tagRole, 2, 1, 1, tagEnd}, "2 bytes, not 1"},
-		{"a role of a later release", []byte{metaVersion, tagRole, 1, 9, tagState, 1, 1, tagEnd}, "role 9 is not known"},
+		{
+			"a role of a later release",
+			[]byte{metaVersion, tagRole, 1, 9, tagState, 1, 1, tagEnd},
+			"role 9 is not known",
+		},
 		{"no state", []byte{metaVersion, tagRole, 1, 1, tagEnd}, "state 0 is not known"},
-		{"half a key print", []byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagKeys, 4, 1, 2, 3, 4, tagEnd}, "no whole number"},
-		{"a control character", []byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagSoftware, 1, '\n', tagEnd}, "printable"},
-		{"a node with a backend", []byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagWeight, 2, 0, 1, tagEnd}, "announces no backend"},
+		{
+			"half a key print",
+			[]byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagKeys, 4, 1, 2, 3, 4, tagEnd},
+			"no whole number",
+		},
+		{
+			"a control character",
+			[]byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagSoftware, 1, '\n', tagEnd},
+			"printable",
+		},
+		{
+			"a node with a backend",
+			[]byte{metaVersion, tagRole, 1, 1, tagState, 1, 1, tagWeight, 2, 0, 1, tagEnd},
+			"announces no backend",
+		},
 		{"an agent without one", []byte{metaVersion, tagRole, 1, 2, tagState, 1, 1, tagEnd}, "pool name"},
 		{"too much", make([]byte, maxMeta+1), "513 bytes"},
 	} {

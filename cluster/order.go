@@ -23,14 +23,14 @@ const (
 	OpKeyUse Op = 2
 	// OpKeyRemove trusts a gossip key no more.
 	OpKeyRemove Op = 3
-	// OpDrain empties a backend, or ends that. Nodes that are there follow it, and give it to nodes that join, or start again,
-	// later (standing.go).
+	// OpDrain empties a backend, or ends that. Nodes that are there follow it, and give it to nodes that join, or start
+	// again, later (standing.go).
 	OpDrain Op = 4
-	// OpWeight gives a backend another weight, for nodes choose alike only while they agree on it. It is not kept for nodes
-	// that come later, whose configuration has the last word.
+	// OpWeight gives a backend another weight, for nodes choose alike only while they agree on it. It is not kept for
+	// nodes that come later, whose configuration has the last word.
 	OpWeight Op = 6
-	// OpIdle asks whether a backend is drained: a node where it is not follows the order no further than to say so, by an
-	// ErrBusy.
+	// OpIdle asks whether a backend is drained: a node where it is not follows the order no further than to say so, by
+	// an ErrBusy.
 	OpIdle Op = 7
 
 	opAnswer   Op = 5 // no order, but sealed as they are: answer.go
@@ -72,7 +72,10 @@ func (op Op) kind() kind {
 				return binary.BigEndian.AppendUint32([]byte{byte(o.Plan.Mode)}, uint32(seconds))
 			},
 			get: func(o *Order, b []byte) bool {
-				o.Plan = pool.DrainPlan{Mode: pool.Drain(b[0]), For: time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Second}
+				o.Plan = pool.DrainPlan{
+					Mode: pool.Drain(b[0]),
+					For:  time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Second,
+				}
 				return true
 			},
 		})
@@ -136,8 +139,8 @@ type Order struct {
 	Pool    uint32
 	Backend netip.AddrPort
 
-	// Plan of OpDrain is what pool.Drain does at each node. Its time begins when the node gets to know it, and travels in
-	// whole seconds.
+	// Plan of OpDrain is what pool.Drain does at each node. Its time begins when the node gets to know it, and travels
+	// in whole seconds.
 	Plan pool.DrainPlan
 
 	Weight int // OpWeight: as pool.SetWeight has it
@@ -201,15 +204,16 @@ func (e *cutError) Error() string {
 		lack = "still use key %s"
 	}
 	shown := strings.Join(e.members[:min(len(e.members), 5)], ", ")
-	return fmt.Sprintf("%d members are missing or "+lack+" (%s): bring them up to date, or force it", len(e.members), e.order.Print, shown)
+	return fmt.Sprintf("%d members are missing or "+lack+" (%s): bring them up to date, or force it", len(e.members),
+		e.order.Print, shown)
 }
 
 const (
 	// maxBatch bounds the standing orders of one command.
 	maxBatch = 32
 
-	// standingBytes is one but for the address and its length: mode (1 byte), pool (4), when it was given and when its own
-	// resumptions end (8 each, seconds since 1970; 0: never).
+	// standingBytes is one but for the address and its length: mode (1 byte), pool (4), when it was given and when its
+	// own resumptions end (8 each, seconds since 1970; 0: never).
 	standingBytes = 1 + 4 + 8 + 8
 
 	maxStanding = 1 + maxBatch*(standingBytes+1+16+2)
@@ -225,8 +229,8 @@ type standingOrder struct {
 	Done    bool           `json:"done,omitzero"` // it has been followed here
 }
 
-// putStanding is the body of an order that gives a node what was ordered before: whether it asks for what that one knows (1
-// byte), then the orders.
+// putStanding is the body of an order that gives a node what was ordered before: whether it asks for what that one
+// knows (1 byte), then the orders.
 func (o *Order) putStanding() []byte {
 	b := []byte{0}
 	if o.asks {
@@ -256,7 +260,10 @@ func (o *Order) getStanding(b []byte) bool {
 		if len(b) < standingBytes+1 || len(b) < standingBytes+1+int(b[standingBytes]) || len(o.standing) >= maxBatch {
 			return false
 		}
-		one := standingOrder{Mode: pool.Drain(b[0]), Pool: binary.BigEndian.Uint32(b[1:]), At: time.Unix(int64(binary.BigEndian.Uint64(b[5:])), 0)}
+		one := standingOrder{
+			Mode: pool.Drain(b[0]), Pool: binary.BigEndian.Uint32(b[1:]),
+			At: time.Unix(int64(binary.BigEndian.Uint64(b[5:])), 0),
+		}
 		if end := int64(binary.BigEndian.Uint64(b[13:])); end != 0 {
 			one.End = time.Unix(end, 0)
 		}

@@ -23,10 +23,22 @@ func TestDrainRoundTrip(t *testing.T) {
 		plan, got  pool.DrainPlan
 	}{
 		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft}, pool.DrainPlan{Mode: pool.DrainSoft}},
-		{"[2001:db8::7]:443", "[2001:db8::7]:443", pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour}, pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour}},
+		{
+			"[2001:db8::7]:443", "[2001:db8::7]:443",
+			pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour},
+			pool.DrainPlan{Mode: pool.DrainHard, For: time.Hour},
+		},
 		{"[::ffff:192.0.2.7]:443", "192.0.2.7:443", pool.DrainPlan{}, pool.DrainPlan{}},
-		{"[fe80::7%eth0]:443", "[fe80::7]:443", pool.DrainPlan{Mode: pool.DrainSoft, For: 1}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Second}},
-		{"192.0.2.7:443", "192.0.2.7:443", pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
+		{
+			"[fe80::7%eth0]:443", "[fe80::7]:443",
+			pool.DrainPlan{Mode: pool.DrainSoft, For: 1},
+			pool.DrainPlan{Mode: pool.DrainSoft, For: time.Second},
+		},
+		{
+			"192.0.2.7:443", "192.0.2.7:443",
+			pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain},
+			pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain},
+		},
 	} {
 		roundTrip(t, now, &Order{Op: OpDrain, Pool: 7, Backend: netip.MustParseAddrPort(tt.give), Plan: tt.plan},
 			&Order{Op: OpDrain, Pool: 7, Backend: netip.MustParseAddrPort(tt.want), Plan: tt.got})
@@ -44,7 +56,10 @@ func TestDrainRoundTrip(t *testing.T) {
 func TestWeightRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, weight := range []int{0, 1, pool.MaxWeight} {
-		roundTrip(t, now, &Order{Op: OpWeight, Pool: 7, Backend: netip.MustParseAddrPort("[::ffff:192.0.2.7]:443"), Weight: weight},
+		roundTrip(t, now, &Order{
+			Op: OpWeight, Pool: 7, Backend: netip.MustParseAddrPort("[::ffff:192.0.2.7]:443"),
+			Weight: weight,
+		},
 			&Order{Op: OpWeight, Pool: 7, Backend: netip.MustParseAddrPort("192.0.2.7:443"), Weight: weight})
 	}
 	for _, weight := range []int{-1, pool.MaxWeight + 1} {
@@ -65,7 +80,8 @@ func roundTrip(t *testing.T, now time.Time, give, want *Order) {
 	if err != nil || !got.at.Equal(now) {
 		t.Fatalf("%+v: %v, %+v", give, err, got)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.IgnoreUnexported(Order{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}),
+		cmpopts.IgnoreUnexported(Order{})); diff != "" {
 		t.Errorf("%+v (-want +got):\n%s", give, diff)
 	}
 	if _, err := openCommand([][]byte{key(2)}, sealed); !errors.Is(err, ErrCommand) {
@@ -170,14 +186,16 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	const one, other = "127.0.0.1:1001", "127.0.0.1:1002"
 	start := func(nodeKey []byte, p *pool.Pool, seeds ...*testMember) *testMember {
-		return startMember(t, Config{NodeKeys: [][]byte{nodeKey}, Pools: []*pool.Pool{p}, answers: 500 * time.Millisecond}, seeds...)
+		return startMember(t,
+			Config{NodeKeys: [][]byte{nodeKey}, Pools: []*pool.Pool{p}, answers: 500 * time.Millisecond}, seeds...)
 	}
 	a := start(key(1), poolOf(t, one, other))
 	b := start(key(1), poolOf(t, one, other), a)
 	lacks := start(key(1), poolOf(t, other), a)
 	strange := start(key(2), poolOf(t, one), a)
 	gone := start(key(1), poolOf(t, one), a)
-	eventually(t, "all see all", func() bool { return len(a.Members()) == 4 && len(b.Members()) == 4 && len(lacks.Members()) == 4 })
+	eventually(t, "all see all",
+		func() bool { return len(a.Members()) == 4 && len(b.Members()) == 4 && len(lacks.Members()) == 4 })
 	gone.crash()
 	eventually(t, "one vanished", func() bool { return a.sees(gone.cfg.ID, func(m Member) bool { return !m.Alive }) })
 
@@ -187,7 +205,10 @@ func TestDrain(t *testing.T) {
 	}
 	drain := func(nodeKey []byte, addr string, mode pool.Drain) ([]Answer, error) {
 		t.Helper()
-		sealed, err := (&Order{Op: OpDrain, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: mode, For: time.Hour}}).Seal(nodeKey, time.Now())
+		sealed, err := (&Order{
+			Op: OpDrain, Backend: netip.MustParseAddrPort(addr),
+			Plan: pool.DrainPlan{Mode: mode, For: time.Hour},
+		}).Seal(nodeKey, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +237,8 @@ func TestDrain(t *testing.T) {
 	if mode(strange, one) != pool.DrainOff {
 		t.Error("a node obeyed a command of another node key")
 	}
-	if _, err := drain(key(1), "127.0.0.1:1003", pool.DrainSoft); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1003") {
+	if _, err := drain(key(1), "127.0.0.1:1003", pool.DrainSoft); err == nil ||
+		!strings.Contains(err.Error(), "127.0.0.1:1003") {
 		t.Errorf("nobody has it: %v", err)
 	}
 	if _, err := drain(key(9), one, pool.DrainSoft); !errors.Is(err, ErrCommand) {
@@ -243,21 +265,27 @@ func TestOrder(t *testing.T) {
 	var settled atomic.Int32
 	start := func(nodeKeys [][]byte, seeds ...*testMember) *testMember {
 		web, mail := namedPool(t, "web", addr), namedPool(t, "mail", addr)
-		return startMember(t, Config{NodeKeys: nodeKeys, Pools: []*pool.Pool{web, mail}, Settle: func() { settled.Add(1) }}, seeds...)
+		return startMember(t,
+			Config{NodeKeys: nodeKeys, Pools: []*pool.Pool{web, mail}, Settle: func() { settled.Add(1) }}, seeds...)
 	}
 	a := start([][]byte{key(1)})
 	b := start([][]byte{key(1)}, a)
 	eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
 	mail := a.cfg.Pools[1].Hash()
 
-	answers, err := a.Order(t.Context(), Order{Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort(addr), Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour}})
+	answers, err := a.Order(t.Context(),
+		Order{
+			Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort(addr),
+			Plan: pool.DrainPlan{Mode: pool.DrainSoft, For: time.Hour},
+		})
 	if err != nil || !slices.Equal(answers, []Answer{{Node: a.cfg.ID}, {Node: b.cfg.ID}}) {
 		t.Fatalf("%+v, %v", answers, err)
 	}
 	if n := settled.Load(); n != 2 {
 		t.Errorf("%d nodes have settled, want 2", n)
 	}
-	if _, err := a.Order(t.Context(), Order{Op: OpWeight, Pool: mail, Backend: netip.MustParseAddrPort(addr), Weight: 9}); err != nil {
+	if _, err := a.Order(t.Context(),
+		Order{Op: OpWeight, Pool: mail, Backend: netip.MustParseAddrPort(addr), Weight: 9}); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []*testMember{a, b} {
@@ -270,11 +298,13 @@ func TestOrder(t *testing.T) {
 				t.Errorf("pool %s: %s, weight %d, want %v", p.Name(), one.Draining(), one.Weight(), want)
 			}
 		}
-		if left := time.Until(m.cfg.Pools[1].DrainStatus(m.cfg.Pools[1].Snapshot().All()[0]).End); left > time.Hour || left < time.Minute {
+		if left := time.Until(m.cfg.Pools[1].DrainStatus(m.cfg.Pools[1].Snapshot().All()[0]).End); left > time.Hour ||
+			left < time.Minute {
 			t.Errorf("the drain ends in %s", left)
 		}
 	}
-	if _, err := a.Order(t.Context(), Order{Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort("127.0.0.1:9")}); err == nil {
+	if _, err := a.Order(t.Context(),
+		Order{Op: OpDrain, Pool: mail, Backend: netip.MustParseAddrPort("127.0.0.1:9")}); err == nil {
 		t.Error("a backend that is not there was drained")
 	}
 	a.SetNodeKeys(nil)

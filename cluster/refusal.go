@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// An agent announces to all nodes and hears of none what became of that, for nodes only ever judge. So a node that asks it
-// (ask.go) says in the question why it does not take the announcement. Whoever has the gossip key can say so too: it is
-// for the agent's log, and changes nothing that the agent does.
+// An agent announces to all nodes and hears of none what became of that, for nodes only ever judge. So a node that asks
+// it (ask.go) says in the question why it does not take the announcement. Whoever has the gossip key can say so too: it
+// is for the agent's log, and changes nothing that the agent does.
 
 // wordTo is what this member says of itself to the one that it asks at an address.
 func (m *Membership) wordTo(addr netip.AddrPort) word {

@@ -9,9 +9,9 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// memberlist gives a member that died up for good: after GossipToTheDeadTime (30 s) nobody talks to it any more, and two
-// halves of a cluster that were parted for longer never meet again. So everybody dials, forever, the nodes it was told
-// of and those it has met.
+// memberlist gives a member that died up for good: after GossipToTheDeadTime (30 s) nobody talks to it any more, and
+// two halves of a cluster that were parted for longer never meet again. So everybody dials, forever, the nodes it was
+// told of and those it has met.
 const (
 	// missingEvery is the pause between two tries to reach an address while nobody there is a member.
 	missingEvery = 2 * time.Second
@@ -19,8 +19,9 @@ const (
 	// presentEvery is the pause while somebody is: it finds what only the other side has lost.
 	presentEvery = 30 * time.Second
 
-	// settling is for how long, from its first dial, a seed is dialled as if nobody were there. A member that comes back
-	// with its old name at a new address is refused until the others took it for dead, for reclaimAfter; nothing tells it.
+	// settling is for how long, from its first dial, a seed is dialled as if nobody were there. A member that comes
+	// back with its old name at a new address is refused until the others took it for dead, for reclaimAfter; nothing
+	// tells it.
 	settling = 15 * time.Second
 
 	// maxDials bounds the tries that run at once, each of which may wait for memberlist's TCP timeout.
@@ -40,7 +41,7 @@ type rejoin struct {
 type dialTarget struct {
 	seed    bool      // given by the user: never forgotten
 	name    string    // of the node that was met there, "" for a seed at which none was
-	missing bool      // that node is not a member now; of a seed without a name: the last dial failed, or there was none
+	missing bool      // that node is not a member now; of a seed without a name: the last dial failed, or none was
 	busy    bool      // a dial runs
 	hurry   bool      // dial it now
 	first   time.Time // of the dials; zero: there was none
@@ -55,8 +56,8 @@ func newRejoin(seeds []string) *rejoin {
 	return r
 }
 
-// met says that a node is a member, at an address. It is dialled once, as what it has
-// heard of us by gossip may be older than what we have told the others by dialling.
+// met says that a node is a member, at an address. It is dialled once, as what it has heard of us by gossip may be
+// older than what we have told the others by dialling.
 func (r *rejoin) met(name, addr string) {
 	r.forget(name, addr)
 	t := r.targets[addr]
@@ -194,12 +195,13 @@ func (j *rejoiner) change(f func(*rejoin)) {
 
 // run dials until ctx is done.
 func (j *rejoiner) run(ctx context.Context) {
-	bound.Attend(ctx, j.wake, func(addr string) { j.dial(ctx, addr) }, func() (addrs []string, rest, next time.Duration) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		addrs, next = j.plan.due(j.now())
-		return addrs, 0, next
-	})
+	bound.Attend(ctx, j.wake, func(addr string) { j.dial(ctx, addr) },
+		func() (addrs []string, rest, next time.Duration) {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			addrs, next = j.plan.due(j.now())
+			return addrs, 0, next
+		})
 }
 
 func (j *rejoiner) dial(ctx context.Context, addr string) {
@@ -209,7 +211,8 @@ func (j *rejoiner) dial(ctx context.Context, addr string) {
 	switch {
 	case !changed || ctx.Err() != nil:
 	case err != nil:
-		j.log.Warn("cluster: nobody answers there, it is dialled again every 2s", slog.String("join", addr), slog.Any("error", err))
+		j.log.Warn("cluster: nobody answers there, it is dialled again every 2s", slog.String("join", addr),
+			slog.Any("error", err))
 	default:
 		j.log.Info("cluster: joined", slog.String("join", addr))
 	}

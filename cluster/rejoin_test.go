@@ -158,7 +158,8 @@ func TestRejoinRun(t *testing.T) {
 		dials := make(chan time.Duration, 1000)
 		start, reachable := time.Now(), make(chan struct{})
 		j := &rejoiner{
-			now: time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), plan: newRejoin([]string{"seed"}),
+			now: time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1),
+			plan: newRejoin([]string{"seed"}),
 			join: func(string) error {
 				dials <- time.Since(start)
 				select {

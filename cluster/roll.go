@@ -11,12 +11,12 @@ import (
 
 // Bounds of the roll. An address is the sender's of all that is said at it, for only who has it can answer there.
 const (
-	// refreshEvery is the pause between two questions to a member of which nothing is heard: gossip tells of changes, but
-	// gossip can be forged, and held up.
+	// refreshEvery is the pause between two questions to a member of which nothing is heard: gossip tells of changes,
+	// but gossip can be forged, and held up.
 	refreshEvery = 5 * time.Second
 
-	// refreshRate bounds the questions of that kind to all members together, per second: an answer of an older release, or
-	// of this one's, holds all that the member knows of others.
+	// refreshRate bounds the questions of that kind to all members together, per second: an answer of an older release,
+	// or of this one's, holds all that the member knows of others.
 	refreshRate = 20
 
 	// leastAsk is the pause between two questions to one member, whatever is said of it.
@@ -35,8 +35,8 @@ const (
 	claimTries = 3
 
 	// maxAsks bounds the questions that run at once. Those that may take long have a quarter at most: to addresses that
-	// have not come to us, or have not answered failedAsks in a row, or not within slowAnswer the last time. Those to one
-	// address have asksPerAddr: silence costs a place for askTimeout.
+	// have not come to us, or have not answered failedAsks in a row, or not within slowAnswer the last time. Those to
+	// one address have asksPerAddr: silence costs a place for askTimeout.
 	maxAsks     = 16
 	slowAnswer  = 500 * time.Millisecond
 	maxFarAsks  = maxAsks / 4
@@ -49,13 +49,14 @@ const (
 	// goneFor is for how long nobody wonders that a member which is gone does not answer.
 	goneFor = time.Minute
 
-	// maxMembers bounds the members that are known, maxPerAddr those at one address but loopback: there all are this machine's.
+	// maxMembers bounds the members that are known, maxPerAddr those at one address but loopback: there all are this
+	// machine's.
 	maxMembers = 8192
 	maxPerAddr = 64
 )
 
-// roll is who is known to be a member, since it has answered at its own address, and who is said to be one and has yet to
-// be asked. It does no I/O and reads no clock. Who is there first stays: one that answers gives way to nobody.
+// roll is who is known to be a member, since it has answered at its own address, and who is said to be one and has yet
+// to be asked. It does no I/O and reads no clock. Who is there first stays: one that answers gives way to nobody.
 type roll struct {
 	agent   bool // this member is one: it needs no other agents
 	members map[netip.AddrPort]*proven
@@ -64,7 +65,7 @@ type roll struct {
 	asking  map[netip.Addr]int           // questions that run, by address
 	busy    int                          // all of them
 	far     map[netip.AddrPort]bool      // those that may take long
-	gone    bound.Recent[netip.AddrPort] // members that have left or were forgotten, of which gossip may speak for a while
+	gone    bound.Recent[netip.AddrPort] // members that have left or were forgotten: gossip may speak of them yet
 }
 
 // inquiry is what proven and claim have in common.
@@ -115,16 +116,17 @@ const (
 
 func newRoll(agent bool) *roll {
 	return &roll{
-		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim), waiting: make(map[netip.Addr]int),
-		asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool), gone: bound.Recent[netip.AddrPort]{Max: maxMembers},
+		agent: agent, members: make(map[netip.AddrPort]*proven), claims: make(map[netip.AddrPort]*claim),
+		waiting: make(map[netip.Addr]int), asking: make(map[netip.Addr]int), far: make(map[netip.AddrPort]bool),
+		gone: bound.Recent[netip.AddrPort]{Max: maxMembers},
 	}
 }
 
 // errUnproven keeps memberlist from believing that a member is where it has not answered yet. It is no error.
 var errUnproven = errors.New("it has not answered for itself yet")
 
-// hearsay takes what gossip says of a member: nil if memberlist may have it, too. near says that somebody at the address
-// has come to us.
+// hearsay takes what gossip says of a member: nil if memberlist may have it, too. near says that somebody at the
+// address has come to us.
 func (r *roll) hearsay(id string, addr netip.AddrPort, meta []byte, near bool, now time.Time) error {
 	if p := r.members[addr]; p != nil {
 		if p.ID == id && bytes.Equal(p.said, meta) && p.Alive {
@@ -136,7 +138,8 @@ func (r *roll) hearsay(id string, addr netip.AddrPort, meta []byte, near bool, n
 		}
 		return errUnproven
 	}
-	if !addr.IsValid() || addr.Port() == 0 || addr.Addr().IsUnspecified() || addr.Addr().IsMulticast() || r.agent && ofAgent(meta) {
+	if !addr.IsValid() || addr.Port() == 0 || addr.Addr().IsUnspecified() || addr.Addr().IsMulticast() ||
+		r.agent && ofAgent(meta) {
 		return errUnproven
 	}
 	switch c := r.claims[addr]; {
@@ -333,8 +336,9 @@ func backoff(row int) time.Duration {
 }
 
 // succeed drops the vanished members in whose place one is now: another process of its address that has its ID, its
-// gossip's port, or its backend; and for nodes, which keep their ID wherever they go, any that had it. A node that came to
-// an address after another vanished from it has started there anew, on another port and without the ID: those are returned.
+// gossip's port, or its backend; and for nodes, which keep their ID wherever they go, any that had it. A node that came
+// to an address after another vanished from it has started there anew, on another port and without the ID: those are
+// returned.
 func (r *roll) succeed(p *proven) (replaced []string) {
 	for addr, one := range r.members {
 		if one.Alive || one.Meta.Role != p.Meta.Role {

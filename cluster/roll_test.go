@@ -55,7 +55,8 @@ func TestRollProves(t *testing.T) {
 	r := newRollTest(t)
 	meta := announcing("192.0.2.1:443", 1).Meta
 	said := metaOf(t, meta)
-	if err := r.hearsay("a", at("192.0.2.1:7946"), said, true, r.now); !errors.Is(err, errUnproven) || len(r.members) > 0 {
+	if err := r.hearsay("a", at("192.0.2.1:7946"), said, true, r.now); !errors.Is(err, errUnproven) ||
+		len(r.members) > 0 {
 		t.Fatalf("hearsay made a member: %v", err)
 	}
 	if n := r.asked(0); n != 1 {
@@ -76,7 +77,8 @@ func TestRollProves(t *testing.T) {
 		r.now = r.now.Add(20 * time.Millisecond)
 		_ = r.hearsay("a", at("192.0.2.1:7946"), metaOf(t, forged), true, r.now)
 		if r.asked(0) == 1 {
-			if got := r.answered(at("192.0.2.1:7946"), "a", meta, said, r.now); got.what != nothing || r.members[at("192.0.2.1:7946")].Meta.State != StateServing {
+			if got := r.answered(at("192.0.2.1:7946"), "a", meta, said, r.now); got.what != nothing ||
+				r.members[at("192.0.2.1:7946")].Meta.State != StateServing {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -130,11 +132,14 @@ func TestRollUnheard(t *testing.T) {
 	}
 }
 
-// TestRollFlood: addresses that are made up cost a place of a few, and do not keep one from being asked that has come to us.
+// TestRollFlood: addresses that are made up cost a place of a few, and do not keep one from being asked that has come
+// to us.
 func TestRollFlood(t *testing.T) {
 	r := newRollTest(t)
 	for i := range 3 * maxClaims {
-		_ = r.hearsay("fake", netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 7946), nil, false, r.now)
+		_ = r.hearsay("fake",
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 7946), nil, false,
+			r.now)
 	}
 	if len(r.claims) != maxClaims {
 		t.Fatalf("%d claims", len(r.claims))
@@ -165,7 +170,8 @@ func TestRollFlood(t *testing.T) {
 	}
 }
 
-// TestRollSlow: members that take their time are asked a few at once, and do not keep one from being asked that answers.
+// TestRollSlow: members that take their time are asked a few at once, and do not keep one from being asked that
+// answers.
 func TestRollSlow(t *testing.T) {
 	r := newRollTest(t)
 	node := Meta{Role: RoleNode, State: StateServing}
@@ -181,7 +187,10 @@ func TestRollSlow(t *testing.T) {
 	}
 	for i := range 40 {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 7946)
-		r.members[addr] = &proven{Member: Member{ID: fmt.Sprint("slow", i), Addr: addr, Meta: node, Alive: true}, inquiry: inquiry{slow: true}}
+		r.members[addr] = &proven{
+			Member:  Member{ID: fmt.Sprint("slow", i), Addr: addr, Meta: node, Alive: true},
+			inquiry: inquiry{slow: true},
+		}
 	}
 	r.now = r.now.Add(refreshEvery * 4)
 	addrs, _ := r.due(r.now)
@@ -259,7 +268,8 @@ func TestRollStartsAnew(t *testing.T) {
 	if use.judge(members()) == nil {
 		t.Error("a node that vanished is cut off without a word")
 	}
-	if got := r.prove("new", "192.0.2.1:7950", node); got.what != joined || !slices.Equal(got.replaced, []string{"old"}) {
+	if got := r.prove("new", "192.0.2.1:7950", node); got.what != joined ||
+		!slices.Equal(got.replaced, []string{"old"}) {
 		t.Errorf("%+v", got)
 	}
 	if err := use.judge(members()); err != nil {

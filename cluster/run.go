@@ -16,8 +16,8 @@ import (
 	"homing/cluster/internal/bound"
 )
 
-// maxSpeak bounds the tries to hand memberlist a change. Each needs a refutation at the same moment to fail, which comes with
-// exchanges of all state; more than two in a row are not to be expected.
+// maxSpeak bounds the tries to hand memberlist a change. Each needs a refutation at the same moment to fail, which
+// comes with exchanges of all state; more than two in a row are not to be expected.
 const maxSpeak = 100
 
 // Create starts a member: it listens, and knows nobody until Run dials. An error that wraps ErrNoKey refuses the
@@ -33,8 +33,9 @@ func Create(cfg Config) (*Membership, error) {
 		meta:     cfg.Meta,
 		hearing:  make(bound.Wake, 1),
 		quiet:    bound.NewQuiet(cfg.Log),
-		refusals: make(map[string]string), replays: bound.Recent[[nonceBytes]byte]{Max: maxReplays}, standing: make(standing),
-		roll: newRoll(cfg.Meta.Role == RoleAgent), questions: make(map[[nonceBytes]byte]*question),
+		refusals: make(map[string]string), replays: bound.Recent[[nonceBytes]byte]{Max: maxReplays},
+		standing: make(standing), roll: newRoll(cfg.Meta.Role == RoleAgent),
+		questions: make(map[[nonceBytes]byte]*question),
 	}
 	m.meta.Standing = cfg.Meta.Role == RoleNode
 	m.pools.Store(&m.cfg.Pools)
@@ -97,8 +98,8 @@ func (m *Membership) dial(addr string) error {
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
-// Run dials seeds and nodes that are missing, applies commands and tells others what Update changed, until ctx is
-// done. It must run for the membership to be of use.
+// Run dials seeds and nodes that are missing, applies commands and tells others what Update changed, until ctx is done.
+// It must run for the membership to be of use.
 func (m *Membership) Run(ctx context.Context) {
 	if m.transport != nil {
 		m.transport.listen()
@@ -130,8 +131,8 @@ func (m *Membership) Run(ctx context.Context) {
 }
 
 // speak hands memberlist what Update changed. UpdateNode draws its incarnation before it takes the lock: when somebody
-// tells us an older word of ours in between, as always happens to an heir, the refutation has a higher one, and memberlist
-// drops the change without an error. Only its NotifyUpdate shows that it has been taken.
+// tells us an older word of ours in between, as always happens to an heir, the refutation has a higher one, and
+// memberlist drops the change without an error. Only its NotifyUpdate shows that it has been taken.
 func (m *Membership) speak() {
 	for range maxSpeak {
 		// The change counts when UpdateNode returns, gossiped or not: its error says no more than that it did not wait.

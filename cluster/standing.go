@@ -10,12 +10,13 @@ import (
 	"homing/balancer/pool"
 )
 
-// A drain is a state that outlasts its command: two nodes that meet give one another what was ordered before, sealed as a
-// command (opStanding). One that starts again at once meets those that have not missed it, so who meets asks, too. Of two
-// orders about one backend the later counts, by the clock of the node that was asked for it; so an old drain does not come
-// back over the undrain that ended it.
+// A drain is a state that outlasts its command: two nodes that meet give one another what was ordered before, sealed as
+// a command (opStanding). One that starts again at once meets those that have not missed it, so who meets asks, too. Of
+// two orders about one backend the later counts, by the clock of the node that was asked for it; so an old drain does
+// not come back over the undrain that ended it.
 const (
-	// orderKept is for how long an order is remembered: longer than any ticket lives, and than who ordered it thinks of it.
+	// orderKept is for how long an order is remembered: longer than any ticket lives, and than who ordered it thinks of
+	// it.
 	orderKept = 30 * 24 * time.Hour
 
 	// maxOrders bounds the orders, the oldest give way.

@@ -17,7 +17,10 @@ func TestStandingRoundTrip(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var want []standingOrder
 	for i := range maxBatch {
-		o := standingOrder{Pool: uint32(i), Backend: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%x]:443", i)), Mode: pool.Drain(i % 3), At: now.Add(-time.Duration(i) * time.Hour)}
+		o := standingOrder{
+			Pool: uint32(i), Backend: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%x]:443", i)),
+			Mode: pool.Drain(i % 3), At: now.Add(-time.Duration(i) * time.Hour),
+		}
 		if i%2 == 0 {
 			o.End = now.Add(time.Hour)
 			o.Backend = netip.MustParseAddrPort("192.0.2.1:443")
@@ -97,7 +100,10 @@ func TestOrders(t *testing.T) {
 		t.Errorf("%d orders about one backend", len(r))
 	}
 	for i := range 2 * maxOrders {
-		o := standingOrder{Backend: netip.AddrPortFrom(one.Addr(), uint16(1+i)), Mode: pool.DrainSoft, At: now.Add(time.Duration(i-2*maxOrders) * time.Millisecond)}
+		o := standingOrder{
+			Backend: netip.AddrPortFrom(one.Addr(), uint16(1+i)), Mode: pool.DrainSoft,
+			At: now.Add(time.Duration(i-2*maxOrders) * time.Millisecond),
+		}
 		r.take(o, now)
 	}
 	if all := r.sorted(); len(all) != maxOrders || all[len(all)-1].Backend.Port() != 2*maxOrders {
@@ -116,9 +122,15 @@ func TestOrderPlan(t *testing.T) {
 		want pool.DrainPlan
 	}{
 		{standingOrder{Mode: pool.DrainSoft}, pool.DrainPlan{Mode: pool.DrainSoft}},
-		{standingOrder{Mode: pool.DrainSoft, End: now.Add(time.Minute)}, pool.DrainPlan{Mode: pool.DrainSoft, For: time.Minute}},
+		{
+			standingOrder{Mode: pool.DrainSoft, End: now.Add(time.Minute)},
+			pool.DrainPlan{Mode: pool.DrainSoft, For: time.Minute},
+		},
 		{standingOrder{Mode: pool.DrainSoft, End: now}, pool.DrainPlan{Mode: pool.DrainHard}},
-		{standingOrder{Mode: pool.DrainSoft, End: now.Add(2 * pool.MaxDrain)}, pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain}},
+		{
+			standingOrder{Mode: pool.DrainSoft, End: now.Add(2 * pool.MaxDrain)},
+			pool.DrainPlan{Mode: pool.DrainSoft, For: pool.MaxDrain},
+		},
 		{standingOrder{Mode: pool.DrainOff, End: now}, pool.DrainPlan{}},
 	} {
 		if got := tt.give.plan(now); got != tt.want {
@@ -127,8 +139,9 @@ func TestOrderPlan(t *testing.T) {
 	}
 }
 
-// TestDrainIsGivenToWhoJoins: a node that joins, or starts again, drains what was ordered to be drained before, also when
-// the backend comes later; what was undrained since, and what was ordered by another node key, it leaves in service.
+// TestDrainIsGivenToWhoJoins: a node that joins, or starts again, drains what was ordered to be drained before, also
+// when the backend comes later; what was undrained since, and what was ordered by another node key, it leaves in
+// service.
 func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	t.Parallel()
 	const one, other = "127.0.0.1:1001", "127.0.0.1:1002"
@@ -145,7 +158,8 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	}
 	order := func(m *testMember, addr string, plan pool.DrainPlan) {
 		t.Helper()
-		if _, err := m.Order(t.Context(), Order{Op: OpDrain, Backend: netip.MustParseAddrPort(addr), Plan: plan}); err != nil {
+		if _, err := m.Order(t.Context(),
+			Order{Op: OpDrain, Backend: netip.MustParseAddrPort(addr), Plan: plan}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,7 +182,8 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	startAt := func(m *testMember) *testMember {
 		addr, id := m.Addr(), m.cfg.ID
 		m.crash()
-		return startMember(t, Config{ID: id, Bind: addr, NodeKeys: [][]byte{key(1)}, Pools: []*pool.Pool{poolOf(t, one, other)}}, a)
+		return startMember(t,
+			Config{ID: id, Bind: addr, NodeKeys: [][]byte{key(1)}, Pools: []*pool.Pool{poolOf(t, one, other)}}, a)
 	}
 
 	late := poolOf(t, other)
@@ -185,13 +200,17 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 
 	a.crash() // whom the order was given to; the others have it
 	again = start(key(1), poolOf(t, one, other), b, c)
-	eventually(t, "who starts again drains it", func() bool { return mode(again, one) == "soft" && mode(again, other) == "off" })
+	eventually(t, "who starts again drains it",
+		func() bool { return mode(again, one) == "soft" && mode(again, other) == "off" })
 	if mode(stranger, one) != "off" {
 		t.Error("a node obeyed orders of another node key")
 	}
 
 	b.stop() // an upgrade: the heir has the orders, too
-	heir, err := Create(Config{ID: "heir", Bind: loopback(), Meta: Meta{Role: RoleNode, State: StateServing}, NodeKeys: [][]byte{key(1)}, Pools: b.cfg.Pools})
+	heir, err := Create(Config{
+		ID: "heir", Bind: loopback(), Meta: Meta{Role: RoleNode, State: StateServing},
+		NodeKeys: [][]byte{key(1)}, Pools: b.cfg.Pools,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,14 +233,19 @@ func TestUndrainWins(t *testing.T) {
 	t.Parallel()
 	const one, other = "127.0.0.1:1001", "127.0.0.1:1002"
 	m := startMember(t, Config{NodeKeys: [][]byte{key(1)}, Pools: []*pool.Pool{poolOf(t, one, other)}})
-	if _, err := m.Order(t.Context(), Order{Op: OpDrain, Backend: netip.MustParseAddrPort(one), Plan: pool.DrainPlan{Mode: pool.DrainSoft}}); err != nil {
+	if _, err := m.Order(t.Context(),
+		Order{
+			Op: OpDrain, Backend: netip.MustParseAddrPort(one),
+			Plan: pool.DrainPlan{Mode: pool.DrainSoft},
+		}); err != nil {
 		t.Fatal(err)
 	}
 	all := m.cfg.Pools[0].Snapshot().All()
 	m.cfg.Pools[0].SetDraining(all[1], pool.DrainSoft) // at this node alone
 	later := time.Now().Add(time.Second)
 	told := &Order{Op: opStanding, standing: []standingOrder{
-		{Backend: netip.MustParseAddrPort(one), Mode: pool.DrainOff, At: later}, {Backend: netip.MustParseAddrPort(other), Mode: pool.DrainOff, At: later},
+		{Backend: netip.MustParseAddrPort(one), Mode: pool.DrainOff, At: later},
+		{Backend: netip.MustParseAddrPort(other), Mode: pool.DrainOff, At: later},
 	}}
 	sealed, err := told.Seal(key(1), time.Now())
 	if err != nil {

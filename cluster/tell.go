@@ -8,7 +8,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// takeStanding takes what is news here. A backend that this node does not have yet is drained when it has: see followStanding.
+// takeStanding takes what is news here. A backend that this node does not have yet is drained when it has: see
+// followStanding.
 func (m *Membership) takeStanding(o *Order) {
 	now := time.Now()
 	for _, one := range o.standing {
@@ -35,7 +36,8 @@ func (m *Membership) followStanding(now time.Time) {
 			continue // it is not here, or leaves just now
 		}
 		o.Done, followed = true, true
-		m.log.Info("cluster: a drain is followed that was ordered while this node was away", slog.String("backend", o.Backend.String()), slog.String("mode", plan.Mode.String()))
+		m.log.Info("cluster: a drain is followed that was ordered while this node was away",
+			slog.String("backend", o.Backend.String()), slog.String("mode", plan.Mode.String()))
 	}
 	if followed {
 		m.cfg.Settle()
@@ -69,7 +71,8 @@ func (m *Membership) tellStanding(node *Member, ask bool) {
 				err = m.list.SendReliable(to, m.commandMessage(sealed))
 			}
 			if err != nil {
-				m.log.Debug("cluster: a node is not told what was ordered before", slog.String("member", to.Name), slog.Any("error", err))
+				m.log.Debug("cluster: a node is not told what was ordered before", slog.String("member", to.Name),
+					slog.Any("error", err))
 				return
 			}
 		}
@@ -79,7 +82,8 @@ func (m *Membership) tellStanding(node *Member, ask bool) {
 // answerStanding gives the node that asks what was ordered before.
 func (m *Membership) answerStanding(asker string) {
 	members := m.Members()
-	i := slices.IndexFunc(members, func(one Member) bool { return one.ID == asker && one.Alive && one.Meta.Role == RoleNode })
+	i := slices.IndexFunc(members,
+		func(one Member) bool { return one.ID == asker && one.Alive && one.Meta.Role == RoleNode })
 	if i >= 0 { // else it is yet to be met, and told then
 		m.tellStanding(&members[i], false)
 	}

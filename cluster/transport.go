@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// gossipBuffer is the room for packets that wait in the kernel, in bytes: memberlist's own. The kernel may give less.
+	// gossipBuffer is the room for packets that wait in the kernel, in bytes: memberlist's own. The kernel may give
+	// less.
 	gossipBuffer = 2 << 20
 
 	// largestPacket is the most that UDP carries.
@@ -24,18 +25,19 @@ const (
 	// bindTries: with port 0 the kernel finds a TCP port, and the UDP port of that number may be taken.
 	bindTries = 10
 
-	// streamPlaces bounds the streams that are served at once, of strangers and of members each, and streamsPerAddr those
-	// of one address: a genuine one takes milliseconds.
+	// streamPlaces bounds the streams that are served at once, of strangers and of members each, and streamsPerAddr
+	// those of one address: a genuine one takes milliseconds.
 	streamPlaces   = 256
 	streamsPerAddr = 32
 
 	// What one address may send, a second and at once: packets (a member of a cluster of hundreds sends a hundred), and
-	// bytes by stream (all state of a thousand members is 250 kB, and comes every 30 s, every 2 s at first). Packets beyond
-	// are lost, streams beyond are read later. To take in what is said of 1,000 members costs 4 ms.
+	// bytes by stream (all state of a thousand members is 250 kB, and comes every 30 s, every 2 s at first). Packets
+	// beyond are lost, streams beyond are read later. To take in what is said of 1,000 members costs 4 ms.
 	packetRate, packetBurst = 2000, 8000
 	streamRate, streamBurst = 256 << 10, 4 << 20
 
-	// What all strangers together may send by stream: memberlist holds it in memory before it knows whether they have a key.
+	// What all strangers together may send by stream: memberlist holds it in memory before it knows whether they have a
+	// key.
 	strangerRate, strangerBurst = 8 << 20, 32 << 20
 
 	// metFor is for how long an address is known to be somebody's who has come to us, and maxMet bounds those.
@@ -100,7 +102,8 @@ func transportOver(tcp *net.TCPListener, udp *net.UDPConn, log *slog.Logger) *tr
 	return &transport{
 		tcp: tcp, udp: udp, log: log,
 		door:  &bound.Door{Places: streamPlaces, PerAddr: streamsPerAddr},
-		bytes: bound.NewBudget(streamRate, streamBurst), alien: bound.NewBudget(strangerRate, strangerBurst), count: bound.NewBudget(packetRate, packetBurst),
+		bytes: bound.NewBudget(streamRate, streamBurst), alien: bound.NewBudget(strangerRate, strangerBurst),
+		count:   bound.NewBudget(packetRate, packetBurst),
 		comer:   bound.Recent[netip.Addr]{Max: maxMet},
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), ended: make(chan struct{}),
 	}
@@ -252,7 +255,8 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 func (t *transport) from(to string) net.Addr {
 	own := bound.AddrOf(t.tcp.Addr()).Addr()
 	other, err := netip.ParseAddrPort(to)
-	if err != nil || own.IsUnspecified() || own.Is4() != other.Addr().Unmap().Is4() || own.IsLoopback() != other.Addr().IsLoopback() {
+	if err != nil || own.IsUnspecified() || own.Is4() != other.Addr().Unmap().Is4() ||
+		own.IsLoopback() != other.Addr().IsLoopback() {
 		return nil // the system's choice
 	}
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(own, 0))

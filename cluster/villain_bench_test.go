@@ -33,7 +33,10 @@ func BenchmarkFakes(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m, err := Create(Config{ID: "node", Bind: loopback(), Keys: ring, Meta: Meta{Role: RoleNode, State: StateServing}})
+		m, err := Create(Config{
+			ID: "node", Bind: loopback(), Keys: ring,
+			Meta: Meta{Role: RoleNode, State: StateServing},
+		})
 		if err != nil {
 			b.Fatal(err)
 		}

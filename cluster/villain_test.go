@@ -16,7 +16,8 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 )
 
-// villain is a web server that was broken into: it has the gossip key, and says what it likes in memberlist's own words.
+// villain is a web server that was broken into: it has the gossip key, and says what it likes in memberlist's own
+// words.
 type villain struct {
 	key []byte
 }
@@ -116,7 +117,10 @@ func says(t testing.TB, name string, at netip.AddrPort, meta Meta, incarnation u
 	if err != nil {
 		t.Fatal(err)
 	}
-	return villainState{Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: b, Incarnation: incarnation, State: stateAlive, Vsn: []uint8{1, 5, 2, 0, 0, 0}}
+	return villainState{
+		Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: b, Incarnation: incarnation,
+		State: stateAlive, Vsn: []uint8{1, 5, 2, 0, 0, 0},
+	}
 }
 
 // fakes is agents that are not there, each at an address of its own.

@@ -31,7 +31,10 @@ func newPair(t *testing.T) *pair {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	store := func(fact func(affinity.Fact)) *affinity.Store {
-		s, err := affinity.NewStore(affinity.Config{Seed: 7, SeedMade: 1, TableEntries: 20_000, ClientEntries: 2000, Fact: fact})
+		s, err := affinity.NewStore(affinity.Config{
+			Seed: 7, SeedMade: 1, TableEntries: 20_000, ClientEntries: 2000,
+			Fact: fact,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ const (
 
 	// A run is facts that differ in key, ID, time and span only:
 	//
-	//	kind (1) | length of the ticket key (1) | pool (4) | count (2) | count times key (8), ID (4), time (4), span (1)
+	//	kind (1) | length of the ticket key (1) | pool (4) | n (2) | n times: key (8), ID (4), time (4), span (1)
 	runHeader = 8
 	factSize  = 17
 )

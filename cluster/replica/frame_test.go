@@ -20,7 +20,8 @@ func TestHelloRoundTrip(t *testing.T) {
 	f := func(instance, seed, last, lastInstance uint64, wall, skew int64, made uint32, rank uint8, node string) bool {
 		h := hello{helloHead{
 			Instance: instance | 1, Wall: wall, Skew: skew,
-			Seed: affinity.Seed{Value: seed | 1, Made: made}, Standing: standing(rank), LastInstance: lastInstance, Last: last,
+			Seed: affinity.Seed{Value: seed | 1, Made: made}, Standing: standing(rank), LastInstance: lastInstance,
+			Last: last,
 		}, "n" + node[:min(len(node), bound.MaxID-1)]}
 		kind, payload, err := newFrameReader(bytes.NewReader(h.frame())).next()
 		if err != nil || kind != frameHello {
@@ -170,7 +171,10 @@ func TestFrameWords(t *testing.T) {
 
 // FuzzFrames: whatever comes, no panic, and what is read is written the same.
 func FuzzFrames(f *testing.F) {
-	h := hello{helloHead{Instance: 1, Wall: 2, Skew: -3, Seed: affinity.Seed{Value: 4, Made: 5}, LastInstance: 6, Last: 7}, "n"}
+	h := hello{helloHead{
+		Instance: 1, Wall: 2, Skew: -3, Seed: affinity.Seed{Value: 4, Made: 5}, LastInstance: 6,
+		Last: 7,
+	}, "n"}
 	f.Add(h.frame())
 	f.Add(appendNumbers(nil, frameAck, 1, 2))
 	f.Add(appendBatch(nil, frameFacts, 1, someFacts(rand.New(rand.NewPCG(1, 2)), 10)))

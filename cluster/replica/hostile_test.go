@@ -57,13 +57,14 @@ func TestStrangersHoldNothing(t *testing.T) {
 	eventually(t, "both know", func() bool { return b.knows(0, 10) == 10 && c.knows(0, 10) == 10 })
 }
 
-// TestGossipDoesNotPart: what gossip says of a node that has shown the node key does not end its stream, nor does it keep
-// it from coming back: that the node left, that it is elsewhere, and that there are hundreds of others.
+// TestGossipDoesNotPart: what gossip says of a node that has shown the node key does not end its stream, nor does it
+// keep it from coming back: that the node left, that it is elsewhere, and that there are hundreds of others.
 func TestGossipDoesNotPart(t *testing.T) {
 	t.Parallel()
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "they stream", func() bool { return a.peerStats("b").State != PeerLost && b.peerStats("a").State != PeerLost })
+	eventually(t, "they stream",
+		func() bool { return a.peerStats("b").State != PeerLost && b.peerStats("a").State != PeerLost })
 	streams := func() uint64 { return a.peerStats("b").Streams }
 	before := streams()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -93,8 +94,8 @@ func TestGossipDoesNotPart(t *testing.T) {
 	eventually(t, "facts flow again", func() bool { return b.knows(first, first+10) == 10 })
 }
 
-// TestStrangersSayLittle: those who come to the replication port and are no nodes, from whatever addresses, in whatever way they
-// fail, get one line a minute together; a node that is known keeps its own.
+// TestStrangersSayLittle: those who come to the replication port and are no nodes, from whatever addresses, in whatever
+// way they fail, get one line a minute together; a node that is known keeps its own.
 func TestStrangersSayLittle(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, "a")
@@ -114,7 +115,8 @@ func TestStrangersSayLittle(t *testing.T) {
 	eventually(t, "a line is written", func() bool { return lines() > 0 })
 	b := startNode(t, "b", func(cfg *Config, _ *affinity.Config) { cfg.NodeKeys = [][]byte{nodeKey(2)} })
 	n.r.SetPeers([]Peer{b.peer()})
-	eventually(t, "the node with another key is named", func() bool { return strings.Contains(n.log.String(), "peer=b") })
+	eventually(t, "the node with another key is named",
+		func() bool { return strings.Contains(n.log.String(), "peer=b") })
 	n.stop() // all have been served
 	strangers := 0
 	for line := range strings.Lines(n.log.String()) {

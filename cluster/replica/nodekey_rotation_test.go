@@ -37,7 +37,8 @@ func TestNodeKeyRotation(t *testing.T) {
 	}
 	stranger := startNode(t, "c")
 	mesh(a, b, stranger)
-	eventually(t, "who has the old key only is refused", func() bool { return a.r.Stats().Refused+b.r.Stats().Refused+stranger.r.Stats().Refused > 0 })
+	eventually(t, "who has the old key only is refused",
+		func() bool { return a.r.Stats().Refused+b.r.Stats().Refused+stranger.r.Stats().Refused > 0 })
 	if s := stranger.peerStats("a"); s.Streams != 0 {
 		t.Errorf("%+v", s)
 	}

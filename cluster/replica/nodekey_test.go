@@ -110,8 +110,7 @@ func TestNodeKeyDerivation(t *testing.T) {
 	}
 }
 
-// TestStrangersAreRefused: neither an ordinary TLS client nor one without a
-// certificate, nor TLS 1.2.
+// TestStrangersAreRefused: neither an ordinary TLS client nor one without a certificate, nor TLS 1.2.
 func TestStrangersAreRefused(t *testing.T) {
 	c, err := newCredentials([][]byte{nodeKey(1)})
 	if err != nil {
@@ -119,7 +118,10 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 	for name, cfg := range map[string]*tls.Config{
 		"no certificate": {InsecureSkipVerify: true},
-		"TLS 1.2":        {InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{c.own}},
+		"TLS 1.2": {
+			InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12,
+			Certificates: []tls.Certificate{c.own},
+		},
 	} {
 		x, y := tcpPair(t)
 		go func() {

@@ -140,7 +140,10 @@ func (r *Replicator) shake(limit context.Context, conn *tls.Conn, hellos func(*s
 
 // hello is what this node says to p, whose mu is held.
 func (r *Replicator) hello(p *peer) hello {
-	h := hello{helloHead{Instance: r.instance.Load(), Wall: r.now().UnixNano(), Seed: r.store.Seed(), Standing: r.standing()}, r.cfg.Node}
+	h := hello{helloHead{
+		Instance: r.instance.Load(), Wall: r.now().UnixNano(), Seed: r.store.Seed(),
+		Standing: r.standing(),
+	}, r.cfg.Node}
 	if p.whole && p.seed == h.Seed.Value {
 		h.LastInstance, h.Last = p.instance, p.last
 	}
@@ -208,7 +211,8 @@ func (s *stream) run(ctx context.Context) error {
 		return errEnded // changed between the hellos and enlist
 	}
 	s.r.member.Store(true)
-	if s.r.quiet.Say(slog.LevelInfo, s.peer.id+" open", "replication stream open", slog.String("peer", s.peer.id), slog.Bool("resync", s.resync.due)) {
+	if s.r.quiet.Say(slog.LevelInfo, s.peer.id+" open", "replication stream open", slog.String("peer", s.peer.id),
+		slog.Bool("resync", s.resync.due)) {
 		defer func() { s.r.log.Info("replication stream ended", slog.String("peer", s.peer.id)) }()
 	}
 	ctx, cancel := context.WithCancel(ctx)

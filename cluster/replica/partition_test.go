@@ -45,8 +45,8 @@ func realNode(r *Config, c *affinity.Config) {
 	r.times, r.Ring, c.TableEntries = realTimes(), 0, 100_000
 }
 
-// TestSoakPartition cuts the link between two network namespaces for a minute, while
-// both sides learn. It needs root and the command ip.
+// TestSoakPartition cuts the link between two network namespaces for a minute, while both sides learn. It needs root
+// and the command ip.
 func TestSoakPartition(t *testing.T) {
 	const space, here, there = "homing-soak", "homing-soak0", "homing-soak1"
 	ip := func(args ...string) error {

@@ -44,7 +44,8 @@ func (r *Replicator) Export() Progress {
 	for id, p := range r.peers {
 		p.mu.Lock()
 		if p.whole && p.seed == seed {
-			progress.Peers = append(progress.Peers, PeerProgress{ID: id, Instance: p.instance, Last: p.last, Acked: p.acked.Load()})
+			progress.Peers = append(progress.Peers,
+				PeerProgress{ID: id, Instance: p.instance, Last: p.last, Acked: p.acked.Load()})
 		}
 		p.mu.Unlock()
 		if acked := p.acked.Load(); progress.Last-acked <= maxTail {

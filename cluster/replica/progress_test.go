@@ -73,7 +73,8 @@ func TestReplicatorIsReplaced(t *testing.T) {
 	const step, far = 2000, 1_000_000
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "streaming", func() bool { return a.peerStats("b").State == PeerStreaming && b.peerStats("a").State == PeerStreaming })
+	eventually(t, "streaming",
+		func() bool { return a.peerStats("b").State == PeerStreaming && b.peerStats("a").State == PeerStreaming })
 	for first := 0; first < 4*step; first += step {
 		var learning sync.WaitGroup
 		learning.Go(func() { b.learn(first+far, first+far+step) })
@@ -95,7 +96,8 @@ func TestReplicatorIsReplaced(t *testing.T) {
 		eventually(t, "all is at b, and all of b's here", func() bool {
 			return b.knows(0, first+step) == first+step && a.knows(far, far+first+step) == first+step
 		})
-		eventually(t, "acknowledged", func() bool { return a.peerStats("b").Unacked == 0 && b.peerStats("a").Unacked == 0 })
+		eventually(t, "acknowledged",
+			func() bool { return a.peerStats("b").Unacked == 0 && b.peerStats("a").Unacked == 0 })
 	}
 	if ab, ba := a.peerStats("b"), b.peerStats("a"); ab.Resyncs != 0 || ba.Resyncs != 1 || ba.Filled != 1 {
 		t.Errorf("the whole table was sent again: a says of b %+v, b of a %+v", ab, ba)

@@ -76,8 +76,9 @@ type times struct {
 
 func realTimes() times {
 	return times{
-		connect: 2 * time.Second, handshake: 5 * time.Second, write: 10 * time.Second, silence: 5 * time.Second, beat: time.Second,
-		ack: 5 * time.Millisecond, redial: 50 * time.Millisecond, most: 2 * time.Second, resync: time.Second,
+		connect: 2 * time.Second, handshake: 5 * time.Second, write: 10 * time.Second, silence: 5 * time.Second,
+		beat: time.Second, ack: 5 * time.Millisecond, redial: 50 * time.Millisecond, most: 2 * time.Second,
+		resync: time.Second,
 	}
 }
 
@@ -143,8 +144,8 @@ func New(cfg Config) (r *Replicator, err error) {
 		cfg.times = realTimes()
 	}
 	r = &Replicator{
-		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring), changed: make(bound.Wake, 1),
-		peers: make(map[string]*peer), quiet: bound.NewQuiet(cfg.Log),
+		began: time.Now(), cfg: cfg, log: cfg.Log, listener: cfg.Listener, ring: newRing(cfg.Ring),
+		changed: make(bound.Wake, 1), peers: make(map[string]*peer), quiet: bound.NewQuiet(cfg.Log),
 	}
 	r.door = &bound.Door{Places: maxHandshakes, PerAddr: handshakesPerAddr, Known: r.knows}
 	r.streaming.Store(new([]*stream))

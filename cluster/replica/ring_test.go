@@ -9,7 +9,10 @@ import (
 )
 
 func numbered(i uint64) *affinity.Fact {
-	return &affinity.Fact{Kind: affinity.FactEntry, Pool: uint32(i) ^ 7, Key: affinity.Key(i * 3), ID: uint32(i) + 1, Time: uint32(i) * 5}
+	return &affinity.Fact{
+		Kind: affinity.FactEntry, Pool: uint32(i) ^ 7, Key: affinity.Key(i * 3), ID: uint32(i) + 1,
+		Time: uint32(i) * 5,
+	}
 }
 
 func TestRingReads(t *testing.T) {
@@ -63,8 +66,7 @@ func TestRingSpoiltSlot(t *testing.T) {
 	}
 }
 
-// TestRingConcurrent: a reader sees each fact once, in order, or is told that it has
-// lost some.
+// TestRingConcurrent: a reader sees each fact once, in order, or is told that it has lost some.
 func TestRingConcurrent(t *testing.T) {
 	const writers, each = 4, 20_000
 	r := newRing(1024)

@@ -52,7 +52,8 @@ func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.Can
 		}
 	}
 	for p := range dialled {
-		if one := r.peers[p.ID]; one != nil && one.good == p.Addr && (one.stream.Load() != nil || time.Since(one.opened) < lingerFor) {
+		if one := r.peers[p.ID]; one != nil && one.good == p.Addr &&
+			(one.stream.Load() != nil || time.Since(one.opened) < lingerFor) {
 			wanted[p] = one
 		}
 	}

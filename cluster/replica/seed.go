@@ -49,9 +49,11 @@ func (r *Replicator) adopt(ctx context.Context, own, seed affinity.Seed, from st
 	case standingEmpty:
 		r.log.Info("seed of the cluster taken", slog.String("from", from))
 	case standingAlone: // what joining a cluster costs a node that was alone
-		r.log.Info("seed of the cluster taken, what this node had learned alone is set aside", slog.String("from", from))
+		r.log.Info("seed of the cluster taken, what this node had learned alone is set aside",
+			slog.String("from", from))
 	case standingMember:
-		r.log.Warn("two clusters have met: the seed of the other is taken, and the table of this one set aside", slog.String("from", from))
+		r.log.Warn("two clusters have met: the seed of the other is taken, and the table of this one set aside",
+			slog.String("from", from))
 	}
 	return errEnded
 }

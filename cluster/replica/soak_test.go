@@ -22,9 +22,9 @@ import (
 //
 //	go test -tags soak -run '^TestSoak' -v ./cluster
 //
-// One process learns, the other one, this test binary again, is its peer. A fact's
-// key is the time at which it was learned, by the clock that both processes share,
-// so that the peer can tell how long it took until the fact was in its table.
+// One process learns, the other one, this test binary again, is its peer. A fact's key is the time at which it was
+// learned, by the clock that both processes share, so that the peer can tell how long it took until the fact was in its
+// table.
 
 const (
 	soakPeer = "HOMING_SOAK_PEER" // where the learner is
@@ -166,7 +166,8 @@ func TestSoakLatency(t *testing.T) {
 	})
 	p := b.peerStats("a")
 	t.Logf("20,000/s for 10 s: %d learned, %d merged, p50 %v p99 %v p99.9 %v max %v, %.1f bytes out and %.1f in per session (frames), peer heap %d kB, peer CPU %v",
-		learned, r.Facts, r.P50, r.P99, r.P999, r.Max, float64(p.BytesOut)/float64(learned), float64(p.BytesIn)/float64(learned), r.HeapPeak>>10, r.CPU)
+		learned, r.Facts, r.P50, r.P99, r.P999, r.Max, float64(p.BytesOut)/float64(learned),
+		float64(p.BytesIn)/float64(learned), r.HeapPeak>>10, r.CPU)
 	if r.Facts != learned || r.P99 > 2*time.Millisecond {
 		t.Errorf("%d of %d, p99 %v", r.Facts, learned, r.P99)
 	}
@@ -183,7 +184,8 @@ func TestSoakThroughput(t *testing.T) {
 	})
 	p := b.peerStats("a")
 	t.Logf("100,000/s for 10 s: %d learned, %d merged, %d overflows, p50 %v p99 %v max %v, %.1f bytes out per session, heap: learner %d kB, peer %d kB at most",
-		learned, r.Facts, p.Overflow, r.P50, r.P99, r.Max, float64(p.BytesOut)/float64(learned), m.HeapAlloc>>10, r.HeapPeak>>10)
+		learned, r.Facts, p.Overflow, r.P50, r.P99, r.Max, float64(p.BytesOut)/float64(learned), m.HeapAlloc>>10,
+		r.HeapPeak>>10)
 	if r.Facts != learned || learned < 990_000 || p.Overflow != 0 || r.HeapPeak > 64<<20 {
 		t.Errorf("%d of %d", r.Facts, learned)
 	}
@@ -196,7 +198,8 @@ func TestSoakCatchUp(t *testing.T) {
 	}
 	r := soak(t, b, func() {})
 	p := b.peerStats("a")
-	t.Logf("1,000,000 entries: caught up in %v from the dial on, %d entries there, %d merged, %.1f bytes per entry", r.CaughtUp, r.Used, r.Facts, float64(p.BytesOut)/1e6)
+	t.Logf("1,000,000 entries: caught up in %v from the dial on, %d entries there, %d merged, %.1f bytes per entry",
+		r.CaughtUp, r.Used, r.Facts, float64(p.BytesOut)/1e6)
 	if r.CaughtUp > 2*time.Second || r.Facts < 999_000 {
 		t.Errorf("%d in %v", r.Facts, r.CaughtUp)
 	}

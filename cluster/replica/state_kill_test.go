@@ -63,8 +63,8 @@ func killed(t *testing.T, dir, memory string) {
 	}
 }
 
-// TestKillNine: after kill -9 all is known again, from the disk alone, and from a
-// tmpfs with the ticket keys from the disk.
+// TestKillNine: after kill -9 all is known again, from the disk alone, and from a tmpfs with the ticket keys from the
+// disk.
 func TestKillNine(t *testing.T) {
 	for _, where := range []string{"disk", "tmpfs"} {
 		t.Run(where, func(t *testing.T) {
@@ -79,7 +79,8 @@ func TestKillNine(t *testing.T) {
 			}
 			killed(t, dir, memory)
 			state, log := openState(t, dir)
-			store, _ := runStore(t, affinity.Config{Memory: memory, Seed: state.Seed().Value, SeedMade: state.Seed().Made})
+			store, _ := runStore(t,
+				affinity.Config{Memory: memory, Seed: state.Seed().Value, SeedMade: state.Seed().Made})
 			if store.Seed() != state.Seed() {
 				t.Fatalf("seeds %v, %v", store.Seed(), state.Seed())
 			}

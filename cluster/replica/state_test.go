@@ -63,7 +63,10 @@ func known(s *affinity.Store) (n int) {
 func openState(t *testing.T, dir string) (*StateDir, *safeBuffer) {
 	t.Helper()
 	log := new(safeBuffer)
-	s, err := OpenStateDir(StateDirConfig{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil)), every: time.Millisecond})
+	s, err := OpenStateDir(StateDirConfig{
+		Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil)),
+		every: time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +147,8 @@ func TestStateWithAnotherSeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.write(b)
-	if seed, err := verifyState(second.path); err != nil || seed.Value != 5 || log.lines("the cluster has another seed") != 1 {
+	if seed, err := verifyState(second.path); err != nil || seed.Value != 5 ||
+		log.lines("the cluster has another seed") != 1 {
 		t.Errorf("%v, %v, said %s", seed, err, log)
 	}
 }
@@ -154,7 +158,8 @@ func TestStateThatCannotBeTrusted(t *testing.T) {
 	teach(t, a)
 	good := filepath.Join(t.TempDir(), stateName)
 	var c affinity.Cursor
-	if _, err := writeState(good, a.Seed(), func(f []affinity.Fact) []affinity.Fact { return a.Export(&c, f, now()) }); err != nil {
+	if _, err := writeState(good, a.Seed(),
+		func(f []affinity.Fact) []affinity.Fact { return a.Export(&c, f, now()) }); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(good)
@@ -241,14 +246,15 @@ func FuzzStateFile(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0
-		if _, err := walkChunks(bufio.NewReader(bytes.NewReader(b)), func(f []affinity.Fact) { n += len(f) }); err == nil && n*factSize > len(b) {
+		if _, err := walkChunks(bufio.NewReader(bytes.NewReader(b)),
+			func(f []affinity.Fact) { n += len(f) }); err == nil && n*factSize > len(b) {
 			t.Errorf("%d facts in %d bytes", n, len(b))
 		}
 	})
 }
 
-// TestStateOfAClockAhead: what a node wrote whose clock was ahead is taken over, and lives no longer than what is learned
-// now.
+// TestStateOfAClockAhead: what a node wrote whose clock was ahead is taken over, and lives no longer than what is
+// learned now.
 func TestStateOfAClockAhead(t *testing.T) {
 	const hour = 60 * 60
 	first, _ := runStore(t, affinity.Config{Seed: 7})
@@ -276,7 +282,10 @@ func TestStateOfAClockAhead(t *testing.T) {
 			left[f.Kind] = max(left[f.Kind], f.Time)
 		}
 	}
-	for kind, most := range map[affinity.FactKind]uint32{affinity.FactEntry: 27 * hour, affinity.FactClient: 24 * hour, affinity.FactKeyHome: 0} {
+	for kind, most := range map[affinity.FactKind]uint32{
+		affinity.FactEntry: 27 * hour, affinity.FactClient: 24 * hour,
+		affinity.FactKeyHome: 0,
+	} {
 		// Spans are rounded up by an eighth at most: a ticket lives 24 h, and may be given 27 here.
 		if end := left[kind]; end == 0 || end > now()+most {
 			t.Errorf("%v: until %d s from now, not %d", kind, int64(end)-int64(now()), most)

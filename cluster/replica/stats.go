@@ -36,7 +36,8 @@ type PeerStats struct {
 // Stats may be called by any goroutine.
 func (r *Replicator) Stats() Stats {
 	st := Stats{
-		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(), Ring: len(r.ring.slots),
+		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(),
+		Ring: len(r.ring.slots),
 	}
 	now, head := r.ticks(), r.ring.head.Load()
 	r.mu.Lock()
@@ -48,8 +49,9 @@ func (r *Replicator) Stats() Stats {
 		}
 		ps := PeerStats{
 			ID: id, Addr: p.addr,
-			FactsIn: p.factsIn.Load(), FactsOut: p.factsOut.Load(), BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(),
-			Streams: p.streams.Load(), Resumed: p.resumed.Load(), Resyncs: p.resyncs.Load(), Filled: p.filled.Load(),
+			FactsIn: p.factsIn.Load(), FactsOut: p.factsOut.Load(), BytesIn: p.bytesIn.Load(),
+			BytesOut: p.bytesOut.Load(), Streams: p.streams.Load(), Resumed: p.resumed.Load(),
+			Resyncs: p.resyncs.Load(), Filled: p.filled.Load(),
 			Overflow: p.missed.Load(),
 		}
 		if s != nil {

@@ -185,7 +185,8 @@ func TestBreakAndResume(t *testing.T) {
 		t.Errorf("lag: %+v", st)
 	}
 	w.refusing.Store(false)
-	eventually(t, "all there after the break", func() bool { return b.knows(0, 300) == 300 && a.knows(300, 400) == 100 })
+	eventually(t, "all there after the break",
+		func() bool { return b.knows(0, 300) == 300 && a.knows(300, 400) == 100 })
 	for _, st := range []PeerStats{a.peerStats("b"), b.peerStats("a")} {
 		if st.Resyncs != 1 || st.Resumed != 1 || st.Overflow != 0 || st.Streams != 2 {
 			t.Errorf("not resumed: %+v", st)
@@ -211,8 +212,7 @@ func TestOverflowResyncs(t *testing.T) {
 	}
 }
 
-// TestSlowPeer: one that takes nothing costs nothing, is hung up on, and gets all
-// once it is back.
+// TestSlowPeer: one that takes nothing costs nothing, is hung up on, and gets all once it is back.
 func TestSlowPeer(t *testing.T) {
 	quick := func(r *Config, _ *affinity.Config) {
 		r.times.write, r.times.silence = time.Second, time.Second
@@ -234,7 +234,8 @@ func TestSlowPeer(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if after.HeapAlloc > before.HeapAlloc+4<<20 {
-		t.Errorf("%d facts to a peer that takes none: the heap grew from %d to %d kB", last*10_000, before.HeapAlloc>>10, after.HeapAlloc>>10)
+		t.Errorf("%d facts to a peer that takes none: the heap grew from %d to %d kB", last*10_000,
+			before.HeapAlloc>>10, after.HeapAlloc>>10)
 	}
 	if a.peerStats("b").Overflow == 0 && a.peerStats("b").Unacked == 0 {
 		t.Errorf("%+v", a.peerStats("b"))
@@ -329,7 +330,8 @@ func TestReplayAndGarbage(t *testing.T) {
 		eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
 		conn.Close()
 	}
-	if st := b.r.Stats(); st.Merged != merged || b.peerStats("a").State != PeerStreaming || b.peerStats("a").Streams != 1 {
+	if st := b.r.Stats(); st.Merged != merged || b.peerStats("a").State != PeerStreaming ||
+		b.peerStats("a").Streams != 1 {
 		t.Errorf("%+v", st)
 	}
 	for range 3 {
@@ -384,8 +386,16 @@ func TestBrokenProtocol(t *testing.T) {
 		{"two hellos", [][]byte{good, good}, "hello: in the middle of a stream"},
 		{"an unknown frame", [][]byte{good, appendNumbers(nil, 77)}, "type 77: unknown to this version"},
 		{"a gap", [][]byte{good, appendBatch(nil, frameFacts, 5, fact)}, "facts: sequence 5 after 0"},
-		{"a missing part", [][]byte{good, appendNumbers(nil, frameResync, 0), appendBatch(nil, framePart, 2, fact)}, "part: part 2 after 0"},
-		{"an early end", [][]byte{good, appendNumbers(nil, frameResync, 0), appendNumbers(nil, frameDone, 3)}, "done: 3 parts, 0 came"},
+		{
+			"a missing part",
+			[][]byte{good, appendNumbers(nil, frameResync, 0), appendBatch(nil, framePart, 2, fact)},
+			"part: part 2 after 0",
+		},
+		{
+			"an early end",
+			[][]byte{good, appendNumbers(nil, frameResync, 0), appendNumbers(nil, frameDone, 3)},
+			"done: 3 parts, 0 came",
+		},
 		{"an ack of the future", [][]byte{good, appendNumbers(nil, frameAck, 99, 0)}, "ack: sequence 99 of 0"},
 		{"a broken ack", [][]byte{good, appendNumbers(nil, frameAck, 99)}, "ack: 8 bytes for 2 numbers"},
 		{"a broken batch", [][]byte{good, appendNumbers(nil, frameFacts, 1, 1)}, "facts: a run of"},
@@ -402,8 +412,8 @@ func TestBrokenProtocol(t *testing.T) {
 	}
 }
 
-// TestSeedAdoption: nodes that meet with several seeds go on with one, and who had
-// facts under another says that it sets them aside.
+// TestSeedAdoption: nodes that meet with several seeds go on with one, and who had facts under another says that it
+// sets them aside.
 func TestSeedAdoption(t *testing.T) {
 	seeded := func(made uint32) func(*Config, *affinity.Config) {
 		return func(_ *Config, c *affinity.Config) { c.Seed, c.SeedMade = 1000+uint64(made), made }
@@ -413,7 +423,8 @@ func TestSeedAdoption(t *testing.T) {
 	b.learn(5, 10)
 	mesh(a, b)
 	for _, n := range []*testNode{a, b} {
-		eventually(t, "both have facts: the older seed", func() bool { return n.store.Seed().Made == 20 && n.knows(5, 10) == 5 })
+		eventually(t, "both have facts: the older seed",
+			func() bool { return n.store.Seed().Made == 20 && n.knows(5, 10) == 5 })
 		if n.knows(0, 5) != 0 {
 			t.Errorf("%s knows keys of a seed that is gone", n.r.cfg.Node)
 		}
@@ -423,7 +434,8 @@ func TestSeedAdoption(t *testing.T) {
 	}
 	c.learn(10, 15)
 	mesh(a, b, c)
-	eventually(t, "an older seed that joins gives way to the cluster's", func() bool { return c.store.Seed().Made == 20 })
+	eventually(t, "an older seed that joins gives way to the cluster's",
+		func() bool { return c.store.Seed().Made == 20 })
 	eventually(t, "c says so", func() bool { return c.log.lines("had learned alone is set aside") == 1 })
 	a.learn(20, 30)
 	c.learn(30, 40)
@@ -501,7 +513,8 @@ func TestSilentPeer(t *testing.T) {
 		t.Fatalf("an idle stream ended: %+v", st)
 	}
 	w.dead()
-	eventually(t, "hung up", func() bool { return a.peerStats("b").State == PeerLost && b.peerStats("a").State == PeerLost })
+	eventually(t, "hung up",
+		func() bool { return a.peerStats("b").State == PeerLost && b.peerStats("a").State == PeerLost })
 }
 
 func TestReplicatorConfig(t *testing.T) {

@@ -13,9 +13,10 @@ import (
 // MaxID bounds a member's ID, in bytes.
 const MaxID = 64
 
-// Door bounds the connections that have not shown yet who they are. Everybody is let in at once: when there is no place,
-// another one gives way, first of those that have said nothing, then the oldest. Strangers have their places, and those who
-// are known theirs, so that no number of strangers keeps a peer out. Its methods may be called by any goroutine.
+// Door bounds the connections that have not shown yet who they are. Everybody is let in at once: when there is no
+// place, another one gives way, first of those that have said nothing, then the oldest. Strangers have their places,
+// and those who are known theirs, so that no number of strangers keeps a peer out. Its methods may be called by any
+// goroutine.
 type Door struct {
 	// Static.
 	Places  int                   // for strangers, and as many for those who are known
@@ -49,8 +50,8 @@ func (d *Door) Enter(conn net.Conn) *Guest {
 	return g
 }
 
-// room takes out who is to go so that g has a place, nil if nobody: of those that take a place of its kind the first that is
-// silent, or else the first. d.mu is held.
+// room takes out who is to go so that g has a place, nil if nobody: of those that take a place of its kind the first
+// that is silent, or else the first. d.mu is held.
 func (d *Door) room(g *Guest) *Guest {
 	var all, same []*Guest
 	for _, other := range d.inside {

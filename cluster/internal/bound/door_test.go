@@ -18,7 +18,8 @@ func (v *visitor) RemoteAddr() net.Addr       { return net.TCPAddrFromAddrPort(v
 func (v *visitor) Close() error               { v.closed = true; return nil }
 func (v *visitor) Read(b []byte) (int, error) { return len(b), nil }
 
-// TestDoor: everybody comes in; the silent give way first, then the oldest, and strangers never take a place of a peer's.
+// TestDoor: everybody comes in; the silent give way first, then the oldest, and strangers never take a place of a
+// peer's.
 func TestDoor(t *testing.T) {
 	friend := netip.MustParseAddr("192.0.2.1")
 	d := &Door{Places: 4, PerAddr: 2, Known: func(a netip.Addr) bool { return a == friend }}
@@ -36,13 +37,15 @@ func TestDoor(t *testing.T) {
 	silent, _ := come("198.51.100.1:2")
 	third, _ := come("198.51.100.1:3")
 	if !silent.closed || spoke.closed || third.closed {
-		t.Errorf("of one address: silent out %v, the one that spoke %v, the last %v", silent.closed, spoke.closed, third.closed)
+		t.Errorf("of one address: silent out %v, the one that spoke %v, the last %v", silent.closed, spoke.closed,
+			third.closed)
 	}
 	for _, from := range []string{"198.51.100.2:1", "198.51.100.3:1", "198.51.100.4:1"} {
 		come(from)
 	}
 	if !third.closed || spoke.closed || peer.closed || len(d.inside) != 5 {
-		t.Errorf("all places taken: the first silent out %v, the one that spoke %v, the peer %v; %d inside", third.closed, spoke.closed, peer.closed, len(d.inside))
+		t.Errorf("all places taken: the first silent out %v, the one that spoke %v, the peer %v; %d inside",
+			third.closed, spoke.closed, peer.closed, len(d.inside))
 	}
 	g.Settled()
 	g.Settled()

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// LogEvery is the shortest pause between two lines of one kind: a member with a wrong key causes several a second. Sweep
-	// is to be called as often.
+	// LogEvery is the shortest pause between two lines of one kind: a member with a wrong key causes several a second.
+	// Sweep is to be called as often.
 	LogEvery = time.Minute
 
 	// MaxKinds bounds the kinds of lines that are told apart in a minute; beyond it all others are of one kind.
@@ -18,7 +18,8 @@ const (
 )
 
 // Quiet keeps others from filling the log: of each kind one line a minute, and the next one says how many there were in
-// between. What makes a kind is the caller's: what happened, and whose doing it is. Its methods may be called by any goroutine.
+// between. What makes a kind is the caller's: what happened, and whose doing it is. Its methods may be called by any
+// goroutine.
 type Quiet struct {
 	// Static.
 	log *slog.Logger

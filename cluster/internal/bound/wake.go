@@ -28,8 +28,8 @@ func Pause(ctx context.Context, timer *time.Timer, d time.Duration) bool {
 	}
 }
 
-// Attend does what is due, all of it at once, until ctx is done, and waits for what runs then. It looks again after a rest:
-// when it is woken, or next has passed.
+// Attend does what is due, all of it at once, until ctx is done, and waits for what runs then. It looks again after a
+// rest: when it is woken, or next has passed.
 func Attend[T any](ctx context.Context, wake Wake, do func(T), due func() (some []T, rest, next time.Duration)) {
 	var running sync.WaitGroup
 	defer running.Wait()
