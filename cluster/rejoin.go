@@ -19,10 +19,10 @@ const (
 	// presentEvery is the pause while somebody is: it finds what only the other side has lost.
 	presentEvery = 30 * time.Second
 
-	// settling is for how long, from its first dial, a seed is dialled as if nobody were there. A member that comes
+	// seedNew is for how long, from its first dial, a seed is dialled as if nobody were there. A member that comes
 	// back with its old name at a new address is refused until the others took it for dead, for reclaimAfter; nothing
 	// tells it.
-	settling = 15 * time.Second
+	seedNew = 15 * time.Second
 
 	// maxDials bounds the tries that run at once, each of which may wait for memberlist's TCP timeout.
 	maxDials = 16
@@ -142,7 +142,7 @@ func (t *dialTarget) wait(now time.Time) time.Duration {
 		return 0
 	}
 	every := presentEvery
-	if t.missing || t.seed && now.Sub(t.first) < settling {
+	if t.missing || t.seed && now.Sub(t.first) < seedNew {
 		every = missingEvery
 	}
 	if t.first.IsZero() {

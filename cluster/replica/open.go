@@ -44,7 +44,7 @@ func (r *Replicator) dial(ctx context.Context, addr string, p *peer) (opened boo
 			return fmt.Errorf("node %q answers in its place", theirs.Node)
 		}
 		s.skew = -theirs.Skew
-		return s.settle(limit, p, &ours, &theirs)
+		return s.agree(limit, p, &ours, &theirs)
 	})
 	if err != nil {
 		return false, err
@@ -102,7 +102,7 @@ func (r *Replicator) serve(ctx context.Context, raw *bound.Guest) error {
 		if err := s.write(ours.frame()); err != nil {
 			return err
 		}
-		return s.settle(limit, p, &ours, &theirs)
+		return s.agree(limit, p, &ours, &theirs)
 	})
 	if p != nil {
 		defer p.mu.Unlock()
@@ -114,7 +114,7 @@ func (r *Replicator) serve(ctx context.Context, raw *bound.Guest) error {
 		}
 		return err
 	}
-	raw.Settled()
+	raw.Leave()
 	return s.run(ctx)
 }
 
@@ -169,9 +169,9 @@ func (s *stream) sayVersion(err error) error {
 	return s.write(appendNumbers(nil, frameDone, 0))
 }
 
-// settle decides what follows from the hellos: nothing where the seeds differ, for the node with the younger one takes
+// agree decides what follows from the hellos: nothing where the seeds differ, for the node with the younger one takes
 // the other's, and both begin again; else from where each sends.
-func (s *stream) settle(ctx context.Context, p *peer, ours, theirs *hello) error {
+func (s *stream) agree(ctx context.Context, p *peer, ours, theirs *hello) error {
 	if ours.Seed.Value != theirs.Seed.Value {
 		seed := affinity.Seed{Value: theirs.Seed.Value, Made: shift(theirs.Seed.Made, s.skew)}
 		if yields(ours.Standing, theirs.Standing, ours.Seed, seed) {

@@ -1,5 +1,6 @@
 // Package bound limits what others can cost a member: connections that have shown nothing (Door), what an address sends
-// (Budget), and lines of the log (Quiet).
+// (Budget), what is remembered of them (Recent), lines of the log (Quiet), and how often it looks for what is due (Attend).
+// Packages cluster and replica have nothing else in common.
 package bound
 
 import (
@@ -27,7 +28,7 @@ type Door struct {
 	inside []*Guest // guarded by mu; in the order they came
 }
 
-// Guest is a connection until it is settled or closed.
+// Guest is a connection until it has left the door, or is closed.
 type Guest struct {
 	net.Conn
 	Addr  netip.Addr
@@ -91,12 +92,12 @@ func (g *Guest) Read(b []byte) (int, error) {
 
 // Close implements net.Conn.
 func (g *Guest) Close() error {
-	g.Settled()
+	g.Leave()
 	return g.Conn.Close()
 }
 
-// Settled gives the place back: the connection has shown who it is, or is over. It may be called more than once.
-func (g *Guest) Settled() {
+// Leave gives the place back: the connection has shown who it is, or is over. It may be called more than once.
+func (g *Guest) Leave() {
 	g.door.mu.Lock()
 	defer g.door.mu.Unlock()
 	g.door.leave(g)

@@ -47,8 +47,8 @@ func TestDoor(t *testing.T) {
 		t.Errorf("all places taken: the first silent out %v, the one that spoke %v, the peer %v; %d inside",
 			third.closed, spoke.closed, peer.closed, len(d.inside))
 	}
-	g.Settled()
-	g.Settled()
+	g.Leave()
+	g.Leave()
 	turnedOut := 0
 	for _, v := range came {
 		if v.closed {
