@@ -9,11 +9,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"homing/bench/sock"
 	"homing/bench/tlscore"
@@ -62,20 +61,15 @@ func reusedGroups() []tls.CurveID {
 
 // portRange is how many ports the kernel has for one source address and one target; 0: it does not say.
 func portRange() int {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	fs, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0
 	}
-	f := strings.Fields(string(b))
-	if len(f) != 2 {
+	ends, err := fs.SysctlInts("net.ipv4.ip_local_port_range")
+	if err != nil || len(ends) != 2 {
 		return 0
 	}
-	first, err1 := strconv.Atoi(f[0])
-	last, err2 := strconv.Atoi(f[1])
-	if err1 != nil || err2 != nil || last < first {
-		return 0
-	}
-	return last - first + 1
+	return max(0, ends[1]-ends[0]+1)
 }
 
 func (r *run) checkPorts(ports int) error {

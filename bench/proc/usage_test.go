@@ -1,8 +1,10 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +58,7 @@ func TestCPUKnowsThreadsThatHaveEnded(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
-		path := filepath.Join(dir, name)
+		path := filepath.Join(dir, "1", name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -64,33 +66,44 @@ func TestCPUKnowsThreadsThatHaveEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	stat := func(user, system int) string {
+		return fmt.Sprintf("1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 %d %d 0 0 20 0 2%s\n", user, system, strings.Repeat(" 0", 32))
+	}
 	write("task/1/schedstat", "5500123 20 3\n")
-	write("stat", "1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2\n")
-	if cpu, err := cpuOf(dir); err != nil || cpu != 5500123 {
+	write("stat", stat(0, 0))
+	if cpu, err := cpuOf(dir, 1); err != nil || cpu != 5500123 {
 		t.Errorf("one thread, nothing in ticks: %v, %v", cpu, err)
 	}
-	write("stat", "1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 2 1 0 0 20 0 2\n")
-	if cpu, err := cpuOf(dir); err != nil || cpu != 30*time.Millisecond {
+	write("stat", stat(2, 1))
+	if cpu, err := cpuOf(dir, 1); err != nil || cpu != 30*time.Millisecond {
 		t.Errorf("with 3 ticks of the process: %v, %v", cpu, err)
 	}
 	write("task/2/schedstat", "40000000 1 1\n")
-	if cpu, err := cpuOf(dir); err != nil || cpu != 45500123 {
+	if cpu, err := cpuOf(dir, 1); err != nil || cpu != 45500123 {
 		t.Errorf("two threads: %v, %v", cpu, err)
 	}
 	write("task/2/schedstat", "junk")
-	if _, err := cpuOf(dir); err == nil {
+	if _, err := cpuOf(dir, 1); err == nil {
 		t.Error("junk was taken for a time")
 	}
 }
 
 func TestMachineIsBusyWhenItDoesNotIdle(t *testing.T) {
 	const cpus = "cpu0 9 9 9 9 9 9 9 9 9 9\ncpu1 9 9 9 9 9 9 9 9 9 9\nintr 5\n"
-	sum, n, err := idle("cpu  1 2 4 1000 2000 8 16 5000 0 0\n" + cpus)
-	if want := 8000 * tick; err != nil || sum != want || n != 2 {
-		t.Errorf("%d CPUs idle for %v: %v, want %v", n, sum, err, want)
+	look := func(stat string) (Machine, error) {
+		t.Helper()
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "stat"), []byte(stat), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return lookAtMachine(dir)
 	}
-	for _, bad := range []string{"", "intr 5", "cpu 1 2\n" + cpus, "cpu a b c d e f g h\n" + cpus, "cpu 1 2 4 1000 2000 8 16 5000 0 0\nintr 5"} {
-		if _, _, err := idle(bad); err == nil {
+	m, err := look("cpu  1 2 4 1000 2000 8 16 5000 0 0\n" + cpus)
+	if want := 8000 * tick; err != nil || m.idle != want || m.cpus != 2 {
+		t.Errorf("%d CPUs idle for %v: %v, want %v", m.cpus, m.idle, err, want)
+	}
+	for _, bad := range []string{"", "intr 5", "cpu a b c d e f g h\n" + cpus, "cpu 1 2 4 1000 2000 8 16 5000 0 0\nintr 5"} {
+		if _, err := look(bad); err == nil {
 			t.Errorf("%q was taken for a clock", bad)
 		}
 	}

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 
 	"homing/bench/report"
 )
@@ -87,19 +88,13 @@ func systemName() string {
 
 // memoryBytes is the machine's memory; 0 where the kernel does not tell.
 func memoryBytes() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
+	fs, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "MemTotal:"); ok {
-			if f := strings.Fields(v); len(f) > 0 {
-				n, err := strconv.ParseInt(f[0], 10, 64)
-				if err == nil {
-					return n << 10
-				}
-			}
-		}
+	m, err := fs.Meminfo()
+	if err != nil || m.MemTotalBytes == nil {
+		return 0
 	}
-	return 0
+	return int64(*m.MemTotalBytes) //nolint:gosec // no machine has as much
 }

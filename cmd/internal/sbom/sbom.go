@@ -25,11 +25,6 @@ func Write(w io.Writer, path, name, version string) error {
 	for _, m := range info.Deps {
 		components = append(components, module(m))
 	}
-	if name == drawing {
-		components = append(components, cyclonedx.Component{
-			BOMRef: uplot, Type: cyclonedx.ComponentTypeLibrary, Name: "uplot", Version: uplotVersion, PackageURL: uplot,
-		})
-	}
 	var refs []string
 	for _, c := range components {
 		refs = append(refs, c.BOMRef)
@@ -42,13 +37,6 @@ func Write(w io.Writer, path, name, version string) error {
 	}
 	return nil
 }
-
-// The program that draws pages embeds a library that is no module of Go's (bench/report/uplot).
-const (
-	drawing      = "homing-bench"
-	uplotVersion = "1.6.32"
-	uplot        = "pkg:npm/uplot@" + uplotVersion
-)
 
 func module(m *debug.Module) cyclonedx.Component {
 	for m.Replace != nil {
