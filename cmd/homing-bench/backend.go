@@ -49,7 +49,7 @@ func newBackendCommand() *cobra.Command {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return &exitError{exitFail, err}
+			return usage.Failed(err)
 		},
 	}
 	f := cmd.Flags()

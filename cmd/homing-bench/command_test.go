@@ -16,6 +16,7 @@ import (
 
 	"homing/bench"
 	"homing/bench/proc"
+	"homing/cmd/internal/usage"
 )
 
 // call runs a command line in this process.
@@ -58,7 +59,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"backend --cert /nonexistent", "--cert /nonexistent"},
 	} {
 		code, stdout, stderr := call(t, strings.Fields(c.args)...)
-		if code != exitUsage || !strings.HasPrefix(stderr, "homing-bench: ") || !strings.Contains(stderr, c.want) ||
+		if code != usage.ExitUsage || !strings.HasPrefix(stderr, "homing-bench: ") || !strings.Contains(stderr, c.want) ||
 			strings.Count(stderr, "\n") != 1 || stdout != "" {
 			t.Errorf("%s: code %d, %q, %q, want %q", c.args, code, stdout, stderr, c.want)
 		}
@@ -67,18 +68,18 @@ func TestWrongCommandLines(t *testing.T) {
 
 func TestHelpNamesEveryScenario(t *testing.T) {
 	code, stdout, _ := call(t, "-h")
-	if code != exitOK {
+	if code != usage.ExitOK {
 		t.Errorf("code %d", code)
 	}
 	for _, s := range bench.Scenarios() {
 		if !strings.Contains(stdout, "\n  "+string(s)+" ") {
 			t.Errorf("no word of %s", s)
 		}
-		if code, stdout, stderr := call(t, string(s), "-h"); code != exitOK || !strings.Contains(stdout, "--rate") {
+		if code, stdout, stderr := call(t, string(s), "-h"); code != usage.ExitOK || !strings.Contains(stdout, "--rate") {
 			t.Errorf("%s -h: %d, %q", s, code, stderr)
 		}
 	}
-	if code, stdout, _ := call(t, "version"); code != exitOK || !strings.HasPrefix(stdout, "homing-bench unstamped go") {
+	if code, stdout, _ := call(t, "version"); code != usage.ExitOK || !strings.HasPrefix(stdout, "homing-bench unstamped go") {
 		t.Errorf("version: %d, %q", code, stdout)
 	}
 }

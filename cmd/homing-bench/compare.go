@@ -136,10 +136,10 @@ func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 		err = errors.New("compare: interrupted, what there is until then is printed")
 	}
 	if err := errors.Join(rep.WriteText(stdout), out.write(rep), stopped); err != nil {
-		return &exitError{exitFail, err}
+		return usage.Failed(err)
 	}
 	if err != nil {
-		return &exitError{exitFail, err}
+		return usage.Failed(err)
 	}
 	return nil
 }

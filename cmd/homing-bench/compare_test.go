@@ -14,6 +14,7 @@ import (
 	"homing/bench/compare"
 	"homing/bench/proc"
 	"homing/bench/report"
+	"homing/cmd/internal/usage"
 )
 
 // homingBinary is the homing under test.
@@ -62,7 +63,7 @@ func TestIntegrationCompare(t *testing.T) {
 	jsonFile, htmlFile := filepath.Join(dir, "report.json"), filepath.Join(dir, "report.html")
 	code, stdout, stderr := runCommand(t, "compare", "--homing", homing, "--kind", "id,psk", "--sources", "own", "--rounds", "2", "--title", "short",
 		"--duration", "500ms", "--warm-up", "400ms", "--rate", "200", "--clients", "40", "--json", jsonFile, "--html", htmlFile)
-	if code != exitOK {
+	if code != usage.ExitOK {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
 	}
 	t.Log(stdout)
@@ -108,7 +109,7 @@ func TestIntegrationCompare(t *testing.T) {
 		t.Errorf("the page: %v", err)
 	}
 	again := filepath.Join(dir, "again.html")
-	if code, drawn, stderr := runCommand(t, "report", jsonFile, "--html", again); code != exitOK || drawn != stdout {
+	if code, drawn, stderr := runCommand(t, "report", jsonFile, "--html", again); code != usage.ExitOK || drawn != stdout {
 		t.Errorf("drawn again it is another text (exit code %d): %s", code, stderr)
 	}
 	if redrawn, err := os.ReadFile(again); err != nil || !bytes.Equal(page, redrawn) {
@@ -127,7 +128,7 @@ func TestIntegrationCompareInterrupted(t *testing.T) {
 	code := command(ctx, []string{
 		"compare", "--homing", homing, "--through", "direct,homing", "--kind", "id", "--rounds", "1000", "--duration", "300ms", "--warm-up", "300ms", "--json", jsonFile,
 	}, &stdout, &stderr)
-	if code != exitFail || !strings.Contains(stderr.String(), "homing-bench: compare: interrupted, what there is until then is printed\n") {
+	if code != usage.ExitFail || !strings.Contains(stderr.String(), "homing-bench: compare: interrupted, what there is until then is printed\n") {
 		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 	if !strings.Contains(stdout.String(), "Ended before its time: interrupted\n") || !regexp.MustCompile(`(?m)^direct +100\.0 %`).Match(stdout.Bytes()) {
@@ -158,7 +159,7 @@ func TestCompareRefuses(t *testing.T) {
 		{[]string{"--through", "direct", "extra"}, `unknown argument "extra": see homing-bench compare -h`},
 	} {
 		code, stdout, stderr := runCommand(t, append([]string{"compare"}, c.args...)...)
-		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "homing-bench: "+c.want) || strings.Count(stderr, "\n") != 1 {
+		if code != usage.ExitUsage || stdout != "" || !strings.HasPrefix(stderr, "homing-bench: "+c.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, %q\n%s", c.args, code, stderr, stdout)
 		}
 	}
@@ -181,7 +182,7 @@ func TestReportRefuses(t *testing.T) {
 		{[]string{text}, text + ": this is no report of homing-bench compare --json: "},
 	} {
 		code, stdout, stderr := runCommand(t, append([]string{"report"}, c.args...)...)
-		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "homing-bench: "+c.want) || strings.Count(stderr, "\n") != 1 {
+		if code != usage.ExitUsage || stdout != "" || !strings.HasPrefix(stderr, "homing-bench: "+c.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, %q", c.args, code, stderr)
 		}
 	}
@@ -245,17 +246,13 @@ func TestBarLine(t *testing.T) {
 		elapsed time.Duration
 		want    string
 	}{
-		{0, "\r\x1b[K[##########....................] 40s left  round 2"},
-		{4 * time.Second, "\r\x1b[K[############..................] 36s left  round 2"},
-		{time.Hour, "\r\x1b[K[###############...............] 30s left  round 2"}, // a round that takes its time
+		{0, "[##########....................] 40s left  round 2"},
+		{4 * time.Second, "[############..................] 36s left  round 2"},
+		{time.Hour, "[###############...............] 30s left  round 2"}, // a round that takes its time
 	} {
 		if got := barLine(p, c.elapsed); got != c.want {
 			t.Errorf("after %v: %q, want %q", c.elapsed, got, c.want)
 		}
-	}
-	p.What = strings.Repeat("long ", 30)
-	if got := barLine(p, 0); len(got) != len("\r\x1b[K")+79 || !strings.HasPrefix(got, "\r\x1b[K[###") {
-		t.Errorf("a line that would wrap: %q", got)
 	}
 	if got := barLine(compare.Progress{}, time.Second); got != "" {
 		t.Errorf("before anything is known: %q", got)
@@ -267,7 +264,7 @@ func TestCompareWithoutAnything(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("TMPDIR", t.TempDir())
 	code, stdout, stderr := runCommand(t, "compare", "--through", "homing")
-	if want := "homing-bench: through: there is nothing left to compare: homing is not installed: name the binary with --homing\n"; code != exitUsage || stdout != "" || stderr != want {
+	if want := "homing-bench: through: there is nothing left to compare: homing is not installed: name the binary with --homing\n"; code != usage.ExitUsage || stdout != "" || stderr != want {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }

@@ -66,7 +66,7 @@ func runDemo(ctx context.Context, cmd *cobra.Command, o demo.Options, homing str
 		_, err = fmt.Fprint(cmd.OutOrStdout(), table.String())
 	}
 	if err != nil {
-		return &exitError{exitFail, err}
+		return usage.Failed(err)
 	}
 	return nil
 }
@@ -79,6 +79,6 @@ func demoProgress(l *liveLine) func(step string, done, total int) {
 			fmt.Fprintln(l.out, step)
 		}
 		now = step
-		l.show(fmt.Sprintf("%s %s", meter(40, done, total), step))
+		l.show(fmt.Sprintf("%s %s", meter(done, total), step))
 	}
 }

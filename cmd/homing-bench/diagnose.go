@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"homing/bench/diagnose"
+	"homing/cmd/internal/usage"
 )
 
 // diagnoseFlags are the flags of the command.
@@ -66,17 +66,14 @@ func (f *diagnoseFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if line := newStatusLine(cmd.ErrOrStderr()); line != nil {
-		f.options.Progress = line.show
-		defer line.clear()
-	}
+	line := newLiveLine(cmd.ErrOrStderr())
+	f.options.Progress = line.show
+	defer line.clear()
 	report, err := diagnose.Run(cmd.Context(), targets, f.options)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return err
 	}
-	if f.options.Progress != nil {
-		f.options.Progress("")
-	}
+	line.clear()
 	nothing := report.Nothing()
 	switch {
 	case f.json:
@@ -89,13 +86,13 @@ func (f *diagnoseFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case err != nil:
-		return &exitError{exitFail, err}
+		return usage.Failed(err)
 	case report.Lost:
-		return &exitError{code: exitFail}
+		return usage.Exit(usage.ExitFail, nil)
 	case nothing != "":
-		return &exitError{exitUsage, errors.New(nothing)}
+		return errors.New(nothing)
 	case report.Incomplete:
-		return &exitError{code: exitUsage}
+		return usage.Exit(usage.ExitUsage, nil)
 	}
 	return nil
 }
@@ -139,25 +136,3 @@ func (f *diagnoseFlags) check(args []string) ([]diagnose.Target, error) {
 	}
 	return targets, nil
 }
-
-// statusLine is one line on a terminal that says what is being done.
-type statusLine struct{ w io.Writer }
-
-// newStatusLine returns nil where there is no terminal.
-func newStatusLine(w io.Writer) *statusLine {
-	file, ok := w.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return &statusLine{w: w}
-}
-
-// show replaces the line; at most 120 columns, so that it stays one.
-func (l *statusLine) show(what string) {
-	fmt.Fprintf(l.w, "\r\x1b[K%.120s", what)
-}
-
-func (l *statusLine) clear() { l.show("") }

@@ -14,6 +14,7 @@ import (
 
 	"homing/bench/diagnose"
 	"homing/bench/tlsserver"
+	"homing/cmd/internal/usage"
 )
 
 // tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address
@@ -75,21 +76,21 @@ func TestDiagnoseExitCodes(t *testing.T) {
 		code           int
 		stdout, stderr string // in it; empty: nothing printed
 	}{
-		{"all is well", []string{"--sni", "www.example.org", "--ca", ca, well}, exitOK, "\nNo resumption is lost, as far as one client address shows.\n", ""},
-		{"two apart", []string{"--sni", "www.example.org", "--ca", apartCA, apart}, exitFail, "\nSession resumption (tickets): No (tickets issued but not accepted)\n", ""},
-		{"one of two addresses down", []string{"--sni", "www.example.org", "--ca", ca, well, "127.0.0.1:1"}, exitUsage, "\nNot examined\n  127.0.0.1:1: Cannot connect: connection refused.\n", ""},
-		{"the only one down", []string{"127.0.0.1:1"}, exitUsage, "", "homing-bench: 127.0.0.1:1: cannot connect: connection refused\n"},
-		{"another certificate", []string{"--sni", "other.test", "--ca", ca, well}, exitUsage, "", "the certificate is for www.example.org, not for other.test: give the name with --sni, or --insecure"},
-		{"any certificate", []string{"--insecure", well}, exitOK, "No resumption is lost", ""},
-		{"from two addresses", []string{"--sni", "www.example.org", "--ca", ca, "--source", "127.0.0.1,127.0.0.2", well}, exitOK, "\nNo resumption is lost.\n", ""},
-		{"sources of two families", []string{"--source", "127.0.0.1,::1", well}, exitUsage, "", "--source ::1: give IP addresses of this machine, of one family"},
-		{"a source that is a name", []string{"--source", "localhost", well}, exitUsage, "", "--source localhost: give IP addresses of this machine, of one family"},
-		{"no target", nil, exitUsage, "", "homing-bench: diagnose needs a target: homing-bench diagnose HOST:PORT\n"},
-		{"a URL", []string{"https://www.example.org/"}, exitUsage, "", `"https://www.example.org/" is not HOST:PORT`},
-		{"no tries", []string{"--tries", "0", well}, exitUsage, "", "--tries 0: 1 to 100 are possible"},
-		{"no time", []string{"--timeout", "0s", well}, exitUsage, "", "--timeout 0s: give the time for one conn"},
-		{"no file", []string{"--ca", "/nonexistent", well}, exitUsage, "", "--ca: open /nonexistent: no such file"},
-		{"no certificate in it", []string{"--ca", "/dev/null", well}, exitUsage, "", "--ca /dev/null: no certificate in PEM in it"},
+		{"all is well", []string{"--sni", "www.example.org", "--ca", ca, well}, usage.ExitOK, "\nNo resumption is lost, as far as one client address shows.\n", ""},
+		{"two apart", []string{"--sni", "www.example.org", "--ca", apartCA, apart}, usage.ExitFail, "\nSession resumption (tickets): No (tickets issued but not accepted)\n", ""},
+		{"one of two addresses down", []string{"--sni", "www.example.org", "--ca", ca, well, "127.0.0.1:1"}, usage.ExitUsage, "\nNot examined\n  127.0.0.1:1: Cannot connect: connection refused.\n", ""},
+		{"the only one down", []string{"127.0.0.1:1"}, usage.ExitUsage, "", "homing-bench: 127.0.0.1:1: cannot connect: connection refused\n"},
+		{"another certificate", []string{"--sni", "other.test", "--ca", ca, well}, usage.ExitUsage, "", "the certificate is for www.example.org, not for other.test: give the name with --sni, or --insecure"},
+		{"any certificate", []string{"--insecure", well}, usage.ExitOK, "No resumption is lost", ""},
+		{"from two addresses", []string{"--sni", "www.example.org", "--ca", ca, "--source", "127.0.0.1,127.0.0.2", well}, usage.ExitOK, "\nNo resumption is lost.\n", ""},
+		{"sources of two families", []string{"--source", "127.0.0.1,::1", well}, usage.ExitUsage, "", "--source ::1: give IP addresses of this machine, of one family"},
+		{"a source that is a name", []string{"--source", "localhost", well}, usage.ExitUsage, "", "--source localhost: give IP addresses of this machine, of one family"},
+		{"no target", nil, usage.ExitUsage, "", "homing-bench: diagnose needs a target: homing-bench diagnose HOST:PORT\n"},
+		{"a URL", []string{"https://www.example.org/"}, usage.ExitUsage, "", `"https://www.example.org/" is not HOST:PORT`},
+		{"no tries", []string{"--tries", "0", well}, usage.ExitUsage, "", "--tries 0: 1 to 100 are possible"},
+		{"no time", []string{"--timeout", "0s", well}, usage.ExitUsage, "", "--timeout 0s: give the time for one conn"},
+		{"no file", []string{"--ca", "/nonexistent", well}, usage.ExitUsage, "", "--ca: open /nonexistent: no such file"},
+		{"no certificate in it", []string{"--ca", "/dev/null", well}, usage.ExitUsage, "", "--ca /dev/null: no certificate in PEM in it"},
 	} {
 		code, stdout, stderr := runCommand(t, append([]string{"diagnose"}, tt.args...)...)
 		if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) ||
@@ -109,7 +110,7 @@ func TestDiagnoseJSON(t *testing.T) {
 		if err := dec.Decode(&r); err != nil || r.Format != diagnose.FormatVersion || len(r.Addresses) != 1 {
 			t.Fatalf("%v: %s", err, stdout)
 		}
-		if r.Lost != (code == exitFail) || r.Incomplete != (code == exitUsage) || r.Lost && r.Addresses[0].PSK.Offered != 7 {
+		if r.Lost != (code == usage.ExitFail) || r.Incomplete != (code == usage.ExitUsage) || r.Lost && r.Addresses[0].PSK.Offered != 7 {
 			t.Errorf("exit code %d: %s", code, stdout)
 		}
 	}

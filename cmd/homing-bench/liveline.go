@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,11 +46,14 @@ func (l *liveLine) show(text string) {
 
 func (l *liveLine) clear() { l.show("") }
 
-// meter draws how much of total is done, "[###...]" with so many cells.
-func meter[N int | int64 | float64](cells int, done, total N) string {
+// meterCells is how long a meter is.
+const meterCells = 30
+
+// meter draws how much of total is done: "[###...]".
+func meter[N int | time.Duration](done, total N) string {
 	full := 0
 	if total > 0 {
-		full = max(0, min(cells, int(float64(cells)*float64(done)/float64(total))))
+		full = max(0, min(meterCells, int(meterCells*float64(done)/float64(total))))
 	}
-	return "[" + strings.Repeat("#", full) + strings.Repeat(".", cells-full) + "]"
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", meterCells-full) + "]"
 }

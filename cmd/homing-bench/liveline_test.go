@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLiveLine(t *testing.T) {
@@ -34,13 +35,15 @@ func TestLiveLine(t *testing.T) {
 }
 
 func TestMeter(t *testing.T) {
-	for want, got := range map[string]string{
-		"[....]": meter(4, 0, 10), "[##..]": meter(4, 5, 10), "[####]": meter(4, 12, 10),
-		"[...]": meter(3, 1, 0), "[#..]": meter(3, 1.5, 4.0),
+	for got, full := range map[string]int{
+		meter(0, 10): 0, meter(5, 10): 15, meter(9, 10): 27, meter(12, 10): 30, meter(time.Second, 3*time.Second): 10,
 	} {
-		if got != want {
+		if want := "[" + strings.Repeat("#", full) + strings.Repeat(".", 30-full) + "]"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+	if got := meter(1, 0); strings.Contains(got, "#") {
+		t.Errorf("of nothing: %s", got)
 	}
 }
 

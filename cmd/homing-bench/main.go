@@ -9,22 +9,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
+
+	"homing/cmd/internal/usage"
 )
 
 // version is stamped by the linker: -ldflags '-X main.version=v1.2.3'.
 var version = "unstamped"
-
-// Exit codes, see the package comment.
-const (
-	exitOK    = 0
-	exitFail  = 1
-	exitUsage = 2
-)
 
 func main() {
 	os.Exit(command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
@@ -32,41 +24,5 @@ func main() {
 
 // command runs one command line and returns its exit code. An error is one line on stderr, whatever it wraps.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRootCommand()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	code := exitUsage
-	if exit, ok := errors.AsType[*exitError](err); ok {
-		code = exit.code
-	}
-	if line := oneLine(err.Error()); line != "" {
-		fmt.Fprintf(stderr, "homing-bench: %s\n", line)
-	}
-	return code
-}
-
-// exitError is an error with an exit code other than exitUsage. Without an error in it nothing is printed: the output
-// has said it all.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return ""
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-// oneLine joins the lines of a message, so that an error stays one line whatever it wraps.
-func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	return usage.Execute(ctx, newRootCommand(), args, stdout, stderr)
 }

@@ -2,8 +2,7 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
+	"io"
 	"time"
 
 	"homing/bench"
@@ -11,36 +10,29 @@ import (
 
 // progress shows how far a run is: a line that redraws itself on a terminal, else a line per phase.
 type progress struct {
-	out      *os.File
-	terminal bool
-	quiet    bool
-	phase    string
+	line  *liveLine
+	quiet bool
+	phase string
 }
 
-const barWidth = 30
-
-func newProgress(out *os.File, quiet bool) *progress {
-	info, err := out.Stat()
-	return &progress{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0, quiet: quiet}
+func newProgress(out io.Writer, quiet bool) *progress {
+	return &progress{line: newLiveLine(out), quiet: quiet}
 }
 
 func (p *progress) show(now bench.Progress) {
 	if p.quiet {
 		return
 	}
-	if !p.terminal {
-		if now.Phase != p.phase {
-			p.phase = now.Phase
-			fmt.Fprintf(p.out, "%s (%d conns so far)\n", now.Phase, now.Begun)
-		}
-		return
+	if !p.line.terminal && now.Phase != p.phase {
+		p.phase = now.Phase
+		fmt.Fprintf(p.line.out, "%s (%d conns so far)\n", now.Phase, now.Begun)
 	}
-	width := barWidth
-	if now.Expected > 0 {
-		width = min(barWidth, int(barWidth*now.Elapsed/now.Expected))
+	expected := now.Expected
+	if expected <= 0 {
+		expected = now.Elapsed
 	}
-	line := fmt.Sprintf("[%s%s] %4.0f s %s: %d conns", strings.Repeat("#", width), strings.Repeat(".", barWidth-width),
-		now.Elapsed.Truncate(time.Second).Seconds(), now.Phase, now.Done)
+	line := fmt.Sprintf("%s %4.0f s %s: %d conns", meter(now.Elapsed, expected), now.Elapsed.Truncate(time.Second).Seconds(),
+		now.Phase, now.Done)
 	if now.Held > 0 {
 		line += fmt.Sprintf(", %d held", now.Held)
 	}
@@ -50,12 +42,8 @@ func (p *progress) show(now bench.Progress) {
 	if now.Failed > 0 {
 		line += fmt.Sprintf(", %d failed", now.Failed)
 	}
-	fmt.Fprintf(p.out, "\r\x1b[K%s", line)
+	p.line.show(line)
 }
 
 // end removes the line.
-func (p *progress) end() {
-	if p.terminal && !p.quiet {
-		fmt.Fprint(p.out, "\r\x1b[K")
-	}
-}
+func (p *progress) end() { p.line.clear() }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homing/bench/report"
+	"homing/cmd/internal/usage"
 )
 
 func newReportCommand() *cobra.Command {
@@ -42,16 +43,16 @@ several runs stand beside each other in every chart, with the letters A, B and s
 					fmt.Fprintf(cmd.OutOrStdout(), "%s%c: %s\n", map[bool]string{true: "\n"}[i > 0], 'A'+rune(i%26), args[i])
 				}
 				if err := r.WriteText(cmd.OutOrStdout()); err != nil {
-					return &exitError{exitFail, err}
+					return usage.Failed(err)
 				}
 			}
 			if len(reports) > 1 {
 				if err := report.WriteBeside(cmd.OutOrStdout(), reports...); err != nil {
-					return &exitError{exitFail, err}
+					return usage.Failed(err)
 				}
 			}
 			if err := out.write(reports...); err != nil {
-				return &exitError{exitFail, err}
+				return usage.Failed(err)
 			}
 			return nil
 		},

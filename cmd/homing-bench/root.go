@@ -20,13 +20,10 @@ func newRootCommand() *cobra.Command {
 		Long: `homing-bench lets thousands of clients, each with a session and an address of its own, connect to any TCP balancer or
 TLS endpoint, and says how many of their offers to resume were accepted, how long handshakes and answers took, counted
 from when they should have begun, and what it cost clients, balancer and backends.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          usage.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: usage.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(usage.FlagError)
 	usage.SetVersion(root, version)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
 	root.AddCommand(newScenarioCommands()...)

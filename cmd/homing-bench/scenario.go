@@ -15,6 +15,7 @@ import (
 
 	"homing/bench"
 	"homing/bench/farm"
+	"homing/cmd/internal/usage"
 )
 
 // scenarioHelp is what a scenario is for: one line, and what must be known to read its result.
@@ -122,7 +123,7 @@ func (f *scenarioFlags) finish(ctx context.Context, cmd *cobra.Command, targets 
 	p.Targets = targets
 	if f.control != "" {
 		if err := f.askControl(ctx); err != nil {
-			return &exitError{exitUsage, plain(err)}
+			return plain(err)
 		}
 	}
 	if len(p.Targets) == 0 {
@@ -183,16 +184,16 @@ func (f *scenarioFlags) run(ctx context.Context, stdout io.Writer) error {
 	res.Plan.Roots = ""
 	if f.json != "" {
 		if err := writeJSON(f.json, stdout, res); err != nil {
-			return &exitError{exitFail, err}
+			return usage.Failed(err)
 		}
 	}
 	if f.json != "-" {
 		if err := res.WriteText(stdout); err != nil {
-			return &exitError{exitFail, err}
+			return usage.Failed(err)
 		}
 	}
 	if res.Ended != "" {
-		return &exitError{exitFail, fmt.Errorf("%s ended before its time: %s", f.plan.Scenario, res.Ended)}
+		return usage.Failed(fmt.Errorf("%s ended before its time: %s", f.plan.Scenario, res.Ended))
 	}
 	return nil
 }

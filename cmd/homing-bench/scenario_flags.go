@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/bench"
+	"homing/cmd/internal/usage"
 )
 
 // scenarioFlags are the flags of one scenario. Those of the plan are in it; the rest is made part of it by finish.
@@ -241,7 +242,7 @@ func shell(ctx context.Context, command, who string) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command) // the user's own command line
 	cmd.Env = append(os.Environ(), "WHO="+who)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, oneLine(strings.TrimSpace(string(out))))
+		return fmt.Errorf("%w: %s", err, usage.OneLine(strings.TrimSpace(string(out))))
 	}
 	return nil
 }
