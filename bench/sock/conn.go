@@ -125,12 +125,6 @@ func Close(fd int) {
 	_ = unix.Close(fd) // a socket's close has nothing to say that matters here
 }
 
-// Abort closes the conn by a reset.
-func Abort(fd int) {
-	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // else it is an ordinary close
-	_ = unix.Close(fd)
-}
-
 // DescriptorLimit is how many descriptors this process may have open.
 func DescriptorLimit() (int, error) {
 	var limit unix.Rlimit

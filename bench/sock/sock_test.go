@@ -143,7 +143,7 @@ func TestWriteStopsWhenThereIsNoRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer, err := l.AcceptTCP()
+	peer, err := l.AcceptTCP() // which reads nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,10 +157,8 @@ func TestWriteStopsWhenThereIsNoRoom(t *testing.T) {
 			t.Fatalf("after %d bytes: %v", total, err)
 		}
 	}
-	sock.Abort(fd)
-	if _, err := io.Copy(io.Discard, peer); err == nil || !strings.Contains(err.Error(), "reset") {
-		t.Errorf("the peer of an aborted conn saw %v", err)
-	}
+	sock.Close(fd)
+	_ = peer.Close()
 }
 
 // A conn that is watched for reading alone says nothing while it could be written to, until it is asked to.
@@ -220,7 +218,7 @@ func TestNoDescriptorIsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sock.Abort(fd)
+		sock.Close(fd)
 	}
 	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors, %d before", after, before)

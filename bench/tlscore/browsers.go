@@ -2,7 +2,7 @@ package tlscore
 
 import "crypto/tls"
 
-// The shapes of browsers are taken from recorded hellos. Left out is what the client could not do if the server took it
+// The shape of a browser is taken from a recorded hello. Left out is what the client could not do if the server took it
 // at its word: SHA-1, 3DES, P-521, finite fields, delegated credentials; and certificates are compressed with zlib, whatever the
 // browser would have.
 
@@ -46,87 +46,5 @@ func Chrome() *Shape {
 		},
 		Shuffle: true,
 		Grease:  true,
-	}
-}
-
-// Firefox returns the shape of Firefox 120 with the post-quantum key share that it has had since 132: 1.8 kB, always in
-// the same order.
-func Firefox() *Shape {
-	return &Shape{
-		Name: "firefox",
-		Suites: []uint16{
-			tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256, tls.TLS_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
-			tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
-			tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA,
-		},
-		Groups: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384},
-		Shares: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
-		Signatures: []tls.SignatureScheme{
-			tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512,
-			tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512,
-			tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
-		},
-		Extensions: []Extension{
-			{ID: extensionServerName},
-			{ID: extensionExtendedMaster},
-			{ID: extensionRenegotiation},
-			{ID: extensionGroups},
-			{ID: extensionPointFormats},
-			{ID: extensionSessionTicket},
-			{ID: extensionALPN},
-			{ID: extensionStatusRequest, Body: []byte{1, 0, 0, 0, 0}},
-			{ID: extensionKeyShare},
-			{ID: extensionSupportedVersions},
-			{ID: extensionSignatures},
-			{ID: extensionPSKModes},
-			{ID: extensionRecordSizeLimit, Body: []byte{0x40, 0x01}},
-			{ID: extensionECH, Body: []byte{0, 1, 0, 3}, Random: 239},
-		},
-	}
-}
-
-// Safari returns the shape of Safari 16: 512 bytes with padding, the order fixed.
-func Safari() *Shape {
-	return &Shape{
-		Name: "safari",
-		Suites: []uint16{
-			tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-			tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA,
-		},
-		Groups: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384},
-		Shares: []tls.CurveID{tls.X25519},
-		Signatures: []tls.SignatureScheme{
-			tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256, tls.PKCS1WithSHA256, tls.ECDSAWithP384AndSHA384,
-			tls.PSSWithSHA384, tls.PKCS1WithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA512,
-		},
-		Extensions: []Extension{
-			{ID: extensionServerName},
-			{ID: extensionExtendedMaster},
-			{ID: extensionRenegotiation},
-			{ID: extensionGroups},
-			{ID: extensionPointFormats},
-			{ID: extensionALPN},
-			{ID: extensionStatusRequest, Body: []byte{1, 0, 0, 0, 0}},
-			{ID: extensionSignatures},
-			{ID: extensionSCT},
-			{ID: extensionKeyShare},
-			{ID: extensionPSKModes},
-			{ID: extensionSupportedVersions},
-			{ID: extensionCompressCert, Body: []byte{2, 0, zlibCertificates}},
-		},
-		Grease: true,
-		PadTo:  512,
 	}
 }

@@ -3,7 +3,6 @@ package tlscore
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -11,17 +10,11 @@ import (
 // Conn is the client's side of one TLS conn, without the conn itself: Receive takes what came from the server, Output
 // gives what is to be sent to it. It is not safe for concurrent use.
 type Conn struct {
+	side
 	o     Options
-	in    incoming
-	out   outgoing
-	due   step
 	h     *handshake // nil behind the handshake
-	err   error      // what ended the conn
-	ended bool       // close_notify came
 	hello int        // bytes of the first hello with the headers of its records
-
-	pending []byte // handshake bytes that came, up to a message that is not whole
-	state   State
+	state State
 
 	// TLS 1.3, behind the handshake
 	suite       *suite
@@ -58,7 +51,7 @@ type State struct {
 
 // New returns a conn whose Output begins with the hello, and the early data behind it. An error is one of the options.
 func New(o *Options) (*Conn, error) {
-	c := &Conn{o: *o, due: dueServerHello}
+	c := &Conn{o: *o}
 	if err := c.o.check(); err != nil {
 		return nil, err
 	}
@@ -66,7 +59,7 @@ func New(o *Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tlscore: make hello: %w", err)
 	}
-	c.h = &handshake{hello: m}
+	c.h = &handshake{hello: m, due: (*Conn).serverHello}
 	c.state.Offered = m.offered
 	if err := c.sendHello(firstVersion); err != nil {
 		return nil, fmt.Errorf("tlscore: make hello: %w", err)
@@ -84,16 +77,6 @@ func New(o *Options) (*Conn, error) {
 // HelloLen returns how many bytes of the first Output are the hello, records and all.
 func (c *Conn) HelloLen() int { return c.hello }
 
-// Output returns the bytes to be sent to the server, and forgets them. They are valid until the next call of another
-// method.
-func (c *Conn) Output() []byte {
-	if c.out.sent {
-		return nil
-	}
-	c.out.sent = true
-	return c.out.b
-}
-
 // Receive takes bytes that came from the server, in any chunking, and calls data with the application data in them, which
 // is valid until data returns. b may be written over. On an error the conn has ended, and Output holds what the server is
 // to be told of it: *NotTLSError, *VersionError, *SuiteError, *CertificateError, tls.AlertError for an alert of the
@@ -102,19 +85,11 @@ func (c *Conn) Receive(b []byte, data func(plain []byte)) error {
 	if c.err != nil {
 		return c.err
 	}
-	err := c.in.feed(b, func(record []byte) error {
-		if c.ended {
-			return nil // RFC 9846 section 6.1: what comes behind close_notify is ignored
-		}
-		return c.take(record, data)
-	})
+	err := c.receive(b, func(record []byte) error { return c.take(record, data) })
 	if err == nil {
 		return nil
 	}
-	if v := (*violation)(nil); errors.As(err, &v) {
-		c.out.write(recordAlert, []byte{alertFatal, v.alert})
-	}
-	if c.Shaken() {
+	if c.shaken {
 		c.err = fmt.Errorf("tlscore: %w", err)
 	} else {
 		c.err = fmt.Errorf("tlscore: handshake: %w", err)
@@ -133,14 +108,14 @@ func (c *Conn) take(record []byte, data func([]byte)) error {
 	case 0:
 		return nil // it said nothing
 	case recordData:
-		if c.due != dueData || len(c.pending) > 0 {
+		if !c.shaken || len(c.pending) > 0 {
 			return fail(alertUnexpectedMessage, "data amid the handshake")
 		}
 		data(body)
 		return nil
 	case recordAlert:
 		c.ended = true
-		if c.due != dueData {
+		if !c.shaken {
 			return errClosed
 		}
 		return nil
@@ -150,59 +125,11 @@ func (c *Conn) take(record []byte, data func([]byte)) error {
 		}
 		return c.changed()
 	case recordHandshake:
-		return c.messages(body)
+		return c.messages(body, c)
 	default:
 		return fail(alertUnexpectedMessage, "a record of type %d", kind)
 	}
 }
-
-// messages takes the handshake messages that b completes.
-func (c *Conn) messages(b []byte) error {
-	if len(c.pending) > 0 {
-		c.pending = append(c.pending, b...)
-		b = c.pending
-	}
-	for len(b) >= 4 {
-		n := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
-		if n > maxMessage {
-			return fail(alertDecodeError, "a handshake message of %d bytes", n)
-		}
-		if len(b) < n {
-			break
-		}
-		msg := b[:n:n]
-		b = b[n:]
-		keys := c.in.open
-		if err := c.message(msg); err != nil {
-			return err
-		}
-		if c.in.open != keys && len(b) > 0 { // RFC 9846 section 5.1
-			return fail(alertUnexpectedMessage, "a handshake message under a key that is no more")
-		}
-	}
-	c.pending = append(c.pending[:0], b...)
-	return nil
-}
-
-// Write seals application data into Output. It is an error before the handshake is over.
-func (c *Conn) Write(b []byte) error {
-	if !c.Shaken() {
-		return errors.New("tlscore: write before the handshake is over")
-	}
-	c.out.write(recordData, b)
-	return nil
-}
-
-// CloseWrite puts a close_notify into Output: no more data comes.
-func (c *Conn) CloseWrite() {
-	c.out.write(recordAlert, []byte{alertWarning, closeNotify})
-}
-
-// Shaken reports whether the handshake is over: the server's Finished was right, and the client's is in Output.
-func (c *Conn) Shaken() bool { return c.due == dueData }
-
-// Closed reports whether the server said that no more data comes (close_notify).
-func (c *Conn) Closed() bool { return c.ended }
 
 // State returns what the handshake came to.
 func (c *Conn) State() State { return c.state }

@@ -379,7 +379,7 @@ func TestConnOpensInPlaceWithoutAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &Conn{due: dueData}
+		c := &Conn{side: side{shaken: true}}
 		c.in.modern, c.in.begun = s.modern, true
 		if c.in.open, err = s.protect(key, iv); err != nil {
 			t.Fatal(err)

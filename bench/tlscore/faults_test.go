@@ -159,7 +159,7 @@ func TestConnDetectsADowngrade(t *testing.T) {
 func TestConnSecondHello(t *testing.T) {
 	session := resumable(tls.VersionTLS13, false)
 	session.MaxEarlyData = 100
-	for _, shape := range []*Shape{Plain(), Chrome(), Firefox()} {
+	for _, shape := range []*Shape{Plain(), Chrome()} {
 		o := Options{ServerName: serverName, Shape: shape, Session: session, EarlyData: []byte("early"), MinVersion: tls.VersionTLS13}
 		c, err := New(&o)
 		if err != nil {

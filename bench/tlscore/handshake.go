@@ -8,28 +8,10 @@ import (
 	"slices"
 )
 
-// step is what is due from the server.
-type step uint8
-
-// The steps of a handshake, in the order of RFC 5246 section 7.3 and RFC 9846 section 2.
-const (
-	dueServerHello       step = iota // or HelloRetryRequest
-	dueVerdict                       // TLS 1.2: whether it resumes
-	dueCertificate12                 // of a full TLS 1.2 handshake
-	dueKeyExchange                   // or CertificateStatus
-	dueHelloDone                     // or CertificateRequest
-	dueTicket12                      // the ServerHello promised one
-	dueChange                        // ChangeCipherSpec
-	dueFinished12                    // TLS 1.2
-	dueExtensions                    // EncryptedExtensions
-	dueCertificate13                 // or CertificateRequest
-	dueCertificateVerify             //
-	dueFinished13                    // TLS 1.3
-	dueData                          // the handshake is over
-)
-
 // handshake is what a handshake in progress holds beyond what its conn keeps.
 type handshake struct {
+	due    func(c *Conn, kind byte, body []byte) error // takes the next message; nil: a ChangeCipherSpec is due
+	change func(c *Conn) error                         // takes a ChangeCipherSpec of TLS 1.2; nil: none may come
 	hello  *maker
 	server *serverHello
 	suite  *suite // selected
@@ -58,7 +40,7 @@ type handshake struct {
 // message takes one whole handshake message, header and all.
 func (c *Conn) message(msg []byte) error {
 	kind, body := msg[0], msg[4:]
-	if c.due == dueData {
+	if c.shaken {
 		return c.afterwards(kind, body)
 	}
 	h := c.h
@@ -73,51 +55,18 @@ func (c *Conn) message(msg []byte) error {
 		h.before = h.sum()
 	}
 	h.record(msg)
-	switch c.due {
-	case dueServerHello:
-		return c.serverHello(kind, body)
-	case dueVerdict:
-		return c.verdict(kind, body)
-	case dueCertificate12:
-		return c.certificate12(kind, body)
-	case dueKeyExchange:
-		return c.keyExchange(kind, body)
-	case dueHelloDone:
-		return c.helloDone(kind, body)
-	case dueTicket12:
-		return c.ticket12(kind, body)
-	case dueFinished12:
-		return c.finished12(kind, body)
-	case dueExtensions:
-		return c.extensions(kind, body)
-	case dueCertificate13:
-		return c.certificate13(kind, body)
-	case dueCertificateVerify:
-		return c.certificateVerify(kind, body)
-	case dueFinished13:
-		return c.finished13(kind, body)
-	case dueChange, dueData:
+	if h.due == nil {
+		return unexpected(kind)
 	}
-	return unexpected(kind)
+	return h.due(c, kind, body)
 }
 
 // changed takes a ChangeCipherSpec of TLS 1.2.
 func (c *Conn) changed() error {
-	switch c.due {
-	case dueVerdict: // RFC 5246 section 7.3: behind the ServerHello it is of an abbreviated handshake
-		if err := c.resumed(); err != nil {
-			return err
-		}
-		if c.due != dueChange {
-			return fail(alertUnexpectedMessage, "ChangeCipherSpec where a NewSessionTicket was due")
-		}
-		return c.openFinished()
-	case dueChange:
-		return c.openFinished()
-	case dueServerHello, dueCertificate12, dueKeyExchange, dueHelloDone, dueTicket12, dueFinished12,
-		dueExtensions, dueCertificate13, dueCertificateVerify, dueFinished13, dueData:
+	if c.h == nil || c.h.change == nil {
+		return fail(alertUnexpectedMessage, "a ChangeCipherSpec out of place")
 	}
-	return fail(alertUnexpectedMessage, "a ChangeCipherSpec out of place")
+	return c.h.change(c)
 }
 
 // serverHello takes a ServerHello or HelloRetryRequest.

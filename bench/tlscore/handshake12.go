@@ -21,9 +21,9 @@ func (c *Conn) begin12() error {
 	if err := c.checkProtocol(s.alpn); err != nil {
 		return err
 	}
-	c.due = dueCertificate12
+	c.h.due = (*Conn).certificate12
 	if o := c.h.hello.offered; o == OfferID || o == OfferTicket {
-		c.due = dueVerdict
+		c.h.due, c.h.change = (*Conn).verdict, (*Conn).changeAtOnce
 	}
 	return nil
 }
@@ -33,13 +33,24 @@ func (c *Conn) begin12() error {
 // one. The echo of the session ID tells less: it is the session's only when it was offered by ID.
 func (c *Conn) verdict(kind byte, body []byte) error {
 	if kind != typeNewSessionTicket {
-		c.due = dueCertificate12
+		c.h.change = nil
 		return c.certificate12(kind, body)
 	}
 	if err := c.resumed(); err != nil {
 		return err
 	}
 	return c.ticket12(kind, body)
+}
+
+// changeAtOnce takes a ChangeCipherSpec behind the ServerHello, RFC 5246 section 7.3.
+func (c *Conn) changeAtOnce() error {
+	if err := c.resumed(); err != nil {
+		return err
+	}
+	if c.h.server.ticket {
+		return fail(alertUnexpectedMessage, "ChangeCipherSpec where a NewSessionTicket was due")
+	}
+	return c.openFinished()
 }
 
 // resumed goes on with an abbreviated handshake.
@@ -61,9 +72,9 @@ func (c *Conn) resumed() error {
 
 // dueFinish waits for what comes before the server's Finished.
 func (c *Conn) dueFinish() {
-	c.due = dueChange
+	c.h.due, c.h.change = nil, (*Conn).openFinished
 	if c.h.server.ticket {
-		c.due = dueTicket12
+		c.h.due, c.h.change = (*Conn).ticket12, nil
 	}
 }
 
@@ -71,7 +82,7 @@ func (c *Conn) certificate12(kind byte, body []byte) error {
 	if kind != typeCertificate {
 		return unexpected(kind)
 	}
-	c.due = dueKeyExchange
+	c.h.due = (*Conn).keyExchange
 	return c.certificates(body)
 }
 
@@ -80,7 +91,7 @@ func (c *Conn) keyExchange(kind byte, body []byte) error {
 		return nil
 	}
 	if c.h.suite.rsa { // RFC 5246 section 7.4.3: there is no such message then
-		c.due = dueHelloDone
+		c.h.due = (*Conn).helloDone
 		return c.helloDone(kind, body)
 	}
 	if kind != typeServerKeyExchange {
@@ -93,7 +104,7 @@ func (c *Conn) keyExchange(kind byte, body []byte) error {
 	if curveOf(k.group) == nil || !slices.Contains(c.h.hello.groups(), k.group) {
 		return fail(alertIllegalParameter, "the server selected the group %v, which was not offered", k.group)
 	}
-	c.h.exchange, c.due = k, dueHelloDone
+	c.h.exchange, c.h.due = k, (*Conn).helloDone
 	if c.o.Verify == VerifyNothing {
 		return nil
 	}
@@ -188,10 +199,10 @@ func (c *Conn) ticket12(kind byte, body []byte) error {
 	if kind != typeNewSessionTicket {
 		return unexpected(kind)
 	}
-	if c.due != dueTicket12 {
+	if !c.h.server.ticket {
 		return fail(alertUnexpectedMessage, "a NewSessionTicket that the ServerHello did not promise")
 	}
-	c.due = dueChange
+	c.h.due, c.h.change = nil, (*Conn).openFinished
 	var err error
 	c.h.renewed, err = parseTicket12(body)
 	return err
@@ -201,7 +212,7 @@ func (c *Conn) ticket12(kind byte, body []byte) error {
 func (c *Conn) openFinished() error {
 	h := c.h
 	_, theirs, err := h.suite.protectors(h.master, h.hello.random, h.server.random)
-	c.in.open, c.due = theirs, dueFinished12
+	c.in.open, h.due, h.change = theirs, (*Conn).finished12, nil
 	return err
 }
 
@@ -219,7 +230,7 @@ func (c *Conn) finished12(kind byte, body []byte) error {
 		}
 	}
 	c.keep12()
-	c.due, c.h = dueData, nil
+	c.shaken, c.h = true, nil
 	return nil
 }
 

@@ -44,7 +44,7 @@ func (c *Conn) begin13() error {
 	if h.theirs, err = h.schedule.derive("s hs traffic", h.sum()); err != nil {
 		return err
 	}
-	c.due = dueExtensions
+	h.due = (*Conn).extensions
 	c.in.open, err = h.suite.traffic(h.theirs)
 	return err
 }
@@ -65,9 +65,9 @@ func (c *Conn) extensions(kind byte, body []byte) error {
 		return fail(alertUnsupportedExtension, "the server accepts early data that was not offered")
 	}
 	h.early, c.state.EarlyAccepted = e.early, e.early
-	c.due = dueCertificate13
+	h.due = (*Conn).certificate13
 	if h.server.hasPSK {
-		c.due = dueFinished13
+		h.due = (*Conn).finished13
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (c *Conn) certificate13(kind byte, body []byte) error {
 	case kind != typeCertificate:
 		return unexpected(kind)
 	}
-	c.due = dueCertificateVerify
+	h.due = (*Conn).certificateVerify
 	return c.certificates(body)
 }
 
@@ -108,7 +108,7 @@ func (c *Conn) certificateVerify(kind byte, body []byte) error {
 	if !r.whole() {
 		return malformed("CertificateVerify")
 	}
-	c.due = dueFinished13
+	c.h.due = (*Conn).finished13
 	if c.o.Verify == VerifyNothing {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (c *Conn) finished13(kind byte, body []byte) error {
 	if err := c.sendFlight(); err != nil {
 		return err
 	}
-	c.suite, c.due, c.h = h.suite, dueData, nil
+	c.suite, c.shaken, c.h = h.suite, true, nil
 	return nil
 }
 

@@ -99,11 +99,7 @@ func (m *maker) message(before []byte) ([]byte, error) {
 	}
 	// RFC 7685: the padding counts with its own header of 4 bytes, and goes before pre_shared_key, which must be last.
 	size := 4 + len(b) + 2 + len(ext) + len(psk)
-	padTo := orDefault(m.deviates().PadTo, m.o.PadTo)
-	if size >= 256 {
-		padTo = max(padTo, m.shape.PadTo)
-	}
-	if room := padTo - size; room > 0 {
+	if room := orDefault(m.deviates().PadTo, m.o.PadTo) - size; room > 0 {
 		ext = appendExtension(ext, extensionPadding, make([]byte, max(0, room-4)))
 	}
 	if len(ext)+len(psk) > 0xffff {

@@ -28,12 +28,9 @@ type Server struct {
 // ServerConn is one conn of a Server, without the conn itself, as Conn is: what a client sends goes to Receive, what it is to be sent
 // comes from Output.
 type ServerConn struct {
-	s       *Server
-	in      incoming
-	out     outgoing
-	due     func(kind byte, body []byte) error // the next message; nil: a ChangeCipherSpec, or data
-	pending []byte
-	err     error
+	side
+	s   *Server
+	due func(kind byte, body []byte) error // the next message; nil: a ChangeCipherSpec, or data
 
 	hello      *offeredHello
 	random     []byte
@@ -42,8 +39,6 @@ type ServerConn struct {
 	key        *ecdh.PrivateKey
 	master     []byte
 	resumed    bool
-	shaken     bool
-	ended      bool
 	transcript hash.Hash
 	theirs     *protector // what the client seals with, once its ChangeCipherSpec has come
 }
@@ -58,48 +53,13 @@ func (s *Server) New() *ServerConn {
 // Resumed reports whether the client's session was taken up again.
 func (c *ServerConn) Resumed() bool { return c.resumed }
 
-// Shaken reports whether the handshake is over.
-func (c *ServerConn) Shaken() bool { return c.shaken }
-
-// Closed reports whether the client said that no more data comes.
-func (c *ServerConn) Closed() bool { return c.ended }
-
-// Output is Conn.Output.
-func (c *ServerConn) Output() []byte {
-	if c.out.sent {
-		return nil
-	}
-	c.out.sent = true
-	return c.out.b
-}
-
-// Write seals application data into Output. It is an error before the handshake is over.
-func (c *ServerConn) Write(b []byte) error {
-	if !c.shaken {
-		return errors.New("tlscore: write before the handshake is over")
-	}
-	c.out.write(recordData, b)
-	return nil
-}
-
-// CloseWrite puts a close_notify into Output.
-func (c *ServerConn) CloseWrite() { c.out.write(recordAlert, []byte{alertWarning, closeNotify}) }
-
 // Receive takes bytes that came from the client, in any chunking, and calls data with the application data in them. b may be
 // written over, unless the error is ErrNotForID. On any other error Output holds what the client is to be told of it.
 func (c *ServerConn) Receive(b []byte, data func(plain []byte)) error {
 	if c.err != nil {
 		return c.err
 	}
-	c.err = c.in.feed(b, func(record []byte) error {
-		if c.ended {
-			return nil
-		}
-		return c.take(record, data)
-	})
-	if v := (*violation)(nil); errors.As(c.err, &v) {
-		c.out.write(recordAlert, []byte{alertFatal, v.alert})
-	}
+	c.err = c.receive(b, func(record []byte) error { return c.take(record, data) })
 	return c.err
 }
 
@@ -115,7 +75,7 @@ func (c *ServerConn) take(record []byte, data func([]byte)) error {
 	case kind == recordData && c.shaken:
 		data(body)
 	case kind == recordHandshake:
-		return c.messages(body)
+		return c.messages(body, c)
 	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0 && len(body) == 1 && body[0] == 1:
 		c.in.open, c.due = c.theirs, c.finished
 	default:
@@ -124,30 +84,15 @@ func (c *ServerConn) take(record []byte, data func([]byte)) error {
 	return nil
 }
 
-// messages takes the handshake messages that b completes.
-func (c *ServerConn) messages(b []byte) error {
-	c.pending = append(c.pending, b...)
-	for len(c.pending) >= 4 {
-		n := 4 + int(c.pending[1])<<16 + int(c.pending[2])<<8 + int(c.pending[3])
-		if n > maxMessage {
-			return fail(alertDecodeError, "a handshake message of %d bytes", n)
-		}
-		if len(c.pending) < n {
-			return nil
-		}
-		msg := c.pending[:n:n]
-		c.pending = c.pending[n:]
-		if c.due == nil {
-			return fail(alertUnexpectedMessage, "handshake message %d where none was due", msg[0])
-		}
-		if msg[0] != typeFinished { // that one is checked against what came before it
-			c.transcript.Write(msg)
-		}
-		if err := c.due(msg[0], msg[4:]); err != nil {
-			return err
-		}
+// message takes one whole handshake message, header and all.
+func (c *ServerConn) message(msg []byte) error {
+	if c.due == nil {
+		return fail(alertUnexpectedMessage, "handshake message %d where none was due", msg[0])
 	}
-	return nil
+	if msg[0] != typeFinished { // that one is checked against what came before it
+		c.transcript.Write(msg)
+	}
+	return c.due(msg[0], msg[4:])
 }
 
 // send sends a message, which is in the transcript then.

@@ -16,9 +16,6 @@ type Shape struct {
 	// Extensions in order. Those that depend on the conn are left out where there is nothing to say in them; padding,
 	// early_data, cookie and pre_shared_key come last in any case.
 	Extensions []Extension
-	// PadTo pads a hello of 256 bytes and more to so many (RFC 7685), as BoringSSL did to 512 for servers that hang up on
-	// sizes between. 0: no padding.
-	PadTo int
 	// Shuffle draws the order of the extensions anew for each conn, as Chromium does.
 	Shuffle bool
 	// Grease sends values that mean nothing among the suites, groups, versions and extensions, RFC 8701.
