@@ -17,12 +17,12 @@ var update = flag.Bool("update", false, "rewrite the expected command lines in t
 func fixed(b Balancer, nodes int) *launch {
 	l := &launch{
 		balancer: b, program: Program{Path: "/opt/" + b.Family}, module: "/opt/ngx_stream_module.so", threads: 1, files: 20_000,
-		backends: []string{"127.0.0.1:21001", "127.0.0.1:21002"}, dir: "/run/bench",
+		backends: []string{"127.0.0.1:21001", "127.0.0.1:21002"},
 	}
 	for i := range nodes {
 		base := 20000 + 10*i
 		l.nodes = append(l.nodes, &node{
-			name: fmt.Sprintf("node%d", i+1), dir: fmt.Sprintf("/run/bench/node%d", i+1), addr: fmt.Sprintf("127.0.0.1:%d", base),
+			name: fmt.Sprintf("node%d", i+1), addr: fmt.Sprintf("127.0.0.1:%d", base),
 			admin: fmt.Sprintf("127.0.0.1:%d", base+1), gossip: fmt.Sprintf("127.0.0.1:%d", base+2), replay: fmt.Sprintf("127.0.0.1:%d", base+3),
 		})
 	}
@@ -39,8 +39,8 @@ func TestCommandsAndConfigurations(t *testing.T) {
 			var text strings.Builder
 			for nodes := 1; nodes <= 2; nodes++ {
 				l := fixed(b, nodes)
-				c := l.command(l.nodes[0])
-				fmt.Fprintf(&text, "-- %d node(s), the first --\n%s %s\n", nodes, c.Path, strings.Join(c.Args, " "))
+				c := l.recipe(l.nodes[0], "/run/bench/node1")
+				fmt.Fprintf(&text, "-- %d node(s), the first --\n%s %s\n", nodes, c.Program, strings.Join(c.Args, " "))
 				if b.config != nil {
 					text.WriteString(b.config(l, l.nodes[0]))
 				}

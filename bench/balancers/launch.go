@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"homing/bench/farm"
 	"homing/bench/proc"
 )
 
@@ -27,26 +27,25 @@ type Setup struct {
 
 // launch is a balancer being started.
 type launch struct {
-	Setup
 	balancer Balancer
 	program  Program
 	module   string
 	threads  int
 	files    int // that each process may have open
 	backends []string
-	dir      string
 	nodes    []*node
+	keys     map[string][]byte // the two secrets of a cluster of homing's, by file
 }
 
-// node is one process of a balancer, or what is needed to start it again.
+// node is one process of a balancer, and what is needed to start it again.
 type node struct {
 	name   string
 	addr   string // accepts conns here
 	admin  string // homing's admin server
 	gossip string // where nodes talk to each other: gossip of homing, peers of HAProxy
 	replay string // homing's replication
-	dir    string
-	proc   *proc.Process
+	server *farm.Server
+	down   bool // killed by Down
 }
 
 // Running is a balancer that accepts conns. Its methods are called one at a time.
@@ -54,10 +53,7 @@ type Running struct{ l *launch }
 
 // Start starts a balancer of the kit and returns when all its nodes are ready. On error nothing is left running.
 func (k *Kit) Start(ctx context.Context, b Balancer, s Setup) (_ *Running, err error) {
-	l := &launch{
-		Setup: s, balancer: b, program: k.programs[b.Family], module: k.module,
-		threads: max(s.Threads, 1), backends: s.Backends,
-	}
+	l := &launch{balancer: b, program: k.programs[b.Family], module: k.module, threads: max(s.Threads, 1), backends: s.Backends}
 	r := &Running{l: l}
 	if b.Family == FamilyDirect {
 		return r, nil
@@ -67,9 +63,6 @@ func (k *Kit) Start(ctx context.Context, b Balancer, s Setup) (_ *Running, err e
 	}
 	if l.files, err = proc.MaxFiles(); err != nil {
 		return nil, err
-	}
-	if l.dir, err = os.MkdirTemp("", "homing-bench-"+b.Key+"-"); err != nil {
-		return nil, fmt.Errorf("make a directory for %s: %w", b.Name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -87,7 +80,7 @@ func (k *Kit) Start(ctx context.Context, b Balancer, s Setup) (_ *Running, err e
 	return r, nil
 }
 
-// layOut gives each node its addresses, directory and files.
+// layOut gives each node its addresses, and a cluster its keys, as its README says.
 func (l *launch) layOut(ctx context.Context, nodes int) error {
 	const each = 4
 	addrs, err := proc.FreeAddrs(ctx, each*nodes)
@@ -96,48 +89,49 @@ func (l *launch) layOut(ctx context.Context, nodes int) error {
 	}
 	for i := range nodes {
 		a := addrs[each*i:]
-		n := &node{name: "node" + strconv.Itoa(i+1), addr: a[0], admin: a[1], gossip: a[2], replay: a[3]}
-		n.dir = filepath.Join(l.dir, n.name)
-		if err := os.Mkdir(n.dir, 0o700); err != nil {
-			return err
-		}
-		l.nodes = append(l.nodes, n)
+		l.nodes = append(l.nodes, &node{name: "node" + strconv.Itoa(i+1), addr: a[0], admin: a[1], gossip: a[2], replay: a[3]})
 	}
-	if l.balancer.Family == FamilyHoming && nodes > 1 {
-		return l.drawKeys(ctx)
+	if l.balancer.Family != FamilyHoming || nodes == 1 {
+		return nil
 	}
-	for _, n := range l.nodes {
-		if l.balancer.config == nil {
-			continue
-		}
-		if err := os.WriteFile(n.config(), []byte(l.balancer.config(l, n)), 0o600); err != nil {
-			return err
+	l.keys = map[string][]byte{}
+	for _, name := range []string{gossipKey, nodeKey} {
+		if l.keys[name], err = exec.CommandContext(ctx, l.program.Path, "keygen").Output(); err != nil {
+			return fmt.Errorf("draw a key for %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (n *node) config() string { return filepath.Join(n.dir, "balancer.conf") }
+// Files of homing's keys.
+const (
+	gossipKey = "gossip.key"
+	nodeKey   = "node.key"
+)
 
-// command is how a node is started.
-func (l *launch) command(n *node) proc.Command {
-	c := proc.Command{Path: l.program.Path, Dir: n.dir, Ready: []string{n.addr}}
+// recipe is how a node is started in a directory.
+func (l *launch) recipe(n *node, dir string) farm.Recipe {
+	c := farm.Recipe{Program: l.program.Path, Files: l.keys}
+	conf := filepath.Join(dir, "balancer.conf")
+	if l.balancer.config != nil {
+		c.Files = map[string][]byte{filepath.Base(conf): []byte(l.balancer.config(l, n))}
+	}
 	switch l.balancer.Family {
 	case FamilyHoming:
-		c.Args = l.homingArgs(n)
+		c.Args = l.homingArgs(n, dir)
 	case FamilyHAProxy:
-		c.Args = []string{"-db", "-f", n.config()}
+		c.Args = []string{"-db", "-f", conf}
 		if len(l.nodes) > 1 {
 			c.Args = append(c.Args, "-L", n.name)
 		}
 	case FamilyNginx:
-		c.Args = []string{"-p", n.dir, "-c", n.config(), "-g", "daemon off;"}
+		c.Args, c.Forks = []string{"-p", dir, "-c", conf, "-g", "daemon off;"}, true
 	}
 	return c
 }
 
 // homingArgs is homing's command line.
-func (l *launch) homingArgs(n *node) []string {
+func (l *launch) homingArgs(n *node, dir string) []string {
 	args := []string{"run", "--listen", n.addr, "--admin", n.admin, "--log-level", "warn", "--loops", strconv.Itoa(l.threads)}
 	if l.balancer.engine != "" {
 		args = append(args, "--engine", l.balancer.engine)
@@ -147,28 +141,12 @@ func (l *launch) homingArgs(n *node) []string {
 	}
 	if len(l.nodes) > 1 {
 		args = append(args, "--cluster-bind", n.gossip, "--replication-bind", n.replay,
-			"--gossip-key-file", l.keyFile("gossip"), "--node-key-file", l.keyFile("node"))
+			"--gossip-key-file", filepath.Join(dir, gossipKey), "--node-key-file", filepath.Join(dir, nodeKey))
 		for _, other := range l.nodes {
 			args = append(args, "--cluster-join", other.gossip)
 		}
 	}
 	return args
-}
-
-func (l *launch) keyFile(name string) string { return filepath.Join(l.dir, name+".key") }
-
-// drawKeys makes the two secrets of a cluster, as its README says.
-func (l *launch) drawKeys(ctx context.Context) error {
-	for _, name := range []string{"gossip", "node"} {
-		key, err := exec.CommandContext(ctx, l.program.Path, "keygen").Output()
-		if err != nil {
-			return fmt.Errorf("draw a %s key: %w", name, err)
-		}
-		if err := os.WriteFile(l.keyFile(name), key, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Addrs are the addresses to connect to: of the nodes, or of the first backend where there is no balancer.
@@ -187,19 +165,13 @@ func (r *Running) Addrs() []string {
 func (r *Running) Nodes() int { return len(r.l.nodes) }
 
 // PIDs are the processes of a node, children included; none while it is down. Nodes count from 0.
-func (r *Running) PIDs(i int) []int {
-	n := r.l.nodes[i]
-	if n.proc == nil || !n.proc.Running() {
-		return nil
-	}
-	return n.proc.Tree()
-}
+func (r *Running) PIDs(i int) []int { return r.l.nodes[i].server.PIDs() }
 
 // Check returns an error that carries the last line of a node that has ended by itself.
 func (r *Running) Check() error {
 	for _, n := range r.l.nodes {
-		if n.proc != nil && !n.proc.Running() {
-			return fmt.Errorf("%s ended by itself: %s", r.l.balancer.Name, n.proc.LastLine())
+		if !n.down && n.server.PIDs() == nil {
+			return fmt.Errorf("%s ended by itself: %s", r.l.balancer.Name, n.server.LastLine())
 		}
 	}
 	return nil
@@ -207,20 +179,25 @@ func (r *Running) Check() error {
 
 // Down kills a node, as a crash would. Nodes count from 0.
 func (r *Running) Down(i int) {
-	if n := r.l.nodes[i]; n.proc != nil {
-		n.proc.Kill()
-		n.proc = nil
-	}
+	n := r.l.nodes[i]
+	n.down = true
+	n.server.Kill()
 }
 
 // Up starts a node, or starts it again with all it had on disk, and returns when it is ready.
-func (r *Running) Up(ctx context.Context, i int) error {
+func (r *Running) Up(ctx context.Context, i int) (err error) {
 	n := r.l.nodes[i]
-	p, err := proc.Start(ctx, r.l.command(n))
+	if n.server == nil {
+		n.server, err = farm.Launch(ctx, "bench-"+r.l.balancer.Key, n.name, n.addr, func(s *farm.Server) (farm.Recipe, error) {
+			return r.l.recipe(n, s.Dir()), nil
+		})
+	} else {
+		err = n.server.Restart(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	n.proc = p
+	n.down = false
 	if r.l.balancer.Family == FamilyHoming {
 		return waitReady(ctx, n)
 	}
@@ -229,15 +206,13 @@ func (r *Running) Up(ctx context.Context, i int) error {
 
 // Stop ends all nodes and removes what they had on disk.
 func (r *Running) Stop() error {
+	var errs []error
 	for _, n := range r.l.nodes {
-		if n.proc != nil {
-			n.proc.Stop()
+		if n.server != nil {
+			errs = append(errs, n.server.Stop())
 		}
 	}
-	if r.l.dir == "" {
-		return nil
-	}
-	return os.RemoveAll(r.l.dir)
+	return errors.Join(errs...)
 }
 
 // readyTimeout bounds the wait for a node that accepts to call itself ready.
@@ -248,8 +223,8 @@ func waitReady(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	err := proc.Until(ctx, func() (bool, error) {
-		if !n.proc.Running() {
-			return false, fmt.Errorf("ended before it was ready: %s", n.proc.LastLine())
+		if n.server.PIDs() == nil {
+			return false, fmt.Errorf("ended before it was ready: %s", n.server.LastLine())
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.admin+"/readyz", nil)
 		if err != nil {
@@ -262,7 +237,7 @@ func waitReady(ctx context.Context, n *node) error {
 		return resp.StatusCode == http.StatusOK, resp.Body.Close()
 	})
 	if err != nil {
-		return fmt.Errorf("not ready: %w: %s", err, strings.TrimSpace(n.proc.LastLine()))
+		return fmt.Errorf("not ready: %w: %s", err, strings.TrimSpace(n.server.LastLine()))
 	}
 	return nil
 }

@@ -52,7 +52,13 @@ func StartBackends(ctx context.Context, o Options) (_ *Backends, err error) {
 	if b.cert, err = newCertificate(o.Key, BackendsName, "*."+BackendsName); err != nil {
 		return nil, err
 	}
-	b.list, err = startAll(o.N, func(i int) (*Server, error) { return b.start(ctx, i) })
+	b.list, err = startAll(o.N, func(i int) (*Server, error) {
+		s, err := b.start(ctx, i)
+		if err != nil {
+			err = fmt.Errorf("farm: %s: %w", BackendName(i), err)
+		}
+		return s, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +67,7 @@ func StartBackends(ctx context.Context, o Options) (_ *Backends, err error) {
 
 func (b *Backends) start(ctx context.Context, i int) (*Server, error) {
 	if !b.o.Nginx {
-		return newServer(ctx, "go", BackendName(i), b.o.Addrs[i], b.goServer)
+		return Launch(ctx, "go", BackendName(i), b.o.Addrs[i], b.goServer)
 	}
 	n, err := StartNginx(ctx, NginxConfig{
 		Name: BackendName(i), Certificates: []*Certificate{b.cert}, Addr: b.o.Addrs[i], NoTickets: b.o.NoTickets,
@@ -74,12 +80,12 @@ func (b *Backends) start(ctx context.Context, i int) (*Server, error) {
 }
 
 // goServer is a server in Go, in a process of its own: so each has a CPU account of its own.
-func (b *Backends) goServer(s *Server) (recipe, error) {
+func (b *Backends) goServer(s *Server) (Recipe, error) {
 	args := []string{"backend", "--listen", s.addr, "--name", s.name, "--cert", s.file("chain.pem"), "--key", s.file("key.pem")}
 	if b.o.NoTickets {
 		args = append(args, "--no-tickets")
 	}
-	return recipe{files: map[string][]byte{"chain.pem": b.cert.Chain, "key.pem": b.cert.Key}, program: b.o.Self, args: args}, nil
+	return Recipe{Files: map[string][]byte{"chain.pem": b.cert.Chain, "key.pem": b.cert.Key}, Program: b.o.Self, Args: args}, nil
 }
 
 // BackendName returns the name of backend i, counted from 0.

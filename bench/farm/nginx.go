@@ -60,14 +60,14 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer(ctx, "nginx", cfg.Name, cfg.Addr, func(s *Server) (recipe, error) {
+	s, err := Launch(ctx, "nginx", cfg.Name, cfg.Addr, func(s *Server) (Recipe, error) {
 		files, err := (&Nginx{s}).files(&cfg)
 		run := append([]string{path}, nginxArgs(s)...)
 		run = append(run, "-g", "daemon off;")
 		if cfg.Room != "" {
 			run = append([]string{"ip", "netns", "exec", cfg.Room}, run...) // it becomes nginx
 		}
-		return recipe{files: files, program: run[0], args: run[1:], forks: true}, err
+		return Recipe{Files: files, Program: run[0], Args: run[1:], Forks: true}, err
 	})
 	if err != nil {
 		return nil, err

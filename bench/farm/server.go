@@ -19,21 +19,21 @@ type Server struct {
 	name   string
 	addr   string
 	dir    string
-	recipe recipe
+	recipe Recipe
 	proc   atomic.Pointer[proc.Process] // the one that runs, or ran last
 }
 
-// recipe is how a server is started.
-type recipe struct {
-	files     map[string][]byte // written to the server's directory first
-	program   string            // path
-	args      []string
-	forks     bool // its children do the work
-	terminate bool // see proc.Command
+// Recipe is how a server is started.
+type Recipe struct {
+	Files     map[string][]byte // written to the server's directory first
+	Program   string            // path
+	Args      []string
+	Forks     bool // its children do the work
+	Terminate bool // see proc.Command
 }
 
-// newServer starts a server on an address, "": a free one. cook says how, with the server's name, address and directory.
-func newServer(ctx context.Context, what, name, addr string, cook func(*Server) (recipe, error)) (*Server, error) {
+// Launch starts a server on an address, "": a free one. cook says how, with the server's name, address and directory.
+func Launch(ctx context.Context, what, name, addr string, cook func(*Server) (Recipe, error)) (*Server, error) {
 	if addr == "" {
 		var err error
 		if addr, err = FreeAddr(ctx); err != nil {
@@ -58,7 +58,7 @@ func newServer(ctx context.Context, what, name, addr string, cook func(*Server) 
 }
 
 func (s *Server) write() error {
-	for name, content := range s.recipe.files {
+	for name, content := range s.recipe.Files {
 		if err := os.WriteFile(s.file(name), content, 0o600); err != nil {
 			return fmt.Errorf("farm: write files of %s: %w", s.name, err)
 		}
@@ -69,12 +69,12 @@ func (s *Server) write() error {
 // Restart starts a killed server again: same port, empty session cache, new ticket keys.
 func (s *Server) Restart(ctx context.Context) error {
 	p, err := proc.Start(ctx, proc.Command{
-		Path: s.recipe.program, Args: s.recipe.args, Ready: []string{s.addr}, Terminate: s.recipe.terminate,
+		Path: s.recipe.Program, Args: s.recipe.Args, Dir: s.dir, Ready: []string{s.addr}, Terminate: s.recipe.Terminate,
 	})
 	if err != nil {
-		return fmt.Errorf("farm: %s: %w", s.name, err)
+		return err
 	}
-	if s.recipe.forks {
+	if s.recipe.Forks {
 		if err := awaitWorker(ctx, p); err != nil {
 			p.Kill()
 			return fmt.Errorf("farm: %s: %w", s.name, err)
@@ -111,6 +111,12 @@ func (s *Server) port() string {
 	_, port, _ := net.SplitHostPort(s.addr) // of FreeAddr
 	return port
 }
+
+// Dir returns the directory of the server.
+func (s *Server) Dir() string { return s.dir }
+
+// LastLine returns the last line that the server wrote, or a word that there is none.
+func (s *Server) LastLine() string { return s.proc.Load().LastLine() }
 
 // Name returns the name that the server was given.
 func (s *Server) Name() string { return s.name }

@@ -31,19 +31,19 @@ func (s Stack) String() string {
 // StartServer starts a server on a free port. It answers any request with one line that begins with its name, unless its
 // stack cannot. When a program it needs is not installed the error is a *MissingError.
 func StartServer(ctx context.Context, stack Stack, name string, cert *Certificate) (*Server, error) {
-	cook := [...]func(*Server) (recipe, error){
+	cook := [...]func(*Server) (Recipe, error){
 		Apache: apache, HAProxyTLS: haproxyTLS, GnuTLS: gnutlsServ, Java: java,
-		LighttpdOpenSSL: func(s *Server) (recipe, error) { return lighttpd(s, "mod_openssl") },
-		LighttpdNSS:     func(s *Server) (recipe, error) { return lighttpd(s, "mod_nss") },
+		LighttpdOpenSSL: func(s *Server) (Recipe, error) { return lighttpd(s, "mod_openssl") },
+		LighttpdNSS:     func(s *Server) (Recipe, error) { return lighttpd(s, "mod_nss") },
 	}[stack]
-	return newServer(ctx, stack.String(), name, "", func(s *Server) (recipe, error) {
+	return Launch(ctx, stack.String(), name, "", func(s *Server) (Recipe, error) {
 		r, err := cook(s)
-		if r.files == nil {
-			r.files = map[string][]byte{}
+		if r.Files == nil {
+			r.Files = map[string][]byte{}
 		}
-		r.files["chain.pem"], r.files["key.pem"] = cert.Chain, cert.Key
-		r.files["both.pem"] = append(slices.Clip(cert.Chain), cert.Key...)
-		r.terminate = true // Apache takes an interrupt for itself alone and leaves its workers behind
+		r.Files["chain.pem"], r.Files["key.pem"] = cert.Chain, cert.Key
+		r.Files["both.pem"] = append(slices.Clip(cert.Chain), cert.Key...)
+		r.Terminate = true // Apache takes an interrupt for itself alone and leaves its workers behind
 		return r, err
 	})
 }
@@ -86,14 +86,14 @@ ErrorDocument 403 "%[4]s apache"
 `
 
 // apache runs with the event MPM, which is Debian's default: several processes share the cache and the ticket key.
-func apache(s *Server) (recipe, error) {
+func apache(s *Server) (Recipe, error) {
 	path, err := find("apache2", "apache2-bin")
 	if err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
 	conf := fmt.Sprintf(apacheConf, s.dir, s.addr, apacheModules, s.name)
-	return recipe{
-		files: map[string][]byte{"httpd.conf": []byte(conf)}, program: path, args: []string{"-D", "FOREGROUND", "-f", s.file("httpd.conf")},
+	return Recipe{
+		Files: map[string][]byte{"httpd.conf": []byte(conf)}, Program: path, Args: []string{"-D", "FOREGROUND", "-f", s.file("httpd.conf")},
 	}, nil
 }
 
@@ -111,14 +111,14 @@ frontend farm
 `
 
 // haproxyTLS ends TLS in HAProxy, which answers itself.
-func haproxyTLS(s *Server) (recipe, error) {
+func haproxyTLS(s *Server) (Recipe, error) {
 	path, err := find("haproxy", "haproxy")
 	if err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
 	conf := fmt.Sprintf(haproxyTLSConf, s.addr, s.file("both.pem"), s.name)
-	return recipe{
-		files: map[string][]byte{"haproxy.cfg": []byte(conf)}, program: path, args: []string{"-db", "-f", s.file("haproxy.cfg")},
+	return Recipe{
+		Files: map[string][]byte{"haproxy.cfg": []byte(conf)}, Program: path, Args: []string{"-db", "-f", s.file("haproxy.cfg")},
 	}, nil
 }
 
@@ -132,13 +132,13 @@ ssl.pemfile = %q
 ssl.privkey = %q
 `
 
-func lighttpd(s *Server, module string) (recipe, error) {
+func lighttpd(s *Server, module string) (Recipe, error) {
 	path, err := find("lighttpd", "lighttpd")
 	if err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
 	if _, err := os.Stat(filepath.Join(lighttpdModules, module+".so")); err != nil {
-		return recipe{}, &MissingError{Program: "lighttpd's " + module, Package: "lighttpd-" + map[string]string{
+		return Recipe{}, &MissingError{Program: "lighttpd's " + module, Package: "lighttpd-" + map[string]string{
 			"mod_openssl": "mod-openssl", "mod_nss": "mod-nss",
 		}[module]}
 	}
@@ -146,16 +146,16 @@ func lighttpd(s *Server, module string) (recipe, error) {
 		"index.txt":     []byte(s.name + " lighttpd\n"),
 		"lighttpd.conf": fmt.Appendf(nil, lighttpdConf, s.port(), s.dir, module, s.file("chain.pem"), s.file("key.pem")),
 	}
-	return recipe{files: files, program: path, args: []string{"-D", "-f", s.file("lighttpd.conf")}}, nil
+	return Recipe{Files: files, Program: path, Args: []string{"-D", "-f", s.file("lighttpd.conf")}}, nil
 }
 
 // gnutlsServ listens on every address: it has no option for one.
-func gnutlsServ(s *Server) (recipe, error) {
+func gnutlsServ(s *Server) (Recipe, error) {
 	path, err := find("gnutls-serv", "gnutls-bin")
 	if err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
-	return recipe{program: path, args: []string{
+	return Recipe{Program: path, Args: []string{
 		"--http", "--quiet", "--disable-client-cert", "--port", s.port(), "--x509certfile", s.file("chain.pem"), "--x509keyfile", s.file("key.pem"),
 	}}, nil
 }
@@ -164,15 +164,15 @@ func gnutlsServ(s *Server) (recipe, error) {
 var javaSource string
 
 // java runs the source file itself, which takes a JDK. Little memory, and the quickest start.
-func java(s *Server) (recipe, error) {
+func java(s *Server) (Recipe, error) {
 	if _, err := find("javac", "default-jdk-headless"); err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
 	path, err := find("java", "default-jdk-headless")
 	if err != nil {
-		return recipe{}, err
+		return Recipe{}, err
 	}
-	return recipe{files: map[string][]byte{"JSSEServer.java": []byte(javaSource)}, program: path, args: []string{
+	return Recipe{Files: map[string][]byte{"JSSEServer.java": []byte(javaSource)}, Program: path, Args: []string{
 		"-Xmx64m", "-Xshare:auto", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		s.file("JSSEServer.java"), s.name, s.port(), s.file("chain.pem"), s.file("key.pem"),
 	}}, nil

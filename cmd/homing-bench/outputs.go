@@ -96,5 +96,5 @@ func memoryBytes() int64 {
 	if err != nil || m.MemTotalBytes == nil {
 		return 0
 	}
-	return int64(*m.MemTotalBytes) //nolint:gosec // no machine has as much
+	return int64(*m.MemTotalBytes) // no machine has as much
 }
