@@ -53,13 +53,13 @@ func cpuOf(mount string, pid int) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		exact += time.Duration(s.RunningNanoseconds) 292 years of CPU time
+		exact += time.Duration(s.RunningNanoseconds) // within 292 years of CPU time
 	}
 	s, err := p.Stat()
 	if err != nil {
 		return 0, err
 	}
-	return max(exact, time.Duration(s.UTime+s.STime)*tick), nil likewise
+	return max(exact, time.Duration(s.UTime+s.STime)*tick), nil // likewise
 }
 
 // Machine is what all CPUs of the machine have been doing, at one moment.
@@ -115,7 +115,7 @@ func Memory(pids []int) (int64, error) {
 		}
 		sum += status.VmRSS
 	}
-	return int64(sum), nil no machine has as much
+	return int64(sum), nil // no machine has as much
 }
 
 // Tree returns a process and all its descendants.
