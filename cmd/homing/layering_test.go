@@ -55,7 +55,7 @@ var allowedEdges = map[string][]string{
 	// What concerns the data plane knows nothing of commands, and they nothing of it: an operator's know its API, and an
 	// agent knows its cluster.
 	"homing/upgrade":     {"balancer", "balancer/netaddr"},
-	"homing/shortage":    {"balancer"},
+	"homing/shortage":    {"balancer", "homing/api"},
 	"homing/logref":      {"balancer", "balancer/affinity", "balancer/netaddr"},
 	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "cluster/replica", "homing/api"},
 	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},

@@ -31,7 +31,7 @@ func processMetrics() []metric {
 			out(bit(s.src.Unready() == ""))
 		}},
 		{"homing_shortage", gauge, []string{"pool", "listener", "cause"}, "1 for each thing that clients are refused for or kept waiting for, while it lasts and a minute longer: the log, homing status and the page say what to do.", func(s *sample, out emit) {
-			for _, one := range s.src.shortages() {
+			for _, one := range s.src.Shortages() {
 				out(1, one.Pool, one.Listener, one.Cause)
 			}
 		}},

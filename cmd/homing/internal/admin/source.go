@@ -29,7 +29,7 @@ type Source struct {
 	Pools     func() []*pool.Pool
 	Listeners func() []api.Listener
 	Unready   func() string         // why conns are not welcome, "" when they are
-	Shortages func() []api.Shortage // what stands; nil: not looked for
+	Shortages func() []api.Shortage // what stands, never nil
 	Config    func() ConfigState
 	LogLost   func() uint64 // lines of the log that were not written; nil: not known
 
@@ -69,12 +69,4 @@ type Cluster struct {
 type Kind struct {
 	Role  cluster.Role
 	Alive bool
-}
-
-// shortages is what stands, never nil.
-func (s *Source) shortages() []api.Shortage {
-	if s.Shortages == nil {
-		return []api.Shortage{}
-	}
-	return s.Shortages()
 }

@@ -21,7 +21,7 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	return api.Status{
 		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
 		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),
-		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(), Shortages: src.shortages(),
+		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(), Shortages: src.Shortages(),
 	}, nil
 }
 

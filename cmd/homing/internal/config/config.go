@@ -5,7 +5,6 @@ package config
 import (
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"homing/balancer"
@@ -168,14 +167,6 @@ const (
 )
 
 func (r Ready) String() string { return [...]string{"each", "any", "always"}[r] }
-
-// IsDefault says that pool i is what /readyz looks at: a listener's default, or, where no listener has one, any.
-func (c *Config) IsDefault(i int) bool {
-	leads := func(yes func(to string) bool) bool {
-		return slices.ContainsFunc(c.Listeners, func(l Listener) bool { return yes(l.Default) })
-	}
-	return leads(func(to string) bool { return to == c.Pools[i].Name }) || !leads(func(to string) bool { return to != "" })
-}
 
 // Access is the settings as the server wants them. Address is not empty, and has been checked.
 func (a *Admin) Access() api.Access {

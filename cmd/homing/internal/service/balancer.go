@@ -4,7 +4,6 @@ package service
 
 import (
 	"runtime"
-	"slices"
 
 	"homing/balancer"
 	"homing/cmd/homing/internal/config"
@@ -26,13 +25,9 @@ func (s *service) maxConns(c *config.Config) int {
 	return c.Limits.MaxConns
 }
 
-// poolIndex finds a pool by its name, -1: there is none.
-func poolIndex(c *config.Config, name string) int {
-	return slices.IndexFunc(c.Pools, func(p config.Pool) bool { return p.Name == name })
-}
-
-// balancerConfig is what the balancer is told; pools are those of c.
-func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Config {
+// balancerConfig is what the balancer is told.
+func (s *service) balancerConfig(now *running) balancer.Config {
+	c := now.config
 	t := &c.Timeouts
 	cfg := balancer.Config{
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
@@ -42,8 +37,8 @@ func (s *service) balancerConfig(c *config.Config, pools []*pooled) balancer.Con
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory, MemoryLimit: c.ConnMemory(),
 		Log: s.log,
 	}
-	byName := make(map[string]*pooled, len(pools)) // a site may have thousands of pools, and a route for each
-	for _, p := range pools {
+	byName := make(map[string]*pooled, len(now.pools)) // a site may have thousands of pools, and a route for each
+	for _, p := range now.pools {
 		byName[p.Name()] = p
 	}
 	for i := range c.Listeners {

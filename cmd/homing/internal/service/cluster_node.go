@@ -85,12 +85,12 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 }
 
 // join makes this process a member. Nobody is dialled before start. settle returns when no loop acts on what was before.
-func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (err error) {
+func (c *clusterNode) join(now *running, settle func()) (err error) {
 	cfg := c.member
 	cfg.Settle = settle
-	cfg.Meta.Role, cfg.Meta.Name = cluster.RoleNode, nodeName(all)
+	cfg.Meta.Role, cfg.Meta.Name = cluster.RoleNode, nodeName(now.config)
 	cfg.NodeKeys = c.nodeKeys
-	cfg.Pools = poolsOf(pools)
+	cfg.Pools = now.plain()
 	if c.replicator != nil {
 		cfg.Trusts = c.replicator.Trusts
 		if cfg.Meta.Replication, err = c.replicationAddr(); err != nil {
@@ -103,16 +103,16 @@ func (c *clusterNode) join(all *config.Config, pools []*pooled, settle func()) (
 	if c.membership, err = cluster.Create(cfg); err != nil {
 		return member.Explain(&c.options.Member, err)
 	}
-	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: discovering(all, pools), Filled: c.membership.FollowOrders, Log: c.log})
+	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: now.discovering(), Filled: c.membership.FollowOrders, Log: c.log})
 	return nil
 }
 
 // discovering is the pools that take backends that announce themselves.
-func discovering(c *config.Config, pools []*pooled) []cluster.DiscoverPool {
+func (now *running) discovering() []cluster.DiscoverPool {
 	var some []cluster.DiscoverPool
-	for i, p := range pools {
-		settings := &c.Pools[i]
-		if !c.Discovers(settings) {
+	for i, p := range now.pools {
+		settings := &now.config.Pools[i]
+		if !now.config.Discovers(settings) {
 			continue
 		}
 		one := cluster.DiscoverPool{Pool: p.Pool, Weight: settings.DiscoverWeight}
@@ -125,9 +125,9 @@ func discovering(c *config.Config, pools []*pooled) []cluster.DiscoverPool {
 }
 
 // setPools goes on with the pools of another configuration.
-func (c *clusterNode) setPools(all *config.Config, pools []*pooled) {
-	c.membership.SetPools(poolsOf(pools))
-	c.discovery.SetPools(discovering(all, pools))
+func (c *clusterNode) setPools(now *running) {
+	c.membership.SetPools(now.plain())
+	c.discovery.SetPools(now.discovering())
 }
 
 // replicationAddr is where the others find our streams.

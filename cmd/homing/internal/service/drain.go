@@ -26,27 +26,36 @@ type ending struct {
 	signals <-chan os.Signal   // SIGTERM, SIGINT
 	kill    context.CancelFunc // resets what is open
 	ended   <-chan error       // the balancer's Run has returned
+	spare   int                // signals that are meant for the whole service, while this process is about to end anyway
 }
 
 // drain takes the node out of service. Everybody is told at once; for the drain delay it goes on taking conns, so that
 // whoever asks has sent the clients elsewhere by then; then the open conns may end within the drain timeout. A signal skips
-// the delay; one more ends at once, which is an error.
+// the delay; one more ends at once, which is an error. Without a signal another process has taken over, and takes the conns.
 func (s *service) drain(sig os.Signal, e ending) error {
-	s.draining.Store(true)
 	t := s.running.Load().config.Timeouts
-	s.notify.Stopping("draining", t.DrainDelay+t.Drain+stopMargin)
-	if s.cluster != nil {
-		s.cluster.drain()
-	}
-	s.log.Info("drain", slog.String("signal", sig.String()), slog.Float64("timeout_seconds", t.Drain.Seconds()), slog.Uint64("open", s.balancer.Stats().Open),
-		slog.Float64("delay_seconds", t.DrainDelay.Seconds()))
-	if err := s.delayDrain(t.DrainDelay, e); err != nil {
-		return err
+	timeout, open := slog.Float64("timeout_seconds", t.Drain.Seconds()), slog.Uint64("open", s.balancer.Stats().Open)
+	if replaced := sig == nil; replaced {
+		s.log.Info("drain", slog.String("because", "another process took over"), timeout, open)
+		e.spare = 1
+	} else {
+		s.draining.Store(true)
+		s.notify.Stopping("draining", t.DrainDelay+t.Drain+stopMargin)
+		if s.cluster != nil {
+			s.cluster.drain()
+		}
+		s.log.Info("drain", slog.String("signal", sig.String()), timeout, open, slog.Float64("delay_seconds", t.DrainDelay.Seconds()))
+		if err := s.delayDrain(t.DrainDelay, e); err != nil {
+			return err
+		}
 	}
 	limit, stop := context.WithTimeout(context.Background(), t.Drain)
 	defer stop()
-	err := s.endConns(limit, t.Drain, e, nil)
+	err := s.endConns(limit, t.Drain, e)
 	s.awaitElder(limit, e)
+	if s.forwards != nil {
+		s.forwards.stream.Stop() // sends the heir the last of what this process, and its elder, have learned
+	}
 	return err
 }
 
@@ -54,7 +63,7 @@ func (s *service) drain(sig os.Signal, e ending) error {
 // not let it finish after the main process.
 func (s *service) awaitElder(limit context.Context, e ending) {
 	select {
-	case <-s.elder.gone():
+	case <-s.elder.ended:
 		s.estate.AwaitElder(elderEnds)
 	case <-e.signals: // it has that one too, if it was meant
 	case <-limit.Done():
@@ -80,8 +89,8 @@ func (s *service) delayDrain(delay time.Duration, e ending) error {
 }
 
 // endConns lets the open conns end until limit is done, which is after timeout, and resets the rest: that is what was
-// asked for, so it is logged and no error. A signal that pass does not take ends it at once.
-func (s *service) endConns(limit context.Context, timeout time.Duration, e ending, pass func(os.Signal) bool) error {
+// asked for, so it is logged and no error. A signal that is not spare ends it at once.
+func (s *service) endConns(limit context.Context, timeout time.Duration, e ending) error {
 	before := s.cutConns()
 	drained := make(chan struct{})
 	go func() {
@@ -95,7 +104,12 @@ wait:
 		case <-drained:
 			break wait
 		case sig := <-e.signals:
-			if pass != nil && pass(sig) {
+			if e.spare > 0 {
+				e.spare--
+				if until, ok := limit.Deadline(); ok {
+					s.notify.Extend(time.Until(until) + stopMargin)
+				}
+				s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
 				continue
 			}
 			e.kill()

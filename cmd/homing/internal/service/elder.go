@@ -10,10 +10,10 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"homing/balancer/affinity"
 	"homing/cluster/replica"
+	"homing/cmd/homing/internal/task"
 	"homing/cmd/homing/internal/upgrade"
 )
 
@@ -72,8 +72,7 @@ type forwards struct {
 	s         *service
 	forwarder *replica.Forwarder
 	before    *func(affinity.Fact) // who heard of facts before
-	stop      context.CancelFunc
-	ended     chan struct{} // closed when the heir is told nothing any more
+	stream    *task.Task           // nil before give; when it has ended the heir is told nothing any more
 
 	alone atomic.Bool // there is an heir, and nobody else hears of facts
 }
@@ -85,9 +84,7 @@ func (f *forwards) begin(p *upgrade.Parcel) error {
 		return err
 	}
 	s := f.s
-	f.forwarder, f.ended = replica.NewForwarder(), make(chan struct{})
-	ctx, cancel := context.WithCancel(context.Background())
-	f.stop = cancel
+	f.forwarder = replica.NewForwarder()
 	f.before = s.facts.to.Load()
 	s.facts.set(func(fact affinity.Fact) {
 		if f.before != nil {
@@ -95,14 +92,13 @@ func (f *forwards) begin(p *upgrade.Parcel) error {
 		}
 		f.forwarder.Learned(fact)
 	})
-	go func() {
-		defer close(f.ended)
+	f.stream = task.Start(context.Background(), func(ctx context.Context) {
 		err := f.forwarder.Run(ctx, stream, f.s.store, func() int { return int(f.s.balancer.Stats().Open) })
 		stream.Close()
 		if err != nil && ctx.Err() == nil && f.alone.Load() {
 			f.s.log.Warn("the new process is told no more of what this one learns", slog.Any("error", err))
 		}
-	}()
+	})
 	return nil
 }
 
@@ -142,12 +138,10 @@ func (f *forwards) give(p *upgrade.Parcel) error {
 
 // takeBack ends what give has begun, for an heir that failed.
 func (f *forwards) takeBack() {
-	if f.stop == nil {
-		return
+	if f.stream != nil {
+		f.s.facts.to.Store(f.before)
+		f.stream.Stop()
 	}
-	f.s.facts.to.Store(f.before)
-	f.stop()
-	<-f.ended
 }
 
 // letGo ends all that only one process can do. The heir serves.
@@ -175,34 +169,4 @@ func (f *forwards) letGo(heir upgrade.Heir, p *upgrade.Parcel) {
 		s.log.Warn("upgrade: something stays behind", slog.Any("error", err))
 	}
 	s.notify.Replaced(heir.PID, fmt.Sprintf("serving; process %d drains", os.Getpid()))
-}
-
-// drainReplaced lets the conns of a process end that another one has replaced, within the drain timeout.
-func (s *service) drainReplaced(e ending) error {
-	timeout := s.running.Load().config.Timeouts.Drain
-	s.log.Info("drain", slog.String("because", "another process took over"), slog.Float64("timeout_seconds", timeout.Seconds()),
-		slog.Uint64("open", s.balancer.Stats().Open))
-	limit, stop := context.WithTimeout(context.Background(), timeout)
-	defer stop()
-	told := false
-	err := s.endConns(limit, timeout, e, func(sig os.Signal) bool {
-		if told {
-			return false
-		}
-		told = true // it is meant for the whole service, and this process is about to end anyway
-		if until, ok := limit.Deadline(); ok {
-			s.notify.Extend(time.Until(until) + stopMargin)
-		}
-		s.log.Info("drain goes on, another signal ends it at once", slog.String("signal", sig.String()))
-		return true
-	})
-	s.awaitElder(limit, e) // what that one still learns goes on to the heir
-	s.forwards.finish()
-	return err
-}
-
-// finish sends the heir the last of what this process has learned.
-func (f *forwards) finish() {
-	f.stop()
-	<-f.ended
 }

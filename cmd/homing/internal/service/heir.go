@@ -80,20 +80,10 @@ func (f *factSwitch) set(to func(affinity.Fact)) {
 
 // elderView is what is known of the process that this one took over from.
 type elderView struct {
-	ended chan struct{} // closed when it has ended; nil: there was none
+	ended chan struct{} // closed when it has ended, or there was none
 
 	pid   atomic.Int64 // 0: there is none, or it has ended
 	conns atomic.Uint64
-}
-
-// gone is closed when there is no elder.
-func (e *elderView) gone() <-chan struct{} {
-	if e.ended != nil {
-		return e.ended
-	}
-	gone := make(chan struct{})
-	close(gone)
-	return gone
 }
 
 // viewElder says which older process still drains, and how many conns it has.
@@ -108,10 +98,14 @@ func newSuccession(estate *upgrade.Estate, c *config.Config, version string, log
 	if err != nil {
 		return nil, err
 	}
-	return &succession{
-		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error),
+	x := &succession{
+		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error), elder: elderView{ended: make(chan struct{})},
 		upgrader: upgrade.NewUpgrader(upgrade.Config{Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log, Said: said}),
-	}, nil
+	}
+	if estate.Elder == 0 {
+		close(x.elder.ended)
+	}
+	return x, nil
 }
 
 // lock keeps other processes from the directories that this one writes to.
@@ -201,7 +195,6 @@ func (s *service) followElder(ctx context.Context) error {
 	}
 	elder := &s.elder
 	elder.pid.Store(int64(s.estate.Elder))
-	elder.ended = make(chan struct{})
 	whole, ended := make(chan struct{}), make(chan error, 1)
 	s.background.Go(func() {
 		err := replica.Follow(ctx, stream, replica.FollowConfig{

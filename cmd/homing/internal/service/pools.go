@@ -28,22 +28,6 @@ type pooled struct {
 	watch *task.Task // of checks and probe
 }
 
-// newPools makes every pool of a configuration.
-func (s *service) newPools(c *config.Config) ([]*pooled, error) {
-	var pools []*pooled
-	if err := mayBeTransparent(c); err != nil {
-		return nil, err
-	}
-	for i := range c.Pools {
-		p, err := pool.New(c.Pools[i].Name, c.Pools[i].Backends, s.poolOptions(c, &c.Pools[i]))
-		if err != nil {
-			return nil, err
-		}
-		pools = append(pools, &pooled{Pool: p})
-	}
-	return pools, nil
-}
-
 // mayBeTransparent refuses transparent pools where this process may not have foreign addresses.
 func mayBeTransparent(c *config.Config) error {
 	if !slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Transparent }) {
@@ -55,16 +39,7 @@ func mayBeTransparent(c *config.Config) error {
 	return nil
 }
 
-// newWatches gives each pool its checks and its probe.
-func (s *service) newWatches(c *config.Config, pools []*pooled) error {
-	for i, p := range pools {
-		if err := s.newWatch(c, &c.Pools[i], p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
+// newWatch gives a pool its checks and its probe.
 func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
 	if probed(c, settings) {
 		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
@@ -141,9 +116,10 @@ func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
 	}
 }
 
-func poolsOf(pools []*pooled) []*pool.Pool {
-	plain := make([]*pool.Pool, len(pools))
-	for i, p := range pools {
+// plain is the pools without what looks at them.
+func (now *running) plain() []*pool.Pool {
+	plain := make([]*pool.Pool, len(now.pools))
+	for i, p := range now.pools {
 		plain[i] = p.Pool
 	}
 	return plain

@@ -91,10 +91,7 @@ func (now *running) unable() string {
 	}
 	var why string
 	able := false
-	for i, p := range now.pools {
-		if !now.config.IsDefault(i) {
-			continue
-		}
+	for _, p := range now.asked {
 		switch cannot := p.unable(); {
 		case cannot == "":
 			able = true

@@ -56,9 +56,10 @@ func TestReadiness(t *testing.T) {
 
 // TestUnable: which pools count, and why one cannot serve.
 func TestUnable(t *testing.T) {
-	make3 := func(names ...string) (now *running) {
-		now = &running{config: config.Default()}
-		now.config.Listeners = []config.Listener{{Address: ":443", Default: "a"}, {Address: ":444", Default: "b"}}
+	make3 := func(names ...string) *running {
+		c := config.Default()
+		c.Listeners = []config.Listener{{Address: ":443", Default: "a"}, {Address: ":444", Default: "b"}}
+		var pools []*pooled
 		for _, name := range names {
 			p, err := pool.New(name, []pool.Spec{{Addr: "192.0.2.1:443"}, {Addr: "192.0.2.2:443"}}, pool.Options{})
 			if err != nil {
@@ -68,10 +69,10 @@ func TestUnable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			now.config.Pools = append(now.config.Pools, config.Pool{Name: name})
-			now.pools = append(now.pools, &pooled{Pool: p, checks: checks})
+			c.Pools = append(c.Pools, config.Pool{Name: name})
+			pools = append(pools, &pooled{Pool: p, checks: checks})
 		}
-		return now
+		return newRunning(c, pools)
 	}
 	judge := func(p *pooled, up bool) {
 		for _, b := range p.Snapshot().All() {
@@ -112,6 +113,7 @@ func TestUnable(t *testing.T) {
 	}
 	expect("pool a: all of its 2 backends are drained", "drained")
 	now.config.Listeners = []config.Listener{{Address: ":443", Routes: []config.Route{{Names: []string{"a.example"}, Pool: "routed"}}}}
+	now = newRunning(now.config, now.pools)
 	if got := now.unable(); got == "" {
 		t.Error("where no pool is a default, all count")
 	}

@@ -9,12 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"homing/balancer"
 	"homing/balancer/pool"
-	"homing/cmd/homing/internal/admin"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/internal/usage"
 )
@@ -50,12 +48,12 @@ func (s *service) reload(by string) error {
 	if err != nil {
 		err = s.flags.Word(err)
 		s.notify.Ready("serving; the last reload was refused: " + usage.OneLine(err.Error()))
-		s.reloads.refused()
+		s.refused()
 		s.log.Error("reload refused, nothing has changed", slog.String("by", by), slog.Any("error", err))
 		return err
 	}
 	s.notify.Ready("serving")
-	s.reloads.applied(next.config)
+	s.applied(next.config)
 	changes := "none"
 	if list := config.Differences(old.config, next.config); len(list) > 0 {
 		changes = strings.Join(list, ", ")
@@ -89,7 +87,7 @@ func (s *service) replace() (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = s.balancer.Reload(s.balancerConfig(c, next.pools)); err != nil {
+	if err = s.balancer.Reload(s.balancerConfig(next)); err != nil {
 		return nil, explainReload(err)
 	}
 	s.follow(old, next, plans)
@@ -106,42 +104,41 @@ func explainReload(err error) error {
 	return err
 }
 
-// prepare makes what a configuration has and the old one does not, and plans what there is already.
+// prepare makes what a configuration has and old does not, and plans what there is already. Nothing of it runs yet. At the
+// start old is nil.
 func (s *service) prepare(old *running, c *config.Config) (next *running, plans []*pool.Plan, err error) {
 	if err := mayBeTransparent(c); err != nil {
 		return nil, nil, err
 	}
-	next = &running{config: c}
+	var pools []*pooled
 	for i := range c.Pools {
 		settings := &c.Pools[i]
-		j := poolIndex(old.config, settings.Name)
-		if j < 0 {
+		p, before := old.named(settings.Name)
+		switch {
+		case p == nil:
 			fresh, err := pool.New(settings.Name, settings.Backends, s.poolOptions(c, settings))
 			if err != nil {
 				return nil, nil, err
 			}
-			p := &pooled{Pool: fresh}
-			if err := s.newWatch(c, settings, p); err != nil {
+			p = &pooled{Pool: fresh}
+		default:
+			plan, err := p.Plan(settings.Backends, s.poolOptions(c, settings))
+			if err != nil {
 				return nil, nil, err
 			}
-			next.pools = append(next.pools, p)
-			continue
+			plans = append(plans, plan)
+			if config.WatchedAlike(before, settings) && probed(old.config, before) == probed(c, settings) {
+				pools = append(pools, p)
+				continue
+			}
+			p = &pooled{Pool: p.Pool, own: p.own}
 		}
-		p, before := old.pools[j], &old.config.Pools[j]
-		plan, err := p.Plan(settings.Backends, s.poolOptions(c, settings))
-		if err != nil {
+		if err := s.newWatch(c, settings, p); err != nil {
 			return nil, nil, err
 		}
-		plans = append(plans, plan)
-		if !config.WatchedAlike(before, settings) || probed(old.config, before) != probed(c, settings) {
-			p = &pooled{Pool: p.Pool, own: p.own}
-			if err := s.newWatch(c, settings, p); err != nil {
-				return nil, nil, err
-			}
-		}
-		next.pools = append(next.pools, p)
+		pools = append(pools, p)
 	}
-	return next, plans, nil
+	return newRunning(c, pools), plans, nil
 }
 
 // follow has the rest go on with what the loops follow already. Nothing here can fail.
@@ -168,40 +165,24 @@ func (s *service) follow(old, next *running, plans []*pool.Plan) {
 		p.start(s.alive)
 	}
 	if s.cluster != nil {
-		s.cluster.setPools(next.config, next.pools)
+		s.cluster.setPools(next)
 	}
 	s.level.Set(next.config.Log.Level)
 }
 
-// reloadCounts is what metrics say of reloads.
-type reloadCounts struct {
-	mu sync.Mutex
-
-	// Guarded by mu.
-	done, failed uint64
-	hash         string
-	since        time.Time
-}
-
-// applied counts a configuration that holds from now on.
-func (r *reloadCounts) applied(c *config.Config) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.since.IsZero() {
-		r.done++
+// applied counts a configuration that holds from now on. s.changing is held.
+func (s *service) applied(c *config.Config) {
+	next := *s.reloads.Load()
+	if !next.Since.IsZero() { // else it is the first
+		next.Applied++
 	}
-	r.hash, r.since = config.Hash(c), time.Now()
+	next.Hash, next.Since = config.Hash(c), time.Now()
+	s.reloads.Store(&next)
 }
 
-// state is what metrics say.
-func (r *reloadCounts) state() admin.ConfigState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return admin.ConfigState{Hash: r.hash, Since: r.since, Applied: r.done, Refused: r.failed}
-}
-
-func (r *reloadCounts) refused() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failed++
+// refused counts one that does not. s.changing is held.
+func (s *service) refused() {
+	next := *s.reloads.Load()
+	next.Refused++
+	s.reloads.Store(&next)
 }

@@ -76,10 +76,10 @@ func startService(t *testing.T, text string) (s *service, path string) {
 		t.Fatal(err)
 	}
 	s.flags = flags
-	signals, ended := make(chan os.Signal), make(chan error, 1)
-	go func() { ended <- s.run(context.Background(), signals, nil, nil) }()
+	end, ended := make(chan os.Signal), make(chan error, 1)
+	go func() { ended <- s.run(context.Background(), &signals{end: end}) }()
 	t.Cleanup(func() {
-		signals <- os.Interrupt
+		end <- os.Interrupt
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -147,7 +147,7 @@ func TestReloadTogether(t *testing.T) {
 				}
 				conn.Close()
 				s.findings()
-				s.reloads.state()
+				s.reloads.Load()
 				s.suspect(1, 2, false)
 				_ = s.balancer.Stats()
 			}
@@ -162,7 +162,7 @@ func TestReloadTogether(t *testing.T) {
 	if now.pools[1].Name() != "third" || len(now.pools) != 2 || now.config.Pools[0].Checks.Interval != 3*time.Second {
 		t.Errorf("it runs with %+v", now.config)
 	}
-	if done := s.reloads.state(); done.Refused > 0 || done.Applied < 41 {
+	if done := s.reloads.Load(); done.Refused > 0 || done.Applied < 41 {
 		t.Errorf("%+v", done)
 	}
 }

@@ -41,15 +41,8 @@ func NewCommand(version string) *cobra.Command {
 				return config.Explain(cmd.ErrOrStderr(), err)
 			}
 			// Registered before anything listens, so that a signal during the start drains too.
-			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-			defer signal.Stop(signals)
-			hangup := make(chan os.Signal, 1)
-			signal.Notify(hangup, syscall.SIGHUP)
-			defer signal.Stop(hangup)
-			upgrades := make(chan os.Signal, 1)
-			signal.Notify(upgrades, syscall.SIGUSR2)
-			defer signal.Stop(upgrades)
+			told, unregister := hear()
+			defer unregister()
 			level := new(slog.LevelVar)
 			level.Set(c.Log.Level)
 			s, err := assemble(c, version, estate, logging.New(cmd.ErrOrStderr(), c.Log.Format, level), level)
@@ -57,7 +50,7 @@ func NewCommand(version string) *cobra.Command {
 				return estate.Fail(flags.Word(err))
 			}
 			s.flags = flags
-			return s.run(cmd.Context(), signals, hangup, upgrades)
+			return s.run(cmd.Context(), told)
 		},
 	}
 	config.BindCommand(cmd, flags.Table(), config.NewFlags().Table(), runNotes)
@@ -76,9 +69,28 @@ place in the cluster. If the new one is not ready within --upgrade-timeout nothi
 Exit codes: 0 drained, or the drain timeout was over; 1 failed while running, or a signal cut conns; 2 nothing was started, stderr says why.
 `
 
+// signals are what a process is told by others on its machine.
+type signals struct {
+	end             chan os.Signal // SIGTERM, SIGINT
+	reload, upgrade chan os.Signal // SIGHUP, SIGUSR2
+}
+
+// hear registers for them.
+func hear() (told *signals, unregister func()) {
+	told = &signals{make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)}
+	signal.Notify(told.end, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(told.reload, syscall.SIGHUP)
+	signal.Notify(told.upgrade, syscall.SIGUSR2)
+	return told, func() {
+		for _, c := range []chan os.Signal{told.end, told.reload, told.upgrade} {
+			signal.Stop(c)
+		}
+	}
+}
+
 // run starts what was assembled and waits until it has ended, by a signal or by itself. Whatever happens, everything
 // that was started has ended when it returns.
-func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.Signal) error {
+func (s *service) run(ctx context.Context, told *signals) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.close()
 	defer s.background.Wait()
@@ -93,9 +105,9 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 	s.start(ctx)
 	defer s.alone.Stop()
 	s.announce()
-	s.background.Go(func() { s.reloadAt(ctx, hangup) })
-	upgrading := task.Start(ctx, func(ctx context.Context) { s.upgradeAt(ctx, upgrades) })
-	e := ending{signals, cancel, ended}
+	s.background.Go(func() { s.reloadAt(ctx, told.reload) })
+	upgrading := task.Start(ctx, func(ctx context.Context) { s.upgradeAt(ctx, told.upgrade) })
+	e := ending{signals: told.end, kill: cancel, ended: ended}
 
 	select {
 	case err := <-ended:
@@ -103,15 +115,15 @@ func (s *service) run(ctx context.Context, signals, hangup, upgrades <-chan os.S
 			return nil
 		}
 		return usage.Failed(fmt.Errorf("the balancer ended by itself: %w", err))
-	case sig := <-signals:
+	case sig := <-told.end:
 		upgrading.Stop() // breaks one off
 		select {
 		case <-s.upgrader.Replaced(): // it was too late for that
-			return s.drainReplaced(e)
+			return s.drain(nil, e)
 		default:
 		}
 		return s.drain(sig, e)
 	case <-s.upgrader.Replaced():
-		return s.drainReplaced(e)
+		return s.drain(nil, e)
 	}
 }

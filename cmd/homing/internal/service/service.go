@@ -60,7 +60,7 @@ type service struct {
 
 	// running is what a reload replaces as a whole; readers take what is there.
 	running atomic.Pointer[running]
-	reloads reloadCounts
+	reloads atomic.Pointer[admin.ConfigState]
 
 	// changing is held by who replaces running, or hands all over to another process: one at a time.
 	changing sync.Mutex
@@ -78,6 +78,35 @@ type service struct {
 type running struct {
 	config *config.Config
 	pools  []*pooled // in the order of config.Pools
+	asked  []*pooled // those whose backends /readyz is about
+}
+
+func newRunning(c *config.Config, pools []*pooled) *running {
+	now := &running{config: c, pools: pools}
+	defaults := make(map[string]bool)
+	for i := range c.Listeners {
+		if name := c.Listeners[i].Default; name != "" {
+			defaults[name] = true
+		}
+	}
+	for _, p := range pools {
+		if len(defaults) == 0 || defaults[p.Name()] { // where no listener has a default, any pool counts
+			now.asked = append(now.asked, p)
+		}
+	}
+	return now
+}
+
+// named finds a pool and its settings by its name; nil: there is none.
+func (now *running) named(name string) (*pooled, *config.Pool) {
+	if now != nil {
+		for i, p := range now.pools {
+			if p.Name() == name {
+				return p, &now.config.Pools[i]
+			}
+		}
+	}
+	return nil, nil
 }
 
 // gcPercent keeps the heap small. The loops make no garbage and the tables lie outside the heap, so what little the
@@ -99,6 +128,7 @@ func assemble(c *config.Config, version string, estate *upgrade.Estate, logs *lo
 	}
 	s := &service{version: version, log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
 	s.shortages = shortage.New(s.log)
+	s.reloads.Store(new(admin.ConfigState))
 	var err error
 	if s.succession, err = newSuccession(estate, c, version, s.log, logs.Out); err != nil {
 		return nil, err
@@ -117,14 +147,14 @@ func (s *service) take(c *config.Config) (err error) {
 			return err
 		}
 	}
-	pools, err := s.newPools(c)
-	if err != nil {
-		return err
-	}
 	if err = s.takeStore(c); err != nil {
 		return err
 	}
-	cfg := s.balancerConfig(c, pools)
+	now, _, err := s.prepare(nil, c)
+	if err != nil {
+		return err
+	}
+	cfg := s.balancerConfig(now)
 	cfg.Sockets = s.inheritSockets(cfg.Listeners)
 	if s.balancer, err = balancer.New(cfg); err != nil {
 		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
@@ -133,15 +163,12 @@ func (s *service) take(c *config.Config) (err error) {
 		return err
 	}
 	if s.cluster != nil {
-		if err = s.cluster.join(c, pools, s.settle); err != nil {
+		if err = s.cluster.join(now, s.settle); err != nil {
 			return err
 		}
 	}
-	s.running.Store(&running{c, pools})
+	s.running.Store(now)
 	s.readiness = newReadiness(func() string { return s.running.Load().unable() }, s.log)
-	if err = s.newWatches(c, pools); err != nil {
-		return err
-	}
 	return s.takeAdmin(c)
 }
 
@@ -202,7 +229,7 @@ func (s *service) start(ctx context.Context) {
 	for _, p := range s.running.Load().pools {
 		p.start(ctx)
 	}
-	s.reloads.applied(s.running.Load().config)
+	s.applied(s.running.Load().config)
 	s.background.Go(func() { s.readiness.watch(ctx) })
 	s.background.Go(func() { s.watchShortages(ctx) })
 	s.changing.Unlock()
@@ -211,9 +238,10 @@ func (s *service) start(ctx context.Context) {
 
 // announce logs what runs, one line per thing.
 func (s *service) announce() {
-	c, pools := s.running.Load().config, s.running.Load().pools
+	now := s.running.Load()
+	c := now.config
 	s.log.Info("homing", slog.String("version", s.version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
-	s.announceRoutes(&running{c, pools})
+	s.announceRoutes(now)
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),
 		slog.String("memory", formatMemory(s.store.TableBytes())))
@@ -221,7 +249,7 @@ func (s *service) announce() {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
 	if s.cluster != nil {
-		s.cluster.announce(len(discovering(c, pools)) > 0)
+		s.cluster.announce(len(now.discovering()) > 0)
 	}
 	s.files.warn(s.log, s.maxConns(c))
 	s.log.Info("ready")

@@ -4,11 +4,9 @@ package service
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"homing/balancer/netaddr"
-	"homing/cmd/homing/internal/api"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/shortage"
 )
@@ -46,16 +44,4 @@ func (s *service) viewForShortages() *shortage.View {
 // refuses are the backends of c that conns would come back from.
 func (s *service) refuses(c *config.Config) func(netaddr.Addr) bool {
 	return func(addr netaddr.Addr) bool { return c.TakenBy(addr, s.own.has) != nil }
-}
-
-// viewShortages is what operators see of them.
-func (s *service) viewShortages() []api.Shortage {
-	out := []api.Shortage{}
-	for one := range slices.Values(s.shortages.Standing()) {
-		out = append(out, api.Shortage{
-			Pool: one.Pool, Listener: one.Listener, Cause: one.Cause, Count: one.Count, Since: one.Since.UTC(), Last: one.Last.UTC(),
-			What: one.What, Remedy: one.Remedy,
-		})
-	}
-	return out
 }

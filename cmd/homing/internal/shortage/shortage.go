@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/cmd/homing/internal/api"
 )
 
 const (
@@ -23,17 +24,6 @@ const (
 	// sayEvery is the least time between two lines in the log about one shortage.
 	sayEvery = time.Minute
 )
-
-// Shortage is something that a pool, a listener or the whole node has not enough of, so that clients feel it. While it
-// lasts, and for a minute after, it stands.
-type Shortage struct {
-	Pool, Listener string // one of them, or none: it is the node's
-	Cause          string // one of Causes
-	Count          uint64 // how often since it began, in the unit that What has
-	Since, Last    time.Time
-	What           string // what has happened to how many, as a clause
-	Remedy         string // what to do
-}
 
 // View is all that is looked at.
 type View struct {
@@ -65,9 +55,9 @@ type Watch struct {
 // key names a shortage.
 type key struct{ pool, listener, cause string }
 
-// stand is a shortage that stands.
+// stand is a shortage that stands: while it lasts, and for a minute after.
 type stand struct {
-	Shortage
+	api.Shortage
 	said   time.Time
 	untold uint64 // counted since then
 }
@@ -116,12 +106,12 @@ func look[T any](w *Watch, rows []row[T], v *T, at key, now time.Time) {
 		}
 		s := w.standing[at]
 		if s == nil {
-			s = &stand{Shortage: Shortage{Pool: at.pool, Listener: at.listener, Cause: at.cause, Since: now}}
+			s = &stand{Shortage: api.Shortage{Pool: at.pool, Listener: at.listener, Cause: at.cause, Since: now.UTC()}}
 			w.standing[at] = s
 		}
 		s.Count += more
 		s.untold += more
-		s.Last = now
+		s.Last = now.UTC()
 		s.What, s.Remedy = r.what(v, s.Count), r.remedy
 		if s.said.IsZero() || now.Sub(s.said) >= sayEvery {
 			w.log.Warn("shortage", where(at), slog.String("cause", at.cause), slog.Uint64("count", s.untold),
@@ -143,14 +133,14 @@ func where(k key) slog.Attr {
 }
 
 // Standing is what stands: by pool, listener and cause.
-func (w *Watch) Standing() []Shortage {
+func (w *Watch) Standing() []api.Shortage {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]Shortage, 0, len(w.standing))
+	all := make([]api.Shortage, 0, len(w.standing))
 	for _, s := range w.standing {
 		all = append(all, s.Shortage)
 	}
-	slices.SortFunc(all, func(a, b Shortage) int {
+	slices.SortFunc(all, func(a, b api.Shortage) int {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Listener, b.Listener), cmp.Compare(a.Cause, b.Cause))
 	})
 	return all
