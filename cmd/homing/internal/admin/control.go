@@ -11,41 +11,31 @@ import (
 )
 
 func (s *Server) reload(r *http.Request, _ *api.Empty) (api.Done, error) {
-	if s.src.Reload == nil {
-		return api.Done{}, refusef(http.StatusConflict, "there is nothing to read again: it runs without --config")
-	}
-	if err := s.src.Reload(r.Context()); err != nil {
-		return api.Done{}, refusef(http.StatusConflict, "nothing has changed: %s", oneLine(err.Error()))
-	}
-	return api.Done{Done: "the configuration was read again"}, nil
+	return done("the configuration was read again", "nothing has changed", s.src.Reload(r.Context()))
 }
 
 func (s *Server) upgrade(r *http.Request, _ *api.Empty) (api.Done, error) {
-	if s.src.Upgrade == nil {
-		return api.Done{}, refusef(http.StatusConflict, "this homing cannot hand over to another process")
+	return done("another process has taken over", "the old process goes on", s.src.Upgrade(r.Context()))
+}
+
+// done says that something is, or that it is not, and why.
+func done(is, not string, err error) (api.Done, error) {
+	if err != nil {
+		return api.Done{}, refusef(http.StatusConflict, "%s: %s", not, oneLine(err.Error()))
 	}
-	if err := s.src.Upgrade(r.Context()); err != nil {
-		return api.Done{}, refusef(http.StatusConflict, "the old process goes on: %s", oneLine(err.Error()))
-	}
-	return api.Done{Done: "another process has taken over"}, nil
+	return api.Done{Done: is}, nil
 }
 
 func (s *Server) logLevel(*http.Request) (api.LogLevel, error) {
 	return api.LogLevel{Level: s.level()}, nil
 }
 
-func (s *Server) level() string {
-	if s.src.LogLevel == nil {
-		return "off"
-	}
-	return strings.ToLower(s.src.LogLevel.Level().String())
-}
+func (s *Server) level() string { return strings.ToLower(s.src.LogLevel.Level().String()) }
 
 func (s *Server) setLogLevel(_ *http.Request, in *api.LogLevel) (api.LogLevel, error) {
-	if s.src.LogLevel == nil {
-		return api.LogLevel{}, refusef(http.StatusConflict, "nothing is logged: it runs with --log=off")
-	}
-	level, ok := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[in.Level]
+	level, ok := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[in.Level]
 	if !ok {
 		return api.LogLevel{}, refusef(http.StatusBadRequest, "level %.20q is none of debug, info, warn and error", in.Level)
 	}

@@ -152,9 +152,6 @@ func (s *Server) events(r *http.Request) (api.Events, error) {
 	if err != nil {
 		return api.Events{}, err
 	}
-	if s.src.Events == nil {
-		return api.Events{Events: []api.Event{}}, nil
-	}
 	return s.src.Events.after(after), nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"homing/cmd/homing/internal/api"
 )
@@ -18,29 +17,22 @@ import (
 // browser on this machine. Their requests carry the name of their own site as Host (DNS rebinding) or as Origin (CSRF),
 // and none of them can send application/json to another origin without asking first, which is never granted.
 type guard struct {
-	// Static.
-	local   bool // loopback or a unix socket
-	hosts   bool // TCP on loopback: Host must be this machine
+	local   bool               // loopback or a unix socket
+	hosts   bool               // TCP on loopback: Host must be this machine
+	token   *[sha256.Size]byte // hash of the token, nil without one
 	crossed *http.CrossOriginProtection
-
-	// Atomic; replaced when the files are read again.
-	token atomic.Pointer[[sha256.Size]byte] // hash of the token, nil without one
 }
 
-func newGuard(address api.Address) *guard {
-	return &guard{
+// newGuard asks for the token, unless that is "".
+func newGuard(address api.Address, token string) *guard {
+	g := &guard{
 		local: address.Local(), hosts: address.Local() && address.Network == "tcp", crossed: http.NewCrossOriginProtection(),
 	}
-}
-
-// setToken has the guard ask for a token; "" for none.
-func (g *guard) setToken(token string) {
-	if token == "" {
-		g.token.Store(nil)
-		return
+	if token != "" {
+		sum := sha256.Sum256([]byte(token))
+		g.token = &sum
 	}
-	sum := sha256.Sum256([]byte(token))
-	g.token.Store(&sum)
+	return g
 }
 
 // check says why a request is refused, or nil.
@@ -68,13 +60,12 @@ func (g *guard) admits(r *http.Request) bool {
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		return true
 	}
-	want := g.token.Load()
-	if want == nil {
+	if g.token == nil {
 		return g.local
 	}
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	sum := sha256.Sum256([]byte(given))
-	return subtle.ConstantTimeCompare(sum[:], want[:]) == 1 && ok
+	return subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1 && ok
 }
 
 // hostOf is a Host without its port.

@@ -33,7 +33,7 @@ func (k *keeper) seeKeys() {
 			for _, home := range held.Homes {
 				one := heldBy{p.Hash(), held.Key, home.ID}
 				k.keys[one] = true
-				if before == nil || before[one] || k.src.Events == nil {
+				if before == nil || before[one] {
 					continue
 				}
 				if fresh++; fresh <= keysToldOf {

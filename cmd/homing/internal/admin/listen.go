@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,53 +70,34 @@ func abandoned(path string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// secrets is what Access names by files: read at the start, and again when asked.
-type secrets struct {
-	access *api.Access
-	guard  *guard
-	tls    atomic.Pointer[tls.Config] // nil without TLS
-}
-
-// read reads the files. On an error all is as before.
-func (s *secrets) read(log *slog.Logger) error {
-	token, config := "", (*tls.Config)(nil)
-	if s.access.TokenFile != "" {
-		var err error
-		if token, err = api.ReadToken(s.access.TokenFile); err != nil {
-			return fmt.Errorf("--admin-token-file: %w", err)
+// secrets reads what Access names by files: the token, "" without one, and what makes the server speak TLS, nil if it does
+// not.
+func secrets(access *api.Access, log *slog.Logger) (token string, config *tls.Config, err error) {
+	if access.TokenFile != "" {
+		if token, err = api.ReadToken(access.TokenFile); err != nil {
+			return "", nil, fmt.Errorf("--admin-token-file: %w", err)
 		}
-		if info, err := os.Stat(s.access.TokenFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-			return fmt.Errorf("--admin-token-file: %s can be read by everybody on this machine: chmod 640 %[1]s", s.access.TokenFile)
+		if info, err := os.Stat(access.TokenFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			return "", nil, fmt.Errorf("--admin-token-file: %s can be read by everybody on this machine: chmod 640 %[1]s", access.TokenFile)
 		}
 	}
-	if s.access.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(s.access.CertFile, s.access.KeyFile)
-		if err != nil {
-			return fmt.Errorf("--admin-tls-cert %s with --admin-tls-key %s: %w", s.access.CertFile, s.access.KeyFile, err)
+	if access.CertFile == "" {
+		if token != "" && !access.Address.Local() {
+			log.Warn("the admin token travels in clear: give --admin-tls-cert and --admin-tls-key")
 		}
-		config = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
-		if s.access.ClientCAFile != "" {
-			if config.ClientCAs, err = api.ReadRoots(s.access.ClientCAFile); err != nil {
-				return fmt.Errorf("--admin-client-ca: %w", err)
-			}
-			// Without one a client may ask for /healthz and /readyz, and show a token.
-			config.ClientAuth = tls.VerifyClientCertIfGiven
+		return token, nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(access.CertFile, access.KeyFile)
+	if err != nil {
+		return "", nil, fmt.Errorf("--admin-tls-cert %s with --admin-tls-key %s: %w", access.CertFile, access.KeyFile, err)
+	}
+	config = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+	if access.ClientCAFile != "" {
+		if config.ClientCAs, err = api.ReadRoots(access.ClientCAFile); err != nil {
+			return "", nil, fmt.Errorf("--admin-client-ca: %w", err)
 		}
-	} else if token != "" && !s.access.Address.Local() {
-		log.Warn("the admin token travels in clear: give --admin-tls-cert and --admin-tls-key")
+		// Without one a client may ask for /healthz and /readyz, and show a token.
+		config.ClientAuth = tls.VerifyClientCertIfGiven
 	}
-	s.guard.setToken(token)
-	s.tls.Store(config)
-	return nil
-}
-
-// listener adds TLS where there is a certificate.
-func (s *secrets) listener(plain net.Listener) net.Listener {
-	if s.tls.Load() == nil {
-		return plain
-	}
-	return tls.NewListener(plain, &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
-	})
+	return token, config, nil
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,7 +23,7 @@ type Server struct {
 	src       Source
 	log       *slog.Logger
 	guard     *guard
-	secrets   secrets
+	tls       *tls.Config // nil without
 	endpoints []endpoint
 	registry  *prometheus.Registry
 	keeper    *keeper
@@ -37,13 +38,13 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 	if err := access.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{
-		src: src, log: log, guard: newGuard(access.Address), endpoints: endpoints(), registry: prometheus.NewRegistry(),
-		keeper: newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
-	}
-	s.secrets.access, s.secrets.guard = &access, s.guard
-	if err := s.secrets.read(log); err != nil {
+	token, secured, err := secrets(&access, log)
+	if err != nil {
 		return nil, err
+	}
+	s := &Server{
+		src: src, log: log, guard: newGuard(access.Address, token), tls: secured, endpoints: endpoints(), registry: prometheus.NewRegistry(),
+		keeper: newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
 	}
 	s.registry.MustRegister(
 		newCollector(s.src),
@@ -52,9 +53,6 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 	)
 	return s, nil
 }
-
-// Reread reads the token and the certificates again. On an error those of before stay.
-func (s *Server) Reread() error { return s.secrets.read(s.log) }
 
 // Bounds of what clients may take: none of them is in a hurry, and none has much to say.
 const (
@@ -91,7 +89,11 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) {
 			_ = bounded.Close() // nobody listens here any more, either way
 		}
 	})
-	err := server.Serve(s.secrets.listener(bounded))
+	var at net.Listener = bounded
+	if s.tls != nil {
+		at = tls.NewListener(at, s.tls)
+	}
+	err := server.Serve(at)
 	select {
 	case <-s.closing:
 		<-ctx.Done()

@@ -31,9 +31,9 @@ type Source struct {
 	Unready   func() string         // why conns are not welcome, "" when they are
 	Shortages func() []api.Shortage // what stands, never nil
 	Config    func() ConfigState
-	LogLost   func() uint64 // lines of the log that were not written; nil: not known
+	LogLost   func() uint64 // lines of the log that were not written
 
-	// Elder is the process that this one took over from, and its conns, while it drains. nil: there was none.
+	// Elder is the process that this one took over from, and its conns, while it drains.
 	Elder func() (pid int, conns uint64, ok bool)
 
 	// Sync returns when no loop acts on what was true before it was called.
@@ -45,8 +45,8 @@ type Source struct {
 	Command Commander                    // nil without a cluster
 	State   func() replica.StateDirStats // nil when nothing is written
 
-	Reload   func(context.Context) error // nil where there is nothing to read again
-	Upgrade  func(context.Context) error // nil where no other process can take over
+	Reload   func(context.Context) error // reads the configuration again
+	Upgrade  func(context.Context) error // hands over to another process
 	LogLevel *slog.LevelVar
 	Events   *Events
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -69,12 +70,9 @@ func viewTotals(st *balancer.Stats) api.Totals {
 		Waiting: st.Waiting, MemoryBytes: st.ConnBytes + st.BufferBytes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
 		Connects: st.Connects, ConnectFailures: st.ConnectFailures, ConnectTimeouts: st.ConnectTimeouts, Replays: st.Replays, SecondChances: st.SecondChances,
 		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
-		Routes: map[string]uint64{}, Lost: map[string]uint64{}, Refused: map[string]uint64{},
-	}
-	for rule, n := range st.Refused {
-		if refused := balancer.Refusal(rule); refused != balancer.RefusedNone {
-			t.Refused[refused.String()] = n
-		}
+		Routes:  maps.Collect(words(affinity.Source(0), st.Routes[:])),
+		Lost:    maps.Collect(words(balancer.LostNone+1, st.Lost[:])),
+		Refused: maps.Collect(words(balancer.RefusedNone+1, st.Refused[:])),
 	}
 	for kind := affinity.OfferNone + 1; kind < affinity.NumOfferKinds; kind++ {
 		v := &st.Verdicts[kind]
@@ -82,14 +80,6 @@ func viewTotals(st *balancer.Stats) api.Totals {
 			Kind: kind.String(), Offered: st.Offers[kind], Accepted: v[balancer.VerdictAccepted],
 			Refused: v[balancer.VerdictRefused], Unknown: v[balancer.VerdictUnknown],
 		})
-	}
-	for source, n := range st.Routes {
-		t.Routes[affinity.Source(source).String()] = n
-	}
-	for reason, n := range st.Lost {
-		if lost := balancer.Lost(reason); lost != balancer.LostNone {
-			t.Lost[lost.String()] = n
-		}
 	}
 	return t
 }

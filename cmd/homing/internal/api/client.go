@@ -168,11 +168,6 @@ func (c *Client) Post(ctx context.Context, path string, in, out any) error {
 	return c.ask(ctx, http.MethodPost, path, in, out)
 }
 
-// Put is Post with the other method.
-func (c *Client) Put(ctx context.Context, path string, in, out any) error {
-	return c.ask(ctx, http.MethodPut, path, in, out)
-}
-
 // BackendPath is the path of a backend, of one pool unless that is empty, and of what is done with it.
 func BackendPath(backend, pool, what string) string {
 	path := "/v1/backends/" + url.PathEscape(backend)

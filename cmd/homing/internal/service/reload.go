@@ -114,14 +114,13 @@ func (s *service) prepare(old *running, c *config.Config) (next *running, plans 
 	for i := range c.Pools {
 		settings := &c.Pools[i]
 		p, before := old.named(settings.Name)
-		switch {
-		case p == nil:
+		if p == nil {
 			fresh, err := pool.New(settings.Name, settings.Backends, s.poolOptions(c, settings))
 			if err != nil {
 				return nil, nil, err
 			}
 			p = &pooled{Pool: fresh}
-		default:
+		} else {
 			plan, err := p.Plan(settings.Backends, s.poolOptions(c, settings))
 			if err != nil {
 				return nil, nil, err
