@@ -82,7 +82,7 @@ type PoolSettings struct {
 	ECH          bool    // the backends hold ECH keys
 	LoadFactor   float64 // at least 1
 	SecondChance pool.SecondChance
-	Queue        int // conns that may wait for a backend
+	Queue        int // conns that may wait for a backend, or pool.NoQueue
 	QueueTimeout time.Duration
 	ProxyHeader  pool.ProxyHeader
 	Sources      []netip.Addr // that backends are connected from; none: what the system chooses
@@ -111,7 +111,7 @@ type Probe struct {
 	Enabled     bool
 	Interval    time.Duration
 	Names       []string // beside no name, and those of the traffic
-	FromTraffic int      // 0: none
+	FromTraffic int      // or health.NoneFromTraffic
 }
 
 // Timeouts of conns.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"homing/balancer"
+	"homing/balancer/affinity"
+	"homing/balancer/health"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/value"
 	"homing/tlsparse"
@@ -33,7 +35,7 @@ func Table(c *Config) []Group {
 		{"Limits", append(limitRows(&c.Limits), clientRows(&c.Limits.Clients, l)...)},
 		{"What is remembered", memoryRows(c)},
 		{"Queue", []Row{
-			pools("queue", "queue.conns", value.Int{P: &p.Queue, Min: 0, Max: 1_000_000},
+			pools("queue", "queue.conns", value.Int{P: &p.Queue, Min: 0, Max: 1_000_000, Off: pool.NoQueue},
 				"conns that may wait while all backends have as many as their max-conns, the oldest served first; further ones "+
 					"are reset; 0: none waits"),
 			pools("queue-timeout", "queue.timeout", span(&p.QueueTimeout, tick, time.Hour),
@@ -70,7 +72,8 @@ func Table(c *Config) []Group {
 				"between two probes of a backend; one that comes back or refuses its own tickets is probed at once"),
 			pools("probe-name", "probe.names", value.Several[string]{P: &p.Probe.Names, Parse: value.ParseServerName, Kind: "NAME"},
 				"probe with this server name too; repeatable; a hello without a name is always sent").like("www.example.org"),
-			pools("probe-names-from-traffic", "probe.names_from_traffic", value.Int{P: &p.Probe.FromTraffic, Min: 0, Max: 64},
+			pools("probe-names-from-traffic", "probe.names_from_traffic",
+				value.Int{P: &p.Probe.FromTraffic, Min: 0, Max: 64, Off: health.NoneFromTraffic},
 				"probe with so many of the server names that clients use most"),
 		}},
 		{"Cluster", clusterRows(c)},
@@ -182,9 +185,9 @@ func memoryRows(c *Config) []Row {
 			"sessions and exact tickets; about 27 bytes each, taken at start").fixed(),
 		top("client-entries", "tables.client_entries", value.Int{P: &t.ClientEntries, Min: 1024, Max: 100_000_000},
 			"clients whose last home is remembered; about 27 bytes each, taken at start").fixed(),
-		top("session-ttl", "tables.session_ttl", span(&t.SessionTTL, time.Second, 7*day),
+		top("session-ttl", "tables.session_ttl", span(&t.SessionTTL, affinity.MinTTL, 7*day),
 			"a TLS 1.2 session ID is remembered, counted from its last acceptance").fixed(),
-		top("ticket-ttl", "tables.ticket_ttl", span(&t.TicketTTL, time.Second, 7*day),
+		top("ticket-ttl", "tables.ticket_ttl", span(&t.TicketTTL, affinity.MinTTL, 7*day),
 			"a ticket without a lifetime of its own, and a ticket key without acceptance or issue").fixed(),
 		pools("affinity-load-factor", "affinity_load_factor", value.Ratio{P: &c.Pool.LoadFactor, Min: pool.MinLoadFactor, Max: 1000},
 			"a home with more conns than 64 + this times the weighted mean is passed over"),

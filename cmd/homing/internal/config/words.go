@@ -17,9 +17,9 @@ import (
 )
 
 // mode is the permission bits of a file, in octal.
-type mode struct{ p *uint32 }
+type mode struct{ P *uint32 }
 
-func (v mode) String() string { return strconv.FormatUint(uint64(*v.p), 8) }
+func (v mode) String() string { return strconv.FormatUint(uint64(*v.P), 8) }
 
 // Type implements value.Value.
 func (v mode) Type() string { return "MODE" }
@@ -30,7 +30,7 @@ func (v mode) Set(s string) error {
 	if err != nil || n == 0 || n > 0o777 {
 		return errors.New("not the permissions of a file: write them in octal, such as 660 or 666")
 	}
-	*v.p = uint32(n)
+	*v.P = uint32(n)
 	return nil
 }
 

@@ -3,7 +3,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -43,7 +42,7 @@ func mayBeTransparent(c *config.Config) error {
 func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
 	if probed(c, settings) {
 		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
-			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: cmp.Or(settings.Probe.FromTraffic, health.NoneFromTraffic), Log: s.log,
+			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: settings.Probe.FromTraffic, Log: s.log,
 		})
 		if err != nil {
 			return err
@@ -110,7 +109,7 @@ func nodeOf(c *config.Config) string {
 func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
 	return pool.Options{
 		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
-		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: cmp.Or(p.Queue, pool.NoQueue),
+		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
 		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Refuse: s.refuses(c), Log: s.log,
 	}
