@@ -1,8 +1,7 @@
-package tlsparse
+package main
 
 import (
 	"bytes"
-	"context"
 	"net"
 	"os/exec"
 	"sync"
@@ -24,16 +23,14 @@ type tapped struct {
 
 // serve starts an s_server with a tap in front of it.
 func (r *recorder) serve(args ...string) *tap {
-	r.t.Helper()
 	probe, err := net.Listen("tcp", "127.0.0.1:0")
 	r.check(err)
 	backend := probe.Addr().String()
 	probe.Close()
-	ctx, cancel := context.WithCancel(r.t.Context())
-	r.t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, "openssl", append([]string{"s_server", "-accept", backend, "-cert", r.cert, "-www", "-quiet"}, args...)...)
+	cmd := exec.CommandContext(r.ctx, "openssl",
+		append([]string{"s_server", "-accept", backend, "-cert", r.cert, "-www", "-quiet"}, args...)...)
 	r.check(cmd.Start())
-	r.t.Cleanup(func() { cancel(); _ = cmd.Wait() })
+	r.servers.Go(func() { _ = cmd.Wait() }) // it is killed in the end
 	for range 500 {
 		if c, err := net.Dial("tcp", backend); err == nil {
 			c.Close()
@@ -44,7 +41,6 @@ func (r *recorder) serve(args ...string) *tap {
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	r.check(err)
-	r.t.Cleanup(func() { ln.Close() })
 	tp := &tap{addr: ln.Addr().String()}
 	go func() {
 		for {

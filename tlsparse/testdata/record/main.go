@@ -1,4 +1,8 @@
-package tlsparse
+// Command record makes tlsparse/testdata/hellos anew: real clients talk to openssl s_server through a tap, once or twice, and
+// what they send first is written down. It needs openssl, curl and gnutls-cli. Run it at the top of the repository:
+//
+//	go run ./tlsparse/testdata/record
+package main
 
 import (
 	"context"
@@ -9,7 +13,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -21,24 +24,45 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"testing"
+	"sync"
 	"time"
 
 	utls "github.com/refraction-networking/utls"
+
+	"homing/tlsparse"
 )
 
-var recordFlag = flag.Bool("record", false, "record testdata/hellos anew with the clients of this machine")
+const (
+	testdata   = "tlsparse/testdata"
+	recordName = "www.example.com"
+)
 
-const recordName = "www.example.com"
-
-// TestRecord makes testdata/hellos: real clients talk to openssl s_server
-// through a tap, once or twice, and what they send first is written down.
-// It needs openssl, curl and gnutls-cli, and runs only with -record.
-func TestRecord(t *testing.T) {
-	if !*recordFlag {
-		t.Skip("records only with -record")
+func main() {
+	r := &recorder{origins: map[string]string{}}
+	if err := r.record(); err != nil {
+		fmt.Fprintln(os.Stderr, "record:", err)
+		os.Exit(1)
 	}
-	r := &recorder{t: t, dir: t.TempDir(), origins: map[string]string{}}
+}
+
+// record ends what it has started, however it ends.
+func (r *recorder) record() (err error) {
+	defer func() {
+		switch fault := recover().(type) {
+		case nil:
+		case failure:
+			err = fault.error
+		default:
+			panic(fault)
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.ctx = ctx
+	defer r.servers.Wait()
+	defer cancel()
+	r.dir, err = os.MkdirTemp("", "record-")
+	r.check(err)
+	defer os.RemoveAll(r.dir)
 	r.makeCertificate()
 	r.openssl()
 	r.curl()
@@ -46,7 +70,11 @@ func TestRecord(t *testing.T) {
 	r.golang()
 	r.browsers()
 	r.readme()
+	return nil
 }
+
+// failure is what ends a recording.
+type failure struct{ error }
 
 const readmeHead = `# Recorded hellos
 
@@ -57,7 +85,7 @@ tlsparse reads in them.
 Record the hellos anew (needs openssl, curl and gnutls-cli), then rewrite what is
 read in them, and read the diff:
 
-    go test ./tlsparse -run TestRecord -record
+    go run ./tlsparse/testdata/record
     go test ./tlsparse -run TestGolden -update
 
 The names of browsers stand for the shapes that utls has of them. They end in
@@ -75,13 +103,14 @@ func (r *recorder) readme() {
 	for _, name := range slices.Sorted(maps.Keys(r.origins)) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, r.origins[name])
 	}
-	r.check(os.WriteFile(filepath.Join("testdata", "README.md"), []byte(b.String()), 0o644))
+	r.check(os.WriteFile(filepath.Join(testdata, "README.md"), []byte(b.String()), 0o644))
 }
 
 type recorder struct {
-	t    *testing.T
-	dir  string
-	cert string
+	ctx     context.Context
+	servers sync.WaitGroup
+	dir     string
+	cert    string
 
 	origins map[string]string
 }
@@ -89,11 +118,12 @@ type recorder struct {
 func (r *recorder) path(name string) string { return filepath.Join(r.dir, name) }
 
 func (r *recorder) check(err error) {
-	r.t.Helper()
 	if err != nil {
-		r.t.Fatal(err)
+		panic(failure{err})
 	}
 }
+
+func (r *recorder) fail(format string, args ...any) { r.check(fmt.Errorf(format, args...)) }
 
 func (r *recorder) makeCertificate() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -112,45 +142,43 @@ func (r *recorder) makeCertificate() {
 // save writes the first flight of connection i down, or for a name that ends in
 // -second what came after the server's first answer.
 func (r *recorder) save(tp *tap, i int, name, origin string) {
-	r.t.Helper()
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
 	if i >= len(tp.conns) {
-		r.t.Fatalf("%s: %d connections", name, len(tp.conns))
+		r.fail("%s: %d connections", name, len(tp.conns))
 	}
-	second := strings.HasSuffix(name, "-second")
 	stream := tp.conns[i].before.Bytes()
-	if second {
+	var hello tlsparse.Client
+	if hello.Reset(0); strings.HasSuffix(name, "-second") {
 		stream = tp.conns[i].after.Bytes()
+		hello.ResetSecond(0)
 	}
-	want := naiveClient(stream, DefaultHelloLimit, second)
-	if want.status != Got {
-		r.t.Fatalf("%s: %v", name, want.status)
+	if status := hello.Next(stream); status != tlsparse.Got {
+		r.fail("%s: %v", name, status)
 	}
 	r.origins[name] = origin
 	var out strings.Builder
-	for b := stream[:want.end]; len(b) > 0; {
+	for b := stream[:hello.End()]; len(b) > 0; {
 		n := min(32, len(b))
 		fmt.Fprintln(&out, hex.EncodeToString(b[:n]))
 		b = b[n:]
 	}
-	r.check(os.WriteFile(filepath.Join("testdata", "hellos", name+".hex"), []byte(out.String()), 0o644))
+	r.check(os.WriteFile(filepath.Join(testdata, "hellos", name+".hex"), []byte(out.String()), 0o644))
 }
 
 func (r *recorder) run(stdin, name string, args ...string) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		r.t.Logf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		fmt.Fprintf(os.Stderr, "%s %s: %v\n%s\n", name, strings.Join(args, " "), err, out)
 	}
 }
 
 // version returns the first line of a program's output.
 func (r *recorder) version(name string, args ...string) string {
-	out, err := exec.CommandContext(r.t.Context(), name, args...).Output()
+	out, err := exec.CommandContext(r.ctx, name, args...).Output()
 	r.check(err)
 	line, _, _ := strings.Cut(string(out), "\n")
 	return strings.Join(strings.Fields(line)[:2], " ")
@@ -307,7 +335,7 @@ func (r *recorder) browsers() {
 			r.check(err)
 			c := utls.UClient(raw, config, b.id)
 			if err := c.Handshake(); err != nil {
-				r.t.Fatalf("%s: %v", b.name, err)
+				r.fail("%s: %v", b.name, err)
 			}
 			_, err = io.WriteString(c, getRequest)
 			r.check(err)
