@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"homing/internal/testkit"
 )
 
 // again starts this binary once more, as what TestMain makes of the variable, with descriptors and a scheduler of its own.
@@ -16,16 +18,10 @@ func again(t *testing.T, variable string) (in io.Writer, out *bufio.Scanner) {
 	cmd.Env = append(os.Environ(), variable)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, cmd.Start())
 	t.Cleanup(func() {
 		stdin.Close()
 		if err := cmd.Wait(); err != nil && !t.Failed() {

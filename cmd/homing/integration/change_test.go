@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // One backend's reload replaces its ticket key. Each client that held the old key loses one resumption, and learning
@@ -37,14 +38,10 @@ func TestIntegrationReload(t *testing.T) {
 			at := map[string][]user{}
 			for _, u := range list {
 				r, err := u.Get(t.Context(), h.addr)
-				if err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, err)
 				at[r.Backend] = append(at[r.Backend], u)
 			}
-			if err := servers[0].Reload(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, servers[0].Reload(t.Context()))
 			most := 0
 			if tt.holders {
 				most = len(at["a"]) + perKey
@@ -69,9 +66,7 @@ func reconnectEach(t *testing.T, addr string, list []user, n int) (tally, int) {
 	for range n {
 		u := list[rand.IntN(len(list))]
 		r, err := u.Get(t.Context(), addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 		if r.Offered && !r.Resumed {
 			lost[u]++
@@ -116,23 +111,15 @@ func TestIntegrationKillAndRestart(t *testing.T) {
 	more := func(n int) {
 		t.Helper()
 		goal := count() + n
-		if !farm.WaitFor(t.Context(), 20*time.Second, func() bool { return count() >= goal }) {
-			t.Error("the clients stand still")
-		}
+		testkit.Within(t, 20*time.Second, "the clients go on", func() bool { return count() >= goal })
 	}
 	more(100)
 	victim.Kill()
 	killed := time.Now()
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return !h.up(t, victim.Addr()) }) {
-		t.Error("a dead backend was not marked down in 10 s")
-	}
+	testkit.Within(t, 10*time.Second, "a dead backend is marked down", func() bool { return !h.up(t, victim.Addr()) })
 	more(200)
-	if err := victim.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return h.up(t, victim.Addr()) }) {
-		t.Error("a backend that is back was not marked up in 10 s")
-	}
+	testkit.Check(t, victim.Restart(t.Context()))
+	testkit.Within(t, 10*time.Second, "a backend that is back is marked up", func() bool { return h.up(t, victim.Addr()) })
 	more(100)
 	cancel()
 	wg.Wait()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 const (
@@ -72,9 +73,7 @@ func TestIntegrationChaos(t *testing.T) {
 		length = 10 * time.Minute
 	}
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	var servers []*farm.Nginx
 	t.Cleanup(func() {
 		if err := farm.StopAll(servers); err != nil {
@@ -84,9 +83,7 @@ func TestIntegrationChaos(t *testing.T) {
 	w := newTown(t, "--check-interval", "200ms", "--check-timeout", "200ms", "--log-level", "warn")
 	for i := range chaosBackends {
 		one, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: fmt.Sprint("b", i), Certificates: []*farm.Certificate{cert}, QuietLog: true})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		servers = append(servers, one)
 		w.flags = append(w.flags, "--backend", one.Addr())
 	}

@@ -15,6 +15,7 @@ import (
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
+	"homing/internal/testkit"
 )
 
 // met is what one conn of the harness's client came to.
@@ -90,9 +91,7 @@ func nginxKind(cfg farm.NginxConfig) func(*testing.T, *farm.Certificate, int) se
 	return func(t *testing.T, cert *farm.Certificate, i int) server {
 		cfg.Name, cfg.Certificates = string(rune('a'+i)), []*farm.Certificate{cert}
 		n, err := farm.StartNginx(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		says := func(answer string) (bool, bool) {
 			words := strings.Fields(answer)
 			return len(words) > 1 && words[1] == "r", len(words) > 1
@@ -104,9 +103,7 @@ func nginxKind(cfg farm.NginxConfig) func(*testing.T, *farm.Certificate, int) se
 func stackKind(stack farm.Stack) func(*testing.T, *farm.Certificate, int) server {
 	return func(t *testing.T, cert *farm.Certificate, i int) server {
 		s, err := farm.StartServer(t.Context(), stack, string(rune('a'+i)), cert)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		return server{s.Addr(), nil, s.Stop}
 	}
 }
@@ -115,22 +112,16 @@ func stackKind(stack farm.Stack) func(*testing.T, *farm.Certificate, int) server
 func opensslKind(flags ...string) func(*testing.T, *farm.Certificate, int) server {
 	return func(t *testing.T, cert *farm.Certificate, _ int) server {
 		path, err := farm.FindOpenSSL()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir, addr := t.TempDir(), freeAddr(t)
+		testkit.Check(t, err)
+		dir, addr := t.TempDir(), testkit.FreeAddr(t)
 		for name, content := range map[string][]byte{"chain.pem": cert.Chain, "key.pem": cert.Key} {
-			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 		}
 		args := append([]string{
 			"s_server", "-accept", addr, "-cert", filepath.Join(dir, "chain.pem"), "-key", filepath.Join(dir, "key.pem"), "-www", "-quiet",
 		}, flags...)
 		p, err := farm.Start(t.Context(), addr, path, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		says := func(answer string) (bool, bool) {
 			return strings.Contains(answer, "\nReused, "), strings.Contains(answer, "\nReused, ") || strings.Contains(answer, "\nNew, ")
 		}
@@ -165,9 +156,7 @@ func serverKinds() []serverKind {
 func TestIntegrationClientCoreMeetsRealServers(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewRSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for _, kind := range serverKinds() {
 		t.Run(kind.name, func(t *testing.T) {
 			var servers []server

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"hash/crc32"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // visitor is the address that clients have in these tests.
@@ -71,9 +71,7 @@ func TestIntegrationProxyToBackends(t *testing.T) {
 		}
 	}
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	addr := frontHAProxy(t, cert, `
 frontend f
 	mode http
@@ -89,26 +87,16 @@ frontend f
 // frontHAProxy runs a frontend, and returns its address.
 func frontHAProxy(t *testing.T, cert *farm.Certificate, conf string) string {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), testkit.FreeAddr(t)
 	pem := filepath.Join(dir, "pem")
-	if err := os.WriteFile(pem, append(append([]byte{}, cert.Chain...), cert.Key...), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(pem, append(append([]byte{}, cert.Chain...), cert.Key...), 0o600))
 	conf = "defaults\n\ttimeout connect 5s\n\ttimeout client 30s\n\ttimeout server 30s\n" + conf
 	conf = strings.NewReplacer("@ADDR@", addr, "@CERT@", pem).Replace(conf)
 	path := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(path, []byte(conf), 0o600))
 	haproxy, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	proc, err := farm.Start(t.Context(), addr, haproxy, "-db", "-f", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proc.Stop)
+	testkit.Check(t, err)
+	testkit.Start(t, addr, haproxy, "-db", "-f", path)
 	return addr
 }
 
@@ -205,40 +193,29 @@ const (
 
 func threeRooms(t *testing.T) {
 	t.Helper()
-	clear := func() {
-		for _, room := range []string{clientRoom, nodeRoom, backendRoom} {
-			_ = exec.Command("ip", "netns", "del", room).Run() // what is not there need not go
-		}
-	}
-	clear()
-	t.Cleanup(clear)
 	for _, room := range []string{clientRoom, nodeRoom, backendRoom} {
-		command(t, "ip", "netns", "add", room)
-		command(t, "ip", "-n", room, "link", "set", "lo", "up")
+		testkit.NewRoom(t, room, nil)
 	}
-	for _, wire := range []struct{ room, addr, end, nodeEnd string }{{clientRoom, clientAddr, "c0", nodeOutside}, {backendRoom, backendAddr, "b0", nodeInside}} {
-		command(t, "ip", "-n", nodeRoom, "link", "add", wire.end, "type", "veth", "peer", "name", "eth0", "netns", wire.room)
-		command(t, "ip", "-n", nodeRoom, "addr", "add", wire.nodeEnd+"/25", "dev", wire.end)
-		command(t, "ip", "-n", nodeRoom, "link", "set", wire.end, "up")
-		command(t, "ip", "-n", wire.room, "addr", "add", wire.addr+"/25", "dev", "eth0")
-		command(t, "ip", "-n", wire.room, "link", "set", "eth0", "up")
-		command(t, "ip", "-n", wire.room, "route", "add", "default", "via", wire.nodeEnd)
+	node := testkit.Room(nodeRoom)
+	for _, wire := range []struct{ room, addr, end, nodeEnd string }{
+		{clientRoom, clientAddr, "c0", nodeOutside}, {backendRoom, backendAddr, "b0", nodeInside},
+	} {
+		far := testkit.Room(wire.room)
+		node.IP(t, "link", "add", wire.end, "type", "veth", "peer", "name", "eth0", "netns", wire.room)
+		node.Join(t, wire.end, wire.nodeEnd+"/25")
+		far.Join(t, "eth0", wire.addr+"/25")
+		far.IP(t, "route", "add", "default", "via", wire.nodeEnd)
 	}
-	command(t, "ip", "netns", "exec", nodeRoom, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+	node.Run(t, "sysctl", "-qw", "net.ipv4.ip_forward=0")
 }
 
 // A transparent pool's backend sees and logs the clients' own addresses, once the rules that `homing transparent-rules`
 // prints are in force; --check says whether they are.
 func TestIntegrationTransparent(t *testing.T) {
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("makes network namespaces: needs root")
-	}
 	threeRooms(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{"chain.pem": cert.Chain, "key.pem": cert.Key, "nginx.conf": fmt.Appendf(nil, `
 daemon off; master_process off; pid %[1]s/pid; error_log stderr;
@@ -248,51 +225,28 @@ http {
 	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
 	server { listen %[2]s:443 ssl; ssl_certificate %[1]s/chain.pem; ssl_certificate_key %[1]s/key.pem; return 200 "$remote_addr\n"; }
 }`, dir, backendAddr)} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 	}
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := func(room, name string, args ...string) *exec.Cmd {
-		return exec.Command("ip", append([]string{"netns", "exec", room, name}, args...)...)
-	}
-	start := func(room, name string, args ...string) *exec.Cmd {
-		proc := run(room, name, args...)
-		proc.Stderr = os.Stderr
-		if err := proc.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = proc.Process.Signal(os.Interrupt) // it may have ended
-			_ = proc.Wait()                       // how does not matter
-		})
-		return proc
-	}
+	node, backend := testkit.Room(nodeRoom), testkit.Room(backendRoom)
 	check := func() (string, error) {
-		out, err := run(nodeRoom, binary, "transparent-rules", "--check").CombinedOutput()
+		out, err := node.Command(t.Context(), binary, "transparent-rules", "--check").CombinedOutput()
 		return string(out), err
 	}
 	if out, err := check(); err == nil || strings.Count(out, "missing  ") != 5 {
 		t.Errorf("before the rules the check says, %v:\n%s", err, out)
 	}
-	rules, err := run(nodeRoom, binary, "transparent-rules").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command(t, "ip", "netns", "exec", nodeRoom, "bash", "-ec", string(rules))
+	rules, err := node.Command(t.Context(), binary, "transparent-rules").Output()
+	testkit.Check(t, err)
+	node.Run(t, "bash", "-ec", string(rules))
 	if out, err := check(); err != nil || strings.Contains(out, "missing") {
 		t.Errorf("with the rules the check says, %v:\n%s", err, out)
 	}
-	start(backendRoom, nginx, "-p", dir, "-c", "nginx.conf", "-e", "stderr")
-	start(nodeRoom, binary, "run", "--listen", nodeOutside+":443", "--backend", backendAddr+":443", "--transparent", "on", "--log-level", "warn")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	backend.Start(t, "", "nginx", "-p", dir, "-c", "nginx.conf", "-e", "stderr")
+	node.Start(t, "", binary, "run", "--listen", nodeOutside+":443", "--backend", backendAddr+":443",
+		"--transparent", "on", "--log-level", "warn")
 	seen := ""
-	farm.WaitFor(ctx, 15*time.Second, func() bool {
-		out, err := exec.CommandContext(ctx, "ip", "netns", "exec", clientRoom, "curl", "-sk", "--max-time", "2", "https://"+nodeOutside+"/").CombinedOutput()
+	testkit.Within(t, 20*time.Second, "a client is answered", func() bool {
+		out, err := testkit.Room(clientRoom).Command(t.Context(), "curl", "-sk", "--max-time", "2", "https://"+nodeOutside+"/").CombinedOutput()
 		seen = string(out)
 		return err == nil
 	})

@@ -16,6 +16,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // user is one client with one session, which it offers on each conn after the first.
@@ -35,14 +36,10 @@ type openssl struct {
 func newOpenSSL(t *testing.T, cert *farm.Certificate, flags ...string) func() user {
 	t.Helper()
 	path, err := farm.FindOpenSSL()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	dir := t.TempDir()
 	roots := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(roots, cert.Chain, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(roots, cert.Chain, 0o600))
 	n := 0
 	return func() user {
 		n++
@@ -89,17 +86,11 @@ func (o *openssl) Get(ctx context.Context, addr string) (tlsclient.Result, error
 func curl(t *testing.T, cert *farm.Certificate, addr string, n int, flags ...string) []tlsclient.Result {
 	t.Helper()
 	path, err := farm.FindCurl()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(roots, cert.Chain, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(roots, cert.Chain, 0o600))
 	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	args := []string{}
 	for i := range n {
 		if i > 0 {
@@ -159,9 +150,7 @@ func users(t *testing.T, addr string, n int, newUser func() user) []user {
 	for i := range list {
 		list[i] = newUser()
 		r, err := list[i].Get(t.Context(), addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		if r.Resumed {
 			t.Fatalf("a first conn was resumed: %+v", r)
 		}
@@ -175,9 +164,7 @@ func reconnect(t *testing.T, addr string, list []user, n int) tally {
 	var c tally
 	for range n {
 		r, err := list[rand.IntN(len(list))].Get(t.Context(), addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 	}
 	return c

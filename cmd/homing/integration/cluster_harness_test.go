@@ -13,6 +13,7 @@ import (
 	"homing/bench/farm"
 	"homing/bench/proc"
 	"homing/cluster"
+	"homing/internal/testkit"
 )
 
 // soon is within what nodes must have followed an agent: 2 s where the machine has time, and here what tells gossip from
@@ -39,9 +40,7 @@ func newTown(tb testing.TB, flags ...string) *town {
 	dir := tb.TempDir()
 	w := &town{gossipKey: filepath.Join(dir, "gossip.key"), nodeKey: filepath.Join(dir, "node.key"), flags: flags}
 	for _, path := range []string{w.gossipKey, w.nodeKey} {
-		if err := cluster.SaveKeys(path, [][]byte{cluster.NewKey()}); err != nil {
-			tb.Fatal(err)
-		}
+		testkit.Check(tb, cluster.SaveKeys(path, [][]byte{cluster.NewKey()}))
 	}
 	return w
 }
@@ -50,9 +49,7 @@ func newTown(tb testing.TB, flags ...string) *town {
 func (w *town) build(tb testing.TB, n int) {
 	tb.Helper()
 	addrs, err := proc.FreeAddrs(tb.Context(), 3*n) // all at once, so that none is drawn twice
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	for own := range slices.Chunk(addrs, 3) {
 		w.nodes = append(w.nodes, &node{homing: homing{addr: own[0], admin: own[1]}, town: w, gossip: own[2], state: tb.TempDir()})
 	}
@@ -68,7 +65,7 @@ func (w *town) build(tb testing.TB, n int) {
 		}
 	})
 	for _, one := range w.nodes {
-		w.waitFor(tb, "all nodes meet", func() bool { return one.members(tb, "node", "alive") == n-1 })
+		testkit.Eventually(tb, "all nodes meet", func() bool { return one.members(tb, "node", "alive") == n-1 })
 	}
 }
 
@@ -84,9 +81,7 @@ func (n *node) start(tb testing.TB) {
 		}
 	}
 	proc, err := farm.Start(context.Background(), n.addr, binary, append(args, n.town.flags...)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	n.proc = proc
 	n.awaitAdmin(tb)
 }
@@ -95,15 +90,6 @@ func (n *node) start(tb testing.TB) {
 func (n *node) members(tb testing.TB, role, state string) int {
 	tb.Helper()
 	return int(n.metrics(tb)[fmt.Sprintf("homing_cluster_members{role=%q,state=%q}", role, state)])
-}
-
-func (w *town) waitFor(tb testing.TB, what string, cond func() bool) time.Duration {
-	tb.Helper()
-	start := time.Now()
-	if !farm.WaitFor(tb.Context(), 30*time.Second, cond) {
-		tb.Fatalf("not within 30 s: %s", what)
-	}
-	return time.Since(start)
 }
 
 // everywhere says that every node has the backend, and takes it for up.
@@ -133,22 +119,12 @@ func (w *town) nowhere(tb testing.TB, addr string) func() bool {
 // agent starts an agent for a backend. It is stopped with the test.
 func (w *town) agent(tb testing.TB, backend string, flags ...string) *farm.Process {
 	tb.Helper()
-	bind := freeAddr(tb)
+	bind := testkit.FreeAddr(tb)
 	args := []string{"agent", "--backend", backend, "--cluster-bind", bind, "--gossip-key-file", w.gossipKey, "--check-interval", "500ms"}
 	for _, one := range w.nodes {
 		args = append(args, "--cluster-join", one.gossip)
 	}
-	proc, err := farm.Start(context.Background(), bind, binary, append(args, flags...)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		proc.Stop()
-		if tb.Failed() {
-			tb.Logf("the agent of %s said:\n%s", backend, proc.Output())
-		}
-	})
-	return proc
+	return testkit.Start(tb, bind, binary, append(args, flags...)...)
 }
 
 // clusterOfThree is two nodes and three nginx that agents announce.
@@ -161,7 +137,7 @@ func clusterOfThree(t *testing.T, cfg farm.NginxConfig) (*town, []*farm.Nginx, *
 		w.agent(t, n.Addr(), "--check", "tls")
 	}
 	for _, n := range servers {
-		w.waitFor(t, "the backend is everywhere", w.everywhere(t, n.Addr()))
+		testkit.Eventually(t, "the backend is everywhere", w.everywhere(t, n.Addr()))
 	}
 	return w, servers, cert
 }
@@ -169,25 +145,10 @@ func clusterOfThree(t *testing.T, cfg farm.NginxConfig) (*town, []*farm.Nginx, *
 // answering starts a server that sends one line to whoever connects, and returns its address.
 func answering(tb testing.TB) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp", freeAddr(tb))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = conn.Read(make([]byte, 64)) // the check says nothing, and hangs up
-				_, _ = conn.Write([]byte("hello\n"))
-			}()
-		}
-	}()
-	return listener.Addr().String()
+	return testkit.Serve(tb, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 64)) // the check says nothing, and hangs up
+		_, _ = conn.Write([]byte("hello\n"))
+	})
 }
 
 func fileExists(path string) bool {

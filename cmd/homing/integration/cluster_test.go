@@ -16,6 +16,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // alternate makes n conns of clients that go to another node each time, or on to the next when one does not accept.
@@ -28,9 +29,7 @@ func alternate(t *testing.T, w *town, list []user, n int) tally {
 		if err != nil {
 			r, err = u.Get(t.Context(), w.nodes[(i+i/len(list)+1)%len(w.nodes)].addr)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 	}
 	return c
@@ -62,10 +61,10 @@ func TestIntegrationCluster(t *testing.T) {
 				t.Errorf("after kill -9 of one node: %v", &one)
 			}
 			w.nodes[0].start(t)
-			w.waitFor(t, "the node is back", func() bool {
+			testkit.Eventually(t, "the node is back", func() bool {
 				return w.nodes[0].members(t, "node", "alive") == 1 && w.nodes[0].members(t, "agent", "alive") == 3
 			})
-			w.waitFor(t, "it has caught up", func() bool { return caughtUp(t, w.nodes[0]) && caughtUp(t, w.nodes[1]) })
+			testkit.Eventually(t, "it has caught up", func() bool { return caughtUp(t, w.nodes[0]) && caughtUp(t, w.nodes[1]) })
 			again := alternate(t, w, list, reconnects/2)
 			if again.refused() > 0 {
 				t.Errorf("after its restart: %v", &again)
@@ -128,9 +127,7 @@ func atOnce(t *testing.T, w *town, newUser func() user, n int) tally {
 		}
 		time.Sleep(2 * time.Millisecond)
 		r, err := u.Get(t.Context(), w.nodes[(i+1)%2].addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 	}
 	return c
@@ -143,7 +140,7 @@ func TestIntegrationAgent(t *testing.T) {
 	w.build(t, 2)
 	within := func(what string, cond func() bool) {
 		t.Helper()
-		took := w.waitFor(t, what, cond)
+		took := testkit.Eventually(t, what, cond)
 		t.Logf("%s: %d ms", what, took.Milliseconds())
 		if took > soon {
 			t.Errorf("%s took %s, want %s at most", what, took, soon)
@@ -157,14 +154,10 @@ func TestIntegrationAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	held, err := net.Dial("tcp", w.nodes[1].addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer held.Close()
 	secured := tls.Client(held, &tls.Config{ServerName: farm.ServerName, RootCAs: farm.Roots(cert)})
-	if err := secured.HandshakeContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, secured.HandshakeContext(t.Context()))
 
 	draining := func(want float64) func() bool {
 		return func() bool {
@@ -178,9 +171,7 @@ func TestIntegrationAgent(t *testing.T) {
 	}
 	signal := func(s syscall.Signal) {
 		t.Helper()
-		if err := proc.Signal(s); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, proc.Signal(s))
 	}
 	signal(syscall.SIGUSR1)
 	within("drained", draining(1))
@@ -198,23 +189,21 @@ func TestIntegrationAgent(t *testing.T) {
 	crashed := w.agent(t, first)
 	within("announced by another agent", w.everywhere(t, first))
 	crashed.Kill()
-	w.waitFor(t, "the crash is known", func() bool {
+	testkit.Eventually(t, "the crash is known", func() bool {
 		return w.nodes[0].members(t, "agent", "vanished") == 1 && w.nodes[1].members(t, "agent", "vanished") == 1
 	})
 	if !w.everywhere(t, first)() {
 		t.Error("a crash of the agent took a backend out that is up")
 	}
 	servers[0].Kill()
-	w.waitFor(t, "its server is dead too", w.nowhere(t, first))
+	testkit.Eventually(t, "its server is dead too", w.nowhere(t, first))
 
 	second := servers[1].Addr()
 	w.agent(t, second, "--fall", "1", "--check-timeout", "200ms")
 	within("another announced", w.everywhere(t, second))
 	servers[1].Kill()
 	within("its server died", w.nowhere(t, second))
-	if err := servers[1].Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, servers[1].Restart(t.Context()))
 	within("its server came back", w.everywhere(t, second))
 }
 
@@ -225,7 +214,7 @@ func TestIntegrationAgentRefused(t *testing.T) {
 	w.build(t, 1)
 	addr := answering(t)
 	w.agent(t, addr)
-	w.waitFor(t, "it is refused", func() bool { return w.nodes[0].metrics(t)[`homing_announcements{verdict="refused"}`] == 1 })
+	testkit.Eventually(t, "it is refused", func() bool { return w.nodes[0].metrics(t)[`homing_announcements{verdict="refused"}`] == 1 })
 	if !w.nowhere(t, addr)() {
 		t.Error("it is in the pool")
 	}
@@ -254,7 +243,7 @@ func TestIntegrationRollingRestart(t *testing.T) {
 		}
 		return true
 	}
-	took := w.waitFor(t, "every node has all backends", whole)
+	took := testkit.Eventually(t, "every node has all backends", whole)
 	t.Logf("%d agents started in %s; %s later every node had all backends", agents, started.Round(time.Millisecond), took.Round(time.Millisecond))
 
 	var ready [nodes]atomic.Bool
@@ -283,12 +272,10 @@ func TestIntegrationRollingRestart(t *testing.T) {
 	for i, one := range w.nodes {
 		ready[i].Store(false)
 		time.Sleep(50 * time.Millisecond) // for clients that have just looked
-		if err := one.proc.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, one.proc.Signal(syscall.SIGTERM))
 		<-one.proc.Done()
 		one.start(t)
-		w.waitFor(t, "it knows all backends again", func() bool {
+		testkit.Eventually(t, "it knows all backends again", func() bool {
 			return one.members(t, "node", "alive") == nodes-1 && int(one.metrics(t)[`homing_announcements{verdict="accepted"}`]) == agents
 		})
 		if !fileExists(filepath.Join(one.state, "id")) {
@@ -298,7 +285,7 @@ func TestIntegrationRollingRestart(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-	took = w.waitFor(t, "every node has all backends again", whole)
+	took = testkit.Eventually(t, "every node has all backends again", whole)
 	t.Logf("%d conns served, %d failed; whole again %s after the last restart", served.Load(), failed.Load(), took.Round(time.Millisecond))
 	if served.Load() == 0 {
 		t.Error("no client was served")

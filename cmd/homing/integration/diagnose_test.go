@@ -8,6 +8,7 @@ import (
 	"homing/bench/balancers"
 	"homing/bench/diagnose"
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // diagnosis is what is expected of a site.
@@ -30,15 +31,11 @@ func examine(t *testing.T, cert *farm.Certificate, addrs ...string) *diagnose.Re
 	var targets []diagnose.Target
 	for _, addr := range addrs {
 		target, err := diagnose.ParseTarget(addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		targets = append(targets, target)
 	}
 	r, err := diagnose.Run(t.Context(), targets, diagnose.Options{Name: farm.ServerName, Roots: farm.Roots(cert)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return r
 }
 
@@ -130,17 +127,11 @@ func TestIntegrationDiagnoseSharedKey(t *testing.T) {
 func roundRobin(t *testing.T, cert *farm.Certificate, backends []string, want diagnosis, keys int) {
 	t.Helper()
 	kit, err := balancers.NewKit(t.Context(), balancers.Paths{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	list, err := balancers.Select([]string{balancers.HAProxyRR})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	h, err := kit.Start(t.Context(), list[0], balancers.Setup{Backends: backends})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer func() {
 		if err := h.Stop(); err != nil {
 			t.Error(err)
@@ -157,9 +148,7 @@ func roundRobin(t *testing.T, cert *farm.Certificate, backends []string, want di
 func TestIntegrationDiagnoseStacks(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewRSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for _, kind := range serverKinds() {
 		t.Run(kind.name, func(t *testing.T) {
 			var backends []string

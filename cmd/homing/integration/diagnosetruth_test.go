@@ -11,6 +11,7 @@ import (
 
 	"homing/bench/diagnose"
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // site is a place whose make is known: what starts there, and what is true of it.
@@ -108,9 +109,7 @@ func sites() []site {
 		{
 			what: "one Apache", start: func(t *testing.T, cert *farm.Certificate) []string {
 				s, err := farm.StartServer(t.Context(), farm.Apache, "a", cert)
-				if err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, err)
 				t.Cleanup(func() { _ = s.Stop() })
 				return []string{s.Addr()}
 			},
@@ -123,9 +122,7 @@ func sites() []site {
 func TestIntegrationDiagnoseTellsTheTruth(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewRSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for _, s := range sites() {
 		t.Run(s.what, func(t *testing.T) {
 			o := diagnose.Options{Name: farm.ServerName, Roots: farm.Roots(cert)}
@@ -135,15 +132,11 @@ func TestIntegrationDiagnoseTellsTheTruth(t *testing.T) {
 			var targets []diagnose.Target
 			for _, addr := range s.start(t, cert) {
 				target, err := diagnose.ParseTarget(addr)
-				if err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, err)
 				targets = append(targets, target)
 			}
 			r, err := diagnose.Run(t.Context(), targets, o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			s.check(t, r)
 		})
 	}
@@ -191,9 +184,7 @@ func nginxes(t *testing.T, cert *farm.Certificate, list ...farm.NginxConfig) []s
 	for i, cfg := range list {
 		cfg.Name, cfg.Certificates = string(rune('a'+i)), []*farm.Certificate{cert}
 		n, err := farm.StartNginx(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() { _ = n.Stop() })
 		addrs = append(addrs, n.Addr())
 	}
@@ -205,21 +196,15 @@ func program(t *testing.T, addr, name string, files map[string]string, args func
 	t.Helper()
 	dir := t.TempDir()
 	for file, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(strings.ReplaceAll(content, "DIR", dir)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, os.WriteFile(filepath.Join(dir, file), []byte(strings.ReplaceAll(content, "DIR", dir)), 0o600))
 	}
-	p, err := farm.Start(t.Context(), addr, name, args(dir)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
+	testkit.Start(t, addr, name, args(dir)...)
 }
 
 // balancer starts HAProxy before servers, with its own way to choose.
 func balancer(t *testing.T, balance string, servers []string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := testkit.FreeAddr(t)
 	conf := "global\n\tnbthread 1\ndefaults\n\tmode tcp\n\ttimeout connect 5s\n\ttimeout client 30s\n\ttimeout server 30s\nlisten farm\n\tbind " + addr + "\n\tbalance " + balance + "\n"
 	for i, s := range servers {
 		conf += fmt.Sprintf("\tserver b%d %s\n", i, s)
@@ -231,7 +216,7 @@ func balancer(t *testing.T, balance string, servers []string) string {
 // stunnel starts one before a server that answers.
 func stunnel(t *testing.T, cert *farm.Certificate, option string) string {
 	t.Helper()
-	addr, behind := freeAddr(t), nginxes(t, cert, farm.NginxConfig{})[0]
+	addr, behind := testkit.FreeAddr(t), nginxes(t, cert, farm.NginxConfig{})[0]
 	program(t, addr, "/usr/bin/stunnel4", map[string]string{
 		"both.pem":     string(cert.Chain) + string(cert.Key),
 		"stunnel.conf": "foreground = yes\npid =\n[farm]\naccept = " + addr + "\nconnect = " + behind + "\ncert = DIR/both.pem\n" + option + "\n",
@@ -254,13 +239,11 @@ func nodes(context string, lines ...string) func(*testing.T, *farm.Certificate) 
 		for name, content := range map[string][]byte{
 			"server.js": []byte(nodeServer), "chain.pem": cert.Chain, "key.pem": cert.Key, "ticket.key": sharedTicketKey()[:48],
 		} {
-			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 		}
 		var servers []string
 		for _, line := range lines {
-			addr := freeAddr(t)
+			addr := testkit.FreeAddr(t)
 			_, port, _ := strings.Cut(addr, ":")
 			args := []string{"FARM=" + dir, "FARM_PORT=" + port, "FARM_CONTEXT=" + context, "/usr/bin/nodejs"}
 			for i, word := range strings.Fields(line) {
@@ -269,11 +252,7 @@ func nodes(context string, lines ...string) func(*testing.T, *farm.Certificate) 
 				}
 				args = append(args, word)
 			}
-			p, err := farm.Start(t.Context(), addr, "/usr/bin/env", args...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(p.Stop)
+			testkit.Start(t, addr, "/usr/bin/env", args...)
 			servers = append(servers, addr)
 		}
 		return []string{balancer(t, "roundrobin", servers)}

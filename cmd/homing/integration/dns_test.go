@@ -2,49 +2,21 @@ package integration
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
-
-// dnsRoom is a network namespace with a resolver of its own, which resolves by what listens in it.
-const dnsRoom = "homing-dns"
-
-func makeDNSRoom(t *testing.T) {
-	t.Helper()
-	etc := filepath.Join("/etc/netns", dnsRoom)
-	clear := func() {
-		_ = exec.Command("ip", "netns", "del", dnsRoom).Run() // what is not there need not go
-		_ = os.RemoveAll(etc)
-	}
-	clear()
-	t.Cleanup(clear)
-	if err := os.MkdirAll(etc, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	put(t, filepath.Join(etc, "resolv.conf"), "nameserver 127.0.0.1\n")
-	command(t, "ip", "netns", "add", dnsRoom)
-	command(t, "ip", "-n", dnsRoom, "link", "set", "lo", "up")
-}
 
 // TestIntegrationDNS runs the example: a name has the addresses of the nodes that are ready, by a real name server, and
 // keeps what it has when none is.
 func TestIntegrationDNS(t *testing.T) {
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces are root's to make")
-	}
-	for _, program := range []string{"ip", "named", "nsupdate", "dig", "curl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed: apt-get install bind9 bind9-dnsutils curl iproute2", program)
-		}
-	}
-	makeDNSRoom(t)
+	testkit.Need(t, "named", "nsupdate", "dig", "curl") // of bind9, bind9-dnsutils, curl
+	room := testkit.NewRoom(t, "homing-dns", map[string]string{"resolv.conf": "nameserver 127.0.0.1\n"})
 	dir := t.TempDir()
 	const key = "key \"homing\" { algorithm hmac-sha256; secret \"aG9taW5nJ3MgdGVzdCBrZXksIG9mIDMyIGJ5dGVzLg==\"; };\n"
 	put(t, filepath.Join(dir, "nsupdate.key"), key)
@@ -58,36 +30,16 @@ zone "example.org" { type primary; file "`+dir+`/zone"; update-policy { grant ho
 	script := filepath.Join(dir, "dns.sh")
 	put(t, script, strings.ReplaceAll(text(t, "../../../cluster/examples/dns.sh"), "/etc/homing/nsupdate.key", filepath.Join(dir, "nsupdate.key")))
 
-	start := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.Command("ip", append([]string{"netns", "exec", dnsRoom, name}, args...)...)
-		out, err := os.Create(filepath.Join(dir, filepath.Base(name)+args[len(args)-1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill() // it may have ended
-			_ = cmd.Wait()
-			out.Close()
-			if t.Failed() {
-				t.Logf("%s said:\n%s", name, text(t, out.Name()))
-			}
-		})
-		return cmd
-	}
-	nodes := map[string]*exec.Cmd{}
-	start("named", "-g", "-c", filepath.Join(dir, "named.conf"), "-n", "1")
+	nodes := map[string]*farm.Process{}
+	room.Start(t, "", "named", "-g", "-c", filepath.Join(dir, "named.conf"), "-n", "1")
 	for _, own := range []string{"127.0.0.11", "127.0.0.12"} {
-		nodes[own] = start(binary, "run", "--loops", "1", "--table-entries", "20000", "--probe", "off", "--tls", "off",
+		nodes[own] = room.Start(t, "", binary, "run", "--loops", "1", "--table-entries", "20000", "--probe", "off", "--tls", "off",
 			"--listen", own+":443", "--backend", own+":9090", "--admin", own+":9090") // its admin server accepts too
 	}
 	inside := func(args ...string) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", dnsRoom}, args...)...).CombinedOutput()
+		out, err := room.Command(ctx, args[0], args[1:]...).CombinedOutput()
 		return strings.TrimSpace(string(out)), err
 	}
 	var said string
@@ -105,19 +57,14 @@ zone "example.org" { type primary; file "`+dir+`/zone"; update-policy { grant ho
 	}
 	follows := func(what, want string, ok bool) {
 		t.Helper()
-		if !farm.WaitFor(t.Context(), 30*time.Second, name(want)) || (err == nil) != ok {
+		if !testkit.Wait(testkit.Patience, name(want)) || (err == nil) != ok {
 			t.Errorf("%s: want the addresses %s; dns.sh: %v: %s", what, want, err, said)
 		}
 	}
 	follows("both are ready", "127.0.0.11 127.0.0.12", true)
-	if err := nodes["127.0.0.12"].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	nodes["127.0.0.12"].Kill()
 	follows("one is", "127.0.0.11", true)
-	if err := nodes["127.0.0.11"].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = nodes["127.0.0.11"].Wait() // it was killed
+	nodes["127.0.0.11"].Kill()
 	follows("none is", "127.0.0.11", false)
 	if !strings.Contains(said, "no node is ready") {
 		t.Errorf("dns.sh said %q", said)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // comer is one conn of a client, as the client saw it.
@@ -77,7 +78,7 @@ func (v *visitors) since(at time.Time) (list []comer) {
 func (v *visitors) more(t *testing.T, at time.Time, n, streams int) []comer {
 	t.Helper()
 	var list []comer
-	enough := farm.WaitFor(t.Context(), 60*time.Second, func() bool {
+	enough := testkit.Wait(60*time.Second, func() bool {
 		list = v.since(at)
 		per := map[int]int{}
 		for _, one := range list {
@@ -113,9 +114,7 @@ func homingCommand(t *testing.T, args ...string) (out string, code int) {
 func loggedFresh(t *testing.T, n *farm.Nginx) (fresh, resumed int) {
 	t.Helper()
 	text, err := os.ReadFile(n.LogPath())
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for line := range strings.Lines(string(text)) {
 		switch line[0] {
 		case '.':
@@ -241,7 +240,7 @@ func TestIntegrationDrainCluster(t *testing.T) {
 	}
 	// A conn through the second node, whose backend waits for a word of its client.
 	var c net.Conn
-	farm.WaitFor(t.Context(), 20*time.Second, func() bool {
+	testkit.Wait(20*time.Second, func() bool {
 		if c != nil {
 			c.Close()
 		}
@@ -249,7 +248,7 @@ func TestIntegrationDrainCluster(t *testing.T) {
 		if c, err = net.Dial("tcp", w.nodes[1].addr); err != nil {
 			t.Fatal(err)
 		}
-		return farm.WaitFor(t.Context(), time.Second, func() bool { return w.nodes[1].open(t, one) == 1 })
+		return testkit.Wait(time.Second, func() bool { return w.nodes[1].open(t, one) == 1 })
 	})
 	defer c.Close()
 
@@ -262,20 +261,20 @@ func TestIntegrationDrainCluster(t *testing.T) {
 		t.Errorf("a conn is open at the other node: exit code %d: %s", code, out)
 	}
 	c.Close()
-	w.waitFor(t, "the conn is over", func() bool { return w.nodes[1].open(t, one) == 0 })
+	testkit.Eventually(t, "the conn is over", func() bool { return w.nodes[1].open(t, one) == 0 })
 	if out, code = homingCommand(t, "drain", one, "--hard", "--wait", "--admin", admin); code != 0 {
 		t.Errorf("nothing is open: exit code %d: %s", code, out)
 	}
 	w.nodes[1].proc.Kill()
 	w.nodes[1].start(t)
-	w.waitFor(t, "a node that starts again is told of the drain", func() bool { return draining(w.nodes[1], one) == 2 && draining(w.nodes[1], other) == 0 })
+	testkit.Eventually(t, "a node that starts again is told of the drain", func() bool { return draining(w.nodes[1], one) == 2 && draining(w.nodes[1], other) == 0 })
 	w.nodes[1].proc.Kill()
-	w.waitFor(t, "the other node vanished", func() bool { return w.nodes[0].members(t, "node", "vanished") == 1 })
+	testkit.Eventually(t, "the other node vanished", func() bool { return w.nodes[0].members(t, "node", "vanished") == 1 })
 	if out, code = homingCommand(t, "undrain", one, "--admin", admin); code != 1 || !strings.Contains(out, "1 nodes follow, 1 do not: ") || draining(w.nodes[0], one) != 0 {
 		t.Errorf("a node vanished: exit code %d: %s", code, out)
 	}
 	w.nodes[1].start(t)
-	w.waitFor(t, "it is back", func() bool {
+	testkit.Eventually(t, "it is back", func() bool {
 		return w.nodes[0].members(t, "node", "alive") == 1 && w.nodes[1].members(t, "node", "alive") == 1
 	})
 	time.Sleep(2 * time.Second) // for the order that must not come

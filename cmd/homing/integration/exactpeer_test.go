@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // connTime bounds one conn of the byte test: what is not over by then hangs.
@@ -183,14 +185,10 @@ type byteServer struct {
 func newByteServer(t *testing.T, plans []*plan) *byteServer {
 	t.Helper()
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	s := &byteServer{listener: ln, plans: plans, outcomes: make([]atomic.Pointer[outcome], len(plans))}
 	raw, err := ln.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	s.running.Go(func() {
 		for i := 0; ; i++ {
 			conn, err := ln.AcceptTCP()

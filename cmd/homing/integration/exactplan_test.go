@@ -11,6 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // plan is what the two ends of one conn do. It follows from the seed and the conn's number alone.
@@ -69,13 +70,9 @@ type transcript struct {
 func newExchanges(t *testing.T, r *rand.ChaCha8) *exchanges {
 	t.Helper()
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	pair, err := cert.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	x := &exchanges{noise: make([]byte, 3*maxBody)}
 	_, _ = r.Read(x.noise) // never fails
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -94,10 +91,7 @@ func newExchanges(t *testing.T, r *rand.ChaCha8) *exchanges {
 // record makes one handshake and an exchange of one byte, which brings the ticket.
 func record(t *testing.T, client, server *tls.Config) transcript {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	defer ln.Close()
 	var ca, cb tape
 	var wg sync.WaitGroup
@@ -113,9 +107,9 @@ func record(t *testing.T, client, server *tls.Config) transcript {
 			t.Error(err)
 		}
 	})
-	if ca.Conn, err = tlsclient.Dial(t.Context(), nil, ln.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
+	conn, err := tlsclient.Dial(t.Context(), nil, ln.Addr().String())
+	testkit.Check(t, err)
+	ca.Conn = conn
 	defer ca.Close()
 	if _, err := tls.Client(&ca, client).Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)

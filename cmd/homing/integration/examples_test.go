@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // TestIntegrationExamples has each example and each part of a document that configures another program read by that
@@ -25,7 +26,7 @@ func TestIntegrationExamples(t *testing.T) {
 	}
 	t.Run("bird.conf", func(t *testing.T) {
 		need(t, "bird", "bird2")
-		command(t, "bird", "-p", "-c", "../../../cluster/examples/bird.conf")
+		testkit.Run(t, "bird", "-p", "-c", "../../../cluster/examples/bird.conf")
 		// The loop in its comment speaks of a protocol that there is.
 		said := text(t, "../../../cluster/examples/bird.conf")
 		names := regexp.MustCompile(`birdc (?:enable|disable) (\w+)`).FindAllStringSubmatch(said, -1)
@@ -59,14 +60,12 @@ func TestIntegrationExamples(t *testing.T) {
 		}
 		dir := t.TempDir()
 		cert, err := farm.NewECDSA()
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		put(t, filepath.Join(dir, "www.pem"), string(cert.Chain))
 		put(t, filepath.Join(dir, "www.key"), string(cert.Key))
 		file := filepath.Join(dir, "nginx.conf")
 		put(t, file, "pid "+dir+"/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n"+strings.ReplaceAll(conf.String(), "/etc/nginx/", dir+"/")+"}\n")
-		command(t, "nginx", "-t", "-q", "-c", file)
+		testkit.Run(t, "nginx", "-t", "-q", "-c", file)
 	})
 	t.Run("units", func(t *testing.T) {
 		need(t, "systemd-analyze", "systemd")
@@ -79,9 +78,7 @@ func TestIntegrationExamples(t *testing.T) {
 			put(t, filepath.Join(dir, name), regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(unit, ""))
 		}
 		dropIn := filepath.Join(dir, "homing.service.d")
-		if err := os.Mkdir(dropIn, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, os.Mkdir(dropIn, 0o755))
 		put(t, filepath.Join(dropIn, "transparent.conf"), text(t, "../packaging/transparent.conf"))
 		out, err := exec.CommandContext(t.Context(), "systemd-analyze", append([]string{"verify"}, units...)...).CombinedOutput()
 		for line := range strings.Lines(string(out)) {
@@ -98,15 +95,11 @@ func TestIntegrationExamples(t *testing.T) {
 func text(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return string(b)
 }
 
 func put(t *testing.T, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(path, []byte(text), 0o600))
 }

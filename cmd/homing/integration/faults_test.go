@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // inject has strace make system calls of a process fail, as its option inject says, until the function that it returns is
@@ -19,9 +20,7 @@ func inject(t *testing.T, pid int, what string) (end func()) {
 	t.Helper()
 	call, _, _ := strings.Cut(what, ":")
 	cmd := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+what, "-p", strconv.Itoa(pid))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, cmd.Start())
 	tracer := "TracerPid:\t" + strconv.Itoa(cmd.Process.Pid) + "\n"
 	traced := func() bool { // all threads
 		tasks, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
@@ -33,7 +32,7 @@ func inject(t *testing.T, pid int, what string) (end func()) {
 		}
 		return len(tasks) > 0
 	}
-	if !farm.WaitFor(t.Context(), 20*time.Second, traced) {
+	if !testkit.Wait(20*time.Second, traced) {
 		_ = cmd.Process.Kill()
 		t.Fatal("strace does not trace: is ptrace allowed here?")
 	}
@@ -50,17 +49,13 @@ func TestIntegrationFaultsOfSend(t *testing.T) {
 	for _, engine := range []string{"io_uring", "epoll"} {
 		for _, errno := range []string{"ENOMEM", "EPERM", "EPIPE", "EIO"} {
 			t.Run(engine+" "+errno, func(t *testing.T) {
-				ln := listenLocal(t)
+				ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 				go answerAll(ln)
 				h := startHoming(t, []string{ln.Addr().String()}, "--engine", engine, "--loops", "1", "--probe", "off", "--no-checks")
 				c, err := net.Dial("tcp", h.addr)
-				if err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, err)
 				defer c.Close()
-				if err := roundTrip(c, plainHello()); err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, roundTrip(c, plainHello()))
 				end := inject(t, h.proc.PID(), "sendto:error="+errno)
 				if _, err := c.Write([]byte("more")); err != nil {
 					t.Error(err)
@@ -71,9 +66,7 @@ func TestIntegrationFaultsOfSend(t *testing.T) {
 				}
 				end()
 				counted := func() bool { return h.metrics(t)[`homing_terminations_total{code="RD"}`] == 1 }
-				if !farm.WaitFor(t.Context(), idlePatience, counted) {
-					t.Error("no conn is counted as ended for a shortage")
-				}
+				testkit.Within(t, idlePatience, "a conn is counted as ended for a shortage", counted)
 			})
 		}
 	}
@@ -83,23 +76,16 @@ func TestIntegrationFaultsOfSend(t *testing.T) {
 // ends the process with a line and a code.
 func TestIntegrationFaultsOfRing(t *testing.T) {
 	needServers(t)
-	ln := listenLocal(t)
+	ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	go answerAll(ln)
 	start := func(t *testing.T) (addr string, proc *farm.Process, c net.Conn) {
-		addr = freeAddr(t)
-		proc, err := farm.Start(t.Context(), addr, binary, "run", "--listen", addr, "--backend", ln.Addr().String(), "--engine", "io_uring",
+		addr = testkit.FreeAddr(t)
+		proc = testkit.Start(t, addr, binary, "run", "--listen", addr, "--backend", ln.Addr().String(), "--engine", "io_uring",
 			"--loops", "1", "--probe", "off", "--no-checks")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(proc.Stop)
-		if c, err = net.Dial("tcp", addr); err != nil {
-			t.Fatal(err)
-		}
+		c, err := net.Dial("tcp", addr)
+		testkit.Check(t, err)
 		t.Cleanup(func() { c.Close() })
-		if err := roundTrip(c, plainHello()); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, roundTrip(c, plainHello()))
 		return addr, proc, c
 	}
 	t.Run("ENOMEM, some", func(t *testing.T) {

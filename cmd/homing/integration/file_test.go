@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // filed is a homing that runs by a configuration file, and the file.
@@ -21,33 +21,15 @@ type filed struct {
 // startFiled starts a homing with a file of the given text, which has a listener at addr.
 func startFiled(tb testing.TB, addr, text string) *filed {
 	tb.Helper()
-	f := &filed{homing: &homing{addr: addr, admin: freeAddr(tb)}, path: filepath.Join(tb.TempDir(), "homing.yaml")}
+	f := &filed{homing: &homing{addr: addr, admin: testkit.FreeAddr(tb)}, path: filepath.Join(tb.TempDir(), "homing.yaml")}
 	f.write(tb, text)
-	proc, err := farm.Start(tb.Context(), addr, binary, "run", "--config", f.path, "--admin", f.admin, "--table-entries", "20000")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f.proc = proc
-	f.awaitAdmin(tb)
-	tb.Cleanup(func() {
-		select {
-		case <-proc.Done():
-			tb.Errorf("homing ended by itself:\n%s", proc.Output())
-		default:
-			proc.Stop()
-		}
-		if tb.Failed() {
-			tb.Logf("homing said:\n%s", proc.Output())
-		}
-	})
+	f.start(tb, "run", "--config", f.path, "--admin", f.admin, "--table-entries", "20000")
 	return f
 }
 
 func (f *filed) write(tb testing.TB, text string) {
 	tb.Helper()
-	if err := os.WriteFile(f.path, []byte(text), 0o600); err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, os.WriteFile(f.path, []byte(text), 0o600))
 }
 
 // reloads is how many reloads there were with a result.
@@ -62,16 +44,14 @@ func (f *filed) reload(tb testing.TB, bySignal bool, result string) string {
 	tb.Helper()
 	before, said := f.reloads(tb, result), ""
 	if bySignal {
-		if err := f.proc.Signal(syscall.SIGHUP); err != nil {
-			tb.Fatal(err)
-		}
+		testkit.Check(tb, f.proc.Signal(syscall.SIGHUP))
 	} else {
 		out, err := exec.CommandContext(tb.Context(), binary, "reload", "--admin", f.admin).CombinedOutput()
 		if said = string(out); (err == nil) != (result == "applied") {
 			tb.Fatalf("homing reload: %v, want it %s\n%s", err, result, out)
 		}
 	}
-	if !farm.WaitFor(tb.Context(), 10*time.Second, func() bool { return f.reloads(tb, result) == before+1 }) {
+	if !testkit.Wait(10*time.Second, func() bool { return f.reloads(tb, result) == before+1 }) {
 		tb.Fatalf("no reload was %s within 10 s:\n%s", result, f.proc.Output())
 	}
 	return said

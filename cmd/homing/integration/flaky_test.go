@@ -11,6 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/proc"
+	"homing/internal/testkit"
 )
 
 // startStunnel starts a stunnel without tickets: its TLS 1.3 identities are keys of its session cache. It is in front of
@@ -21,38 +22,18 @@ func startStunnel(t *testing.T, name string, cert *farm.Certificate) string {
 	if err != nil {
 		t.Fatal(&farm.MissingError{Program: "stunnel4", Package: "stunnel4"})
 	}
-	plain, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { plain.Close() })
-	go func() {
-		for {
-			conn, err := plain.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n%s stunnel\n", name)
-				}
-			}()
+	plain := testkit.Serve(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n%s stunnel\n", name)
 		}
-	}()
-	dir, addr := t.TempDir(), freeAddr(t)
+	})
+	dir, addr := t.TempDir(), testkit.FreeAddr(t)
 	pem, conf := filepath.Join(dir, "both.pem"), filepath.Join(dir, "stunnel.conf")
-	text := fmt.Sprintf("foreground = yes\npid =\nsyslog = no\n[tls]\naccept = %s\nconnect = %s\ncert = %s\noptions = NO_TICKET\n", addr, plain.Addr(), pem)
+	text := fmt.Sprintf("foreground = yes\npid =\nsyslog = no\n[tls]\naccept = %s\nconnect = %s\ncert = %s\noptions = NO_TICKET\n", addr, plain, pem)
 	for file, content := range map[string][]byte{pem: append(append([]byte{}, cert.Key...), cert.Chain...), conf: []byte(text)} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, os.WriteFile(file, content, 0o600))
 	}
-	p, err := farm.Start(t.Context(), addr, path, conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
+	testkit.Start(t, addr, path, conf)
 	return addr
 }
 

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // floodPeerVar tells a process of this test that it is to flood, and how.
@@ -45,14 +47,10 @@ func startFlood(t *testing.T, addr string, hello []byte, n, rate int) func() flo
 	cmd.Env = append(os.Environ(), floodPeerVar+"="+fmt.Sprint(addr, " ", n, " ", rate, " ", hex.EncodeToString(hello)))
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, cmd.Start())
 	return func() (f flooding) {
 		t.Helper()
-		if err := cmd.Wait(); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, cmd.Wait())
 		if _, err := fmt.Sscan(out.String(), &f.reset, &f.answered, &f.failed, (*int64)(&f.took)); err != nil {
 			t.Fatalf("the flood said %q: %v", out.String(), err)
 		}

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // binary is the homing under test: HOMING_BINARY, or built once by TestMain.
@@ -26,33 +26,20 @@ var binary = os.Getenv("HOMING_BINARY")
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	if number, err := strconv.Atoi(os.Getenv(idlePeerVar)); err == nil {
-		if err := runIdlePeer(number); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+	// Some tests start this program again, as a peer of theirs.
+	for variable, run := range map[string]func(order string) error{
+		idlePeerVar:   runIdlePeer,
+		limitsPeerVar: func(string) error { return runLimitsPeer() },
+		idleServerVar: runIdleServer,
+		floodPeerVar:  runFloodPeer,
+	} {
+		if order := os.Getenv(variable); order != "" {
+			if err := run(order); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return 0
 		}
-		return 0
-	}
-	if os.Getenv(limitsPeerVar) != "" {
-		if err := runLimitsPeer(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
-	}
-	if addr := os.Getenv(idleServerVar); addr != "" {
-		if err := runIdleServer(addr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
-	}
-	if order := os.Getenv(floodPeerVar); order != "" {
-		if err := runFloodPeer(order); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
 	}
 	if os.Getenv("HOMING_INTEGRATION") != "1" {
 		binary = ""
@@ -93,80 +80,66 @@ type homing struct {
 // startHoming starts the binary before the given backends ("ADDR[,weight=N]").
 func startHoming(tb testing.TB, backends []string, flags ...string) *homing {
 	tb.Helper()
-	h := &homing{addr: freeAddr(tb), admin: freeAddr(tb)}
+	h := &homing{addr: testkit.FreeAddr(tb), admin: testkit.FreeAddr(tb)}
 	args := []string{"run", "--listen", h.addr, "--admin", h.admin, "--log-level", "warn"}
 	for _, b := range backends {
 		args = append(args, "--backend", b)
 	}
-	proc, err := farm.Start(tb.Context(), h.addr, binary, append(args, flags...)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	h.proc = proc
-	h.awaitAdmin(tb)
+	h.start(tb, append(args, flags...)...)
+	return h
+}
+
+// start starts homing, which has to last as long as the test.
+func (h *homing) start(tb testing.TB, args ...string) {
+	tb.Helper()
+	h.proc = testkit.Start(tb, h.addr, binary, args...)
 	tb.Cleanup(func() {
-		select {
-		case <-proc.Done():
-			tb.Errorf("homing ended by itself:\n%s", proc.Output())
-		default:
-			proc.Stop()
-		}
-		if tb.Failed() {
-			tb.Logf("homing said:\n%s", proc.Output())
+		if !h.proc.Running() {
+			tb.Error("homing ended by itself")
 		}
 	})
-	return h
+	h.awaitAdmin(tb)
 }
 
 // awaitAdmin waits until operators are answered: the kernel takes conns for a listener as soon as it is bound, before all
 // the rest is there.
 func (h *homing) awaitAdmin(tb testing.TB) {
 	tb.Helper()
-	answers := func() bool {
+	testkit.Within(tb, 10*time.Second, "operators are answered", func() bool {
 		conn, err := net.Dial("tcp", h.admin)
-		if err != nil {
-			return false
+		if err == nil {
+			conn.Close()
 		}
-		conn.Close()
-		return true
-	}
-	if !farm.WaitFor(tb.Context(), 10*time.Second, answers) {
-		tb.Fatal("nobody answers operators within 10 s")
-	}
+		return err == nil
+	})
 }
 
-func freeAddr(tb testing.TB) string {
-	tb.Helper()
-	addr, err := farm.FreeAddr(tb.Context())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return addr
-}
-
-// ask asks operators' API, as one who may, and decodes the answer unless out is nil.
-func (h *homing) ask(ctx context.Context, path string, out any) error {
+// get asks operators' API for a path, as one who may.
+func (h *homing) get(ctx context.Context, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.admin+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if h.token != "" {
 		req.Header.Set("Authorization", "Bearer "+h.token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, resp.Status, body)
+	}
+	return body, err
+}
+
+// ask is get, and decodes the answer.
+func (h *homing) ask(ctx context.Context, path string, out any) error {
+	body, err := h.get(ctx, path)
 	if err != nil {
 		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, resp.Status, body)
-	}
-	if out == nil {
-		return nil
 	}
 	return json.Unmarshal(body, out)
 }
@@ -176,27 +149,14 @@ func (h *homing) metrics(tb testing.TB) map[string]float64 {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.admin+"/metrics", nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if h.token != "" {
-		req.Header.Set("Authorization", "Bearer "+h.token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		tb.Fatalf("metrics of %s: %s", h.admin, resp.Status)
-	}
+	body, err := h.get(ctx, "/metrics")
+	testkit.Check(tb, err)
 	values := map[string]float64{}
-	for s := bufio.NewScanner(resp.Body); s.Scan(); {
-		name, value, ok := strings.Cut(s.Text(), "} ")
+	for line := range strings.SplitSeq(string(body), "\n") {
+		name, value, ok := strings.Cut(line, "} ")
 		if ok {
 			name += "}"
-		} else if name, value, ok = strings.Cut(s.Text(), " "); !ok {
+		} else if name, value, ok = strings.Cut(line, " "); !ok {
 			continue
 		}
 		if v, err := strconv.ParseFloat(value, 64); err == nil && !strings.HasPrefix(name, "#") {
@@ -217,14 +177,10 @@ func three(tb testing.TB, cfg farm.NginxConfig, newCert func() (*farm.Certificat
 	tb.Helper()
 	needServers(tb)
 	cert, err := newCert()
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	cfg.Certificates = []*farm.Certificate{cert}
 	servers, err := farm.StartThree(tb.Context(), cfg)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	tb.Cleanup(func() {
 		if err := farm.StopAll(servers); err != nil {
 			tb.Error(err)

@@ -17,6 +17,7 @@ import (
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // illness is a pool with one backend, and what its checks have to say of that.
@@ -46,21 +47,15 @@ func backendsOf(t *testing.T, h *homing, pool string) map[string]api.Backend {
 func TestIntegrationHealthReports(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	foreign, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	good, stranger := startNginx(t, "good", cert), startNginx(t, "stranger", foreign)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, cert.Chain, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(ca, cert.Chain, 0o600))
 	mute, slow := speaking{mute: true}.start(t, cert), speaking{wait: 1500 * time.Millisecond}.start(t, cert)
 	trust := "ca_file: " + ca + ", server_name: " + farm.ServerName
-	refusing := freeAddr(t)
+	refusing := testkit.FreeAddr(t)
 	all := []illness{
 		{"refusing-tcp", "kind: tcp", refusing, "connection refused", true},
 		{"refusing-https", "kind: https", refusing, "connection refused", true},
@@ -86,7 +81,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 	listeners := map[string]string{}
 	file.WriteString("probe: {enabled: off}\nlog: {level: error}\nchecks: {interval: 100ms, timeout: 10s, rise: 2, fall: 2}\nlisteners:\n")
 	for _, ill := range all {
-		listeners[ill.name] = freeAddr(t)
+		listeners[ill.name] = testkit.FreeAddr(t)
 		fmt.Fprintf(&file, "  - {name: %s, address: %s, default: %s}\n", ill.name, listeners[ill.name], ill.name)
 	}
 	file.WriteString("pools:\n")
@@ -108,7 +103,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 		if ill.why == "" {
 			continue
 		}
-		if !farm.WaitFor(t.Context(), 20*time.Second, func() bool { return one(ill).Health == "down" }) {
+		if !testkit.Wait(20*time.Second, func() bool { return one(ill).Health == "down" }) {
 			t.Errorf("%s: it is still up", ill.name)
 		}
 		if why := one(ill).HealthWhy; !strings.Contains(why, ill.why) || !strings.Contains(why, "the first check failed: ") {
@@ -145,9 +140,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 func startNginx(t *testing.T, name string, cert *farm.Certificate) (addr string) {
 	t.Helper()
 	n, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: name, Certificates: []*farm.Certificate{cert}, QuietLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() {
 		if err := n.Stop(); err != nil {
 			t.Error(err)
@@ -161,10 +154,8 @@ func startNginx(t *testing.T, name string, cert *farm.Certificate) (addr string)
 func TestIntegrationHealthConnectTimeout(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	good, refusing := startNginx(t, "good", cert), freeAddr(t)
+	testkit.Check(t, err)
+	good, refusing := startNginx(t, "good", cert), testkit.FreeAddr(t)
 	served := startHoming(t, []string{choked(t), good, refusing}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
 	nobody := startHoming(t, []string{choked(t), choked(t)}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
 	var all sync.WaitGroup
@@ -194,16 +185,12 @@ func TestIntegrationHealthConnectTimeout(t *testing.T) {
 func TestIntegrationHealthClients(t *testing.T) {
 	needServers(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	stranger, one, two := startNginx(t, "stranger", cert), startNginx(t, "one", cert), startNginx(t, "two", cert)
 	for _, flags := range [][]string{{"--no-checks", "--fall", "1"}, {"--check", "tls", "--check-interval", "100ms", "--fall", "1"}} {
 		h := startHoming(t, []string{one, two}, append(flags, "--hello-timeout", "1s")...)
 		hello, err := tlsclient.New(clientConfig(cert, tls.VersionTLS12)).Hello()
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		rude := map[string]func(c *net.TCPConn) error{
 			"junk":        func(c *net.TCPConn) error { return send(c, bytes.Repeat([]byte{0x16, 3, 1, 0, 9, 0xff}, 100)) },
 			"no TLS":      func(c *net.TCPConn) error { return send(c, []byte("GET / HTTP/1.0\r\n\r\n")) },
@@ -271,7 +258,7 @@ func send(c net.Conn, b []byte) error {
 // resumptions at once.
 func TestIntegrationHealthSlowStart(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	reset, keep := freeAddr(t), freeAddr(t)
+	reset, keep := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	h := startFiled(t, reset, fill(slowStartFile, "RESET", reset, "KEEP", keep, "BACKENDS", strings.Join(addrs(servers), ", ")))
 	sick := servers[0]
 	home := func(addr string) (list []user) { // that have their session at the sick one
@@ -279,9 +266,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 		for range 60 {
 			u := tlsclient.New(clientConfig(cert, tls.VersionTLS12))
 			r, err := u.Get(t.Context(), addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			if r.Backend == sick.Name() {
 				list = append(list, u)
 			}
@@ -299,7 +284,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 		return func() bool { return backendsOf(t, h.homing, pool)[sick.Addr()].Health == health }
 	}
 	for _, pool := range []string{"reset", "keep"} {
-		if !farm.WaitFor(t.Context(), 20*time.Second, downAt(pool, "down")) {
+		if !testkit.Wait(20*time.Second, downAt(pool, "down")) {
 			t.Fatalf("pool %s: the stopped server is still up", pool)
 		}
 	}
@@ -312,7 +297,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 	}
 	signal(t, sick, syscall.SIGCONT)
 	for _, pool := range []string{"reset", "keep"} {
-		if !farm.WaitFor(t.Context(), 20*time.Second, downAt(pool, "up")) {
+		if !testkit.Wait(20*time.Second, downAt(pool, "up")) {
 			t.Fatalf("pool %s: the server is still down", pool)
 		}
 	}
@@ -332,9 +317,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 	share := map[string]int{}
 	for range fresh {
 		r, err := tlsclient.NewID(clientConfig(cert, tls.VersionTLS12)).Get(t.Context(), reset)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		share[r.Backend]++
 	}
 	now := backendsOf(t, h.homing, "reset")[sick.Addr()].FreshShare
@@ -364,9 +347,7 @@ pools:
 func signal(t *testing.T, n *farm.Nginx, s syscall.Signal) {
 	t.Helper()
 	for _, pid := range n.PIDs() {
-		if err := syscall.Kill(pid, s); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, syscall.Kill(pid, s))
 	}
 	if s == syscall.SIGSTOP {
 		t.Cleanup(func() { // or nobody could stop it
@@ -384,20 +365,14 @@ func openAt(t *testing.T, addr, backend string) *tls.Conn {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		raw, err := tlsclient.Dial(ctx, tlsclient.RandomLoopback(), addr)
 		cancel()
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() { raw.Close() })
 		_ = raw.SetDeadline(time.Now().Add(time.Minute))
 		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
-		if err := send(c, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, send(c, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))
 		buf := make([]byte, 4096)
 		n, err := c.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		if strings.Contains(string(buf[:n]), "X-Backend: "+backend+"\r\n") {
 			return c
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // Backends that no real server is, each bad in its own way. What they do with a conn they do until the test ends.
@@ -17,34 +18,17 @@ import (
 // ill starts a listener that gives each conn to serve, by its number.
 func ill(t *testing.T, serve func(c net.Conn, n int64)) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
 	var count atomic.Int64
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				serve(c, count.Add(1))
-			}()
-		}
-	}()
-	return listener.Addr().String()
+	return testkit.Serve(t, func(c net.Conn) { serve(c, count.Add(1)) })
 }
 
 // hanging accepts and never says a word.
 func hanging(t *testing.T) string {
-	return ill(t, func(c net.Conn, _ int64) { _, _ = io.Copy(io.Discard, c) })
+	return testkit.Serve(t, testkit.Silence)
 }
 
 // hangsUp accepts and closes.
-func hangsUp(t *testing.T) string { return ill(t, func(net.Conn, int64) {}) }
+func hangsUp(t *testing.T) string { return testkit.Serve(t, func(net.Conn) {}) }
 
 // speaking is a TLS server that answers a request. It waits before it says its first word, and is silent after its first
 // record if it is mute; lame, it hangs up on every other conn.
@@ -55,11 +39,7 @@ type speaking struct {
 
 func (s speaking) start(t *testing.T, cert *farm.Certificate) string {
 	t.Helper()
-	pair, err := tls.X509KeyPair(cert.Chain, cert.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := &tls.Config{Certificates: []tls.Certificate{pair}}
+	cfg := &tls.Config{Certificates: []tls.Certificate{testkit.Pair(t, cert)}}
 	return ill(t, func(c net.Conn, n int64) {
 		if s.lame && n%2 == 0 {
 			return
@@ -101,20 +81,14 @@ func (c *firstRecord) Write(b []byte) (int, error) {
 func choked(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() { syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
 	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	in4, ok := name.(*syscall.SockaddrInet4)
 	if !ok {
 		t.Fatal("no IPv4 address")

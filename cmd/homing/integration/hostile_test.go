@@ -11,6 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 const (
@@ -42,7 +43,7 @@ func TestIntegrationHostile(t *testing.T) {
 func hostile(t *testing.T, buffers int64, sheds bool) {
 	const loops = 2
 	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	flooder := freeAddr(t)
+	flooder := testkit.FreeAddr(t)
 	// The flooder is down while the good clients get their sessions.
 	h := startHoming(t, append(addrs(servers), flooder), "--loops", "2", "--hello-timeout", helloTimeout.String(),
 		"--buffer-memory", fmt.Sprintf("%dMiB", buffers>>20), "--check-interval", "200ms", "--log-level", "error")
@@ -56,16 +57,12 @@ func hostile(t *testing.T, buffers int64, sheds bool) {
 	var hellos [][]byte
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		hello, err := tlsclient.New(clientConfig(cert, version)).Hello()
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		hellos = append(hellos, hello)
 	}
 	calm := goodDuring(t, h.addr, groups[:], 2*time.Second)
 	startFlooder(t, flooder)
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return h.up(t, flooder) }) {
-		t.Fatal("the flooding backend does not come up")
-	}
+	testkit.Within(t, 10*time.Second, "the flooding backend is up", func() bool { return h.up(t, flooder) })
 	h.recovers(t, h.files(t), loops, 5*time.Second)
 	known, files := h.metrics(t), h.files(t)
 	rss, _ := h.memory(t)
@@ -128,7 +125,7 @@ func TestIntegrationHostileSizes(t *testing.T) {
 			})
 		}
 		least := float64(limit) * 0.95
-		full := farm.WaitFor(t.Context(), 20*time.Second, func() bool { return h.metrics(t)["homing_buffer_bytes"] >= least })
+		full := testkit.Wait(20*time.Second, func() bool { return h.metrics(t)["homing_buffer_bytes"] >= least })
 		m := h.metrics(t)
 		now, peak := h.memory(t)
 		t.Logf("buffers of %d KiB: %v conns open, %v shed so far, %s in buffers, RSS %s, at most %s", tt.buffer>>10, m["homing_conns_open"],

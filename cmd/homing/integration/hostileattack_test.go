@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // attack is all hostile clients together.
@@ -212,9 +213,7 @@ func (a *attack) report(t *testing.T) {
 func startFlooder(t *testing.T, addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // idleMemory is the most that homing may hold for a conn that is established and silent, in bytes.
@@ -92,7 +92,7 @@ func idle(t *testing.T, engine string, conns int) {
 func (h *homing) settledMemory(t *testing.T) int64 {
 	t.Helper()
 	last, _ := h.memory(t)
-	farm.WaitFor(t.Context(), 10*time.Second, func() bool {
+	testkit.Wait(10*time.Second, func() bool {
 		before := last
 		time.Sleep(300 * time.Millisecond)
 		last, _ = h.memory(t)
@@ -105,9 +105,7 @@ func (h *homing) settledMemory(t *testing.T) int64 {
 func slab(t *testing.T) int64 {
 	t.Helper()
 	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	_, rest, _ := strings.Cut(string(b), "\nSlab:")
 	var kB int64
 	if _, err := fmt.Sscan(rest, &kB); err != nil {

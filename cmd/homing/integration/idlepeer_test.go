@@ -8,11 +8,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // idlePeer is a process with the clients and the backends of one homing, which have descriptors of their own there.
@@ -54,7 +57,11 @@ func (p *idlePeer) heed(t *testing.T) string {
 }
 
 // runIdlePeer is the process.
-func runIdlePeer(number int) error {
+func runIdlePeer(order string) error {
+	number, err := strconv.Atoi(order)
+	if err != nil {
+		return err
+	}
 	answer := "ok"
 	for range 3 { // each takes 28,000 source ports
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -187,24 +194,17 @@ func roundTrip(c net.Conn, b []byte) error {
 
 // answerAll answers everything that its conns say with answerRecord.
 func answerAll(ln net.Listener) {
-	for {
-		c, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, 1024)
-			for {
-				if _, err := c.Read(buf); err != nil {
-					return
-				}
-				if _, err := c.Write([]byte(answerRecord)); err != nil {
-					return
-				}
+	testkit.Accept(ln, func(c net.Conn) {
+		buf := make([]byte, 1024)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				return
 			}
-		}()
-	}
+			if _, err := c.Write([]byte(answerRecord)); err != nil {
+				return
+			}
+		}
+	})
 }
 
 // plainHello is the least that is a ClientHello of TLS 1.3.

@@ -14,6 +14,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // nameBytes is the length of the key's name at the front of a ticket of nginx.
@@ -45,9 +46,7 @@ func TestIntegrationJunk(t *testing.T) {
 		return junkTicket(t, ticket13)
 	}
 	knownID, err := id.Hello()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for _, tt := range []struct {
 		name    string
 		sources int
@@ -98,9 +97,7 @@ func goodUntil(ctx context.Context, t *testing.T, addr string, list []user) tall
 func junkTicket(t *testing.T, c *tlsclient.Client) []byte {
 	t.Helper()
 	hello, err := c.Hello()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	ticket := c.Ticket()
 	at := bytes.Index(hello, ticket)
 	if at < 0 || len(ticket) <= nameBytes {

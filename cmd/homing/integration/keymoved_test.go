@@ -13,6 +13,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // ticketKey is the content of a new file of nginx's ssl_session_ticket_key.
@@ -32,9 +33,7 @@ func keyed(t *testing.T, keys ...[]byte) ([]*farm.Nginx, *farm.Certificate) {
 		n, err := farm.StartNginx(t.Context(), farm.NginxConfig{
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, TicketKey: key, QuietLog: true,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() {
 			if err := n.Stop(); err != nil {
 				t.Error(err)
@@ -48,9 +47,7 @@ func keyed(t *testing.T, keys ...[]byte) ([]*farm.Nginx, *farm.Certificate) {
 // rekey gives nginx another ticket key.
 func rekey(t *testing.T, n *farm.Nginx, key []byte) {
 	t.Helper()
-	if err := n.SetTicketKey(key); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, n.SetTicketKey(key))
 	if err := n.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -116,21 +113,19 @@ func TestIntegrationKeyMovedInCluster(t *testing.T) {
 		w.agent(t, n.Addr(), "--check", "tls")
 	}
 	for _, n := range servers {
-		w.waitFor(t, "the backend is everywhere", w.everywhere(t, n.Addr()))
+		testkit.Eventually(t, "the backend is everywhere", w.everywhere(t, n.Addr()))
 	}
 	for _, n := range w.nodes {
-		w.waitFor(t, "three homes", func() bool { return n.homes(t) == 3 })
+		testkit.Eventually(t, "three homes", func() bool { return n.homes(t) == 3 })
 	}
 	here, there := users(t, w.nodes[0].addr, 30, goUser(cert, tls.VersionTLS13)), users(t, w.nodes[1].addr, 30, goUser(cert, tls.VersionTLS13))
 	rekey(t, servers[2], ticketKey())
 	refusals, worked := untilBack(t, &w.nodes[0].homing, here)
-	w.waitFor(t, "two homes at the other node", func() bool { return w.nodes[1].homes(t) == 2 })
+	testkit.Eventually(t, "two homes at the other node", func() bool { return w.nodes[1].homes(t) == 2 })
 	var c tally
 	for _, u := range there { // each once: who was refused would have another ticket
 		r, err := u.Get(t.Context(), w.nodes[1].addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 	}
 	t.Logf("at the one node %d refusals in %v; at the other %v", refusals, worked, &c)
@@ -143,18 +138,14 @@ func TestIntegrationKeyMovedInCluster(t *testing.T) {
 func (n *node) homes(t *testing.T) (most int) {
 	t.Helper()
 	resp, err := http.Get("http://" + n.admin + "/v1/ticket-keys")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer resp.Body.Close()
 	var all struct {
 		TicketKeys []struct {
 			Backends []struct{} `json:"backends"`
 		} `json:"ticket_keys"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, json.NewDecoder(resp.Body).Decode(&all))
 	for _, key := range all.TicketKeys {
 		most = max(most, len(key.Backends))
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // pressed is one homing that is brought to a limit, before backends of this process.
@@ -26,7 +26,7 @@ type pressed struct {
 // press starts homing with a limit, before a backend that answers everything.
 func press(t *testing.T, backendOptions string, flags ...string) *pressed {
 	t.Helper()
-	ln := listenLocal(t)
+	ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	go answerAll(ln)
 	flags = append(flags, "--loops", "2", "--table-entries", "4096", "--client-entries", "4096", "--probe", "off")
 	p := &pressed{T: t, h: startHoming(t, []string{ln.Addr().String() + backendOptions}, flags...)}
@@ -38,16 +38,6 @@ func press(t *testing.T, backendOptions string, flags ...string) *pressed {
 		}
 	})
 	return p
-}
-
-func listenLocal(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	return ln
 }
 
 // dialerFrom connects from an address of 127.0.0.0/8; "": any.
@@ -63,9 +53,7 @@ func dialerFrom(from string) *net.Dialer {
 func (p *pressed) dial(from string) net.Conn {
 	p.Helper()
 	c, err := dialerFrom(from).DialContext(p.Context(), "tcp", p.h.addr)
-	if err != nil {
-		p.Fatal(err)
-	}
+	testkit.Check(p, err)
 	p.held = append(p.held, c)
 	return c
 }
@@ -128,7 +116,7 @@ func (p *pressed) reset(c net.Conn) {
 func (p *pressed) counts(metric string, want float64) {
 	p.Helper()
 	var got float64
-	if !farm.WaitFor(p.Context(), idlePatience, func() bool { got = p.h.metrics(p.T)[metric]; return got == want }) {
+	if !testkit.Wait(idlePatience, func() bool { got = p.h.metrics(p.T)[metric]; return got == want }) {
 		p.Errorf("%s is %v, want %v", metric, got, want)
 	}
 }
@@ -336,7 +324,7 @@ func TestIntegrationLimits(t *testing.T) {
 			for range 500 {
 				silent = append(silent, p.dial(""))
 			}
-			if !farm.WaitFor(t.Context(), idlePatience, func() bool {
+			if !testkit.Wait(idlePatience, func() bool {
 				m := p.h.metrics(t)
 				return m["homing_pre_hello_conns"] <= 60 && m[fmt.Sprintf(refused, p.h.addr, "pre_hello")] >= 400
 			}) {
@@ -400,28 +388,18 @@ func limitedMemory(t *testing.T) {
 
 // limitedFresh fills it with handshakes that a backend does not answer: fresh ones are refused then.
 func limitedFresh(t *testing.T) {
-	mute := listenLocal(t)
+	mute := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	p := &pressed{T: t, h: startHoming(t, []string{mute.Addr().String()}, "--memory-limit", fmt.Sprint(leastLimit), "--max-conns", "5000",
 		"--loops", "2", "--table-entries", "4096", "--client-entries", "4096", "--probe", "off", "--no-checks")}
 	p.start = p.h.files(t)
-	go func() {
-		for {
-			c, err := mute.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
-		}
-	}()
+	go testkit.Accept(mute, testkit.Silence)
 	refused := fmt.Sprintf(`homing_listener_refused_total{listener=%q,reason="memory"}`, p.h.addr)
 	for i := 0; i%100 != 0 || p.h.metrics(t)[refused] == 0; i++ {
 		if i == 4000 {
 			t.Fatalf("%d handshakes, and none was refused: %v bytes", i, p.h.metrics(t)["homing_conn_bytes"])
 		}
 		c, err := dialerFrom("").DialContext(t.Context(), "tcp", p.h.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		p.held = append(p.held, c)
 		_, _ = c.Write(plainHello()) // it may be refused by then
 	}

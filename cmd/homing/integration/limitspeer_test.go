@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // limitsPeerVar tells a process of this test that it has the slow clients and the backends of one homing.
@@ -119,21 +120,13 @@ func paddedHello() []byte {
 // pourAll sends each conn that has said something an answer, and waits for its end.
 func pourAll(ln net.Listener) {
 	answer := []byte(answerRecord + strings.Repeat("\x17\x03\x03\x03\xfb"+strings.Repeat("x", 1019), slowAnswer/1024))
-	for {
-		c, err := ln.Accept()
-		if err != nil {
+	testkit.Accept(ln, func(c net.Conn) {
+		if _, err := c.Read(make([]byte, 1024)); err != nil {
 			return
 		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, 1024)
-			if _, err := c.Read(buf); err != nil {
-				return
-			}
-			_ = c.SetWriteDeadline(time.Now().Add(time.Hour)) // the test ends it
-			if _, err := c.Write(answer); err == nil {
-				_, _ = io.Copy(io.Discard, c)
-			}
-		}()
-	}
+		_ = c.SetWriteDeadline(time.Now().Add(time.Hour)) // the test ends it
+		if _, err := c.Write(answer); err == nil {
+			testkit.Silence(c)
+		}
+	})
 }

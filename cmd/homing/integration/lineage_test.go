@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // lineage is a homing and the processes that take its place, one after another.
@@ -39,7 +39,7 @@ type lineage struct {
 func newLineage(tb testing.TB, backends []string, flags ...string) *lineage {
 	tb.Helper()
 	dir := tb.TempDir()
-	l := &lineage{homing: homing{addr: freeAddr(tb), admin: freeAddr(tb)}, path: filepath.Join(dir, "homing"), out: filepath.Join(dir, "out")}
+	l := &lineage{homing: homing{addr: testkit.FreeAddr(tb), admin: testkit.FreeAddr(tb)}, path: filepath.Join(dir, "homing"), out: filepath.Join(dir, "out")}
 	l.install(tb, binary)
 	l.args = []string{"run", "--listen", l.addr, "--admin", l.admin, "--drain-timeout", "60s"}
 	for _, b := range backends {
@@ -53,18 +53,14 @@ func newLineage(tb testing.TB, backends []string, flags ...string) *lineage {
 func (l *lineage) install(tb testing.TB, program string) {
 	tb.Helper()
 	content, err := os.ReadFile(program)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	l.installText(tb, content, 0o755)
 }
 
 func (l *lineage) installText(tb testing.TB, content []byte, mode os.FileMode) {
 	tb.Helper()
 	next := l.path + ".new"
-	if err := os.WriteFile(next, content, mode); err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, os.WriteFile(next, content, mode))
 	if err := os.Rename(next, l.path); err != nil {
 		tb.Fatal(err)
 	}
@@ -75,27 +71,19 @@ func (l *lineage) installText(tb testing.TB, content []byte, mode os.FileMode) {
 func (l *lineage) start(tb testing.TB, wrapper ...string) {
 	tb.Helper()
 	out, err := os.OpenFile(l.out, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	defer out.Close()
 	line := append(append(wrapper, l.path), l.args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = out, out, append(os.Environ(), l.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, cmd.Start())
 	l.group, l.newest = cmd.Process.Pid, cmd.Process.Pid
 	go func() { _ = cmd.Wait() }() // how it ended is told by its output
 	guard := exec.Command("/bin/sh", "-c", `cat; kill -9 -- -"$1"`, "guard", strconv.Itoa(l.group))
 	life, err := guard.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := guard.Start(); err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
+	testkit.Check(tb, guard.Start())
 	tb.Cleanup(func() {
 		l.stop(tb)
 		life.Close()
@@ -108,9 +96,7 @@ func (l *lineage) start(tb testing.TB, wrapper ...string) {
 			tb.Logf("the lineage said:\n%s", text)
 		}
 	})
-	if !farm.WaitFor(tb.Context(), 20*time.Second, func() bool { return l.ready(tb) }) {
-		tb.Fatal("homing is not ready in 20 s")
-	}
+	testkit.Within(tb, 20*time.Second, "homing is ready", func() bool { return l.ready(tb) })
 }
 
 // stop ends all of them in order.
@@ -120,11 +106,11 @@ func (l *lineage) stop(tb testing.TB) {
 		for _, pid := range l.alive(tb) {
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
-		if farm.WaitFor(context.Background(), 3*time.Second, func() bool { return len(l.alive(tb)) == 0 }) {
+		if testkit.Wait(3*time.Second, func() bool { return len(l.alive(tb)) == 0 }) {
 			return
 		}
 	}
-	if !farm.WaitFor(context.Background(), 5*time.Second, func() bool { return len(l.alive(tb)) == 0 }) {
+	if !testkit.Wait(5*time.Second, func() bool { return len(l.alive(tb)) == 0 }) {
 		tb.Errorf("processes %v have not ended", l.alive(tb))
 	}
 }
@@ -133,9 +119,7 @@ func (l *lineage) stop(tb testing.TB) {
 func (l *lineage) alive(tb testing.TB) (pids []int) {
 	tb.Helper()
 	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -174,14 +158,10 @@ func (l *lineage) upgrade(tb testing.TB) string {
 	tb.Helper()
 	before := l.alive(tb)
 	resp, err := http.Post("http://"+l.admin+"/v1/upgrade", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	if resp.StatusCode != http.StatusOK {
 		var answer struct{ Error string }
 		if err := json.Unmarshal(body, &answer); err != nil || answer.Error == "" {
@@ -198,12 +178,8 @@ func (l *lineage) upgradeBySignal(tb testing.TB) {
 	tb.Helper()
 	before := l.alive(tb)
 	done := l.said(tb, "upgrade done")
-	if err := syscall.Kill(l.newest, syscall.SIGUSR2); err != nil {
-		tb.Fatal(err)
-	}
-	if !farm.WaitFor(tb.Context(), 20*time.Second, func() bool { return l.said(tb, "upgrade done") > done }) {
-		tb.Fatal("no upgrade in 20 s")
-	}
+	testkit.Check(tb, syscall.Kill(l.newest, syscall.SIGUSR2))
+	testkit.Within(tb, 20*time.Second, "the upgrade is done", func() bool { return l.said(tb, "upgrade done") > done })
 	l.follow(tb, before)
 }
 
@@ -226,9 +202,7 @@ func (l *lineage) follow(tb testing.TB, before []int) {
 func (l *lineage) said(tb testing.TB, text string) (n int) {
 	tb.Helper()
 	content, err := os.ReadFile(l.out)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	for line := range strings.Lines(string(content)) {
 		if strings.Contains(line, text) {
 			n++
@@ -247,9 +221,7 @@ type kept struct {
 func keep(t *testing.T, addr string, cert *farm.Certificate) *kept {
 	t.Helper()
 	raw, err := (&tls.Dialer{Config: &tls.Config{ServerName: farm.ServerName, RootCAs: farm.Roots(cert)}}).DialContext(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() { raw.Close() })
 	k := &kept{conn: raw.(*tls.Conn), answer: bufio.NewReader(raw)}
 	k.ask(t)

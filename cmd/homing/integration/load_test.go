@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // load is clients that come back again and again, each with the session of the time before, until end.
@@ -71,7 +71,7 @@ func (l *load) more(t *testing.T, n int) {
 		return l.seen.conns + l.errors
 	}
 	goal := count() + n
-	if !farm.WaitFor(t.Context(), 30*time.Second, func() bool { return count() >= goal }) {
+	if !testkit.Wait(30*time.Second, func() bool { return count() >= goal }) {
 		t.Errorf("the clients stand still at %d conns", count())
 	}
 }

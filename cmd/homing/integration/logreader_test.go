@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // patience bounds what is to happen at once, on a busy machine.
@@ -33,9 +34,7 @@ type logReader struct {
 func logPipe(t *testing.T) (stderr, read *os.File) {
 	t.Helper()
 	read, stderr, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return stderr, read
 }
 
@@ -43,18 +42,14 @@ func logPipe(t *testing.T) (stderr, read *os.File) {
 func fillPipe(t *testing.T, pipe *os.File, waits bool) {
 	t.Helper()
 	fd := int(pipe.Fd())
-	if err := unix.SetNonblock(fd, true); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, unix.SetNonblock(fd, true))
 	for size := 4096; size > 0; {
 		if _, err := unix.Write(fd, make([]byte, size)); err != nil {
 			size /= 2
 		}
 	}
 	if waits {
-		if err := unix.SetNonblock(fd, false); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, unix.SetNonblock(fd, false))
 	}
 }
 
@@ -63,9 +58,7 @@ func logReaders() []logReader {
 		return func(t *testing.T) (*os.File, *os.File) {
 			t.Helper()
 			file, err := os.OpenFile(path, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			return file, nil
 		}
 	}
@@ -85,28 +78,8 @@ type echoServer struct {
 
 func (e *echoServer) open(t *testing.T) {
 	t.Helper()
-	var err error
-	if e.addr == "" {
-		e.addr = "127.0.0.1:0"
-	}
-	if e.listener, err = net.Listen("tcp", e.addr); err != nil {
-		t.Fatal(err)
-	}
-	e.addr = e.listener.Addr().String()
-	listener := e.listener
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(conn, conn) // until the client has enough
-				conn.Close()
-			}()
-		}
-	}()
-	t.Cleanup(func() { listener.Close() })
+	e.listener = testkit.Listen(t, "tcp", cmp.Or(e.addr, "127.0.0.1:0"))
+	e.addr = testkit.ServeOn(t, e.listener, func(conn net.Conn) { _, _ = io.Copy(conn, conn) }) // until the client has enough
 }
 
 // echoed sends a byte over a conn, and gets it back.
@@ -125,9 +98,7 @@ func echoed(conn net.Conn) error {
 func dialEcho(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() { conn.Close() })
 	if err := echoed(conn); err != nil {
 		t.Fatalf("a new conn: %v", err)
@@ -141,9 +112,7 @@ func asked(t *testing.T, method, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -184,7 +153,7 @@ func TestIntegrationLogReader(t *testing.T) {
 				t.Helper()
 				var body string
 				var err error
-				if !farm.WaitFor(t.Context(), patience, func() bool {
+				if !testkit.Wait(patience, func() bool {
 					body, err = asked(t, http.MethodGet, "http://"+l.admin+"/v1/status")
 					return err == nil && strings.Count(body, `"health":"down"`) == strings.Count(want, "down")
 				}) {
@@ -198,25 +167,19 @@ func TestIntegrationLogReader(t *testing.T) {
 
 			// Out of descriptors the loops themselves have something to say.
 			var before unix.Rlimit
-			if err := unix.Prlimit(l.newest, unix.RLIMIT_NOFILE, nil, &before); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, unix.Prlimit(l.newest, unix.RLIMIT_NOFILE, nil, &before))
 			if err := unix.Prlimit(l.newest, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: openFiles(t, l.newest), Max: before.Max}, nil); err != nil {
 				t.Fatal(err)
 			}
 			waiting, err := net.Dial("tcp", l.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			defer waiting.Close()
 			for range 10 {
 				if err := echoed(kept); err != nil {
 					t.Fatalf("a conn that is open, out of descriptors: %v", err)
 				}
 			}
-			if err := unix.Prlimit(l.newest, unix.RLIMIT_NOFILE, &before, nil); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, unix.Prlimit(l.newest, unix.RLIMIT_NOFILE, &before, nil))
 			if err := echoed(waiting); err != nil {
 				t.Fatalf("a conn that came out of descriptors: %v", err)
 			}
@@ -224,12 +187,8 @@ func TestIntegrationLogReader(t *testing.T) {
 			// More conns than the queue of lines holds.
 			for range 2500 {
 				conn, err := net.Dial("tcp", l.addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := echoed(conn); err != nil {
-					t.Fatal(err)
-				}
+				testkit.Check(t, err)
+				testkit.Check(t, echoed(conn))
 				conn.Close()
 			}
 			if body, err := asked(t, http.MethodPost, "http://"+l.admin+"/v1/reload"); err != nil {
@@ -259,10 +218,8 @@ func TestIntegrationLogReader(t *testing.T) {
 			backends[0].listener.Close()
 			status("one is down")
 			dialEcho(t, l.addr).Close()
-			if err := syscall.Kill(l.newest, syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if !farm.WaitFor(t.Context(), patience, func() bool { return len(l.alive(t)) == 0 }) {
+			testkit.Check(t, syscall.Kill(l.newest, syscall.SIGTERM))
+			if !testkit.Wait(patience, func() bool { return len(l.alive(t)) == 0 }) {
 				t.Fatalf("SIGTERM: processes %v", l.alive(t))
 			}
 		})
@@ -283,9 +240,7 @@ func TestIntegrationLogFlowsAgain(t *testing.T) {
 	for range conns {
 		dialEcho(t, l.addr).Close()
 	}
-	if !farm.WaitFor(t.Context(), patience, func() bool { return l.metrics(t)["homing_conns_open"] == 0 }) {
-		t.Fatal("conns do not end")
-	}
+	testkit.Within(t, patience, "conns end", func() bool { return l.metrics(t)["homing_conns_open"] == 0 })
 	dropped := l.metrics(t)["homing_log_dropped_total"]
 	if dropped == 0 {
 		t.Fatal("no line was dropped")
@@ -314,9 +269,7 @@ func TestIntegrationLogFlowsAgain(t *testing.T) {
 	if want := fmt.Sprintf("lines=%.0f", dropped); !strings.HasSuffix(missing, want) || n+int(dropped) != conns {
 		t.Errorf("%d lines of %d conns, then %q; %v were dropped", n, conns, missing, dropped)
 	}
-	if err := syscall.Kill(l.newest, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, syscall.Kill(l.newest, syscall.SIGTERM))
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d", got)
 	}
@@ -335,9 +288,7 @@ func (l *lineage) startWith(t *testing.T, stderr *os.File) <-chan int {
 	cmd := exec.Command(l.path, l.args...)
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, cmd.Start())
 	l.group, l.newest = cmd.Process.Pid, cmd.Process.Pid
 	code := make(chan int, 1)
 	go func() {
@@ -345,9 +296,7 @@ func (l *lineage) startWith(t *testing.T, stderr *os.File) <-chan int {
 		code <- cmd.ProcessState.ExitCode()
 	}()
 	t.Cleanup(func() { _ = syscall.Kill(-l.group, syscall.SIGKILL) }) // as a rule there is none left
-	if !farm.WaitFor(t.Context(), patience, func() bool { return l.ready(t) }) {
-		t.Fatal("homing is not ready")
-	}
+	testkit.Within(t, patience, "homing is ready", func() bool { return l.ready(t) })
 	return code
 }
 
@@ -355,15 +304,11 @@ func (l *lineage) startWith(t *testing.T, stderr *os.File) <-chan int {
 func openFiles(t *testing.T, pid int) (limit uint64) {
 	t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	used := make(map[uint64]bool)
 	for _, e := range entries {
 		n, err := strconv.ParseUint(e.Name(), 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		used[n] = true
 	}
 	for used[limit] {
@@ -388,16 +333,14 @@ func TestIntegrationAgentLogReader(t *testing.T) {
 			}
 			cmd := exec.Command(binary, "agent", "--backend", backend.addr, "--cluster-join", w.nodes[0].gossip, "--gossip-key-file", w.gossipKey, "--check-interval", "100ms", "--log-level", "debug")
 			cmd.Stderr = stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, cmd.Start())
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
 			defer func() { _ = cmd.Process.Kill() }() // it has ended, if all is well
 			agents := func(want float64) bool {
 				return w.nodes[0].metrics(t)[fmt.Sprintf("homing_cluster_members{role=%q,state=%q}", "agent", "alive")] == want
 			}
-			w.waitFor(t, "the agent is there", func() bool { return agents(1) })
+			testkit.Eventually(t, "the agent is there", func() bool { return agents(1) })
 			reader.spoil(t, stderr, read)
 			for _, up := range []bool{false, true, false, true} {
 				followed := w.nowhere(t, backend.addr) // a node's own check takes no backend out
@@ -407,11 +350,9 @@ func TestIntegrationAgentLogReader(t *testing.T) {
 				} else {
 					backend.listener.Close()
 				}
-				w.waitFor(t, fmt.Sprintf("the agent announces that up is %t", up), followed)
+				testkit.Eventually(t, fmt.Sprintf("the agent announces that up is %t", up), followed)
 			}
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, cmd.Process.Signal(syscall.SIGTERM))
 			select {
 			case err := <-ended:
 				if err != nil {
@@ -420,7 +361,7 @@ func TestIntegrationAgentLogReader(t *testing.T) {
 			case <-time.After(patience):
 				t.Error("the agent does not end")
 			}
-			w.waitFor(t, "the agent left", func() bool { return agents(0) })
+			testkit.Eventually(t, "the agent left", func() bool { return agents(0) })
 		})
 	}
 }

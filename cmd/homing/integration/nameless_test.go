@@ -11,6 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // namelessFarm is three backends whose TLS 1.3 tickets tell nothing of who issued them.
@@ -27,9 +28,7 @@ func namelessFarms() []namelessFarm {
 		// Its TLS 1.3 tickets are keys of its session cache.
 		{"nginx without tickets", func(t *testing.T, cert *farm.Certificate) []string {
 			servers, err := farm.StartThree(t.Context(), farm.NginxConfig{NoTickets: true, Certificates: []*farm.Certificate{cert}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			t.Cleanup(func() {
 				if err := farm.StopAll(servers); err != nil {
 					t.Error(err)
@@ -46,9 +45,7 @@ func startGo(t *testing.T, cert *farm.Certificate) []*farm.GoServer {
 	var list []*farm.GoServer
 	for _, name := range []string{"a", "b", "c"} {
 		s, err := farm.StartGo(t.Context(), name, cert)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() {
 			if err := s.Stop(); err != nil {
 				t.Error(err)
@@ -71,9 +68,7 @@ func newECDSA(t *testing.T) *farm.Certificate {
 	t.Helper()
 	needServers(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return cert
 }
 
@@ -243,9 +238,7 @@ func TestIntegrationOneAddress(t *testing.T) {
 						}
 					}
 					r, err := u.Get(t.Context(), h.addr)
-					if err != nil {
-						t.Fatal(err)
-					}
+					testkit.Check(t, err)
 					c.add(r)
 					met[r.Backend]++
 					if r.Offered {

@@ -2,73 +2,28 @@ package integration
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // TestIntegrationNames: a backend by name, from a real name server. It moves when its only address dies, it follows a
 // short time to live, and it stays while the name server is away.
 func TestIntegrationNames(t *testing.T) {
 	needServers(t)
-	dnsmasq, err := exec.LookPath("dnsmasq")
-	if err != nil || os.Getuid() != 0 {
-		t.Skip("dnsmasq and a namespace of its own are needed")
-	}
-	// In a namespace that has resolv.conf of its own: ip netns exec binds what lies below /etc/netns over /etc.
-	const room, conf = "homing-names", "/etc/netns/homing-names"
-	leave := func() {
-		_ = exec.Command("ip", "netns", "del", room).Run() // what is not there need not go
-		_ = os.RemoveAll(conf)
-	}
-	leave()
-	t.Cleanup(leave)
-	command(t, "ip", "netns", "add", room)
-	command(t, "ip", "-n", room, "link", "set", "lo", "up")
-	if err := os.MkdirAll(conf, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(conf, "resolv.conf"), []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	inside := func(name string, args ...string) *exec.Cmd {
-		return exec.CommandContext(t.Context(), "ip", append([]string{"netns", "exec", room, name}, args...)...)
-	}
-	background := func(name string, args ...string) (stop func()) {
-		t.Helper()
-		cmd := inside(name, args...)
-		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		stop = func() {
-			_ = cmd.Process.Kill() // it may have been stopped
-			_ = cmd.Wait()
-		}
-		t.Cleanup(func() {
-			stop()
-			if t.Failed() {
-				t.Logf("%s said:\n%s", name, out.String())
-			}
-		})
-		return stop
-	}
+	testkit.Need(t, "dnsmasq")
+	room := testkit.NewRoom(t, "homing-names", map[string]string{"resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"})
+	background := func(name string, args ...string) (stop func()) { return room.Start(t, "", name, args...).Kill }
 	names := func(ttl int, addr string) (stop func()) {
 		t.Helper()
-		stop = background(dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces",
+		stop = background("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces",
 			"--user=root", "--pid-file=", fmt.Sprintf("--local-ttl=%d", ttl), "--address=/web.example/"+addr, "--log-facility=-")
-		if !farm.WaitFor(t.Context(), 10*time.Second, func() bool {
-			out, _ := inside("ss", "-Hlnu", "src", "127.0.0.1:53").Output() // "" while nobody listens
+		testkit.Within(t, 10*time.Second, "the name server answers", func() bool {
+			out, _ := room.Command(t.Context(), "ss", "-Hlnu", "src", "127.0.0.1:53").Output() // "" while nobody listens
 			return len(out) > 0
-		}) {
-			t.Fatal("the name server does not answer")
-		}
+		})
 		return stop
 	}
 	// socat answers by the address that was asked.
@@ -77,16 +32,13 @@ func TestIntegrationNames(t *testing.T) {
 		return background("socat", "TCP-LISTEN:8080,reuseaddr,fork,bind="+addr, "SYSTEM:echo "+addr)
 	}
 	answer := func() string {
-		out, _ := inside("socat", "-T", "2", "-u", "TCP:127.0.0.1:443,connect-timeout=2", "-").Output() // "" when there is none
+		out, _ := room.Command(t.Context(), "socat", "-T", "2", "-u", "TCP:127.0.0.1:443,connect-timeout=2", "-").Output() // "" when there is none
 		return strings.TrimSpace(string(out))
 	}
 	within := func(limit time.Duration, want string) {
 		t.Helper()
-		start := time.Now()
-		if !farm.WaitFor(t.Context(), limit, func() bool { return answer() == want }) {
-			t.Fatalf("not answered by %s within %v", want, limit)
-		}
-		t.Logf("answered by %s after %v", want, time.Since(start).Round(10*time.Millisecond))
+		took := testkit.Within(t, limit, "answered by "+want, func() bool { return answer() == want })
+		t.Logf("answered by %s after %v", want, took.Round(10*time.Millisecond))
 	}
 
 	first := server("127.0.0.2")

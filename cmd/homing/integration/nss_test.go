@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // NSS ends a TLS 1.2 conn that offers it a ticket of another stack. Two nginx and one NSS server in one pool, and a homing
@@ -18,9 +19,7 @@ func TestIntegrationForeignTickets(t *testing.T) {
 	var servers []string
 	for _, name := range []string{"a", "b"} {
 		n, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: name, Certificates: []*farm.Certificate{cert}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() {
 			if err := n.Stop(); err != nil {
 				t.Error(err)
@@ -29,9 +28,7 @@ func TestIntegrationForeignTickets(t *testing.T) {
 		servers = append(servers, n.Addr())
 	}
 	nss, err := farm.StartServer(t.Context(), farm.LighttpdNSS, "c", cert)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() {
 		if err := nss.Stop(); err != nil {
 			t.Error(err)

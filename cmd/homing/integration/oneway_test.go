@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // TestIntegrationOneWay loses the packets of one node to the other, but not those the other way, while both learn. The
@@ -20,13 +20,7 @@ import (
 // grow or be said over and over, and within 5 s of the end both must know what either learned.
 func TestIntegrationOneWay(t *testing.T) {
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces are root's to make")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("ip is not installed")
-	}
-	rooms(t)
+	testkit.NewRooms(t, bridge, network, "11", "12")
 	for _, tt := range []struct {
 		name       string
 		lose, heal []string
@@ -40,13 +34,11 @@ func TestIntegrationOneWay(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cert, err := farm.NewECDSA()
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			w := pair(t, tlsServer(t, "a", cert), tlsServer(t, "b", cert))
 			ip := func(args []string) {
 				t.Helper()
-				command(t, "ip", append([]string{"-n", "homing-11"}, args...)...)
+				roomOf(exampleA).IP(t, args...)
 			}
 			loseOneWay(t, w, cert, func() { ip(tt.lose) }, func() { ip(tt.heal) })
 		})
@@ -59,9 +51,7 @@ func pair(t *testing.T, backends ...string) *town {
 	w := newTown(t)
 	const token = "none-but-this-test-may-read-metrics"
 	tokenFile := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(tokenFile, []byte(token+"\n"), 0o600))
 	for _, own := range []string{exampleA, exampleB} {
 		n := &node{homing: homing{addr: own + ":443", admin: own + ":9090", token: token}, town: w}
 		args := []string{
@@ -72,10 +62,10 @@ func pair(t *testing.T, backends ...string) *town {
 		for _, b := range backends {
 			args = append(args, "--backend", b)
 		}
-		n.proc = inRoom(t, "homing-"+own[len(own)-2:], n.addr, binary, args...)
+		n.proc = roomOf(own).Start(t, n.addr, binary, args...)
 		w.nodes = append(w.nodes, n)
 	}
-	w.waitFor(t, "they meet", func() bool { return together(t, w) })
+	testkit.Eventually(t, "they meet", func() bool { return together(t, w) })
 	return w
 }
 
@@ -105,7 +95,7 @@ func loseOneWay(t *testing.T, w *town, cert *farm.Certificate, lose, heal func()
 	for range 4 {
 		learn() // until the memory is what it will be
 	}
-	w.waitFor(t, "all is shared", func() bool { return together(t, w) })
+	testkit.Eventually(t, "all is shared", func() bool { return together(t, w) })
 	var before [2]int64
 	for i, n := range w.nodes {
 		before[i], _ = n.memory(t)
@@ -129,7 +119,7 @@ func loseOneWay(t *testing.T, w *town, cert *farm.Certificate, lose, heal func()
 	}
 	heal()
 	healed := time.Now()
-	w.waitFor(t, "both know all", func() bool { return together(t, w) })
+	testkit.Eventually(t, "both know all", func() bool { return together(t, w) })
 	took := time.Since(healed)
 	if took > 15*time.Second { // 5 s where the machine has time
 		t.Errorf("it took %s, want 15 s at most", took)
@@ -138,9 +128,7 @@ func loseOneWay(t *testing.T, w *town, cert *farm.Certificate, lose, heal func()
 	for i, list := range learned {
 		for _, u := range list {
 			r, err := u.Get(t.Context(), w.nodes[1-i].addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			c.add(r)
 		}
 	}

@@ -24,7 +24,7 @@ func (v *vigil) keep(ctx context.Context, p *twoNodes, o *onslaught) {
 		for _, h := range p.nodes {
 			for _, path := range []string{"/healthz", "/v1/status"} {
 				begun := time.Now()
-				if err := h.ask(context.Background(), path, nil); err != nil {
+				if _, err := h.get(context.Background(), path); err != nil {
 					v.wrong = err
 				}
 				v.slowest = max(v.slowest, time.Since(begun))

@@ -15,6 +15,7 @@ import (
 
 	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 const (
@@ -149,9 +150,7 @@ func newAttacker(t *testing.T, o *onslaught) *attacker {
 func (a *attacker) readMembers(t *testing.T) {
 	t.Helper()
 	var view api.Cluster
-	if err := a.nodes[0].ask(t.Context(), "/v1/cluster", &view); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, a.nodes[0].ask(t.Context(), "/v1/cluster", &view))
 	for _, m := range view.Members {
 		if m.Role == "agent" {
 			a.agents = append(a.agents, m)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // Each host of the onslaught is a network namespace. Clients have addresses of a network that is this machine's own.
@@ -56,32 +56,22 @@ type onslaught struct {
 func layOnslaught(t *testing.T) *onslaught {
 	t.Helper()
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces are root's to make")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("ip is not installed")
-	}
 	ends := []string{"11", "12", "13", "14", "21", "22", "23", "66"}
-	hosts(t, onslaughtBridge, onslaughtNetwork, ends...)
-	command(t, "ip", "route", "replace", "local", onslaughtClients, "dev", "lo")
-	t.Cleanup(func() { command(t, "ip", "route", "del", "local", onslaughtClients, "dev", "lo") })
+	testkit.NewRooms(t, onslaughtBridge, onslaughtNetwork, ends...)
+	testkit.Run(t, "ip", "route", "replace", "local", onslaughtClients, "dev", "lo")
+	t.Cleanup(func() { testkit.Run(t, "ip", "route", "del", "local", onslaughtClients, "dev", "lo") })
 	for _, end := range ends {
-		command(t, "ip", "-n", onslaughtBridge+"-"+end, "route", "add", onslaughtClients, "via", onslaughtNetwork+"1")
+		testkit.Room(onslaughtBridge+"-"+end).IP(t, "route", "add", onslaughtClients, "via", onslaughtNetwork+"1")
 	}
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	o := &onslaught{cert: cert, bad: startHostileBackend(t, onslaughtNetwork+"1:0")}
 	for i, end := range []string{"21", "22", "23"} {
 		server, err := farm.StartNginx(t.Context(), farm.NginxConfig{
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, Room: onslaughtBridge + "-" + end,
 			Addr: onslaughtNetwork + end + ":443", QuietLog: true, SessionTimeout: "1h",
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() {
 			if err := server.Stop(); err != nil {
 				t.Error(err)
@@ -108,9 +98,7 @@ func (o *onslaught) newPair(t *testing.T, ends ...string) *twoNodes {
 	p := &twoNodes{town: newTown(t), bad: o.bad.ln.Addr().String()}
 	token := filepath.Join(t.TempDir(), "token")
 	word := strings.Repeat("operator", 4)
-	if err := os.WriteFile(token, []byte(word+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(token, []byte(word+"\n"), 0o600))
 	join := func(args ...string) []string {
 		for _, end := range ends {
 			args = append(args, "--cluster-join", onslaughtNetwork+end+":7946")
@@ -121,10 +109,8 @@ func (o *onslaught) newPair(t *testing.T, ends ...string) *twoNodes {
 		dir, ip := t.TempDir(), onslaughtNetwork+end
 		h := &homing{addr: ip + ":443", admin: ip + ":9090", token: word}
 		file, log := filepath.Join(dir, "homing.yaml"), filepath.Join(dir, "log")
-		if err := os.WriteFile(file, []byte(fill(onslaughtFile, "ADDR", h.addr, "BAD", p.bad)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		h.proc = inRoom(t, onslaughtBridge+"-"+end, h.addr, "sh", join("-c", `exec "$@" 2>`+log, "sh", binary, "run",
+		testkit.Check(t, os.WriteFile(file, []byte(fill(onslaughtFile, "ADDR", h.addr, "BAD", p.bad)), 0o600))
+		h.proc = testkit.Room(onslaughtBridge+"-"+end).Start(t, h.addr, "sh", join("-c", `exec "$@" 2>`+log, "sh", binary, "run",
 			"--config", file, "--admin", h.admin, "--admin-token-file", token, "--loops", "1", "--table-entries", "20000",
 			"--client-entries", "2000", "--cluster-bind", ip+":7946", "--node-key-file", p.nodeKey)...)
 		h.awaitAdmin(t)
@@ -137,11 +123,11 @@ func (o *onslaught) newPair(t *testing.T, ends ...string) *twoNodes {
 		p.nodes, p.logs = append(p.nodes, h), append(p.logs, log)
 	}
 	for i, n := range o.servers {
-		inRoom(t, onslaughtBridge+"-2"+fmt.Sprint(1+i), n.Addr(), binary, join("agent", "--backend", n.Addr(), "--check", "tls")...)
+		testkit.Room(onslaughtBridge+"-2"+fmt.Sprint(1+i)).Start(t, n.Addr(), binary, join("agent", "--backend", n.Addr(), "--check", "tls")...)
 	}
 	for _, h := range p.nodes {
-		p.waitFor(t, "all three backends are in service", func() bool { return h.inService(t.Context(), o.servers, time.Now()) == nil })
-		p.waitFor(t, "the ticket keys are known", func() bool { return len(h.heldKeys(t)) == len(o.servers) })
+		testkit.Eventually(t, "all three backends are in service", func() bool { return h.inService(t.Context(), o.servers, time.Now()) == nil })
+		testkit.Eventually(t, "the ticket keys are known", func() bool { return len(h.heldKeys(t)) == len(o.servers) })
 	}
 	p.good = o.newRegulars(t, p.nodes)
 	return p
@@ -199,9 +185,7 @@ func (p *twoNodes) lines(t *testing.T) (n int) {
 	t.Helper()
 	for _, log := range p.logs {
 		b, err := os.ReadFile(log)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		n += strings.Count(string(b), "\n")
 	}
 	return n
@@ -318,8 +302,6 @@ func sleep(ctx context.Context, d time.Duration) {
 func gossipKeyOf(t *testing.T, p *twoNodes) []byte {
 	t.Helper()
 	keys, _, err := cluster.LoadKeys(p.gossipKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return keys[0]
 }

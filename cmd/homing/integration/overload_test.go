@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 const (
@@ -79,13 +79,9 @@ func overload(t *testing.T, rate int, start func(t *testing.T, backends []string
 	var steady []net.Conn
 	for range overloadSteady {
 		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		defer c.Close()
-		if err := roundTrip(c, plainHello()); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, roundTrip(c, plainHello()))
 		steady = append(steady, c)
 	}
 	var mu sync.Mutex
@@ -142,18 +138,12 @@ func overloadOne(addr string) error {
 func slowAccept(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	file := os.NewFile(uintptr(fd), "listener")
 	defer file.Close()
-	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, overloadQueue)); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, overloadQueue)))
 	ln, err := net.FileListener(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() { ln.Close() })
 	go func() {
 		turn := time.NewTicker(time.Second / overloadRate)
@@ -195,7 +185,7 @@ func overloadHoming(t *testing.T, engine string, backends []string) (string, fun
 
 // overloadHAProxy starts HAProxy: three tries of a third of overloadConnect, as homing has them.
 func overloadHAProxy(t *testing.T, backends []string) (string, func()) {
-	addr := freeAddr(t)
+	addr := testkit.FreeAddr(t)
 	var b strings.Builder
 	fmt.Fprintf(&b, "global\n\tmaxconn 8000\ndefaults\n\tmode tcp\n\ttimeout connect %v\n\ttimeout client 1m\n\ttimeout server 1m\n", overloadConnect/3)
 	fmt.Fprintf(&b, "\tretries 2\n\toption redispatch 1\n\ttimeout check 300ms\nlisten farm\n\tbind %s\n\tbalance roundrobin\n", addr)
@@ -203,17 +193,11 @@ func overloadHAProxy(t *testing.T, backends []string) (string, func()) {
 		fmt.Fprintf(&b, "\tserver b%d %s check inter 300ms fall 3 rise 2 on-marked-down shutdown-sessions\n", i, backend)
 	}
 	conf := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(conf, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(conf, []byte(b.String()), 0o600))
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
 		t.Fatal("haproxy is not installed: apt-get install haproxy")
 	}
-	proc, err := farm.Start(t.Context(), addr, path, "-db", "-f", conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proc.Stop)
+	testkit.Start(t, addr, path, "-db", "-f", conf)
 	return addr, func() {}
 }

@@ -16,7 +16,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // crowd is many backends on loopback addresses of their own, which greet and hang up. The last few are not there.
@@ -33,9 +33,7 @@ func newCrowd(t *testing.T, n, dead int) *crowd {
 	t.Helper()
 	c := &crowd{}
 	probe, err := net.Listen("tcp", "127.0.1.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	port := probe.Addr().(*net.TCPAddr).Port
 	probe.Close()
 	for i := range n {
@@ -45,9 +43,7 @@ func newCrowd(t *testing.T, n, dead int) *crowd {
 			continue
 		}
 		listener, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.lives = append(c.lives, listener)
 		c.serve.Go(func() {
 			for {
@@ -105,21 +101,13 @@ func manyBackends(t *testing.T) (*homing, *crowd) {
 	t.Helper()
 	needServers(t)
 	c := newCrowd(t, 200, 12)
-	h := &homing{addr: freeAddr(t), admin: freeAddr(t)}
+	h := &homing{addr: testkit.FreeAddr(t), admin: testkit.FreeAddr(t)}
 	list := func(addrs []string) string { return "\n      - " + strings.Join(addrs, "\n      - ") + "\n" }
 	text := fmt.Sprintf("listeners:\n  - {address: %q, tls: off, default: web}\nadmin: {address: %q}\nchecks: {interval: 1s, fall: 2}\npools:\n  - name: web\n    backends:%s  - name: mail\n    policy: least-conn\n    backends:%s",
 		h.addr, h.admin, list(c.addrs[10:]), list(c.addrs[:10]))
 	file := filepath.Join(t.TempDir(), "homing.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	proc, err := farm.Start(t.Context(), h.addr, binary, "run", "--config", file, "--log-level", "warn")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.proc = proc
-	t.Cleanup(proc.Stop)
-	h.awaitAdmin(t)
+	testkit.Check(t, os.WriteFile(file, []byte(text), 0o600))
+	h.start(t, "run", "--config", file, "--log-level", "warn")
 	visit(t, h.addr, 5*time.Millisecond)
 	return h, c
 }
@@ -138,7 +126,7 @@ func (h *homing) health(t *testing.T) map[string]string {
 
 func (h *homing) awaitHealth(t *testing.T, want string, addrs ...string) {
 	t.Helper()
-	if !farm.WaitFor(t.Context(), 30*time.Second, func() bool {
+	if !testkit.Wait(30*time.Second, func() bool {
 		all := h.health(t)
 		for _, addr := range addrs {
 			if all[addr] != want {
@@ -200,9 +188,7 @@ func TestIntegrationPageMany(t *testing.T) {
 	// Rows move while nobody is among them, and stay while somebody is.
 	choose("sort", "bytes")
 	before := p.order()
-	if !farm.WaitFor(t.Context(), 20*time.Second, func() bool { return p.order() != before }) {
-		t.Fatal("the busiest are first, and their order never changes")
-	}
+	testkit.Within(t, 20*time.Second, "the busiest are first, and their order changes", func() bool { return p.order() != before })
 	p.js(`window.held = document.querySelector("#pools tbody").rows[40].querySelector("button"); held.focus(); held.scrollIntoView({block: "center"}); held.closest("tr").dataset.key`, new(string))
 	type place struct {
 		Focused bool
@@ -298,14 +284,10 @@ func (p *browserPage) costs(h *homing) {
 func (p *browserPage) fetch(path string) string {
 	p.Helper()
 	response, err := http.Get("http://" + p.admin + path) // the test has a bound of its own
-	if err != nil {
-		p.Fatal(err)
-	}
+	testkit.Check(p, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		p.Fatal(err)
-	}
+	testkit.Check(p, err)
 	return string(text)
 }
 

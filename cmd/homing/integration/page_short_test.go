@@ -1,11 +1,15 @@
 package integration
 
-import "testing"
+import (
+	"testing"
+
+	"homing/internal/testkit"
+)
 
 // TestIntegrationPageShortages: the page heads with what clients are short of, and says all of why a backend is down.
 func TestIntegrationPageShortages(t *testing.T) {
 	needChromium(t)
-	h := startHoming(t, []string{freeAddr(t), freeAddr(t)}, "--check-interval", "200ms", "--probe", "off")
+	h := startHoming(t, []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}, "--check-interval", "200ms", "--probe", "off")
 	h.tells(t, "default", "", "no_backend", 0)
 	p := openPage(t, h.admin)
 	p.await("what is short, and what to do", `!document.querySelector("#shortages").hidden && /pool default, no backend:.*none of its 2 backends is up.*homing status/.test(document.querySelector("#short li").textContent)`)

@@ -23,6 +23,7 @@ import (
 	"homing/balancer/pool"
 	"homing/bench/farm"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 func needChromium(t *testing.T) {
@@ -78,9 +79,7 @@ func openPage(t *testing.T, admin string) *browserPage {
 
 func (p *browserPage) do(actions ...chromedp.Action) {
 	p.Helper()
-	if err := chromedp.Run(p.ctx, actions...); err != nil {
-		p.Fatal(err)
-	}
+	testkit.Check(p, chromedp.Run(p.ctx, actions...))
 }
 
 // js is the value of an expression in the page.
@@ -93,7 +92,7 @@ func (p *browserPage) await(what, expression string) time.Duration {
 	p.Helper()
 	start := time.Now()
 	var ok bool
-	if !farm.WaitFor(p.ctx, 15*time.Second, func() bool { p.js("!!("+expression+")", &ok); return ok }) {
+	if !testkit.Wait(15*time.Second, func() bool { p.js("!!("+expression+")", &ok); return ok }) {
 		var text string
 		p.js("document.body.innerText", &text)
 		p.Fatalf("not within 15 s: %s; the page says\n%s", what, text)
@@ -116,22 +115,16 @@ func (p *browserPage) picture(name string, width int64, dark bool) {
 		p.Errorf("at %d pixels the page is wider than its window", width)
 	}
 	if dir := os.Getenv("HOMING_SCREENSHOTS"); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
-			p.Fatal(err)
-		}
+		testkit.Check(p, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600))
 	}
 }
 
 func statusOf(t *testing.T, admin string) (st api.Status) {
 	t.Helper()
 	response, err := http.Get("http://" + admin + "/v1/status") // the test has a bound of its own
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&st); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, json.NewDecoder(response.Body).Decode(&st))
 	return st
 }
 
@@ -141,9 +134,7 @@ func (p *browserPage) charted() {
 	p.js(`$("numbers").open = true`, nil)
 	p.polled(3)
 	var h api.History
-	if err := json.Unmarshal([]byte(p.fetch("/v1/history")), &h); err != nil {
-		p.Fatal(err)
-	}
+	testkit.Check(p, json.Unmarshal([]byte(p.fetch("/v1/history")), &h))
 	highest := func(of func(*api.BackendSeries) []float64) (most float64) {
 		for i := range of(&h.Backends[0]) {
 			sum := 0.0

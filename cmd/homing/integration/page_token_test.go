@@ -7,6 +7,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"homing/internal/testkit"
 )
 
 // TestIntegrationPageToken: where a token is asked for, the page shows nothing before it has one, says so once, and asks.
@@ -15,9 +17,7 @@ func TestIntegrationPageToken(t *testing.T) {
 	c := newCrowd(t, 3, 0)
 	const token, wrong = "a-token-of-this-test-only", "another-token-of-this-test"
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
 	h := startHoming(t, c.addrs, "--tls", "off", "--admin-token-file", file)
 	p := openPage(t, h.admin)
 	p.await("it asks for a token", `$("login").checkVisibility() && $("fresh").textContent.includes("who asks is not known")`)

@@ -14,6 +14,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // servers' addresses, on the bridge, so that a node can lose the way to them and to nothing else.
@@ -22,7 +23,7 @@ const behind = network + "2"
 // says is what a command prints in the node's namespace, whatever its exit code.
 func (n *pairNode) says(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ip", append([]string{"netns", "exec", n.room, name}, args...)...).CombinedOutput()
+	out, err := n.room.Command(t.Context(), name, args...).CombinedOutput()
 	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func (n *pairNode) readyz(t *testing.T) string {
 // cut takes the way to the backends away, or gives it back.
 func (n *pairNode) cut(t *testing.T, how string) {
 	t.Helper()
-	command(t, "ip", "-n", n.room, "route", how, "unreachable", behind+"/32")
+	n.room.IP(t, "route", how, "unreachable", behind+"/32")
 }
 
 // vrrpPair is both nodes, and what is true of them.
@@ -81,15 +82,6 @@ func (p *vrrpPair) moves() int {
 	return n
 }
 
-func (p *vrrpPair) waitFor(what string, cond func() bool) time.Duration {
-	p.t.Helper()
-	start := time.Now()
-	if !farm.WaitFor(p.t.Context(), 30*time.Second, cond) {
-		p.t.Fatalf("in vain: %s", what)
-	}
-	return time.Since(start)
-}
-
 // ready waits for what all ways of asking say of a node: words, "" when it is ready.
 func (p *vrrpPair) ready(n *pairNode, words string) {
 	p.t.Helper()
@@ -98,7 +90,7 @@ func (p *vrrpPair) ready(n *pairNode, words string) {
 		code, first, gauge = "503", ", not ready: "+words, "homing_ready 0"
 	}
 	var said string
-	p.waitFor(fmt.Sprintf("%s: /readyz %s %s", n.own, code, words), func() bool {
+	testkit.Eventually(p.t, fmt.Sprintf("%s: /readyz %s %s", n.own, code, words), func() bool {
 		said = n.readyz(p.t)
 		return strings.HasSuffix(said, code) && strings.Contains(said, words)
 	})
@@ -127,18 +119,14 @@ func (p *vrrpPair) stays(at *pairNode, moves int) {
 func TestIntegrationPair(t *testing.T) {
 	needPair(t)
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rooms(t)
-	command(t, "ip", "addr", "add", behind+"/24", "dev", bridge)
+	testkit.Check(t, err)
+	testkit.NewRooms(t, bridge, network, "11", "12")
+	testkit.Run(t, "ip", "addr", "add", behind+"/24", "dev", bridge)
 	var servers []*farm.Nginx
 	args := []string{"--check-interval", "500ms", "--check-timeout", "500ms", "--drain-delay", "5s", "--drain-timeout", "1s"}
 	for name, addr := range map[string]string{"a": behind + ":8441", "b": behind + ":8442"} {
 		n, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: name, Certificates: []*farm.Certificate{cert}, Addr: addr})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() { _ = n.Stop() }) // its directory may be gone with the test's
 		servers, args = append(servers, n), append(args, "--backend", n.Addr())
 	}
@@ -155,7 +143,7 @@ func TestIntegrationPair(t *testing.T) {
 		t.Helper()
 		var c tally
 		for _, u := range list {
-			p.waitFor(what+": a client is served", func() bool {
+			testkit.Eventually(p.t, what+": a client is served", func() bool {
 				r, err := u.Get(t.Context(), service)
 				if err == nil {
 					c.add(r)
@@ -168,7 +156,7 @@ func TestIntegrationPair(t *testing.T) {
 			t.Errorf("%s: %v", what, &c)
 		}
 	}
-	p.waitFor("one node has the address", func() bool { return p.holder() != nil })
+	testkit.Eventually(p.t, "one node has the address", func() bool { return p.holder() != nil })
 	for _, n := range p.nodes {
 		p.ready(n, "")
 	}
@@ -178,7 +166,7 @@ func TestIntegrationPair(t *testing.T) {
 	const none = "pool default: none of its 2 backends is up; the last was " + behind
 
 	first.cut(t, "add")
-	t.Logf("the node with the address has lost its backends: it moved after %v", p.waitFor("it moves", func() bool { return p.holder() == second }).Round(100*time.Millisecond))
+	t.Logf("the node with the address has lost its backends: it moved after %v", testkit.Eventually(p.t, "it moves", func() bool { return p.holder() == second }).Round(100*time.Millisecond))
 	clients("at the other node", 0)
 	p.ready(first, none)
 	p.ready(second, "")
@@ -187,7 +175,7 @@ func TestIntegrationPair(t *testing.T) {
 	p.ready(first, "")
 	p.stays(second, moves+1)
 	second.cut(t, "add")
-	t.Logf("the other has: it moved back after %v", p.waitFor("it moves back", func() bool { return p.holder() == first }).Round(100*time.Millisecond))
+	t.Logf("the other has: it moved back after %v", testkit.Eventually(p.t, "it moves back", func() bool { return p.holder() == first }).Round(100*time.Millisecond))
 	clients("back at the first", 0)
 	second.cut(t, "del")
 	p.ready(second, "")
@@ -204,9 +192,7 @@ func TestIntegrationPair(t *testing.T) {
 		t.Errorf("without a backend: %v, want a reset, at once", err)
 	}
 	for _, s := range servers {
-		if err := s.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, s.Restart(t.Context()))
 	}
 	for _, n := range p.nodes {
 		p.ready(n, "")
@@ -215,9 +201,7 @@ func TestIntegrationPair(t *testing.T) {
 	clients("with their servers back, which have forgotten them", len(list))
 
 	// A node that is stopped takes conns until the address has moved.
-	if err := first.balancer.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, first.balancer.Signal(syscall.SIGTERM))
 	failed, served := 0, 0
 	ended := false
 	for !ended {

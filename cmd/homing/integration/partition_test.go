@@ -1,32 +1,27 @@
 package integration
 
 import (
-	"os"
 	"os/exec"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // TestIntegrationPartition parts two nodes for longer than memberlist remembers (30 s), by taking a cable out. Both must be
 // together again, streams included, within 5 s.
 func TestIntegrationPartition(t *testing.T) {
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces are root's to make")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("ip is not installed")
-	}
-	rooms(t)
+	testkit.NewRooms(t, bridge, network, "11", "12")
 	w := pair(t)
-	command(t, "ip", "link", "set", "homing11", "down")
+	testkit.Run(t, "ip", "link", "set", "homing11", "down")
 	out := time.Now()
-	w.waitFor(t, "one has lost the other", func() bool { return w.nodes[1].members(t, "node", "vanished") == 1 })
+	testkit.Eventually(t, "one has lost the other", func() bool { return w.nodes[1].members(t, "node", "vanished") == 1 })
 	time.Sleep(35 * time.Second)
-	command(t, "ip", "link", "set", "homing11", "up")
+	testkit.Run(t, "ip", "link", "set", "homing11", "up")
 	parted, back := time.Since(out), time.Now()
-	w.waitFor(t, "the other answers", func() bool { return exec.Command("curl", "-sm1", "http://"+w.nodes[0].admin+"/healthz").Run() == nil })
-	w.waitFor(t, "they are together again", func() bool { return together(t, w) })
+	testkit.Eventually(t, "the other answers", func() bool { return exec.Command("curl", "-sm1", "http://"+w.nodes[0].admin+"/healthz").Run() == nil })
+	testkit.Eventually(t, "they are together again", func() bool { return together(t, w) })
 	healed := time.Since(back)
 	t.Logf("parted for %s, together again after %s", parted.Round(time.Second), healed.Round(time.Millisecond))
 	if healed > 5*time.Second {

@@ -9,6 +9,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // probeMetric names a series of the probe about one backend.
@@ -25,7 +26,7 @@ const tls13 = `version="TLS 1.3"`
 func (h *homing) probed(t *testing.T, servers []*farm.Nginx) map[string]float64 {
 	t.Helper()
 	var m map[string]float64
-	ok := farm.WaitFor(t.Context(), 10*time.Second, func() bool {
+	ok := testkit.Wait(10*time.Second, func() bool {
 		m = h.metrics(t)
 		for _, n := range servers {
 			nameless, known := m[probeMetric("nameless", n.Addr(), tls13)]
@@ -70,9 +71,7 @@ func TestIntegrationProbeBeforeFirstResumption(t *testing.T) {
 		u := newUser13(cert)
 		for range 2 {
 			r, err := u.Get(t.Context(), h.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			c.add(r)
 		}
 	}
@@ -105,23 +104,19 @@ func TestIntegrationProbeNoticesReload(t *testing.T) {
 			holders++
 		}
 	}
-	if err := servers[0].Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, servers[0].Reload(t.Context()))
 	begun := time.Now()
 	changed := false
 	var c tally
 	for _, u := range list {
 		r, err := u.Get(t.Context(), h.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		c.add(r)
 		if lost := !r.Resumed; lost != (before[u] == "a") {
 			t.Errorf("a client of %s: resumed %t", before[u], r.Resumed)
 		}
 		if !r.Resumed && !changed {
-			changed = farm.WaitFor(t.Context(), 10*time.Second, func() bool {
+			changed = testkit.Wait(10*time.Second, func() bool {
 				return h.metrics(t)[probeMetric("ticket_key_changes_total", servers[0].Addr(), "")] == 1
 			})
 			t.Logf("the new key was known %v after the reload", time.Since(begun).Round(time.Millisecond))
@@ -139,9 +134,7 @@ func TestIntegrationProbeNoticesReload(t *testing.T) {
 	for range 2 {
 		for _, u := range list {
 			r, err := u.Get(t.Context(), h.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			c.add(r)
 		}
 	}
@@ -166,11 +159,9 @@ func TestIntegrationProbeSharedKey(t *testing.T) {
 	}
 	h := startHoming(t, specs)
 	h.probed(t, servers)
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool {
+	testkit.Within(t, 10*time.Second, "the probe sees that the key is shared", func() bool {
 		return h.metrics(t)[probeMetric("ticket_key_backends", servers[0].Addr(), tls13)] == 3
-	}) {
-		t.Fatal("the probe did not see that the key is shared")
-	}
+	})
 	list := make(chan *tlsclient.Client, 8)
 	for range cap(list) {
 		u := newUser13(cert)
@@ -201,7 +192,7 @@ func TestIntegrationProbeSharedKey(t *testing.T) {
 func TestIntegrationProbeNameless(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{NoTickets: true}, farm.NewECDSA)
 	h := startHoming(t, addrs(servers))
-	ok := farm.WaitFor(t.Context(), 10*time.Second, func() bool {
+	ok := testkit.Wait(10*time.Second, func() bool {
 		m := h.metrics(t)
 		for _, n := range servers {
 			if m[probeMetric("nameless", n.Addr(), tls13)] != 1 || m[probeMetric("resumption_works", n.Addr(), tls13)] != 1 {

@@ -11,25 +11,21 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // memory reads the resident memory of homing in bytes, and its highest value so far (VmRSS and VmHWM, proc(5)).
 func (h *homing) memory(tb testing.TB) (now, peak int64) {
 	tb.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.proc.PID()))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	for s := bufio.NewScanner(strings.NewReader(string(b))); s.Scan(); {
 		f := strings.Fields(s.Text())
 		if len(f) != 3 || f[2] != "kB" {
 			continue
 		}
 		n, err := strconv.ParseInt(f[1], 10, 64)
-		if err != nil {
-			tb.Fatal(err)
-		}
+		testkit.Check(tb, err)
 		switch f[0] {
 		case "VmRSS:":
 			now = n << 10
@@ -47,9 +43,7 @@ func (h *homing) files(tb testing.TB) files {
 	tb.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", h.proc.PID())
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	var f files
 	for _, e := range entries {
 		switch to, _ := os.Readlink(filepath.Join(dir, e.Name())); { // gone since: counted as other, and asked again
@@ -73,7 +67,7 @@ func (h *homing) recovers(tb testing.TB, start files, loops int, within time.Dur
 	tb.Helper()
 	began := time.Now()
 	var left []string
-	ok := farm.WaitFor(tb.Context(), within, func() bool {
+	ok := testkit.Wait(within, func() bool {
 		left = left[:0]
 		m := h.metrics(tb)
 		for _, name := range []string{"homing_conns_open", "homing_handshakes", "homing_buffer_bytes"} {
@@ -102,9 +96,7 @@ func (h *homing) recovers(tb testing.TB, start files, loops int, within time.Dur
 func fileLimit(tb testing.TB) int {
 	tb.Helper()
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	return int(min(limit.Cur, 1<<30))
 }
 

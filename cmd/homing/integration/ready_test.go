@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // readyz is what /readyz says: its status and its line.
@@ -20,18 +20,12 @@ func (h *homing) readyz(tb testing.TB) (status int, why string) {
 	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.admin+"/readyz", nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testkit.Check(tb, err)
 	return resp.StatusCode, strings.TrimSpace(string(body))
 }
 
@@ -40,7 +34,7 @@ func (h *homing) readyz(tb testing.TB) (status int, why string) {
 // dead backends to be found out.
 func TestIntegrationReady(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
-	dead := []string{freeAddr(t), freeAddr(t)}
+	dead := []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}
 	backends := append(dead, servers[0].Addr())
 	h := startHoming(t, backends, "--check-interval", "200ms", "--fall", "2", "--rise", "1", "--probe", "off")
 	client := tlsclient.New(clientConfig(cert, tls.VersionTLS13))
@@ -54,7 +48,7 @@ func TestIntegrationReady(t *testing.T) {
 		var status int
 		var why string
 		start := time.Now()
-		if !farm.WaitFor(t.Context(), 20*time.Second, func() bool {
+		if !testkit.Wait(20*time.Second, func() bool {
 			status, why = h.readyz(t)
 			return status == want && strings.Contains(why, words)
 		}) {
@@ -72,9 +66,7 @@ func TestIntegrationReady(t *testing.T) {
 	if h.metrics(t)["homing_ready"] != 0 {
 		t.Error("homing_ready is not 0")
 	}
-	if err := servers[0].Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, servers[0].Restart(t.Context()))
 	within("it is back", http.StatusOK, "ready")
 
 	// Backends that are all dead: it has never been ready.
@@ -87,11 +79,7 @@ func TestIntegrationReady(t *testing.T) {
 		t.Errorf("as the operator chose: %d %q", status, why)
 	}
 	// A port that listens and is never accepted from: its first check takes as long as it may.
-	slow, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer slow.Close()
+	slow := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	unknown := startHoming(t, []string{slow.Addr().String()}, "--check", "tls", "--check-timeout", "3s", "--probe", "off")
 	if status, why := unknown.readyz(t); status != http.StatusServiceUnavailable || !strings.Contains(why, "have not been checked yet") {
 		t.Errorf("before the first check is over: %d %q", status, why)

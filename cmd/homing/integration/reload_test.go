@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 const reloadFile = `
@@ -44,7 +45,7 @@ func reloadFiles(i int, mainAddr, more string, servers []*farm.Nginx) string {
 // fails, none is refused, no session is lost, and conns that are open stay.
 func TestIntegrationConfigReload(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	addr, more := freeAddr(t), freeAddr(t)
+	addr, more := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	h := startFiled(t, addr, reloadFiles(0, addr, more, servers))
 	clients := startLoad(t, addr, mixed(t, addr, cert)...)
 	clients.more(t, 150) // every ticket key is known by then
@@ -90,17 +91,13 @@ func TestIntegrationConfigReload(t *testing.T) {
 // Reloads with files that are wrong, each in its own way, under the same load: nothing changes, and who asks is told why.
 func TestIntegrationConfigReloadBad(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	addr, more := freeAddr(t), freeAddr(t)
+	addr, more := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	good := reloadFiles(1, addr, more, servers)
 	h := startFiled(t, addr, good)
 	clients := startLoad(t, addr, mixed(t, addr, cert)...)
 	clients.more(t, 150)
 	clients.forget()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
+	taken := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	// state is what must not change.
 	state := func() map[string]float64 {
 		m := h.metrics(t)

@@ -8,6 +8,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 const (
@@ -81,7 +82,7 @@ func TestIntegrationResume(t *testing.T) {
 				t.Errorf("the clients were at %d backends, want %d", len(c.met), backends)
 			}
 			h.agrees(t, tt.offer, &c)
-			if !farm.WaitFor(t.Context(), 2*time.Second, func() bool { return h.metrics(t)["homing_conns_open"] == 0 }) {
+			if !testkit.Wait(2*time.Second, func() bool { return h.metrics(t)["homing_conns_open"] == 0 }) {
 				t.Errorf("%v conns are open although the clients have gone", h.metrics(t)["homing_conns_open"])
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // onlySession offers one session whatever the name of the server, and keeps the last that it was given.
@@ -31,16 +32,12 @@ func (s *onlySession) Put(_ string, session *tls.ClientSessionState) {
 func visitName(t *testing.T, addr, name string, version uint16, alpn []string, cache tls.ClientSessionCache) (backend string, resumed bool, err error) {
 	t.Helper()
 	raw, err := tlsclient.Dial(t.Context(), tlsclient.RandomLoopback(), addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer raw.Close()
 	conn := tls.Client(raw, &tls.Config{
 		ServerName: name, InsecureSkipVerify: true, MinVersion: version, MaxVersion: version, NextProtos: alpn, ClientSessionCache: cache,
 	})
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	if _, err := fmt.Fprintf(conn, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", farm.ServerName); err != nil {
 		return "", false, err
 	}
@@ -57,13 +54,9 @@ func visitName(t *testing.T, addr, name string, version uint16, alpn []string, c
 func closedAt(t *testing.T, addr, text string) bool {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	if _, err := io.WriteString(conn, text); err != nil {
 		return true
 	}
@@ -93,7 +86,7 @@ pools:
 // Names lead to pools: exact, by wildcard, by protocol, by default. Each pool's sessions are resumed, in both versions.
 func TestIntegrationRoutes(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	open, strict := freeAddr(t), freeAddr(t)
+	open, strict := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	h := startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD", servers[1].Addr(), "REST", servers[2].Addr()))
 	const closed = "closed"
 	for _, tt := range []struct {
@@ -153,7 +146,7 @@ func TestIntegrationRoutes(t *testing.T) {
 // whose it is, and it stays good in its own.
 func TestIntegrationRoutesForeignTicket(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
-	open, strict := freeAddr(t), freeAddr(t)
+	open, strict := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD", servers[1].Addr(), "REST", servers[2].Addr()))
 	names := map[string]string{"www.example.org": "a", "img.example.org": "b", "elsewhere.test": "c"}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -12,6 +12,7 @@ import (
 	"homing/bench/tlscore"
 	"homing/bench/unruly"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // poisoner is a client that has sessions of its own at three nginx, and tries to have them pass for others.
@@ -41,9 +42,7 @@ func newPoisoner(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, fr
 	if err == nil {
 		p.retry, err = unruly.LearnRetry(raw, &o)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	return p
 }
 
@@ -150,9 +149,7 @@ func (p *poisoner) underOthers(t *testing.T) {
 	for victim := range p.sessions {
 		name := p.sessions[victim].Ticket[:16]
 		leave, err := p.crowd(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		for i := range tries {
 			first := &tlscore.Deviation{NoShares: true, Identities: [][]byte{junkUnder(name)}}
 			list := orders()
@@ -187,9 +184,7 @@ func (p *poisoner) underNames(t *testing.T, names int) {
 func (h *homing) heldKeys(t *testing.T) []api.TicketKey {
 	t.Helper()
 	var keys api.TicketKeys
-	if err := h.ask(t.Context(), "/v1/ticket-keys", &keys); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, h.ask(t.Context(), "/v1/ticket-keys", &keys))
 	return keys.TicketKeys
 }
 

@@ -2,15 +2,14 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
-	"homing/bench/farm"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // tells waits until homing says everywhere that clients are short of something: in status, page and metrics, and by one line
@@ -28,7 +27,7 @@ func (h *homing) tells(t *testing.T, pool, listener, cause string, least uint64)
 		}
 		return &st.Shortages[i]
 	}
-	if !farm.WaitFor(t.Context(), idlePatience, func() bool { return find() != nil }) {
+	if !testkit.Wait(idlePatience, func() bool { return find() != nil }) {
 		t.Errorf("nothing is said of %s at %s%s, but %+v", cause, pool, listener, st.Shortages)
 		return
 	}
@@ -66,13 +65,13 @@ func TestIntegrationShortages(t *testing.T) {
 	}
 	served := func(t *testing.T) string {
 		t.Helper()
-		ln := listenLocal(t)
+		ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 		go answerAll(ln)
 		return ln.Addr().String()
 	}
 	for name, run := range map[string]func(t *testing.T){
 		"all backends are down": func(t *testing.T) {
-			p := start(t, []string{freeAddr(t), freeAddr(t)}, "--check-interval", "200ms")
+			p := start(t, []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}, "--check-interval", "200ms")
 			for range 20 {
 				p.refuses("")
 			}
@@ -108,16 +107,8 @@ func TestIntegrationShortages(t *testing.T) {
 			p.h.tells(t, "default", "", "connect_timeout", 1)
 		},
 		"a handshake that takes too long": func(t *testing.T) {
-			mute := listenLocal(t)
-			go func() {
-				for {
-					c, err := mute.Accept()
-					if err != nil {
-						return
-					}
-					go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
-				}
-			}()
+			mute := testkit.Listen(t, "tcp", "127.0.0.1:0")
+			go testkit.Accept(mute, testkit.Silence)
 			p := start(t, []string{mute.Addr().String()}, "--handshake-timeout", "1s")
 			for range 5 {
 				p.reset(p.asks(""))
@@ -133,9 +124,7 @@ func TestIntegrationShortages(t *testing.T) {
 				waits = append(waits, p.asks(""))
 			}
 			said := func() bool { return strings.Contains(p.h.proc.Output(), "cause=descriptors") }
-			if !farm.WaitFor(t.Context(), idlePatience, said) { // operators cannot be accepted either
-				t.Error("the log says nothing of it")
-			}
+			testkit.Within(t, idlePatience, "the log says it", said)
 			end()
 			p.h.tells(t, "", p.h.addr, "descriptors", 1)
 			for _, c := range waits {
@@ -182,23 +171,15 @@ func TestIntegrationShortages(t *testing.T) {
 func TestIntegrationItself(t *testing.T) {
 	needServers(t)
 	own := ownAddr(t)
-	_, port, err := net.SplitHostPort(freeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, port, err := net.SplitHostPort(testkit.FreeAddr(t))
+	testkit.Check(t, err)
 	for name, backend := range map[string]string{"an address": net.JoinHostPort(own, port), "a name": "localhost:" + port} {
 		t.Run(name, func(t *testing.T) {
-			ln := listenLocal(t)
+			ln := testkit.Listen(t, "tcp", "127.0.0.1:0")
 			go answerAll(ln)
-			h := &homing{addr: "127.0.0.1:" + port, admin: freeAddr(t)}
-			proc, err := farm.Start(t.Context(), h.addr, binary, "run", "--listen", ":"+port, "--admin", h.admin, "--log-level", "warn",
+			h := &homing{addr: "127.0.0.1:" + port, admin: testkit.FreeAddr(t)}
+			h.start(t, "run", "--listen", ":"+port, "--admin", h.admin, "--log-level", "warn",
 				"--backend", backend, "--backend", ln.Addr().String(), "--probe", "off", "--no-checks")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer proc.Stop()
-			h.proc = proc
-			h.awaitAdmin(t)
 			p := &pressed{T: t, h: h}
 			h.tells(t, "default", "", "itself", 0)
 			p.serves(40)
@@ -214,9 +195,7 @@ func TestIntegrationItself(t *testing.T) {
 func ownAddr(t *testing.T) string {
 	t.Helper()
 	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	for _, one := range all {
 		if network, ok := one.(*net.IPNet); ok && !network.IP.IsLoopback() && network.IP.IsGlobalUnicast() {
 			return network.IP.String()

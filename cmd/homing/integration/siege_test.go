@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // Each host of the siege is a network namespace: one node, three nginx with their agents, and a fourth that was broken into.
@@ -47,50 +47,15 @@ type siege struct {
 	cert    *farm.Certificate
 }
 
-// hosts makes a namespace for each host, named by its address's end, behind a bridge with the end 1. Interfaces and namespaces
-// have the bridge's name and the end: at most 15 characters.
-func hosts(t *testing.T, bridge, network string, ends ...string) {
-	t.Helper()
-	clear := func() {
-		for _, end := range ends {
-			_ = exec.Command("ip", "link", "del", bridge+end).Run() // what is not there need not go
-			_ = exec.Command("ip", "netns", "del", bridge+"-"+end).Run()
-		}
-		_ = exec.Command("ip", "link", "del", bridge).Run()
-	}
-	clear()
-	t.Cleanup(clear)
-	command(t, "ip", "link", "add", bridge, "type", "bridge")
-	command(t, "ip", "addr", "add", network+"1/24", "dev", bridge)
-	command(t, "ip", "link", "set", bridge, "up")
-	for _, end := range ends {
-		room := bridge + "-" + end
-		command(t, "ip", "netns", "add", room)
-		command(t, "ip", "link", "add", bridge+end, "type", "veth", "peer", "name", "eth0", "netns", room)
-		command(t, "ip", "link", "set", bridge+end, "master", bridge, "up")
-		command(t, "ip", "-n", room, "addr", "add", network+end+"/24", "dev", "eth0")
-		command(t, "ip", "-n", room, "link", "set", "eth0", "up")
-		command(t, "ip", "-n", room, "link", "set", "lo", "up")
-	}
-}
-
 func laySiege(t *testing.T) *siege {
 	t.Helper()
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces are root's to make")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("ip is not installed")
-	}
-	hosts(t, siegeBridge, siegeNetwork, "11", "21", "22", "23", "66")
+	testkit.NewRooms(t, siegeBridge, siegeNetwork, "11", "21", "22", "23", "66")
 	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	dir := t.TempDir()
 	s := &siege{town: newTown(t), t: t, cert: cert, socket: filepath.Join(dir, "admin.sock"), log: filepath.Join(dir, "log")}
-	inRoom(t, "siege-11", siegeNode+":443", "sh", "-c", `exec "$@" 2>`+s.log, "sh",
+	testkit.Room("siege-11").Start(t, siegeNode+":443", "sh", "-c", `exec "$@" 2>`+s.log, "sh",
 		binary, "run", "--listen", siegeNode+":443", "--admin", "unix:"+s.socket, "--loops", "1", "--table-entries", "20000",
 		"--cluster-bind", siegeNode+":7946", "--gossip-key-file", s.gossipKey, "--node-key-file", s.nodeKey, "--check-interval", "500ms")
 	s.admin = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -100,9 +65,7 @@ func laySiege(t *testing.T) *siege {
 		server, err := farm.StartNginx(t.Context(), farm.NginxConfig{
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, Room: "siege-" + end, Addr: siegeNetwork + end + ":443",
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		t.Cleanup(func() {
 			if err := server.Stop(); err != nil {
 				t.Error(err)
@@ -112,11 +75,9 @@ func laySiege(t *testing.T) *siege {
 		s.agents = append(s.agents, s.startAgent(i))
 	}
 	keys, _, err := cluster.LoadKeys(s.gossipKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	s.villain = newVillain(t, "siege-66", keys[0], siegeNode+":7946")
-	s.waitFor(t, "the pool has all three", func() bool { up, all := s.pool(); return up == 3 && all == 3 })
+	testkit.Eventually(t, "the pool has all three", func() bool { up, all := s.pool(); return up == 3 && all == 3 })
 	return s
 }
 
@@ -124,7 +85,7 @@ func laySiege(t *testing.T) *siege {
 func (s *siege) startAgent(i int) *farm.Process {
 	s.t.Helper()
 	addr := s.servers[i].Addr()
-	return inRoom(s.t, "siege-2"+fmt.Sprint(1+i), addr, binary, "agent", "--backend", addr, "--check", "tls",
+	return testkit.Room("siege-2"+fmt.Sprint(1+i)).Start(s.t, addr, binary, "agent", "--backend", addr, "--check", "tls",
 		"--cluster-join", siegeNode+":7946", "--gossip-key-file", s.gossipKey)
 }
 
@@ -338,7 +299,7 @@ func TestIntegrationHostileAgent(t *testing.T) {
 	} {
 		var liar *farm.Process
 		now := s.under(func() {
-			liar = inRoom(t, "siege-66", s.servers[0].Addr(), binary, append([]string{
+			liar = testkit.Room("siege-66").Start(t, s.servers[0].Addr(), binary, append([]string{
 				"agent", "--weight", "1000", "--cluster-join", siegeNode + ":7946", "--gossip-key-file", s.gossipKey,
 			}, flags...)...)
 			time.Sleep(2 * time.Second)
@@ -360,12 +321,10 @@ func TestIntegrationHostileAgent(t *testing.T) {
 		defer close(done)
 		attacks[len(attacks)-1].do()
 	}()
-	if err := s.agents[1].Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	took := s.waitFor(t, "it is withdrawn", func() bool { _, all := s.pool(); return all == len(s.servers)-1 })
+	testkit.Check(t, s.agents[1].Signal(syscall.SIGTERM))
+	took := testkit.Eventually(t, "it is withdrawn", func() bool { _, all := s.pool(); return all == len(s.servers)-1 })
 	s.agents[1] = s.startAgent(1)
-	back := s.waitFor(t, "it is back", func() bool { up, _ := s.pool(); return up == len(s.servers) })
+	back := testkit.Eventually(t, "it is back", func() bool { up, _ := s.pool(); return up == len(s.servers) })
 	<-done
 	t.Logf("amid 5,000 fakes: withdrawn after %d ms, back after %d ms", took.Milliseconds(), back.Milliseconds())
 }

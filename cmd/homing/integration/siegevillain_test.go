@@ -20,6 +20,7 @@ import (
 
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // villain is a web server that was broken into: it has the gossip key, and sends what it likes, in memberlist's words, from
@@ -78,9 +79,7 @@ func newVillain(t *testing.T, room string, key []byte, node string) *villain {
 			f()
 		}
 	}()
-	if err := <-entered; err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, <-entered)
 	t.Cleanup(func() { close(v.work) })
 	return v
 }

@@ -12,6 +12,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 // asker is a user whose offer can be made to a server directly, while the user keeps its session.
@@ -153,9 +154,7 @@ func resumptions() []resumption {
 func startServers(t *testing.T, stack farm.Stack, cert *farm.Certificate) []string {
 	t.Helper()
 	servers, err := farm.StartServers(t.Context(), stack, cert, "a", "b", "c")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	var list []string
 	for _, s := range servers {
 		t.Cleanup(func() {
@@ -174,7 +173,7 @@ func startServers(t *testing.T, stack farm.Stack, cert *farm.Certificate) []stri
 // awaitKeys waits until homing knows the names of the given number of ticket keys.
 func (h *homing) awaitKeys(t *testing.T, want int) {
 	t.Helper()
-	if !farm.WaitFor(t.Context(), 20*time.Second, func() bool { return h.ticketKeys(t) >= want }) {
+	if !testkit.Wait(20*time.Second, func() bool { return h.ticketKeys(t) >= want }) {
 		t.Fatalf("%d ticket keys are known, want %d", h.ticketKeys(t), want)
 	}
 }

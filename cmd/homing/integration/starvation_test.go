@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // longestAnswer bounds the 99th percentile of what is measured here. It tells starving from being slow; how slow is logged,
@@ -135,7 +137,7 @@ const idleServerVar = "HOMING_IDLE_SERVER"
 // startIdleServer returns the address of a process of its own that answers every request.
 func startIdleServer(t *testing.T) (addr string) {
 	t.Helper()
-	addr = freeAddr(t)
+	addr = testkit.FreeAddr(t)
 	_, out := again(t, idleServerVar+"="+addr)
 	if !out.Scan() {
 		t.Fatal("no server")

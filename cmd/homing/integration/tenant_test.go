@@ -14,6 +14,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
+	"homing/internal/testkit"
 )
 
 const tenantFile = `
@@ -37,7 +38,7 @@ func TestIntegrationTenant(t *testing.T) {
 	)
 	servers, cert := three(t, farm.NginxConfig{NoTickets: true, QuietLog: true}, farm.NewECDSA)
 	bad := startHostileBackend(t, "127.0.0.1:0")
-	addr := freeAddr(t)
+	addr := testkit.FreeAddr(t)
 	h := startFiled(t, addr, fill(tenantFile, "ADDR", addr, "SERVER", farm.ServerName, "BAD", bad.ln.Addr().String(),
 		"A", servers[0].Addr(), "B", servers[1].Addr(), "C", servers[2].Addr()))
 	good := users(t, addr, clients, idUser(cert))
@@ -46,9 +47,7 @@ func TestIntegrationTenant(t *testing.T) {
 		var c tally
 		for _, i := range rand.Perm(clients) { // round robin would find the homes by itself
 			r, err := good[i].Get(t.Context(), addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			c.add(r)
 		}
 		t.Logf("%s: %v", when, &c)
@@ -97,9 +96,7 @@ type hostileBackend struct {
 func startHostileBackend(t *testing.T, addr string) *hostileBackend {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	b := &hostileBackend{ln: ln}
 	b.conns.Go(func() {
 		for {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // HAProxy in front of homing, homing in front of nginx, with nothing but unix sockets and PROXY headers between them: all
@@ -27,9 +28,7 @@ func TestIntegrationUnix(t *testing.T) {
 
 func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, engine string) {
 	dir, err := os.MkdirTemp("", "homing-unix-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "homing.sock")
 	var backends []string
@@ -43,9 +42,8 @@ func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, en
 	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Errorf("the socket's file: %v, %v", info, err)
 	}
-	w := &town{}
-	w.waitFor(t, "the check sees who is there", func() bool { return l.up(t, backends[0]) && !l.up(t, missing) })
-	w.waitFor(t, "the probe knows the ticket keys", func() bool {
+	testkit.Eventually(t, "the check sees who is there", func() bool { return l.up(t, backends[0]) && !l.up(t, missing) })
+	testkit.Eventually(t, "the probe knows the ticket keys", func() bool {
 		return l.metrics(t)[`homing_ticket_keys{length="16",pool="default"}`] == 3
 	})
 	front := frontHAProxy(t, cert, "\nlisten l\n\tmode tcp\n\tbind @ADDR@\n\tserver homing unix@"+path+" send-proxy-v2\n")
@@ -72,16 +70,12 @@ func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, en
 		}
 	}
 	one, err := http.Get("http://" + l.admin + "/v1/backends/" + url.PathEscape(backends[0])) // the server is ours
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	one.Body.Close()
 	if one.StatusCode != http.StatusOK {
 		t.Errorf("operators are answered with %s about %s", one.Status, backends[0])
 	}
 	l.stop(t)
 	gone := func() bool { _, err := os.Stat(path); return errors.Is(err, fs.ErrNotExist) }
-	if !farm.WaitFor(t.Context(), 10*time.Second, gone) {
-		t.Error("the socket's file is there after the end")
-	}
+	testkit.Within(t, 10*time.Second, "the socket's file is gone after the end", gone)
 }

@@ -7,18 +7,16 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"homing/bench/farm"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 const (
-	forbiddenRoom = "homing-forbidden"
 	forbiddenBad  = "198.18.79.9" // the backend that is not to be reached
 	forbiddenGood = "127.0.0.9:18443"
 )
@@ -35,24 +33,13 @@ type forbidding struct {
 // conn log and the status name the errno, and nothing is taken for a shortage of this machine. Checks see it too.
 func TestIntegrationUnreachable(t *testing.T) {
 	needServers(t)
-	if os.Getuid() != 0 {
-		t.Skip("makes a network namespace: run it as root")
-	}
-	room := forbiddenRoom
-	_ = exec.Command("ip", "netns", "del", room).Run() // of a run that was cut short
-	command(t, "ip", "netns", "add", room)
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", room).Run() })
-	command(t, "ip", "-n", room, "link", "set", "lo", "up")
-	command(t, "ip", "-n", room, "addr", "add", "198.18.79.1/32", "dev", "lo")
-	server := exec.Command("ip", "netns", "exec", room, os.Args[0])
+	room := testkit.NewRoom(t, "homing-forbidden", nil)
+	room.IP(t, "addr", "add", "198.18.79.1/32", "dev", "lo")
+	server := room.Command(t.Context(), os.Args[0])
 	server.Env = append(os.Environ(), idleServerVar+"="+forbiddenGood)
 	stdin, err := server.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, server.Start())
 	t.Cleanup(func() { stdin.Close(); _ = server.Wait() }) // that is its end
 	table := []string{"add table inet homing", "add chain inet homing out { type filter hook output priority 0; }"}
 	for _, way := range []forbidding{
@@ -65,7 +52,7 @@ func TestIntegrationUnreachable(t *testing.T) {
 	} {
 		for _, engine := range []string{"io_uring", "epoll"} {
 			for _, checks := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s %s checks=%v", way.name, engine, checks), func(t *testing.T) { forbidden(t, way, engine, checks) })
+				t.Run(fmt.Sprintf("%s %s checks=%v", way.name, engine, checks), func(t *testing.T) { forbidden(t, room, way, engine, checks) })
 			}
 		}
 	}
@@ -79,19 +66,19 @@ func nft(statements []string) (commands []string) {
 	return commands
 }
 
-func forbidden(t *testing.T, way forbidding, engine string, checks bool) {
+func forbidden(t *testing.T, room testkit.Room, way forbidding, engine string, checks bool) {
 	t.Cleanup(func() {
 		for _, undo := range []string{"ip route flush table main", "nft flush ruleset"} {
-			_ = exec.Command("ip", append([]string{"netns", "exec", forbiddenRoom}, strings.Fields(undo)...)...).Run() // there may be nothing
+			_ = room.Command(context.Background(), "sh", "-c", undo).Run() // there may be nothing
 		}
 	})
 	for _, do := range way.setup {
-		command(t, "ip", "netns", "exec", forbiddenRoom, "sh", "-c", strings.NewReplacer("{", "'{", "}", "}'").Replace(do))
+		room.Run(t, "sh", "-c", strings.NewReplacer("{", "'{", "}", "}'").Replace(do))
 	}
 	dir := t.TempDir()
 	socket, admin := filepath.Join(dir, "in"), filepath.Join(dir, "admin")
 	args := []string{
-		"netns", "exec", forbiddenRoom, binary, "run", "--listen", "unix:" + socket, "--admin", "unix:" + admin, "--engine", engine,
+		"run", "--listen", "unix:" + socket, "--admin", "unix:" + admin, "--engine", engine,
 		"--backend", forbiddenBad + ":443", "--backend", forbiddenGood, "--probe", "off", "--connect-timeout", "900ms", "--log-conns", "--loops", "1",
 	}
 	if checks {
@@ -100,16 +87,12 @@ func forbidden(t *testing.T, way forbidding, engine string, checks bool) {
 		args = append(args, "--no-checks")
 	}
 	var out strings.Builder
-	homing := exec.Command("ip", args...)
+	homing := room.Command(context.Background(), binary, args...)
 	homing.Stdout, homing.Stderr = &out, &out
-	if err := homing.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, homing.Start())
 	defer func() { _ = homing.Process.Kill() }() // it is gone already, but for a test that fails
 	there := func() bool { _, err := os.Stat(admin); return err == nil }
-	if !farm.WaitFor(t.Context(), 20*time.Second, there) {
-		t.Fatalf("homing does not start: %s", &out)
-	}
+	testkit.Within(t, 20*time.Second, "homing starts", there)
 	failed := 0
 	one := func() {
 		c, err := net.Dial("unix", socket)
@@ -138,7 +121,7 @@ func forbidden(t *testing.T, way forbidding, engine string, checks bool) {
 		// With checks the first of them has found it out before any conn could.
 		return bad.Health == "down" && (checks || all.Totals.ConnectFailures > 0)
 	}
-	if !farm.WaitFor(t.Context(), 20*time.Second, down) || !strings.Contains(bad.HealthWhy, way.errno) {
+	if !testkit.Wait(20*time.Second, down) || !strings.Contains(bad.HealthWhy, way.errno) {
 		t.Errorf("the backend is %s: %q, want %q; %d connects have failed", bad.Health, bad.HealthWhy, way.errno, all.Totals.ConnectFailures)
 	}
 	if failed > 0 {
@@ -170,12 +153,8 @@ func statusBy(t *testing.T, path string) (st api.Status) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
 	response, err := (&http.Client{Transport: transport}).Get("http://homing/v1/status") // the test has a bound of its own
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&st); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, json.NewDecoder(response.Body).Decode(&st))
 	return st
 }

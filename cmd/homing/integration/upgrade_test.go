@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // mixed is three streams of users, one for each way to resume.
@@ -33,7 +34,7 @@ func mixed(t *testing.T, addr string, cert *farm.Certificate) [][]user {
 func (w *town) clusterFlags(tb testing.TB, gossip string) []string {
 	tb.Helper()
 	flags := []string{
-		"--cluster-bind", gossip, "--replication-bind", freeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey,
+		"--cluster-bind", gossip, "--replication-bind", testkit.FreeAddr(tb), "--gossip-key-file", w.gossipKey, "--node-key-file", w.nodeKey,
 	}
 	for _, one := range w.nodes {
 		flags = append(flags, "--cluster-join", one.gossip)
@@ -51,11 +52,11 @@ func TestIntegrationUpgrade(t *testing.T) {
 	}
 	w.build(t, 1)
 	peer := w.nodes[0]
-	l := newLineage(t, addrs(servers), w.clusterFlags(t, freeAddr(t))...)
+	l := newLineage(t, addrs(servers), w.clusterFlags(t, testkit.FreeAddr(t))...)
 	l.start(t)
-	w.waitFor(t, "the nodes meet", func() bool { return peer.members(t, "node", "alive") == 1 && l.members(t, "alive") == 1 })
+	testkit.Eventually(t, "the nodes meet", func() bool { return peer.members(t, "node", "alive") == 1 && l.members(t, "alive") == 1 })
 	streams := func() float64 { return peer.sum(t, "homing_replication_streams_total", "") }
-	w.waitFor(t, "they share what they learn", func() bool { return streams() > 0 })
+	testkit.Eventually(t, "they share what they learn", func() bool { return streams() > 0 })
 
 	lists := mixed(t, l.addr, cert)
 	clients := startLoad(t, l.addr, lists...)
@@ -77,7 +78,7 @@ func TestIntegrationUpgrade(t *testing.T) {
 		for _, k := range open {
 			k.ask(t)
 		}
-		w.waitFor(t, "they share what they learn again", func() bool { return streams() > before })
+		testkit.Eventually(t, "they share what they learn again", func() bool { return streams() > before })
 	}
 	if got := l.alive(t); !slices.Equal(got, slices.Sorted(slices.Values(pids))) {
 		t.Errorf("processes %v, want %v: each has an open conn", got, pids)
@@ -85,8 +86,8 @@ func TestIntegrationUpgrade(t *testing.T) {
 	clients.more(t, 60)
 	seen := clients.end(t)
 	t.Logf("5 upgrades: %v", &seen)
-	w.waitFor(t, "the elder has one conn, as its heir says", func() bool { return l.metrics(t)["homing_elder_conns_open"] == 1 })
-	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
+	testkit.Eventually(t, "the elder has one conn, as its heir says", func() bool { return l.metrics(t)["homing_elder_conns_open"] == 1 })
+	testkit.Eventually(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
 	// What the clients have got since through any of the processes, the other node knows.
 	for i, list := range lists {
 		if c := reconnect(t, peer.addr, list, 20); c.refused() > 0 {
@@ -100,7 +101,7 @@ func TestIntegrationUpgrade(t *testing.T) {
 		k.ask(t)
 		k.conn.Close()
 	}
-	w.waitFor(t, "the older processes end", func() bool { return slices.Equal(l.alive(t), []int{l.newest}) })
+	testkit.Eventually(t, "the older processes end", func() bool { return slices.Equal(l.alive(t), []int{l.newest}) })
 	if n, there := l.metrics(t)["homing_elder_conns_open"]; there {
 		t.Errorf("an elder that is gone has %v conns", n)
 	}
@@ -117,7 +118,7 @@ func TestIntegrationUpgrade(t *testing.T) {
 		t.Errorf("%d errors are logged", n)
 	}
 	l.stop(t)
-	w.waitFor(t, "it leaves in the end", func() bool { return strings.Contains(peer.proc.Output(), "member left") })
+	testkit.Eventually(t, "it leaves in the end", func() bool { return strings.Contains(peer.proc.Output(), "member left") })
 }
 
 // members counts the other nodes that a lineage knows.
@@ -151,9 +152,7 @@ func TestIntegrationUpgradeFails(t *testing.T) {
 	l := newLineage(t, nil)
 	good += fmt.Sprintf("listeners: [{address: %q, default: default}]\nadmin: {address: %q}\n", l.addr, l.admin)
 	write := func(text string) {
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, os.WriteFile(config, []byte(text), 0o600))
 	}
 	write(good)
 	l.args = []string{"run", "--config", config}
@@ -162,11 +161,7 @@ func TestIntegrationUpgradeFails(t *testing.T) {
 	clients.more(t, 100)
 	clients.forget()
 	first := l.newest
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
+	taken := testkit.Listen(t, "tcp", "127.0.0.1:0")
 	for _, tt := range []struct {
 		what    string
 		program string // "": the good one
@@ -208,7 +203,7 @@ func TestIntegrationUpgradeFails(t *testing.T) {
 	clients.more(t, 60)
 	seen := clients.end(t)
 	t.Logf("failed upgrades, and one that did not: %v", &seen)
-	if l.newest == first || !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+	if l.newest == first || !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 		t.Errorf("processes %v, the first was %d", l.alive(t), first)
 	}
 }
@@ -226,12 +221,8 @@ func TestIntegrationUpgradeResizes(t *testing.T) {
 	// The arguments cannot change, but the program may: a script in its place gives others.
 	real := l.path + ".real"
 	content, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(real, content, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, os.WriteFile(real, content, 0o755))
 	l.installText(t, fmt.Appendf(nil, "#!/bin/sh\nexec %s \"$@\" --table-entries 50000\n", real), 0o755)
 	if said := l.upgrade(t); said != "" {
 		t.Fatal(said)
@@ -254,7 +245,7 @@ func TestIntegrationUpgradeDrainDeadline(t *testing.T) {
 	began := time.Now()
 	l.upgradeBySignal(t)
 	fresh := keep(t, l.addr, cert)
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+	if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 		t.Errorf("processes %v, want %d alone", l.alive(t), l.newest)
 	}
 	if took := time.Since(began); took < time.Second {
@@ -274,36 +265,24 @@ func TestIntegrationSystemdNotify(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	defer conn.Close()
 	raw, err := conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1) }); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1) }))
 	const pat = "WATCHDOG=1"
 	read := func() (message string, pid int) {
 		t.Helper()
 		buf, oob := make([]byte, 4096), make([]byte, 256)
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
 		n, m, _, _, err := conn.ReadMsgUnix(buf, oob)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		list, err := syscall.ParseSocketControlMessage(oob[:m])
 		if err != nil || len(list) == 0 {
 			t.Fatalf("no sender: %v", err)
 		}
 		who, err := syscall.ParseUnixCredentials(&list[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		return string(buf[:n]), int(who.Pid)
 	}
 	// expect is the next message but pats of the watchdog.
@@ -344,9 +323,7 @@ func TestIntegrationSystemdNotify(t *testing.T) {
 	if m := expect(l.newest, "READY=1\nSTATUS=serving; the last upgrade failed: "); !strings.Contains(m, "broken") {
 		t.Errorf("%q", m)
 	}
-	if err := syscall.Kill(l.newest, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, syscall.Kill(l.newest, syscall.SIGTERM))
 	expect(l.newest, "STOPPING=1\nSTATUS=draining")
 }
 
@@ -358,7 +335,7 @@ func TestIntegrationSocketActivation(t *testing.T) {
 		t.Skip("systemd-socket-activate is not installed: apt-get install systemd")
 	}
 	l := newLineage(t, addrs(servers), "--loops", "2")
-	unused := freeAddr(t)
+	unused := testkit.FreeAddr(t)
 	l.start(t, tool, "--listen="+l.addr, "--listen="+l.admin, "--listen="+unused, "--fdname=web:admin:spare")
 	if n := l.said(t, "spare of systemd ("+unused+")"); n != 1 {
 		t.Errorf("the socket that nobody uses is named %d times", n)
@@ -418,7 +395,7 @@ func TestIntegrationUpgradeCommand(t *testing.T) {
 		}
 		if tt.want == "" {
 			l.follow(t, before)
-			if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+			if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 				t.Errorf("step %d: processes %v", i, l.alive(t))
 			}
 		}
@@ -430,7 +407,7 @@ func TestIntegrationUpgradeCommand(t *testing.T) {
 		}
 	}
 	for _, flag := range []string{"--state-dir=" + state, "--table-dir=" + tables} {
-		out, err := exec.CommandContext(t.Context(), binary, "run", "--listen", freeAddr(t), "--backend", "127.0.0.1:1", flag).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), binary, "run", "--listen", testkit.FreeAddr(t), "--backend", "127.0.0.1:1", flag).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "another homing uses it") {
 			t.Errorf("a second homing with %s: %v, %s", flag, err, out)
 		}
@@ -470,9 +447,7 @@ func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
 		count := func(pid int) (sockets int) {
 			dir := fmt.Sprintf("/proc/%d/fd", pid)
 			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			for _, e := range entries {
 				if to, _ := os.Readlink(filepath.Join(dir, e.Name())); strings.HasPrefix(to, "socket:") {
 					sockets++
@@ -486,13 +461,11 @@ func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
 			t.Errorf("%s: the old process has %d sockets, the new one %d", engine, n, m)
 		}
 		// Cut by the deadline: the client hears of it at once.
-		if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+		if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 			t.Errorf("%s: processes %v", engine, l.alive(t))
 		}
 		for _, k := range open {
-			if err := k.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, k.conn.SetReadDeadline(time.Now().Add(5*time.Second)))
 			if _, err := k.answer.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s: a conn of a process that is gone: %v", engine, err)
 			}
@@ -512,9 +485,7 @@ func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
 	}
 	servers[1].Kill()
 	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out, and has it checked
-	if !farm.WaitFor(t.Context(), 10*time.Second, func() bool { return !l.up(t, servers[1].Addr()) }) {
-		t.Fatal("a backend that is gone is up")
-	}
+	testkit.Within(t, 10*time.Second, "a backend that is gone is down", func() bool { return !l.up(t, servers[1].Addr()) })
 	for range 2 {
 		if said := l.upgrade(t); said != "" {
 			t.Fatal(said)
@@ -525,9 +496,7 @@ func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
 		met := map[string]int{}
 		for range 9 {
 			r, err := goUser(cert, tls.VersionTLS13)().Get(t.Context(), l.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			met[r.Backend]++
 		}
 		if met["c"] != 9 {
@@ -545,22 +514,20 @@ func TestIntegrationUpgradeForwards(t *testing.T) {
 	}
 	w.build(t, 1)
 	peer := w.nodes[0]
-	l := newLineage(t, addrs(servers), append(w.clusterFlags(t, freeAddr(t)), "--probe", "off")...)
+	l := newLineage(t, addrs(servers), append(w.clusterFlags(t, testkit.FreeAddr(t)), "--probe", "off")...)
 	l.start(t)
-	w.waitFor(t, "the nodes share", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > 0 })
+	testkit.Eventually(t, "the nodes share", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > 0 })
 	var raw []net.Conn
 	for range 9 {
 		conn, err := net.Dial("tcp", l.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Check(t, err)
 		defer conn.Close()
 		raw = append(raw, conn)
 	}
-	w.waitFor(t, "the old process has them", func() bool { return l.metrics(t)["homing_conns_open"] == 9 })
+	testkit.Eventually(t, "the old process has them", func() bool { return l.metrics(t)["homing_conns_open"] == 9 })
 	streams := peer.sum(t, "homing_replication_streams_total", "")
 	l.upgradeBySignal(t)
-	w.waitFor(t, "the new process shares", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > streams })
+	testkit.Eventually(t, "the new process shares", func() bool { return peer.sum(t, "homing_replication_streams_total", "") > streams })
 
 	var configs []*tls.Config
 	for _, conn := range raw {
@@ -571,14 +538,12 @@ func TestIntegrationUpgradeForwards(t *testing.T) {
 		configs = append(configs, cfg)
 	}
 	learned := `homing_replication_facts_total{from="here"}`
-	w.waitFor(t, "the new process hears of it", func() bool { return l.metrics(t)[learned] >= 3 })
-	w.waitFor(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
+	testkit.Eventually(t, "the new process hears of it", func() bool { return l.metrics(t)[learned] >= 3 })
+	testkit.Eventually(t, "all is shared", func() bool { return l.sum(t, "homing_replication_unacked_facts", "") == 0 })
 	for i, cfg := range configs {
 		for _, addr := range []string{peer.addr, l.addr} {
 			conn, err := tls.Dial("tcp", addr, cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Check(t, err)
 			if !conn.ConnectionState().DidResume {
 				t.Errorf("session %d is not known at %s", i, addr)
 			}

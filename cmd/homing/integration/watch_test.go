@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/bench/farm"
+	"homing/internal/testkit"
 )
 
 // console is a terminal with a command in it: a pseudo-terminal, and as much of a screen as the command uses.
@@ -43,20 +43,12 @@ type console struct {
 func newConsole(t *testing.T, lines, columns int, args ...string) *console {
 	t.Helper()
 	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(keys.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, unix.IoctlSetPointerInt(int(keys.Fd()), unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(int(keys.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
 	c := &console{T: t, keys: keys, tty: tty, done: make(chan struct{})}
 	c.resize(lines, columns)
 	c.before = c.settings()
@@ -64,9 +56,7 @@ func newConsole(t *testing.T, lines, columns int, args ...string) *console {
 	c.cmd.Env = append(os.Environ(), "TERM=xterm-256color")
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = tty, tty, tty
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, c.cmd.Start())
 	go c.read()
 	t.Cleanup(func() {
 		_ = c.cmd.Process.Kill() // it has ended, if all is well
@@ -82,9 +72,7 @@ func (c *console) resize(lines, columns int) {
 	c.mu.Lock()
 	c.columns, c.rows, c.y, c.x = columns, make([][]byte, lines), 0, 0
 	c.mu.Unlock()
-	if err := unix.IoctlSetWinsize(int(c.keys.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(lines), Col: uint16(columns)}); err != nil {
-		c.Fatal(err)
-	}
+	testkit.Check(c, unix.IoctlSetWinsize(int(c.keys.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(lines), Col: uint16(columns)}))
 }
 
 func (c *console) read() {
@@ -162,7 +150,7 @@ func (c *console) screen() (text string, sane bool) {
 
 func (c *console) await(what string, cond func(screen string) bool) {
 	c.Helper()
-	if !farm.WaitFor(c.Context(), 20*time.Second, func() bool { text, _ := c.screen(); return cond(text) }) {
+	if !testkit.Wait(20*time.Second, func() bool { text, _ := c.screen(); return cond(text) }) {
 		text, _ := c.screen()
 		c.Fatalf("not within 20 s: %s; the screen says\n%s", what, text)
 	}
@@ -180,9 +168,7 @@ func (c *console) resized(what string, cond func(screen string) bool) {
 func (c *console) settings() unix.Termios {
 	c.Helper()
 	settings, err := unix.IoctlGetTermios(int(c.tty.Fd()), unix.TCGETS)
-	if err != nil {
-		c.Fatal(err)
-	}
+	testkit.Check(c, err)
 	return *settings
 }
 
@@ -209,7 +195,7 @@ func (c *console) ends(how string) {
 	if after := c.settings(); after != c.before {
 		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, c.before)
 	}
-	if !farm.WaitFor(c.Context(), 20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
+	if !testkit.Wait(20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
 		c.Errorf("ended by %s, the cursor is hidden, or the screen is the other one", how)
 	}
 	c.mu.Lock()
@@ -221,22 +207,16 @@ func (c *console) ends(how string) {
 
 func (c *console) signal(sig os.Signal) {
 	c.Helper()
-	if err := c.cmd.Process.Signal(sig); err != nil {
-		c.Fatal(err)
-	}
+	testkit.Check(c, c.cmd.Process.Signal(sig))
 }
 
 // stick stops the terminal's output, and returns when the command waits for it.
 func (c *console) stick(how string) {
 	c.Helper()
-	if err := unix.IoctlSetInt(int(c.tty.Fd()), unix.TCXONC, unix.TCOOFF); err != nil {
-		c.Fatal(err)
-	}
+	testkit.Check(c, unix.IoctlSetInt(int(c.tty.Fd()), unix.TCXONC, unix.TCOOFF))
 	waits := func() bool {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", c.cmd.Process.Pid))
-		if err != nil {
-			c.Fatal(err)
-		}
+		testkit.Check(c, err)
 		for _, task := range tasks {
 			if call, err := os.ReadFile(task); err == nil && strings.HasPrefix(string(call), fmt.Sprintf("%d 0x1 ", unix.SYS_WRITE)) {
 				return true
@@ -244,7 +224,7 @@ func (c *console) stick(how string) {
 		}
 		return false
 	}
-	if !farm.WaitFor(c.Context(), 20*time.Second, waits) {
+	if !testkit.Wait(20*time.Second, waits) {
 		c.Fatalf("%s: it does not write to the terminal", how)
 	}
 }
@@ -302,17 +282,13 @@ func TestIntegrationWatch(t *testing.T) {
 	c.resized("fewer on a small one", complete(12))
 
 	// Stopped, as by Ctrl-Z, it gives the terminal back, and takes it again when it goes on.
-	if err := c.cmd.Process.Signal(unix.SIGTSTP); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, c.cmd.Process.Signal(unix.SIGTSTP))
 	c.await("it is stopped, and the terminal sane", func(string) bool {
 		_, sane := c.screen()
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
 		return err == nil && sane && strings.Contains(string(stat), ") T ") && c.settings() == c.before
 	})
-	if err := c.cmd.Process.Signal(unix.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, c.cmd.Process.Signal(unix.SIGCONT))
 	c.await("it goes on", func(text string) bool { _, sane := c.screen(); return !sane && complete(12)(text) })
 	c.press("q")
 	c.ends("q")
@@ -337,12 +313,8 @@ func TestIntegrationWatch(t *testing.T) {
 	// Without a terminal each look follows the last, whole.
 	plain := exec.CommandContext(t.Context(), binary, args...)
 	out, err := plain.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := plain.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	testkit.Check(t, plain.Start())
 	looks, shown := 0, 0
 	for s := bufio.NewScanner(out); looks < 3 && s.Scan(); {
 		if strings.Contains(s.Text(), "\x1b") {
