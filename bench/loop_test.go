@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // A loop that comes late to the end of its stretch still begins all that should have begun in it: whatever made it late may
@@ -52,31 +54,17 @@ func TestLoopBeginsWhatIsOverdue(t *testing.T) {
 // A server that does not close behind its last answer is left, in an orderly way.
 func TestRunLeavesAServerThatDoesNotClose(t *testing.T) {
 	cert, roots := newCertificate(t)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	ends := make(chan error, 1000)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				if _, err := http.ReadRequest(in); err != nil {
-					return
-				}
-				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-				_, err := io.Copy(io.Discard, in)
-				ends <- err
-			}()
+	addr := testkit.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(in); err != nil {
+			return
 		}
-	}()
-	s := site{addr: l.Addr().String(), roots: roots}
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		_, err := io.Copy(io.Discard, in)
+		ends <- err
+	})
+	s := site{addr: addr, roots: roots}
 	p := s.plan(GroupPlan{Kind: PSK})
 	p.Clients, p.Rate = 20, 40
 	start := time.Now()

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 func TestRunResumes(t *testing.T) {
@@ -377,23 +379,14 @@ func TestRunLeaksNothing(t *testing.T) {
 	s.server.SetKeepAlivesEnabled(false)
 	p := s.plan(GroupPlan{Kind: PSK})
 	mustRun(t, p)
-	waitFor(t, "the server's side to end", func() bool { return runtime.NumGoroutine() < 20 })
+	testkit.Eventually(t, "the server's side to end", func() bool { return runtime.NumGoroutine() < 20 })
 	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
 	for range 3 {
 		mustRun(t, p)
 	}
-	waitFor(t, "no more goroutines and descriptors than before", func() bool {
+	testkit.Eventually(t, "no more goroutines and descriptors than before", func() bool {
 		return runtime.NumGoroutine() <= goroutines && descriptors(t) <= fds
 	})
-}
-
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func TestRunRefusesWhatCannotWork(t *testing.T) {
@@ -434,22 +427,10 @@ func TestRunRefusesWhatCannotWork(t *testing.T) {
 // speak starts a server that says one thing and then nothing.
 func speak(t *testing.T, words string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = c.Close() })
-			_, _ = io.WriteString(c, words)
-		}
-	}()
-	return l.Addr().String()
+	return testkit.Serve(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, words)
+		testkit.Silence(c)
+	})
 }
 
 func TestCheckPorts(t *testing.T) {

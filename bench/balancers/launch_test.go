@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"homing/bench/proc"
+	"homing/internal/testkit"
 )
 
 // stub writes a program that pretends to be a balancer: a shell script.
@@ -166,26 +167,11 @@ func binary(t *testing.T) string {
 // greeter says its name to everybody whose first byte has come, and closes.
 func greeter(t *testing.T, name string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				if _, err := c.Read(make([]byte, 1)); err == nil { // a check or a probe says nothing, or goes
-					_, _ = io.WriteString(c, name)
-				}
-			}()
+	return testkit.Serve(t, func(c net.Conn) {
+		if _, err := c.Read(make([]byte, 1)); err == nil { // a check or a probe says nothing, or goes
+			_, _ = io.WriteString(c, name)
 		}
-	}()
-	return l.Addr().String()
+	})
 }
 
 // greeting connects, says something that is no TLS, and returns what comes back.

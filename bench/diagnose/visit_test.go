@@ -2,9 +2,6 @@ package diagnose
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,48 +14,24 @@ import (
 	"time"
 
 	"homing/bench/tlsserver"
+	"homing/internal/testkit"
 )
 
 // certificate makes one for the names, valid from so long ago for so long.
 func certificate(t *testing.T, ago, valid time.Duration, names ...string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	from := time.Now().Add(-ago)
-	cert, err := tlsserver.SelfSign(key, from, from.Add(valid), names...)
+	cert, err := tlsserver.SelfSign(testkit.ECDSA(t), from, from.Add(valid), names...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := cert.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair, tlsserver.Roots(cert)
+	return testkit.Pair(t, cert), tlsserver.Roots(cert)
 }
 
 // listen accepts conns on loopback and lets serve have each.
 func listen(t *testing.T, serve func(net.Conn)) Target {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	target, err := ParseTarget(l.Addr().String())
+	target, err := ParseTarget(testkit.Serve(t, serve))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,20 +3,14 @@ package tlsclient
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/bench/tlscore"
-	"homing/bench/tlsserver"
+	"homing/internal/testkit"
 )
 
 const serverName = "homing.test"
@@ -25,70 +19,22 @@ const serverName = "homing.test"
 // client configuration that trusts it.
 func serve(t *testing.T, key crypto.Signer, mutate func(*tls.Config)) (string, Config) {
 	t.Helper()
-	cert, roots := certify(t, key)
-	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
+	cert, roots := testkit.Certificate(t, key, serverName)
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
 	if mutate != nil {
 		mutate(cfg)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				buf := make([]byte, 4096)
-				if n, err := conn.Read(buf); err == nil && strings.HasSuffix(string(buf[:n]), "\r\n\r\n") {
-					_, _ = io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\nx "+conn.RemoteAddr().String())
-				}
-			}()
+	return testkit.ServeTLS(t, cfg, func(conn net.Conn) {
+		buf := make([]byte, 4096)
+		if n, err := conn.Read(buf); err == nil && strings.HasSuffix(string(buf[:n]), "\r\n\r\n") {
+			_, _ = io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\nx "+conn.RemoteAddr().String())
 		}
-	}()
-	return l.Addr().String(), Config{Version: tls.VersionTLS12, ServerName: serverName, Roots: roots}
-}
-
-// certify makes a certificate for serverName, and a pool that trusts it.
-func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
-	t.Helper()
-	now := time.Now()
-	own, err := tlsserver.SelfSign(key, now.Add(-time.Hour), now.Add(time.Hour), serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := own.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair.Leaf, tlsserver.Roots(own)
-}
-
-func ecdsaKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func rsaKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	}), Config{Version: tls.VersionTLS12, ServerName: serverName, Roots: roots}
 }
 
 // crypto/tls keeps no sessions, so this shows the full handshake only; farm's tests resume at nginx.
 func TestIDClientFullHandshake(t *testing.T) {
-	for name, key := range map[string]crypto.Signer{"ECDSA": ecdsaKey(t), "RSA": rsaKey(t)} {
+	for name, key := range map[string]crypto.Signer{"ECDSA": testkit.ECDSA(t), "RSA": testkit.RSA(t)} {
 		addr, cfg := serve(t, key, nil)
 		for range 2 {
 			r, err := NewID(cfg).Get(t.Context(), addr)
@@ -100,9 +46,9 @@ func TestIDClientFullHandshake(t *testing.T) {
 }
 
 func TestIDClientRefuses(t *testing.T) {
-	key := ecdsaKey(t)
+	key := testkit.ECDSA(t)
 	addr, cfg := serve(t, key, nil)
-	stranger, _ := serve(t, ecdsaKey(t), nil)
+	stranger, _ := serve(t, testkit.ECDSA(t), nil)
 	modern, modernConfig := serve(t, key, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
 	wrongName := cfg
 	wrongName.ServerName = "other.test"
@@ -150,7 +96,7 @@ func TestIDClientHelloOffersTheSession(t *testing.T) {
 }
 
 func TestClientResumesByTicketAndPSK(t *testing.T) {
-	addr, cfg := serve(t, ecdsaKey(t), nil)
+	addr, cfg := serve(t, testkit.ECDSA(t), nil)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cfg.Version = version
 		c := New(cfg)

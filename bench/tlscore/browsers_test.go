@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // recorded returns a hello that a client was seen to send, without the headers of its records.
@@ -136,7 +138,7 @@ func TestShapesVary(t *testing.T) {
 
 // Each shape shakes hands and resumes in both versions, whole and cut.
 func TestShapesShakeHands(t *testing.T) {
-	addr, cfg := serve(t, rsaKey(t), nil)
+	addr, cfg := serve(t, testkit.RSA(t), nil)
 	for _, shape := range []*Shape{Plain(), Chrome()} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			for _, cut := range []int{0, 1, 100} {
@@ -172,7 +174,7 @@ func TestHelloPadding(t *testing.T) {
 			t.Errorf("cut into records: %d bytes, want %d", len(hello), want)
 		}
 	}
-	addr, o := serve(t, ecdsaKey(t), nil)
+	addr, o := serve(t, testkit.ECDSA(t), nil)
 	o.PadTo = 15000
 	get(t, addr, o)
 }

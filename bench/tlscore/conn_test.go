@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"homing/internal/testkit"
 )
 
 var (
@@ -23,7 +25,7 @@ var (
 
 func TestConnSpeaksEverySuiteWithEveryKey(t *testing.T) {
 	keys := map[string]crypto.Signer{
-		"RSA": rsaKey(t), "P-256": ecdsaKey(t), "P-384": curveKey(t, elliptic.P384()), "P-521": curveKey(t, elliptic.P521()),
+		"RSA": testkit.RSA(t), "P-256": testkit.ECDSA(t), "P-384": curveKey(t, elliptic.P384()), "P-521": curveKey(t, elliptic.P521()),
 		"Ed25519": ed25519Key(t),
 	}
 	for name, key := range keys {
@@ -51,7 +53,7 @@ func TestConnSpeaksEverySuiteWithEveryKey(t *testing.T) {
 
 // crypto/tls has not all of the old suites; real servers have the others.
 func TestConnSpeaksOldSuites(t *testing.T) {
-	for name, key := range map[string]crypto.Signer{"RSA": rsaKey(t), "ECDSA": ecdsaKey(t)} {
+	for name, key := range map[string]crypto.Signer{"RSA": testkit.RSA(t), "ECDSA": testkit.ECDSA(t)} {
 		for _, id := range OldSuites() {
 			if strings.HasPrefix(tls.CipherSuiteName(id), "0x") || strings.Contains(tls.CipherSuiteName(id), "_RSA_") != (name == "RSA") {
 				continue
@@ -116,7 +118,7 @@ func TestCBCDetectsChanges(t *testing.T) {
 }
 
 func TestConnSpeaksEveryGroup(t *testing.T) {
-	addr, cfg := serve(t, ecdsaKey(t), nil)
+	addr, cfg := serve(t, testkit.ECDSA(t), nil)
 	reused, err := NewKeyShares(append(groups12, tls.X25519MLKEM768)...)
 	if err != nil {
 		t.Fatal(err)
@@ -140,8 +142,8 @@ func TestConnSpeaksEveryGroup(t *testing.T) {
 }
 
 func TestConnResumes(t *testing.T) {
-	addr, cfg := serve(t, rsaKey(t), nil)
-	other, _ := serve(t, rsaKey(t), nil)
+	addr, cfg := serve(t, testkit.RSA(t), nil)
+	other, _ := serve(t, testkit.RSA(t), nil)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, suite := range slices.Concat(suites12RSA, suites13) {
 			if suiteOf(suite).modern != (version == tls.VersionTLS13) {
@@ -175,7 +177,7 @@ func TestConnResumes(t *testing.T) {
 
 // A client of both versions goes by what the server speaks.
 func TestConnOffersBothVersions(t *testing.T) {
-	key := rsaKey(t)
+	key := testkit.RSA(t)
 	classic, cfg := serve(t, key, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
 	modern, modernConfig := serve(t, key, nil)
 	for addr, o := range map[string]Options{classic: cfg, modern: modernConfig} {
@@ -221,7 +223,7 @@ func TestConnDoesNotOfferWhatDoesNotFit(t *testing.T) {
 }
 
 func TestConnRetries(t *testing.T) {
-	addr, cfg := serve(t, ecdsaKey(t), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP384} })
+	addr, cfg := serve(t, testkit.ECDSA(t), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP384} })
 	o := only(cfg, tls.VersionTLS13)
 	first := get(t, addr, o)
 	if state := first.State(); !state.Retried || state.Group != tls.CurveP384 {
@@ -238,7 +240,7 @@ func TestConnRetries(t *testing.T) {
 }
 
 func TestConnALPN(t *testing.T) {
-	addr, cfg := serve(t, ecdsaKey(t), func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} })
+	addr, cfg := serve(t, testkit.ECDSA(t), func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} })
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		o := only(cfg, version)
 		o.ALPN = []string{"h2", "http/1.1"}
@@ -254,8 +256,8 @@ func TestConnALPN(t *testing.T) {
 }
 
 func TestConnAnswersACertificateRequest(t *testing.T) {
-	addr, cfg := serve(t, ecdsaKey(t), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
-	strict, _ := serve(t, ecdsaKey(t), func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
+	addr, cfg := serve(t, testkit.ECDSA(t), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	strict, _ := serve(t, testkit.ECDSA(t), func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		o := only(cfg, version)
 		if !get(t, addr, o).State().Asked {
@@ -310,16 +312,16 @@ func TestConnCarriesMuchBothWays(t *testing.T) {
 // echo starts a crypto/tls server that sends back what it gets until the client says that no more comes.
 func echo(t testing.TB) (string, Options) {
 	t.Helper()
-	key := ecdsaKey(t)
+	key := testkit.ECDSA(t)
 	cert, roots := certify(t, key)
 	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
-	addr := listen(t, cfg, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+	addr := testkit.ServeTLS(t, cfg, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	return addr, Options{ServerName: serverName, Roots: roots}
 }
 
 // What comes may come in any pieces.
 func TestConnTakesAnyChunking(t *testing.T) {
-	addr, cfg := serve(t, rsaKey(t), nil)
+	addr, cfg := serve(t, testkit.RSA(t), nil)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		o := only(cfg, version)
 		o.Tickets = true

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/tls"
 	"testing"
+
+	"homing/internal/testkit"
 )
 
 // A hello that lies about everything but what the server checks is answered: with the session at each place among others, in the
 // first hello and in the one that answers a HelloRetryRequest, and with others in the first.
 func TestDeviation(t *testing.T) {
-	addr, o := serve(t, ecdsaKey(t), nil)
+	addr, o := serve(t, testkit.ECDSA(t), nil)
 	o = only(o, tls.VersionTLS13)
 	o.Session = get(t, addr, o).Session()
 	junk := bytes.Repeat([]byte("junk"), 40)

@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -16,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/tlsserver"
+	"homing/internal/testkit"
 )
 
 const serverName = "homing.test"
@@ -32,7 +31,7 @@ func serve(t testing.TB, key crypto.Signer, mutate func(*tls.Config)) (string, O
 	if mutate != nil {
 		mutate(cfg)
 	}
-	return listen(t, cfg, func(conn net.Conn) {
+	return testkit.ServeTLS(t, cfg, func(conn net.Conn) {
 		b := make([]byte, len(request))
 		for {
 			if _, err := io.ReadFull(conn, b); err != nil {
@@ -45,57 +44,15 @@ func serve(t testing.TB, key crypto.Signer, mutate func(*tls.Config)) (string, O
 	}), Options{ServerName: serverName, Roots: roots}
 }
 
-func listen(t testing.TB, cfg *tls.Config, answer func(net.Conn)) string {
-	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				answer(conn)
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
 // certify makes a certificate for serverName, and a pool that trusts it.
 func certify(t testing.TB, key crypto.Signer) (*x509.Certificate, *x509.CertPool) {
-	t.Helper()
-	now := time.Now()
-	own, err := tlsserver.SelfSign(key, now.Add(-time.Hour), now.Add(time.Hour), serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := own.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair.Leaf, tlsserver.Roots(own)
+	pair, roots := testkit.Certificate(t, key, serverName)
+	return pair.Leaf, roots
 }
-
-func ecdsaKey(t testing.TB) crypto.Signer { return curveKey(t, elliptic.P256()) }
 
 func curveKey(t testing.TB, curve elliptic.Curve) crypto.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func rsaKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"testing"
+
+	"homing/internal/testkit"
 )
 
 // fakeServer is a server that says what real ones never say. It speaks one suite of each version over X25519, with a
@@ -45,7 +47,7 @@ type fakeServer struct {
 // options trust the fake server.
 func newFake(t *testing.T) (*fakeServer, Options) {
 	t.Helper()
-	key := ecdsaKey(t)
+	key := testkit.ECDSA(t)
 	cert, roots := certify(t, key)
 	return &fakeServer{t: t, key: key, cert: cert}, Options{ServerName: serverName, Roots: roots}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // flip changes one bit of messages of a kind: bit 0 of the byte at that offset, from the end when it is below 0.
@@ -285,7 +287,7 @@ func TestConnDetectsEarlyDataWithoutPSK(t *testing.T) {
 }
 
 func TestVerifySignatureKnowsTheVersion(t *testing.T) {
-	key := rsaKey(t)
+	key := testkit.RSA(t)
 	cert, _ := certify(t, key)
 	digest := sha256.Sum256([]byte("signed"))
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"testing"
+
+	"homing/internal/testkit"
 )
 
 // parsers are the readers of what servers send, by name: each takes the body of a message.
@@ -82,7 +84,7 @@ func FuzzParsers(f *testing.F) {
 // were cut.
 func FuzzReceive(f *testing.F) {
 	s := &fakeServer{t: &testing.T{}}
-	s.key = ecdsaKey(f)
+	s.key = testkit.ECDSA(f)
 	s.cert, _ = certify(f, s.key)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		var answer []byte

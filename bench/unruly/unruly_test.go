@@ -1,9 +1,6 @@
 package unruly
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -11,7 +8,7 @@ import (
 	"time"
 
 	"homing/bench/tlscore"
-	"homing/bench/tlsserver"
+	"homing/internal/testkit"
 )
 
 const request = "who are you?"
@@ -19,39 +16,14 @@ const request = "who are you?"
 // serve starts a crypto/tls server that answers one request with what it was asked.
 func serve(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, err := tlsserver.SelfSign(key, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "a.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := own.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, len(request))
-				if n, err := c.Read(b); err == nil {
-					_, _ = c.Write(b[:n]) // the client may be gone
-				}
-			}()
+	cert, _ := testkit.Certificate(t, testkit.ECDSA(t), "a.test")
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	return testkit.ServeTLS(t, config, func(c net.Conn) {
+		b := make([]byte, len(request))
+		if n, err := c.Read(b); err == nil {
+			_, _ = c.Write(b[:n]) // the client may be gone
 		}
-	}()
-	return l.Addr().String()
+	})
 }
 
 func dial(t *testing.T, addr string) net.Conn {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,7 +13,11 @@ import (
 
 	"homing/bench/diagnose"
 	"homing/bench/tlsserver"
+<<<<<<< HEAD
 	"homing/cmd/internal/usage"
+=======
+	"homing/internal/testkit"
+>>>>>>> ce26094 (bench, homing: tests of several packages wait and serve by the test kit)
 )
 
 // tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address
@@ -25,38 +28,18 @@ func tlsSite(t *testing.T, servers int) (addr, ca string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := cert.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ca = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, cert.Chain, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, os.WriteFile(ca, cert.Chain, 0o600))
 	var configs []*tls.Config
 	for range servers {
-		configs = append(configs, &tls.Config{Certificates: []tls.Certificate{pair}})
+		configs = append(configs, &tls.Config{Certificates: []tls.Certificate{testkit.Pair(t, cert)}})
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
 	var turn atomic.Int32
-	go func() {
-		for {
-			raw, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conn := tls.Server(raw, configs[int(turn.Add(1))%servers])
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(io.Discard, conn)
-			}()
-		}
-	}()
-	return l.Addr().String(), ca
+	return testkit.Serve(t, func(raw net.Conn) {
+		conn := tls.Server(raw, configs[int(turn.Add(1))%servers])
+		defer conn.Close()
+		testkit.Silence(conn)
+	}), ca
 }
 
 // runCommand runs a command line and returns what it printed.

@@ -2,12 +2,9 @@ package testkit
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net"
 	"testing"
-
-	"homing/bench/tlsserver"
 )
 
 // Serve listens on loopback until the test ends, handles each conn on a goroutine of its own, and closes it then.
@@ -57,22 +54,3 @@ func Accept(l net.Listener, handle func(net.Conn)) {
 // Silence takes all that a conn says, and says nothing.
 func Silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) } // it ends with the conn
 
-// Certificate makes a certificate of ECDSA for names, and roots that trust it.
-func Certificate(tb testing.TB, names ...string) (tls.Certificate, *x509.CertPool) {
-	tb.Helper()
-	own, err := tlsserver.New(tlsserver.ECDSA, names...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return Pair(tb, own), tlsserver.Roots(own)
-}
-
-// Pair is a certificate as crypto/tls wants it.
-func Pair(tb testing.TB, own *tlsserver.Certificate) tls.Certificate {
-	tb.Helper()
-	pair, err := own.TLS()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return pair
-}

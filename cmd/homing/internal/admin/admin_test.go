@@ -25,6 +25,7 @@ import (
 	"homing/cluster"
 	"homing/cluster/replica"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // source is a homing that has counted a little of everything.
@@ -153,7 +154,7 @@ func storeOf(t testing.TB, p *pool.Pool) *affinity.Store {
 			known.Probed(known.HashIdent(ticketOf("K", byte(10*i+j))), uint32(b.ID), now)
 		}
 	}
-	eventually(t, "the ticket key is known", func() bool {
+	testkit.Eventually(t, "the ticket key is known", func() bool {
 		keys := known.HeldKeys(now)
 		return len(keys) == 1 && len(keys[0].Homes) == len(p.Snapshot().All())
 	})
@@ -168,15 +169,6 @@ func ticketOf(key string, i byte) []byte {
 	copy(ticket, bytes.Repeat([]byte(key), 16)[:16])
 	ticket[16] = i
 	return ticket
-}
-
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 10 s: ", what)
-		}
-	}
 }
 
 // serverOf is a server on a unix socket, so that anybody may ask.

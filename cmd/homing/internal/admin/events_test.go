@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // TestEvents: lines from info on are events whatever is logged, with their words flat; the log gets what it wants.
@@ -107,7 +108,7 @@ func TestKeyEvents(t *testing.T) {
 		for i := range 2 {
 			known.Probed(known.HashIdent(ticketOf(name, byte(i))), uint32(at(p, second).ID), now)
 		}
-		eventually(t, "the key is known", func() bool { return len(known.HeldKeys(now)) > before })
+		testkit.Eventually(t, "the key is known", func() bool { return len(known.HeldKeys(now)) > before })
 	}
 	learn("L")
 	s.keeper.seeKeys()

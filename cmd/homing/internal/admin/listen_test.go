@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 func unixAddress(t *testing.T) api.Address {
@@ -95,7 +96,7 @@ func TestTakeOver(t *testing.T) {
 			heir.Name = "heir"
 			serving(t, heir, listenOn(t, at, file))
 			old.Release()
-			eventually(t, "the heir answers", func() bool {
+			testkit.Eventually(t, "the heir answers", func() bool {
 				var status api.Status
 				if err := clientOf(t, at).Get(t.Context(), "/v1/status", &status); err != nil {
 					t.Fatal("a client was refused: ", err)

@@ -22,29 +22,13 @@ import (
 	"homing/cmd/homing/internal/logging"
 	"homing/cmd/homing/internal/upgrade"
 	"homing/cmd/homing/internal/value"
+	"homing/internal/testkit"
 )
 
 // echoes is the address of a backend that sends back what it gets.
 func echoes(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(conn, conn) // ends with the conn
-			}()
-		}
-	}()
-	return listener.Addr().String()
+	return testkit.Serve(t, func(conn net.Conn) { _, _ = io.Copy(conn, conn) }) // it ends with the conn
 }
 
 // load reads a file as `homing run --config` does.
