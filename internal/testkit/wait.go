@@ -9,7 +9,7 @@ const (
 	// Patience is how long a test waits for what comes at once on a machine that has time.
 	Patience = 30 * time.Second
 	// pollEvery is the pause between two looks at a condition that nothing announces.
-	pollEvery = 2 * time.Millisecond
+	pollEvery = 5 * time.Millisecond
 )
 
 // Eventually waits until a condition holds, and says how long that took. After Patience it ends the test, by the name of

@@ -16,25 +16,14 @@ import (
 	"time"
 
 	"homing/cluster"
+	"homing/internal/testkit"
 )
 
 // listenHere accepts conns, and hangs up, until the test ends.
 func listenHere(t *testing.T) net.Listener {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conn.Close()
-		}
-	}()
+	listener := testkit.Listen(t, "tcp", "127.0.0.1:0")
+	go testkit.Accept(listener, func(net.Conn) {})
 	return listener
 }
 
