@@ -72,8 +72,7 @@ func TestIntegrationChaos(t *testing.T) {
 	if soak() {
 		length = 10 * time.Minute
 	}
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	var servers []*farm.Nginx
 	t.Cleanup(func() {
 		if err := farm.StopAll(servers); err != nil {

@@ -70,8 +70,7 @@ func TestIntegrationProxyToBackends(t *testing.T) {
 			t.Errorf("%s: %v ticket keys are known", version, n)
 		}
 	}
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	addr := frontHAProxy(t, cert, `
 frontend f
 	mode http
@@ -214,8 +213,7 @@ func threeRooms(t *testing.T) {
 func TestIntegrationTransparent(t *testing.T) {
 	needServers(t)
 	threeRooms(t)
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{"chain.pem": cert.Chain, "key.pem": cert.Key, "nginx.conf": fmt.Appendf(nil, `
 daemon off; master_process off; pid %[1]s/pid; error_log stderr;

@@ -69,8 +69,7 @@ type transcript struct {
 // newExchanges records handshakes of crypto/tls: fresh and resumed, of both versions, and one with a HelloRetryRequest.
 func newExchanges(t *testing.T, r *rand.ChaCha8) *exchanges {
 	t.Helper()
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	pair, err := cert.TLS()
 	testkit.Check(t, err)
 	x := &exchanges{noise: make([]byte, 3*maxBody)}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"homing/bench/farm"
 	"homing/internal/testkit"
 )
 
@@ -59,8 +58,7 @@ func TestIntegrationExamples(t *testing.T) {
 			t.Errorf("%d parts of a configuration were found, want 3", len(blocks))
 		}
 		dir := t.TempDir()
-		cert, err := farm.NewECDSA()
-		testkit.Check(t, err)
+		cert := newECDSA(t)
 		put(t, filepath.Join(dir, "www.pem"), string(cert.Chain))
 		put(t, filepath.Join(dir, "www.key"), string(cert.Key))
 		file := filepath.Join(dir, "nginx.conf")

@@ -189,6 +189,15 @@ func three(tb testing.TB, cfg farm.NginxConfig, newCert func() (*farm.Certificat
 	return servers, cert
 }
 
+// stops has a server end with the test.
+func stops(tb testing.TB, server interface{ Stop() error }) {
+	tb.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
 func addrs(servers []*farm.Nginx) []string {
 	var list []string
 	for _, n := range servers {

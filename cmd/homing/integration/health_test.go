@@ -46,8 +46,7 @@ func backendsOf(t *testing.T, h *homing, pool string) map[string]api.Backend {
 // the nginx beside it.
 func TestIntegrationHealthReports(t *testing.T) {
 	needServers(t)
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	foreign, err := farm.NewECDSA()
 	testkit.Check(t, err)
 	good, stranger := startNginx(t, "good", cert), startNginx(t, "stranger", foreign)
@@ -141,11 +140,7 @@ func startNginx(t *testing.T, name string, cert *farm.Certificate) (addr string)
 	t.Helper()
 	n, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: name, Certificates: []*farm.Certificate{cert}, QuietLog: true})
 	testkit.Check(t, err)
-	t.Cleanup(func() {
-		if err := n.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stops(t, n)
 	return n.Addr()
 }
 
@@ -153,8 +148,7 @@ func startNginx(t *testing.T, name string, cert *farm.Certificate) (addr string)
 // SYN, and nobody checks them.
 func TestIntegrationHealthConnectTimeout(t *testing.T) {
 	needServers(t)
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	good, refusing := startNginx(t, "good", cert), testkit.FreeAddr(t)
 	served := startHoming(t, []string{choked(t), good, refusing}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
 	nobody := startHoming(t, []string{choked(t), choked(t)}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
@@ -184,8 +178,7 @@ func TestIntegrationHealthConnectTimeout(t *testing.T) {
 // and where checks do: junk, resets in the midst of a handshake, hellos that come slowly, and foreign tickets.
 func TestIntegrationHealthClients(t *testing.T) {
 	needServers(t)
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	stranger, one, two := startNginx(t, "stranger", cert), startNginx(t, "one", cert), startNginx(t, "two", cert)
 	for _, flags := range [][]string{{"--no-checks", "--fall", "1"}, {"--check", "tls", "--check-interval", "100ms", "--fall", "1"}} {
 		h := startHoming(t, []string{one, two}, append(flags, "--hello-timeout", "1s")...)

@@ -85,8 +85,7 @@ func startPair(t *testing.T, w *town, args ...string) map[string]*pairNode {
 func TestIntegrationKeepalived(t *testing.T) {
 	needPair(t)
 	testkit.NewRooms(t, bridge, network, "11", "12")
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	w := newTown(t)
 	nodes := startPair(t, w, "--discover-from", outside+"/32")
 	for _, name := range []string{"a", "b"} {

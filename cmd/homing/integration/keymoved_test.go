@@ -34,11 +34,7 @@ func keyed(t *testing.T, keys ...[]byte) ([]*farm.Nginx, *farm.Certificate) {
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, TicketKey: key, QuietLog: true,
 		})
 		testkit.Check(t, err)
-		t.Cleanup(func() {
-			if err := n.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops(t, n)
 		servers = append(servers, n)
 	}
 	return servers, cert

@@ -46,11 +46,7 @@ func startGo(t *testing.T, cert *farm.Certificate) []*farm.GoServer {
 	for _, name := range []string{"a", "b", "c"} {
 		s, err := farm.StartGo(t.Context(), name, cert)
 		testkit.Check(t, err)
-		t.Cleanup(func() {
-			if err := s.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops(t, s)
 		list = append(list, s)
 	}
 	return list

@@ -20,20 +20,12 @@ func TestIntegrationForeignTickets(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		n, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: name, Certificates: []*farm.Certificate{cert}})
 		testkit.Check(t, err)
-		t.Cleanup(func() {
-			if err := n.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops(t, n)
 		servers = append(servers, n.Addr())
 	}
 	nss, err := farm.StartServer(t.Context(), farm.LighttpdNSS, "c", cert)
 	testkit.Check(t, err)
-	t.Cleanup(func() {
-		if err := nss.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stops(t, nss)
 	servers = append(servers, nss.Addr())
 
 	kind := resumptions()[1]

@@ -33,8 +33,7 @@ func TestIntegrationOneWay(t *testing.T) {
 		{"told", []string{"route", "add", "blackhole", exampleB + "/32"}, []string{"route", "del", "blackhole", exampleB + "/32"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cert, err := farm.NewECDSA()
-			testkit.Check(t, err)
+			cert := newECDSA(t)
 			w := pair(t, tlsServer(t, "a", cert), tlsServer(t, "b", cert))
 			ip := func(args []string) {
 				t.Helper()

@@ -63,8 +63,7 @@ func layOnslaught(t *testing.T) *onslaught {
 	for _, end := range ends {
 		testkit.Room(onslaughtBridge+"-"+end).IP(t, "route", "add", onslaughtClients, "via", onslaughtNetwork+"1")
 	}
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	o := &onslaught{cert: cert, bad: startHostileBackend(t, onslaughtNetwork+"1:0")}
 	for i, end := range []string{"21", "22", "23"} {
 		server, err := farm.StartNginx(t.Context(), farm.NginxConfig{
@@ -72,11 +71,7 @@ func layOnslaught(t *testing.T) *onslaught {
 			Addr: onslaughtNetwork + end + ":443", QuietLog: true, SessionTimeout: "1h",
 		})
 		testkit.Check(t, err)
-		t.Cleanup(func() {
-			if err := server.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops(t, server)
 		o.servers = append(o.servers, server)
 	}
 	o.attacked = o.newPair(t, "11", "12")

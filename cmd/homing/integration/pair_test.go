@@ -118,8 +118,7 @@ func (p *vrrpPair) stays(at *pairNode, moves int) {
 // it is when the other can serve again, and when neither can.
 func TestIntegrationPair(t *testing.T) {
 	needPair(t)
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	testkit.NewRooms(t, bridge, network, "11", "12")
 	testkit.Run(t, "ip", "addr", "add", behind+"/24", "dev", bridge)
 	var servers []*farm.Nginx

@@ -51,8 +51,7 @@ func laySiege(t *testing.T) *siege {
 	t.Helper()
 	needServers(t)
 	testkit.NewRooms(t, siegeBridge, siegeNetwork, "11", "21", "22", "23", "66")
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	dir := t.TempDir()
 	s := &siege{town: newTown(t), t: t, cert: cert, socket: filepath.Join(dir, "admin.sock"), log: filepath.Join(dir, "log")}
 	testkit.Room("siege-11").Start(t, siegeNode+":443", "sh", "-c", `exec "$@" 2>`+s.log, "sh",
@@ -66,11 +65,7 @@ func laySiege(t *testing.T) *siege {
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, Room: "siege-" + end, Addr: siegeNetwork + end + ":443",
 		})
 		testkit.Check(t, err)
-		t.Cleanup(func() {
-			if err := server.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		stops(t, server)
 		s.servers = append(s.servers, server)
 		s.agents = append(s.agents, s.startAgent(i))
 	}

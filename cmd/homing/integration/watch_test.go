@@ -182,19 +182,7 @@ func (c *console) press(keys string) {
 // ends waits until the command has ended by itself, and checks what it left behind.
 func (c *console) ends(how string) {
 	c.Helper()
-	ended := make(chan error, 1)
-	go func() { ended <- c.cmd.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			c.Errorf("ended by %s: %v", how, err)
-		}
-	case <-time.After(20 * time.Second):
-		c.Fatalf("%s does not end it", how)
-	}
-	if after := c.settings(); after != c.before {
-		c.Errorf("ended by %s, the terminal has other settings: %+v, want %+v", how, after, c.before)
-	}
+	c.endsStuck(how)
 	if !testkit.Wait(20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
 		c.Errorf("ended by %s, the cursor is hidden, or the screen is the other one", how)
 	}

@@ -27,8 +27,7 @@ func TestIntegrationZone(t *testing.T) {
 	for _, ip := range []string{"fe80::7", "fe80::8", "fe80::9", "2001:db8::7"} {
 		room.IP(t, "addr", "add", ip+"/64", "dev", "z0", "nodad")
 	}
-	cert, err := farm.NewECDSA()
-	testkit.Check(t, err)
+	cert := newECDSA(t)
 	dir := t.TempDir()
 	chain, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	testkit.Check(t, os.WriteFile(chain, cert.Chain, 0o600))
