@@ -13,11 +13,8 @@ import (
 
 	"homing/bench/diagnose"
 	"homing/bench/tlsserver"
-<<<<<<< HEAD
 	"homing/cmd/internal/usage"
-=======
 	"homing/internal/testkit"
->>>>>>> ce26094 (bench, homing: tests of several packages wait and serve by the test kit)
 )
 
 // tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address
