@@ -53,4 +53,3 @@ func Accept(l net.Listener, handle func(net.Conn)) {
 
 // Silence takes all that a conn says, and says nothing.
 func Silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) } // it ends with the conn
-
