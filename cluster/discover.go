@@ -135,13 +135,11 @@ func (d *Discovery) Prime() { d.apply() }
 
 // Run applies announcements until ctx is done. The backends stay in the pools then.
 func (d *Discovery) Run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	lines := time.NewTicker(bound.LogEvery)
 	defer lines.Stop()
 	for {
 		d.apply()
-		if !bound.Pause(ctx, timer, applyRest) {
+		if !bound.Pause(ctx, applyRest) {
 			return
 		}
 		select {

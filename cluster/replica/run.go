@@ -77,7 +77,7 @@ func (r *Replicator) reconcile(ctx context.Context, dialled map[Peer]context.Can
 // dialForever keeps a stream to the peer open.
 func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 	wait := r.cfg.times.redial
-	for ctx.Err() == nil {
+	for {
 		opened, err := r.dial(ctx, addr, p)
 		if ctx.Err() != nil {
 			return
@@ -89,11 +89,8 @@ func (r *Replicator) dialForever(ctx context.Context, addr string, p *peer) {
 		if r.wants(Peer{p.id, addr}) {
 			r.complain(p.id, false, "replication stream", err)
 		} // else it has left, as far as gossip knows
-		timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
+		if !bound.Pause(ctx, wait/2+rand.N(wait/2+1)) {
+			return
 		}
 		wait = min(2*wait, r.cfg.times.most)
 	}
@@ -108,12 +105,7 @@ func (r *Replicator) accept(ctx context.Context, group *sync.WaitGroup) {
 				return
 			}
 			r.complain("", false, "accept a replication stream", err) // out of files, mostly
-			timer := time.NewTimer(r.cfg.times.redial)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-			case <-timer.C:
-			}
+			bound.Pause(ctx, r.cfg.times.redial)
 			continue
 		}
 		guest := r.door.Enter(conn)

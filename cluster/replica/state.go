@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/cluster/internal/bound"
 )
 
 const (
@@ -123,18 +124,10 @@ func (s *StateDir) setAside(why error) {
 
 // Run writes behind what the store learns, until ctx is done, and once more then. No loop waits for it.
 func (s *StateDir) Run(ctx context.Context, store *affinity.Store) {
-	timer := time.NewTimer(s.every)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			s.write(store)
-			return
-		case <-timer.C:
-		}
-		took := s.write(store)
-		timer.Reset(max(s.every, stateShare*took))
+	for wait := s.every; bound.Pause(ctx, wait); {
+		wait = max(s.every, stateShare*s.write(store))
 	}
+	s.write(store)
 }
 
 // write writes the file if there is anything new.

@@ -17,9 +17,10 @@ func (w Wake) Up() {
 	}
 }
 
-// Pause waits, by a timer that nobody else waits for, and says whether ctx still stands.
-func Pause(ctx context.Context, timer *time.Timer, d time.Duration) bool {
-	timer.Reset(d)
+// Pause waits, and says whether ctx still stands.
+func Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
@@ -40,7 +41,7 @@ func Attend[T any](ctx context.Context, wake Wake, do func(T), due func() (some 
 		for _, one := range some {
 			running.Go(func() { do(one) })
 		}
-		if !Pause(ctx, timer, rest) {
+		if !Pause(ctx, rest) {
 			return
 		}
 		timer.Reset(next)
