@@ -64,7 +64,7 @@ func BenchmarkFind(b *testing.B) {
 		for i := range 2 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", string(rune(key+300)), i)), 0, uint32(key%3+1), t0)
 		}
-		s.drain()
+		s.takeEvidence()
 	}
 	offers := make([]*Offer, 300)
 	for key := range offers {
@@ -118,7 +118,7 @@ func BenchmarkLearn(b *testing.B) {
 	for i := range 2 {
 		p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
 	}
-	s.drain()
+	s.takeEvidence()
 	o := offerOf(p, OfferPSK, layout("openssl", "K", 9))
 	b.Run("accepted", func(b *testing.B) {
 		b.ReportAllocs()
@@ -149,7 +149,7 @@ func BenchmarkOwner(b *testing.B) {
 		i := Key(0)
 		for b.Loop() {
 			i += NumLengths
-			s.drain(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{i, i + 1, i + 2, i + 3, i + 4}}, id: 1, now: t0})
+			s.takeEvidence(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{i, i + 1, i + 2, i + 3, i + 4}}, id: 1, now: t0})
 		}
 	})
 	b.Run("new_key_of_4096", func(b *testing.B) {
@@ -159,7 +159,7 @@ func BenchmarkOwner(b *testing.B) {
 		for b.Loop() {
 			for j := range Key(2) {
 				i++
-				s.drain(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{len16: i - j}}, id: 1, now: t0})
+				s.takeEvidence(evidence{pool: p, ident: Ident{Exact: i, Prefix: [NumLengths]Key{len16: i - j}}, id: 1, now: t0})
 			}
 		}
 	})

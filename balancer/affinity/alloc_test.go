@@ -16,7 +16,7 @@ func TestNoAllocations(t *testing.T) {
 			p.IssuedTicket(p.HashIdent(layout("jsse", string(rune('a'+id)), i)), 0, id+1, t0)
 		}
 	}
-	s.drain()
+	s.takeEvidence()
 	named := offerOf(p, OfferPSK, layout("openssl", "K", 9))
 	named.Client = 77
 	unknown := offerOf(p, OfferPSK, layout("openssl", "X", 9), layout("go", "", 1))

@@ -55,18 +55,18 @@ func (k *ticketKey) claimed(m *member) bool {
 	return false // those whose word was better are gone
 }
 
-// onlyClaimed is the homes of k that are mere claims, by their places as in doubted.
-func (k *ticketKey) onlyClaimed() (places uint64) {
+// onlyClaimed is the homes of k that are mere claims, by their positions as in doubted.
+func (k *ticketKey) onlyClaimed() (positions uint64) {
 	for i, m := range k.homes[:min(len(k.homes), 64)] {
 		if k.claimed(m) {
-			places |= 1 << i
+			positions |= 1 << i
 		}
 	}
-	return places
+	return positions
 }
 
-// inheritClaims makes those who claimed to hold k its homes, when nobody is left whose word is better.
-func (p *Pool) inheritClaims(k *ticketKey) {
+// promoteClaims makes those who claimed to hold k its homes, when nobody is left whose word is better.
+func (p *Pool) promoteClaims(k *ticketKey) {
 	if k.length == len4 || slices.ContainsFunc(k.homes, func(m *member) bool { return m.tried.Load() }) {
 		return
 	}

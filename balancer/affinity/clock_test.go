@@ -20,12 +20,12 @@ func TestClockOutlivesTheProcess(t *testing.T) {
 		a := newStore(t, func(c *Config) { c.Memory = dir })
 		a.Pool(1).IssuedID(77, 3, a.Now()) // lives 10 h
 		a.Pool(1).Completed(78, 3, a.Now())
-		shared, err := a.Share()
+		shared, err := a.ExportTables()
 		if err != nil {
 			t.Fatal(err)
 		}
 		restarted := newStore(t, func(c *Config) { c.Memory, c.ahead = dir, aheadBy(step) })
-		heir := newStore(t, func(c *Config) { c.Memory, c.Inherit, c.ahead = dir, shared, aheadBy(step) })
+		heir := newStore(t, func(c *Config) { c.Memory, c.Import, c.ahead = dir, shared, aheadBy(step) })
 		for name, b := range map[string]*Store{"restarted": restarted, "heir": heir} {
 			if d := elapsed(a.Now(), b.Now()); d > 5 {
 				t.Errorf("%s, a step of %d s: its time is %d s off", name, step, d)
@@ -69,7 +69,7 @@ func TestClockGoesOn(t *testing.T) {
 	p := s.Pool(1)
 	for i := range 2 {
 		p.Probed(p.HashIdent(layout("openssl", "K", i)), 1, s.Now())
-		s.drain()
+		s.takeEvidence()
 	}
 	p.IssuedID(77, 1, s.Now())
 	wall := unixSeconds(s.clock.wall())
@@ -156,7 +156,7 @@ func TestStepsOfTheClock(t *testing.T) {
 		for i := range 2 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, s.Now())
 		}
-		s.drain()
+		s.takeEvidence()
 		before := export(s, s.Now())
 		s.clock.ahead += step
 		go func() { s.Run(ctx); close(done) }()

@@ -64,15 +64,15 @@ func (d *doubt) doubtful(now uint32) bool {
 		bits.OnesCount64(d.networks.Load()) >= doubtNetworks
 }
 
-// doubted is the homes of k that are doubtful at now, or mere claims, by their places:
+// doubted is the homes of k that are doubtful at now, or mere claims, by their positions:
 // bit i is that of k.homes[i]. Homes beyond the 64th are never doubted.
-func (k *ticketKey) doubted(now uint32) (places uint64) {
+func (k *ticketKey) doubted(now uint32) (positions uint64) {
 	for i, m := range k.homes[:min(len(k.homes), 64)] {
 		if m.doubt.doubtful(now) || k.claimed(m) {
-			places |= 1 << i
+			positions |= 1 << i
 		}
 	}
-	return places
+	return positions
 }
 
 // doubtful reports whether no home of k is left that is not doubtful: what is offered

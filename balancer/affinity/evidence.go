@@ -53,7 +53,7 @@ func (p *Pool) hand(e evidence) {
 // with no timer in the way, and lets keys die of age. It returns when ctx is done.
 // The loops work without it, but learn no ticket key.
 func (s *Store) Run(ctx context.Context) {
-	s.settle()
+	s.nameFiles()
 	tick := time.NewTicker(ageEvery)
 	defer tick.Stop()
 	for {
@@ -62,9 +62,9 @@ func (s *Store) Run(ctx context.Context) {
 			return
 		case e := <-s.ring:
 			e.pool.waiting.Add(-1)
-			s.drain(e)
+			s.takeEvidence(e)
 		case m := <-s.merges:
-			s.drainMerges(m)
+			s.takeMerges(m)
 		case r := <-s.reseeds:
 			s.reseed(r.seed)
 			close(r.done)
@@ -75,9 +75,9 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// drain applies the evidence given and all that waits, then publishes one
+// takeEvidence applies the evidence given and all that waits, then publishes one
 // snapshot per pool that changed.
-func (s *Store) drain(first ...evidence) {
+func (s *Store) takeEvidence(first ...evidence) {
 	var dirty []*Pool
 	apply := func(e *evidence) {
 		clean := !e.pool.dirty
@@ -217,7 +217,7 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 		return
 	}
 	p.keys[k.key] = rest
-	p.inheritClaims(rest)
+	p.promoteClaims(rest)
 }
 
 // evict makes room for a new key: the one whose last proof is the oldest goes.

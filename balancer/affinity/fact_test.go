@@ -74,7 +74,7 @@ func TestFacts(t *testing.T) {
 		{"which is told once", func() { p.Refuted(name, 1, t0+3700) }, nil},
 		{"and says nothing of a later proof", func() {
 			p.IssuedTicket(k[2], 100, 1, t0+3800)
-			s.drain()
+			s.takeEvidence()
 			p.Refuted(name, 1, t0+3750)
 		}, []Fact{
 			{Kind: FactEntry, Span: spanOf(100), Key: k[2].Exact, ID: 1, Time: t0 + 3900},
@@ -84,7 +84,7 @@ func TestFacts(t *testing.T) {
 	} {
 		got = nil
 		step.do()
-		s.drain()
+		s.takeEvidence()
 		for i := range step.want {
 			step.want[i].Pool = 4
 		}

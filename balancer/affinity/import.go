@@ -9,72 +9,82 @@ import (
 	"path/filepath"
 )
 
-// SharedTable is the memory of one table, which one process hands to the next: both
+// ExportedTable is the memory of one table, which one process hands to the next: both
 // map it while the older one still has conns, so that what either learns of exact
 // sessions, clients and refusals the other knows at once. Ticket keys are in no
 // table: an heir merges an Export of them, and the facts that follow it. The
 // descriptors go over a socket between the two alone, so that no client can bring one.
-type SharedTable struct {
+type ExportedTable struct {
 	Name string
 	FD   int // a descriptor of the file that is the memory
 }
 
-// Share gives a descriptor for the memory of each table that has one; the caller
+// ExportTables gives a descriptor for the memory of each table that has one; the caller
 // closes them. Tables on the heap, which an heir needs an Export of, have none.
-func (s *Store) Share() (shared []SharedTable, err error) {
-	for _, place := range s.places() {
-		fd, err := (*place.table).mem.share()
+func (s *Store) ExportTables() (exported []ExportedTable, err error) {
+	for _, spec := range s.specs() {
+		fd, err := (*spec.table).mem.share()
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 		case err != nil:
-			for _, one := range shared {
+			for _, one := range exported {
 				discard(one.FD)
 			}
-			return nil, fmt.Errorf("affinity: share the table of %s: %w", place.name, err)
+			return nil, fmt.Errorf("affinity: share the table of %s: %w", spec.name, err)
 		default:
-			shared = append(shared, SharedTable{Name: place.name, FD: fd})
+			exported = append(exported, ExportedTable{Name: spec.name, FD: fd})
 		}
 	}
-	return shared, nil
+	return exported, nil
 }
 
-// Whole reports whether the tables of entries and of clients are those of the process
-// before, by Config.Inherit. If not, they need an Export of its.
-func (s *Store) Whole() bool { return s.entries.inherited && s.clients.inherited }
+// Imported reports whether the tables of entries and of clients are those of the process
+// before, by Config.Import. If not, they need an Export of its.
+func (s *Store) Imported() bool { return s.entries.imported && s.clients.imported }
 
-// place is where a store keeps a table.
-type place struct {
+// TableNames are the names of all ExportedTables, in no table's but this package's words.
+func TableNames() [4]string { return [...]string{nameEntries, nameClients, nameRefusals, nameHints} }
+
+const (
+	nameEntries  = "entries"
+	nameClients  = "clients"
+	nameRefusals = "refusals"
+	nameHints    = "hints"
+)
+
+// tableSpec is what a store wants of a table.
+type tableSpec struct {
 	table   **Table
 	name    string
 	entries int
 	kept    bool // in a file, with Config.Memory
 }
 
-// places are the store's tables.
-func (s *Store) places() []place {
-	return []place{
-		{&s.entries, "entries", s.cfg.TableEntries, true},
-		{&s.clients, "clients", s.cfg.ClientEntries, true},
-		{&s.refusals, "refusals", refusedEntries, false},
-		{&s.hints, "hints", hintEntries, false},
+// specs are the store's tables.
+func (s *Store) specs() []tableSpec {
+	return []tableSpec{
+		{&s.entries, nameEntries, s.cfg.TableEntries, true},
+		{&s.clients, nameClients, s.cfg.ClientEntries, true},
+		{&s.refusals, nameRefusals, refusedEntries, false},
+		{&s.hints, nameHints, hintEntries, false},
 	}
 }
 
-// inherited is the table with that name among those of Config.Inherit, nil if it is
-// not there or not the one wanted: another size, another layout, another place.
-func (s *shelf) inherited(p place, seed Seed) *Table {
-	fd, ok := s.heirlooms[p.name]
+// imported is the table with that name among those of Config.Import, nil if it is
+// not there or not the one wanted: another size, another layout, another directory.
+func (s *shelf) imported(p tableSpec, seed Seed) *Table {
+	fd, ok := s.given[p.name]
 	if !ok {
 		return nil
 	}
-	delete(s.heirlooms, p.name)
+	delete(s.given, p.name)
 	buckets := uint64(bucketsFor(p.entries))
 	if s.dir != "" && p.kept && !isFile(fd, s.path(p.name)) {
 		discard(fd)
 		s.log.Info("table not shared: another directory", slog.String("table", p.name))
 		return nil
 	}
-	mem, err := adoptMapping(fd, headerWords+int(buckets)*bucketWords)
+	mem, err := importMapping(fd, headerWords+int(buckets)*bucketWords)
 	if err != nil {
 		s.log.Info("table not shared", slog.String("table", p.name), slog.Any("because", err))
 		return nil
@@ -88,14 +98,14 @@ func (s *shelf) inherited(p place, seed Seed) *Table {
 		return nil
 	}
 	t := fileTable(mem, p.entries, buckets)
-	t.found, t.inherited = true, true
+	t.found, t.imported = true, true
 	return t
 }
 
 // successor makes the file of an heir that cannot use the one of the process before.
 // It takes that one's name when the store is run, and not earlier: who fails before
 // has changed nothing.
-func (s *shelf) successor(p place, seed Seed) (*Table, error) {
+func (s *shelf) successor(p tableSpec, seed Seed) (*Table, error) {
 	path := s.path(p.name)
 	buckets := uint64(bucketsFor(p.entries))
 	words := headerWords + int(buckets)*bucketWords
@@ -110,8 +120,8 @@ func (s *shelf) successor(p place, seed Seed) (*Table, error) {
 
 func (s *shelf) path(name string) string { return filepath.Join(s.dir, name+".table") }
 
-// settle gives the files of an heir their names.
-func (s *Store) settle() {
+// nameFiles gives the files of an heir their names.
+func (s *Store) nameFiles() {
 	for _, t := range s.tables() {
 		if t.renames == "" {
 			continue

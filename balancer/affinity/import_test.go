@@ -17,11 +17,11 @@ import (
 // heirOf makes a store that takes over from another one. It is the test's to close.
 func heirOf(t *testing.T, elder *Store, edit ...func(*Config)) *Store {
 	t.Helper()
-	shared, err := elder.Share()
+	shared, err := elder.ExportTables()
 	check(t, err)
 	seed := elder.Seed()
 	cfg := elder.cfg
-	cfg.Seed, cfg.SeedMade, cfg.Inherit = seed.Value, seed.Made, shared
+	cfg.Seed, cfg.SeedMade, cfg.Import = seed.Value, seed.Made, shared
 	for _, e := range edit {
 		e(&cfg)
 	}
@@ -39,14 +39,14 @@ func descriptors(t *testing.T) int {
 }
 
 // Both processes see at once what either learns, of every kind that lies in a table.
-func TestInheritSharesTables(t *testing.T) {
+func TestImportSharesTables(t *testing.T) {
 	for _, dir := range []string{"", memoryDir(t)} {
 		elder := newStore(t, func(c *Config) { c.Memory = dir })
 		elder.Pool(1).IssuedID(77, 3, t0)
 		before := descriptors(t)
 		heir := heirOf(t, elder)
-		if !heir.Whole() || len(export(heir, t0)) != 1 || heir.Changes() == 0 {
-			t.Fatalf("memory %q: whole %v, known %v, changes %d", dir, heir.Whole(), export(heir, t0), heir.Changes())
+		if !heir.Imported() || len(export(heir, t0)) != 1 || heir.Changes() == 0 {
+			t.Fatalf("memory %q: whole %v, known %v, changes %d", dir, heir.Imported(), export(heir, t0), heir.Changes())
 		}
 		elder.Pool(1).Completed(78, 4, t0)
 		heir.Pool(1).IssuedID(79, 5, t0)
@@ -73,7 +73,7 @@ func TestInheritSharesTables(t *testing.T) {
 }
 
 // The heir keeps what the elder knew, whatever the elder does at its end; so does the heir's heir.
-func TestInheritOutlivesTheElder(t *testing.T) {
+func TestImportOutlivesTheElder(t *testing.T) {
 	elder, err := NewStore(Config{Seed: 1, TableEntries: 1000, ClientEntries: 1000, ahead: aheadBy(0)})
 	check(t, err)
 	elder.Pool(1).IssuedID(77, 3, t0)
@@ -89,7 +89,7 @@ func TestInheritOutlivesTheElder(t *testing.T) {
 }
 
 // A table of another size, seed or layout is not mapped; the store begins empty, says so, and closes what it was given.
-func TestInheritRefuses(t *testing.T) {
+func TestImportRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		sentence string
 		edit     func(elder *Store, c *Config)
@@ -100,7 +100,7 @@ func TestInheritRefuses(t *testing.T) {
 		{"a seed of another time", func(_ *Store, c *Config) { c.SeedMade++ }, "another seed"},
 		{"another layout", func(e *Store, _ *Config) { e.entries.header[0].Add(1) }, "a table of version 3, not 2"},
 		{"a header that is being written", func(e *Store, _ *Config) { e.entries.header.forget() }, "a broken header"},
-		{"no such table", func(_ *Store, c *Config) { c.Inherit[0].Name = "others" }, ""},
+		{"no such table", func(_ *Store, c *Config) { c.Import[0].Name = "others" }, ""},
 		{"another directory", func(_ *Store, c *Config) { c.Memory = memoryDir(t) }, "another directory"},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
@@ -109,8 +109,8 @@ func TestInheritRefuses(t *testing.T) {
 			elder.Pool(1).IssuedID(77, 3, t0)
 			before := descriptors(t)
 			heir := heirOf(t, elder, func(c *Config) { tt.edit(elder, c) })
-			if heir.Whole() || len(export(heir, t0)) != 0 {
-				t.Errorf("whole %v, known %v", heir.Whole(), export(heir, t0))
+			if heir.Imported() || len(export(heir, t0)) != 0 {
+				t.Errorf("whole %v, known %v", heir.Imported(), export(heir, t0))
 			}
 			if !strings.Contains(log.String(), tt.says) {
 				t.Errorf("said: %s", &log)
@@ -124,9 +124,9 @@ func TestInheritRefuses(t *testing.T) {
 	t.Run("a store that cannot be made", func(t *testing.T) {
 		elder := newStore(t)
 		before := descriptors(t)
-		shared, err := elder.Share()
+		shared, err := elder.ExportTables()
 		check(t, err)
-		if _, err := NewStore(Config{Seed: 1, TableEntries: MaxEntries + 1, Inherit: append(shared, SharedTable{"entries", shared[0].FD})}); err == nil {
+		if _, err := NewStore(Config{Seed: 1, TableEntries: MaxEntries + 1, Import: append(shared, ExportedTable{"entries", shared[0].FD})}); err == nil {
 			t.Error("a table of too many entries was made")
 		}
 		if now := descriptors(t); now != before {
@@ -137,7 +137,7 @@ func TestInheritRefuses(t *testing.T) {
 
 // With another size in the same directory the heir's file takes the name when it runs, and an heir that never does
 // leaves all as it was.
-func TestInheritAnotherSizeInTheSameDirectory(t *testing.T) {
+func TestImportAnotherSizeInTheSameDirectory(t *testing.T) {
 	dir := memoryDir(t)
 	elder := newStore(t, func(c *Config) { c.Memory = dir })
 	elder.Pool(1).IssuedID(77, 3, t0)
@@ -152,7 +152,7 @@ func TestInheritAnotherSizeInTheSameDirectory(t *testing.T) {
 	bigger := func(c *Config) { c.TableEntries = 2 * elder.cfg.TableEntries }
 	before := names()
 	failed := heirOf(t, elder, bigger)
-	if len(export(failed, t0)) != 0 || failed.Whole() {
+	if len(export(failed, t0)) != 0 || failed.Imported() {
 		t.Error("the table of another size was used")
 	}
 	check(t, failed.Close())
@@ -171,7 +171,7 @@ func TestInheritAnotherSizeInTheSameDirectory(t *testing.T) {
 	if after := names(); !slices.Equal(after, before) {
 		t.Errorf("files %v, want %v", after, before)
 	}
-	again := newStore(t, func(c *Config) { *c = heir.cfg; c.Inherit = nil })
+	again := newStore(t, func(c *Config) { *c = heir.cfg; c.Import = nil })
 	if got := export(again, t0); len(got) != 1 || got[0].Key != 78 {
 		t.Errorf("the file with the name holds %v", got)
 	}

@@ -31,7 +31,7 @@ func TestCensus(t *testing.T) {
 		p.Probed(p.HashIdent(layout("openssl", "K", i)), 3, t0)
 		p.Probed(p.HashIdent(layout("openssl", "L", i)), 3, t0)
 		p.Probed(p.HashIdent(layout("openssl", "L", i+2)), 4, t0)
-		s.drain()
+		s.takeEvidence()
 	}
 	for id, n := range map[uint32]int{3: 2, 4: 1} {
 		h := want[id]
@@ -67,7 +67,7 @@ func TestInspect(t *testing.T) {
 	for i := range 2 {
 		p.Probed(p.HashIdent(layout("openssl", "K", i)), 1, t0)
 		p.Probed(p.HashIdent(layout("openssl", "K", i+2)), 2, t0+1)
-		s.drain()
+		s.takeEvidence()
 	}
 	hinted := layout("openssl", "M", 1)
 	s.hints.Insert(p.HashIdent(hinted).First, 8, t0+50, t0)
@@ -104,7 +104,7 @@ func TestHeldKeys(t *testing.T) {
 	p := newStore(t).Pool(1)
 	probed := func(stack, key string, i int, id, now uint32) {
 		p.Probed(p.HashIdent(layout(stack, key, i)), id, now)
-		p.store.drain()
+		p.store.takeEvidence()
 	}
 	for i := range 2 {
 		probed("openssl", "K", i, 1, t0+uint32(i))

@@ -35,7 +35,7 @@ func TestJunkChangesNothing(t *testing.T) {
 		for i := range 3 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
 			p.IssuedTicket(p.HashIdent(layout("openssl", "L", i)), 0, 2, t0)
-			s.drain()
+			s.takeEvidence()
 		}
 		id := p.HashID([]byte("a session"))
 		p.IssuedID(id, 3, t0)
@@ -69,7 +69,7 @@ func TestJunkChangesNothing(t *testing.T) {
 					lost++
 				}
 			}
-			s.drain()
+			s.takeEvidence()
 		}
 		if lost != 0 {
 			t.Errorf("%d networks: %d good offers sent elsewhere", networks, lost)
@@ -94,7 +94,7 @@ func TestNamelessLeaveNothing(t *testing.T) {
 		id := uint32(i%2 + 1)
 		p.IssuedTicket(p.HashIdent(layout("go", "", i)), 0, id, t0)
 		asked += len(s.ring)
-		s.drain()
+		s.takeEvidence()
 		if h := p.Find(offerOf(p, OfferTicket, layout("go", "", i)), t0); h.ID != id || h.Source != SourceSession {
 			t.Fatalf("ticket %d of backend %d is not known: %+v", i, id, h)
 		}
@@ -109,7 +109,7 @@ func TestNamelessLeaveNothing(t *testing.T) {
 	// Then one of them is replaced by a server that names its keys.
 	for i := range 3 * lookEvery {
 		p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
-		s.drain()
+		s.takeEvidence()
 	}
 	if h := p.Find(offerOf(p, OfferTicket, layout("openssl", "K", 9999)), t0); h.ID != 1 {
 		t.Errorf("its key was not found: %+v", h)
@@ -140,7 +140,7 @@ func TestRefusedOffersPerKey(t *testing.T) {
 				refused++
 				p.Refused(o, h.Source, id, t0)
 			}
-			s.drain()
+			s.takeEvidence()
 		}
 		if refused != int(issuer)-1 {
 			t.Errorf("issuer %d: %d refused offers, want %d", issuer, refused, issuer-1)
@@ -215,7 +215,7 @@ func TestTLS12AcceptanceRefreshes(t *testing.T) {
 	for i := range 2 {
 		p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
 	}
-	s.drain()
+	s.takeEvidence()
 	later := uint32(t0 + 9*60*60)
 	for _, b := range [][]byte{nameless, layout("openssl", "K", 7)} {
 		o := offerOf(p, OfferTicket, b)
@@ -225,7 +225,7 @@ func TestTLS12AcceptanceRefreshes(t *testing.T) {
 	beside := offerOf(p, OfferTicket, layout("openssl", "L", 1))
 	beside.ID, beside.HasID = id, true
 	p.Accepted(beside, SelTicket, false, 1, later)
-	s.drain()
+	s.takeEvidence()
 	now := later + 9*60*60 // the ID would be 18 hours old
 	if h := p.Find(&Offer{Kind: OfferID, ID: id, HasID: true}, now); h.ID != 1 {
 		t.Errorf("the ID was not refreshed: %+v", h)
@@ -252,7 +252,7 @@ func TestTicketKeysAreBounded(t *testing.T) {
 	for i := range 3 * limit {
 		for j := range 2 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", key(i), j)), 60, 1, t0+uint32(i))
-			s.drain()
+			s.takeEvidence()
 		}
 		if i == 5 { // the first key stays in use
 			continue
@@ -282,7 +282,7 @@ func TestFullRingIsCounted(t *testing.T) {
 	if n := s.stats(t0).Overflow; n != 10 {
 		t.Error("another pool found no room")
 	}
-	s.drain()
+	s.takeEvidence()
 	if len(s.ring) != 0 {
 		t.Error("the owner left something")
 	}
@@ -360,7 +360,7 @@ func TestAcceptedByIDSaysNothingOfTheTicket(t *testing.T) {
 		p := s.Pool(1)
 		for i := range 2 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 0, 1, t0)
-			s.drain()
+			s.takeEvidence()
 		}
 		o := offerOf(p, OfferTicket, layout("openssl", "K", 9))
 		o.ID, o.HasID = p.HashID([]byte("a session")), true

@@ -54,9 +54,9 @@ func (m mapping) share() (fd int, err error) {
 	return unix.FcntlInt(uintptr(m.file), unix.F_DUPFD_CLOEXEC, 3) // 0 means none, here
 }
 
-// sharableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map that
+// exportableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map that
 // are given its descriptor. errors.ErrUnsupported: the system has no such files, or forbids them.
-func sharableMapping(name string, n int) (mapping, error) {
+func exportableMapping(name string, n int) (mapping, error) {
 	const flags = unix.MFD_CLOEXEC
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
 	if err == unix.EINVAL { // a kernel before 6.3
@@ -84,8 +84,8 @@ func fileMapping(fd int, open func() (mapping, error)) (m mapping, err error) {
 	return m, nil
 }
 
-// adoptMapping maps the n words of a file that another process of ours has made. It closes fd.
-func adoptMapping(fd, n int) (mapping, error) {
+// importMapping maps the n words of a file that another process of ours has made. It closes fd.
+func importMapping(fd, n int) (mapping, error) {
 	return fileMapping(fd, func() (mapping, error) {
 		if err := checkFile(fd, n); err != nil {
 			return mapping{}, err

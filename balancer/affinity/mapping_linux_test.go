@@ -30,7 +30,7 @@ func TestMappingUnderSignals(t *testing.T) {
 	}()
 	const words = 32 << 20 / 8
 	for range 8 {
-		m, err := sharableMapping("homing-test", words)
+		m, err := exportableMapping("homing-test", words)
 		if err != nil {
 			t.Error(err)
 			break

@@ -26,9 +26,9 @@ func (m mapping) close() error { return nil }
 
 func (m mapping) share() (int, error) { return -1, errors.ErrUnsupported }
 
-func sharableMapping(string, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
+func exportableMapping(string, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
 
-func adoptMapping(int, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
+func importMapping(int, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }
 
 func sinceBoot() (boot uint64, up time.Duration, ok bool) { return 0, 0, false }
 

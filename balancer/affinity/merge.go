@@ -121,7 +121,7 @@ func (t *Table) merge(k Key, w1 uint64, now uint32, later func(old, w1 uint64) u
 		return false
 	}
 	for {
-		p := t.place(k, now)
+		p := t.slotFor(k, now)
 		next, with := w1, k
 		switch {
 		case p.bucket == nil:
@@ -151,8 +151,8 @@ type merger struct {
 	seen chan struct{} // instead of a fact: closed once those before it are published
 }
 
-// drainMerges applies the ticket key given and all that wait.
-func (s *Store) drainMerges(first ...merger) {
+// takeMerges applies the ticket key given and all that wait.
+func (s *Store) takeMerges(first ...merger) {
 	var dirty []*Pool
 	var seen []chan struct{}
 	apply := func(m merger) {

@@ -29,7 +29,7 @@ func merge(s *Store, facts []Fact, now uint32) int {
 	n := 0
 	for part := range slices.Chunk(facts, mergeSize) {
 		n += s.Merge(context.Background(), part, now)
-		s.drainMerges()
+		s.takeMerges()
 	}
 	return n
 }
@@ -223,7 +223,7 @@ func TestMergedKeyRoutes(t *testing.T) {
 		pa.IssuedTicket(pa.HashIdent(ticketOf(200, "name of 16 bytes", i)), 0, 7, t0)
 		pa.IssuedTicket(pa.HashIdent(ticketOf(200, "four", i)), 0, 8, t0)
 	}
-	a.drain()
+	a.takeEvidence()
 	merge(b, told, t0)
 	if h := pb.Find(offerOf(pb, OfferPSK, ticketOf(200, "name of 16 bytes", 9)), t0); h.Source != SourceTicketKey || h.ID != 7 {
 		t.Errorf("routed %+v", h)
@@ -234,7 +234,7 @@ func TestMergedKeyRoutes(t *testing.T) {
 	}
 	told = nil
 	pa.IssuedTicket(pa.HashIdent(ticketOf(200, "four", 7)), 0, 8, t0)
-	a.drain()
+	a.takeEvidence()
 	merge(b, told, t0)
 	if h := pb.Find(four, t0); h.Source != SourceTicketKey || h.ID != 8 {
 		t.Errorf("a 4-byte name that has proved itself: %+v", h)
@@ -277,7 +277,7 @@ func TestReseed(t *testing.T) {
 	for i := range byte(2) {
 		p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", i)), 0, 7, t0)
 	}
-	s.drain()
+	s.takeEvidence()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { s.Run(ctx); close(done) }()

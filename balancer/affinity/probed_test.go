@@ -11,7 +11,7 @@ func TestTicketKey(t *testing.T) {
 	ticket := func(stack, key string, i int) Ident { return p.HashIdent(layout(stack, key, i)) }
 	probed := func(stack, key string, i int, id, now uint32) {
 		p.Probed(ticket(stack, key, i), id, now)
-		p.store.drain()
+		p.store.takeEvidence()
 	}
 	probed("openssl", "K", 1, 1, t0)
 	probed("openssl", "K", 2, 1, t0+5)
@@ -45,7 +45,7 @@ func TestProbedNothing(t *testing.T) {
 	p := newStore(t).Pool(1)
 	p.Probed(Ident{}, 1, t0)
 	p.Probed(p.HashIdent(layout("openssl", "K", 1)), 0, t0)
-	p.store.drain()
+	p.store.takeEvidence()
 	if d := p.directory.Load(); len(d.keys)+len(d.rooms) != 0 {
 		t.Errorf("%d keys and %d rooms from nothing", len(d.keys), len(d.rooms))
 	}

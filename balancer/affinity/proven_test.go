@@ -138,7 +138,7 @@ func play(t testing.TB, b []byte) {
 			s.age(now)
 		}
 		if b[3]&0x20 == 0 {
-			s.drain()
+			s.takeEvidence()
 		}
 	}
 }

@@ -10,7 +10,7 @@ func routeStore(t *testing.T) *Pool {
 	for i := range 2 {
 		p.IssuedTicket(p.HashIdent(layout("openssl", "K", i)), 60, 1, t0)
 	}
-	s.drain()
+	s.takeEvidence()
 	p.IssuedTicket(p.HashIdent(layout("go", "", 1)), 0, 2, t0)
 	p.IssuedID(p.HashID([]byte("an ID")), 2, t0)
 	p.Completed(9, 3, t0)
@@ -148,7 +148,7 @@ func TestLost(t *testing.T) {
 		for i := range 2 {
 			p.IssuedTicket(p.HashIdent(layout("openssl", key, i)), 60, id, now)
 		}
-		s.drain()
+		s.takeEvidence()
 	}
 	issue("old", 1, t0)
 	issue("new", 1, t0+100)

@@ -98,7 +98,7 @@ func (s *script) run(text string) []byte {
 			fmt.Fprintln(&out, line)
 			if line != "" && line[0] != '#' {
 				printed.WriteString(s.command(strings.Fields(line)))
-				s.p.store.drain()
+				s.p.store.takeEvidence()
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (s *script) command(f []string) string {
 	case "shown":
 		for _, b := range s.tickets(args[1]) {
 			s.p.Shown(s.p.HashIdent(b), backend(args[0]), s.now)
-			s.p.store.drain()
+			s.p.store.takeEvidence()
 		}
 	case "doubts":
 		var names []string
@@ -147,7 +147,7 @@ func (s *script) command(f []string) string {
 	case "issue", "accept", "refuse", "probe":
 		for _, b := range s.tickets(args[1]) {
 			s.teach(f[0], backend(args[0]), b, args[2:], opts)
-			s.p.store.drain()
+			s.p.store.takeEvidence()
 		}
 	case "find":
 		return s.find(args, opts)

@@ -44,7 +44,7 @@ func (t *Table) crowdedOut(k Key) {
 // it: how long a server says that its tickets live gains nothing. What was written by
 // a clock ahead of ours counts as old as that clock is ahead. An entry of a pool that
 // holds nothing is one whose words are torn: it goes first.
-func (t *Table) victim(k Key, a, b *[bucketWords]atomic.Uint64, now uint32) (p placement) {
+func (t *Table) victim(k Key, a, b *[bucketWords]atomic.Uint64, now uint32) (p tableSlot) {
 	most, oldest := int32(0), uint32(0)
 	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
 		for i := 0; i < bucketWords; i += 2 {
@@ -56,12 +56,12 @@ func (t *Table) victim(k Key, a, b *[bucketWords]atomic.Uint64, now uint32) (p p
 			}
 			if old := age(held, uint32(w1), now); n > most || n == most && old > oldest {
 				most, oldest = n, old
-				p = placement{bucket: bucket, slot: i, old: w1, held: held}
+				p = tableSlot{bucket: bucket, slot: i, old: w1, held: held}
 			}
 		}
 	}
 	if most < t.shares[k.share()].held() {
-		return placement{}
+		return tableSlot{}
 	}
 	return p
 }
@@ -166,7 +166,7 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 	}
 	v.next = 0
 	for i := range t.shares {
-		t.shares[i].settle(v.found[i], v.began[i].in, v.began[i].out)
+		t.shares[i].correct(v.found[i], v.began[i].in, v.began[i].out)
 	}
 	return true
 }
@@ -182,13 +182,13 @@ func (t *Table) bound(bucket *[bucketWords]atomic.Uint64, slot int, w1 uint64, k
 		return // half of a pair
 	}
 	next := word1(uint32(w1>>32), expiry&^clientBits|uint32(w1)&clientBits)
-	t.put(k, next, 0, placement{bucket: bucket, slot: slot, old: w1, held: k, same: true})
+	t.put(k, next, 0, tableSlot{bucket: bucket, slot: slot, old: w1, held: k, same: true})
 }
 
-// settle puts the count right, if it cannot be: found entries were seen one after
+// correct puts the count right, if it cannot be: found entries were seen one after
 // another since in and out were what is given, so that there are as many now, but for
 // those that came and went meanwhile.
-func (s *share) settle(found, in, out uint32) {
+func (s *share) correct(found, in, out uint32) {
 	came, went := s.in.Load()-in, s.out.Load()-out
 	held := s.held()
 	if least := int32(found - went); held < least {

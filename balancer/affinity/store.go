@@ -55,10 +55,10 @@ type Config struct {
 	// trusted is set aside with one line. Empty: memory that ends with the process.
 	Memory string
 
-	// Inherit is the tables of a process that this one takes over from, as its Share
+	// Import is the tables of a process that this one takes over from, as its ExportTables
 	// gave them; then Seed must be that one's. NewStore closes the descriptors, on an
-	// error too. A table that is not used, see Store.Whole, begins empty.
-	Inherit []SharedTable
+	// error too. A table that is not used, see Store.Imported, begins empty.
+	Import []ExportedTable
 
 	// Log gets a line for each file that is set aside. nil = nobody.
 	Log *slog.Logger
@@ -193,7 +193,7 @@ func (s *Store) mapTables(seed *Seed) (err error) {
 	shelf := newShelf(&s.cfg)
 	defer shelf.clear()
 	followed := false
-	for _, p := range s.places() {
+	for _, p := range s.specs() {
 		if p.entries < 1 || p.entries > MaxEntries {
 			return fmt.Errorf("affinity: table of %d entries: want 1 to %d", p.entries, MaxEntries)
 		}

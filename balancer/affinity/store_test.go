@@ -124,9 +124,9 @@ func TestStats(t *testing.T) {
 	for i := range byte(3) {
 		p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", i)), 0, 7, t0)
 	}
-	s.drain()
+	s.takeEvidence()
 	p.IssuedTicket(p.HashIdent(ticketOf(200, "name of 16 bytes", 4)), 0, 8, t0)
-	s.drain()
+	s.takeEvidence()
 	st := s.stats(t0)
 	if st.Entries.Used != 4 || st.Entries.Inserts != 4 || st.Entries.Capacity != 50_000 || st.Hints.Used != 1 {
 		t.Errorf("tables: %+v", st)

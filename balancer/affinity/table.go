@@ -55,7 +55,7 @@ type Table struct {
 	entries int
 
 	found     bool // it may have entries from the start
-	inherited bool // of them, those of a process that may still be there
+	imported bool // of them, those of a process that may still be there
 
 	shares *[1 << shareBits]share // by Key.share
 
@@ -159,7 +159,7 @@ func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
 	}
 	k, w1 := k.with(spanOf(expiry-now)), word1(id, expiry)
 	for {
-		p := t.place(k, now)
+		p := t.slotFor(k, now)
 		if p.bucket == nil {
 			t.crowdedOut(k)
 			return false
@@ -171,9 +171,9 @@ func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
 	}
 }
 
-// put writes k's entry, k with its span, where place chose. It reports false if
+// put writes k's entry, k with its span, where slotFor chose. It reports false if
 // another writer was faster and took the slot.
-func (t *Table) put(k Key, w1 uint64, now uint32, p placement) bool {
+func (t *Table) put(k Key, w1 uint64, now uint32, p tableSlot) bool {
 	if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
 		return false
 	}
@@ -194,8 +194,8 @@ func (t *Table) put(k Key, w1 uint64, now uint32, p placement) bool {
 	return true
 }
 
-// placement is where an Insert may go; without a bucket: nowhere.
-type placement struct {
+// tableSlot is where an Insert may go; without a bucket: nowhere.
+type tableSlot struct {
 	bucket *[bucketWords]atomic.Uint64
 	slot   int    // of word 0
 	old    uint64 // word 1 as it was read
@@ -203,17 +203,17 @@ type placement struct {
 	same   bool   // it holds the key already
 }
 
-// place chooses the slot for k. Copies of k beyond the first are freed.
-func (t *Table) place(k Key, now uint32) placement {
+// slotFor chooses the slot for k. Copies of k beyond the first are freed.
+func (t *Table) slotFor(k Key, now uint32) tableSlot {
 	a, b := t.candidates(k)
-	var same, free placement
+	var same, free tableSlot
 	most := 0 // free slots in the bucket of free
 	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
 		n := 0
-		var first placement
+		var first tableSlot
 		for i := 0; i < bucketWords; i += 2 {
 			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			p := placement{bucket: bucket, slot: i, old: w1, held: Key(w0 ^ w1)}
+			p := tableSlot{bucket: bucket, slot: i, old: w1, held: Key(w0 ^ w1)}
 			if (p.held^k)&^spanMask == 0 && w1 != 0 {
 				if same.bucket != nil {
 					t.free(&bucket[i+1], w1, k)

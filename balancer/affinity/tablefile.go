@@ -76,32 +76,32 @@ type shelf struct {
 	dir       string
 	log       *slog.Logger
 	heir      bool           // of another process
-	heirlooms map[string]int // descriptors of its tables that have not been looked at, by name
+	given map[string]int // descriptors of its tables that have not been looked at, by name
 	seeded    bool           // a table was found: its seed counts
 }
 
 func newShelf(cfg *Config) *shelf {
-	s := &shelf{dir: cfg.Memory, log: cfg.Log, heir: len(cfg.Inherit) > 0, heirlooms: make(map[string]int)}
+	s := &shelf{dir: cfg.Memory, log: cfg.Log, heir: len(cfg.Import) > 0, given: make(map[string]int)}
 	s.seeded = s.heir
-	for _, one := range cfg.Inherit {
-		if fd, twice := s.heirlooms[one.Name]; twice {
+	for _, one := range cfg.Import {
+		if fd, twice := s.given[one.Name]; twice {
 			discard(fd)
 		}
-		s.heirlooms[one.Name] = one.FD
+		s.given[one.Name] = one.FD
 	}
 	return s
 }
 
 // clear closes what nobody has asked for.
 func (s *shelf) clear() {
-	for _, fd := range s.heirlooms {
+	for _, fd := range s.given {
 		discard(fd)
 	}
 }
 
 // table is the table of the older process, or the one in the directory, or a new one.
-func (s *shelf) table(p place, seed *Seed) (*Table, error) {
-	if t := s.inherited(p, *seed); t != nil {
+func (s *shelf) table(p tableSpec, seed *Seed) (*Table, error) {
+	if t := s.imported(p, *seed); t != nil {
 		return t, nil
 	}
 	switch {
@@ -115,9 +115,9 @@ func (s *shelf) table(p place, seed *Seed) (*Table, error) {
 }
 
 // nameless makes a table that ends with the last process that has it.
-func (s *shelf) nameless(p place, seed Seed) (*Table, error) {
+func (s *shelf) nameless(p tableSpec, seed Seed) (*Table, error) {
 	buckets := uint64(bucketsFor(p.entries))
-	mem, err := sharableMapping("homing-"+p.name, headerWords+int(buckets)*bucketWords)
+	mem, err := exportableMapping("homing-"+p.name, headerWords+int(buckets)*bucketWords)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return NewTable(p.entries)
 	}
@@ -130,7 +130,7 @@ func (s *shelf) nameless(p place, seed Seed) (*Table, error) {
 
 // stored finds the table in the directory again, or makes it. The first one found
 // decides seed; one with another seed is set aside like one that cannot be trusted.
-func (s *shelf) stored(p place, seed *Seed) (*Table, error) {
+func (s *shelf) stored(p tableSpec, seed *Seed) (*Table, error) {
 	buckets := uint64(bucketsFor(p.entries))
 	path := s.path(p.name)
 	words := headerWords + int(buckets)*bucketWords

@@ -42,11 +42,11 @@ func heirNode(t *testing.T, elder *testNode) (n *testNode, hook *atomic.Pointer[
 	seed := elder.store.Seed()
 	scfg := affinity.Config{Seed: seed.Value, SeedMade: seed.Made, TableEntries: 20_000, ClientEntries: 2000}
 	scfg.Fact = func(f affinity.Fact) { (*hook.Load())(f) }
-	scfg.Inherit, err = elder.store.Share()
+	scfg.Import, err = elder.store.ExportTables()
 	check(t, err)
 	n.store, err = affinity.NewStore(scfg)
 	check(t, err)
-	if !n.store.Whole() {
+	if !n.store.Imported() {
 		t.Error("the heir has tables of its own")
 	}
 	n.pool = n.store.Pool(1)

@@ -110,7 +110,7 @@ func (f *forwards) give(p *upgrade.Parcel) error {
 		return err
 	}
 	p.AddListeners(sockets)
-	tables, err := s.store.Share()
+	tables, err := s.store.ExportTables()
 	if err != nil {
 		return err
 	}

@@ -152,9 +152,9 @@ func (s *succession) inheritTables(known *affinity.Config) error {
 		return errors.Join(errors.New("the running process hands over no seed: restart instead"), err)
 	}
 	known.Seed, known.SeedMade = seed.Value, seed.Made
-	for _, name := range []string{"entries", "clients", "refusals", "hints"} {
+	for _, name := range affinity.TableNames() {
 		for _, fd := range s.estate.Take(giveTable + name) {
-			known.Inherit = append(known.Inherit, affinity.SharedTable{Name: name, FD: fd})
+			known.Import = append(known.Import, affinity.ExportedTable{Name: name, FD: fd})
 		}
 	}
 	return nil
@@ -198,7 +198,7 @@ func (s *service) followElder(ctx context.Context) error {
 	whole, ended := make(chan struct{}), make(chan error, 1)
 	s.background.Go(func() {
 		err := replica.Follow(ctx, stream, replica.FollowConfig{
-			Store: s.store, Tables: !s.store.Whole(), Learned: s.facts.Learned,
+			Store: s.store, Tables: !s.store.Imported(), Learned: s.facts.Learned,
 			Whole: func() { close(whole) }, Open: s.elderOpen,
 		})
 		pid := elder.pid.Swap(0)
