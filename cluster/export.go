@@ -47,7 +47,7 @@ func (m *Membership) Import(from Exported) {
 	m.mu.Lock()
 	for _, one := range from.Members {
 		if one.ID != m.cfg.ID && one.Addr.IsValid() {
-			m.roll.inherit(one, time.Now())
+			m.roll.importMember(one, time.Now())
 		}
 	}
 	m.mu.Unlock()

@@ -409,8 +409,8 @@ func (r *roll) knows(ip netip.Addr) bool {
 	return false
 }
 
-// inherit takes a member that the process before knew: it counts as vanished until it answers.
-func (r *roll) inherit(one Member, now time.Time) {
+// importMember takes a member that the process before knew: it counts as vanished until it answers.
+func (r *roll) importMember(one Member, now time.Time) {
 	if len(r.members) >= maxMembers || r.members[one.Addr] != nil {
 		return
 	}

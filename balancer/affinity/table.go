@@ -54,7 +54,7 @@ type Table struct {
 	buckets uint64
 	entries int
 
-	found     bool // it may have entries from the start
+	found    bool // it may have entries from the start
 	imported bool // of them, those of a process that may still be there
 
 	shares *[1 << shareBits]share // by Key.share

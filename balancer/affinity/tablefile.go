@@ -73,11 +73,11 @@ func (h header) read(buckets uint64) (Seed, error) {
 // shelf is where tables come from: an older process, the directory of Config.Memory,
 // or nowhere.
 type shelf struct {
-	dir       string
-	log       *slog.Logger
-	heir      bool           // of another process
-	given map[string]int // descriptors of its tables that have not been looked at, by name
-	seeded    bool           // a table was found: its seed counts
+	dir    string
+	log    *slog.Logger
+	heir   bool           // of another process
+	given  map[string]int // descriptors of its tables that have not been looked at, by name
+	seeded bool           // a table was found: its seed counts
 }
 
 func newShelf(cfg *Config) *shelf {

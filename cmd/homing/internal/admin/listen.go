@@ -22,7 +22,7 @@ const socketMode = 0o660
 func Listen(address api.Address, inherited *os.File) (net.Listener, error) {
 	if inherited != nil {
 		defer inherited.Close()
-		return inherit(address, inherited)
+		return importListener(address, inherited)
 	}
 	if address.Network != "unix" {
 		return net.Listen("tcp", address.Addr)
@@ -43,7 +43,7 @@ func Listen(address api.Address, inherited *os.File) (net.Listener, error) {
 	return listener, nil
 }
 
-func inherit(address api.Address, inherited *os.File) (net.Listener, error) {
+func importListener(address api.Address, inherited *os.File) (net.Listener, error) {
 	listener, err := net.FileListener(inherited)
 	if err != nil {
 		return nil, err

@@ -14,9 +14,9 @@ import (
 	"homing/cmd/homing/internal/upgrade"
 )
 
-// inherit makes the node that of the elder: its sockets, as far as they are bound to the addresses of the configuration,
+// importFrom makes the node that of the elder: its sockets, as far as they are bound to the addresses of the configuration,
 // and then its name, for others know the sockets by it.
-func (c *clusterNode) inherit(estate *upgrade.Estate) error {
+func (c *clusterNode) importFrom(estate *upgrade.Estate) error {
 	bind := c.options.Bind.String()
 	tcp, udp := estate.Listener(giveGossip, bind), estate.PacketConn(giveGossipUDP, bind)
 	switch {

@@ -48,7 +48,7 @@ func newClusterNode(o *config.Config, version string, estate *upgrade.Estate, lo
 	if c.member, err = member.Config(&o.Cluster.Member, o.StateDir, version, log); err != nil {
 		return nil, err
 	}
-	if err = c.inherit(estate); err != nil {
+	if err = c.importFrom(estate); err != nil {
 		return nil, err
 	}
 	if err = c.replicate(estate); err != nil {

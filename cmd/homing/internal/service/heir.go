@@ -133,8 +133,8 @@ func (s *succession) unlock() {
 	}
 }
 
-// inheritSockets is the listening sockets that this process was given.
-func (s *succession) inheritSockets(listeners []balancer.Listener) []balancer.ListenSocket {
+// importSockets is the listening sockets that this process was given.
+func (s *succession) importSockets(listeners []balancer.Listener) []balancer.ListenSocket {
 	var addresses []string
 	for _, l := range listeners {
 		addresses = append(addresses, l.Addr)
@@ -142,8 +142,8 @@ func (s *succession) inheritSockets(listeners []balancer.Listener) []balancer.Li
 	return s.estate.Sockets(addresses)
 }
 
-// inheritTables makes the store of an heir that of its elder.
-func (s *succession) inheritTables(known *affinity.Config) error {
+// importTables makes the store of an heir that of its elder.
+func (s *succession) importTables(known *affinity.Config) error {
 	if s.estate.Elder == 0 {
 		return nil
 	}

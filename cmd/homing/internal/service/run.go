@@ -28,7 +28,7 @@ func NewCommand(version string) *cobra.Command {
 		Short: "Balance conns, and send every resumption to the backend that can accept it",
 		Args:  usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			estate, err := upgrade.Inherit()
+			estate, err := upgrade.Import()
 			if err != nil {
 				return err
 			}

@@ -155,7 +155,7 @@ func (s *service) take(c *config.Config) (err error) {
 		return err
 	}
 	cfg := s.balancerConfig(now)
-	cfg.Sockets = s.inheritSockets(cfg.Listeners)
+	cfg.Sockets = s.importSockets(cfg.Listeners)
 	if s.balancer, err = balancer.New(cfg); err != nil {
 		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
 			return explainListen("--listen", refused.Addr, refused.Err)
@@ -190,7 +190,7 @@ func (s *service) takeStore(c *config.Config) (err error) {
 	if s.cluster != nil {
 		s.facts.set(s.cluster.hears(s.succession))
 	}
-	if err = s.inheritTables(&known); err != nil {
+	if err = s.importTables(&known); err != nil {
 		return err
 	}
 	s.store, err = affinity.NewStore(known)

@@ -146,15 +146,15 @@ func TestChannelRefuses(t *testing.T) {
 	}
 }
 
-func TestInheritRefuses(t *testing.T) {
+func TestImportRefuses(t *testing.T) {
 	for _, text := range []string{"x", "2", "-1", "987"} {
 		t.Setenv(envHeir, text)
-		if _, err := Inherit(); err == nil || !strings.Contains(err.Error(), "leave it out") {
+		if _, err := Import(); err == nil || !strings.Contains(err.Error(), "leave it out") {
 			t.Errorf("%s=%s: %v", envHeir, text, err)
 		}
 	}
 	// Without an elder and without systemd there is nothing, and all goes on at once.
-	e, err := Inherit()
+	e, err := Import()
 	check(t, err)
 	check(t, e.Ready(t.Context(), nil))
 	if _, err := e.Serving(t.Context(), nil).Read("x", new(int)); err != nil || e.Elder != 0 {

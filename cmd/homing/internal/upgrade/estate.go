@@ -32,8 +32,8 @@ type Estate struct {
 	life    int      // pidfd of the elder; 0: there is none
 }
 
-// Inherit takes what this process was given. It is called once, before anything is opened.
-func Inherit() (*Estate, error) {
+// Import takes what this process was given. It is called once, before anything is opened.
+func Import() (*Estate, error) {
 	e := new(Estate)
 	text, ok := os.LookupEnv(envHeir)
 	if !ok {

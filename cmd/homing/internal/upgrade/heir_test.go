@@ -45,7 +45,7 @@ func heirMain(mode string) int {
 		fmt.Fprintln(os.Stderr, "waits for a lock")
 		time.Sleep(time.Hour)
 	}
-	e, err := Inherit()
+	e, err := Import()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "homing:", err)
 		return 2
