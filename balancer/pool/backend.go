@@ -116,6 +116,9 @@ func (b *Backend) Draining() Drain { return Drain(b.drain.Load()) }
 // Options.NoChecks) is not up yet.
 func (b *Backend) Up() bool { return b.state.Load() == stateUp && !b.gone.Load() }
 
+// OnTrial reports whether the backend was down, and one conn at a time may try it: see Options.NoChecks.
+func (b *Backend) OnTrial() bool { return b.state.Load() == stateTrial && !b.gone.Load() }
+
 // Unchecked says that the backend announced itself and has not been called up since: one check that succeeds is enough.
 func (b *Backend) Unchecked() bool { return b.unchecked.Load() }
 

@@ -1,9 +1,6 @@
 package pool
 
 import (
-	"cmp"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"homing/balancer/netaddr"
@@ -80,41 +77,3 @@ func (p *Pool) Import(state State) {
 	p.reconcile()
 	kick(p.shareKick)
 }
-
-// SetWeight gives a backend another weight, 1 to MaxWeight, until the specs are given anew. 0 goes back to theirs.
-func (p *Pool) SetWeight(b *Backend, weight int) error {
-	if weight < 0 || weight > MaxWeight {
-		return fmt.Errorf("pool: weight %d is not from 1 to %d", weight, MaxWeight)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if b.gone.Load() {
-		return fmt.Errorf("pool: backend %s has left the pool", b.Addr)
-	}
-	b.handWeight = weight
-	b.weight.Store(int64(b.effectiveWeight()))
-	p.log.Info("backend weight", p.about(b), slog.Int("weight", b.Weight()))
-	p.reconcile()
-	return nil
-}
-
-// effectiveWeight is the weight that counts. pool.mu is held.
-func (b *Backend) effectiveWeight() int {
-	weight := cmp.Or(b.handWeight, b.specWeight)
-	if percent := b.report.Percent; percent > 0 {
-		weight = min(max((weight*percent+50)/100, 1), MaxWeight)
-	}
-	return weight
-}
-
-// forgetWeights ends all SetWeight: the specs are given anew.
-func (p *Pool) forgetWeights() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, b := range p.Snapshot().all {
-		b.handWeight = 0
-	}
-}
-
-// OnTrial reports whether the backend was down, and one conn at a time may try it: see Options.NoChecks.
-func (b *Backend) OnTrial() bool { return b.state.Load() == stateTrial && !b.gone.Load() }

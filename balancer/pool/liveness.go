@@ -75,7 +75,7 @@ func (p *Pool) ConnectFailed(b *Backend, why string) {
 	case p.markDown(b, state):
 		last := why // on the heap only here
 		b.failure.Store(&last)
-		p.settle()
+		p.reconcileSoon()
 	}
 }
 
@@ -109,7 +109,7 @@ func (p *Pool) ConnectOK(b *Backend) {
 	if state == stateUp || !p.Snapshot().opt.NoChecks || !b.state.CompareAndSwap(state, stateUp) {
 		return
 	}
-	p.settle()
+	p.reconcileSoon()
 }
 
 // Trust starts the count of failures again: a check has found nothing wrong.
@@ -151,8 +151,8 @@ func (p *Pool) startTrials() {
 	}
 }
 
-// settle lets Run reconcile, or does it here when nobody runs.
-func (p *Pool) settle() {
+// reconcileSoon lets Run reconcile, or does it here when nobody runs.
+func (p *Pool) reconcileSoon() {
 	if p.running.Load() > 0 {
 		kick(p.kick)
 		return
@@ -168,7 +168,7 @@ func (p *Pool) reconcile() {
 	snapshot := p.Snapshot()
 	now := time.Now()
 	for _, b := range snapshot.all {
-		p.settleShare(b, now)
+		p.updateShare(b, now)
 	}
 	p.publish(snapshot.all, snapshot.opt)
 	for _, b := range snapshot.all {

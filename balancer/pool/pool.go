@@ -141,8 +141,8 @@ func (p *Pool) attend(ctx context.Context) {
 	}
 }
 
-// settled applies what the targets came to, with the backends that announced themselves. p.resolving is held.
-func (p *Pool) settled(static []wanted, warnings []string) {
+// applyStatic applies what the targets came to, with the backends that announced themselves. p.resolving is held.
+func (p *Pool) applyStatic(static []wanted, warnings []string) {
 	p.static, p.resolved = static, warnings
 	want, more := p.withDiscovered(static)
 	p.warn(slices.Concat(warnings, more))
@@ -190,7 +190,7 @@ func (p *Pool) apply(want []wanted) {
 		p.drainReturns(b)
 		b.specWeight = w.weight
 		b.specMaxConns = w.maxConns
-		b.settleReport()
+		b.updateBounds()
 		all[i] = b
 	}
 	p.parked = slices.DeleteFunc(known, func(b *Backend) bool { return !b.gone.Load() || idle(b) })

@@ -90,7 +90,7 @@ func (plan *Plan) Apply() Changes {
 	p.targets = plan.targets
 	p.forgetWeights()
 	p.swapOptions(plan.opt)
-	p.settled(plan.want, plan.warnings)
+	p.applyStatic(plan.want, plan.warnings)
 	kick(p.kick)
 	kick(p.renamed)
 	return changes(before, settingsOf(p.Snapshot()))

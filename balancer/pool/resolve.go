@@ -63,7 +63,7 @@ func (p *Pool) refresh(ctx context.Context) (wait time.Duration) {
 	case err != nil:
 		p.warn([]string{err.Error()})
 	default:
-		p.settled(want, warnings)
+		p.applyStatic(want, warnings)
 	}
 	return max(time.Until(p.firstDue(opt)), time.Millisecond)
 }

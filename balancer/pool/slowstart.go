@@ -29,8 +29,8 @@ const (
 // The part counts for fresh handshakes only. Tables of consistent hashing, the bound of load and so the way home of
 // resumptions know the whole weight: what is learned must not depend on when a node saw a backend come up.
 
-// settleShare makes a backend's part of what is known of it. p.mu is held.
-func (p *Pool) settleShare(b *Backend, now time.Time) {
+// updateShare makes a backend's part of what is known of it. p.mu is held.
+func (p *Pool) updateShare(b *Backend, now time.Time) {
 	slow, state := p.Snapshot().opt.SlowStart, b.state.Load()
 	switch {
 	case slow == 0:

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -48,7 +49,7 @@ func (p *Pool) SetReport(b *Backend, r Report) error {
 	}
 	b.report = r
 	b.reportsDrain.Store(r.Drain)
-	b.settleReport()
+	b.updateBounds()
 	p.log.Info("backend reports", p.about(b), slog.String("report", r.String()))
 	p.reconcile()
 	return nil
@@ -61,12 +62,47 @@ func (p *Pool) Report(b *Backend) Report {
 	return b.report
 }
 
-// settleReport makes weight and bound of the spec, the operator and the report. pool.mu is held.
-func (b *Backend) settleReport() {
+// updateBounds makes weight and bound of conns of the spec, the operator and the report. pool.mu is held.
+func (b *Backend) updateBounds() {
 	b.weight.Store(int64(b.effectiveWeight()))
 	limit := b.specMaxConns
 	if b.report.MaxConns > 0 && (limit == 0 || b.report.MaxConns < limit) {
 		limit = b.report.MaxConns
 	}
 	b.maxConns.Store(int64(limit))
+}
+
+// SetWeight gives a backend another weight, 1 to MaxWeight, until the specs are given anew. 0 goes back to theirs.
+func (p *Pool) SetWeight(b *Backend, weight int) error {
+	if weight < 0 || weight > MaxWeight {
+		return fmt.Errorf("pool: weight %d is not from 1 to %d", weight, MaxWeight)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.gone.Load() {
+		return fmt.Errorf("pool: backend %s has left the pool", b.Addr)
+	}
+	b.handWeight = weight
+	b.weight.Store(int64(b.effectiveWeight()))
+	p.log.Info("backend weight", p.about(b), slog.Int("weight", b.Weight()))
+	p.reconcile()
+	return nil
+}
+
+// effectiveWeight is the weight that counts. pool.mu is held.
+func (b *Backend) effectiveWeight() int {
+	weight := cmp.Or(b.handWeight, b.specWeight)
+	if percent := b.report.Percent; percent > 0 {
+		weight = min(max((weight*percent+50)/100, 1), MaxWeight)
+	}
+	return weight
+}
+
+// forgetWeights ends all SetWeight: the specs are given anew.
+func (p *Pool) forgetWeights() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.Snapshot().all {
+		b.handWeight = 0
+	}
 }
