@@ -18,9 +18,6 @@ const (
 	EngineEpoll = netio.KindEpoll
 )
 
-// ParseEngine reads what Engine.String writes.
-func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
-
 // chooseEngine settles the engine of all loops. What auto has chosen may still be refused to one, for want of memory or
 // descriptors that a ring takes: then it is epoll.
 func (b *Balancer) chooseEngine() error {

@@ -22,13 +22,13 @@ const (
 )
 
 func (d Drain) String() string {
-	switch d {
-	case DrainOff:
-		return "off"
-	case DrainSoft:
-		return "soft"
-	case DrainHard:
-		return "hard"
+	return word(int(d), "off", "soft", "hard")
+}
+
+// word is the name of value i of an enum.
+func word(i int, words ...string) string {
+	if i < len(words) {
+		return words[i]
 	}
 	return "invalid"
 }

@@ -13,15 +13,7 @@ const (
 )
 
 func (p Policy) String() string {
-	switch p {
-	case RoundRobin:
-		return "round-robin"
-	case LeastConn:
-		return "least-conn"
-	case ClientHash:
-		return "client-hash"
-	}
-	return "invalid"
+	return word(int(p), "round-robin", "least-conn", "client-hash")
 }
 
 // MaxSkip is the number of backends a Skip holds.

@@ -220,19 +220,14 @@ func (p *Pool) publish(all []*Backend, opt *Options) {
 	if sameFresh && sameAll && slices.Equal(old.rest, next.rest) && old.opt == opt {
 		return
 	}
-	if sameFresh {
-		next.seq = old.seq
-	} else {
+	next.seq, next.table, next.byID = old.seq, old.table, old.byID
+	if !sameFresh {
 		next.seq = sequence(next.fresh)
 	}
-	if sameLive {
-		next.table = old.table
-	} else {
+	if !sameLive {
 		next.table = buildMaglev(next.live)
 	}
-	if sameAll {
-		next.byID = old.byID
-	} else {
+	if !sameAll {
 		next.byID = make(map[ID]*Backend, len(all))
 		for _, b := range all {
 			next.byID[b.ID] = b

@@ -26,19 +26,7 @@ const (
 )
 
 func (u Unusable) String() string {
-	switch u {
-	case UsableOK:
-		return "ok"
-	case UsableDown:
-		return "backend_down"
-	case UsableFull:
-		return "full"
-	case UsableOverloaded:
-		return "overloaded"
-	case UsableHardDrained:
-		return "drained"
-	}
-	return "invalid"
+	return word(int(u), "ok", "backend_down", "full", "overloaded", "drained")
 }
 
 // Snapshot is the pool at one moment. It is immutable but for the atomics of its backends, shared by all loops, and

@@ -17,16 +17,6 @@ const (
 
 func (k Kind) String() string { return [...]string{"auto", "io_uring", "epoll"}[k] }
 
-// ParseKind reads what String writes.
-func ParseKind(text string) (Kind, error) {
-	for k := KindAuto; k <= KindEpoll; k++ {
-		if k.String() == text {
-			return k, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown engine %q, use auto, io_uring or epoll", text)
-}
-
 // Choice is an engine to use.
 type Choice struct {
 	Kind Kind   // KindUring or KindEpoll

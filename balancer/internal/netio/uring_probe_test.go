@@ -133,15 +133,3 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
-
-func TestParseKind(t *testing.T) {
-	t.Parallel()
-	for _, k := range []Kind{KindAuto, KindUring, KindEpoll} {
-		if got, err := ParseKind(k.String()); got != k || err != nil {
-			t.Errorf("%v is read as %v, %v", k, got, err)
-		}
-	}
-	if _, err := ParseKind("kqueue"); err == nil || !strings.Contains(err.Error(), "io_uring") {
-		t.Errorf("an unknown engine: %v", err)
-	}
-}

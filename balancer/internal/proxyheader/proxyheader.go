@@ -22,8 +22,6 @@ const (
 	V2           // binary, with the server name and the first protocol that the client offers
 )
 
-func (v Version) String() string { return [...]string{"off", "v1", "v2"}[v] }
-
 // maxTLV bounds a value that Append sends: a server name has 255 bytes at most, as has a protocol (RFC 7301, 3.1).
 const maxTLV = 255
 
