@@ -60,6 +60,12 @@ type tableSpec struct {
 	kept    bool // in a file, with Config.Memory
 }
 
+// size is the table's buckets, and the words of the file that they are in.
+func (p tableSpec) size() (buckets uint64, words int) {
+	n := bucketsFor(p.entries)
+	return uint64(n), headerWords + n*bucketWords
+}
+
 // specs are the store's tables.
 func (s *Store) specs() []tableSpec {
 	return []tableSpec{
@@ -78,13 +84,13 @@ func (s *shelf) imported(p tableSpec, seed Seed) *Table {
 		return nil
 	}
 	delete(s.given, p.name)
-	buckets := uint64(bucketsFor(p.entries))
+	buckets, words := p.size()
 	if s.dir != "" && p.kept && !isFile(fd, s.path(p.name)) {
 		discard(fd)
 		s.log.Info("table not shared: another directory", slog.String("table", p.name))
 		return nil
 	}
-	mem, err := importMapping(fd, headerWords+int(buckets)*bucketWords)
+	mem, err := importMapping(fd, words)
 	if err != nil {
 		s.log.Info("table not shared", slog.String("table", p.name), slog.Any("because", err))
 		return nil
@@ -107,8 +113,7 @@ func (s *shelf) imported(p tableSpec, seed Seed) *Table {
 // has changed nothing.
 func (s *shelf) successor(p tableSpec, seed Seed) (*Table, error) {
 	path := s.path(p.name)
-	buckets := uint64(bucketsFor(p.entries))
-	words := headerWords + int(buckets)*bucketWords
+	buckets, words := p.size()
 	mem, err := createMapping(path+".heir", words, func(m mapping) { header(m.words[:headerWords]).write(seed, buckets) })
 	if err != nil {
 		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 
 	"github.com/cespare/xxhash/v2"
@@ -156,3 +157,32 @@ func HashNetwork(addr netip.Addr) uint32 {
 	a := addr.As16()
 	return uint32(mix(1<<63 | uint64(binary.BigEndian.Uint32(a[:4]))<<16 | uint64(a[4])<<8 | uint64(a[5])))
 }
+
+// spanOf is a time to live in 8 bits: below 16 the seconds, else 8 to 15 in the low
+// three bits, and above them how often that is doubled, plus 1. It is rounded up, by an
+// eighth at most: no entry looks younger than it is, and all that are given the same
+// time keep their order.
+func spanOf(seconds uint32) uint8 {
+	if seconds < 16 {
+		return uint8(seconds)
+	}
+	shift := bits.Len32(seconds) - 4
+	m := (uint64(seconds) + 1<<shift - 1) >> shift
+	if m == 16 {
+		m, shift = 8, shift+1
+	}
+	return uint8(shift+1)<<3 | uint8(m-8)
+}
+
+// spanSeconds is what spanOf has made of it.
+func spanSeconds(span uint8) uint32 {
+	if span < 16 {
+		return uint32(span)
+	}
+	return uint32(span&7|8) << (span>>3 - 1)
+}
+
+// with is k with a span in it, for a table.
+func (k Key) with(span uint8) Key { return k&^spanMask | Key(span)<<spanShift }
+
+func (k Key) span() uint8 { return uint8(k >> spanShift) }

@@ -116,8 +116,8 @@ func (s *shelf) table(p tableSpec, seed *Seed) (*Table, error) {
 
 // nameless makes a table that ends with the last process that has it.
 func (s *shelf) nameless(p tableSpec, seed Seed) (*Table, error) {
-	buckets := uint64(bucketsFor(p.entries))
-	mem, err := exportableMapping("homing-"+p.name, headerWords+int(buckets)*bucketWords)
+	buckets, words := p.size()
+	mem, err := exportableMapping("homing-"+p.name, words)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return NewTable(p.entries)
 	}
@@ -131,10 +131,8 @@ func (s *shelf) nameless(p tableSpec, seed Seed) (*Table, error) {
 // stored finds the table in the directory again, or makes it. The first one found
 // decides seed; one with another seed is set aside like one that cannot be trusted.
 func (s *shelf) stored(p tableSpec, seed *Seed) (*Table, error) {
-	buckets := uint64(bucketsFor(p.entries))
+	buckets, words := p.size()
 	path := s.path(p.name)
-	words := headerWords + int(buckets)*bucketWords
-
 	mem, err := openMapping(path, words)
 	if err == nil {
 		h := header(mem.words[:headerWords])

@@ -25,14 +25,6 @@ func (d Drain) String() string {
 	return word(int(d), "off", "soft", "hard")
 }
 
-// word is the name of value i of an enum.
-func word(i int, words ...string) string {
-	if i < len(words) {
-		return words[i]
-	}
-	return "invalid"
-}
-
 // MarshalText writes what String says.
 func (d Drain) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

@@ -197,3 +197,11 @@ const (
 )
 
 func (o OnDown) String() string { return [...]string{"keep", "reset"}[o] }
+
+// word is the name of value i of an enum.
+func word(i int, words ...string) string {
+	if i < len(words) {
+		return words[i]
+	}
+	return "invalid"
+}
