@@ -2,12 +2,12 @@ package affinity
 
 import "slices"
 
-// The name of a ticket key stands in clear in every ticket, so any backend can write that of another one into tickets of
-// its own. Where a probe looks at the pool (Watch), what a backend says of a name that others hold is a claim, whether it
-// issues under the name or says that it accepted: tickets go to the others, while one of them can be used, and no other
-// node hears of it. The probe ends it, see Doubts: by Shown, when the backend resumes a session of another home, which takes the
-// key itself, or by Refuted. Who was there first stays. Where nobody looks, or no home of the key issues under it to the probe,
-// which then has nothing to ask with, each backend is taken at its word.
+// The name of a ticket key stands in clear in every ticket, so any backend can write that of another one into tickets
+// of its own. Where a probe looks at the pool (Watch), what a backend says of a name that others hold is a claim,
+// whether it issues under the name or says that it accepted: tickets go to the others, while one of them can be used,
+// and no other node hears of it. The probe ends it, see Doubts: by Shown, when the backend resumes a session of another
+// home, which takes the key itself, or by Refuted. Who was there first stays. Where nobody looks, or no home of the key
+// issues under it to the probe, which then has nothing to ask with, each backend is taken at its word.
 //
 // Names of 4 bytes are left out: they have a probation of their own, and what several hold is a constant.
 
@@ -17,7 +17,8 @@ func (p *Pool) Watch() (end func()) {
 	return func() { p.watched.Add(-1) }
 }
 
-// Shown says that backend id resumed a session of our own probe, whose ticket t another backend had issued: it holds the key.
+// Shown says that backend id resumed a session of our own probe, whose ticket t another backend had issued: it holds
+// the key.
 func (p *Pool) Shown(t Ident, id, now uint32) {
 	if t.Len == 0 || id == 0 {
 		return

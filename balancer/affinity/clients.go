@@ -1,7 +1,7 @@
 package affinity
 
-// A client's home is an entry of the clients table whose expiry carries, in its
-// two low bits, how the home has fared since: an entry lives up to 3 s less.
+// A client's home is an entry of the clients table whose expiry carries, in its two low bits, how the home has fared
+// since: an entry lives up to 3 s less.
 const (
 	clientClean  = 0 // its last offer was not refused there
 	clientStrike = 1 // it was, within strikeSeconds
@@ -9,17 +9,14 @@ const (
 	clientTrusty = 3 // others do no better, see compare: its refusals do not count
 	clientBits   = 3
 
-	// strikeSeconds is how long refusals count. A client with a home of its own is
-	// refused there once in a ticket's life. Of a hundred clients behind one address
-	// most are; each refusal leaves one more of them with a session of the backend
-	// that happens to be home, so that in the end all would be there, were refusals
-	// forgotten at once.
+	// strikeSeconds is how long refusals count. A client with a home of its own is refused there once in a ticket's
+	// life. Of a hundred clients behind one address most are; each refusal leaves one more of them with a session of
+	// the backend that happens to be home, so that in the end all would be there, were refusals forgotten at once.
 	strikeSeconds = 60
 
-	// compareRefusals is how many offers of a client others have to refuse, and none
-	// to accept, before its home is taken for as good as any. Where clients of three
-	// backends share an address, others accept every third of their offers, and one
-	// time in 650 none of so many.
+	// compareRefusals is how many offers of a client others have to refuse, and none to accept, before its home is
+	// taken for as good as any. Where clients of three backends share an address, others accept every third of their
+	// offers, and one time in 650 none of so many.
 	compareRefusals = 16
 
 	// compared in place of a count: others have accepted an offer of the client.
@@ -38,11 +35,10 @@ func (p *Pool) clientHome(k Key, now uint32) uint32 {
 	return id
 }
 
-// Completed says that client completed a handshake at backend id (in TLS 1.3:
-// both sides have sent application data). That is its home from now on, unless it
-// has struck out; a strike stays with it. A client can choose its own home, and that of
-// those who share its address, name and shape, no other's: the address is that of its
-// packets, or a trusted proxy's word.
+// Completed says that client completed a handshake at backend id (in TLS 1.3: both sides have sent application data).
+// That is its home from now on, unless it has struck out; a strike stays with it. A client can choose its own home, and
+// that of those who share its address, name and shape, no other's: the address is that of its packets, or a trusted
+// proxy's word.
 func (p *Pool) Completed(client Key, id, now uint32) {
 	if client == 0 || id == 0 {
 		return
@@ -85,8 +81,8 @@ func (p *Pool) clientStanding(client Key, now uint32) (home, state uint32, ok bo
 	return home, expiry & clientBits, ok
 }
 
-// clientRefused gives the client's home a strike if it is backend id. While the home
-// is out, a refusal by another speaks for it.
+// clientRefused gives the client's home a strike if it is backend id. While the home is out, a refusal by another
+// speaks for it.
 func (p *Pool) clientRefused(client Key, id, now uint32) {
 	s := p.store
 	old, state, ok := p.clientStanding(client, now)
@@ -102,10 +98,9 @@ func (p *Pool) clientRefused(client Key, id, now uint32) {
 	}
 }
 
-// compare counts a refusal by backend id of an offer of client, whose home is out.
-// When enough have refused it, they are no better than its home was, which refused
-// now and then for reasons of its own: its cache is small, or per process. The home
-// is where the client completes the handshake that follows.
+// compare counts a refusal by backend id of an offer of client, whose home is out. When enough have refused it, they
+// are no better than its home was, which refused now and then for reasons of its own: its cache is small, or per
+// process. The home is where the client completes the handshake that follows.
 func (p *Pool) compare(client Key, id, now uint32) {
 	n, _, _ := p.store.refusals.Lookup(comparison(client), now)
 	switch {
@@ -120,9 +115,8 @@ func (p *Pool) compare(client Key, id, now uint32) {
 // comparison is where, in the memory of refusals, a client's are counted.
 func comparison(client Key) Key { return pair(client, AnyID) }
 
-// clientAccepted says that backend id accepted an offer of the client: it forgives its
-// home a strike. If it is another, the client has sessions of several backends, or is
-// several clients.
+// clientAccepted says that backend id accepted an offer of the client: it forgives its home a strike. If it is another,
+// the client has sessions of several backends, or is several clients.
 func (p *Pool) clientAccepted(client Key, id, now uint32) {
 	s := p.store
 	old, state, ok := p.clientStanding(client, now)

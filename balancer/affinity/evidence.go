@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// ringSize is how many pieces of evidence wait for the owner: at 100,000 new
-// tickets a second, 80 ms. Known keys send none.
+// ringSize is how many pieces of evidence wait for the owner: at 100,000 new tickets a second, 80 ms. Known keys send
+// none.
 const ringSize = 8192
 
 // ageEvery is how often keys without proof are looked for.
 const ageEvery = time.Second
 
-// evidence is one ticket that a backend issued or, in TLS 1.3, accepted; or a key that
-// it was found not to hold.
+// evidence is one ticket that a backend issued or, in TLS 1.3, accepted; or a key that it was found not to hold.
 type evidence struct {
 	pool    *Pool
 	ident   Ident
@@ -31,9 +30,9 @@ func (p *Pool) submit(t *Ident, id, now uint32) {
 	p.hand(evidence{pool: p, ident: *t, id: id, now: now})
 }
 
-// hand hands evidence to the owner. Never blocks: what does not fit is counted, and
-// the next ticket under the same name, or the next probe, says it again. A pool may
-// have as much waiting as there is room left, so that there is some for the others.
+// hand hands evidence to the owner. Never blocks: what does not fit is counted, and the next ticket under the same
+// name, or the next probe, says it again. A pool may have as much waiting as there is room left, so that there is some
+// for the others.
 func (p *Pool) hand(e evidence) {
 	ring := p.store.ring
 	if int(p.waiting.Add(1)) > cap(ring)-len(ring) {
@@ -49,9 +48,8 @@ func (p *Pool) hand(e evidence) {
 	}
 }
 
-// Run is the one owner of every pool's directory: it takes evidence as it comes,
-// with no timer in the way, and lets keys die of age. It returns when ctx is done.
-// The loops work without it, but learn no ticket key.
+// Run is the one owner of every pool's directory: it takes evidence as it comes, with no timer in the way, and lets
+// keys die of age. It returns when ctx is done. The loops work without it, but learn no ticket key.
 func (s *Store) Run(ctx context.Context) {
 	s.nameFiles()
 	tick := time.NewTicker(ageEvery)
@@ -75,8 +73,7 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// takeEvidence applies the evidence given and all that waits, then publishes one
-// snapshot per pool that changed.
+// takeEvidence applies the evidence given and all that waits, then publishes one snapshot per pool that changed.
 func (s *Store) takeEvidence(first ...evidence) {
 	var dirty []*Pool
 	apply := func(e *evidence) {
@@ -151,8 +148,7 @@ func (p *Pool) absorb(e *evidence) {
 	}
 }
 
-// confirm makes a prefix a ticket key of backend id, and of every other backend
-// in whose room it waits.
+// confirm makes a prefix a ticket key of backend id, and of every other backend in whose room it waits.
 func (p *Pool) confirm(length int, prefix Key, e *evidence) {
 	id, now := e.id, e.now
 	if len(p.keys) >= p.store.cfg.MaxTicketKeys {
@@ -171,8 +167,8 @@ func (p *Pool) confirm(length int, prefix Key, e *evidence) {
 	}
 }
 
-// join adds a home to a key. tried is false for a 4-byte name on probation, and for a claim, which the probe is asked to
-// look into: at once, unless it has found before that there is nothing in it.
+// join adds a home to a key. tried is false for a 4-byte name on probation, and for a claim, which the probe is asked
+// to look into: at once, unless it has found before that there is nothing in it.
 func (p *Pool) join(k *ticketKey, id, now uint32, tried bool) *ticketKey {
 	m := &member{id: id, since: now, told: now}
 	m.tried.Store(tried)
@@ -223,8 +219,7 @@ func (p *Pool) dropIf(k *ticketKey, gone func(*member) bool) {
 // evict makes room for a new key: the one whose last proof is the oldest goes.
 func (p *Pool) evict() { p.evictBefore(math.MaxUint32) }
 
-// evictBefore is evict if that proof is older than now. It reports whether there is
-// room.
+// evictBefore is evict if that proof is older than now. It reports whether there is room.
 func (p *Pool) evictBefore(now uint32) bool {
 	var oldest *ticketKey
 	for _, k := range p.keys {

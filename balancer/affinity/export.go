@@ -23,11 +23,9 @@ const (
 // Done reports whether all has been exported.
 func (c *Cursor) Done() bool { return c.stage == exportDone }
 
-// Export appends to facts, up to its capacity, the next part of what the store
-// knows at now: ticket keys, client homes, exact entries. What changes meanwhile is
-// in the export in its old or in its new state, but what is there all the time is
-// there. It takes no lock that a loop would wait for. facts must have room for
-// ways entries at least.
+// Export appends to facts, up to its capacity, the next part of what the store knows at now: ticket keys, client homes,
+// exact entries. What changes meanwhile is in the export in its old or in its new state, but what is there all the time
+// is there. It takes no lock that a loop would wait for. facts must have room for ways entries at least.
 func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
 	for {
 		switch c.stage {
@@ -81,8 +79,8 @@ func (s *Store) keyFacts() (facts []Fact) {
 	return facts
 }
 
-// export appends the live entries of the buckets from *next on, whole buckets only,
-// as long as facts has room for one more.
+// export appends the live entries of the buckets from *next on, whole buckets only, as long as facts has room for one
+// more.
 func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []Fact {
 	for ; *next < t.buckets && len(facts)+ways <= cap(facts); *next++ {
 		bucket := (*[bucketWords]atomic.Uint64)(t.words[*next*bucketWords:])
@@ -100,12 +98,12 @@ func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []
 				}
 				expiry &^= clientBits
 			}
-			facts = append(facts, Fact{Kind: kind, Span: k.span(), Key: k &^ spanMask, ID: uint32(w1 >> 32), Time: expiry})
+			id := uint32(w1 >> 32)
+			facts = append(facts, Fact{Kind: kind, Span: k.span(), Key: k &^ spanMask, ID: id, Time: expiry})
 		}
 	}
 	return facts
 }
 
-// Changes grows with all that the store learns and merges: what has not changed
-// need not be exported again.
+// Changes grows with all that the store learns and merges: what has not changed need not be exported again.
 func (s *Store) Changes() uint64 { return s.changes.Load() }

@@ -25,8 +25,8 @@ type Fact struct {
 	Time   uint32 // entry, client: expiry. Ticket key: last proof, or when it was refuted. Unix seconds
 }
 
-// refreshPart: an entry is written again, and told again, only when that moves
-// its expiry by more than this part of its time to live.
+// refreshPart: an entry is written again, and told again, only when that moves its expiry by more than this part of its
+// time to live.
 const refreshPart = 64
 
 // worthwhile reports whether moving an expiry is worth a write and a fact.

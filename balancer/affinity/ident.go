@@ -6,13 +6,11 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// keyless is how many bytes must follow a prefix before it can be the name of a
-// key: an identity shorter than that is a random handle into a server's memory
-// (32 bytes in OpenSSL, rustls, JSSE, 16 in Erlang), and carries no name.
+// keyless is how many bytes must follow a prefix before it can be the name of a key: an identity shorter than that is a
+// random handle into a server's memory (32 bytes in OpenSSL, rustls, JSSE, 16 in Erlang), and carries no name.
 const keyless = 32
 
-// Ident is one offered or issued ticket or PSK identity, hashed. No raw byte of
-// it is kept.
+// Ident is one offered or issued ticket or PSK identity, hashed. No raw byte of it is kept.
 type Ident struct {
 	Exact  Key             // of the whole
 	Prefix [NumLengths]Key // of the first PrefixLen(i) bytes; 0 when Len < PrefixLen(i)+32
@@ -23,8 +21,8 @@ type Ident struct {
 // Under reports whether a key is that of one of t's prefixes.
 func (t *Ident) Under(k Key) bool { return k != 0 && slices.Contains(t.Prefix[:], k) }
 
-// HashIdent hashes a whole ticket or PSK identity. The Ident of an empty one is
-// the zero Ident, which nothing is ever known of.
+// HashIdent hashes a whole ticket or PSK identity. The Ident of an empty one is the zero Ident, which nothing is ever
+// known of.
 func (p *Pool) HashIdent(b []byte) Ident {
 	if len(b) == 0 {
 		return Ident{}
@@ -49,8 +47,7 @@ func (h *hasher) ident(exact Key, head []byte, n int) Ident {
 	return t
 }
 
-// Digest hashes a ticket that arrives in parts. It holds at most the first 20
-// bytes, and none once Reset.
+// Digest hashes a ticket that arrives in parts. It holds at most the first 20 bytes, and none once Reset.
 type Digest struct {
 	h     *hasher
 	exact xxhash.Digest

@@ -9,18 +9,17 @@ import (
 	"path/filepath"
 )
 
-// ExportedTable is the memory of one table, which one process hands to the next: both
-// map it while the older one still has conns, so that what either learns of exact
-// sessions, clients and refusals the other knows at once. Ticket keys are in no
-// table: an heir merges an Export of them, and the facts that follow it. The
-// descriptors go over a socket between the two alone, so that no client can bring one.
+// ExportedTable is the memory of one table, which one process hands to the next: both map it while the older one still
+// has conns, so that what either learns of exact sessions, clients and refusals the other knows at once. Ticket keys
+// are in no table: an heir merges an Export of them, and the facts that follow it. The descriptors go over a socket
+// between the two alone, so that no client can bring one.
 type ExportedTable struct {
 	Name string
 	FD   int // a descriptor of the file that is the memory
 }
 
-// ExportTables gives a descriptor for the memory of each table that has one; the caller
-// closes them. Tables on the heap, which an heir needs an Export of, have none.
+// ExportTables gives a descriptor for the memory of each table that has one; the caller closes them. Tables on the
+// heap, which an heir needs an Export of, have none.
 func (s *Store) ExportTables() (exported []ExportedTable, err error) {
 	for _, spec := range s.specs() {
 		fd, err := (*spec.table).mem.share()
@@ -38,8 +37,8 @@ func (s *Store) ExportTables() (exported []ExportedTable, err error) {
 	return exported, nil
 }
 
-// Imported reports whether the tables of entries and of clients are those of the process
-// before, by Config.Import. If not, they need an Export of its.
+// Imported reports whether the tables of entries and of clients are those of the process before, by Config.Import. If
+// not, they need an Export of its.
 func (s *Store) Imported() bool { return s.entries.imported && s.clients.imported }
 
 // TableNames are the names of all ExportedTables, in no table's but this package's words.
@@ -76,8 +75,8 @@ func (s *Store) specs() []tableSpec {
 	}
 }
 
-// imported is the table with that name among those of Config.Import, nil if it is
-// not there or not the one wanted: another size, another layout, another directory.
+// imported is the table with that name among those of Config.Import, nil if it is not there or not the one wanted:
+// another size, another layout, another directory.
 func (s *shelf) imported(p tableSpec, seed Seed) *Table {
 	fd, ok := s.given[p.name]
 	if !ok {
@@ -108,13 +107,13 @@ func (s *shelf) imported(p tableSpec, seed Seed) *Table {
 	return t
 }
 
-// successor makes the file of an heir that cannot use the one of the process before.
-// It takes that one's name when the store is run, and not earlier: who fails before
-// has changed nothing.
+// successor makes the file of an heir that cannot use the one of the process before. It takes that one's name when the
+// store is run, and not earlier: who fails before has changed nothing.
 func (s *shelf) successor(p tableSpec, seed Seed) (*Table, error) {
 	path := s.path(p.name)
 	buckets, words := p.size()
-	mem, err := createMapping(path+".heir", words, func(m mapping) { header(m.words[:headerWords]).write(seed, buckets) })
+	fill := func(m mapping) { header(m.words[:headerWords]).write(seed, buckets) }
+	mem, err := createMapping(path+".heir", words, fill)
 	if err != nil {
 		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)
 	}
@@ -138,8 +137,7 @@ func (s *Store) nameFiles() {
 	}
 }
 
-// Published waits until the loops see the ticket keys of all calls of Merge that have
-// returned. Run must be running.
+// Published waits until the loops see the ticket keys of all calls of Merge that have returned. Run must be running.
 func (s *Store) Published(ctx context.Context) error {
 	seen := make(chan struct{})
 	select {

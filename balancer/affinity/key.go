@@ -8,15 +8,13 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Key is a seeded xxhash of an identifier, mixed with its kind and its pool. 0 is no
-// key.
+// Key is a seeded xxhash of an identifier, mixed with its kind and its pool. 0 is no key.
 //
 //	bits 63 to 32, 11 to 0  of the hash
 //	bits 31 to 24           0; in a table's entry its span
 //	bits 23 to 12           of the pool: its share of the tables
 //
-// A random identifier meets an entry of the pool's by chance once in 17 million, if
-// that has a million.
+// A random identifier meets an entry of the pool's by chance once in 17 million, if that has a million.
 type Key uint64
 
 const (
@@ -34,12 +32,11 @@ func (k Key) share() int { return int(k & shareMask >> shareShift) }
 // shareOf is the share of the pool with that hash.
 func shareOf(pool uint32) Key { return Key(pool) << shareShift & shareMask }
 
-// Share is the number of the share of the tables that the pool with that hash has. Two
-// pools have the same one once in 4,096.
+// Share is the number of the share of the tables that the pool with that hash has. Two pools have the same one once in
+// 4,096.
 func Share(pool uint32) int { return shareOf(pool).share() }
 
-// Kind says what a key was made from, so that equal bytes of different meaning
-// have different keys.
+// Kind says what a key was made from, so that equal bytes of different meaning have different keys.
 type Kind uint8
 
 // The kinds. KindPrefix20 to KindPrefix4 follow the order of Ident.Prefix.
@@ -58,16 +55,15 @@ const (
 // NumLengths is the number of prefix lengths at which key names are looked for.
 const NumLengths = 5
 
-// len4 is the index of the 4-byte prefix: weak evidence, with rules of its own.
-// len16 is the one that Ident.First shares its hash with.
+// len4 is the index of the 4-byte prefix: weak evidence, with rules of its own. len16 is the one that Ident.First
+// shares its hash with.
 const (
 	len16 = 2
 	len4  = NumLengths - 1
 )
 
-// PrefixLen is the length in bytes of Ident.Prefix[i]: 20 Schannel, 17 s2n,
-// 16 everything built on OpenSSL, BoringSSL, GnuTLS, wolfSSL, 12 NSS, 4 JSSE
-// and mbedTLS.
+// PrefixLen is the length in bytes of Ident.Prefix[i]: 20 Schannel, 17 s2n, 16 everything built on OpenSSL, BoringSSL,
+// GnuTLS, wolfSSL, 12 NSS, 4 JSSE and mbedTLS.
 func PrefixLen(i int) int { return [NumLengths]int{20, 17, 16, 12, 4}[i] }
 
 // maxPrefix is the longest prefix in bytes.
@@ -119,8 +115,7 @@ func (p *Pool) HashID(b []byte) Key {
 	return p.hasher.Load().sum(KindID, b)
 }
 
-// HashClient makes the key of a client: its /32 or /64 address, the server name
-// it asks for and the shape of its hello.
+// HashClient makes the key of a client: its /32 or /64 address, the server name it asks for and the shape of its hello.
 func (p *Pool) HashClient(addr netip.Addr, sni []byte, shape uint64) Key {
 	h := p.hasher.Load()
 	var d xxhash.Digest
@@ -158,10 +153,9 @@ func HashNetwork(addr netip.Addr) uint32 {
 	return uint32(mix(1<<63 | uint64(binary.BigEndian.Uint32(a[:4]))<<16 | uint64(a[4])<<8 | uint64(a[5])))
 }
 
-// spanOf is a time to live in 8 bits: below 16 the seconds, else 8 to 15 in the low
-// three bits, and above them how often that is doubled, plus 1. It is rounded up, by an
-// eighth at most: no entry looks younger than it is, and all that are given the same
-// time keep their order.
+// spanOf is a time to live in 8 bits: below 16 the seconds, else 8 to 15 in the low three bits, and above them how
+// often that is doubled, plus 1. It is rounded up, by an eighth at most: no entry looks younger than it is, and all
+// that are given the same time keep their order.
 func spanOf(seconds uint32) uint8 {
 	if seconds < 16 {
 		return uint8(seconds)

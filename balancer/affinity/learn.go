@@ -6,15 +6,13 @@ const (
 	SelID     = -2 // TLS <= 1.2: a session ID, no ticket in the offer
 )
 
-// Accepted says that backend id resumed a session of offer o. sel is the index of
-// the selected identity (RFC 8446, 4.2.11), SelTicket or SelID.
+// Accepted says that backend id resumed a session of offer o. sel is the index of the selected identity (RFC 8446,
+// 4.2.11), SelTicket or SelID.
 //
-// In TLS 1.3 the selected identity alone is learned: the server has opened it, and
-// no client can make one. Acceptance of a TLS <= 1.2 offer with a ticket proves the
-// session, not the ticket's bytes, for the server may have resumed by ID: it refreshes
-// what is known of this backend and creates nothing. Where the ID beside the ticket is
-// on record, it says nothing of the ticket: a client that has an ID could keep any key
-// alive with junk under its name.
+// In TLS 1.3 the selected identity alone is learned: the server has opened it, and no client can make one. Acceptance
+// of a TLS <= 1.2 offer with a ticket proves the session, not the ticket's bytes, for the server may have resumed by
+// ID: it refreshes what is known of this backend and creates nothing. Where the ID beside the ticket is on record, it
+// says nothing of the ticket: a client that has an ID could keep any key alive with junk under its name.
 func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 	if id == 0 {
 		return
@@ -47,13 +45,11 @@ func (p *Pool) Accepted(o *Offer, sel int, tls13 bool, id, now uint32) {
 	}
 }
 
-// Refused says that backend id, where source src had sent offer o, made a full
-// handshake of it. That speaks of the ticket, never of its key: nothing is
-// removed. What has no home, or a doubtful one, is remembered as refused for 60 s.
-// Any client can bring that about with junk, and no more by it: an offer under a name
-// that nobody has proved goes to a backend that comes next, and the first acceptance
-// anywhere ends it.
-// Whatever the source was, a refusal by the client's home is a strike.
+// Refused says that backend id, where source src had sent offer o, made a full handshake of it. That speaks of the
+// ticket, never of its key: nothing is removed. What has no home, or a doubtful one, is remembered as refused for 60 s.
+// Any client can bring that about with junk, and no more by it: an offer under a name that nobody has proved goes to a
+// backend that comes next, and the first acceptance anywhere ends it. Whatever the source was, a refusal by the
+// client's home is a strike.
 func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	if id == 0 {
 		return
@@ -87,9 +83,8 @@ func (p *Pool) Refused(o *Offer, _ Source, id, now uint32) {
 	}
 }
 
-// IssuedID says that backend id issued the session ID with key k in a completed
-// full handshake of TLS <= 1.2. It is the server's choice: an echo of the client's is
-// none.
+// IssuedID says that backend id issued the session ID with key k in a completed full handshake of TLS <= 1.2. It is the
+// server's choice: an echo of the client's is none.
 func (p *Pool) IssuedID(k Key, id, now uint32) {
 	if k == 0 || id == 0 {
 		return
@@ -97,9 +92,8 @@ func (p *Pool) IssuedID(k Key, id, now uint32) {
 	p.put(k, id, now+p.store.ttl.session, now)
 }
 
-// IssuedTicket says that backend id issued ticket t in a TLS <= 1.2 handshake.
-// hint is its lifetime in seconds, 0 = unspecified (RFC 5077, 5.6). No byte of it is
-// the client's.
+// IssuedTicket says that backend id issued ticket t in a TLS <= 1.2 handshake. hint is its lifetime in seconds, 0 =
+// unspecified (RFC 5077, 5.6). No byte of it is the client's.
 func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
 	if t.Len == 0 || id == 0 {
 		return
@@ -113,8 +107,7 @@ func (p *Pool) IssuedTicket(t Ident, hint uint32, id, now uint32) {
 	}
 }
 
-// provedIdent says that backend id accepted t. Without create, known pairs are
-// refreshed and that is all.
+// provedIdent says that backend id accepted t. Without create, known pairs are refreshed and that is all.
 func (p *Pool) provedIdent(t *Ident, ttl, id, now uint32, create bool) {
 	// A ticket that is on record as this backend's was evidence when it came here: only a different one says more.
 	old, _, ok := p.store.entries.Lookup(t.Exact, now)
@@ -122,9 +115,8 @@ func (p *Pool) provedIdent(t *Ident, ttl, id, now uint32, create bool) {
 	p.proved(t.Exact, ttl, id, now, create && exact, create)
 }
 
-// proved says that backend id accepted the identifier with key k: its entry is
-// refreshed, made if create, or, if merge and it names another backend, becomes
-// good for any.
+// proved says that backend id accepted the identifier with key k: its entry is refreshed, made if create, or, if merge
+// and it names another backend, becomes good for any.
 func (p *Pool) proved(k Key, ttl, id, now uint32, create, merge bool) {
 	if k == 0 {
 		return
@@ -150,10 +142,9 @@ func (p *Pool) put(k Key, id, expiry, now uint32) {
 	}
 }
 
-// touch applies the proof that backend id holds t's ticket key, whatever it is:
-// confirmed keys of that backend are refreshed in place; the rest is evidence for
-// the owner, if create. It returns whether t needs an exact entry: no confirmed
-// ticket key of the backend covers it.
+// touch applies the proof that backend id holds t's ticket key, whatever it is: confirmed keys of that backend are
+// refreshed in place; the rest is evidence for the owner, if create. It returns whether t needs an exact entry: no
+// confirmed ticket key of the backend covers it.
 func (p *Pool) touch(t *Ident, id, now uint32, create bool) (exact bool) {
 	d := p.directory.Load()
 	known := p.refresh(d, t, id, now)

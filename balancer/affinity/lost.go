@@ -4,9 +4,8 @@ import (
 	"sync/atomic"
 )
 
-// Lost says why backend id refused offer o, which had been sent by home h. Only a
-// backend that was said to be the home can have lost something: all else is
-// ReasonUnknown.
+// Lost says why backend id refused offer o, which had been sent by home h. Only a backend that was said to be the home
+// can have lost something: all else is ReasonUnknown.
 func (p *Pool) Lost(o *Offer, h Home, id, now uint32) Reason {
 	if h.Source != SourceSession && h.Source != SourceTicketKey {
 		return ReasonUnknown
@@ -38,20 +37,19 @@ func (p *Pool) Lost(o *Offer, h Home, id, now uint32) Reason {
 	return ReasonExpired
 }
 
-// renewed reports whether m's backend has a newer ticket key, which it has proved
-// since it last proved m's.
+// renewed reports whether m's backend has a newer ticket key, which it has proved since it last proved m's.
 func (d *directory) renewed(m *member) bool {
 	n := d.newest[m.id]
 	return n != nil && n.since > m.since && n.last.Load() >= m.last.Load()
 }
 
-// youngID is for how long after its issue, or its last acceptance, a server that keeps session IDs at all still has one,
-// in seconds: the shortest cache time that any of them comes with is 300 s (nginx, Apache, OpenSSL).
+// youngID is for how long after its issue, or its last acceptance, a server that keeps session IDs at all still has
+// one, in seconds: the shortest cache time that any of them comes with is 300 s (nginx, Apache, OpenSSL).
 const youngID = 60
 
-// forgetful is the backends that have refused a young session ID of their own, and have accepted none since. nginx hands
-// out IDs and keeps none unless it is told to: of such a backend no ID has expired. A backend whose place another has
-// taken is judged by the age of each ID alone. Any loop may use it.
+// forgetful is the backends that have refused a young session ID of their own, and have accepted none since. nginx
+// hands out IDs and keeps none unless it is told to: of such a backend no ID has expired. A backend whose place another
+// has taken is judged by the age of each ID alone. Any loop may use it.
 type forgetful [64]atomic.Uint32 // by ID; 0: none
 
 func (f *forgetful) of(id uint32) *atomic.Uint32 { return &f[id%uint32(len(f))] }

@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapping is memory outside the Go heap, all of it present from the start: a loop
-// never takes a page fault in it.
+// mapping is memory outside the Go heap, all of it present from the start: a loop never takes a page fault in it.
 type mapping struct {
 	words []atomic.Uint64
 	raw   []byte // what words lies in
@@ -54,8 +53,8 @@ func (m mapping) share() (fd int, err error) {
 	return unix.FcntlInt(uintptr(m.file), unix.F_DUPFD_CLOEXEC, 3) // 0 means none, here
 }
 
-// exportableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map that
-// are given its descriptor. errors.ErrUnsupported: the system has no such files, or forbids them.
+// exportableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map
+// that are given its descriptor. errors.ErrUnsupported: the system has no such files, or forbids them.
 func exportableMapping(name string, n int) (mapping, error) {
 	const flags = unix.MFD_CLOEXEC
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
@@ -155,8 +154,8 @@ func checkFile(fd, n int) error {
 	return nil
 }
 
-// createMapping makes the file at path, mode 0600, full of zeros but for what fill
-// writes. It gets its name last: who finds it finds it whole.
+// createMapping makes the file at path, mode 0600, full of zeros but for what fill writes. It gets its name last: who
+// finds it finds it whole.
 func createMapping(path string, n int, fill func(mapping)) (m mapping, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return mapping{}, err
@@ -178,14 +177,14 @@ func createMapping(path string, n int, fill func(mapping)) (m mapping, err error
 	return mapping{}, err
 }
 
-// reserveAndMap takes the file's memory first: to touch a page that a full tmpfs
-// cannot give is a SIGBUS.
+// reserveAndMap takes the file's memory first: to touch a page that a full tmpfs cannot give is a SIGBUS.
 func reserveAndMap(fd, n int) (mapping, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return mapping{}, fmt.Errorf("statfs: %w", err)
 	}
-	if kind := uint32(st.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC { // of 32 bits, its sign says nothing
+	// Of 32 bits, its sign says nothing.
+	if kind := uint32(st.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC {
 		return mapping{}, errors.New("not on a tmpfs: a loop would wait for the disk")
 	}
 	if err := takeBytes(fd, int64(n)*8); err != nil {
@@ -194,13 +193,11 @@ func reserveAndMap(fd, n int) (mapping, error) {
 	return mapWords(fd, n, unix.MAP_SHARED)
 }
 
-// takePiece is how many bytes are taken by one call: 256 pages, well below a
-// millisecond.
+// takePiece is how many bytes are taken by one call: 256 pages, well below a millisecond.
 const takePiece = 1 << 20
 
-// takeBytes gives the file size bytes of memory. A tmpfs gives up all that a call
-// has taken when a signal arrives (Linux 6.1: EINTR), and the Go scheduler sends
-// them: only small pieces get done under its fire.
+// takeBytes gives the file size bytes of memory. A tmpfs gives up all that a call has taken when a signal arrives
+// (Linux 6.1: EINTR), and the Go scheduler sends them: only small pieces get done under its fire.
 func takeBytes(fd int, size int64) error {
 	for at := int64(0); at < size; {
 		piece := min(size-at, takePiece)

@@ -14,8 +14,7 @@ type mapping struct {
 	words []atomic.Uint64
 }
 
-// pageWords: the runtime aligns what is larger than 32 KiB to a page, and so each
-// bucket to a cache line.
+// pageWords: the runtime aligns what is larger than 32 KiB to a page, and so each bucket to a cache line.
 const pageWords = 64 << 10 / 8
 
 func newMapping(n int) (mapping, error) {

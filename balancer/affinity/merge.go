@@ -6,36 +6,33 @@ import (
 )
 
 const (
-	// mergeSize is how many ticket keys of other nodes wait for the owner. Who brings
-	// more waits, which is no loop.
+	// mergeSize is how many ticket keys of other nodes wait for the owner. Who brings more waits, which is no loop.
 	mergeSize = 1024
 
 	// maxLife is how far ahead an expiry may lie, in seconds. What lies beyond was made by a broken clock.
 	maxLife = uint32(MaxTTL / time.Second)
 
-	// maxAhead is how far ahead, in seconds, a refutation may lie: what the clocks of two
-	// nodes may differ and a message takes. Beyond, it would outweigh proofs to come.
+	// maxAhead is how far ahead, in seconds, a refutation may lie: what the clocks of two nodes may differ and a
+	// message takes. Beyond, it would outweigh proofs to come.
 	maxAhead = 5
 
 	// maxPools bounds the pools that the facts of other nodes can call into being.
 	maxPools = 1024
 )
 
-// Merge takes over facts of another node, or of this one before it was restarted,
-// and returns how many were news. The result does not depend on the order of facts,
-// nor on how often one comes:
+// Merge takes over facts of another node, or of this one before it was restarted, and returns how many were news. The
+// result does not depend on the order of facts, nor on how often one comes:
 //
 //	exact entry, client home  the later expiry, but none later than it was to live when
 //	                          it was proved, from now on; then the larger backend ID
 //	ticket key, key gone      per backend, the latest proof if it is later than the
 //	                          latest refutation, else nothing
 //
-// No client is heard here: who calls it has the facts from a peer that holds the node
-// key, from a state file of its own, or from the process before.
+// No client is heard here: who calls it has the facts from a peer that holds the node key, from a state file of its
+// own, or from the process before.
 //
-// Merged facts are not told to Config.Fact. Ticket keys are the owner's to merge:
-// Merge waits while its ring is full, until ctx is done, and counts them all as
-// news. No loop may call it.
+// Merged facts are not told to Config.Fact. Ticket keys are the owner's to merge: Merge waits while its ring is full,
+// until ctx is done, and counts them all as news. No loop may call it.
 func (s *Store) Merge(ctx context.Context, facts []Fact, now uint32) (news int) {
 	defer func() { s.changes.Add(uint64(news)) }()
 	for i := range facts {
@@ -77,8 +74,8 @@ func (s *Store) mergeClient(f *Fact, now uint32) bool {
 	return s.clients.merge(f.Key.with(f.Span), word1(f.ID, expiry&^clientBits), now, laterClient)
 }
 
-// bounded is the expiry of f, of a kind that lives for most seconds. Whoever said
-// more had a clock that was ahead, and would outlive all others.
+// bounded is the expiry of f, of a kind that lives for most seconds. Whoever said more had a clock that was ahead, and
+// would outlive all others.
 func bounded(f *Fact, most, now uint32) uint32 {
 	if f.Span != 0 {
 		most = min(most, spanSeconds(f.Span))
@@ -97,8 +94,8 @@ func laterEntry(old, other uint64) uint64 {
 	return max(old, other)
 }
 
-// laterClient is the same for a client's home. The strikes of the home are this
-// node's own experience with it, and no other node's word ends them.
+// laterClient is the same for a client's home. The strikes of the home are this node's own experience with it, and no
+// other node's word ends them.
 func laterClient(old, other uint64) uint64 {
 	state := old & clientBits
 	if old>>32 == other>>32 {
@@ -113,9 +110,9 @@ func laterClient(old, other uint64) uint64 {
 	return old
 }
 
-// merge sets the entry of k, k with its span, to w1, or to what later makes of it and
-// w1. It reports whether that changed anything. Where it would take the place of a
-// younger entry of a pool that holds no more than its own, it is w1 that has to go.
+// merge sets the entry of k, k with its span, to w1, or to what later makes of it and w1. It reports whether that
+// changed anything. Where it would take the place of a younger entry of a pool that holds no more than its own, it is
+// w1 that has to go.
 func (t *Table) merge(k Key, w1 uint64, now uint32, later func(old, w1 uint64) uint64) bool {
 	if uint32(w1) <= now {
 		return false
@@ -182,8 +179,7 @@ func (s *Store) takeMerges(first ...merger) {
 	}
 }
 
-// mergeHome notes what another node knows of backend f.ID and a ticket key: that it
-// holds it, or that it does not.
+// mergeHome notes what another node knows of backend f.ID and a ticket key: that it holds it, or that it does not.
 func (p *Pool) mergeHome(f Fact, now uint32) {
 	length := 0
 	for length < NumLengths && PrefixLen(length) != int(f.Length) {

@@ -59,21 +59,20 @@ func word(i int, words ...string) string {
 	return "invalid"
 }
 
-// MaxIdents is how many tickets or PSK identities of one hello are looked at.
-// Real clients send one, rarely two.
+// MaxIdents is how many tickets or PSK identities of one hello are looked at. Real clients send one, rarely two.
 const MaxIdents = 4
 
-// Offer is what one ClientHello offers, hashed. It is a plain value: the loop
-// keeps it in the conn from the hello to the verdict.
+// Offer is what one ClientHello offers, hashed. It is a plain value: the loop keeps it in the conn from the hello to
+// the verdict.
 type Offer struct {
 	Kind OfferKind
 
-	// Fake: the session ID may be the random one of a TLS 1.3-capable client (RFC
-	// 8446, appendix D.4). It is looked up; unknown, the hello counts as fresh.
+	// Fake: the session ID may be the random one of a TLS 1.3-capable client (RFC 8446, appendix D.4). It is looked up;
+	// unknown, the hello counts as fresh.
 	Fake bool
 
-	// RefreshOnly: the verdict may speak of something hidden (ECH). It refreshes
-	// what is known of a key and its backend and creates nothing.
+	// RefreshOnly: the verdict may speak of something hidden (ECH). It refreshes what is known of a key and its backend
+	// and creates nothing.
 	RefreshOnly bool
 
 	ID    Key // valid if HasID

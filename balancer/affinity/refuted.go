@@ -8,9 +8,9 @@ type holding struct {
 	id  uint32
 }
 
-// Doubts is the ticket keys that backend id is a home of, beside others, and claims only
-// or has only refused since it last proved to hold them, the most refused first. Whether
-// it does hold them, nobody can tell from what clients offer: see Shown and Refuted.
+// Doubts is the ticket keys that backend id is a home of, beside others, and claims only or has only refused since it
+// last proved to hold them, the most refused first. Whether it does hold them, nobody can tell from what clients offer:
+// see Shown and Refuted.
 func (p *Pool) Doubts(id uint32) []Key {
 	type doubted struct {
 		key     Key
@@ -33,10 +33,9 @@ func (p *Pool) Doubts(id uint32) []Key {
 	return keys
 }
 
-// Refuted says that at now backend id refused a ticket under key, got by a probe of
-// our own, which another backend accepted right after: it holds the key no longer, or
-// never did. No client can bring that about. The backend is a home of the key again
-// as soon as it proves to hold it later than that, here or at another node.
+// Refuted says that at now backend id refused a ticket under key, got by a probe of our own, which another backend
+// accepted right after: it holds the key no longer, or never did. No client can bring that about. The backend is a home
+// of the key again as soon as it proves to hold it later than that, here or at another node.
 func (p *Pool) Refuted(key Key, id, now uint32) {
 	if key == 0 || id == 0 {
 		return
@@ -44,9 +43,8 @@ func (p *Pool) Refuted(key Key, id, now uint32) {
 	p.hand(evidence{pool: p, refuted: key, id: id, now: now})
 }
 
-// refute takes the home from the key, unless it has proved to hold it since, and
-// reports whether that was news. What is told about the pair later counts only if it
-// is later than that.
+// refute takes the home from the key, unless it has proved to hold it since, and reports whether that was news. What is
+// told about the pair later counts only if it is later than that.
 func (p *Pool) refute(h holding, now uint32) bool {
 	if p.gone[h] >= now {
 		return false

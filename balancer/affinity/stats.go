@@ -33,8 +33,7 @@ type ShareStats struct {
 	Evicted uint64 // live entries that gave way, and new ones that were not written: it holds the most
 }
 
-// Stats reads the clock and a sample of the tables, at most 4 MiB of memory each:
-// not for every conn.
+// Stats reads the clock and a sample of the tables, at most 4 MiB of memory each: not for every conn.
 func (s *Store) Stats() Stats { return s.stats(s.Now()) }
 
 func (s *Store) stats(now uint32) Stats {
@@ -60,7 +59,9 @@ func (s *Store) stats(now uint32) Stats {
 }
 
 func (t *Table) stats(now uint32) TableStats {
-	return TableStats{Used: t.Used(now), Capacity: t.Entries(), Bytes: t.Bytes(), Inserts: t.Inserts(), Evicted: t.Evicted()}
+	return TableStats{
+		Used: t.Used(now), Capacity: t.Entries(), Bytes: t.Bytes(), Inserts: t.Inserts(), Evicted: t.Evicted(),
+	}
 }
 
 func (t *Table) share(pool uint32) ShareStats {

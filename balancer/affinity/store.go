@@ -43,29 +43,28 @@ const (
 
 // Config bounds a Store. The zero value of each field means its default.
 type Config struct {
-	// Seed of all keys, the same on every node of a cluster. 0 = random. A table
-	// found in Memory brings its own.
+	// Seed of all keys, the same on every node of a cluster. 0 = random. A table found in Memory brings its own.
 	Seed uint64
 
 	// SeedMade is when Seed was made, in Unix seconds. 0 = now.
 	SeedMade uint32
 
-	// Memory is a directory on a tmpfs. The tables of entries and of clients lie in
-	// files there, mode 0600, which a restarted process finds again. What cannot be
-	// trusted is set aside with one line. Empty: memory that ends with the process.
+	// Memory is a directory on a tmpfs. The tables of entries and of clients lie in files there, mode 0600, which a
+	// restarted process finds again. What cannot be trusted is set aside with one line. Empty: memory that ends with
+	// the process.
 	Memory string
 
-	// Import is the tables of a process that this one takes over from, as its ExportTables
-	// gave them; then Seed must be that one's. NewStore closes the descriptors, on an
-	// error too. A table that is not used, see Store.Imported, begins empty.
+	// Import is the tables of a process that this one takes over from, as its ExportTables gave them; then Seed must be
+	// that one's. NewStore closes the descriptors, on an error too. A table that is not used, see Store.Imported,
+	// begins empty.
 	Import []ExportedTable
 
 	// Log gets a line for each file that is set aside. nil = nobody.
 	Log *slog.Logger
 
-	// TableEntries is how many session IDs, tickets and identities are kept, at 27
-	// bytes each. Default DefaultTableEntries. To size: new sessions per second, times their
-	// time to live in seconds; tickets under a known ticket key need no entry. At most MaxEntries.
+	// TableEntries is how many session IDs, tickets and identities are kept, at 27 bytes each. Default
+	// DefaultTableEntries. To size: new sessions per second, times their time to live in seconds; tickets under a known
+	// ticket key need no entry. At most MaxEntries.
 	TableEntries int
 
 	// ClientEntries is how many client homes are kept, at 27 bytes, at most MaxEntries. Default DefaultClientEntries.
@@ -76,20 +75,19 @@ type Config struct {
 	TicketTTL  time.Duration // of a ticket without a hint and of a ticket key without proof; default DefaultTicketTTL
 	ClientTTL  time.Duration // of a client's home; default DefaultClientTTL
 
-	// MaxTicketKeys bounds the ticket keys of one pool. Default DefaultTicketKeys. To size:
-	// backends, times TicketTTL / the time between two rotations.
+	// MaxTicketKeys bounds the ticket keys of one pool. Default DefaultTicketKeys. To size: backends, times TicketTTL /
+	// the time between two rotations.
 	MaxTicketKeys int
 
-	// Fact gets each thing learned, on the goroutine that learned it: a loop's or
-	// Run's. It must not block. nil = nobody listens.
+	// Fact gets each thing learned, on the goroutine that learned it: a loop's or Run's. It must not block. nil =
+	// nobody listens.
 	Fact func(Fact)
 
 	// ahead is how far the wall clock is ahead, for tests.
 	ahead time.Duration
 
-	// Suspect hears of a backend that may hold a ticket key unknown here, so that the
-	// probe can look; see suspect.go. Called by loops and by Run. It must not block.
-	// nil = nobody listens.
+	// Suspect hears of a backend that may hold a ticket key unknown here, so that the probe can look; see suspect.go.
+	// Called by loops and by Run. It must not block. nil = nobody listens.
 	Suspect func(pool, id uint32, doubtful bool)
 }
 
@@ -100,7 +98,8 @@ func (c *Config) validate() error {
 	}
 	for _, d := range []time.Duration{c.SessionTTL, c.TicketTTL, c.ClientTTL} {
 		if d != 0 && (d < MinTTL || d > MaxTTL) {
-			return fmt.Errorf("affinity: time to live %v: want %d s to %d days", d, MinTTL/time.Second, MaxTTL/(24*time.Hour))
+			const least, most = MinTTL / time.Second, MaxTTL / (24 * time.Hour)
+			return fmt.Errorf("affinity: time to live %v: want %d s to %d days", d, least, most)
 		}
 	}
 	for c.Seed == 0 {
@@ -117,8 +116,7 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Store holds what is known of all pools. Its tables are shared by them: the pool
-// is part of every key.
+// Store holds what is known of all pools. Its tables are shared by them: the pool is part of every key.
 type Store struct {
 	// Static after NewStore.
 	cfg Config
@@ -163,8 +161,8 @@ type Pool struct {
 	rooms map[uint32]*room
 	gone  map[holding]uint32 // which pairs were refuted, and when
 	dirty bool               // directory is older than keys and rooms
-	// untold: facts whose time comes with the directory that holds them, so that who
-	// has the fact's sequence finds it in an Export too.
+	// untold: facts whose time comes with the directory that holds them, so that who has the fact's sequence finds it
+	// in an Export too.
 	untold []Fact
 }
 

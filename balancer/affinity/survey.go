@@ -2,17 +2,15 @@ package affinity
 
 import "sync/atomic"
 
-// surveySlice is the number of buckets that a survey looks at in one go, at least: 1
-// MiB of memory, a fraction of a millisecond. A table of any size is through within
-// surveySteps of them.
+// surveySlice is the number of buckets that a survey looks at in one go, at least: 1 MiB of memory, a fraction of a
+// millisecond. A table of any size is through within surveySteps of them.
 const (
 	surveySlice = 16_384
 	surveySteps = 256
 )
 
-// survey walks through tables, for ever: it frees what has expired and puts the pools'
-// counts right, which go wrong where a slot was read while it was written, or when
-// another process writes to the table too. Owned by Store.Run.
+// survey walks through tables, for ever: it frees what has expired and puts the pools' counts right, which go wrong
+// where a slot was read while it was written, or when another process writes to the table too. Owned by Store.Run.
 type survey struct {
 	table int
 	next  uint64 // bucket
@@ -68,12 +66,12 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 	return true
 }
 
-// aheadSlack is by how many seconds an expiry may be later than it can be: loops read
-// their clocks at slightly different times, and those of nodes differ a little.
+// aheadSlack is by how many seconds an expiry may be later than it can be: loops read their clocks at slightly
+// different times, and those of nodes differ a little.
 const aheadSlack = 10
 
-// bound brings the expiry of an entry forward that was written by a clock ahead of
-// ours: nothing else would, for it is younger than all others.
+// bound brings the expiry of an entry forward that was written by a clock ahead of ours: nothing else would, for it is
+// younger than all others.
 func (t *Table) bound(bucket *[bucketWords]atomic.Uint64, slot int, w1 uint64, k Key, expiry uint32) {
 	if a, b := t.candidates(k); bucket != a && bucket != b {
 		return // half of a pair
@@ -82,9 +80,8 @@ func (t *Table) bound(bucket *[bucketWords]atomic.Uint64, slot int, w1 uint64, k
 	t.put(k, next, 0, tableSlot{bucket: bucket, slot: slot, old: w1, held: k, same: true})
 }
 
-// correct puts the count right, if it cannot be: found entries were seen one after
-// another since in and out were what is given, so that there are as many now, but for
-// those that came and went meanwhile.
+// correct puts the count right, if it cannot be: found entries were seen one after another since in and out were what
+// is given, so that there are as many now, but for those that came and went meanwhile.
 func (s *share) correct(found, in, out uint32) {
 	came, went := s.in.Load()-in, s.out.Load()-out
 	held := s.held()

@@ -14,38 +14,33 @@ const (
 	bucketWords = 2 * ways // 64 bytes, one cache line
 	bucketBytes = 8 * bucketWords
 
-	// A Table's entries are 60 % of its slots. Filled to that, two choices of a
-	// bucket of four leave one entry in 3,000 without a free slot.
+	// A Table's entries are 60 % of its slots. Filled to that, two choices of a bucket of four leave one entry in 3,000
+	// without a free slot.
 	loadNum, loadDen = 3, 5
 
-	// MaxEntries is how many a table may have at most: it keeps the arithmetic of sizes from overflow: 57 GB, and 895 MB where an
-	// int has 32 bits.
+	// MaxEntries is how many a table may have at most: it keeps the arithmetic of sizes from overflow: 57 GB, and 895
+	// MB where an int has 32 bits.
 	MaxEntries = min(1<<31-1, math.MaxInt/64)
 )
 
-// Table maps keys to backends: a fixed-size array of 16-byte entries in buckets
-// of four, in memory outside the Go heap. There is no rehash, no chain and
-// nothing for the garbage collector to look at. All methods but Close may be
-// called by any number of goroutines at once; none of them locks, allocates or
-// makes a system call.
+// Table maps keys to backends: a fixed-size array of 16-byte entries in buckets of four, in memory outside the Go heap.
+// There is no rehash, no chain and nothing for the garbage collector to look at. All methods but Close may be called by
+// any number of goroutines at once; none of them locks, allocates or makes a system call.
 //
 // An entry is two 64-bit words:
 //
 //	word 0  key with the span in it, XOR word 1
 //	word 1  backend ID (high 32 bits) | expiry in Unix seconds (low 32 bits); 0 = free
 //
-// The span is how long it was to live when it was written, so that its age is known:
-// see spanOf. When there is no free slot the pool that holds the most gives its oldest;
-// see share.go.
+// The span is how long it was to live when it was written, so that its age is known: see spanOf. When there is no free
+// slot the pool that holds the most gives its oldest; see share.go.
 //
-// A reader that meets half of a write computes a key that is not the one it
-// looks for: a torn pair is a miss, here and in any process that maps the memory
-// later.
+// A reader that meets half of a write computes a key that is not the one it looks for: a torn pair is a miss, here and
+// in any process that maps the memory later.
 //
-// Invariants: a writer owns a slot from the moment its compare-and-swap of word 1
-// succeeds until it has stored word 0. Two writers of one key at the same instant
-// may leave it in two slots; both say what a server proved, and the next Insert
-// of the key mends it.
+// Invariants: a writer owns a slot from the moment its compare-and-swap of word 1 succeeds until it has stored word 0.
+// Two writers of one key at the same instant may leave it in two slots; both say what a server proved, and the next
+// Insert of the key mends it.
 type Table struct {
 	// Static after NewTable.
 	mem     mapping
@@ -67,8 +62,8 @@ type Table struct {
 	evicted atomic.Uint64
 }
 
-// NewTable makes a table for about entries live entries and takes all the memory
-// it will ever need, 26.7 bytes per entry, at once.
+// NewTable makes a table for about entries live entries and takes all the memory it will ever need, 26.7 bytes per
+// entry, at once.
 func NewTable(entries int) (*Table, error) {
 	if entries < 1 || entries > MaxEntries {
 		return nil, fmt.Errorf("affinity: table of %d entries: want 1 to %d", entries, MaxEntries)
@@ -76,7 +71,8 @@ func NewTable(entries int) (*Table, error) {
 	buckets := bucketsFor(entries)
 	mem, err := newMapping(buckets * bucketWords)
 	if err != nil {
-		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", buckets*bucketBytes, entries, err)
+		bytes := buckets * bucketBytes
+		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", bytes, entries, err)
 	}
 	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries, shares: newShares()}, nil
 }
@@ -107,9 +103,8 @@ func (t *Table) Close() error {
 	return err
 }
 
-// candidates are the two buckets that may hold k, whatever its span, never the same one
-// twice where there are two. The key is a hash already, so its high bits choose the
-// first.
+// candidates are the two buckets that may hold k, whatever its span, never the same one twice where there are two. The
+// key is a hash already, so its high bits choose the first.
 func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
 	k &^= spanMask
 	x, _ := bits.Mul64(uint64(k), t.buckets)
@@ -149,10 +144,9 @@ func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
 	return 0
 }
 
-// Insert sets the entry of k. It overwrites k's own entry, else takes a free slot
-// (an expired entry is free) in the emptier of the two buckets, else evicts; see
-// victim. It reports whether the entry is there: none is made that has expired, nor
-// for a pool that holds more than those whose entries would have to give way.
+// Insert sets the entry of k. It overwrites k's own entry, else takes a free slot (an expired entry is free) in the
+// emptier of the two buckets, else evicts; see victim. It reports whether the entry is there: none is made that has
+// expired, nor for a pool that holds more than those whose entries would have to give way.
 func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
 	if expiry <= now {
 		return false
@@ -171,8 +165,8 @@ func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
 	}
 }
 
-// put writes k's entry, k with its span, where slotFor chose. It reports false if
-// another writer was faster and took the slot.
+// put writes k's entry, k with its span, where slotFor chose. It reports false if another writer was faster and took
+// the slot.
 func (t *Table) put(k Key, w1 uint64, now uint32, p tableSlot) bool {
 	if !p.bucket[p.slot+1].CompareAndSwap(p.old, w1) {
 		return false
@@ -249,8 +243,7 @@ func (t *Table) free(slot *atomic.Uint64, w1 uint64, k Key) {
 	}
 }
 
-// Delete frees the entry of k. Word 0 stays: the slot may have a new owner the
-// moment word 1 is 0.
+// Delete frees the entry of k. Word 0 stays: the slot may have a new owner the moment word 1 is 0.
 func (t *Table) Delete(k Key) {
 	a, b := t.candidates(k)
 	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
@@ -266,8 +259,8 @@ func (t *Table) Delete(k Key) {
 // sampleBuckets bounds what Used reads: 4 MiB of memory.
 const sampleBuckets = 65_536
 
-// Used is the number of live entries: exact in a table of up to 262,144 slots,
-// estimated from evenly spread buckets above.
+// Used is the number of live entries: exact in a table of up to 262,144 slots, estimated from evenly spread buckets
+// above.
 func (t *Table) Used(now uint32) int {
 	sample := min(t.buckets, sampleBuckets)
 	live := 0
@@ -292,6 +285,5 @@ func (t *Table) Bytes() int { return int(t.buckets) * bucketBytes }
 // Inserts counts new keys since the start.
 func (t *Table) Inserts() uint64 { return t.inserts.Load() }
 
-// Evicted counts live entries that had to give way to new keys, and new keys for which
-// none had to.
+// Evicted counts live entries that had to give way to new keys, and new keys for which none had to.
 func (t *Table) Evicted() uint64 { return t.evicted.Load() }

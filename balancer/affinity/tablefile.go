@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// A table's file begins with one page of header, so that buckets stay aligned to
-	// cache lines and the rest to pages.
+	// A table's file begins with one page of header, so that buckets stay aligned to cache lines and the rest to pages.
 	headerWords = 4096 / 8
 
 	// headerMagic is "homing" and the version of the layout, 2.
@@ -54,8 +53,7 @@ func (h header) write(seed Seed, buckets uint64) {
 	h[4].Store(h.sum())
 }
 
-// read is the seed in a header of a table with so many buckets, and what else it may
-// be that makes it useless.
+// read is the seed in a header of a table with so many buckets, and what else it may be that makes it useless.
 func (h header) read(buckets uint64) (Seed, error) {
 	switch {
 	case h[0].Load()>>16 != headerMagic>>16:
@@ -70,8 +68,7 @@ func (h header) read(buckets uint64) (Seed, error) {
 	return Seed{Value: h[1].Load(), Made: uint32(h[2].Load())}, nil
 }
 
-// shelf is where tables come from: an older process, the directory of Config.Memory,
-// or nowhere.
+// shelf is where tables come from: an older process, the directory of Config.Memory, or nowhere.
 type shelf struct {
 	dir    string
 	log    *slog.Logger
@@ -128,8 +125,8 @@ func (s *shelf) nameless(p tableSpec, seed Seed) (*Table, error) {
 	return fileTable(mem, p.entries, buckets), nil
 }
 
-// stored finds the table in the directory again, or makes it. The first one found
-// decides seed; one with another seed is set aside like one that cannot be trusted.
+// stored finds the table in the directory again, or makes it. The first one found decides seed; one with another seed
+// is set aside like one that cannot be trusted.
 func (s *shelf) stored(p tableSpec, seed *Seed) (*Table, error) {
 	buckets, words := p.size()
 	path := s.path(p.name)
@@ -169,8 +166,8 @@ func fileTable(mem mapping, entries int, buckets uint64) *Table {
 	}
 }
 
-// SetAside renames a file that cannot be trusted to path.bad-<Unix seconds> and says
-// so in one line. Of each path one such file is kept, the last.
+// SetAside renames a file that cannot be trusted to path.bad-<Unix seconds> and says so in one line. Of each path one
+// such file is kept, the last.
 func SetAside(path string, why error, logger *slog.Logger) error {
 	old, err := filepath.Glob(path + ".bad-*")
 	if err != nil {

@@ -5,9 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// ticketKey is a confirmed key name and its homes. It never changes but for the
-// counts behind its pointers; the owner replaces it to add or drop a home, and
-// the successor takes the pointers over.
+// ticketKey is a confirmed key name and its homes. It never changes but for the counts behind its pointers; the owner
+// replaces it to add or drop a home, and the successor takes the pointers over.
 type ticketKey struct {
 	key    Key
 	length int            // index: PrefixLen(length) bytes
@@ -22,9 +21,8 @@ type member struct {
 	since uint32        // when that became known
 	last  atomic.Uint32 // last acceptance or issue
 	count atomic.Uint64 // acceptances and issues
-	// tried: a 4-byte name stands only once one of the next sixteen tickets of the
-	// backend has shown it again; a longer one that others hold, see claim.go. Set by the
-	// owner.
+	// tried: a 4-byte name stands only once one of the next sixteen tickets of the backend has shown it again; a longer
+	// one that others hold, see claim.go. Set by the owner.
 	tried  atomic.Bool
 	probed atomic.Bool // it issued under the key to a probe of our own
 	doubt  doubt
@@ -41,8 +39,8 @@ func (m *member) seen(now uint32) {
 	}
 }
 
-// fact is what the other nodes are told of m's part in k. A 4-byte name on
-// probation, or a claim, is no fact yet: nobody else could take it back.
+// fact is what the other nodes are told of m's part in k. A 4-byte name on probation, or a claim, is no fact yet:
+// nobody else could take it back.
 func (k *ticketKey) fact(m *member) Fact {
 	return Fact{Kind: FactKeyHome, Length: uint8(PrefixLen(k.length)), Key: k.key, ID: m.id, Time: m.last.Load()}
 }
@@ -83,8 +81,7 @@ func (k *ticketKey) with(m *member) *ticketKey {
 	return &c
 }
 
-// without is k with the homes for which drop says true left out, k itself if
-// there are none, nil if no home is left.
+// without is k with the homes for which drop says true left out, k itself if there are none, nil if no home is left.
 func (k *ticketKey) without(drop func(*member) bool) *ticketKey {
 	if !slices.ContainsFunc(k.homes, drop) {
 		return k
@@ -101,8 +98,7 @@ func (k *ticketKey) without(drop func(*member) bool) *ticketKey {
 	return &c
 }
 
-// directory is what the loops read of a pool's ticket keys: an immutable snapshot
-// but for the atomics behind it.
+// directory is what the loops read of a pool's ticket keys: an immutable snapshot but for the atomics behind it.
 type directory struct {
 	keys   map[Key]*ticketKey
 	count  [NumLengths]int    // keys of each length: a length without keys costs nothing
@@ -139,8 +135,7 @@ func (d *directory) at(t *Ident, i int) *ticketKey {
 	return d.keys[t.Prefix[i]]
 }
 
-// find is the longest key of t that has a home to offer. A length that has none
-// never blocks a shorter one.
+// find is the longest key of t that has a home to offer. A length that has none never blocks a shorter one.
 func (d *directory) find(t *Ident) *ticketKey {
 	for i := range NumLengths {
 		if k := d.at(t, i); k != nil && !d.constant(k) {
@@ -150,11 +145,10 @@ func (d *directory) find(t *Ident) *ticketKey {
 	return nil
 }
 
-// constant reports whether k is a constant of a ticket format and tells nothing:
-// four bytes that two or more backends hold, and every backend of which any
-// 4-byte name is known. (Real 4-byte names are random: two backends share one in
-// four billion. Where all of them do hold one real key, each accepts the
-// others' tickets, and the next rule is as good.)
+// constant reports whether k is a constant of a ticket format and tells nothing: four bytes that two or more backends
+// hold, and every backend of which any 4-byte name is known. (Real 4-byte names are random: two backends share one in
+// four billion. Where all of them do hold one real key, each accepts the others' tickets, and the next rule is as
+// good.)
 func (d *directory) constant(k *ticketKey) bool {
 	return k.length == len4 && len(k.ids) >= 2 && len(k.ids) == d.four
 }

@@ -17,8 +17,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// Agent is where a backend says of itself how it is: one line of text on a port of its own, the agent check of HAProxy's
-// manual (section 5.2, agent-check). Programs that answer HAProxy so answer homing.
+// Agent is where a backend says of itself how it is: one line of text on a port of its own, the agent check of
+// HAProxy's manual (section 5.2, agent-check). Programs that answer HAProxy so answer homing.
 type Agent struct {
 	Port uint16 // 0: none is asked; nor is one of a unix socket, which has no address to ask at
 	Send string // sent on connecting, for programs that serve several backends; "": nothing
@@ -155,9 +155,9 @@ func isCanceled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.
 var errNothingSaid = errors.New("the agent says nothing")
 
 // parseReport reads an agent's line as HAProxy does: words in any case, separated by space, tab or comma. up: it works;
-// down, fail, failed, stopped: not; drain: no fresh handshakes; maint: out of service; ready: neither of the two; N%: its
-// share of its weight; maxconn:N: its bound. Of several of one kind the last counts; behind # stands why. Other words are
-// told in unknown, and the rest holds; a line that means nothing at all is an error.
+// down, fail, failed, stopped: not; drain: no fresh handshakes; maint: out of service; ready: neither of the two; N%:
+// its share of its weight; maxconn:N: its bound. Of several of one kind the last counts; behind # stands why. Other
+// words are told in unknown, and the rest holds; a line that means nothing at all is an error.
 func parseReport(line string) (said saying, unknown, err error) {
 	line, why, _ := strings.Cut(line, "#")
 	said = saying{percent: -1, maxConns: -1}

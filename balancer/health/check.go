@@ -43,8 +43,8 @@ type Check struct {
 	ServerName string
 	// ALPN is offered if not empty (RFC 7301). A backend that selects none of it fails.
 	ALPN []string
-	// Roots, if not nil, are what the backend's certificate must lead up to, for ServerName and valid now. Without
-	// them no certificate is looked at: it is for the clients to judge.
+	// Roots, if not nil, are what the backend's certificate must lead up to, for ServerName and valid now. Without them
+	// no certificate is looked at: it is for the clients to judge.
 	Roots *x509.CertPool
 
 	// Method and Path of the request. Defaults DefaultMethod and DefaultPath.
@@ -141,8 +141,8 @@ func (k *Check) run(ctx context.Context, addr netaddr.Addr, header pool.ProxyHea
 	return k.request(ctx, secured, addr)
 }
 
-// config is what the check says as a client of TLS. All versions that a backend may speak are offered: what is right for
-// its clients is not for a check to say.
+// config is what the check says as a client of TLS. All versions that a backend may speak are offered: what is right
+// for its clients is not for a check to say.
 func (k *Check) config() *tls.Config {
 	return &tls.Config{
 		ServerName: k.ServerName, NextProtos: k.ALPN, RootCAs: k.Roots, MinVersion: tls.VersionTLS10,
@@ -194,7 +194,8 @@ func reason(err error) string {
 	return describe(err)
 }
 
-// redialEvery is the pause before the next connect to a unix socket whose queue is full: TCP sends its SYN again by itself.
+// redialEvery is the pause before the next connect to a unix socket whose queue is full: TCP sends its SYN again by
+// itself.
 const redialEvery = 20 * time.Millisecond
 
 // dial connects to a backend for a check or a probe.
@@ -227,8 +228,8 @@ func sayHeader(conn net.Conn, header pool.ProxyHeader) error {
 	return err
 }
 
-// hangUp closes by RST, which leaves no TIME_WAIT behind: a check every 2 s would else hold a local port of every backend
-// 30 times.
+// hangUp closes by RST, which leaves no TIME_WAIT behind: a check every 2 s would else hold a local port of every
+// backend 30 times.
 func hangUp(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // without it the check holds as well

@@ -11,17 +11,17 @@ const (
 	// doubtEvery is the pause between the checks of a backend that conns fail to reach.
 	doubtEvery = 100 * time.Millisecond
 
-	// doubtLasts is for how long these must fail before the backend is down. A server that resets whom it has no room for,
-	// instead of letting them wait, takes somebody in meanwhile.
+	// doubtLasts is for how long these must fail before the backend is down. A server that resets whom it has no room
+	// for, instead of letting them wait, takes somebody in meanwhile.
 	doubtLasts = 200 * time.Millisecond
 
 	// doubtGap is the least time from one doubt that came to nothing to the next.
 	doubtGap = time.Second
 )
 
-// lookInto looks at a backend that is up and that conns have failed to reach, until it is clear what to make of that. It
-// is down when checks have failed for doubtLasts, and no conn has come through: a backend that was killed is known as such
-// before the next of its regular checks. One success of either ends the doubt.
+// lookInto looks at a backend that is up and that conns have failed to reach, until it is clear what to make of that.
+// It is down when checks have failed for doubtLasts, and no conn has come through: a backend that was killed is known
+// as such before the next of its regular checks. One success of either ends the doubt.
 func (c *Checker) lookInto(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 	before, began := progressOf(b), time.Now()
 	for b.Up() {

@@ -257,8 +257,8 @@ func (l *lesson) enough() bool {
 	return n <= 16 && (n > 4 || len(l.unknown) != 1)
 }
 
-// nameLen is the length of the longest beginning that an unknown ticket shares with another, in bytes, 0 for none. Up to
-// four it is too weak a proof; formats have constants of that length.
+// nameLen is the length of the longest beginning that an unknown ticket shares with another, in bytes, 0 for none. Up
+// to four it is too weak a proof; formats have constants of that length.
 func (l *lesson) nameLen() (longest int) {
 	others := slices.Clone(l.earlier)
 	for _, a := range l.unknown {

@@ -20,7 +20,8 @@ const (
 	// its answer to the Finished, in every stack measured.
 	ticketWait = time.Second
 
-	// ticketGrace is how long to wait for one more ticket behind the last, from servers that do not answer close_notify.
+	// ticketGrace is how long to wait for one more ticket behind the last, from servers that do not answer
+	// close_notify.
 	ticketGrace = 100 * time.Millisecond
 )
 
@@ -39,7 +40,7 @@ type offer struct {
 type answer struct {
 	version   uint16
 	resumed   bool
-	certAsked uint16                    // version in which the server asked for a client certificate, and got none; 0: it did not
+	certAsked uint16                    // version in which a client certificate was asked for, and not given; 0: none was
 	sessions  []*tls.ClientSessionState // with the tickets issued, in their order
 	after     error                     // what was wrong with what came after the handshake
 }
@@ -61,8 +62,8 @@ func (e *handshakeError) refused() bool { return remoteAlert(e.err) }
 func (e *handshakeError) silent() bool { return !e.connected || isTimeout(e.err) }
 
 // handshake connects, shakes hands, collects the tickets and leaves in order, by close_notify: what hangs up before it
-// makes some servers forget the session. No application data is sent. Everything together takes no longer than ctx.
-// An error is a *handshakeError.
+// makes some servers forget the session. No application data is sent. Everything together takes no longer than ctx. An
+// error is a *handshakeError.
 func handshake(ctx context.Context, addr netaddr.Addr, o offer) (answer, error) {
 	raw, err := dial(ctx, addr)
 	if err != nil {

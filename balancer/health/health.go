@@ -1,15 +1,16 @@
 // Package health looks at backends of its own accord.
 //
-// A Checker asks whether they answer: it connects to each one at a steady interval, shakes hands or sends a request where
-// it is told to, and closes again. A backend starts as up, but for one that announced itself, which waits for its first
-// check. It is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a row have
-// succeeded. A check that has only waited while conns came through is no failure (load.go), and conns that cannot reach a
-// backend have it looked at at once (doubt.go). The pool keeps the state, logs each change in one line and tells its
-// listeners; the Checker only calls SetUp, Trust, and SetReport for what an agent beside the backend says of it.
+// A Checker asks whether they answer: it connects to each one at a steady interval, shakes hands or sends a request
+// where it is told to, and closes again. A backend starts as up, but for one that announced itself, which waits for its
+// first check. It is marked down after Config.Fall checks in a row have failed, and comes back after Config.Rise in a
+// row have succeeded. A check that has only waited while conns came through is no failure (load.go), and conns that
+// cannot reach a backend have it looked at at once (doubt.go). The pool keeps the state, logs each change in one line
+// and tells its listeners; the Checker only calls SetUp, Trust, and SetReport for what an agent beside the backend says
+// of it.
 //
 // A Prober asks how they resume TLS sessions: as a client of TLS it collects tickets and offers them again. It teaches
-// affinity the names of ticket keys before any client needs them, finds out which backend lost one that others have, and
-// says what stands in the way of resumption. It never changes a backend's state.
+// affinity the names of ticket keys before any client needs them, finds out which backend lost one that others have,
+// and says what stands in the way of resumption. It never changes a backend's state.
 package health
 
 import (
@@ -29,8 +30,8 @@ import (
 // Config of a Checker. The zero value of each field means its default.
 type Config struct {
 	// Interval is the time between the end of one check of a backend and the begin of the next, up or down, give or
-	// take jitter. At least MinInterval. A dead backend is noticed after about Fall * (Interval + Timeout) at the latest.
-	// Default DefaultInterval.
+	// take jitter. At least MinInterval. A dead backend is noticed after about Fall * (Interval + Timeout) at the
+	// latest. Default DefaultInterval.
 	Interval time.Duration
 
 	// Timeout bounds one check. Default DefaultTimeout.
@@ -45,16 +46,16 @@ type Config struct {
 	// Check is what is asked of a backend. Default: that it accepts a TCP connection.
 	Check Check
 
-	// Agent is asked after each check, if it has a port. While it says that the backend is down, it is down; what else it
-	// says becomes the backend's report. An agent that cannot be asked or understood changes nothing.
+	// Agent is asked after each check, if it has a port. While it says that the backend is down, it is down; what else
+	// it says becomes the backend's report. An agent that cannot be asked or understood changes nothing.
 	Agent Agent
 
 	// Log gets a line when checks cannot be made for want of something on this machine. Default: none.
 	Log *slog.Logger
 }
 
-// jitter is the part of the interval by which each wait differs at most, so that checks of many backends by many
-// nodes do not come in step.
+// jitter is the part of the interval by which each wait differs at most, so that checks of many backends by many nodes
+// do not come in step.
 const jitter = 0.1
 
 // What the fields of Config are where they are zero.
@@ -91,7 +92,8 @@ type Checker struct {
 	// Static after construction.
 	pools []*pool.Pool
 	cfg   Config
-	check func(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error // nil: it answers; tests have their own
+	// check is nil for a backend that is as it should be; tests have their own.
+	check func(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error
 
 	// Atomic; written by all checks.
 	short atomic.Bool // this machine lacks something that checks need, and the log says so
@@ -226,9 +228,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // WatchOne checks one server that is in no pool, from now on, until ctx is done, and tells of each change. It begins as
-// down, and the first success brings it up; from then on Rise and Fall count. While it is down it is told why: once Fall
-// checks in a row have failed for one reason that has not been told last. told may wait; no check is made meanwhile. No
-// agent is asked.
+// down, and the first success brings it up; from then on Rise and Fall count. While it is down it is told why: once
+// Fall checks in a row have failed for one reason that has not been told last. told may wait; no check is made
+// meanwhile. No agent is asked.
 func (c *Checker) WatchOne(ctx context.Context, addr netaddr.Addr, told func(up bool, why string)) {
 	up := false
 	count := tally{rise: 1, fall: c.cfg.Fall}

@@ -12,8 +12,8 @@ import (
 const maxLifetime = 7 * 24 * 60 * 60
 
 // lifetime is the ticket_lifetime with which a TLS 1.3 session came at probeTime. crypto/tls keeps it to itself, but
-// offers no session that is older: so it is asked which hellos would carry the session. With a good guess that takes two
-// hellos, else 20 more.
+// offers no session that is older: so it is asked which hellos would carry the session. With a good guess that takes
+// two hellos, else 20 more.
 func lifetime(state *tls.ClientSessionState, guess time.Duration) time.Duration {
 	expired := func(s int) bool { return !offers(state, probeTime().Add(time.Duration(s)*time.Second)) }
 	if g := int(guess / time.Second); expired(g+1) && !expired(g) {

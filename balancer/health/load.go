@@ -8,8 +8,8 @@ import (
 )
 
 // A backend whose queue of connections is full lets checks wait like everybody else, and any client can fill it. So a
-// check that has only waited, while conns came as far at that backend as the check was to come, says nothing against it:
-// a dead backend lets nobody through.
+// check that has only waited, while conns came as far at that backend as the check was to come, says nothing against
+// it: a dead backend lets nobody through.
 
 // failure is a check that has failed.
 type failure struct {

@@ -30,11 +30,12 @@ type ProbeConfig struct {
 	// Names are server names to probe with, beside none at all and those of the traffic.
 	Names []string
 
-	// FromTraffic is how many of the names that the pool's clients use most are probed. Default DefaultFromTraffic; NoneFromTraffic: none.
+	// FromTraffic is how many of the names that the pool's clients use most are probed. Default DefaultFromTraffic;
+	// NoneFromTraffic: none.
 	FromTraffic int
 
-	// Concurrent bounds the handshakes that are under way at once, but for those with backends that do not answer: these
-	// must not hold up the others. Default DefaultConcurrent.
+	// Concurrent bounds the handshakes that are under way at once, but for those with backends that do not answer:
+	// these must not hold up the others. Default DefaultConcurrent.
 	Concurrent int
 
 	// KeyAge is the age from which on a ticket key is worth a warning. Default DefaultKeyAge.
@@ -116,7 +117,8 @@ func NewProber(pools []*pool.Pool, cfg ProbeConfig) (*Prober, error) {
 	return p, nil
 }
 
-// Run probes each backend at once and then at the interval, until ctx is done. When it returns, all it started has ended.
+// Run probes each backend at once and then at the interval, until ctx is done. When it returns, all it started has
+// ended.
 func (p *Prober) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, pl := range p.pools {
@@ -135,12 +137,12 @@ func (p *Prober) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// slotPatience is for how long a handshake keeps its slot: several times what one takes. What goes on for longer waits for
-// its backend, and costs nobody anything but a socket.
+// slotPatience is for how long a handshake keeps its slot: several times what one takes. What goes on for longer waits
+// for its backend, and costs nobody anything but a socket.
 const slotPatience = 100 * time.Millisecond
 
-// takeSlot waits for a slot, which comes free when the function that it returns is called, or after slotPatience. When ctx
-// ends first there is none.
+// takeSlot waits for a slot, which comes free when the function that it returns is called, or after slotPatience. When
+// ctx ends first there is none.
 func (p *Prober) takeSlot(ctx context.Context) (free func()) {
 	select {
 	case p.slots <- struct{}{}:
@@ -174,9 +176,9 @@ func (p *Prober) edit(change func([]*target) []*target, t *target) {
 	p.targets.Store(next)
 }
 
-// Suspect asks for a probe of a backend that may hold an unknown ticket key; id 0 stands for any of the pool. It is made
-// to be affinity's Config.Suspect: it never blocks and allocates nothing, and may be called for every refusal. How soon
-// the probe comes is the target's to say, unless atOnce.
+// Suspect asks for a probe of a backend that may hold an unknown ticket key; id 0 stands for any of the pool. It is
+// made to be affinity's Config.Suspect: it never blocks and allocates nothing, and may be called for every refusal. How
+// soon the probe comes is the target's to say, unless atOnce.
 func (p *Prober) Suspect(pool, id uint32, atOnce bool) {
 	targets := p.targets.Load()
 	if id == 0 {

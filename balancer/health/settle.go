@@ -15,8 +15,8 @@ const (
 	// with many certificates, and they take turns.
 	maxSamples = 8
 
-	// maxDoubts is how many ticket keys one probe looks into: each takes two handshakes, or five where the ticket at hand
-	// is too old. The next probe goes on.
+	// maxDoubts is how many ticket keys one probe looks into: each takes two handshakes, or five where the ticket at
+	// hand is too old. The next probe goes on.
 	maxDoubts = 4
 )
 
@@ -51,10 +51,10 @@ func (t *target) sample(key affinity.Key) (sample, bool) {
 	return sample{}, false
 }
 
-// settle looks into the ticket keys that the backend has refused since it last proved to hold them, and that others hold
-// too. Its refusals may mean that the tickets were too old, or junk, and say nothing of the key. A ticket of the probe's
-// own that it refuses, and that another backend accepts right after, does: no client has a hand in that. It reports
-// whether the backend turned out not to hold one of them.
+// settle looks into the ticket keys that the backend has refused since it last proved to hold them, and that others
+// hold too. Its refusals may mean that the tickets were too old, or junk, and say nothing of the key. A ticket of the
+// probe's own that it refuses, and that another backend accepts right after, does: no client has a hand in that. It
+// reports whether the backend turned out not to hold one of them.
 func (t *target) settle(ctx context.Context) (lost bool) {
 	for i, key := range t.known.Doubts(uint32(t.backend.ID)) {
 		if i == maxDoubts || ctx.Err() != nil {
@@ -98,7 +98,8 @@ func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, 
 			return false
 		case takesIt:
 			t.known.Refuted(key, id, at)
-			t.log(slog.LevelInfo, "the backend does not hold a ticket key that another one does", slog.String("other", issuer.backend.Addr.String()))
+			other := slog.String("other", issuer.backend.Addr.String())
+			t.log(slog.LevelInfo, "the backend does not hold a ticket key that another one does", other)
 			return true
 		case takesNot: // too old by now, or used up
 		}
@@ -110,8 +111,8 @@ func (t *target) refutes(ctx context.Context, key affinity.Key, issuer *target, 
 	return false
 }
 
-// holds reports whether the backend issues tickets under key, and takes them back: then those of somebody who only claims
-// to hold the key say nothing against it.
+// holds reports whether the backend issues tickets under key, and takes them back: then those of somebody who only
+// claims to hold the key say nothing against it.
 func (t *target) holds(ctx context.Context, key affinity.Key) bool {
 	s, ok := t.sample(key)
 	if !ok {

@@ -16,8 +16,8 @@ type tally struct {
 	row        int  // 0 <= row < rise or fall
 }
 
-// add counts a check. up is the backend's state before it: when somebody else has changed that, the count starts
-// again. It says whether the state is to change now.
+// add counts a check. up is the backend's state before it: when somebody else has changed that, the count starts again.
+// It says whether the state is to change now.
 func (t *tally) add(up, ok bool) bool {
 	if t.up != up {
 		t.up, t.row = up, 0

@@ -9,8 +9,9 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// ID names a backend on every node: a hash of the pool's name and the backend's canonical IP:port, never an index. A unix
-// socket is a server of its node alone, whatever other nodes have at that path: the hash is of the node's name too.
+// ID names a backend on every node: a hash of the pool's name and the backend's canonical IP:port, never an index. A
+// unix socket is a server of its node alone, whatever other nodes have at that path: the hash is of the node's name
+// too.
 type ID uint32
 
 const (
@@ -21,8 +22,8 @@ const (
 	AnyID ID = 0xffffffff
 )
 
-// makeID hashes a backend's identity. The two reserved values move to their neighbours; a collision that this makes
-// is settled like any other.
+// makeID hashes a backend's identity. The two reserved values move to their neighbours; a collision that this makes is
+// settled like any other.
 func makeID(poolName, node string, addr netaddr.Addr) ID {
 	identity := poolName + "\x00" + addr.String()
 	if addr.IsUnix() && node != "" {
@@ -52,8 +53,8 @@ const (
 	stateDown
 )
 
-// Backend is one server of a pool. It keeps its identity, and so its state and its open conns, as long as its
-// address stays in the pool. Its methods may be called by any goroutine and allocate nothing.
+// Backend is one server of a pool. It keeps its identity, and so its state and its open conns, as long as its address
+// stays in the pool. Its methods may be called by any goroutine and allocate nothing.
 type Backend struct {
 	// Static after construction.
 	ID   ID
@@ -122,15 +123,15 @@ func (b *Backend) OnTrial() bool { return b.state.Load() == stateTrial && !b.gon
 // Unchecked says that the backend announced itself and has not been called up since: one check that succeeds is enough.
 func (b *Backend) Unchecked() bool { return b.unchecked.Load() }
 
-// Judged says that something is known of the backend's state: a check has come to an end since it joined the pool, or the
-// process before this one knew. Until then it counts as up, so that conns which come meanwhile are tried there.
+// Judged says that something is known of the backend's state: a check has come to an end since it joined the pool, or
+// the process before this one knew. Until then it counts as up, so that conns which come meanwhile are tried there.
 func (b *Backend) Judged() bool { return b.judged.Load() }
 
 // Failures is the number of connects that failed since the last that succeeded.
 func (b *Backend) Failures() int { return int(b.failures.Load()) }
 
-// Doubted gives a token when conns have failed to reach a backend that checks call up: whoever checks is to look now. It
-// is for one receiver.
+// Doubted gives a token when conns have failed to reach a backend that checks call up: whoever checks is to look now.
+// It is for one receiver.
 func (b *Backend) Doubted() <-chan struct{} { return b.doubts }
 
 // Acquire counts a conn. Call it before the connect, so that a burst is seen while it happens.
@@ -146,8 +147,8 @@ func (b *Backend) Acquire() {
 func (b *Backend) Release() {
 	b.open.Add(-1)
 	b.pool.open.Add(-1)
-	// The conn of a trial may end without an outcome, when its client leaves: the next may try. A conn from before
-	// the trial may end now too, then two try at once, which harms nobody.
+	// The conn of a trial may end without an outcome, when its client leaves: the next may try. A conn from before the
+	// trial may end now too, then two try at once, which harms nobody.
 	if b.trialBusy.Load() {
 		b.trialBusy.Store(false)
 	}

@@ -26,8 +26,8 @@ type Discovered struct {
 // SetDiscovered replaces the backends that announced themselves. They stand beside those of the specs; an address that
 // a spec gives too is one backend, with the settings of the spec. Backends that stay keep their state and conns. What a
 // backend asks for by Drain is done when it changes, so that an operator's SetDraining stays until then. Where active
-// checks run, a backend that is new gets no conns before one of them has called it up. Of more than the pool has room for
-// the first given stay.
+// checks run, a backend that is new gets no conns before one of them has called it up. Of more than the pool has room
+// for the first given stay.
 //
 // It needs Options.Discover. An error says which backend is wrong; nothing has changed then.
 func (p *Pool) SetDiscovered(backends []Discovered) error {
@@ -75,7 +75,8 @@ func (p *Pool) SetDiscovered(backends []Discovered) error {
 	return nil
 }
 
-// withDiscovered adds the announced backends to those of the specs, and leaves out what is refused. p.resolving is held.
+// withDiscovered adds the announced backends to those of the specs, and leaves out what is refused. p.resolving is
+// held.
 func (p *Pool) withDiscovered(static []wanted) (want []wanted, warnings []string) {
 	want = slices.Clone(static)
 	for _, d := range p.discovered {

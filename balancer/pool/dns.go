@@ -23,9 +23,9 @@ type Answer struct {
 	Deaf error
 }
 
-// askSystem asks as the system is configured (resolv.conf, nsswitch.conf, hosts), for each family apart: a name
-// server that fails for one must not look like a name without such addresses. What net.Resolver does not tell is read
-// from the name server's answers on their way to it: their time to live.
+// askSystem asks as the system is configured (resolv.conf, nsswitch.conf, hosts), for each family apart: a name server
+// that fails for one must not look like a name without such addresses. What net.Resolver does not tell is read from the
+// name server's answers on their way to it: their time to live.
 func askSystem(ctx context.Context, host string) (Answer, error) {
 	var heard ttl
 	resolver := net.Resolver{PreferGo: true, Dial: heard.dial}

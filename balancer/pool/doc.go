@@ -1,7 +1,7 @@
 // Package pool knows the backends that serve one service, which of them take conns, and how to pick one.
 //
-// A Pool owns the state; loops read it through a Snapshot, which is immutable and swapped by pointer whenever a
-// backend appears, vanishes, changes weight, goes down, comes back or is drained:
+// A Pool owns the state; loops read it through a Snapshot, which is immutable and swapped by pointer whenever a backend
+// appears, vanishes, changes weight, goes down, comes back or is drained:
 //
 //	s := p.Snapshot()                        // one atomic load, per decision
 //	b := s.Fresh(pool.RoundRobin, 0, skip)   // or s.Maglev, s.MaglevOf, s.ByID + s.Usable
@@ -12,8 +12,8 @@
 // What a picker must know at once (up or down, open conns) stands in atomics on the Backend, so a decision taken on a
 // snapshot that is about to be replaced is never worse than one conn late.
 //
-// With Options.SlowStart a backend that comes up again, or joins a pool at work, begins with a part of its weight, of fresh
-// handshakes only: slowstart.go has the states. Run takes the steps, each a snapshot of its own.
+// With Options.SlowStart a backend that comes up again, or joins a pool at work, begins with a part of its weight, of
+// fresh handshakes only: slowstart.go has the states. Run takes the steps, each a snapshot of its own.
 //
 // The ID of a backend and the order of every table depend on the pool's name and the backends' addresses only: nodes
 // that see the same live backends pick the same one for the same hash.

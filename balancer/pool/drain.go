@@ -43,8 +43,8 @@ const (
 	// MaxDrain is the longest time of a drain: by then every ticket that may be had has expired (RFC 9846, 4.7.1).
 	MaxDrain = 7 * 24 * time.Hour
 
-	// drainLook is how often Run looks whether the last conn of a backend that gets no new ones has ended. Nothing waits
-	// for it but a line in the log.
+	// drainLook is how often Run looks whether the last conn of a backend that gets no new ones has ended. Nothing
+	// waits for it but a line in the log.
 	drainLook = time.Second
 
 	// drainKept is how long the draining of a backend outlasts its address in the DNS, whose answers come and go.
@@ -55,9 +55,9 @@ const (
 type DrainPlan struct {
 	Mode Drain
 
-	// For is how long a softly drained backend gets its own resumptions. Then it gets no new conns, as one that is drained
-	// hard, and its sessions count as lost. Of a hard drain it is the time in which its conns are expected to end. 0 is
-	// without an end; at most MaxDrain.
+	// For is how long a softly drained backend gets its own resumptions. Then it gets no new conns, as one that is
+	// drained hard, and its sessions count as lost. Of a hard drain it is the time in which its conns are expected to
+	// end. 0 is without an end; at most MaxDrain.
 	For time.Duration
 }
 
@@ -163,7 +163,8 @@ func (p *Pool) endDrains(now time.Time) (wait time.Duration) {
 				continue
 			}
 			b.drain.Store(uint32(DrainHard))
-			p.log.Info("backend gets no more resumptions: the time of its drain is over", p.about(b), slog.Int("open", b.Open()))
+			const text = "backend gets no more resumptions: the time of its drain is over"
+			p.log.Info(text, p.about(b), slog.Int("open", b.Open()))
 			changed = true
 		}
 		if b.Draining() != DrainHard || state.told {
@@ -174,7 +175,8 @@ func (p *Pool) endDrains(now time.Time) (wait time.Duration) {
 			continue
 		}
 		state.told = true
-		p.log.Info("backend drained", p.about(b), slog.Float64("took_seconds", now.Sub(state.since).Round(time.Millisecond).Seconds()))
+		took := now.Sub(state.since).Round(time.Millisecond)
+		p.log.Info("backend drained", p.about(b), slog.Float64("took_seconds", took.Seconds()))
 	}
 	if changed {
 		p.reconcile()

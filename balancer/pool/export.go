@@ -48,8 +48,8 @@ func (p *Pool) Export() State {
 }
 
 // Import does to the backends what they had in the process that exported the state. Backends that are not in this pool
-// are passed over; of all that are the state is known now. It is called before conns come; a time that is over by now is
-// over.
+// are passed over; of all that are the state is known now. It is called before conns come; a time that is over by now
+// is over.
 func (p *Pool) Import(state State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -26,8 +27,8 @@ func (p *Pool) SetUp(b *Backend, up bool, why string) {
 	p.reconcile()
 }
 
-// Judge takes the word of the first check of a backend: one that fails is enough to mark it down, for nothing is known in
-// its favour. Later calls do nothing.
+// Judge takes the word of the first check of a backend: one that fails is enough to mark it down, for nothing is known
+// in its favour. Later calls do nothing.
 func (p *Pool) Judge(b *Backend, up bool, why string) {
 	if !b.judged.CompareAndSwap(false, true) {
 		return
@@ -44,8 +45,8 @@ func (p *Pool) awaitCheck(b *Backend) {
 	b.failTime.Store(p.clock())
 }
 
-// OnChange adds a listener for backends going down and coming back. It is called for one change at a time, in order;
-// it must not block, and must not change the pool.
+// OnChange adds a listener for backends going down and coming back. It is called for one change at a time, in order; it
+// must not block, and must not change the pool.
 func (p *Pool) OnChange(f func(b *Backend, up bool, why string)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,10 +56,11 @@ func (p *Pool) OnChange(f func(b *Backend, up bool, why string)) {
 // ConnectFailed counts a connect that was refused, forbidden, or found no route; why says which. Nothing else may be
 // reported here: neither what a client's bytes can provoke nor a shortage of this machine.
 //
-// With active checks these have the word: Options.Fall failures in a row make the backend doubtful, and whoever checks it
-// is to look at once (Doubted). Without them (Options.NoChecks) that many mark it down; every picker sees that at once, from
-// the backend's state. It goes on trial once Options.RetryAfter has passed: it is live again, but for one conn at a time. The
-// first connect that succeeds brings it back, the first that fails marks it down for another RetryAfter.
+// With active checks these have the word: Options.Fall failures in a row make the backend doubtful, and whoever checks
+// it is to look at once (Doubted). Without them (Options.NoChecks) that many mark it down; every picker sees that at
+// once, from the backend's state. It goes on trial once Options.RetryAfter has passed: it is live again, but for one
+// conn at a time. The first connect that succeeds brings it back, the first that fails marks it down for another
+// RetryAfter.
 //
 // Made for loops: tables, log and listeners are left to Run when it runs.
 func (p *Pool) ConnectFailed(b *Backend, why string) {
@@ -79,9 +81,10 @@ func (p *Pool) ConnectFailed(b *Backend, why string) {
 	}
 }
 
-// ConnectTimedOut reports a connect that was given up because nothing came of it; reached is what Backend.Reached was when
-// it began. Where others have come through meanwhile that speaks of load: the queue of connections that wait for the
-// backend to accept them is full, which any client can bring about, and nothing is counted. Otherwise it is a failure.
+// ConnectTimedOut reports a connect that was given up because nothing came of it; reached is what Backend.Reached was
+// when it began. Where others have come through meanwhile that speaks of load: the queue of connections that wait for
+// the backend to accept them is full, which any client can bring about, and nothing is counted. Otherwise it is a
+// failure.
 func (p *Pool) ConnectTimedOut(b *Backend, reached uint64) {
 	if b.Reached() == reached {
 		p.ConnectFailed(b, "timeout")
@@ -190,11 +193,10 @@ func (p *Pool) announce(b *Backend, up bool) {
 	b.why = ""
 	live := fmt.Sprintf("%d of %d", len(p.Snapshot().live), len(p.Snapshot().all))
 	if up {
-		if why == "" {
-			why = "a connect succeeded"
-		}
+		why = cmp.Or(why, "a connect succeeded")
 		down := time.Duration(p.clock() - b.downTime.Load()).Round(time.Millisecond)
-		p.log.Info("backend up", p.about(b), slog.String("why", why), slog.Float64("down_seconds", down.Seconds()), slog.String("live", live))
+		p.log.Info("backend up", p.about(b), slog.String("why", why),
+			slog.Float64("down_seconds", down.Seconds()), slog.String("live", live))
 	} else {
 		if why == "" {
 			why = FailuresInARow(p.Snapshot().opt.Fall)

@@ -114,9 +114,9 @@ func startWalk(hash uint64) walk {
 func (w *walk) next() { w.slot = advance(w.slot, w.stride) }
 
 // Maglev picks a live backend by consistent hashing: the owner of the hash's slot or, when that is skipped or cannot
-// take a conn, the owner of the next slot of the hash's walk who can. Backends above their bound of load are passed over while another
-// will do. It returns nil when no live backend can take the conn. Every node that sees the same live backends
-// answers the same, but for load and max conns, which are each node's own.
+// take a conn, the owner of the next slot of the hash's walk who can. Backends above their bound of load are passed
+// over while another will do. It returns nil when no live backend can take the conn. Every node that sees the same live
+// backends answers the same, but for load and max conns, which are each node's own.
 //
 // The work is bounded by maxWalk slots and then one pass over the live list.
 func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
@@ -151,13 +151,13 @@ func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
 	return overloaded
 }
 
-// MaglevOf picks among the backends of set (IDs, of a home with several members) by consistent hashing: from the
-// hash's slot of the same table it walks, as Maglev does, to the first member that is usable and not skipped. A member
-// that is being drained softly is taken only when no other will do. It returns nil when no member is usable: unlike
-// Maglev it never takes an overloaded one.
+// MaglevOf picks among the backends of set (IDs, of a home with several members) by consistent hashing: from the hash's
+// slot of the same table it walks, as Maglev does, to the first member that is usable and not skipped. A member that is
+// being drained softly is taken only when no other will do. It returns nil when no member is usable: unlike Maglev it
+// never takes an overloaded one.
 //
-// Every node agrees: the answer depends on the hash, the set and the live backends, not on the order of the set nor
-// on who asks; only load and max conns are a node's own.
+// Every node agrees: the answer depends on the hash, the set and the live backends, not on the order of the set nor on
+// who asks; only load and max conns are a node's own.
 //
 // The work is bounded by maxWalk slots and then one pass over the set: a small set in a large pool may not be met by
 // the walk, and drained members never are. The pass takes the member with the highest hash beside the given one

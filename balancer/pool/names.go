@@ -30,8 +30,8 @@ const (
 // 2005) over a fixed number of names, with decay. A name that completes more than 1 in 64 handshakes cannot be missed.
 //
 // Any client can write any name into a hello, so a hello alone counts for nothing: Offer remembers the name, Completed
-// counts it. Both are for loops. They take no time worth mentioning, never wait, and allocate only when a name is counted
-// for the first time; what meets a busy lock is dropped.
+// counts it. Both are for loops. They take no time worth mentioning, never wait, and allocate only when a name is
+// counted for the first time; what meets a busy lock is dropped.
 type Names struct {
 	seed maphash.Seed // constant: nobody can say which names have one reference
 

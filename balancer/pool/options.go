@@ -12,8 +12,7 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// SecondChance bounds the replays that rest on an answer of a backend
-// (DESIGN.md section 3.4 b and c).
+// SecondChance bounds the replays that rest on an answer of a backend (DESIGN.md section 3.4 b and c).
 type SecondChance struct {
 	// Auto lets an offer that a guessed backend refused go to another one.
 	Auto bool
@@ -21,8 +20,8 @@ type SecondChance struct {
 	// Tries bounds those other backends per conn: 1 to MaxSecondTries. Default DefaultSecondTries.
 	Tries int
 
-	// Budget is the share of the pool's new conns that may be replayed, on average, at most MaxSecondTries. It covers rule
-	// (b) too, which is always on. Default DefaultSecondBudget.
+	// Budget is the share of the pool's new conns that may be replayed, on average, at most MaxSecondTries. It covers
+	// rule (b) too, which is always on. Default DefaultSecondBudget.
 	Budget float64
 }
 
@@ -56,7 +55,8 @@ type Options struct {
 	// Policy chooses the backend of a fresh handshake. Default RoundRobin.
 	Policy Policy
 
-	// ECH says that the backends hold ECH keys: a hello with that extension creates no knowledge (DESIGN.md section 3.1).
+	// ECH says that the backends hold ECH keys: a hello with that extension creates no knowledge (DESIGN.md section
+	// 3.1).
 	ECH bool
 
 	// SecondChance is for offers that a guessed backend has refused.
@@ -66,15 +66,16 @@ type Options struct {
 	ProxyHeader ProxyHeader
 
 	// Sources are addresses of this machine that conns to the backends come from, in turn; each has its own ports. Of
-	// the backend's family; a backend without one in the list is connected to from wherever the kernel says. Default: none.
+	// the backend's family; a backend without one in the list is connected to from wherever the kernel says. Default:
+	// none.
 	Sources []netip.Addr
 
 	// Transparent has conns come from their clients' own addresses (Sources are not used then). A client of the other
 	// family than the backend's is connected from this machine's address.
 	Transparent bool
 
-	// Fall is the number of consecutive failed connects that make a backend doubtful, or mark it down with NoChecks: see
-	// ConnectFailed. Default DefaultFall.
+	// Fall is the number of consecutive failed connects that make a backend doubtful, or mark it down with NoChecks:
+	// see ConnectFailed. Default DefaultFall.
 	Fall int
 
 	// SlowStart is how long the share of fresh handshakes of a backend that comes up again, or that joins a pool at
@@ -114,19 +115,19 @@ type Options struct {
 	// system's resolver.
 	Resolver func(ctx context.Context, host string) (Answer, error)
 
-	// Node tells this node of a cluster from those on other machines: a unix socket's ID is made of it too. It stays what
-	// it was in New. Default: none, for a node that stands alone.
+	// Node tells this node of a cluster from those on other machines: a unix socket's ID is made of it too. It stays
+	// what it was in New. Default: none, for a node that stands alone.
 	Node string
 
 	// Discover lets backends join that announced themselves, see SetDiscovered. Such a pool may be empty.
 	Discover bool
 
-	// CheckFirst says that active checks run, and that a backend which announces itself gets no conns before one of them
-	// has called it up: see Backend.Unchecked.
+	// CheckFirst says that active checks run, and that a backend which announces itself gets no conns before one of
+	// them has called it up: see Backend.Unchecked.
 	CheckFirst bool
 
-	// Refuse says of an address that it cannot be a backend, such as one that conns would come back from: whatever names
-	// it, it is left out, see Refused. It may be called by several goroutines at once. Default: none is refused.
+	// Refuse says of an address that it cannot be a backend, such as one that conns would come back from: whatever
+	// names it, it is left out, see Refused. It may be called by several goroutines at once. Default: none is refused.
 	Refuse func(netaddr.Addr) bool
 
 	// Log gets one line per change of a backend's state and per warning, while the pool is locked: it must not wait for
@@ -154,7 +155,8 @@ func (o *Options) check() error {
 	if second := &o.SecondChance; second.Tries < 0 || second.Tries > MaxSecondTries {
 		return fmt.Errorf("pool: %d second-chance tries: give 1 to %d", second.Tries, MaxSecondTries)
 	} else if !(second.Budget >= 0 && second.Budget <= MaxSecondTries) {
-		return fmt.Errorf("pool: a second-chance budget of %v: give 0 to %d second chances per conn", second.Budget, MaxSecondTries)
+		const text = "pool: a second-chance budget of %v: give 0 to %d second chances per conn"
+		return fmt.Errorf(text, second.Budget, MaxSecondTries)
 	}
 	o.SecondChance.Tries = cmp.Or(o.SecondChance.Tries, DefaultSecondTries)
 	o.SecondChance.Budget = cmp.Or(o.SecondChance.Budget, DefaultSecondBudget)

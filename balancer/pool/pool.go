@@ -54,8 +54,8 @@ type Pool struct {
 }
 
 // New makes a pool of the given specs. It resolves names, for at most Options.ResolveTimeout; one that cannot be
-// resolved is a warning in the log while another backend stands, and an error when none does. Every error is one
-// line that names the value and the remedy. All backends start as up.
+// resolved is a warning in the log while another backend stands, and an error when none does. Every error is one line
+// that names the value and the remedy. All backends start as up.
 func New(name string, specs []Spec, opt Options) (*Pool, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -101,8 +101,7 @@ func (p *Pool) Refused() []string {
 func (p *Pool) Snapshot() *Snapshot { return p.snapshot.Load() }
 
 // Run resolves names again (Options.ResolveEvery), takes the steps of slow starts, puts backends on trial where no
-// active checks run, and does for
-// the loops what they must not wait for. It returns when ctx is done.
+// active checks run, and does for the loops what they must not wait for. It returns when ctx is done.
 func (p *Pool) Run(ctx context.Context) {
 	p.running.Add(1)
 	defer p.running.Add(-1)
@@ -168,9 +167,10 @@ func (p *Pool) apply(want []wanted) {
 	idle := func(b *Backend) bool { return b.gone.Load() && b.open.Load() == 0 && !p.keepsDrain(b, now) }
 	known := slices.DeleteFunc(slices.Concat(p.Snapshot().all, p.parked), idle)
 	before := make(map[netaddr.Addr]*Backend, len(known))
+	compare := func(w wanted, addr netaddr.Addr) int { return w.addr.Compare(addr) }
 	for _, b := range known {
 		before[b.Addr] = b
-		_, stays := slices.BinarySearchFunc(want, b.Addr, func(w wanted, addr netaddr.Addr) int { return w.addr.Compare(addr) })
+		_, stays := slices.BinarySearchFunc(want, b.Addr, compare)
 		b.gone.Store(!stays)
 	}
 	all := make([]*Backend, len(want))
@@ -198,8 +198,8 @@ func (p *Pool) apply(want []wanted) {
 	p.reconcile()
 }
 
-// publish swaps the snapshot for one of the given backends and options, unless it would be the same. Tables are built only when the
-// live backends or their weights differ. p.mu is held.
+// publish swaps the snapshot for one of the given backends and options, unless it would be the same. Tables are built
+// only when the live backends or their weights differ. p.mu is held.
 func (p *Pool) publish(all []*Backend, opt *Options) {
 	old := p.Snapshot()
 	next := &Snapshot{pool: p, opt: opt, all: all, replaced: make(chan struct{})}

@@ -42,8 +42,8 @@ func (p *Pool) Reconfigure(specs []Spec, opt Options) (Changes, error) {
 	return plan.Apply(), nil
 }
 
-// Plan does all of a reconfiguration that can fail, and changes nothing: it checks specs and options and resolves names,
-// for at most Options.ResolveTimeout. Errors are as New's. The log stays the one that New was given.
+// Plan does all of a reconfiguration that can fail, and changes nothing: it checks specs and options and resolves
+// names, for at most Options.ResolveTimeout. Errors are as New's. The log stays the one that New was given.
 func (p *Pool) Plan(specs []Spec, opt Options) (*Plan, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -58,7 +58,8 @@ func (p *Pool) Plan(specs []Spec, opt Options) (*Plan, error) {
 			return nil, err
 		}
 		if t.addr.IsUnix() && (opt.Transparent || len(opt.Sources) > 0) {
-			return nil, &SpecError{spec.Addr, errors.New("a unix socket is connected to from no address: leave out the pool's sources and transparent, or give HOST:PORT")}
+			return nil, &SpecError{spec.Addr, errors.New("a unix socket is connected to from no address: " +
+				"leave out the pool's sources and transparent, or give HOST:PORT")}
 		}
 		plan.targets[i] = t
 	}

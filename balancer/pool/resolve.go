@@ -82,8 +82,8 @@ func (p *Pool) firstDue(opt *Options) (first time.Time) {
 	return first
 }
 
-// due is when a name is to be resolved again: at the end of its answer's time, and soon while a backend of it is
-// down, for then the service may have moved. p.resolving is held.
+// due is when a name is to be resolved again: at the end of its answer's time, and soon while a backend of it is down,
+// for then the service may have moved. p.resolving is held.
 func (p *Pool) due(t target, opt *Options, down map[string]bool) time.Time {
 	last := p.known[t.Addr]
 	wait := opt.ResolveEvery
@@ -110,9 +110,11 @@ func (p *Pool) downNames() map[string]bool {
 }
 
 // resolve expands the targets to backends, sorted by address, each address once. Names that are not due at now keep
-// their answer; the zero time asks for all. A name that cannot be resolved keeps the addresses known from before; it is a
-// warning while anything is left, else an error. p.resolving is held.
-func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now time.Time) (want []wanted, warnings []string, err error) {
+// their answer; the zero time asks for all. A name that cannot be resolved keeps the addresses known from before; it is
+// a warning while anything is left, else an error. p.resolving is held.
+func (p *Pool) resolve(
+	ctx context.Context, targets []target, opt *Options, now time.Time,
+) (want []wanted, warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.ResolveTimeout)
 	defer cancel()
 	answers := make([]lookup, len(targets))
@@ -126,7 +128,7 @@ func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now 
 		case asked && !now.IsZero() && p.due(t, opt, down).After(now):
 			answers[i] = last
 		default:
-			all.Go(func() { answers[i] = lookupHost(ctx, t, opt.Resolver, last) })
+			all.Go(func() { answers[i] = lookupHost(ctx, t, opt, last) })
 		}
 	}
 	all.Wait()
@@ -135,7 +137,8 @@ func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now 
 	for i, t := range targets {
 		if err := answers[i].err; err != nil {
 			failed = append(failed, fmt.Sprintf("%q (%v)", t.Addr, err))
-			warnings = append(warnings, fmt.Sprintf("backend %q cannot be resolved (%v), %s", t.Addr, err, instead(len(answers[i].addrs))))
+			warnings = append(warnings,
+				fmt.Sprintf("backend %q cannot be resolved (%v), %s", t.Addr, err, instead(len(answers[i].addrs))))
 		}
 		for _, addr := range answers[i].addrs {
 			want = append(want, wanted{addr: addr, name: t.Addr, weight: t.Weight, maxConns: t.MaxConns})
@@ -147,7 +150,8 @@ func (p *Pool) resolve(ctx context.Context, targets []target, opt *Options, now 
 		}
 	}
 	if len(want) == 0 && !opt.Discover {
-		return nil, nil, fmt.Errorf("no backend can be resolved: %s; correct the name, or give IP:PORT", strings.Join(failed, ", "))
+		const text = "no backend can be resolved: %s; correct the name, or give IP:PORT"
+		return nil, nil, fmt.Errorf(text, strings.Join(failed, ", "))
 	}
 	want, more := p.distinct(want)
 	return want, append(warnings, more...), nil
@@ -161,8 +165,8 @@ func instead(kept int) string {
 }
 
 // lookupHost resolves one name to canonical addresses. Those of last stand for what cannot be asked.
-func lookupHost(ctx context.Context, t target, resolver func(context.Context, string) (Answer, error), last lookup) lookup {
-	answer, err := resolver(ctx, t.host)
+func lookupHost(ctx context.Context, t target, opt *Options, last lookup) lookup {
+	answer, err := opt.Resolver(ctx, t.host)
 	if err == nil && len(answer.Addrs) == 0 {
 		err = errors.New("the name has no addresses")
 	}
@@ -173,7 +177,8 @@ func lookupHost(ctx context.Context, t target, resolver func(context.Context, st
 	if why := cmp.Or(err, answer.Deaf); why != nil {
 		answered := l.addrs
 		for _, a := range last.addrs {
-			if !slices.ContainsFunc(answered, func(b netaddr.Addr) bool { return a.IP().Addr().Is4() == b.IP().Addr().Is4() }) {
+			family := a.IP().Addr().Is4()
+			if !slices.ContainsFunc(answered, func(b netaddr.Addr) bool { return b.IP().Addr().Is4() == family }) {
 				l.addrs, l.err = append(l.addrs, a), why
 			}
 		}
@@ -195,10 +200,11 @@ func (p *Pool) distinct(want []wanted) (kept []wanted, warnings []string) {
 		case taken && owner == w.addr:
 			warnings = append(warnings, fmt.Sprintf("backend %s is given more than once, the first counts", w.addr))
 		case taken:
-			warnings = append(warnings, fmt.Sprintf("backend %s is refused: its ID %08x is that of %s; give it another port or address",
-				w.addr, uint32(id), owner))
+			const text = "backend %s is refused: its ID %08x is that of %s; give it another port or address"
+			warnings = append(warnings, fmt.Sprintf(text, w.addr, uint32(id), owner))
 		case len(kept) == MaxBackends:
-			warnings = append(warnings, fmt.Sprintf("backend %s is refused: a pool holds at most %d", w.addr, MaxBackends))
+			const text = "backend %s is refused: a pool holds at most %d"
+			warnings = append(warnings, fmt.Sprintf(text, w.addr, MaxBackends))
 		default:
 			owners[id] = w.addr
 			kept = append(kept, w)

@@ -12,7 +12,8 @@ const (
 	wholeShare = 100
 
 	// firstShare is the percentage that a backend begins with: enough for it to be tried in earnest, and a tenth of the
-	// handshakes that would meet its cold caches otherwise. HAProxy's slowstart begins lower, at one step of its weight.
+	// handshakes that would meet its cold caches otherwise. HAProxy's slowstart begins lower, at one step of its
+	// weight.
 	firstShare = 10
 
 	// shareStep is by how much it rises at once, in percent: 18 steps, each of which makes one snapshot.
@@ -54,7 +55,8 @@ func (p *Pool) updateShare(b *Backend, now time.Time) {
 	}
 }
 
-// shareAfter is the part, in percent, of a backend that came up at since (zero: long ago), and how long it has that part.
+// shareAfter is the part, in percent, of a backend that came up at since (zero: long ago), and how long it has that
+// part.
 func shareAfter(since, now time.Time, slow time.Duration) (share uint32, next time.Duration) {
 	past := max(now.Sub(since), 0)
 	if since.IsZero() || past >= slow {
@@ -65,8 +67,8 @@ func shareAfter(since, now time.Time, slow time.Duration) (share uint32, next ti
 	return firstShare + shareStep*uint32(taken), (slow*time.Duration(taken+1)+steps-1)/steps - past
 }
 
-// joins begins the slow start of a backend that is new in a pool at work. It is not at work before it is as old as a slow
-// start takes, for then backends are still being found, nor when nobody else is there to take conns. p.mu is held.
+// joins begins the slow start of a backend that is new in a pool at work. It is not at work before it is as old as a
+// slow start takes, for then backends are still being found, nor when nobody else is there to take conns. p.mu is held.
 func (p *Pool) joins(b *Backend, now time.Time) {
 	s := p.Snapshot()
 	if slow := s.opt.SlowStart; slow == 0 || now.Sub(p.start) < slow || len(s.live) == 0 {
@@ -128,9 +130,9 @@ func (b *Backend) FreshShare() int { return int(b.share.Load()) }
 // freshWeight is the weight for fresh handshakes, in hundredths.
 func (b *Backend) freshWeight() int64 { return b.weight.Load() * int64(b.share.Load()) }
 
-// clientHash is the live backend of the client's hash, as Maglev. Of the clients of one that starts slowly only its part
-// comes, the same ones on every node that is at the same step; the others go where they went while it was down, so that
-// each moves once.
+// clientHash is the live backend of the client's hash, as Maglev. Of the clients of one that starts slowly only its
+// part comes, the same ones on every node that is at the same step; the others go where they went while it was down, so
+// that each moves once.
 func (s *Snapshot) clientHash(hash uint64, skip Skip) *Backend {
 	b := s.Maglev(hash, skip)
 	if b == nil || s.whole == nil {
@@ -145,8 +147,8 @@ func (s *Snapshot) clientHash(hash uint64, skip Skip) *Backend {
 	return b
 }
 
-// withoutSlow is the snapshot as it would be without the backends that start slowly; nil when there are none, when there
-// is nobody else, or when nobody asks for it. before is that of an earlier snapshot.
+// withoutSlow is the snapshot as it would be without the backends that start slowly; nil when there are none, when
+// there is nobody else, or when nobody asks for it. before is that of an earlier snapshot.
 func (s *Snapshot) withoutSlow(before *Snapshot) *Snapshot {
 	if s.opt.Policy != ClientHash {
 		return nil
@@ -176,8 +178,8 @@ type Condition struct {
 	Since time.Time
 	Why   string
 
-	// Share is the percentage of its weight that counts for fresh handshakes: less than 100 while it starts slowly, until
-	// Whole.
+	// Share is the percentage of its weight that counts for fresh handshakes: less than 100 while it starts slowly,
+	// until Whole.
 	Share int
 	Whole time.Time // zero: it does not start slowly
 }

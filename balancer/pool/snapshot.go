@@ -29,8 +29,8 @@ func (u Unusable) String() string {
 	return word(int(u), "ok", "backend_down", "full", "overloaded", "drained")
 }
 
-// Snapshot is the pool at one moment. It is immutable but for the atomics of its backends, shared by all loops, and
-// its methods allocate nothing. Callers must not change the slices.
+// Snapshot is the pool at one moment. It is immutable but for the atomics of its backends, shared by all loops, and its
+// methods allocate nothing. Callers must not change the slices.
 type Snapshot struct {
 	pool *Pool
 	opt  *Options // of the pool
@@ -66,8 +66,8 @@ func (s *Snapshot) Live() []*Backend { return s.live }
 // Replaced is closed once a newer snapshot stands.
 func (s *Snapshot) Replaced() <-chan struct{} { return s.replaced }
 
-// Usable says whether a backend can take an offer of its own now. It is UsableDown for nil, so that an unknown ID needs no
-// case of its own.
+// Usable says whether a backend can take an offer of its own now. It is UsableDown for nil, so that an unknown ID needs
+// no case of its own.
 func (s *Snapshot) Usable(b *Backend) Unusable {
 	switch {
 	case b == nil || !b.takesConns():
@@ -82,8 +82,8 @@ func (s *Snapshot) Usable(b *Backend) Unusable {
 	return UsableOK
 }
 
-// overloaded says that open > loadSlack + factor * mean, where the mean is the open conns on live backends by unit
-// of their weight, times the backend's weight. Both sides are multiplied by the live weight to save the division.
+// overloaded says that open > loadSlack + factor * mean, where the mean is the open conns on live backends by unit of
+// their weight, times the backend's weight. Both sides are multiplied by the live weight to save the division.
 func (s *Snapshot) overloaded(b *Backend) bool {
 	open := b.open.Load() - loadSlack
 	if open <= 0 || s.liveWeight == 0 {

@@ -20,8 +20,8 @@ const (
 
 // Spec is one backend, or one name that stands for several, as an operator writes it.
 type Spec struct {
-	// Addr is host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name that expands to all
-	// its addresses. The port is a number. Or it is unix: and the path of a unix socket of this machine, or @ and an
+	// Addr is host:port; the host is an IPv4 address, an IPv6 address in brackets, or a name that expands to all its
+	// addresses. The port is a number. Or it is unix: and the path of a unix socket of this machine, or @ and an
 	// abstract name.
 	Addr string
 

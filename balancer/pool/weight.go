@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Report is what a backend says of itself (the agent check that HAProxy made common). It stands beside what the operator
-// says: a backend that reports itself ready is not undrained, one that reports a weight has that share of its own.
+// Report is what a backend says of itself (the agent check that HAProxy made common). It stands beside what the
+// operator says: a backend that reports itself ready is not undrained, one that reports a weight has that share of its
+// own.
 type Report struct {
 	Drain    bool // no fresh handshakes
 	Percent  int  // of its weight, 1 to MaxPercent; 0: all of it
@@ -36,11 +37,12 @@ func (r Report) String() string {
 	return strings.Join(words, " ")
 }
 
-// SetReport applies what a backend says of itself, in place of what it said before. Nothing happens when it is the same.
-// Weights come into force with the next pick.
+// SetReport applies what a backend says of itself, in place of what it said before. Nothing happens when it is the
+// same. Weights come into force with the next pick.
 func (p *Pool) SetReport(b *Backend, r Report) error {
 	if r.Percent < 0 || r.Percent > MaxPercent || r.MaxConns < 0 {
-		return fmt.Errorf("pool: backend %s reports %d%% and %d conns: up to %d%%, and no negative number", b.Addr, r.Percent, r.MaxConns, MaxPercent)
+		const text = "pool: backend %s reports %d%% and %d conns: up to %d%%, and no negative number"
+		return fmt.Errorf(text, b.Addr, r.Percent, r.MaxConns, MaxPercent)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

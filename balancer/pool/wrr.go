@@ -4,13 +4,13 @@ package pool
 const maxSequence = 4096
 
 // sequence gives the order of one cycle of smooth weighted round robin, as nginx does it: in each step every backend
-// gains its weight, the richest is taken and pays the sum of the weights. It spreads a heavy backend's turns evenly
-// (a a b a a c a, not a a a a a b c). The answer holds indexes of weights.
+// gains its weight, the richest is taken and pays the sum of the weights. It spreads a heavy backend's turns evenly (a
+// a b a a c a, not a a a a a b c). The answer holds indexes of weights.
 //
-// Its length is the sum of the weights after division by their greatest common divisor. Beyond maxSequence the
-// weights are scaled down first and rounded, but to no less than 1: a backend's share then differs from the exact
-// one by at most 1/2 in 4,096 of all conns where the weight was rounded, and by less than 1 in 4,096 for each
-// backend so light that it was lifted to 1. More than maxSequence backends take one turn each.
+// Its length is the sum of the weights after division by their greatest common divisor. Beyond maxSequence the weights
+// are scaled down first and rounded, but to no less than 1: a backend's share then differs from the exact one by at
+// most 1/2 in 4,096 of all conns where the weight was rounded, and by less than 1 in 4,096 for each backend so light
+// that it was lifted to 1. More than maxSequence backends take one turn each.
 func sequence(weights []int) []uint16 {
 	scaled, sum := scale(weights)
 	seq := make([]uint16, 0, sum)
