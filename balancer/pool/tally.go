@@ -3,33 +3,35 @@ package pool
 import "sync/atomic"
 
 // Tally is what a backend has had since it joined the pool at this node.
-type Tally struct {
-	Conns    uint64 // that reached it
-	Fresh    uint64 // of them, without an offer that was recognised
-	Accepted uint64 // offers that it resumed
-	Refused  uint64 // offers that it answered with a full handshake
-	Lost     uint64 // offers that were its own and not resumed: it refused them, or could not be used
-	BytesIn  uint64 // from clients to it
-	BytesOut uint64 // from it to clients
-	Passed   uint64 // checks that found nothing wrong
-	Failed   uint64 // checks that failed, for whatever reason
+type Tally = TallyOf[uint64]
+
+// TallyOf is a Tally of counters: those of a backend loops write and anybody reads.
+type TallyOf[N any] struct {
+	Conns    N // that reached it
+	Fresh    N // of them, without an offer that was recognised
+	Accepted N // offers that it resumed
+	Refused  N // offers that it answered with a full handshake
+	Lost     N // offers that were its own and not resumed: it refused them, or could not be used
+	BytesIn  N // from clients to it
+	BytesOut N // from it to clients
+	Passed   N // checks that found nothing wrong
+	Failed   N // checks that failed, for whatever reason
 }
 
-// counters are a Tally that loops write and anybody reads. They lie apart from what pickers read for every conn.
+// counters lie apart from what pickers read for every conn.
 type counters struct {
-	_                                     [64]byte // a cache line
-	conns, fresh, accepted, refused, lost atomic.Uint64
-	bytesIn, bytesOut                     atomic.Uint64
-	reached, answered                     atomic.Uint64
-	passed, failed                        atomic.Uint64 // checks; written by whoever checks
+	_                 [64]byte // a cache line
+	tally             TallyOf[atomic.Uint64]
+	reached, answered atomic.Uint64
 }
 
 // Tally reads the counters.
 func (b *Backend) Tally() Tally {
-	c := &b.count
+	c := &b.count.tally
 	return Tally{
-		Conns: c.conns.Load(), Fresh: c.fresh.Load(), Accepted: c.accepted.Load(), Refused: c.refused.Load(), Lost: c.lost.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Passed: c.passed.Load(), Failed: c.failed.Load(),
+		Conns: c.Conns.Load(), Fresh: c.Fresh.Load(), Accepted: c.Accepted.Load(), Refused: c.Refused.Load(),
+		Lost: c.Lost.Load(), BytesIn: c.BytesIn.Load(), BytesOut: c.BytesOut.Load(), Passed: c.Passed.Load(),
+		Failed: c.Failed.Load(),
 	}
 }
 
@@ -45,23 +47,23 @@ func (b *Backend) CountAnswer() { b.count.answered.Add(1) }
 
 // CountConn counts a conn whose backend is final.
 func (b *Backend) CountConn(fresh bool) {
-	b.count.conns.Add(1)
+	b.count.tally.Conns.Add(1)
 	if fresh {
-		b.count.fresh.Add(1)
+		b.count.tally.Fresh.Add(1)
 	}
 }
 
 // CountVerdict counts the backend's answer to an offer.
 func (b *Backend) CountVerdict(accepted bool) {
 	if accepted {
-		b.count.accepted.Add(1)
+		b.count.tally.Accepted.Add(1)
 	} else {
-		b.count.refused.Add(1)
+		b.count.tally.Refused.Add(1)
 	}
 }
 
 // CountLost counts an offer of the backend's own that was not resumed.
-func (b *Backend) CountLost() { b.count.lost.Add(1) }
+func (b *Backend) CountLost() { b.count.tally.Lost.Add(1) }
 
 // TallyStep is by how many bytes of one direction a conn's traffic is counted while it is open: the rest follows at its
 // end. So a conn needs no count of its own of what was counted.
@@ -82,17 +84,17 @@ func (b *Backend) addBytes(in bool, n uint64) {
 	switch {
 	case n == 0:
 	case in:
-		b.count.bytesIn.Add(n)
+		b.count.tally.BytesIn.Add(n)
 	default:
-		b.count.bytesOut.Add(n)
+		b.count.tally.BytesOut.Add(n)
 	}
 }
 
 // CountCheck counts a check of the backend.
 func (b *Backend) CountCheck(ok bool) {
 	if ok {
-		b.count.passed.Add(1)
+		b.count.tally.Passed.Add(1)
 	} else {
-		b.count.failed.Add(1)
+		b.count.tally.Failed.Add(1)
 	}
 }
