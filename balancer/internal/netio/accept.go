@@ -19,6 +19,16 @@ type listener struct {
 	gen uint32 // of io_uring: tells a completion of an earlier Listen
 }
 
+func (e *core) Unlisten(fd int) error {
+	l := e.listeners[int32(fd)]
+	if l == nil {
+		return nil
+	}
+	delete(e.listeners, l.fd)
+	e.unready(l)
+	return e.own.ignoreConns(l)
+}
+
 // hasConns begins to take connections from a listener whose queue has some.
 func (e *core) hasConns(l *listener) {
 	if !slices.Contains(e.ready, l) {

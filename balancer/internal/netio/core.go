@@ -15,7 +15,7 @@ import (
 // core is what both engines are made of and do in the same way: sockets and their slots, sending, splicing, taking
 // connections, the queue of sockets that may go on. An engine embeds it and adds how it waits.
 type core struct {
-	// Constant after newCore.
+	// Constant after open.
 	own    engine
 	wakeFd int32
 	base   time.Time
@@ -51,6 +51,8 @@ type engine interface {
 	awaitRoom(s Sock, sl *slot) syscall.Errno
 	// awaitConns is told of a listener that has had its share, or has nothing.
 	awaitConns(l *listener)
+	// ignoreConns has no more told of a listener.
+	ignoreConns(l *listener) error
 	// relieve gives back descriptors that are of no use now, and reports whether there were any.
 	relieve() bool
 }
@@ -61,7 +63,8 @@ type turn struct {
 	gen  uint32
 }
 
-func (e *core) init(own engine, bufferLimit int64) error {
+// open makes the core that own embeds.
+func (e *core) open(own engine, bufferLimit int64) error {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("netio: eventfd: %w", err)

@@ -46,7 +46,7 @@ func NewEpoll(bufferLimit int64) (Engine, error) {
 		return nil, fmt.Errorf("netio: epoll_create1: %w", err)
 	}
 	e := &epoll{fd: int32(fd), lent: make([]byte, RecvSize)}
-	if err := e.init(e, bufferLimit); err != nil {
+	if err := e.open(e, bufferLimit); err != nil {
 		sysClose(e.fd)
 		return nil, err
 	}

@@ -21,15 +21,9 @@ func (e *epoll) Listen(fd int, tag uint32) error {
 	return nil
 }
 
-func (e *epoll) Unlisten(fd int) error {
-	l := e.listeners[int32(fd)]
-	if l == nil {
-		return nil
-	}
-	delete(e.listeners, l.fd)
-	e.unready(l)
+func (e *epoll) ignoreConns(l *listener) error {
 	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_DEL, l.fd, nil); errno != 0 {
-		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
+		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", l.fd, errno)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func newUring(bufferLimit int64, o ringOptions) (_ Engine, err error) {
 		e.releaseRing()
 		return nil, fmt.Errorf("netio: %w", err)
 	}
-	if err = e.init(e, bufferLimit); err != nil {
+	if err = e.open(e, bufferLimit); err != nil {
 		e.releaseRing()
 		return nil, err
 	}

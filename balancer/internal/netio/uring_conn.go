@@ -36,13 +36,7 @@ func (e *uring) awaitConns(l *listener) {
 // polls is the user data of the poll of l.
 func (e *uring) polls(l *listener) uint64 { return userData(ringAccept, l.gen, Sock(l.fd)) }
 
-func (e *uring) Unlisten(fd int) error {
-	l := e.listeners[int32(fd)]
-	if l == nil {
-		return nil
-	}
-	delete(e.listeners, l.fd)
-	e.unready(l)
+func (e *uring) ignoreConns(l *listener) error {
 	e.cancel(e.polls(l))
 	// At once: the caller may close the descriptor, and a poll would keep its queue open.
 	_ = e.ring.poll() // what it does not take goes with the next call
