@@ -60,7 +60,7 @@ func (s *Store) stats(now uint32) Stats {
 
 func (t *Table) stats(now uint32) TableStats {
 	return TableStats{
-		Used: t.Used(now), Capacity: t.Entries(), Bytes: t.Bytes(), Inserts: t.Inserts(), Evicted: t.Evicted(),
+		Used: t.Used(now), Capacity: t.entries, Bytes: t.Bytes(), Inserts: t.inserts.Load(), Evicted: t.evicted.Load(),
 	}
 }
 

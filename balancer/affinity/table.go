@@ -58,8 +58,8 @@ type Table struct {
 	renames string // the file at that path, with ".heir", is to get its name
 
 	// Atomic.
-	inserts atomic.Uint64
-	evicted atomic.Uint64
+	inserts atomic.Uint64 // new keys since the start
+	evicted atomic.Uint64 // live entries that gave way to new keys, and new keys for which none did
 }
 
 // NewTable makes a table for about entries live entries and takes all the memory it will ever need, 26.7 bytes per
@@ -276,14 +276,5 @@ func (t *Table) Used(now uint32) int {
 	return int(uint64(live) * t.buckets / sample)
 }
 
-// Entries is the number of entries the table was made for.
-func (t *Table) Entries() int { return t.entries }
-
 // Bytes is the memory of the table.
 func (t *Table) Bytes() int { return int(t.buckets) * bucketBytes }
-
-// Inserts counts new keys since the start.
-func (t *Table) Inserts() uint64 { return t.inserts.Load() }
-
-// Evicted counts live entries that had to give way to new keys, and new keys for which none had to.
-func (t *Table) Evicted() uint64 { return t.evicted.Load() }

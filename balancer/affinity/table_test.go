@@ -68,8 +68,8 @@ func TestTableSize(t *testing.T) {
 		{1, 64}, {2, 64}, {3, 128}, {6, 192}, {600, 16_000}, {1_000_000, 26_666_688},
 	} {
 		tab := newTable(t, tt.entries)
-		if tab.Bytes() != tt.bytes || tab.Entries() != tt.entries {
-			t.Errorf("table of %d: %d entries in %d bytes, want %d", tt.entries, tab.Entries(), tab.Bytes(), tt.bytes)
+		if tab.Bytes() != tt.bytes || tab.entries != tt.entries {
+			t.Errorf("table of %d: %d entries in %d bytes, want %d", tt.entries, tab.entries, tab.Bytes(), tt.bytes)
 		}
 	}
 	for _, n := range []int{-1, 0, MaxEntries + 1} {
@@ -106,7 +106,7 @@ func TestTableAsMap(t *testing.T) {
 			if ok && (!have || id != want.id || expiry != want.expiry) {
 				t.Fatalf("key %x: got %d until %d, want %v", k, id, expiry, want)
 			}
-			if have && !ok && tab.Evicted() == 0 {
+			if have && !ok && tab.evicted.Load() == 0 {
 				t.Fatalf("key %x is lost, and nothing was evicted", k)
 			}
 		}
@@ -117,8 +117,8 @@ func TestTableAsMap(t *testing.T) {
 			live++
 		}
 	}
-	if used := tab.Used(now); used < live-int(tab.Evicted()) || used > live {
-		t.Errorf("Used is %d, the map has %d, evicted %d", used, live, tab.Evicted())
+	if used := tab.Used(now); used < live-int(tab.evicted.Load()) || used > live {
+		t.Errorf("Used is %d, the map has %d, evicted %d", used, live, tab.evicted.Load())
 	}
 }
 
@@ -128,14 +128,14 @@ func TestTableLosesLittleAtItsSize(t *testing.T) {
 	for i := range n {
 		tab.Insert(makeKey(mix(uint64(i)), 0), 1, t0+100, t0)
 	}
-	if tab.Evicted() > n/1000 {
-		t.Errorf("%d of %d live entries evicted while filling the table to its size", tab.Evicted(), n)
+	if tab.evicted.Load() > n/1000 {
+		t.Errorf("%d of %d live entries evicted while filling the table to its size", tab.evicted.Load(), n)
 	}
 	if used := tab.Used(t0); used < n*97/100 || used > n*103/100 {
 		t.Errorf("Used estimates %d, want about %d", used, n)
 	}
-	if tab.Inserts() != n {
-		t.Errorf("Inserts is %d, want %d", tab.Inserts(), n)
+	if tab.inserts.Load() != n {
+		t.Errorf("Inserts is %d, want %d", tab.inserts.Load(), n)
 	}
 }
 
@@ -146,15 +146,15 @@ func TestTableEvictsTheOldest(t *testing.T) {
 		// The earlier it was written, the longer it says that it lives.
 		tab.Insert(Key(i+1), i+1, t0+1<<(20-i), t0+100*i)
 	}
-	if tab.Evicted() != 0 {
-		t.Fatalf("%d evicted before the table is full", tab.Evicted())
+	if tab.evicted.Load() != 0 {
+		t.Fatalf("%d evicted before the table is full", tab.evicted.Load())
 	}
 	tab.Insert(99, 99, t0+1000, t0+800)
-	if _, _, ok := tab.Lookup(1, t0); ok || tab.Evicted() != 1 {
-		t.Errorf("the entry that was written first is still there: %v, evicted %d", ok, tab.Evicted())
+	if _, _, ok := tab.Lookup(1, t0); ok || tab.evicted.Load() != 1 {
+		t.Errorf("the entry that was written first is still there: %v, evicted %d", ok, tab.evicted.Load())
 	}
 	tab.Insert(98, 98, t0+10_000, t0+1000) // key 99 has expired: its slot is free
-	if tab.Evicted() != 1 {
+	if tab.evicted.Load() != 1 {
 		t.Errorf("an expired entry counts as evicted")
 	}
 	for _, k := range []Key{98, 2, 3, 8} {
