@@ -1,7 +1,5 @@
 package affinity
 
-import "sync/atomic"
-
 // Homes is how much of what is known leads to one backend.
 type Homes struct {
 	Sessions   int // exact session IDs, tickets and identities
@@ -36,7 +34,7 @@ func (s *Store) Count(c *Census, now uint32) (more bool) {
 	var last *Homes
 	var lastID uint32
 	for ; c.next < end; c.next++ {
-		bucket := (*[bucketWords]atomic.Uint64)(t.words[c.next*bucketWords:])
+		bucket := t.bucket(c.next)
 		for i := 1; i < bucketWords; i += 2 {
 			w1 := bucket[i].Load()
 			if uint32(w1) <= now || c.table == 1 && uint32(w1)&clientBits == clientOut {

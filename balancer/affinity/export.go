@@ -1,7 +1,5 @@
 package affinity
 
-import "sync/atomic"
-
 // Cursor is how far an Export has come. The zero Cursor is its beginning.
 type Cursor struct {
 	stage exportStage
@@ -83,10 +81,9 @@ func (s *Store) keyFacts() (facts []Fact) {
 // more.
 func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []Fact {
 	for ; *next < t.buckets && len(facts)+ways <= cap(facts); *next++ {
-		bucket := (*[bucketWords]atomic.Uint64)(t.words[*next*bucketWords:])
+		bucket := t.bucket(*next)
 		for i := 0; i < bucketWords; i += 2 {
-			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			k := Key(w0 ^ w1)
+			k, w1 := bucket.entry(i)
 			// A pair that was read while it was written has a key that belongs elsewhere.
 			if a, b := t.candidates(k); uint32(w1) <= now || bucket != a && bucket != b {
 				continue

@@ -41,12 +41,11 @@ func (t *Table) crowdedOut(k Key) {
 // Age is the time since an entry was last written, which is when a server last proved it: how long a server says that
 // its tickets live gains nothing. What was written by a clock ahead of ours counts as old as that clock is ahead. An
 // entry of a pool that holds nothing is one whose words are torn: it goes first.
-func (t *Table) victim(k Key, a, b *[bucketWords]atomic.Uint64, now uint32) (p tableSlot) {
+func (t *Table) victim(k Key, a, b *bucket, now uint32) (p tableSlot) {
 	most, oldest := int32(0), uint32(0)
-	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
+	for _, bucket := range [2]*bucket{a, b} {
 		for i := 0; i < bucketWords; i += 2 {
-			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			held := Key(w0 ^ w1)
+			held, w1 := bucket.entry(i)
 			n := t.shares[held.share()].held()
 			if n <= 0 {
 				n = math.MaxInt32

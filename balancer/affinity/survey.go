@@ -1,7 +1,5 @@
 package affinity
 
-import "sync/atomic"
-
 // surveySlice is the number of buckets that a survey looks at in one go, at least: 1 MiB of memory, a fraction of a
 // millisecond. A table of any size is through within surveySteps of them.
 const (
@@ -40,10 +38,9 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 		}
 	}
 	for end := min(v.next+n, t.buckets); v.next < end; v.next++ {
-		bucket := (*[bucketWords]atomic.Uint64)(t.words[v.next*bucketWords:])
+		bucket := t.bucket(v.next)
 		for i := 0; i < bucketWords; i += 2 {
-			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			k := Key(w0 ^ w1)
+			k, w1 := bucket.entry(i)
 			switch {
 			case w1 == 0:
 			case uint32(w1) <= now:
@@ -72,7 +69,7 @@ const aheadSlack = 10
 
 // bound brings the expiry of an entry forward that was written by a clock ahead of ours: nothing else would, for it is
 // younger than all others.
-func (t *Table) bound(bucket *[bucketWords]atomic.Uint64, slot int, w1 uint64, k Key, expiry uint32) {
+func (t *Table) bound(bucket *bucket, slot int, w1 uint64, k Key, expiry uint32) {
 	if a, b := t.candidates(k); bucket != a && bucket != b {
 		return // half of a pair
 	}

@@ -105,7 +105,7 @@ func (t *Table) Close() error {
 
 // candidates are the two buckets that may hold k, whatever its span, never the same one twice where there are two. The
 // key is a hash already, so its high bits choose the first.
-func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
+func (t *Table) candidates(k Key) (a, b *bucket) {
 	k &^= spanMask
 	x, _ := bits.Mul64(uint64(k), t.buckets)
 	y, _ := bits.Mul64(bits.RotateLeft64(uint64(k), 32)*0x9e3779b97f4a7c15, t.buckets)
@@ -114,8 +114,18 @@ func (t *Table) candidates(k Key) (a, b *[bucketWords]atomic.Uint64) {
 			y = 0
 		}
 	}
-	return (*[bucketWords]atomic.Uint64)(t.words[x*bucketWords:]),
-		(*[bucketWords]atomic.Uint64)(t.words[y*bucketWords:])
+	return t.bucket(x), t.bucket(y)
+}
+
+// bucket is the slots that a key may be in: of each the words 0 and 1.
+type bucket [bucketWords]atomic.Uint64
+
+func (t *Table) bucket(i uint64) *bucket { return (*bucket)(t.words[i*bucketWords:]) }
+
+// entry is the key, with its span, and word 1 of what the slot at word i holds.
+func (b *bucket) entry(i int) (k Key, w1 uint64) {
+	w0, w1 := b[i].Load(), b[i+1].Load()
+	return Key(w0 ^ w1), w1
 }
 
 func word1(id, expiry uint32) uint64 { return uint64(id)<<32 | uint64(expiry) }
@@ -134,10 +144,9 @@ func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
 }
 
 // match is word 1 of k's entry in the bucket, 0 for none.
-func match(b *[bucketWords]atomic.Uint64, k Key) uint64 {
+func match(b *bucket, k Key) uint64 {
 	for i := 0; i < bucketWords; i += 2 {
-		w0, w1 := b[i].Load(), b[i+1].Load()
-		if (Key(w0^w1)^k)&^spanMask == 0 && w1 != 0 {
+		if held, w1 := b.entry(i); (held^k)&^spanMask == 0 && w1 != 0 {
 			return w1
 		}
 	}
@@ -190,7 +199,7 @@ func (t *Table) put(k Key, w1 uint64, now uint32, p tableSlot) bool {
 
 // tableSlot is where an Insert may go; without a bucket: nowhere.
 type tableSlot struct {
-	bucket *[bucketWords]atomic.Uint64
+	bucket *bucket
 	slot   int    // of word 0
 	old    uint64 // word 1 as it was read
 	held   Key    // the key of old, or anything where word 0 was not there yet
@@ -202,12 +211,12 @@ func (t *Table) slotFor(k Key, now uint32) tableSlot {
 	a, b := t.candidates(k)
 	var same, free tableSlot
 	most := 0 // free slots in the bucket of free
-	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
+	for _, bucket := range [2]*bucket{a, b} {
 		n := 0
 		var first tableSlot
 		for i := 0; i < bucketWords; i += 2 {
-			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			p := tableSlot{bucket: bucket, slot: i, old: w1, held: Key(w0 ^ w1)}
+			held, w1 := bucket.entry(i)
+			p := tableSlot{bucket: bucket, slot: i, old: w1, held: held}
 			if (p.held^k)&^spanMask == 0 && w1 != 0 {
 				if same.bucket != nil {
 					t.free(&bucket[i+1], w1, k)
@@ -246,10 +255,9 @@ func (t *Table) free(slot *atomic.Uint64, w1 uint64, k Key) {
 // Delete frees the entry of k. Word 0 stays: the slot may have a new owner the moment word 1 is 0.
 func (t *Table) Delete(k Key) {
 	a, b := t.candidates(k)
-	for _, bucket := range [2]*[bucketWords]atomic.Uint64{a, b} {
+	for _, bucket := range [2]*bucket{a, b} {
 		for i := 0; i < bucketWords; i += 2 {
-			w0, w1 := bucket[i].Load(), bucket[i+1].Load()
-			if (Key(w0^w1)^k)&^spanMask == 0 && w1 != 0 {
+			if held, w1 := bucket.entry(i); (held^k)&^spanMask == 0 && w1 != 0 {
 				t.free(&bucket[i+1], w1, k)
 			}
 		}
@@ -266,7 +274,7 @@ func (t *Table) Used(now uint32) int {
 	live := 0
 	for i := range sample {
 		at := i * t.buckets / sample
-		bucket := (*[bucketWords]atomic.Uint64)(t.words[at*bucketWords:])
+		bucket := t.bucket(at)
 		for j := 1; j < bucketWords; j += 2 {
 			if uint32(bucket[j].Load()) > now {
 				live++
