@@ -81,7 +81,8 @@ func TestIntegrationChaos(t *testing.T) {
 	})
 	w := newTown(t, "--check-interval", "200ms", "--check-timeout", "200ms", "--log-level", "warn")
 	for i := range chaosBackends {
-		one, err := farm.StartNginx(t.Context(), farm.NginxConfig{Name: fmt.Sprint("b", i), Certificates: []*farm.Certificate{cert}, QuietLog: true})
+		one, err := farm.StartNginx(t.Context(),
+			farm.NginxConfig{Name: fmt.Sprint("b", i), Certificates: []*farm.Certificate{cert}, QuietLog: true})
 		testkit.Check(t, err)
 		servers = append(servers, one)
 		w.flags = append(w.flags, "--backend", one.Addr())
@@ -104,7 +105,8 @@ func TestIntegrationChaos(t *testing.T) {
 	for i := range results {
 		sum.add(&results[i])
 	}
-	t.Logf("%v: %d deaths, %d conns (%d offers, %d accepted), %d failed on what died", length, died.all, sum.conns, sum.offered, sum.accepted, sum.excused)
+	t.Logf("%v: %d deaths, %d conns (%d offers, %d accepted), %d failed on what died", length, died.all, sum.conns,
+		sum.offered, sum.accepted, sum.excused)
 	for _, err := range sum.failures {
 		t.Error(err)
 	}

@@ -211,7 +211,8 @@ func TestIntegrationClientCoreMeetsRealServers(t *testing.T) {
 }
 
 func tell(m met) string {
-	return fmt.Sprintf("%s %s, offered %v, resumed %v, %d sessions", tls.VersionName(m.Version), tls.CipherSuiteName(m.Suite), m.Offered, m.Resumed, len(m.sessions))
+	return fmt.Sprintf("%s %s, offered %v, resumed %v, %d sessions", tls.VersionName(m.Version),
+		tls.CipherSuiteName(m.Suite), m.Offered, m.Resumed, len(m.sessions))
 }
 
 // 0-RTT data is taken by the server that issued the ticket, and written again where it was not.

@@ -51,7 +51,8 @@ func ask(t *testing.T, addr string, cert *farm.Certificate, before ...byte) (str
 func TestIntegrationProxyToBackends(t *testing.T) {
 	for _, version := range []string{"v1", "v2"} {
 		servers, cert := three(t, farm.NginxConfig{Proxy: true}, farm.NewECDSA)
-		h := startHoming(t, addrs(servers), "--proxy-protocol", version, "--check", "tls", "--check-interval", "200ms", "--rise", "1", "--fall", "1")
+		h := startHoming(t, addrs(servers), "--proxy-protocol", version, "--check", "tls", "--check-interval", "200ms",
+			"--rise", "1", "--fall", "1")
 		for range 6 {
 			if body, err := ask(t, h.addr, cert); err != nil || !strings.HasSuffix(body, " "+visitor) {
 				t.Errorf("%s: nginx answered %q, %v", version, body, err)

@@ -244,7 +244,8 @@ func TestIntegrationRollingRestart(t *testing.T) {
 		return true
 	}
 	took := testkit.Eventually(t, "every node has all backends", whole)
-	t.Logf("%d agents started in %s; %s later every node had all backends", agents, started.Round(time.Millisecond), took.Round(time.Millisecond))
+	t.Logf("%d agents started in %s; %s later every node had all backends", agents, started.Round(time.Millisecond),
+		took.Round(time.Millisecond))
 
 	var ready [nodes]atomic.Bool
 	for i := range ready {

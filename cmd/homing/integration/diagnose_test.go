@@ -50,7 +50,8 @@ func (d *diagnosis) check(t *testing.T, r *diagnose.Report) {
 	_, caching, _ := strings.Cut(r.Caching, ": ")
 	_, tickets, _ := strings.Cut(r.Tickets, ": ")
 	_, tls13, _ := strings.Cut(r.TLS13, ": ")
-	if caching != d.caching || tickets != d.tickets || tls13 != d.tls13 || !slices.Equal(problems, d.problems) || r.Incomplete || r.Lost != (len(problems) > 0) {
+	if caching != d.caching || tickets != d.tickets || tls13 != d.tls13 || !slices.Equal(problems, d.problems) ||
+		r.Incomplete || r.Lost != (len(problems) > 0) {
 		var b strings.Builder
 		_ = r.WriteText(&b) // it is all in memory
 		t.Errorf("want %+v, got problems %v:\n%s", *d, problems, b.String())

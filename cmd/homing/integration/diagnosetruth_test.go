@@ -151,7 +151,8 @@ func (s *site) check(t *testing.T, r *diagnose.Report) {
 			continue
 		}
 		problems = append(problems, f.Code)
-		if f.Certainty != diagnose.Certain && f.Certainty != s.certainty || f.Certainty != diagnose.Certain && f.Settle == "" || f.Evidence == "" || !strings.Contains(f.Text, s.text) {
+		if f.Certainty != diagnose.Certain && f.Certainty != s.certainty || f.Certainty != diagnose.Certain &&
+			f.Settle == "" || f.Evidence == "" || !strings.Contains(f.Text, s.text) {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -209,7 +210,8 @@ func balancer(t *testing.T, balance string, servers []string) string {
 	for i, s := range servers {
 		conf += fmt.Sprintf("\tserver b%d %s\n", i, s)
 	}
-	program(t, addr, "/usr/sbin/haproxy", map[string]string{"haproxy.cfg": conf}, func(dir string) []string { return []string{"-db", "-f", dir + "/haproxy.cfg"} })
+	program(t, addr, "/usr/sbin/haproxy", map[string]string{"haproxy.cfg": conf},
+		func(dir string) []string { return []string{"-db", "-f", dir + "/haproxy.cfg"} })
 	return addr
 }
 

@@ -28,7 +28,8 @@ controls { };
 zone "example.org" { type primary; file "`+dir+`/zone"; update-policy { grant homing name www.example.org. A; }; };
 `)
 	script := filepath.Join(dir, "dns.sh")
-	put(t, script, strings.ReplaceAll(text(t, "../../../cluster/examples/dns.sh"), "/etc/homing/nsupdate.key", filepath.Join(dir, "nsupdate.key")))
+	put(t, script, strings.ReplaceAll(text(t, "../../../cluster/examples/dns.sh"), "/etc/homing/nsupdate.key",
+		filepath.Join(dir, "nsupdate.key")))
 
 	nodes := map[string]*farm.Process{}
 	room.Start(t, "", "named", "-g", "-c", filepath.Join(dir, "named.conf"), "-n", "1")

@@ -253,11 +253,13 @@ func TestIntegrationDrainCluster(t *testing.T) {
 	defer c.Close()
 
 	admin := w.nodes[0].admin
-	if out, code := homingCommand(t, "drain", one, "--this-node", "--wait", "--admin", admin); code != 0 || draining(w.nodes[0], one) != 1 || draining(w.nodes[1], one) != 0 {
+	if out, code := homingCommand(t, "drain", one, "--this-node", "--wait", "--admin", admin); code != 0 ||
+		draining(w.nodes[0], one) != 1 || draining(w.nodes[1], one) != 0 {
 		t.Errorf("at one node: exit code %d, %v and %v: %s", code, draining(w.nodes[0], one), draining(w.nodes[1], one), out)
 	}
 	out, code := homingCommand(t, "drain", one, "--hard", "--for", "2s", "--wait", "--admin", admin)
-	if code != 1 || !strings.Contains(out, "all 2 nodes follow") || !strings.Contains(out, "1 conns are open") || draining(w.nodes[1], one) != 2 {
+	if code != 1 || !strings.Contains(out, "all 2 nodes follow") || !strings.Contains(out, "1 conns are open") ||
+		draining(w.nodes[1], one) != 2 {
 		t.Errorf("a conn is open at the other node: exit code %d: %s", code, out)
 	}
 	c.Close()
@@ -267,10 +269,12 @@ func TestIntegrationDrainCluster(t *testing.T) {
 	}
 	w.nodes[1].proc.Kill()
 	w.nodes[1].start(t)
-	testkit.Eventually(t, "a node that starts again is told of the drain", func() bool { return draining(w.nodes[1], one) == 2 && draining(w.nodes[1], other) == 0 })
+	testkit.Eventually(t, "a node that starts again is told of the drain",
+		func() bool { return draining(w.nodes[1], one) == 2 && draining(w.nodes[1], other) == 0 })
 	w.nodes[1].proc.Kill()
 	testkit.Eventually(t, "the other node vanished", func() bool { return w.nodes[0].members(t, "node", "vanished") == 1 })
-	if out, code = homingCommand(t, "undrain", one, "--admin", admin); code != 1 || !strings.Contains(out, "1 nodes follow, 1 do not: ") || draining(w.nodes[0], one) != 0 {
+	if out, code = homingCommand(t, "undrain", one, "--admin", admin); code != 1 ||
+		!strings.Contains(out, "1 nodes follow, 1 do not: ") || draining(w.nodes[0], one) != 0 {
 		t.Errorf("a node vanished: exit code %d: %s", code, out)
 	}
 	w.nodes[1].start(t)

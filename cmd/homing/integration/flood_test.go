@@ -185,7 +185,8 @@ func TestIntegrationFloodSoak(t *testing.T) {
 				p50[0][rounds/2].Round(time.Microsecond), p50[1][rounds/2].Round(time.Microsecond),
 				p99[0][rounds/2].Round(time.Microsecond), p99[1][rounds/2].Round(time.Microsecond), ratio)
 			if tt.flags != nil && ratio > 1.1 && slower > rounds/2 {
-				t.Errorf("the p99 of good clients is %.0f %% above that of quiet times, in %d of %d rounds by more than a tenth", 100*(ratio-1), slower, rounds)
+				t.Errorf("the p99 of good clients is %.0f %% above that of quiet times, in %d of %d rounds by more than a tenth",
+					100*(ratio-1), slower, rounds)
 			}
 		})
 	}

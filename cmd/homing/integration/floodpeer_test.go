@@ -36,7 +36,8 @@ type flooding struct {
 
 func (f flooding) String() string {
 	n := f.reset + f.answered + f.failed
-	return fmt.Sprintf("%d conns in %v (%.0f/s): %d reset, %d answered, %d failed otherwise", n, f.took.Round(time.Millisecond), float64(n)/f.took.Seconds(), f.reset, f.answered, f.failed)
+	return fmt.Sprintf("%d conns in %v (%.0f/s): %d reset, %d answered, %d failed otherwise", n,
+		f.took.Round(time.Millisecond), float64(n)/f.took.Seconds(), f.reset, f.answered, f.failed)
 }
 
 // startFlood sends n conns with the same fresh hello from floodPrefix at a rate per second, from a process of its own that

@@ -150,7 +150,8 @@ func TestIntegrationHealthConnectTimeout(t *testing.T) {
 	needServers(t)
 	cert := newECDSA(t)
 	good, refusing := startNginx(t, "good", cert), testkit.FreeAddr(t)
-	served := startHoming(t, []string{choked(t), good, refusing}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
+	served := startHoming(t, []string{choked(t), good, refusing}, "--no-checks", "--fall", "100", "--connect-timeout",
+		"900ms", "--probe", "off")
 	nobody := startHoming(t, []string{choked(t), choked(t)}, "--no-checks", "--fall", "100", "--connect-timeout", "900ms", "--probe", "off")
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -171,7 +172,8 @@ func TestIntegrationHealthConnectTimeout(t *testing.T) {
 		}
 	}
 	all.Wait()
-	t.Logf("connect timeout 900ms: the longest wait was %v where one backend of three serves, and %v where none does", worst[0].Round(time.Millisecond), worst[1].Round(time.Millisecond))
+	t.Logf("connect timeout 900ms: the longest wait was %v where one backend of three serves, and %v where none does",
+		worst[0].Round(time.Millisecond), worst[1].Round(time.Millisecond))
 }
 
 // Nothing that a client sends marks a backend down or delays it, where conns alone find out (which is the weakest place)

@@ -47,7 +47,8 @@ func idle(t *testing.T, engine string, conns int) {
 	var groups []*idleGroup
 	for i := range n {
 		g := &idleGroup{peer: startIdlePeer(t, i), conns: conns*(i+1)/n - conns*i/n}
-		g.h = startHoming(t, g.peer.backends, "--loops", "1", "--engine", engine, "--table-entries", "4096", "--client-entries", "4096", "--probe", "off")
+		g.h = startHoming(t, g.peer.backends, "--loops", "1", "--engine", engine, "--table-entries", "4096",
+			"--client-entries", "4096", "--probe", "off")
 		groups = append(groups, g)
 	}
 	all := func(command func(g *idleGroup) string) {

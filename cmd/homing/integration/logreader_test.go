@@ -136,7 +136,8 @@ func TestIntegrationLogReader(t *testing.T) {
 			for i := range backends {
 				backends[i].open(t)
 			}
-			l := newLineage(t, []string{backends[0].addr, backends[1].addr}, "--tls", "off", "--log-conns", "--check-interval", "100ms", "--check-timeout", "100ms", "--drain-timeout", "5s")
+			l := newLineage(t, []string{backends[0].addr, backends[1].addr}, "--tls", "off", "--log-conns", "--check-interval",
+				"100ms", "--check-timeout", "100ms", "--drain-timeout", "5s")
 			stderr, read := reader.stderr(t)
 			t.Cleanup(func() {
 				stderr.Close()
@@ -331,7 +332,8 @@ func TestIntegrationAgentLogReader(t *testing.T) {
 			if read != nil {
 				defer read.Close()
 			}
-			cmd := exec.Command(binary, "agent", "--backend", backend.addr, "--cluster-join", w.nodes[0].gossip, "--gossip-key-file", w.gossipKey, "--check-interval", "100ms", "--log-level", "debug")
+			cmd := exec.Command(binary, "agent", "--backend", backend.addr, "--cluster-join", w.nodes[0].gossip,
+				"--gossip-key-file", w.gossipKey, "--check-interval", "100ms", "--log-level", "debug")
 			cmd.Stderr = stderr
 			testkit.Check(t, cmd.Start())
 			ended := make(chan error, 1)

@@ -18,7 +18,8 @@ func TestIntegrationNames(t *testing.T) {
 	background := func(name string, args ...string) (stop func()) { return room.Start(t, "", name, args...).Kill }
 	names := func(ttl int, addr string) (stop func()) {
 		t.Helper()
-		stop = background("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces",
+		stop = background("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+			"--listen-address=127.0.0.1", "--bind-interfaces",
 			"--user=root", "--pid-file=", fmt.Sprintf("--local-ttl=%d", ttl), "--address=/web.example/"+addr, "--log-facility=-")
 		testkit.Within(t, 10*time.Second, "the name server answers", func() bool {
 			out, _ := room.Command(t.Context(), "ss", "-Hlnu", "src", "127.0.0.1:53").Output() // "" while nobody listens
@@ -32,7 +33,8 @@ func TestIntegrationNames(t *testing.T) {
 		return background("socat", "TCP-LISTEN:8080,reuseaddr,fork,bind="+addr, "SYSTEM:echo "+addr)
 	}
 	answer := func() string {
-		out, _ := room.Command(t.Context(), "socat", "-T", "2", "-u", "TCP:127.0.0.1:443,connect-timeout=2", "-").Output() // "" when there is none
+		// "" when there is none
+		out, _ := room.Command(t.Context(), "socat", "-T", "2", "-u", "TCP:127.0.0.1:443,connect-timeout=2", "-").Output()
 		return strings.TrimSpace(string(out))
 	}
 	within := func(limit time.Duration, want string) {
@@ -44,7 +46,8 @@ func TestIntegrationNames(t *testing.T) {
 	first := server("127.0.0.2")
 	server("127.0.0.3")
 	stop := names(3600, "127.0.0.2")
-	background(binary, "run", "--listen", "127.0.0.1:443", "--backend", "web.example:8080", "--tls", "off", "--check-interval", "100ms", "--fall", "2", "--rise", "1", "--loops", "1", "--probe", "off")
+	background(binary, "run", "--listen", "127.0.0.1:443", "--backend", "web.example:8080", "--tls", "off",
+		"--check-interval", "100ms", "--fall", "2", "--rise", "1", "--loops", "1", "--probe", "off")
 	within(20*time.Second, "127.0.0.2")
 
 	stop()

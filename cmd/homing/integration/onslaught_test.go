@@ -73,7 +73,8 @@ func TestIntegrationOnslaught(t *testing.T) {
 		perMinute := float64(o.attacked.lines(t)-before) / max(1, time.Since(begun).Minutes())
 		t.Logf("%3d addresses: good clients %v", width, attacked)
 		t.Logf("     not attacked: good clients %v", control)
-		t.Logf("     operators waited %v at most, %v at the other pair; %.0f lines a minute", seen.slowest.Round(time.Millisecond), beside.slowest.Round(time.Millisecond), perMinute)
+		t.Logf("     operators waited %v at most, %v at the other pair; %.0f lines a minute",
+			seen.slowest.Round(time.Millisecond), beside.slowest.Round(time.Millisecond), perMinute)
 		o.judge(t, attacked, control, seen, beside)
 		if perMinute > onslaughtLines {
 			t.Errorf("%.0f lines a minute in the log", perMinute)
@@ -118,7 +119,8 @@ func (o *onslaught) same(t *testing.T) {
 	for i, h := range o.attacked.nodes {
 		now, peak := h.memory(t)
 		got := h.known(t)
-		t.Logf("node %d: RSS %s, %s at most, %s where nobody attacks; %v sessions; ticket keys %s", i, mebi(now), mebi(peak), mebi(most), got.sessions, got.keys)
+		t.Logf("node %d: RSS %s, %s at most, %s where nobody attacks; %v sessions; ticket keys %s", i, mebi(now), mebi(peak),
+			mebi(most), got.sessions, got.keys)
 		if got != want || got.doubtful > 0 {
 			t.Errorf("node %d knows %+v, one that is not attacked %+v", i, got, want)
 		}

@@ -109,7 +109,8 @@ func newAttacker(t *testing.T, o *onslaught) *attacker {
 		own := *p
 		own.addr = h.addr
 		a.poison = append(a.poison, &own)
-		a.villains = append(a.villains, newVillain(t, onslaughtBridge+"-66", gossipKeyOf(t, o.attacked), strings.TrimSuffix(h.addr, "443")+"7946"))
+		a.villains = append(a.villains, newVillain(t, onslaughtBridge+"-66", gossipKeyOf(t, o.attacked),
+			strings.TrimSuffix(h.addr, "443")+"7946"))
 	}
 	a.readMembers(t)
 	at := func(version uint16) tlsclient.Config {

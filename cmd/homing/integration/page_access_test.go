@@ -125,7 +125,8 @@ func (p *browserPage) heard(when string, tables int) {
 		}
 		for _, row := range rows[min(1, len(rows)):] {
 			if cells := len(row.all("cell")); len(row.all("rowheader")) != 1 || cells > heads-1 {
-				p.Errorf("%s: a row of table %q has %d headers and %d cells below %d headers of columns", when, n.name, len(row.all("rowheader")), cells, heads)
+				p.Errorf("%s: a row of table %q has %d headers and %d cells below %d headers of columns", when, n.name,
+					len(row.all("rowheader")), cells, heads)
 			}
 		}
 	}
@@ -159,9 +160,11 @@ func TestIntegrationPageAccess(t *testing.T) {
 	h, c := manyBackends(t)
 	h.awaitHealth(t, "down", c.addrs[188:]...)
 	p := openPage(t, h.admin)
-	p.await("the backends are shown, and a past", `document.querySelectorAll("#pools tbody tr").length === 60 && document.querySelectorAll("#charts polyline").length === 5`)
+	p.await("the backends are shown, and a past",
+		`document.querySelectorAll("#pools tbody tr").length === 60 && document.querySelectorAll("#charts polyline").length === 5`)
 	p.js(`for (const d of document.querySelectorAll("details")) d.open = true; 0`, nil)
-	p.await("the numbers behind the charts, each of a time of its own", `new Set([...document.querySelectorAll("#numbers-body th")].map(e => e.textContent)).size === 10`)
+	p.await("the numbers behind the charts, each of a time of its own",
+		`new Set([...document.querySelectorAll("#numbers-body th")].map(e => e.textContent)).size === 10`)
 
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []int64{1400, 390} {

@@ -174,13 +174,15 @@ func TestIntegrationPageMany(t *testing.T) {
 		p.js(fmt.Sprintf(`(e => { e.value = %q; e.dispatchEvent(new Event("input", {bubbles: true})); })($(%q))`, value, id), nil)
 	}
 	choose("state", "down")
-	p.await("the twelve that are down, and why", shows(12)+` && [...document.querySelectorAll("#pools tbody small")].every(e => e.textContent.includes("refused"))`)
+	p.await("the twelve that are down, and why",
+		shows(12)+` && [...document.querySelectorAll("#pools tbody small")].every(e => e.textContent.includes("refused"))`)
 	choose("find", strings.Split(c.addrs[199], ":")[0])
 	p.await("one of them", shows(1))
 	choose("find", "")
 	choose("state", "")
 	choose("sort", "state")
-	p.await("those that are down come first", `[...document.querySelector("#pools tbody").rows].slice(0, 12).every(r => r.children[1].textContent.startsWith("down"))`)
+	p.await("those that are down come first",
+		`[...document.querySelector("#pools tbody").rows].slice(0, 12).every(r => r.children[1].textContent.startsWith("down"))`)
 	p.do(chromedp.Click("#pools .more", chromedp.ByQuery))
 	p.await("all are shown", shows(190))
 	p.costs(h)
@@ -220,7 +222,8 @@ func TestIntegrationPageMany(t *testing.T) {
 	if out, code := homingCommand(t, "drain", key, "--admin", h.admin); code != 0 {
 		t.Fatal(out)
 	}
-	p.await("the row says that it drains or is drained, and has the focus", `held.closest("tr").children[1].textContent.startsWith("drain") && document.activeElement === held`)
+	p.await("the row says that it drains or is drained, and has the focus",
+		`held.closest("tr").children[1].textContent.startsWith("drain") && document.activeElement === held`)
 	p.js("held.blur()", nil)
 	p.await("then it goes", "!held.isConnected")
 
@@ -230,7 +233,8 @@ func TestIntegrationPageMany(t *testing.T) {
 	for i := range 3 {
 		c.lives[20+i].Close()
 		h.awaitHealth(t, "down", c.addrs[20+i])
-		seen := p.await("the backend that ended", fmt.Sprintf(`[...document.querySelector("#pools tbody").rows].find(r => r.dataset.key === %q).children[1].textContent.startsWith("down")`, c.addrs[20+i]))
+		seen := p.await("the backend that ended",
+			fmt.Sprintf(`[...document.querySelector("#pools tbody").rows].find(r => r.dataset.key === %q).children[1].textContent.startsWith("down")`, c.addrs[20+i]))
 		if late = append(late, seen); seen <= 2*time.Second {
 			break
 		}

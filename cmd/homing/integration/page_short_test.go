@@ -12,7 +12,8 @@ func TestIntegrationPageShortages(t *testing.T) {
 	h := startHoming(t, []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}, "--check-interval", "200ms", "--probe", "off")
 	h.tells(t, "default", "", "no_backend", 0)
 	p := openPage(t, h.admin)
-	p.await("what is short, and what to do", `!document.querySelector("#shortages").hidden && /pool default, no backend:.*none of its 2 backends is up.*homing status/.test(document.querySelector("#short li").textContent)`)
+	p.await("what is short, and what to do",
+		`!document.querySelector("#shortages").hidden && /pool default, no backend:.*none of its 2 backends is up.*homing status/.test(document.querySelector("#short li").textContent)`)
 	p.await("the title says so", `document.title.startsWith("! ")`)
 	why := `[...document.querySelectorAll("#pools tbody tr")].every(r => {
 		const why = r.querySelector("small");

@@ -108,7 +108,8 @@ func (p *browserPage) picture(name string, width int64, dark bool) {
 		scheme = "dark"
 	}
 	var png []byte
-	p.do(chromedp.EmulateViewport(width, 1000), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+	p.do(chromedp.EmulateViewport(width, 1000),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
 		chromedp.FullScreenshot(&png, 100))
 	var wide bool
 	if p.js("document.documentElement.scrollWidth > innerWidth", &wide); wide {
@@ -154,8 +155,10 @@ func (p *browserPage) charted() {
 			Points          int
 		}
 		p.js(fmt.Sprintf(`(f => ({Want: number(%v), Said: f.querySelector("svg").getAttribute("aria-label"), Points: f.querySelector("polyline").getAttribute("points").split(" ").length, Now: $("numbers-body").rows[0].cells[%d].textContent}))($("charts").children[%d])`, highest(of), i+1, i), &shown)
-		if !strings.Contains(shown.Said, "highest "+shown.Want) || shown.Now != "0" || shown.Points+1 < len(of(&h.Backends[0])) { // one may be newer
-			p.Errorf("chart %d says %q with %d points and %q now, the API has at most %s in %d samples", i, shown.Said, shown.Points, shown.Now, shown.Want, len(of(&h.Backends[0])))
+		if !strings.Contains(shown.Said, "highest "+shown.Want) || shown.Now != "0" ||
+			shown.Points+1 < len(of(&h.Backends[0])) { // one may be newer
+			p.Errorf("chart %d says %q with %d points and %q now, the API has at most %s in %d samples", i, shown.Said,
+				shown.Points, shown.Now, shown.Want, len(of(&h.Backends[0])))
 		}
 	}
 }
@@ -184,7 +187,8 @@ func TestIntegrationPage(t *testing.T) {
 
 	p := openPage(t, h.admin)
 	p.await("three backends are shown", `document.querySelectorAll("#pools tbody tr").length === 3`)
-	p.await("ticket keys, the other node and events are shown", `document.querySelectorAll("#keys tr").length > 0 && document.querySelectorAll("#nodes tr").length === 1 && document.querySelectorAll("#events li").length > 0`)
+	p.await("ticket keys, the other node and events are shown",
+		`document.querySelectorAll("#keys tr").length > 0 && document.querySelectorAll("#nodes tr").length === 1 && document.querySelectorAll("#events li").length > 0`)
 	p.await("its lines have a past", `[...document.querySelectorAll("polyline")].every(l => l.getAttribute("points").split(" ").length > 2)`)
 	p.picture("page-1400-light", 1400, false)
 	p.picture("page-1400-dark", 1400, true)
@@ -249,7 +253,8 @@ func TestIntegrationPage(t *testing.T) {
 		}
 	}
 	undrain := strings.Replace(drain, "Drain", "Undrain", 1)
-	p.do(chromedp.Focus(undrain), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#dialog"), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	p.do(chromedp.Focus(undrain), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#dialog"), chromedp.KeyEvent(kb.Tab),
+		chromedp.KeyEvent(kb.Enter))
 	p.await("it is back in service", fmt.Sprintf(`[...document.querySelectorAll("#pools tbody tr")].find(r => r.dataset.key === %q).children[1].textContent === "up"`, servers[0].Addr()))
 	if b := statusOf(t, h.admin).Pools[0].Backends[0]; b.Drain.Mode != "off" {
 		t.Errorf("the API says %+v", b.Drain)

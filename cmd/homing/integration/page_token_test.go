@@ -30,5 +30,6 @@ func TestIntegrationPageToken(t *testing.T) {
 		t.Errorf("without a token the page shows %d rows, and has said the same %d times more", now.Rows, now.Said)
 	}
 	p.do(chromedp.SetValue("#token", token), chromedp.Focus("#token"), chromedp.KeyEvent(kb.Enter))
-	p.await("with the token it shows the backends", `document.querySelectorAll("#pools tbody tr").length === 3 && !$("login").checkVisibility() && $("fresh").textContent === "live"`)
+	p.await("with the token it shows the backends",
+		`document.querySelectorAll("#pools tbody tr").length === 3 && !$("login").checkVisibility() && $("fresh").textContent === "live"`)
 }

@@ -165,7 +165,8 @@ func TestIntegrationPair(t *testing.T) {
 	const none = "pool default: none of its 2 backends is up; the last was " + behind
 
 	first.cut(t, "add")
-	t.Logf("the node with the address has lost its backends: it moved after %v", testkit.Eventually(p.t, "it moves", func() bool { return p.holder() == second }).Round(100*time.Millisecond))
+	t.Logf("the node with the address has lost its backends: it moved after %v", testkit.Eventually(p.t, "it moves",
+		func() bool { return p.holder() == second }).Round(100*time.Millisecond))
 	clients("at the other node", 0)
 	p.ready(first, none)
 	p.ready(second, "")
@@ -174,7 +175,8 @@ func TestIntegrationPair(t *testing.T) {
 	p.ready(first, "")
 	p.stays(second, moves+1)
 	second.cut(t, "add")
-	t.Logf("the other has: it moved back after %v", testkit.Eventually(p.t, "it moves back", func() bool { return p.holder() == first }).Round(100*time.Millisecond))
+	t.Logf("the other has: it moved back after %v", testkit.Eventually(p.t, "it moves back",
+		func() bool { return p.holder() == first }).Round(100*time.Millisecond))
 	clients("back at the first", 0)
 	second.cut(t, "del")
 	p.ready(second, "")

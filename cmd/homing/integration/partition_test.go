@@ -20,7 +20,8 @@ func TestIntegrationPartition(t *testing.T) {
 	time.Sleep(35 * time.Second)
 	testkit.Run(t, "ip", "link", "set", "homing11", "up")
 	parted, back := time.Since(out), time.Now()
-	testkit.Eventually(t, "the other answers", func() bool { return exec.Command("curl", "-sm1", "http://"+w.nodes[0].admin+"/healthz").Run() == nil })
+	testkit.Eventually(t, "the other answers",
+		func() bool { return exec.Command("curl", "-sm1", "http://"+w.nodes[0].admin+"/healthz").Run() == nil })
 	testkit.Eventually(t, "they are together again", func() bool { return together(t, w) })
 	healed := time.Since(back)
 	t.Logf("parted for %s, together again after %s", parted.Round(time.Second), healed.Round(time.Millisecond))

@@ -28,7 +28,8 @@ timeouts: {idle: IDLE}
 func reloadFiles(i int, mainAddr, more string, servers []*farm.Nginx) string {
 	values := []string{
 		"MAIN", mainAddr, "ONE", servers[0].Addr(), "TWO", servers[1].Addr(), "WEIGHT", fmt.Sprint(1 + i%7), "IDLE", fmt.Sprintf("%dm", 1+i%9),
-		"POLICY", []string{"round-robin", "least-conn", "client-hash"}[i%3], "CHECK", fmt.Sprintf("%ds", 1+i%2), "TLS", []string{"auto", "require"}[i%2],
+		"POLICY", []string{"round-robin", "least-conn", "client-hash"}[i%3], "CHECK", fmt.Sprintf("%ds",
+			1+i%2), "TLS", []string{"auto", "require"}[i%2],
 	}
 	third, routes, listener := "", "", ""
 	if i%2 == 1 {
@@ -78,7 +79,8 @@ func TestIntegrationConfigReload(t *testing.T) {
 	t.Logf("20 reloads: %v", &seen)
 	m := h.metrics(t)
 	if m[`homing_reloads_total{result="applied"}`] != 20 || m[`homing_reloads_total{result="refused"}`] != 0 {
-		t.Errorf("%v reloads applied, %v refused, want 20 and 0", m[`homing_reloads_total{result="applied"}`], m[`homing_reloads_total{result="refused"}`])
+		t.Errorf("%v reloads applied, %v refused, want 20 and 0", m[`homing_reloads_total{result="applied"}`],
+			m[`homing_reloads_total{result="refused"}`])
 	}
 	if m["homing_conns_accepted_total"] <= accepted {
 		t.Error("a reload set counters back")
@@ -102,7 +104,8 @@ func TestIntegrationConfigReloadBad(t *testing.T) {
 	state := func() map[string]float64 {
 		m := h.metrics(t)
 		maps.DeleteFunc(m, func(name string, _ float64) bool {
-			return !strings.HasPrefix(name, "homing_config_") && !strings.HasPrefix(name, "homing_backend_weight") && !strings.HasPrefix(name, "homing_backend_up")
+			return !strings.HasPrefix(name, "homing_config_") && !strings.HasPrefix(name, "homing_backend_weight") &&
+				!strings.HasPrefix(name, "homing_backend_up")
 		})
 		return m
 	}

@@ -87,7 +87,8 @@ pools:
 func TestIntegrationRoutes(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
 	open, strict := testkit.FreeAddr(t), testkit.FreeAddr(t)
-	h := startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD", servers[1].Addr(), "REST", servers[2].Addr()))
+	h := startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD",
+		servers[1].Addr(), "REST", servers[2].Addr()))
 	const closed = "closed"
 	for _, tt := range []struct {
 		why, name    string
@@ -117,7 +118,8 @@ func TestIntegrationRoutes(t *testing.T) {
 						continue
 					}
 					if err != nil || got != want || resumed != (i > 0) {
-						t.Errorf("%s (%q %q at %s, %s), visit %d: backend %q, resumed %v, %v; want %s", tt.why, tt.name, tt.alpn, addr, tls.VersionName(version), i, got, resumed, err, want)
+						t.Errorf("%s (%q %q at %s, %s), visit %d: backend %q, resumed %v, %v; want %s", tt.why, tt.name, tt.alpn, addr,
+							tls.VersionName(version), i, got, resumed, err, want)
 					}
 				}
 			}
@@ -147,7 +149,8 @@ func TestIntegrationRoutes(t *testing.T) {
 func TestIntegrationRoutesForeignTicket(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{QuietLog: true}, farm.NewECDSA)
 	open, strict := testkit.FreeAddr(t), testkit.FreeAddr(t)
-	startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD", servers[1].Addr(), "REST", servers[2].Addr()))
+	startFiled(t, open, fill(routesFile, "OPEN", open, "STRICT", strict, "WWW", servers[0].Addr(), "WILD",
+		servers[1].Addr(), "REST", servers[2].Addr()))
 	names := map[string]string{"www.example.org": "a", "img.example.org": "b", "elsewhere.test": "c"}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for home, issuer := range names {
@@ -166,7 +169,8 @@ func TestIntegrationRoutesForeignTicket(t *testing.T) {
 					foreign := &onlySession{issued}
 					got, resumed, err := visitName(t, open, other, version, nil, foreign)
 					if err != nil || got != want || resumed {
-						t.Errorf("%s: the session of %s offered for %s: backend %q, resumed %v, %v; want %s, fresh", tls.VersionName(version), home, other, got, resumed, err, want)
+						t.Errorf("%s: the session of %s offered for %s: backend %q, resumed %v, %v; want %s, fresh",
+							tls.VersionName(version), home, other, got, resumed, err, want)
 					}
 				}
 			}

@@ -41,7 +41,8 @@ func (h *homing) tells(t *testing.T, pool, listener, cause string, least uint64)
 	}
 	lines := 0
 	for line := range strings.Lines(h.proc.Output()) {
-		if strings.Contains(line, "msg=shortage") && strings.Contains(line, " cause="+cause+" ") && strings.Contains(line, "level=WARN") && strings.Contains(line, "remedy=") {
+		if strings.Contains(line, "msg=shortage") && strings.Contains(line, " cause="+cause+" ") && strings.Contains(line,
+			"level=WARN") && strings.Contains(line, "remedy=") {
 			lines++
 		}
 	}
@@ -49,7 +50,8 @@ func (h *homing) tells(t *testing.T, pool, listener, cause string, least uint64)
 		t.Errorf("%d lines in the log, want 1 a minute:\n%s", lines, h.proc.Output())
 	}
 	text, err := exec.CommandContext(t.Context(), binary, "status", "--admin", h.admin).Output()
-	if err != nil || !strings.Contains(string(text), "\nshort    ") || !strings.Contains(string(text), cause+" since ") || !strings.Contains(string(text), s.Remedy) {
+	if err != nil || !strings.Contains(string(text), "\nshort    ") || !strings.Contains(string(text), cause+" since ") ||
+		!strings.Contains(string(text), s.Remedy) {
 		t.Errorf("homing status: %v\n%s", err, text)
 	}
 }

@@ -43,7 +43,8 @@ func starvation(t *testing.T, number int, engine string, loops int) {
 
 	peer.say(t, fmt.Sprintf("hammer %d %d %s", 8*runtime.GOMAXPROCS(0), busy, h.addr))
 	report(t, "while conns come as fast as they can", busy*time.Second, map[string]func() error{
-		"/metrics": get("http://" + h.admin + "/metrics"), "/healthz": get("http://" + h.admin + "/healthz"), "another server": get("http://" + other),
+		"/metrics": get("http://" + h.admin + "/metrics"), "/healthz": get("http://" +
+			h.admin + "/healthz"), "another server": get("http://" + other),
 	})
 	peer.heed(t)
 	m := h.metrics(t)

@@ -407,7 +407,8 @@ func TestIntegrationUpgradeCommand(t *testing.T) {
 		}
 	}
 	for _, flag := range []string{"--state-dir=" + state, "--table-dir=" + tables} {
-		out, err := exec.CommandContext(t.Context(), binary, "run", "--listen", testkit.FreeAddr(t), "--backend", "127.0.0.1:1", flag).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), binary, "run", "--listen", testkit.FreeAddr(t), "--backend",
+			"127.0.0.1:1", flag).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "another homing uses it") {
 			t.Errorf("a second homing with %s: %v, %s", flag, err, out)
 		}

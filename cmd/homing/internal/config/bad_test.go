@@ -36,7 +36,8 @@ func TestBad(t *testing.T) {
 		}
 		for _, p := range wrong.Problems {
 			_, remedy, ok := strings.Cut(p.Text, ": ")
-			if !ok || len(remedy) < 5 || strings.ContainsAny(p.Text, "\n") || strings.Contains(p.Text, "--") && !bytes.Contains(text, []byte("--")) && !strings.Contains(p.Text, "xn--") {
+			if !ok || len(remedy) < 5 || strings.ContainsAny(p.Text, "\n") || strings.Contains(p.Text, "--") &&
+				!bytes.Contains(text, []byte("--")) && !strings.Contains(p.Text, "xn--") {
 				t.Errorf("%s: %q does not say what to do in one line and in the words of the file", name, p.Text)
 			}
 			if p.Line == 0 && !strings.HasPrefix(name, "empty") && !strings.HasSuffix(name, "-missing.yaml") {

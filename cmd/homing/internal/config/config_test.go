@@ -302,7 +302,8 @@ pools:
 `)
 	c := load(t, "--config", file, "--policy", "least-conn", "--idle-timeout", "8m", "--idle-timeout", "9m", "--tls", "require",
 		"--probe-name", "a.example", "--probe-name", "b.example")
-	got := fmt.Sprintln(c.Pools[0].Policy, c.Pools[1].Policy, value.FormatDuration(c.Timeouts.Idle), c.Listeners[0].TLS, c.Listeners[1].TLS, c.Pools[0].Probe.Names)
+	got := fmt.Sprintln(c.Pools[0].Policy, c.Pools[1].Policy, value.FormatDuration(c.Timeouts.Idle), c.Listeners[0].TLS,
+		c.Listeners[1].TLS, c.Pools[0].Probe.Names)
 	if want := "least-conn round-robin 9m require auto [a.example b.example]\n"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -322,7 +323,8 @@ pools:
 		}
 	}
 	write(small + "log: {conns: true}\n")
-	if _, err := loadArgs("--config", file, "--log-level", "warn"); err == nil || !strings.Contains(err.Error(), "log.conns logs at level info: leave out log.level: warn") {
+	if _, err := loadArgs("--config", file, "--log-level", "warn"); err == nil || !strings.Contains(err.Error(),
+		"log.conns logs at level info: leave out log.level: warn") {
 		t.Errorf("a flag that contradicts the file: %v", err)
 	}
 }

@@ -28,7 +28,8 @@ func TestQuestionCheck(t *testing.T) {
 		q := DefaultQuestion()
 		q.Kind, q.CAFile, q.ServerName, q.Port = tt.kind, tt.file, tt.name, 8443
 		check, err := q.Check()
-		if tt.want == "" && (err != nil || check.Port != 8443 || check.Kind != tt.kind || check.Path != "/") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+		if tt.want == "" && (err != nil || check.Port != 8443 || check.Kind != tt.kind || check.Path != "/") ||
+			tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %+v, %v, want %q", tt.why, check, err, tt.want)
 		}
 	}
