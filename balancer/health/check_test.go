@@ -16,6 +16,7 @@ import (
 
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
+	"homing/internal/testkit"
 )
 
 // backendOf starts a server of HTTPS and gives its address and the root of its certificate (example.com).
@@ -41,22 +42,12 @@ func backendOf(t *testing.T, status int, http2 bool) (netaddr.Addr, *x509.CertPo
 // speaker starts a server that says text to whoever connects and hangs up, or, with "", says nothing for ever.
 func speaker(t *testing.T, text string) netaddr.Addr {
 	t.Helper()
-	l := listen(t, "127.0.0.1:0")
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			if text == "" {
-				defer c.Close()
-				continue
-			}
-			_, _ = io.WriteString(c, text) // the check tells
-			_ = c.Close()
+	return netaddr.MustParse(testkit.Serve(t, func(c net.Conn) {
+		if text == "" {
+			testkit.Silence(c)
 		}
-	}()
-	return netaddr.MustParse(l.Addr().String())
+		_, _ = io.WriteString(c, text) // the check tells
+	}))
 }
 
 // TestCheckSaysWhatIsTrue: one line of the table is one way in which a backend is well or not.
@@ -275,19 +266,12 @@ func startAgent(t *testing.T) *agentAt {
 	}
 	a.port = uint16(addr.Port)
 	a.line <- "up"
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			line := <-a.line
-			a.line <- line
-			_, _ = io.WriteString(c, line) // the checker tells
-			_ = c.Close()
-			a.asked.Add(1)
-		}
-	}()
+	testkit.ServeOn(t, l, func(c net.Conn) {
+		line := <-a.line
+		a.line <- line
+		_, _ = io.WriteString(c, line) // the checker tells
+		a.asked.Add(1)
+	})
 	return a
 }
 

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"homing/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
@@ -87,19 +89,8 @@ func scriptFails(ts *testscript.TestScript, _ bool, args []string) {
 
 // echo VAR: a backend that sends back what it gets, its address in VAR.
 func scriptEcho(ts *testscript.TestScript, _ bool, args []string) {
-	listener := listenFor(ts, args[0])
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(conn, conn) // ends with the conn, however that ends, at the latest with homing
-			}()
-		}
-	}()
+	// It ends with the conn, however that ends, at the latest with homing.
+	go testkit.Accept(listenFor(ts, args[0]), func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 }
 
 // occupy VAR: an address that is in use, in VAR.

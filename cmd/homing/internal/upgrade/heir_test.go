@@ -11,6 +11,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // envMode makes the test binary an heir; its value says how it behaves.
@@ -92,16 +94,7 @@ func heirMain(mode string) int {
 	case "stops":
 		time.Sleep(time.Hour)
 	}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(conn, os.Getpid())
-			conn.Close()
-		}
-	}()
+	go testkit.Accept(listener, func(conn net.Conn) { fmt.Fprintln(conn, os.Getpid()) })
 	rest := e.Serving(context.Background(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if mode == "leaves" {
 		return 1
@@ -140,16 +133,7 @@ func newElder(t *testing.T) *elder {
 	said, err := os.CreateTemp(t.TempDir(), "said")
 	check(t, err)
 	e := &elder{T: t, listener: listener.(*net.TCPListener), letGo: make(chan int, 1), said: said}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(conn, os.Getpid())
-			conn.Close()
-		}
-	}()
+	go testkit.Accept(listener, func(conn net.Conn) { fmt.Fprintln(conn, os.Getpid()) })
 	t.Cleanup(func() {
 		listener.Close()
 		if e.life != nil {
