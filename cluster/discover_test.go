@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
+	"homing/internal/testkit"
 )
 
 // town is a Directory that a test writes.
@@ -240,7 +241,7 @@ func TestDiscoveryByGossip(t *testing.T) {
 		return func() bool { return show(sides[0].pool) == want && show(sides[1].pool) == want }
 	}
 	one, two := agent("127.0.0.1:4431", 1), agent("127.0.0.1:4432", 1)
-	eventually(t, "both nodes have both", both("127.0.0.1:4431, 127.0.0.1:4432"))
+	testkit.Eventually(t, "both nodes have both", both("127.0.0.1:4431, 127.0.0.1:4432"))
 	for i := range uint64(10_000) {
 		hash := i * 0x9e3779b97f4a7c15
 		if a, b := sides[0].pool.Snapshot().Maglev(hash, pool.Skip{}),
@@ -251,13 +252,13 @@ func TestDiscoveryByGossip(t *testing.T) {
 	kept := sides[1].pool.Snapshot().All()[0]
 	kept.Acquire()
 	one.leave(t)
-	eventually(t, "who left is out", both("127.0.0.1:4432"))
+	testkit.Eventually(t, "who left is out", both("127.0.0.1:4432"))
 	if kept.Open() != 1 {
 		t.Error("a conn was dropped")
 	}
 	two.crash()
 	for _, s := range sides {
-		eventually(t, "the crash is known",
+		testkit.Eventually(t, "the crash is known",
 			func() bool { return s.sees(two.cfg.ID, func(m Member) bool { return !m.Alive }) })
 	}
 	if !both("127.0.0.1:4432")() {
@@ -266,9 +267,9 @@ func TestDiscoveryByGossip(t *testing.T) {
 	for _, s := range sides {
 		s.pool.SetUp(s.pool.Snapshot().All()[0], false, "checks say so")
 	}
-	eventually(t, "then checks say so", both(""))
+	testkit.Eventually(t, "then checks say so", both(""))
 	agent("127.0.0.1:4432", 2)
-	eventually(t, "the agent is back", both("127.0.0.1:4432"))
+	testkit.Eventually(t, "the agent is back", both("127.0.0.1:4432"))
 }
 
 // What agents had announced to the process before stands although nobody has met them yet; later a backend whose agent
@@ -463,12 +464,12 @@ func TestRefusalReachesAgent(t *testing.T) {
 			return nodes == 1 && slices.Equal(got, want)
 		}
 	}
-	eventually(t, "the agent knows why", refused(Refused{"lb-1", "127.0.0.1 is in no network of --discover-from"}))
+	testkit.Eventually(t, "the agent knows why", refused(Refused{"lb-1", "127.0.0.1 is in no network of --discover-from"}))
 	discovery.SetPools(nil)
-	eventually(t, "no pool takes any",
+	testkit.Eventually(t, "no pool takes any",
 		refused(Refused{"lb-1", "no pool of this node takes backends that announce themselves (discover_from: none)"}))
 	discovery.SetPools([]DiscoverPool{{Pool: p}})
-	eventually(t, "it is taken", refused())
+	testkit.Eventually(t, "it is taken", refused())
 
 	forged := Meta{Role: RoleNode, State: StateServing, Refusal: "forged"}
 	agent.MergeRemoteState((&word{"stranger", metaOf(t, forged)}).wire(), false)

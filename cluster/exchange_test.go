@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
+
+	"homing/internal/testkit"
 )
 
 func wordOf(w word) []byte { return w.wire() }
@@ -126,7 +128,7 @@ func TestOlderReleases(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = list.Shutdown() }) // the test has said what matters
-	eventually(t, "each knows the other", func() bool {
+	testkit.Eventually(t, "each knows the other", func() bool {
 		_, err := list.Join([]string{node.Addr().String()})
 		known := slices.ContainsFunc(list.Members(), func(one *memberlist.Node) bool { return one.Name == node.cfg.ID })
 		return err == nil && known &&
@@ -137,7 +139,7 @@ func TestOlderReleases(t *testing.T) {
 	if err := list.UpdateNode(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it drains", func() bool {
+	testkit.Eventually(t, "it drains", func() bool {
 		return node.sees("older", func(m Member) bool { return m.Meta.State == StateDraining })
 	})
 	// Others claim to be at its address, and it believes them, as its release does.
@@ -145,7 +147,7 @@ func TestOlderReleases(t *testing.T) {
 	twin := says(t, "twin", at, announcing("127.0.0.1:443", 2).Meta, 1)
 	v := &villain{key(1)}
 	v.push(t, at, twin)
-	eventually(t, "it believes them", func() bool {
+	testkit.Eventually(t, "it believes them", func() bool {
 		return slices.ContainsFunc(list.Members(), func(one *memberlist.Node) bool { return one.Name == "twin" })
 	})
 	for range 20 {

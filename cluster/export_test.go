@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"homing/internal/testkit"
 )
 
 // again is a listener's socket a second time, as another process gets it.
@@ -48,7 +50,7 @@ func TestMemberIsReplaced(t *testing.T) {
 	elder := startMember(t, Config{ID: "node"}, peer)
 	agent := startMember(t, announcing("127.0.0.1:443", 1), peer)
 	for _, m := range []*testMember{peer, elder} {
-		eventually(t, "all see all", func() bool { return len(m.Members()) == 2 })
+		testkit.Eventually(t, "all see all", func() bool { return len(m.Members()) == 2 })
 	}
 	states := []State{StateDraining, StateServing, StateDraining, StateServing, StateDraining}
 	check(t, elder.Update(func(m *Meta) { m.Version = "0" }))
@@ -65,10 +67,10 @@ func TestMemberIsReplaced(t *testing.T) {
 		}
 		elder.crash()
 		elder = runMember(t, heir)
-		eventually(t, "the heir meets all",
+		testkit.Eventually(t, "the heir meets all",
 			func() bool { return elder.sees(peer.cfg.ID, alive) && elder.sees(agent.cfg.ID, alive) })
 		check(t, elder.Update(func(m *Meta) { m.State = state; m.Version = strings.Repeat("1", i+1) }))
-		eventually(t, "its word counts", func() bool {
+		testkit.Eventually(t, "its word counts", func() bool {
 			return peer.sees("node", func(m Member) bool { return m.Meta.State == state && len(m.Meta.Version) == i+1 })
 		})
 	}
@@ -87,18 +89,18 @@ func TestMemberHeirThatFails(t *testing.T) {
 	t.Parallel()
 	peer := startMember(t, Config{})
 	elder := startMember(t, Config{}, peer)
-	eventually(t, "they met", func() bool { return elder.sees(peer.cfg.ID, alive) })
+	testkit.Eventually(t, "they met", func() bool { return elder.sees(peer.cfg.ID, alive) })
 	heir, err := Create(Config{
 		ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.Sockets().again(t),
 		Meta: elder.Self().Meta,
 	})
 	check(t, err)
 	late := startMember(t, Config{}, elder)
-	eventually(t, "the elder takes members in", func() bool { return elder.sees(late.cfg.ID, alive) })
+	testkit.Eventually(t, "the elder takes members in", func() bool { return elder.sees(late.cfg.ID, alive) })
 	check(t, heir.Shutdown())
 	check(t, heir.Shutdown())
 	later := startMember(t, Config{}, elder)
-	eventually(t, "still", func() bool { return elder.sees(later.cfg.ID, alive) })
+	testkit.Eventually(t, "still", func() bool { return elder.sees(later.cfg.ID, alive) })
 	if _, err := Create(Config{Bind: elder.Addr(), Sockets: elder.Sockets().again(t)}); err == nil {
 		t.Error("a member without a name was made")
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
+	"homing/internal/testkit"
 )
 
 // besieged is a node with a pool, three agents on addresses of their own, and a villain.
@@ -47,7 +48,7 @@ func besiege(t *testing.T) *besieged {
 		cfg.Keys, cfg.Bind = ringOf(t, key(1)), netip.AddrPortFrom(ip, 0)
 		b.agents = append(b.agents, startMember(t, cfg, b.node))
 	}
-	eventually(t, "the pool has all three", func() bool { return show(b.pool) == besiegedPool })
+	testkit.Eventually(t, "the pool has all three", func() bool { return show(b.pool) == besiegedPool })
 	return b
 }
 
@@ -79,7 +80,7 @@ func TestHostileFakes(t *testing.T) {
 	late := announcing("127.0.0.14:443", 1)
 	late.Keys, late.Bind = ringOf(t, key(1)), netip.MustParseAddrPort("127.0.0.14:0")
 	startMember(t, late, b.node)
-	eventually(t, "a genuine one comes in although the fakes were first", func() bool {
+	testkit.Eventually(t, "a genuine one comes in although the fakes were first", func() bool {
 		return show(b.pool) == besiegedPool+", 127.0.0.14:443"
 	})
 }
@@ -126,7 +127,7 @@ func TestHostileForgery(t *testing.T) {
 	if err := b.agents[0].Update(func(m *Meta) { m.State = StateDraining }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its own word counts, after all that was said of it", func() bool {
+	testkit.Eventually(t, "its own word counts, after all that was said of it", func() bool {
 		return strings.HasPrefix(show(b.pool), "127.0.0.11:443 draining")
 	})
 }
@@ -150,7 +151,7 @@ func TestHostileCommands(t *testing.T) {
 	if _, err := b.node.Command(t.Context(), sealed); err != nil {
 		t.Errorf("a command of one who may: %v", err)
 	}
-	eventually(t, "it is said", func() bool { return strings.Contains(b.log.String(), "a command is refused") })
+	testkit.Eventually(t, "it is said", func() bool { return strings.Contains(b.log.String(), "a command is refused") })
 	if n := strings.Count(b.log.String(), "a command is refused"); n != 1 {
 		t.Errorf("%d lines for %d messages of garbage", n, many)
 	}
@@ -164,7 +165,7 @@ func TestHostileFlapping(t *testing.T) {
 	cfg := announcing("127.0.0.66:443", 1)
 	cfg.Keys, cfg.Bind = ringOf(t, key(1)), netip.MustParseAddrPort("127.0.0.66:0")
 	flapper := startMember(t, cfg, b.node)
-	eventually(t, "it is there", func() bool { return show(b.pool) == besiegedPool+", 127.0.0.66:443" })
+	testkit.Eventually(t, "it is there", func() bool { return show(b.pool) == besiegedPool+", 127.0.0.66:443" })
 	lines := strings.Count(b.log.String(), "\n")
 	seen := make(map[string]bool)
 	for i := range 60 {
@@ -184,7 +185,7 @@ func TestHostileFlapping(t *testing.T) {
 	if err := flapper.Update(func(m *Meta) { m.State = StateDown }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its last word counts", func() bool { return show(b.pool) == besiegedPool })
+	testkit.Eventually(t, "its last word counts", func() bool { return show(b.pool) == besiegedPool })
 	if n := strings.Count(b.log.String(), "\n") - lines; n > 6 || len(seen) < 2 {
 		t.Errorf("%d lines for 60 changes, of which the pool followed %d:\n%s", n, len(seen), b.log.String())
 	}

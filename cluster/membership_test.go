@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"homing/internal/testkit"
 )
 
 // testMember is a member with its Run, on a free port of loopback.
@@ -110,7 +112,7 @@ func TestMembership(t *testing.T) {
 	cfg.Keys, cfg.Label = ringOf(t, key(1)), "l"
 	agent := startMember(t, cfg, a)
 	for _, m := range []*testMember{a, b} {
-		eventually(t, "all see all", func() bool { return len(m.Members()) == 2 && m.sees(agent.cfg.ID, alive) })
+		testkit.Eventually(t, "all see all", func() bool { return len(m.Members()) == 2 && m.sees(agent.cfg.ID, alive) })
 	}
 	if got := a.Members(); !slices.IsSortedFunc(got, func(x, y Member) int { return strings.Compare(x.ID, y.ID) }) {
 		t.Errorf("not sorted: %v", got)
@@ -118,7 +120,7 @@ func TestMembership(t *testing.T) {
 	if err := agent.Update(func(m *Meta) { m.State = StateDraining }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the news are everywhere", func() bool {
+	testkit.Eventually(t, "the news are everywhere", func() bool {
 		draining := func(m Member) bool { return m.Meta.State == StateDraining }
 		return a.sees(agent.cfg.ID, draining) && b.sees(agent.cfg.ID, draining)
 	})
@@ -130,14 +132,14 @@ func TestMembership(t *testing.T) {
 	}
 	agent.leave(t)
 	for _, m := range []*testMember{a, b} {
-		eventually(t, "who left is forgotten", func() bool { return len(m.Members()) == 1 })
+		testkit.Eventually(t, "who left is forgotten", func() bool { return len(m.Members()) == 1 })
 	}
 	b.crash()
-	eventually(t, "who crashed is remembered", func() bool {
+	testkit.Eventually(t, "who crashed is remembered", func() bool {
 		return a.sees(b.cfg.ID, func(m Member) bool { return !m.Alive })
 	})
 	again := startMember(t, Config{ID: b.cfg.ID, Keys: ringOf(t, key(1)), Label: "l"}, a)
-	eventually(t, "it is back, at another port", func() bool {
+	testkit.Eventually(t, "it is back, at another port", func() bool {
 		return a.sees(b.cfg.ID, func(m Member) bool { return m.Alive && m.Addr == again.Addr() })
 	})
 }
@@ -147,12 +149,12 @@ func TestMembershipNewName(t *testing.T) {
 	t.Parallel()
 	a := startMember(t, Config{})
 	b := startMember(t, Config{}, a)
-	eventually(t, "they met", func() bool { return a.sees(b.cfg.ID, alive) })
+	testkit.Eventually(t, "they met", func() bool { return a.sees(b.cfg.ID, alive) })
 	addr := b.Addr()
 	b.crash()
-	eventually(t, "it vanished", func() bool { return a.sees(b.cfg.ID, func(m Member) bool { return !m.Alive }) })
+	testkit.Eventually(t, "it vanished", func() bool { return a.sees(b.cfg.ID, func(m Member) bool { return !m.Alive }) })
 	again := startMember(t, Config{Bind: addr}, a)
-	eventually(t, "there is one of them", func() bool {
+	testkit.Eventually(t, "there is one of them", func() bool {
 		members := a.Members()
 		return len(members) == 1 && members[0].ID == again.cfg.ID && members[0].Alive
 	})
@@ -173,7 +175,7 @@ func TestMembershipApart(t *testing.T) {
 			t.Log(log.String())
 		}
 	}()
-	eventually(t, "the log says why", func() bool {
+	testkit.Eventually(t, "the log says why", func() bool {
 		text := log.String()
 		return strings.Contains(text, "no installed keys could decrypt the message") &&
 			strings.Contains(text, "unacceptable label")
@@ -182,7 +184,7 @@ func TestMembershipApart(t *testing.T) {
 	if err := friend.cfg.Keys.Use(PrintOf(key(1))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a friend comes in", func() bool { return a.sees(friend.cfg.ID, alive) })
+	testkit.Eventually(t, "a friend comes in", func() bool { return a.sees(friend.cfg.ID, alive) })
 	for _, s := range strangers {
 		if a.sees(s.cfg.ID, alive) || len(s.Members()) > 0 {
 			t.Errorf("a stranger came in, it sees %v", s.Members())
@@ -267,7 +269,7 @@ func TestKeyRotation(t *testing.T) {
 				slices.ContainsFunc(m.Members(), func(one Member) bool { return !one.Alive })
 		})
 	}
-	eventually(t, "all see all", whole)
+	testkit.Eventually(t, "all see all", whole)
 	command := func(c Order) ([]Answer, error) {
 		t.Helper()
 		sealed, err := c.Seal(nodeKeys[0], time.Now())
@@ -278,7 +280,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 	follow := func(what string, keys ...[]byte) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		testkit.Eventually(t, what, func() bool {
 			return !slices.ContainsFunc(nodes,
 				func(m *testMember) bool { return !slices.EqualFunc(m.cfg.Keys.Keys(), keys, bytes.Equal) })
 		})
@@ -318,7 +320,7 @@ func TestKeyRotation(t *testing.T) {
 		t.Error("an agent took a command")
 	}
 	late := startMember(t, Config{Keys: ringOf(t, after)}, nodes[2])
-	eventually(t, "who knows the new key only comes in", func() bool { return nodes[0].sees(late.cfg.ID, alive) })
+	testkit.Eventually(t, "who knows the new key only comes in", func() bool { return nodes[0].sees(late.cfg.ID, alive) })
 	for i := range nodes {
 		if keys, _ := kept.Load(i); !slices.EqualFunc(keys.([][]byte), [][]byte{after}, bytes.Equal) {
 			t.Errorf("node %d keeps %d keys", i, len(keys.([][]byte)))
@@ -337,15 +339,15 @@ func TestPartitionHeals(t *testing.T) {
 	}
 	west := start("west")
 	east := start("east", west)
-	eventually(t, "they met", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
+	testkit.Eventually(t, "they met", func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 	wall.set(true)
-	eventually(t, "they lost each other",
+	testkit.Eventually(t, "they lost each other",
 		func() bool { return !west.sees(east.cfg.ID, alive) && !east.sees(west.cfg.ID, alive) })
 	// memberlist forgets the dead when it has probed all others, which takes less than a second here.
 	dials := wall.dials.Load()
-	eventually(t, "they dial in vain", func() bool { return wall.dials.Load() >= dials+4 })
+	testkit.Eventually(t, "they dial in vain", func() bool { return wall.dials.Load() >= dials+4 })
 	wall.set(false)
-	eventually(t, "they met again",
+	testkit.Eventually(t, "they met again",
 		func() bool { return west.sees(east.cfg.ID, alive) && east.sees(west.cfg.ID, alive) })
 }
 
@@ -385,18 +387,6 @@ func (w *wall) transport(t *testing.T, side string) memberlist.Transport {
 	}
 	w.sides[fmt.Sprintf("127.0.0.1:%d", inner.GetAutoBindPort())] = side
 	return &walled{NetTransport: inner, wall: w, side: side}
-}
-
-// eventually waits for a condition; what is said if it does not come.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
 }
 
 // safeBuffer is a log that tests read while it is written.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"homing/balancer/pool"
+	"homing/internal/testkit"
 )
 
 func TestDrainRoundTrip(t *testing.T) {
@@ -194,10 +195,10 @@ func TestDrain(t *testing.T) {
 	lacks := start(key(1), poolOf(t, other), a)
 	strange := start(key(2), poolOf(t, one), a)
 	gone := start(key(1), poolOf(t, one), a)
-	eventually(t, "all see all",
+	testkit.Eventually(t, "all see all",
 		func() bool { return len(a.Members()) == 4 && len(b.Members()) == 4 && len(lacks.Members()) == 4 })
 	gone.crash()
-	eventually(t, "one vanished", func() bool { return a.sees(gone.cfg.ID, func(m Member) bool { return !m.Alive }) })
+	testkit.Eventually(t, "one vanished", func() bool { return a.sees(gone.cfg.ID, func(m Member) bool { return !m.Alive }) })
 
 	mode := func(m *testMember, addr string) pool.Drain {
 		all := m.cfg.Pools[0].Snapshot().All()
@@ -270,7 +271,7 @@ func TestOrder(t *testing.T) {
 	}
 	a := start([][]byte{key(1)})
 	b := start([][]byte{key(1)}, a)
-	eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
+	testkit.Eventually(t, "both see both", func() bool { return len(a.Members()) == 1 && len(b.Members()) == 1 })
 	mail := a.cfg.Pools[1].Hash()
 
 	answers, err := a.Order(t.Context(),

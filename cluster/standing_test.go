@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"homing/balancer/pool"
+	"homing/internal/testkit"
 )
 
 func TestStandingRoundTrip(t *testing.T) {
@@ -170,7 +171,7 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 
 	b := start(key(1), poolOf(t, one, other), a)
 	stranger := start(key(2), poolOf(t, one), a)
-	eventually(t, "who joins drains it", func() bool { return mode(b, one) == "soft" })
+	testkit.Eventually(t, "who joins drains it", func() bool { return mode(b, one) == "soft" })
 	p := b.cfg.Pools[0]
 	if end := p.DrainStatus(p.Snapshot().All()[0]).End; time.Until(end) > time.Hour || time.Until(end) < time.Hour/2 {
 		t.Errorf("its time is over at %s", end)
@@ -188,19 +189,19 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 
 	late := poolOf(t, other)
 	c := start(key(1), late, a)
-	eventually(t, "all see all", func() bool { return len(c.Members()) == 3 && len(a.Members()) == 3 })
+	testkit.Eventually(t, "all see all", func() bool { return len(c.Members()) == 3 && len(a.Members()) == 3 })
 	if _, err := late.Reconfigure([]pool.Spec{{Addr: one}, {Addr: other}}, pool.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a backend that comes later is drained", func() bool { return mode(c, one) == "soft" })
+	testkit.Eventually(t, "a backend that comes later is drained", func() bool { return mode(c, one) == "soft" })
 
 	again := startAt(b) // before anybody has missed it
-	eventually(t, "who starts again at once drains it", func() bool { return mode(again, one) == "soft" })
+	testkit.Eventually(t, "who starts again at once drains it", func() bool { return mode(again, one) == "soft" })
 	b = again
 
 	a.crash() // whom the order was given to; the others have it
 	again = start(key(1), poolOf(t, one, other), b, c)
-	eventually(t, "who starts again drains it",
+	testkit.Eventually(t, "who starts again drains it",
 		func() bool { return mode(again, one) == "soft" && mode(again, other) == "off" })
 	if mode(stranger, one) != "off" {
 		t.Error("a node obeyed orders of another node key")
@@ -224,7 +225,7 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	}
 	heir.Import(legacy)
 	last := start(key(1), poolOf(t, one), runMember(t, heir))
-	eventually(t, "an heir passes on what it has inherited", func() bool { return mode(last, one) == "soft" })
+	testkit.Eventually(t, "an heir passes on what it has inherited", func() bool { return mode(last, one) == "soft" })
 }
 
 // TestUndrainWins: a node that was away while a drain was ended ends it when it is told; a drain of its own, of which

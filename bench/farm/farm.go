@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"homing/bench/proc"
 	"homing/bench/tlsserver"
@@ -87,13 +86,6 @@ func Start(ctx context.Context, addr, path string, args ...string) (*Process, er
 		return nil, fmt.Errorf("farm: %w", err)
 	}
 	return p, nil
-}
-
-// WaitFor asks cond every 5 ms until it holds or the time is over, and reports whether it held.
-func WaitFor(ctx context.Context, timeout time.Duration, cond func() bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return proc.Until(ctx, func() (bool, error) { return cond(), nil }) == nil
 }
 
 // StopAll stops every server of the list.

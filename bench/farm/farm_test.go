@@ -1,12 +1,10 @@
 package farm_test
 
 import (
-	"context"
 	"crypto/tls"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
@@ -154,16 +152,5 @@ func TestMissingProgram(t *testing.T) {
 	}
 	if _, err := farm.Start(t.Context(), "127.0.0.1:1", "/nonexistent/program"); err == nil {
 		t.Error("a program that does not exist was started")
-	}
-}
-
-func TestWaitFor(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if farm.WaitFor(ctx, time.Hour, func() bool { return false }) {
-		t.Error("a condition that never holds was met")
-	}
-	if !farm.WaitFor(t.Context(), time.Hour, func() bool { return true }) {
-		t.Error("a condition that holds was not seen")
 	}
 }

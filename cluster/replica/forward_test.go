@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // pair is an elder and an heir with tables of their own, and the stream between them.
@@ -105,7 +106,7 @@ func TestForward(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		p := newPair(t)
 		name(p.elder, "the first name of", 3)
-		eventually(t, "the elder confirms the key", func() bool { return keysOf(p.elder) == 1 })
+		testkit.Eventually(t, "the elder confirms the key", func() bool { return keysOf(p.elder) == 1 })
 		p.elder.Pool(1).IssuedID(77, 3, now())
 		p.forwarder = NewForwarder() // the hand-over begins here
 		ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +122,7 @@ func TestForward(t *testing.T) {
 		if n := p.learned.Load(); n != 0 {
 			t.Errorf("%d facts that the peers have are shared again", n)
 		}
-		eventually(t, "the heir knows how many conns are open", func() bool { return p.open.Load() == 42 })
+		testkit.Eventually(t, "the heir knows how many conns are open", func() bool { return p.open.Load() == 42 })
 		const many = 5000
 		for i := range many {
 			p.forwarder.Learned(affinity.Fact{Kind: affinity.FactEntry, Key: sessionKey(i), ID: 5, Time: now() + 1000})
@@ -138,7 +139,7 @@ func TestForward(t *testing.T) {
 		if n := p.learned.Load(); n != many+2 {
 			t.Errorf("whole %v: %d facts were shared, want %d", whole, n, many+2)
 		}
-		eventually(t, "the second key", func() bool { return keysOf(p.heir) == 2 })
+		testkit.Eventually(t, "the second key", func() bool { return keysOf(p.heir) == 2 })
 		if sent, lost := p.forwarder.sent.Load(), p.forwarder.lost.Load(); sent != many+2 || lost != 0 {
 			t.Errorf("%d sent, lost %d times", sent, lost)
 		}
@@ -155,12 +156,12 @@ func TestForwardOverflow(t *testing.T) {
 		p.forwarder.Learned(affinity.Fact{Kind: affinity.FactEntry, Key: sessionKey(i), ID: 5, Time: now() + 1000})
 	}
 	name(p.elder, "a name that was lost", 3)
-	eventually(t, "the elder confirms the key", func() bool { return keysOf(p.elder) == 1 })
+	testkit.Eventually(t, "the elder confirms the key", func() bool { return keysOf(p.elder) == 1 })
 	for i := range 2 * forwardRing { // the ring has forgotten the key
 		p.forwarder.Learned(affinity.Fact{Kind: affinity.FactEntry, Key: sessionKey(i), ID: 5, Time: now() + 1000})
 	}
 	followed := p.follow(t.Context())
-	eventually(t, "the key came", func() bool { return keysOf(p.heir) == 1 })
+	testkit.Eventually(t, "the key came", func() bool { return keysOf(p.heir) == 1 })
 	cancel()
 	if err := <-forwarded; err != nil {
 		t.Error(err)
@@ -182,7 +183,7 @@ func TestForwardAnotherSeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.forwarder.Learned(affinity.Fact{Kind: affinity.FactEntry, Key: 9, ID: 5, Time: now() + 1000})
-	eventually(t, "sent", func() bool { return p.forwarder.sent.Load() == 1 })
+	testkit.Eventually(t, "sent", func() bool { return p.forwarder.sent.Load() == 1 })
 	if err := p.elder.Reseed(t.Context(), affinity.Seed{Value: 9, Made: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/cluster/internal/bound"
+	"homing/internal/testkit"
 )
 
 // silence keeps connections open that say nothing, until the test ends: one that is closed comes again.
@@ -41,7 +42,7 @@ func silence(t *testing.T, to string, n int) {
 			}
 		})
 	}
-	eventually(t, "all have come", func() bool { return open.Load() == int64(n) })
+	testkit.Eventually(t, "all have come", func() bool { return open.Load() == int64(n) })
 }
 
 // TestStrangersHoldNothing: however many connections say nothing, a node comes in, whether it was known or not.
@@ -54,7 +55,7 @@ func TestStrangersHoldNothing(t *testing.T) {
 	mesh(a, b)
 	a.r.SetPeers([]Peer{b.peer(), c.peer()}) // c does not know of a
 	a.learn(0, 10)
-	eventually(t, "both know", func() bool { return b.knows(0, 10) == 10 && c.knows(0, 10) == 10 })
+	testkit.Eventually(t, "both know", func() bool { return b.knows(0, 10) == 10 && c.knows(0, 10) == 10 })
 }
 
 // TestGossipDoesNotPart: what gossip says of a node that has shown the node key does not end its stream, nor does it
@@ -63,7 +64,7 @@ func TestGossipDoesNotPart(t *testing.T) {
 	t.Parallel()
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "they stream",
+	testkit.Eventually(t, "they stream",
 		func() bool { return a.peerStats("b").State != PeerLost && b.peerStats("a").State != PeerLost })
 	streams := func() uint64 { return a.peerStats("b").Streams }
 	before := streams()
@@ -81,7 +82,7 @@ func TestGossipDoesNotPart(t *testing.T) {
 	for _, gossip := range [][]Peer{{}, {elsewhere}, append(slices.Clone(crowd), elsewhere), {elsewhere, b.peer()}} {
 		a.r.SetPeers(gossip)
 		a.learn(first, first+10)
-		eventually(t, "facts flow", func() bool { return b.knows(first, first+10) == 10 })
+		testkit.Eventually(t, "facts flow", func() bool { return b.knows(first, first+10) == 10 })
 		first += 10
 	}
 	if n := streams(); n != before {
@@ -89,9 +90,9 @@ func TestGossipDoesNotPart(t *testing.T) {
 	}
 	a.r.SetPeers([]Peer{elsewhere})
 	(*a.r.streaming.Load())[0].hangUp()
-	eventually(t, "it is dialled where it was", func() bool { return streams() > before })
+	testkit.Eventually(t, "it is dialled where it was", func() bool { return streams() > before })
 	a.learn(first, first+10)
-	eventually(t, "facts flow again", func() bool { return b.knows(first, first+10) == 10 })
+	testkit.Eventually(t, "facts flow again", func() bool { return b.knows(first, first+10) == 10 })
 }
 
 // TestStrangersSayLittle: those who come to the replication port and are no nodes, from whatever addresses, in whatever
@@ -112,10 +113,10 @@ func TestStrangersSayLittle(t *testing.T) {
 		conn.Close()
 	}
 	lines := func() int { return strings.Count(n.log.String(), "replication stream") }
-	eventually(t, "a line is written", func() bool { return lines() > 0 })
+	testkit.Eventually(t, "a line is written", func() bool { return lines() > 0 })
 	b := startNode(t, "b", func(cfg *Config, _ *affinity.Config) { cfg.NodeKeys = [][]byte{nodeKey(2)} })
 	n.r.SetPeers([]Peer{b.peer()})
-	eventually(t, "the node with another key is named",
+	testkit.Eventually(t, "the node with another key is named",
 		func() bool { return strings.Contains(n.log.String(), "peer=b") })
 	n.stop() // all have been served
 	strangers := 0

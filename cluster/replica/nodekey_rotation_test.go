@@ -1,6 +1,10 @@
 package replica
 
-import "testing"
+import (
+	"testing"
+
+	"homing/internal/testkit"
+)
 
 // TestNodeKeyRotation changes the node key of two nodes as `homing run -h` says, one node after the other, while both
 // learn: nothing is lost, and in the end nobody trusts the old key.
@@ -12,7 +16,7 @@ func TestNodeKeyRotation(t *testing.T) {
 		t.Helper()
 		a.learn(from, from+50)
 		b.learn(from+50, from+100)
-		eventually(t, why, func() bool { return b.knows(from, from+50) == 50 && a.knows(from+50, from+100) == 50 })
+		testkit.Eventually(t, why, func() bool { return b.knows(from, from+50) == 50 && a.knows(from+50, from+100) == 50 })
 		from += 100
 	}
 	learn("with the old key")
@@ -37,7 +41,7 @@ func TestNodeKeyRotation(t *testing.T) {
 	}
 	stranger := startNode(t, "c")
 	mesh(a, b, stranger)
-	eventually(t, "who has the old key only is refused",
+	testkit.Eventually(t, "who has the old key only is refused",
 		func() bool { return a.r.Stats().Refused+b.r.Stats().Refused+stranger.r.Stats().Refused > 0 })
 	if s := stranger.peerStats("a"); s.Streams != 0 {
 		t.Errorf("%+v", s)

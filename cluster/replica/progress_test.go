@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // again is a listener's socket a second time, as another process gets it.
@@ -73,7 +74,7 @@ func TestReplicatorIsReplaced(t *testing.T) {
 	const step, far = 2000, 1_000_000
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "streaming",
+	testkit.Eventually(t, "streaming",
 		func() bool { return a.peerStats("b").State == PeerStreaming && b.peerStats("a").State == PeerStreaming })
 	for first := 0; first < 4*step; first += step {
 		var learning sync.WaitGroup
@@ -93,10 +94,10 @@ func TestReplicatorIsReplaced(t *testing.T) {
 		mesh(a, b)
 		a.run()
 		learning.Wait()
-		eventually(t, "all is at b, and all of b's here", func() bool {
+		testkit.Eventually(t, "all is at b, and all of b's here", func() bool {
 			return b.knows(0, first+step) == first+step && a.knows(far, far+first+step) == first+step
 		})
-		eventually(t, "acknowledged",
+		testkit.Eventually(t, "acknowledged",
 			func() bool { return a.peerStats("b").Unacked == 0 && b.peerStats("a").Unacked == 0 })
 	}
 	if ab, ba := a.peerStats("b"), b.peerStats("a"); ab.Resyncs != 0 || ba.Resyncs != 1 || ba.Filled != 1 {

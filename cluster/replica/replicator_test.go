@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // testNode is one node's store and replicator, running.
@@ -98,18 +99,6 @@ func (n *testNode) knows(first, last int) (known int) {
 	return known
 }
 
-// eventually waits for a condition; what is said if it does not come.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
-}
-
 // peerStats is what n says of a peer; the zero value if it has none of that ID.
 func (n *testNode) peerStats(id string) PeerStats {
 	for _, p := range n.r.Stats().Peers {
@@ -153,13 +142,13 @@ func (s *safeBuffer) String() string {
 func TestTwoNodesShareAnEntry(t *testing.T) {
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "streaming", func() bool {
+	testkit.Eventually(t, "streaming", func() bool {
 		return a.peerStats("b").State == PeerStreaming && b.peerStats("a").State == PeerStreaming
 	})
 	a.learn(0, 1)
 	b.learn(1, 2)
-	eventually(t, "a's entry at b, and b's at a", func() bool { return b.knows(0, 1) == 1 && a.knows(1, 2) == 1 })
-	eventually(t, "acknowledged", func() bool { return a.peerStats("b").Unacked == 0 && b.peerStats("a").Unacked == 0 })
+	testkit.Eventually(t, "a's entry at b, and b's at a", func() bool { return b.knows(0, 1) == 1 && a.knows(1, 2) == 1 })
+	testkit.Eventually(t, "acknowledged", func() bool { return a.peerStats("b").Unacked == 0 && b.peerStats("a").Unacked == 0 })
 	if st := a.peerStats("b"); st.Lag != 0 || st.FactsOut != 1 || st.FactsIn != 1 || st.Streams != 1 {
 		t.Errorf("a says of b: %+v", st)
 	}

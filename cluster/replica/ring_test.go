@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 func numbered(i uint64) *affinity.Fact {
@@ -105,9 +106,9 @@ func TestRingConcurrent(t *testing.T) {
 func TestLearnedAllocatesNothing(t *testing.T) {
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "streaming", func() bool { return a.peerStats("b").State == PeerStreaming })
+	testkit.Eventually(t, "streaming", func() bool { return a.peerStats("b").State == PeerStreaming })
 	b.stop()
-	eventually(t, "alone", func() bool { return a.peerStats("b").State == PeerLost })
+	testkit.Eventually(t, "alone", func() bool { return a.peerStats("b").State == PeerLost })
 	a.r.SetPeers(nil) // nothing else runs
 	f := *numbered(1)
 	if n := testing.AllocsPerRun(1000, func() { a.r.Learned(f) }); n > 0.1 {

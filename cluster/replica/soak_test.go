@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // The figures that replication has to show, between two processes:
@@ -75,7 +76,7 @@ func TestSoakPeerProcess(t *testing.T) {
 	})
 	began := time.Now()
 	n.r.SetPeers([]Peer{{ID: "b", Addr: addr}})
-	eventually(t, "caught up", func() bool { return n.peerStats("b").Filled > 0 })
+	testkit.Eventually(t, "caught up", func() bool { return n.peerStats("b").Filled > 0 })
 	report.CaughtUp = time.Since(began)
 	fmt.Println("ready")
 	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
@@ -162,7 +163,7 @@ func TestSoakLatency(t *testing.T) {
 	learned := 0
 	r := soak(t, b, func() {
 		learned = b.learnAt(20_000, 10*time.Second)
-		eventually(t, "acknowledged", func() bool { return b.peerStats("a").Unacked == 0 })
+		testkit.Eventually(t, "acknowledged", func() bool { return b.peerStats("a").Unacked == 0 })
 	})
 	p := b.peerStats("a")
 	t.Logf("20,000/s for 10 s: %d learned, %d merged, p50 %v p99 %v p99.9 %v max %v, %.1f bytes out and %.1f in per session (frames), peer heap %d kB, peer CPU %v",
@@ -180,7 +181,7 @@ func TestSoakThroughput(t *testing.T) {
 	r := soak(t, b, func() {
 		learned = b.learnAt(100_000, 10*time.Second)
 		runtime.ReadMemStats(&m)
-		eventually(t, "acknowledged", func() bool { return b.peerStats("a").Unacked == 0 })
+		testkit.Eventually(t, "acknowledged", func() bool { return b.peerStats("a").Unacked == 0 })
 	})
 	p := b.peerStats("a")
 	t.Logf("100,000/s for 10 s: %d learned, %d merged, %d overflows, p50 %v p99 %v max %v, %.1f bytes out per session, heap: learner %d kB, peer %d kB at most",

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // What the process that is to be killed is told by its environment.
@@ -36,7 +37,7 @@ func TestKilledProcess(t *testing.T) {
 	}
 	teach(t, store)
 	go state.Run(t.Context(), store)
-	eventually(t, "written", func() bool { return state.Stats().Writes > 0 })
+	testkit.Eventually(t, "written", func() bool { return state.Stats().Writes > 0 })
 	fmt.Println("learned")
 	select {} // until kill -9
 }
@@ -90,7 +91,7 @@ func TestKillNine(t *testing.T) {
 				t.Errorf("%d of %d sessions: %s", got, killSessions, log)
 			}
 			key := n.pool.HashIdent([]byte("name of 16 bytes" + string(make([]byte, 100))))
-			eventually(t, "the ticket key", func() bool { _, ok := n.pool.TicketKey(key, 4, now()); return ok })
+			testkit.Eventually(t, "the ticket key", func() bool { _, ok := n.pool.TicketKey(key, 4, now()); return ok })
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // runStore runs a store until the test ends, or until the function is called.
@@ -48,7 +49,7 @@ func teach(t *testing.T, s *affinity.Store) {
 	}
 	p.IssuedTicket(ticket(1), 0, 4, now())
 	p.IssuedTicket(ticket(2), 0, 4, now())
-	eventually(t, "a ticket key", func() bool { _, ok := p.TicketKey(ticket(3), 4, now()); return ok })
+	testkit.Eventually(t, "a ticket key", func() bool { _, ok := p.TicketKey(ticket(3), 4, now()); return ok })
 }
 
 // known counts the facts that the store would export.
@@ -87,7 +88,7 @@ func TestStateSurvives(t *testing.T) {
 	done := make(chan struct{})
 	go func() { first.Run(ctx, a); close(done) }()
 	teach(t, a)
-	eventually(t, "written, and quiet since", func() bool {
+	testkit.Eventually(t, "written, and quiet since", func() bool {
 		before := first.Stats()
 		return before.Writes > 0 && known(a) == 5 && before.Bytes > 5*factSize
 	})
@@ -106,7 +107,7 @@ func TestStateSurvives(t *testing.T) {
 	if n := second.Load(t.Context(), b); n != 5 {
 		t.Errorf("%d facts loaded: %s", n, log)
 	}
-	eventually(t, "all is known again", func() bool { return known(b) == 5 })
+	testkit.Eventually(t, "all is known again", func() bool { return known(b) == 5 })
 	if took := second.write(b); took == 0 {
 		t.Error("what was loaded is not written again")
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/internal/testkit"
 )
 
 // wire forwards TCP to a node, and does to it what networks do.
@@ -116,7 +117,7 @@ func wired(t *testing.T, a, b *testNode) *wire {
 	w := newWire(t, b)
 	a.r.SetPeers([]Peer{{ID: b.r.cfg.Node, Addr: w.l.Addr().String()}})
 	b.r.SetPeers([]Peer{a.peer()})
-	eventually(t, "streaming", func() bool {
+	testkit.Eventually(t, "streaming", func() bool {
 		return a.peerStats("b").State == PeerStreaming && b.peerStats("a").State == PeerStreaming
 	})
 	return w
@@ -127,16 +128,16 @@ func TestThreeNodes(t *testing.T) {
 	a.learn(0, 50)
 	mesh(a, b) // c is not there yet
 	b.learn(50, 100)
-	eventually(t, "a and b the same", func() bool { return a.knows(0, 100) == 100 && b.knows(0, 100) == 100 })
+	testkit.Eventually(t, "a and b the same", func() bool { return a.knows(0, 100) == 100 && b.knows(0, 100) == 100 })
 	mesh(a, b, c)
 	c.learn(100, 150)
 	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "all three the same", func() bool { return n.knows(0, 150) == 150 })
+		testkit.Eventually(t, "all three the same", func() bool { return n.knows(0, 150) == 150 })
 		if got := n.r.Stats().Learned; got != 50 {
 			t.Errorf("%s learned %d facts: what it merged came back", n.r.cfg.Node, got)
 		}
 	}
-	eventually(t, "a new node is given the whole table", func() bool {
+	testkit.Eventually(t, "a new node is given the whole table", func() bool {
 		return c.peerStats("a").Filled == 1 && a.peerStats("c").Resyncs == 1
 	})
 }
@@ -153,16 +154,16 @@ func TestAllKindsTravel(t *testing.T) {
 		a.pool.IssuedTicket(ticket(a, i), 0, 3, now())
 	}
 	b.pool.IssuedTicket(ticket(b, 8), 0, 4, now())
-	eventually(t, "the key is known at b", func() bool { _, ok := b.pool.TicketKey(ticket(b, 9), 3, now()); return ok })
+	testkit.Eventually(t, "the key is known at b", func() bool { _, ok := b.pool.TicketKey(ticket(b, 9), 3, now()); return ok })
 	b.pool.IssuedTicket(ticket(b, 9), 0, 4, now()) // one proof is enough now
 	for _, n := range []*testNode{a, b} {
-		eventually(t, "two homes of the key", func() bool {
+		testkit.Eventually(t, "two homes of the key", func() bool {
 			o := affinity.Offer{Kind: affinity.OfferPSK}
 			o.Add(ticket(n, 99))
 			h := n.pool.Find(&o, now())
 			return h.Source == affinity.SourceTicketKey && len(h.Set) == 2
 		})
-		eventually(t, "the client's home", func() bool {
+		testkit.Eventually(t, "the client's home", func() bool {
 			o := affinity.Offer{Kind: affinity.OfferPSK, Client: 5}
 			o.Add(n.pool.HashIdent([]byte("an unknown identity")))
 			h := n.pool.Find(&o, now())
@@ -175,17 +176,17 @@ func TestBreakAndResume(t *testing.T) {
 	a, b := startNode(t, "a"), startNode(t, "b")
 	w := wired(t, a, b)
 	a.learn(0, 100)
-	eventually(t, "all there", func() bool { return b.knows(0, 100) == 100 })
+	testkit.Eventually(t, "all there", func() bool { return b.knows(0, 100) == 100 })
 	w.refusing.Store(true)
 	w.cut()
-	eventually(t, "the break is noticed", func() bool { return a.peerStats("b").State == PeerLost })
+	testkit.Eventually(t, "the break is noticed", func() bool { return a.peerStats("b").State == PeerLost })
 	a.learn(100, 300)
 	b.learn(300, 400)
 	if st := a.peerStats("b"); st.Unacked < 200 || st.Lag <= 0 {
 		t.Errorf("lag: %+v", st)
 	}
 	w.refusing.Store(false)
-	eventually(t, "all there after the break",
+	testkit.Eventually(t, "all there after the break",
 		func() bool { return b.knows(0, 300) == 300 && a.knows(300, 400) == 100 })
 	for _, st := range []PeerStats{a.peerStats("b"), b.peerStats("a")} {
 		if st.Resyncs != 1 || st.Resumed != 1 || st.Overflow != 0 || st.Streams != 2 {
@@ -199,11 +200,11 @@ func TestOverflowResyncs(t *testing.T) {
 	w := wired(t, a, b)
 	w.refusing.Store(true)
 	w.cut()
-	eventually(t, "the break is noticed", func() bool { return a.peerStats("b").State == PeerLost })
+	testkit.Eventually(t, "the break is noticed", func() bool { return a.peerStats("b").State == PeerLost })
 	n := len(a.r.ring.slots)
 	a.learn(0, n+100)
 	w.refusing.Store(false)
-	eventually(t, "all there after a resync", func() bool { return b.knows(0, n+100) == n+100 })
+	testkit.Eventually(t, "all there after a resync", func() bool { return b.knows(0, n+100) == n+100 })
 	if st := a.peerStats("b"); st.Resyncs != 2 || st.Overflow != 1 || st.Resumed != 0 {
 		t.Errorf("%+v", st)
 	}
@@ -242,7 +243,7 @@ func TestSlowPeer(t *testing.T) {
 	}
 	healed := newWire(t, b)
 	a.r.SetPeers([]Peer{{ID: "b", Addr: healed.l.Addr().String()}})
-	eventually(t, "all there", func() bool { return b.knows(0, 10_000) >= 9_990 })
+	testkit.Eventually(t, "all there", func() bool { return b.knows(0, 10_000) >= 9_990 })
 }
 
 // TestResyncUnderLoad: facts that are learned during a resync arrive, and it ends.
@@ -266,12 +267,12 @@ func TestResyncUnderLoad(t *testing.T) {
 		}
 	})
 	mesh(a, b)
-	eventually(t, "a resync ended", func() bool { return b.peerStats("a").Filled > 0 })
+	testkit.Eventually(t, "a resync ended", func() bool { return b.peerStats("a").Filled > 0 })
 	close(stop)
 	group.Wait()
 	n := int(learned.Load())
-	eventually(t, "all there", func() bool { return b.knows(0, n) >= n-50 }) // a full bucket may lose one
-	eventually(t, "streaming", func() bool { return b.peerStats("a").State == PeerStreaming })
+	testkit.Eventually(t, "all there", func() bool { return b.knows(0, n) >= n-50 }) // a full bucket may lose one
+	testkit.Eventually(t, "streaming", func() bool { return b.peerStats("a").State == PeerStreaming })
 }
 
 func TestWrongKey(t *testing.T) {
@@ -279,7 +280,7 @@ func TestWrongKey(t *testing.T) {
 	b := startNode(t, "b", func(r *Config, _ *affinity.Config) { r.NodeKeys = [][]byte{nodeKey(2)} })
 	mesh(a, b)
 	a.learn(0, 10)
-	eventually(t, "tried more than once", func() bool { return b.r.Stats().Refused > 2 })
+	testkit.Eventually(t, "tried more than once", func() bool { return b.r.Stats().Refused > 2 })
 	if b.knows(0, 10) != 0 || a.peerStats("b").Streams+b.peerStats("a").Streams != 0 {
 		t.Error("a stream was opened")
 	}
@@ -290,15 +291,15 @@ func TestWrongKey(t *testing.T) {
 	if err := b.r.SetNodeKeys([][]byte{nodeKey(1), nodeKey(2)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all there", func() bool { return b.knows(0, 10) == 10 })
+	testkit.Eventually(t, "all there", func() bool { return b.knows(0, 10) == 10 })
 	// And part when a is trusted no longer.
 	if err := b.r.SetNodeKeys([][]byte{nodeKey(2)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "parted", func() bool { return b.peerStats("a").State == PeerLost })
+	testkit.Eventually(t, "parted", func() bool { return b.peerStats("a").State == PeerLost })
 	a.learn(10, 20)
 	refused := b.r.Stats().Refused
-	eventually(t, "refused again", func() bool { return b.r.Stats().Refused > refused })
+	testkit.Eventually(t, "refused again", func() bool { return b.r.Stats().Refused > refused })
 	if b.knows(10, 20) != 0 {
 		t.Error("facts under a key that is not trusted")
 	}
@@ -312,7 +313,7 @@ func TestReplayAndGarbage(t *testing.T) {
 	a, b := startNode(t, "a"), startNode(t, "b")
 	w := wired(t, a, b)
 	a.learn(0, 10)
-	eventually(t, "all there", func() bool { return b.knows(0, 10) == 10 })
+	testkit.Eventually(t, "all there", func() bool { return b.knows(0, 10) == 10 })
 	w.mu.Lock()
 	replay := bytes.Clone(w.recorded.Bytes())
 	w.mu.Unlock()
@@ -327,7 +328,7 @@ func TestReplayAndGarbage(t *testing.T) {
 		if bytes == nil {
 			conn.Close()
 		}
-		eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
+		testkit.Eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
 		conn.Close()
 	}
 	if st := b.r.Stats(); st.Merged != merged || b.peerStats("a").State != PeerStreaming ||
@@ -341,7 +342,7 @@ func TestReplayAndGarbage(t *testing.T) {
 		}
 		refused := b.r.Stats().Refused
 		conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")) //nolint:errcheck // as above
-		eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
+		testkit.Eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
 		conn.Close()
 	}
 	if n := b.log.lines("does not look like a TLS handshake"); n != 1 {
@@ -404,7 +405,7 @@ func TestBrokenProtocol(t *testing.T) {
 		if v := impostor(t, b, tt.frames...); v != protocolVersion && v != 0 {
 			t.Errorf("%s: answered by version %d", tt.sentence, v)
 		}
-		eventually(t, tt.sentence, func() bool { return b.log.lines(tt.says) == 1 })
+		testkit.Eventually(t, tt.sentence, func() bool { return b.log.lines(tt.says) == 1 })
 		if b.log.lines("level=WARN") != 1 {
 			t.Errorf("%s: said\n%s", tt.sentence, b.log)
 		}
@@ -423,7 +424,7 @@ func TestSeedAdoption(t *testing.T) {
 	b.learn(5, 10)
 	mesh(a, b)
 	for _, n := range []*testNode{a, b} {
-		eventually(t, "both have facts: the older seed",
+		testkit.Eventually(t, "both have facts: the older seed",
 			func() bool { return n.store.Seed().Made == 20 && n.knows(5, 10) == 5 })
 		if n.knows(0, 5) != 0 {
 			t.Errorf("%s knows keys of a seed that is gone", n.r.cfg.Node)
@@ -434,13 +435,13 @@ func TestSeedAdoption(t *testing.T) {
 	}
 	c.learn(10, 15)
 	mesh(a, b, c)
-	eventually(t, "an older seed that joins gives way to the cluster's",
+	testkit.Eventually(t, "an older seed that joins gives way to the cluster's",
 		func() bool { return c.store.Seed().Made == 20 })
-	eventually(t, "c says so", func() bool { return c.log.lines("had learned alone is set aside") == 1 })
+	testkit.Eventually(t, "c says so", func() bool { return c.log.lines("had learned alone is set aside") == 1 })
 	a.learn(20, 30)
 	c.learn(30, 40)
 	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "they go on together", func() bool { return n.knows(5, 10)+n.knows(20, 40) == 25 })
+		testkit.Eventually(t, "they go on together", func() bool { return n.knows(5, 10)+n.knows(20, 40) == 25 })
 	}
 }
 
@@ -476,7 +477,7 @@ func TestClocksApart(t *testing.T) {
 	mesh(a, b)
 	a.learn(0, 1)                                 // lives 10 h
 	b.pool.IssuedID(sessionKey(1), 2, now()+3600) // the same, by b's clock
-	eventually(t, "both there", func() bool { return a.knows(0, 2) == 2 && b.knows(0, 2) == 2 })
+	testkit.Eventually(t, "both there", func() bool { return a.knows(0, 2) == 2 && b.knows(0, 2) == 2 })
 	lives := func(n *testNode, i int, at uint32) bool {
 		o := affinity.Offer{Kind: affinity.OfferID, ID: sessionKey(i), HasID: true}
 		return n.pool.Find(&o, at).Source == affinity.SourceSession
@@ -508,12 +509,12 @@ func TestSilentPeer(t *testing.T) {
 	}
 	a, b := startNode(t, "a", quick), startNode(t, "b", quick)
 	w := wired(t, a, b)
-	eventually(t, "signs of life", func() bool { return a.peerStats("b").BytesIn > 500 })
+	testkit.Eventually(t, "signs of life", func() bool { return a.peerStats("b").BytesIn > 500 })
 	if st := a.peerStats("b"); st.State != PeerStreaming || st.Streams != 1 {
 		t.Fatalf("an idle stream ended: %+v", st)
 	}
 	w.dead()
-	eventually(t, "hung up",
+	testkit.Eventually(t, "hung up",
 		func() bool { return a.peerStats("b").State == PeerLost && b.peerStats("a").State == PeerLost })
 }
 
@@ -548,11 +549,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	a, b := startNode(t, "a"), startNode(t, "b")
 	mesh(a, b)
-	eventually(t, "streaming", func() bool { return a.peerStats("b").State == PeerStreaming })
+	testkit.Eventually(t, "streaming", func() bool { return a.peerStats("b").State == PeerStreaming })
 	a.stop()
-	eventually(t, "b notices", func() bool { return b.peerStats("a").State == PeerLost })
+	testkit.Eventually(t, "b notices", func() bool { return b.peerStats("a").State == PeerLost })
 	b.stop()
-	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
+	testkit.Eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 // TestRefutationTravels: what one node's probe has found heals the others too, those that were away as well, and no old
@@ -584,21 +585,21 @@ func TestRefutationTravels(t *testing.T) {
 	mesh(a, b)
 	for _, n := range []*testNode{a, b, c} {
 		if n != c {
-			eventually(t, "two homes", homes(n, 3, 4))
+			testkit.Eventually(t, "two homes", homes(n, 3, 4))
 		}
 	}
 	a.pool.Refuted(key, 4, began)
 	for _, n := range []*testNode{a, b} {
-		eventually(t, "one home", homes(n, 3))
+		testkit.Eventually(t, "one home", homes(n, 3))
 	}
-	eventually(t, "c has two", homes(c, 3, 4))
+	testkit.Eventually(t, "c has two", homes(c, 3, 4))
 	mesh(a, b, c)
 	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "one home everywhere", homes(n, 3))
+		testkit.Eventually(t, "one home everywhere", homes(n, 3))
 	}
-	eventually(t, "a later second", func() bool { return now() > began })
+	testkit.Eventually(t, "a later second", func() bool { return now() > began })
 	c.pool.Probed(ticket(c, 7), 4, now())
 	for _, n := range []*testNode{a, b, c} {
-		eventually(t, "two homes again", homes(n, 3, 4))
+		testkit.Eventually(t, "two homes again", homes(n, 3, 4))
 	}
 }
