@@ -15,6 +15,12 @@
 //	measuring    what should begin now is recorded
 //	draining     no conn begins, those open or overdue are awaited up to the timeout, and lost behind it
 //
+// There are two rigs, and each serves what the other cannot. homing-bench has real TLS at both ends: what becomes of sessions,
+// what that costs servers, what clients wait for; the README's tables of offers accepted and of further backends are by
+// "homing-bench compare". There a handshake's cryptography costs ten times what a balancer does, and hides it. bench/perf, in
+// C, answers with recorded first flights instead: what a balancer itself costs per conn, per GB and per idle conn, beside
+// HAProxy; the README's table of one loop is by it ("make perf"), and what it says of sessions is of no use.
+//
 // CPU time is taken from the beginning of measuring to the end of draining, so that it is that of the conns recorded and of
 // no others.
 package bench

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"homing/bench/sock"
+	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
 )
 
@@ -115,56 +116,30 @@ func (r *run) probeOnce(ctx context.Context, g *group, target, name int) error {
 	defer stop()
 	o := g.options
 	o.ServerName, o.Shape, o.RecordBytes = r.names[name], nil, 0
-	c, err := tlscore.New(&o)
+	c, err := tlsclient.NewConn(conn, &o)
 	if err != nil {
 		return err
 	}
+	if err := c.Handshake(); err != nil || g.Requests < 0 {
+		return errors.Unwrap(err) // whose conn it was says nothing here
+	}
+	if _, err := c.Write(g.requests[name][1]); err != nil {
+		return err
+	}
 	var a answer
-	var blamed error
-	asked := g.Requests < 0
-	buf := make([]byte, readBytes)
-	for {
-		if out := c.Output(); len(out) > 0 {
-			if _, err := conn.Write(out); err != nil {
-				return err
-			}
+	for buf := make([]byte, readBytes); a.state != answered; {
+		n, err := c.Read(buf)
+		if _, bad := a.feed(buf[:n]); bad != nil {
+			return &answerError{bad}
 		}
-		switch {
-		case a.state == answered:
-			if a.status/100 != 2 {
-				return errStatus(a.status)
-			}
-			return nil
-		case c.Shaken() && g.Requests < 0:
-			return nil
-		case c.Shaken() && !asked:
-			asked = true
-			if err := c.Write(g.requests[name][1]); err != nil {
-				return err
-			}
-			continue
-		}
-		if c.Closed() && a.end() {
-			continue
-		}
-		n, err := conn.Read(buf)
-		if err == io.EOF && a.end() {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = c.Receive(buf[:n], func(b []byte) {
-			if blamed == nil && a.state != answered {
-				if _, err := a.feed(b); err != nil {
-					blamed = &answerError{err}
-				}
-			}
-		})
-		if err = errors.Join(err, blamed); err != nil {
-			return err
+		if err != nil && !((errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && a.end()) {
+			return errors.Unwrap(err)
 		}
 	}
+	if a.status/100 != 2 {
+		return errStatus(a.status)
+	}
+	return nil
 }
 
 // word says what is wrong with a target, and what mends it.
