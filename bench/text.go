@@ -70,25 +70,27 @@ func orUnknown(s string) string {
 	return s
 }
 
-// writeTable aligns all columns but the first to the right.
-func writeTable(b *strings.Builder, rows [][]string) {
+// WriteTable aligns all columns but the first to the right. The first has so many columns of the terminal at least.
+func WriteTable(b *strings.Builder, rows [][]string, first int) {
 	widths := make([]int, len(rows[0]))
+	widths[0] = first
 	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	b.WriteByte('\n')
 	for _, row := range rows {
-		b.WriteString(row[0])
+		fmt.Fprintf(b, "%-*s", widths[0], row[0]) // which pads by runes
 		for i, cell := range row[1:] {
-			if i == 0 {
-				b.WriteString(strings.Repeat(" ", widths[0]-utf8.RuneCountInString(row[0])))
-			}
-			b.WriteString(strings.Repeat(" ", 2+widths[i+1]-utf8.RuneCountInString(cell)) + cell)
+			fmt.Fprintf(b, "%*s", 2+widths[i+1], cell)
 		}
 		b.WriteByte('\n')
 	}
+}
+
+func writeTable(b *strings.Builder, rows [][]string) {
+	b.WriteByte('\n')
+	WriteTable(b, rows, 0)
 }
 
 func (r *Result) writeGroups(b *strings.Builder) {

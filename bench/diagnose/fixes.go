@@ -16,49 +16,27 @@ const (
 
 // fixes returns the remedies for the problems of a report. Of those with the same goal one will do.
 func fixes(r *Report) []Fix {
-	var home, key, allKey, tickets, cache, context, share, more bool
-	for _, f := range r.Findings {
-		switch f.Code {
-		case CodeApart, CodeAcross, CodeNoneAccepted, CodeTicketsUnnamed:
-			home, key = true, true
-		case CodeTicketRefused:
-			key = true
-		case CodeMixed:
-			home, allKey = true, true
-		case CodeBySource:
-			home = true
-		case CodeBound:
-			home, context = true, true
-		case CodeBalancers:
-			share = true
-		case CodeRenewed:
-			tickets = true
-		case CodeChanged, CodeMomentary, CodeUnsure:
-			more = true
-		case CodeCacheApart, CodeNoCacheAtAll:
-			home, cache = true, true
-		case CodeAcrossCache:
-			home = true
-		case CodeNoCache:
-			cache = true
-		case CodeNothingIssued, CodeNoTickets13:
-			tickets = true
-		}
+	found := func(codes ...string) bool {
+		return slices.ContainsFunc(r.Findings, func(f Finding) bool { return slices.Contains(codes, f.Code) })
 	}
+	mixed := found(CodeMixed)
 	list := []Fix{}
 	for _, g := range []struct {
 		wanted bool
 		goal   string
 		fixes  func() []Fix
 	}{
-		{home, goalHome, homeFixes},
-		{share, goalShare, shareFixes},
-		{context, goalContext, contextFixes},
-		{allKey, goalAllKey, allKeyFixes},
-		{key && !allKey, goalKey, keyFixes},
-		{tickets && !allKey, goalTickets, ticketFixes},
-		{cache, goalCache, cacheFixes},
-		{more, goalMore, moreFixes},
+		{
+			mixed || found(CodeApart, CodeAcross, CodeNoneAccepted, CodeTicketsUnnamed, CodeBySource, CodeBound, CodeCacheApart,
+				CodeNoCacheAtAll, CodeAcrossCache), goalHome, homeFixes,
+		},
+		{found(CodeBalancers), goalShare, shareFixes},
+		{found(CodeBound), goalContext, contextFixes},
+		{mixed, goalAllKey, allKeyFixes},
+		{!mixed && found(CodeApart, CodeAcross, CodeNoneAccepted, CodeTicketsUnnamed, CodeTicketRefused), goalKey, keyFixes},
+		{!mixed && found(CodeRenewed, CodeNothingIssued, CodeNoTickets13), goalTickets, ticketFixes},
+		{found(CodeCacheApart, CodeNoCacheAtAll, CodeNoCache), goalCache, cacheFixes},
+		{found(CodeChanged, CodeMomentary, CodeUnsure), goalMore, moreFixes},
 	} {
 		if !g.wanted {
 			continue

@@ -192,26 +192,19 @@ func kinds() []tlscore.Kind {
 }
 
 // probe returns the room for one kind.
-func (a *Address) probe(k tlscore.Kind) *Probe {
-	switch k {
-	case tlscore.OfferID:
-		return &a.SessionID
-	case tlscore.OfferTicket:
-		return &a.Ticket
-	case tlscore.OfferPSK, tlscore.OfferNone:
-	}
-	return &a.PSK
-}
+func (a *Address) probe(k tlscore.Kind) *Probe { return ofKind(k, &a.SessionID, &a.Ticket, &a.PSK) }
 
-func (a *Across) offers(k tlscore.Kind) *Offers {
+func (a *Across) offers(k tlscore.Kind) *Offers { return ofKind(k, &a.SessionID, &a.Ticket, &a.PSK) }
+
+func ofKind[T any](k tlscore.Kind, id, ticket, psk *T) *T {
 	switch k {
 	case tlscore.OfferID:
-		return &a.SessionID
+		return id
 	case tlscore.OfferTicket:
-		return &a.Ticket
+		return ticket
 	case tlscore.OfferPSK, tlscore.OfferNone:
 	}
-	return &a.PSK
+	return psk
 }
 
 // Nothing returns why nothing was seen at all, in one line; empty when something was.

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
+
+	"homing/bench"
 )
 
 // nameWidth is the width of a row's name; figures take what they need, and the whole stays within 130 columns.
@@ -136,17 +137,5 @@ func (t *table) writeText(b *strings.Builder) {
 		}
 		rows = append(rows, line)
 	}
-	widths := make([]int, len(t.Head))
-	for _, row := range rows {
-		for i, text := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(text))
-		}
-	}
-	for _, row := range rows {
-		fmt.Fprintf(b, "%-*s", max(nameWidth, widths[0]), row[0])
-		for i, text := range row[1:] {
-			fmt.Fprintf(b, "%*s", 2+widths[i+1], text) // Printf pads by runes
-		}
-		b.WriteByte('\n')
-	}
+	bench.WriteTable(b, rows, nameWidth)
 }
