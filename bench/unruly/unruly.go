@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"time"
 
+	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
 )
 
@@ -131,34 +131,22 @@ func (c *Conn) send(b []byte, chunk int) error {
 	return nil
 }
 
-// Ask sends a request and reads the answer up to its end.
+// Ask sends a request and reads the answer up to its end. It is not for a Conn whose Data was read.
 func (c *Conn) Ask(request string) error {
-	if err := c.Write([]byte(request)); err != nil {
-		return err // it says whose it is
+	stream := tlsclient.NewStream(c.raw, c.Conn)
+	if _, err := io.WriteString(stream, request); err != nil {
+		return fmt.Errorf("unruly: %w", err)
 	}
-	if err := c.send(c.Output(), 0); err != nil {
-		return err
-	}
-	if _, err := c.Data(math.MaxInt); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	if _, err := io.Copy(io.Discard, stream); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("unruly: %w", err)
 	}
 	return nil
 }
 
-// Data reads application data until so many bytes have come, or the server says that there are no more.
-func (c *Conn) Data(most int) (data []byte, err error) {
-	for room := make([]byte, 16<<10); len(data) < most && !c.Closed(); {
-		n, err := c.raw.Read(room)
-		if n > 0 {
-			if err := c.Receive(room[:n], func(plain []byte) { data = append(data, plain...) }); err != nil {
-				return data, err // it says whose it is
-			}
-		}
-		if err != nil {
-			return data, fmt.Errorf("unruly: read answer: %w", err)
-		}
-	}
-	return data, nil
+// Data reads application data until so many bytes have come, or the server says that there are no more. What comes behind
+// them is lost.
+func (c *Conn) Data(most int64) (data []byte, err error) {
+	return io.ReadAll(io.LimitReader(tlsclient.NewStream(c.raw, c.Conn), most))
 }
 
 const (
