@@ -132,7 +132,8 @@ func (r *run) probeOnce(ctx context.Context, g *group, target, name int) error {
 		if _, bad := a.feed(buf[:n]); bad != nil {
 			return &answerError{bad}
 		}
-		if err != nil && !((errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && a.end()) {
+		over := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && (!over || !a.end()) {
 			return errors.Unwrap(err)
 		}
 	}

@@ -185,19 +185,10 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 
 func (o *compareOptions) startBackends(ctx context.Context) (*farm.Backends, error) {
 	b := farm.Options{N: o.backends, Key: tlsserver.Key(o.key), EarlyData: true}
-	switch o.servers {
-	case "nginx":
-		b.Nginx = true
-	case "go":
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("--servers go: %w", err)
-		}
-		b.Self = self
-	default:
+	if b.Nginx = o.servers == "nginx"; !b.Nginx && o.servers != "go" {
 		return nil, fmt.Errorf("--servers %q: neither nginx nor go", o.servers)
 	}
-	return farm.StartBackends(ctx, b)
+	return startBackends(ctx, b, "take --servers go")
 }
 
 // describe completes a report by what only the command knows.

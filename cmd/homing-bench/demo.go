@@ -47,12 +47,8 @@ func runDemo(ctx context.Context, cmd *cobra.Command, o demo.Options, homing str
 	if o.Kit, err = balancers.NewKit(ctx, balancers.Paths{Homing: homing}); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
+	if o.Backends, err = startBackends(ctx, farm.Options{Nginx: o.Nginx}, "go without --nginx"); err != nil {
 		return err
-	}
-	if o.Backends, err = farm.StartBackends(ctx, farm.Options{Nginx: o.Nginx, Self: self}); err != nil {
-		return plain(err)
 	}
 	bar := newLiveLine(cmd.ErrOrStderr())
 	o.Progress = demoProgress(bar)

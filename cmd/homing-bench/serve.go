@@ -91,11 +91,23 @@ func countUp(first string, n int) ([]string, error) {
 	return list, nil
 }
 
+// startBackends starts backends of this program or nginx. otherwise says what to do where nginx is not installed.
+func startBackends(ctx context.Context, o farm.Options, otherwise string) (_ *farm.Backends, err error) {
+	if o.Self, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	servers, err := farm.StartBackends(ctx, o)
+	if missing, ok := errors.AsType[*farm.MissingError](err); ok {
+		return nil, fmt.Errorf("%w, or %s", missing, otherwise)
+	}
+	if err != nil {
+		return nil, plain(err)
+	}
+	return servers, nil
+}
+
 // serve starts the backends and waits for ctx.
 func serve(ctx context.Context, o farm.Options, control, ca string, out io.Writer) (err error) {
-	if o.Self, err = os.Executable(); err != nil {
-		return err
-	}
 	for _, addr := range o.Addrs { // proc would take another program's answer for the backend's
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 		if err != nil {
@@ -103,9 +115,9 @@ func serve(ctx context.Context, o farm.Options, control, ca string, out io.Write
 		}
 		_ = l.Close() // the backend takes its place
 	}
-	servers, err := farm.StartBackends(ctx, o)
+	servers, err := startBackends(ctx, o, "go without --nginx")
 	if err != nil {
-		return plain(err)
+		return err
 	}
 	defer func() { err = errors.Join(err, servers.Stop()) }()
 	if ca != "" {
