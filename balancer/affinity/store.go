@@ -86,7 +86,7 @@ type Config struct {
 	// ahead is how far the wall clock is ahead, for tests.
 	ahead time.Duration
 
-	// Suspect hears of a backend that may hold a ticket key unknown here, so that the probe can look; see suspect.go.
+	// Suspect hears of a backend that may hold a ticket key unknown here, so that the probe can look; see probe.go.
 	// Called by loops and by Run. It must not block. nil = nobody listens.
 	Suspect func(pool, id uint32, doubtful bool)
 }

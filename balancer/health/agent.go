@@ -28,7 +28,7 @@ type Agent struct {
 // mean something take 60.
 const maxReportLine = 1024
 
-// saying is what a line of an agent says. What it does not mention stays as the agent has said before.
+// saying is what a line of an agent says, or all that it has said up to now: what a line does not mention stays.
 type saying struct {
 	mode     mode
 	state    word
@@ -56,18 +56,9 @@ const (
 	modeMaint             // not in service
 )
 
-// stand is all that an agent has said up to now.
-type stand struct {
-	mode     mode
-	down     bool
-	why      string // of down
-	percent  int    // -1: nothing
-	maxConns int
-}
-
 // newStand is that of an agent that has not said anything, but for what the backend has been told to report.
-func newStand(r pool.Report) stand {
-	s := stand{percent: -1, maxConns: r.MaxConns}
+func newStand(r pool.Report) saying {
+	s := saying{percent: -1, maxConns: r.MaxConns}
 	if r.Drain {
 		s.mode = modeDrain
 	}
@@ -78,12 +69,12 @@ func newStand(r pool.Report) stand {
 }
 
 // hear adds what a line says.
-func (s *stand) hear(said saying) {
+func (s *saying) hear(said saying) {
 	if said.mode != modeNone {
 		s.mode = said.mode
 	}
 	if said.state != wordNone {
-		s.down, s.why = said.state == wordDown, said.why
+		s.state, s.why = said.state, said.why
 	}
 	if said.percent >= 0 {
 		s.percent = said.percent
@@ -94,23 +85,24 @@ func (s *stand) hear(said saying) {
 }
 
 // report is the part that is the pool's to act on. A share of nothing is a drain, as HAProxy has it.
-func (s *stand) report() pool.Report {
-	return pool.Report{Drain: s.mode == modeDrain || s.percent == 0, Percent: max(s.percent, 0), MaxConns: s.maxConns}
+func (s *saying) report() pool.Report {
+	drain := s.mode == modeDrain || s.percent == 0
+	return pool.Report{Drain: drain, Percent: max(s.percent, 0), MaxConns: max(s.maxConns, 0)}
 }
 
 // out says whether the agent has the backend out of service, and why.
-func (s *stand) out() (why string, out bool) {
+func (s *saying) out() (why string, out bool) {
 	if s.mode == modeMaint {
 		return "maint", true
 	}
-	return s.why, s.down
+	return s.why, s.state == wordDown
 }
 
 // agentWatch is what is known of one backend's agent.
 type agentWatch struct {
 	agent  *Agent
 	log    *slog.Logger
-	stand  stand
+	stand  saying // of all that it has said
 	warned string // the log has been told that it cannot be asked, or what it says that means nothing
 }
 
