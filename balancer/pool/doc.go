@@ -17,4 +17,9 @@
 //
 // The ID of a backend and the order of every table depend on the pool's name and the backends' addresses only: nodes
 // that see the same live backends pick the same one for the same hash.
+//
+// Who is in the pool: spec.go, resolve.go, dns.go, discover.go, reconfigure.go, options.go. How a backend is:
+// backend.go, liveness.go, slowstart.go, drain.go, weight.go (with what it reports of itself), tally.go. Who gets a
+// conn: snapshot.go, pick.go, maglev.go, wrr.go, queue.go. names.go is the names that clients ask for, export.go what
+// an heir gets.
 package pool
