@@ -133,7 +133,7 @@ func (e *uring) endRecv(s Sock, sl *slot, q cqe, c *Completion) bool {
 	if n <= 0 && q.flags&cqeBuffer != 0 {
 		e.bufs.give(uint16(q.flags >> cqeBufShift))
 	}
-	sl.flags &^= sawEmpty
+	sl.flags &^= sawEmpty | canRead // a Splice does better to wait first
 	if n > 0 && q.flags&cqeNonEmpty == 0 {
 		sl.flags |= sawEmpty
 	}
