@@ -102,25 +102,16 @@ func advance(pos, step uint32) uint32 {
 // maxWalk bounds a walk from slot to slot. A set of one in 16 backends is met within it but once in 4,000 times.
 const maxWalk = 128
 
-// walk visits slots of the table: first the hash's own, then others by a stride that the hash gives as well. Neighbours
+// walk visits slots of a table: first the hash's own, then others by a stride that the hash gives as well. Neighbours
 // would not do: a backend's slots lie at regular distances, so that the slots before them are not any backend's alike.
-// Measured over sets of 2 in 100, walking by 1 gave one of the two 67 % of the hashes. It ends at a backend, of the set
-// if there is one, that is usable and not skipped; nil: none was met.
-func (s *Snapshot) walk(hash uint64, set []uint32, skip *Skip) *Backend {
-	if s.table == nil {
-		return nil
-	}
-	slot, stride := uint32(hash%maglevSlots), uint32(mix(hash)%(maglevSlots-1)+1)
-	for range maxWalk {
-		b := s.live[s.table.at(slot)]
-		in := set == nil || slices.Contains(set, uint32(b.ID))
-		if in && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
-			return b
-		}
-		slot = advance(slot, stride)
-	}
-	return nil
+// Measured over sets of 2 in 100, walking by 1 gave one of the two 67 % of the hashes.
+type walk struct{ slot, stride uint32 }
+
+func startWalk(hash uint64) walk {
+	return walk{slot: uint32(hash % maglevSlots), stride: uint32(mix(hash)%(maglevSlots-1) + 1)}
 }
+
+func (w *walk) next() { w.slot = advance(w.slot, w.stride) }
 
 // Maglev picks a live backend by consistent hashing: the owner of the hash's slot or, when that is skipped or cannot
 // take a conn, the owner of the next slot of the hash's walk who can. Backends above their bound of load are passed
@@ -129,8 +120,16 @@ func (s *Snapshot) walk(hash uint64, set []uint32, skip *Skip) *Backend {
 //
 // The work is bounded by maxWalk slots and then one pass over the live list.
 func (s *Snapshot) Maglev(hash uint64, skip Skip) *Backend {
-	if b := s.walk(hash, nil, &skip); b != nil {
-		return b
+	if s.table == nil {
+		return nil
+	}
+	w := startWalk(hash)
+	for range maxWalk {
+		b := s.live[s.table.at(w.slot)]
+		if !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
+			return b
+		}
+		w.next()
 	}
 	// The walk met only a few of many backends, or few are left: the live list, from a place given by the hash.
 	var overloaded *Backend
@@ -167,8 +166,15 @@ func (s *Snapshot) MaglevOf(hash uint64, set []uint32, skip Skip) *Backend {
 	if len(set) == 0 {
 		return nil
 	}
-	if b := s.walk(hash, set, &skip); b != nil {
-		return b
+	if s.table != nil {
+		w := startWalk(hash)
+		for range maxWalk {
+			b := s.live[s.table.at(w.slot)]
+			if slices.Contains(set, uint32(b.ID)) && !skip.Has(b.ID) && b.live() && s.Usable(b) == UsableOK {
+				return b
+			}
+			w.next()
+		}
 	}
 	var best *Backend
 	var bestScore uint64
