@@ -3,11 +3,11 @@
 package balancer
 
 import (
-	"fmt"
 	"testing"
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 )
 
 // TestDrainedClaims: a backend that is being drained gets its own resumptions, any number of them, and of what is only said to be
@@ -25,11 +25,11 @@ func TestDrainedClaims(t *testing.T) {
 		says  []byte // the backend's answer
 		most  int
 	}{
-		{"its key's name", junk("sixteen bytes nm"), nil, refused, claimsPerWindow},
+		{"its key's name", junk("sixteen bytes nm"), nil, refused, route.ClaimsPerWindow},
 		{"of a known client", junk("nobody's at all."), nil, refused, 2}, // then it is no home any more
-		{"under one hint", junk("the hinted name."), nil, refused, claimsPerWindow},
-		{"without a verdict", junk("sixteen bytes nm"), nil, alert(2, 80), claimsPerWindow},
-		{"taken back in a second hello", junk("sixteen bytes nm"), hello{tls13: true}.bytes(), answer{retry: true}.bytes(), claimsPerWindow},
+		{"under one hint", junk("the hinted name."), nil, refused, route.ClaimsPerWindow},
+		{"without a verdict", junk("sixteen bytes nm"), nil, alert(2, 80), route.ClaimsPerWindow},
+		{"taken back in a second hello", junk("sixteen bytes nm"), hello{tls13: true}.bytes(), answer{retry: true}.bytes(), route.ClaimsPerWindow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
@@ -54,7 +54,7 @@ func TestDrainedClaims(t *testing.T) {
 				hostile = func(int) int { return 5 }
 			}
 			there := 0
-			for i := range 3 * claimsPerWindow {
+			for i := range 3 * route.ClaimsPerWindow {
 				c := r.dialFrom(source(hostile(i)))
 				sent := test.offer(i).bytes()
 				write(t, c, sent)
@@ -67,41 +67,20 @@ func TestDrainedClaims(t *testing.T) {
 				c.Close()
 				b.Close()
 			}
-			r.ended(1 + 3*claimsPerWindow)
+			r.ended(1 + 3*route.ClaimsPerWindow)
 			if there != test.most {
-				t.Errorf("%d of %d junk offers went to the drained backend, want %d", there, 3*claimsPerWindow, test.most)
+				t.Errorf("%d of %d junk offers went to the drained backend, want %d", there, 3*route.ClaimsPerWindow, test.most)
 			}
-			for i := range 3 * claimsPerWindow {
+			for i := range 3 * route.ClaimsPerWindow {
 				if s, by := r.routed(6, genuine, accepted); s != home || by == affinity.SourceFresh {
 					t.Fatalf("resumption %d of another network went elsewhere, by %v", i, by)
 				}
 			}
-			if s, _ := r.routed(hostile(1), genuine, refused); (s != home) != (test.most == claimsPerWindow) {
+			if s, _ := r.routed(hostile(1), genuine, refused); (s != home) != (test.most == route.ClaimsPerWindow) {
 				t.Error("the network's claims are used up, and it has one more")
 			} else if lost := r.last(len(r.ended(0))).Lost; s != home && lost != LostDrained {
 				t.Errorf("lost for %v", lost)
 			}
 		})
-	}
-}
-
-// A window ends, and what backends that serve everybody get is not counted at all.
-func TestClaimWindow(t *testing.T) {
-	t.Parallel()
-	var s share
-	hs := &handshake{}
-	hs.offer.Network = 7
-	b := &pool.Backend{}
-	for round := range uint32(3) {
-		for i := range claimWindow {
-			c := s.slot(hs, b, 1000+round*claimWindow+uint32(i))
-			if want := uint16(i); c.open != want {
-				t.Fatalf("round %d, second %d: %d open, want %d", round, i, c.open, want)
-			}
-			c.open++
-		}
-	}
-	if other := s.slot(&handshake{}, b, 1000); other.open != 0 {
-		t.Error(fmt.Sprint("another network begins with ", other.open))
 	}
 }

@@ -8,18 +8,19 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 )
 
 // slowConnect is how long a connect takes at least that is slow: more than a way around the world, less than a second,
 // when TCP says for the second time that it wants to connect.
 const slowConnect = 300 * time.Millisecond
 
-// becomeConnect asks b for a connection. From stateHello and stateQueue, and again
-// from stateConnect and stateObserve while nothing has gone to the client. nil means
-// that no backend is left, or that all have as many conns as they may.
-func (l *loop) becomeConnect(c *conn, b *pool.Backend) {
+// becomeConnect asks d's backend for a connection. From stateHello and stateQueue, and again
+// from stateConnect and stateObserve while nothing has gone to the client. Without
+// one none is left, or all have as many conns as they may.
+func (l *loop) becomeConnect(c *conn, d route.Decision) {
 	c.state = stateConnect
-	l.connect(c, l.acquire(c, b))
+	l.connect(c, l.acquire(c, d))
 }
 
 // becomePlaced is becomeConnect from stateQueue, with a place at b: it is acquired.
@@ -38,20 +39,22 @@ func (l *loop) connect(c *conn, b *pool.Backend) {
 	}
 }
 
-// acquire counts the conn as one of b's, unless it is not its turn: those who wait
+// acquire counts the conn as one of its backend's, unless it is not its turn: those who wait
 // in the queue were there before, but for one that has had a backend already. nil: it
 // waits too, or is closed.
-func (l *loop) acquire(c *conn, b *pool.Backend) *pool.Backend {
+func (l *loop) acquire(c *conn, d route.Decision) *pool.Backend {
 	hs := c.hs
+	hs.note(d)
 	if l.now >= hs.deadline || hs.tries >= maxTries {
 		l.unroutable(c)
 		return nil
 	}
-	if b == nil || hs.tries == 0 && c.lane.pool.Waiting() > 0 {
-		return l.becomeQueue(c, b)
+	if d.Backend == nil || hs.tries == 0 && c.lane.pool.Waiting() > 0 {
+		return l.becomeQueue(c, d)
 	}
-	b.Acquire()
-	return b
+	d.Backend.Acquire()
+	l.routed(c, d)
+	return d.Backend
 }
 
 // try begins to connect to b, which is acquired. It reports whether the connect is
@@ -217,20 +220,18 @@ func (l *loop) mayRetry(c *conn) bool {
 // or each would be a charge on the budget.
 func (l *loop) retry(c *conn) bool {
 	hs := c.hs
-	source, lost := hs.source, hs.lost
 	if !hs.offer.RefreshOnly {
-		c.lane.known.Refused(&hs.offer, source, uint32(c.backend.ID), l.unix)
+		c.lane.known.Refused(&hs.offer, hs.source, uint32(c.backend.ID), l.unix)
 	}
-	b := l.route(c)
-	if b == nil || !l.spend(c) {
-		hs.source, hs.lost = source, lost
+	d := l.route(c)
+	if d.Backend == nil || !l.spend(c) {
 		return false
 	}
 	hs.chances++
 	hs.charged, hs.mends = true, true
 	l.dropBackend(c)
 	l.forgetAnswer(hs)
-	l.becomeConnect(c, b)
+	l.becomeConnect(c, d)
 	return true
 }
 
@@ -253,10 +254,10 @@ func (hs *handshake) guessed() bool {
 // there was one.
 func (l *loop) second(c *conn) bool {
 	hs := c.hs
-	source, lost := hs.source, hs.lost
-	s := c.lane.pool.Snapshot()
-	b := s.Maglev(c.lane.known.Explore(&hs.offer), hs.skip)
-	if b == nil || !l.spend(c) {
+	var q route.Question
+	l.ask(c, &q)
+	d := q.Second(c.lane.known, c.lane.pool.Snapshot())
+	if d.Backend == nil || !l.spend(c) {
 		return false
 	}
 	hs.chances++
@@ -264,15 +265,14 @@ func (l *loop) second(c *conn) bool {
 	if hs.stash.used() {
 		l.dropBackend(c) // only the first answer is kept
 	} else {
-		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: source, lost: lost, until: l.now.Add(c.lane.cfg.HoldTimeout), times: hs.times}
+		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: hs.source, lost: hs.lost, until: l.now.Add(c.lane.cfg.HoldTimeout), times: hs.times}
 		hs.held = nil
 		c.socks[sideBackend] = netio.NoSock
 		c.backend = nil
 		c.flows[sideBackend] = flow{bytes: c.flows[sideBackend].bytes}
 	}
 	l.forgetAnswer(hs)
-	hs.source = affinity.SourceExplore
-	l.becomeConnect(c, b)
+	l.becomeConnect(c, d)
 	return true
 }
 

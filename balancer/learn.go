@@ -159,7 +159,7 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 func (l *loop) offerAccepted(c *conn, selected int) {
 	hs := c.hs
 	known, id := c.lane.known, uint32(c.backend.ID)
-	l.claimProved(c)
+	c.lane.share.claims.Proved(hs.offer.Network, c.backend, l.unix)
 	switch hs.offer.Kind {
 	case affinity.OfferPSK:
 		if hs.helloAnswered() && selected < hs.offer.N {

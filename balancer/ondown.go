@@ -56,15 +56,13 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 	case c.state == stateObserve && hs.stash.used():
 		l.becomeUnstashed(c)
 	case c.state == stateObserve && l.mayReplay(c):
-		source, lost := hs.source, hs.lost
-		if next := l.route(c); next != nil {
+		if next := l.route(c); next.Backend != nil {
 			l.dropBackend(c)
 			l.forgetAnswer(hs)
 			c.lane.share.count.replays.Add(1)
 			l.becomeConnect(c, next)
 			return
 		}
-		hs.source, hs.lost = source, lost
 		fallthrough
 	default:
 		l.becomeClosing(c, CauseDown, true)

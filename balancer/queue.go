@@ -3,12 +3,11 @@
 package balancer
 
 import (
-	"slices"
 	"time"
 
-	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 )
 
 // queueKeeps bounds what is kept of what a waiting client sends behind its hello, in bytes: beyond, it is not read until it
@@ -18,6 +17,7 @@ const queueKeeps = 16 << 10
 // queueTurn is a conn's place in the queue of its pool.
 type queueTurn struct {
 	waiter pool.Waiter
+	before route.Decision // what the rules said before it had to wait
 	since  netio.Time
 	until  netio.Time    // then it has waited long enough
 	waited time.Duration // before, by the same conn
@@ -33,36 +33,34 @@ func (t *queueTurn) waitedFor() time.Duration {
 }
 
 // becomeQueue makes a conn wait for a backend that has room, because those that could take it have as many conns as they
-// may, or because others wait already. b is the backend that it would have had, if there is one.
+// may, or because others wait already. d is where it would have gone.
 //
 // On entry, from stateConnect, it has no backend. On exit it waits, with its hello in hs.hello and the client being read,
 // and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
-func (l *loop) becomeQueue(c *conn, b *pool.Backend) *pool.Backend {
+func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
 	hs, p, share := c.hs, c.lane.pool, c.lane.share
 	if hs.turn == nil {
 		hs.turn = new(queueTurn)
 	}
 	t := hs.turn
 	l.turns++
-	t.waiter = pool.Waiter{Skip: hs.skip, Hash: uint64(hs.client), Owner: l, Tag: uint64(l.turns)<<32 | uint64(c.index)}
-	switch {
-	case b != nil:
-		t.waiter.Home = b.ID
-	case hs.hasHome():
-		t.waiter.Home = pool.ID(hs.home.ID) // 0 where it has several
-	}
+	var q route.Question
+	l.ask(c, &q)
+	t.before = d
+	t.waiter = pool.Waiter{Wish: q.Wish(&d, p.Snapshot()), Owner: l, Tag: uint64(l.turns)<<32 | uint64(c.index)}
 	place, result := p.Wait(&t.waiter)
 	switch result {
 	case pool.WaitServed:
-		c.placed(place, b)
+		l.routed(c, q.Placed(d, place))
 		return place
 	case pool.WaitNobody:
-		if b == nil { // else the last one that was marked down
+		if d.Backend == nil { // else the last one that was marked down
 			l.unroutable(c)
 			return nil
 		}
-		b.Acquire()
-		return b
+		d.Backend.Acquire()
+		l.routed(c, d)
+		return d.Backend
 	case pool.WaitFull:
 		c.state = stateQueue
 		share.count.queueFull.Add(1)
@@ -84,27 +82,6 @@ func (l *loop) becomeQueue(c *conn, b *pool.Backend) *pool.Backend {
 	return nil
 }
 
-// placed notes by which rule the conn has its place: b is what the rules have said, and nothing if it is nil.
-func (c *conn) placed(place, b *pool.Backend) {
-	hs := c.hs
-	id := uint32(place.ID)
-	switch {
-	case place == b:
-	case hs.hasHome() && (hs.home.Any || hs.home.ID == id || slices.Contains(hs.home.Set, id)):
-		hs.source, hs.lost = hs.home.Source, LostNone
-	default:
-		if hs.lost == LostNone && hs.hasHome() {
-			hs.lost = LostOverloaded
-		}
-		hs.source = affinity.SourceFresh
-	}
-}
-
-// hasHome says whether it is known who can accept the offer.
-func (hs *handshake) hasHome() bool {
-	return hs.home.Source == affinity.SourceSession || hs.home.Source == affinity.SourceTicketKey
-}
-
 // WaitOver tells the loop that a conn of its need not wait any more. Any goroutine, with the pool's queue locked.
 func (l *loop) WaitOver(tag uint64) { l.post(command{kind: commandTurn, turn: tag}) }
 
@@ -124,11 +101,25 @@ func (l *loop) leaveQueue(c *conn, late bool) {
 		c.lane.share.count.queueTimeouts.Add(1)
 		l.becomeClosing(c, CauseBackTimeout, true)
 	case b != nil:
-		c.placed(b, nil)
-		l.becomePlaced(c, b)
+		l.placed(c, b)
 	default:
 		l.becomeConnect(c, l.route(c))
 	}
+}
+
+// placed goes on with a conn that was given a place at b, acquired; but with whatever the rules say now if b is being
+// drained, and the conn's network has claimed to be at home there too often while it waited.
+func (l *loop) placed(c *conn, b *pool.Backend) {
+	var q route.Question
+	l.ask(c, &q)
+	d := q.Placed(c.hs.turn.before, b)
+	if d.Claims() && !q.MayClaim(b) {
+		b.Release()
+		l.becomeConnect(c, l.route(c))
+		return
+	}
+	l.routed(c, d)
+	l.becomePlaced(c, b)
 }
 
 // unqueue ends the waiting, and counts it. The time for all tries does not run meanwhile. What the conn was given is the

@@ -81,7 +81,9 @@ func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {
 func find(l *loop, c *conn) *pool.Backend {
 	hs := c.hs
 	hs.home = c.lane.known.Find(&hs.offer, l.unix)
-	return l.route(c)
+	d := l.route(c)
+	hs.source = d.Rule
+	return d.Backend
 }
 
 // The benchmarks below have this to thank for meaning something.

@@ -10,6 +10,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 )
 
 // settings is one generation of the configuration: what a reload replaces as a
@@ -94,8 +95,8 @@ type share struct {
 	count poolCounters
 
 	// Owned by the loop's thread.
-	budget float64 // second chances that may be used now
-	claims *claims // of offers to backends that are being drained; nil until one was
+	budget float64       // second chances that may be used now
+	claims *route.Claims // of offers to backends that are being drained; nil until one was
 }
 
 // blocks are one loop's counters by name of listener and of pool. They are made for

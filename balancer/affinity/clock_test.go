@@ -77,7 +77,7 @@ func TestClockGoesOn(t *testing.T) {
 	if len(held) != 1 || elapsed(held[0].Homes[0].Last, wall) > 5 || elapsed(held[0].Homes[0].Since, wall) > 5 {
 		t.Errorf("people are told %+v at %d", held, wall)
 	}
-	known, _ := p.inspectExact(77, s.Now())
+	known := p.Look(&Offer{Kind: OfferID, ID: 77, HasID: true}, s.Now())
 	if d := elapsed(known.Expires, wall+10*hour); d > 5 {
 		t.Errorf("and that a session ends %d s too early", d)
 	}

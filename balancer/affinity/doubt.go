@@ -89,14 +89,3 @@ func elapsed(then, now uint32) uint32 {
 	}
 	return now - then
 }
-
-// doubtedIDs is the backends that doubted names.
-func (k *ticketKey) doubtedIDs(now uint32) (ids []uint32) {
-	doubted := k.doubted(now)
-	for i, id := range k.ids {
-		if i < 64 && doubted>>i&1 != 0 {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}

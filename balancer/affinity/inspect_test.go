@@ -56,7 +56,8 @@ func TestCensus(t *testing.T) {
 	}
 }
 
-func TestInspect(t *testing.T) {
+// TestLook: what is known of an offer, for people to look at.
+func TestLook(t *testing.T) {
 	s := newStore(t)
 	p := s.Pool(1)
 	id, several := []byte("a session ID"), []byte("accepted by two")
@@ -74,28 +75,38 @@ func TestInspect(t *testing.T) {
 	strange := layout("openssl", "N", 1)
 	named := layout("openssl", "K", 9)
 	hash := func(b []byte) uint64 { return uint64(p.HashIdent(b).Exact) }
-	first := func(b []byte) uint64 { return uint64(p.HashIdent(b).First) }
+	offer := func(kind OfferKind, b []byte) *Offer {
+		if kind != OfferID {
+			return offerOf(p, kind, b)
+		}
+		return &Offer{Kind: OfferID, ID: p.HashID(b), HasID: true}
+	}
 	for _, tt := range []struct {
 		sentence string
 		kind     OfferKind
 		what     []byte
-		want     Known
+		want     Home
+		hint     uint32
 	}{
-		{"an ID whose issuer is known", OfferID, id, Known{Source: SourceSession, Homes: []uint32{5}, Expires: t0 + s.ttl.session, Hash: uint64(p.HashID(id))}},
-		{"one that several accept", OfferID, several, Known{Source: SourceSession, Any: true, Expires: t0 + 50, Hash: uint64(p.HashID(several))}},
-		{"the same bytes are no ticket", OfferTicket, id, Known{Source: SourceExplore, Hash: first(id)}},
-		{"an unknown ID", OfferID, []byte("unknown"), Known{}},
-		{"an exact identity", OfferPSK, exact, Known{Source: SourceSession, Homes: []uint32{6}, Expires: t0 + 60, Hash: hash(exact)}},
-		{"a ticket under a shared key", OfferTicket, named, Known{Source: SourceTicketKey, Homes: []uint32{1, 2}, Key: p.HashIdent(named).First, KeyLen: 16, Hash: hash(named)}},
-		{"a ticket of which one of its kind was proved", OfferTicket, hinted, Known{Source: SourceExplore, Hint: 8, Hash: first(hinted)}},
-		{"an unknown ticket", OfferPSK, strange, Known{Source: SourceExplore, Hash: first(strange)}},
-		{"nothing", OfferTicket, nil, Known{Source: SourceExplore}},
+		{"an ID whose issuer is known", OfferID, id, Home{Source: SourceSession, ID: 5, Expires: t0 + s.ttl.session, Hash: uint64(p.HashID(id)), Ident: -1}, 0},
+		{"one that several accept", OfferID, several, Home{Source: SourceSession, Any: true, Expires: t0 + 50, Hash: uint64(p.HashID(several)), Ident: -1}, 0},
+		{"the same bytes are no ticket", OfferTicket, id, Home{Source: SourceExplore}, 0},
+		{"an unknown ID", OfferID, []byte("unknown"), Home{}, 0},
+		{"an exact identity", OfferPSK, exact, Home{Source: SourceSession, ID: 6, Expires: t0 + 60, Hash: hash(exact)}, 0},
+		{"a ticket under a shared key", OfferTicket, named, Home{Source: SourceTicketKey, Set: []uint32{1, 2}, Key: p.HashIdent(named).First, KeyLen: 16, Hash: hash(named)}, 0},
+		{"a ticket of which one of its kind was proved", OfferTicket, hinted, Home{Source: SourceExplore}, 8},
+		{"an unknown ticket", OfferPSK, strange, Home{Source: SourceExplore}, 0},
+		{"nothing", OfferTicket, nil, Home{Source: SourceExplore}, 0},
 	} {
-		if diff := cmp.Diff(tt.want, p.Inspect(tt.kind, tt.what, t0+10)); diff != "" {
+		o := offer(tt.kind, tt.what)
+		if diff := cmp.Diff(tt.want, p.Look(o, t0+10)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.sentence, diff)
 		}
+		if got := p.Hint(o, t0+10); got != tt.hint {
+			t.Errorf("%s: hint %d, want %d", tt.sentence, got, tt.hint)
+		}
 	}
-	if got := p.Inspect(OfferID, id, t0+s.ttl.session); got.Source != SourceFresh {
+	if got := p.Look(offer(OfferID, id), t0+s.ttl.session); got.Source != SourceFresh {
 		t.Errorf("after its time: %+v", got)
 	}
 }

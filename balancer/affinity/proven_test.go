@@ -104,8 +104,12 @@ func play(t testing.TB, b []byte) {
 		o.RefreshOnly = b[3]&0x40 != 0
 		h := p.Find(o, now)
 		w.check(o, h)
-		if h.Source != SourceFresh {
-			w.check(o, p.NextAfter(o, h, now))
+		var next Home
+		if p.ticketKey(&next, o, now) != nil {
+			w.check(o, next)
+		}
+		if home := p.clientHome(client, now); home != 0 {
+			w.check(o, Home{Source: SourceClient, ID: home})
 		}
 		sid := p.HashID(ticket[:8])
 		byID := &Offer{Kind: OfferID, ID: sid, HasID: true, Client: client, Fake: b[3]&0x80 != 0}

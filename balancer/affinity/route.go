@@ -5,13 +5,13 @@ import "math/bits"
 // Home is the answer to an offer: the rule that spoke, and what it says. Whether
 // the backends live and have room is not looked at here.
 type Home struct {
-	Source Source
-
+	Source   Source
+	Any      bool     // any live backend
+	Doubtful bool     // every home of the ticket key is doubtful
+	ID       uint32   // the home
+	Set      []uint32 // several, any of which will do; a snapshot: not to be modified
 	// Exactly one of ID, Set and Any is set for the sources session, ticket_key and
 	// client, none for the others.
-	ID  uint32   // the home
-	Set []uint32 // several, any of which will do; a snapshot: not to be modified
-	Any bool     // any live backend
 
 	// Hash of the whole identifier, for the consistent hash over Set or Any.
 	Hash uint64
@@ -20,79 +20,88 @@ type Home struct {
 	// of Set[i]. Never all of them.
 	Doubted uint64
 
-	KeyLen   int  // source ticket_key: bytes of the name
-	Doubtful bool // every home of the ticket key is doubtful
-	Ident    int  // the identity that was known; -1: the session ID
+	Key     Key    // source ticket_key: the hash of its name
+	KeyLen  int    // source ticket_key: bytes of the name
+	Ident   int    // the identity that was known; -1: the session ID
+	Expires uint32 // source session: when it is forgotten, in Unix seconds by the store's clock
 }
+
+// Known says that backends proved to be able to accept the offer: it is no guess.
+func (h *Home) Known() bool { return h.Source == SourceSession || h.Source == SourceTicketKey }
 
 // Find answers by rules 1 to 3 of DESIGN.md section 3.3: exact, ticket key, client. If
 // nothing is known its Source is SourceExplore for a ticket or identity and
-// SourceFresh otherwise.
-func (p *Pool) Find(o *Offer, now uint32) Home {
-	if o.Kind == OfferNone {
-		return Home{}
+// SourceFresh otherwise. Of the offers under a key with doubtful homes some go another
+// way, by turns: it takes one.
+func (p *Pool) Find(o *Offer, now uint32) (h Home) {
+	if k := p.look(&h, o, now); k != nil {
+		k.takeTurn(&h)
 	}
-	if h, ok := p.session(o, now); ok {
-		return h
-	}
-	return p.NextAfter(o, Home{Source: SourceSession}, now)
+	return h
 }
 
-// NextAfter answers by the rules that follow the one h came from, for a home that
-// cannot be used.
-func (p *Pool) NextAfter(o *Offer, h Home, now uint32) Home {
-	if h.Source == SourceSession {
-		if h, ok := p.ticketKey(o, now); ok {
-			return h
+// Look is Find for people to look at: it takes no turn, says where most go, and Expires is by the wall clock.
+func (p *Pool) Look(o *Offer, now uint32) (h Home) {
+	p.look(&h, o, now)
+	if h.Expires != 0 {
+		h.Expires = p.store.onWall(h.Expires)
+	}
+	return h
+}
+
+// look fills in h, and returns the ticket key that spoke if one of its homes is doubted.
+func (p *Pool) look(h *Home, o *Offer, now uint32) (doubted *ticketKey) {
+	if o.Kind == OfferNone || p.session(h, o, now) {
+		return nil
+	}
+	if k := p.ticketKey(h, o, now); k != nil {
+		if h.Doubtful || h.Doubted != 0 {
+			return k
 		}
+		return nil
 	}
-	if h.Source == SourceSession || h.Source == SourceTicketKey {
-		// A TLS 1.3-capable client sends a random ID with every fresh hello: not known
-		// as a session, it offers nothing.
-		if id := p.clientHome(o.Client, now); id != 0 && (o.Kind != OfferID || !o.Fake) {
-			return Home{Source: SourceClient, ID: id}
-		}
+	// A TLS 1.3-capable client sends a random ID with every fresh hello: not known
+	// as a session, it offers nothing.
+	if id := p.clientHome(o.Client, now); id != 0 && (o.Kind != OfferID || !o.Fake) {
+		h.Source, h.ID = SourceClient, id
+	} else if o.N > 0 {
+		h.Source = SourceExplore
 	}
-	if o.N > 0 && h.Source != SourceFresh {
-		return Home{Source: SourceExplore}
-	}
-	return Home{}
+	return nil
 }
 
 // session is rule 1.
-func (p *Pool) session(o *Offer, now uint32) (Home, bool) {
+func (p *Pool) session(h *Home, o *Offer, now uint32) bool {
 	for i := range o.N {
-		if h, ok := p.exact(o.Idents[i].Exact, now); ok {
+		if p.exact(h, o.Idents[i].Exact, now) {
 			h.Ident = i
-			return h, true
+			return true
 		}
 	}
-	if o.HasID && o.Kind != OfferPSK {
-		if h, ok := p.exact(o.ID, now); ok {
-			h.Ident = -1
-			return h, true
-		}
+	if o.HasID && o.Kind != OfferPSK && p.exact(h, o.ID, now) {
+		h.Ident = -1
+		return true
 	}
-	return Home{}, false
+	return false
 }
 
-func (p *Pool) exact(k Key, now uint32) (Home, bool) {
+func (p *Pool) exact(h *Home, k Key, now uint32) bool {
 	if k == 0 {
-		return Home{}, false
+		return false
 	}
-	id, _, ok := p.store.entries.Lookup(k, now)
-	switch {
-	case !ok:
-		return Home{}, false
-	case id == AnyID:
-		return Home{Source: SourceSession, Any: true, Hash: uint64(k)}, true
-	default:
-		return Home{Source: SourceSession, ID: id, Hash: uint64(k)}, true
+	id, expiry, ok := p.store.entries.Lookup(k, now)
+	if !ok {
+		return false
 	}
+	h.Source, h.Hash, h.Expires = SourceSession, uint64(k), expiry
+	if h.Any = id == AnyID; !h.Any {
+		h.ID = id
+	}
+	return true
 }
 
-// ticketKey is rule 2.
-func (p *Pool) ticketKey(o *Offer, now uint32) (Home, bool) {
+// ticketKey is rule 2. It returns the key that spoke.
+func (p *Pool) ticketKey(h *Home, o *Offer, now uint32) *ticketKey {
 	d := p.directory.Load()
 	for i := range o.N {
 		t := &o.Idents[i]
@@ -100,20 +109,10 @@ func (p *Pool) ticketKey(o *Offer, now uint32) (Home, bool) {
 		if k == nil {
 			continue
 		}
-		h := Home{
-			Source: SourceTicketKey, KeyLen: PrefixLen(k.length), Ident: i,
-			Hash: uint64(t.Exact),
-		}
+		h.Source, h.Key, h.KeyLen, h.Ident, h.Hash = SourceTicketKey, k.key, PrefixLen(k.length), i, uint64(t.Exact)
 		if doubted := k.doubted(now); doubted != 0 {
-			asked := k.asked.Add(1)
-			switch h.Doubtful = bits.OnesCount64(doubted) == len(k.ids); {
-			case h.Doubtful && asked%exploreEvery == 0:
-				return Home{Source: SourceExplore, Doubtful: true, Ident: i}, true
-			case h.Doubtful:
-			case asked%returnEvery != 0:
+			if h.Doubtful = bits.OnesCount64(doubted) == len(k.ids); !h.Doubtful {
 				h.Doubted = doubted
-			default:
-				h.Doubted = k.onlyClaimed()
 			}
 		}
 		if len(k.ids) == 1 {
@@ -121,9 +120,19 @@ func (p *Pool) ticketKey(o *Offer, now uint32) (Home, bool) {
 		} else {
 			h.Set = k.ids
 		}
-		return h, true
+		return k
 	}
-	return Home{}, false
+	return nil
+}
+
+// takeTurn has some of the offers under a key with doubted homes go another way than h.
+func (k *ticketKey) takeTurn(h *Home) {
+	switch asked := k.asked.Add(1); {
+	case h.Doubtful && asked%exploreEvery == 0:
+		*h = Home{Source: SourceExplore, Doubtful: true, Ident: h.Ident}
+	case !h.Doubtful && asked%returnEvery == 0:
+		h.Doubted = k.onlyClaimed()
+	}
 }
 
 // Explore is the hash by which an unknown ticket or identity chooses among the

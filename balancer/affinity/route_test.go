@@ -30,17 +30,16 @@ func TestFindInOrder(t *testing.T) {
 		want     Source
 		backend  uint32
 		ident    int
-		after    Source // where NextAfter goes on
 	}{
-		{"no offer is fresh, whoever asks", OfferNone, nil, "", 9, SourceFresh, 0, 0, SourceFresh},
-		{"a known identity goes home", OfferPSK, [][]byte{known}, "", 0, SourceSession, 2, 0, SourceExplore},
-		{"also as the second one, before a ticket key", OfferPSK, [][]byte{named, known}, "", 0, SourceSession, 2, 1, SourceTicketKey},
-		{"a ticket key comes before the client", OfferPSK, [][]byte{unknown, named}, "", 9, SourceTicketKey, 1, 1, SourceClient},
-		{"a session ID beside an unknown ticket counts", OfferTicket, [][]byte{unknown}, "an ID", 9, SourceSession, 2, -1, SourceClient},
-		{"beside a PSK it is a throw-away", OfferPSK, [][]byte{unknown}, "an ID", 9, SourceClient, 3, 0, SourceExplore},
-		{"an unknown ticket explores", OfferTicket, [][]byte{unknown}, "another", 0, SourceExplore, 0, 0, SourceExplore},
-		{"an unknown ID goes to the client's home", OfferID, nil, "another", 9, SourceClient, 3, 0, SourceFresh},
-		{"or is fresh", OfferID, nil, "another", 8, SourceFresh, 0, 0, SourceFresh},
+		{"no offer is fresh, whoever asks", OfferNone, nil, "", 9, SourceFresh, 0, 0},
+		{"a known identity goes home", OfferPSK, [][]byte{known}, "", 0, SourceSession, 2, 0},
+		{"also as the second one, before a ticket key", OfferPSK, [][]byte{named, known}, "", 0, SourceSession, 2, 1},
+		{"a ticket key comes before the client", OfferPSK, [][]byte{unknown, named}, "", 9, SourceTicketKey, 1, 1},
+		{"a session ID beside an unknown ticket counts", OfferTicket, [][]byte{unknown}, "an ID", 9, SourceSession, 2, -1},
+		{"beside a PSK it is a throw-away", OfferPSK, [][]byte{unknown}, "an ID", 9, SourceClient, 3, 0},
+		{"an unknown ticket explores", OfferTicket, [][]byte{unknown}, "another", 0, SourceExplore, 0, 0},
+		{"an unknown ID goes to the client's home", OfferID, nil, "another", 9, SourceClient, 3, 0},
+		{"or is fresh", OfferID, nil, "another", 8, SourceFresh, 0, 0},
 	} {
 		o := offerOf(p, tt.kind, tt.tickets...)
 		o.Client = tt.client
@@ -50,32 +49,6 @@ func TestFindInOrder(t *testing.T) {
 		h := p.Find(o, now)
 		if h.Source != tt.want || h.ID != tt.backend || h.Ident != tt.ident {
 			t.Errorf("%s: got %+v, want %v %d of offer %d", tt.sentence, h, tt.want, tt.backend, tt.ident)
-		}
-		if after := p.NextAfter(o, h, now); after.Source != tt.after {
-			t.Errorf("%s: then %v, want %v", tt.sentence, after.Source, tt.after)
-		}
-	}
-}
-
-// TestNextAfterEnds: going on from any answer reaches the last rule.
-func TestNextAfterEnds(t *testing.T) {
-	p := routeStore(t)
-	o := offerOf(p, OfferPSK, layout("openssl", "K", 1))
-	o.Client = 9
-	var got []Source
-	for h := p.Find(o, t0); ; h = p.NextAfter(o, h, t0) {
-		got = append(got, h.Source)
-		if h.Source == SourceExplore || h.Source == SourceFresh {
-			break
-		}
-	}
-	want := []Source{SourceSession, SourceTicketKey, SourceClient, SourceExplore}
-	if len(got) != len(want) {
-		t.Fatalf("got %v, want %v", got, want)
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("got %v, want %v", got, want)
 		}
 	}
 }

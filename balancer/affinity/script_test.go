@@ -301,8 +301,14 @@ func (s *script) keys() string {
 		if d.constant(k) {
 			line += " constant"
 		}
-		if ids := k.doubtedIDs(s.now); ids != nil {
-			line += " doubtful " + letters(ids)
+		var doubtful []uint32
+		for i, id := range k.ids {
+			if k.doubted(s.now)>>i&1 != 0 {
+				doubtful = append(doubtful, id)
+			}
+		}
+		if doubtful != nil {
+			line += " doubtful " + letters(doubtful)
 		}
 		lines = append(lines, line+"\n")
 	}

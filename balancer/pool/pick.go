@@ -1,5 +1,7 @@
 package pool
 
+import "slices"
+
 // Policy says how a backend is chosen for a fresh handshake.
 type Policy uint8
 
@@ -46,57 +48,153 @@ func (k *Skip) Has(id ID) bool {
 	return false
 }
 
+// Homes is the backends that can accept what a conn offers; the zero value none, else one of ID, Set and Any is set.
+type Homes struct {
+	ID  ID       // the only one
+	Set []uint32 // any of several, by their IDs; a snapshot: not to be modified
+	Any bool     // any live backend
+
+	Hash    uint64 // by which one of several is chosen
+	Doubted uint64 // members of Set that others are to be preferred to: bit i is that of Set[i]
+}
+
+// Has says whether b is one of them.
+func (h *Homes) Has(b *Backend) bool {
+	return h.Any || h.ID == b.ID || slices.Contains(h.Set, uint32(b.ID))
+}
+
+// One is the backend of that ID, if it can take its own and is not skipped. nil: it cannot, and why.
+func (s *Snapshot) One(id ID, skip *Skip) (b *Backend, why Unusable) {
+	if b = s.byID[id]; b == nil || skip.Has(id) {
+		return nil, UsableDown
+	}
+	if why = s.Usable(b); why != UsableOK {
+		return nil, why
+	}
+	return b, UsableOK
+}
+
+// Home picks one of the homes that can take its own and is not skipped. nil: none can, and why is what the one says that is
+// nearest to it; UsableDown where there is none.
+func (s *Snapshot) Home(h *Homes, skip *Skip) (b *Backend, why Unusable) {
+	switch {
+	case h.Any:
+		b = s.Maglev(h.Hash, *skip)
+	case len(h.Set) > 0:
+		b = s.homeOfSet(h, skip)
+	default:
+		return s.One(h.ID, skip)
+	}
+	if b == nil {
+		why = s.whyNone(h, skip)
+	}
+	return b, why
+}
+
+// homeOfSet is one of several homes: of those that are not doubted, while one of them can be used.
+func (s *Snapshot) homeOfSet(h *Homes, skip *Skip) *Backend {
+	if h.Doubted != 0 {
+		trusted := *skip
+		for i, id := range h.Set[:min(len(h.Set), 64)] {
+			if h.Doubted>>i&1 != 0 && !trusted.Add(ID(id)) {
+				break // so many doubts are none
+			}
+		}
+		if b := s.MaglevOf(h.Hash, h.Set, trusted); b != nil {
+			return b
+		}
+	}
+	return s.MaglevOf(h.Hash, h.Set, *skip)
+}
+
+// whyNone is the reason of that one of several homes which is nearest to taking its own.
+func (s *Snapshot) whyNone(h *Homes, skip *Skip) Unusable {
+	why := UsableDown
+	nearer := func(b *Backend) {
+		if u := s.Usable(b); u > UsableDown && (why == UsableDown || u < why) && !skip.Has(b.ID) {
+			why = u
+		}
+	}
+	if h.Any {
+		for _, b := range s.live {
+			nearer(b)
+		}
+	}
+	for _, id := range h.Set {
+		nearer(s.byID[ID(id)])
+	}
+	return why
+}
+
 // maxTurns bounds the turns one pick may draw before it looks at each live backend once.
 const maxTurns = 64
 
-// Fresh picks a backend for a fresh handshake. It passes over backends that are skipped, down, being drained or full,
-// and returns nil when none is left. clientHash matters for ClientHash only, and 0 is a client of
-// whom nothing is known: its backends are chosen by RoundRobin.
+// Turn is the pool's turn now, which backends of a policy are chosen by. All loops share it: together they follow one
+// sequence exactly.
+func (s *Snapshot) Turn() uint64 { return s.pool.turn.Load() }
+
+// TakeTurns uses the turns from turn up to next. false: others have used some of them meanwhile, and the choice is to be
+// made anew.
+func (s *Snapshot) TakeTurns(turn, next uint64) bool {
+	return turn == next || s.pool.turn.CompareAndSwap(turn, next)
+}
+
+// Fresh is FreshAt the pool's turn, which it takes.
 func (s *Snapshot) Fresh(policy Policy, clientHash uint64, skip Skip) *Backend {
+	for {
+		turn := s.Turn()
+		if b, next := s.FreshAt(turn, policy, clientHash, &skip); s.TakeTurns(turn, next) {
+			return b
+		}
+	}
+}
+
+// FreshAt picks a backend for a fresh handshake, and says which turn is the next. It passes over backends that are skipped,
+// down, being drained or full, and returns nil when none is left. clientHash matters for ClientHash only, and 0 is a client
+// of whom nothing is known: its backends are chosen by RoundRobin.
+func (s *Snapshot) FreshAt(turn uint64, policy Policy, clientHash uint64, skip *Skip) (b *Backend, next uint64) {
 	switch policy {
 	case LeastConn:
-		return s.leastConn(&skip)
+		return s.leastConn(turn, skip)
 	case ClientHash:
 		if clientHash != 0 { // else nothing is known of the client, and all like it would meet at one backend
-			return s.clientHash(clientHash, skip)
+			return s.clientHash(clientHash, *skip), turn
 		}
 	case RoundRobin:
 	}
-	return s.roundRobin(&skip)
+	return s.roundRobin(turn, skip)
 }
 
 // takesFresh says whether a backend can have a fresh handshake. Bounded load is not asked: it protects backends from
 // what affinity piles on them, and a policy for fresh handshakes spreads by itself.
 func takesFresh(b *Backend, skip *Skip) bool { return b.live() && !b.full() && !skip.Has(b.ID) }
 
-// roundRobin draws turns from the pool's counter, which all loops share: together they follow one sequence exactly. A
-// turn that falls on a backend that cannot take it is lost, so that its successor in the sequence is not favoured.
-func (s *Snapshot) roundRobin(skip *Skip) *Backend {
+// roundRobin goes through the sequence. A turn that falls on a backend that cannot take it is lost, so that its successor
+// in the sequence is not favoured.
+func (s *Snapshot) roundRobin(turn uint64, skip *Skip) (b *Backend, next uint64) {
 	if len(s.live) == 0 {
-		return nil
+		return nil, turn
 	}
-	var turn uint64
 	for range maxTurns {
-		turn = s.pool.turn.Add(1) - 1
-		if b := s.live[s.seq[turn%uint64(len(s.seq))]]; takesFresh(b, skip) {
-			return b
+		b := s.live[s.seq[turn%uint64(len(s.seq))]]
+		turn++
+		if takesFresh(b, skip) {
+			return b, turn
 		}
 	}
 	for i := range s.live {
 		if b := s.live[(turn+uint64(i))%uint64(len(s.live))]; takesFresh(b, skip) {
-			return b
+			return b, turn
 		}
 	}
-	return nil
+	return nil, turn
 }
 
 // leastConn compares what each backend would have with this conn, (open + 1) / weight. Equal ones take turns.
-func (s *Snapshot) leastConn(skip *Skip) *Backend {
+func (s *Snapshot) leastConn(turn uint64, skip *Skip) (best *Backend, next uint64) {
 	if len(s.live) == 0 {
-		return nil
+		return nil, turn
 	}
-	turn := s.pool.turn.Add(1) - 1
-	var best *Backend
 	var bestOpen, bestWeight int64
 	for i := range s.live {
 		b := s.live[(turn+uint64(i))%uint64(len(s.live))]
@@ -108,5 +206,5 @@ func (s *Snapshot) leastConn(skip *Skip) *Backend {
 			best, bestOpen, bestWeight = b, open, weight
 		}
 	}
-	return best
+	return best, turn + 1
 }

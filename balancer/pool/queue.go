@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -9,9 +10,7 @@ import (
 // they may. Its owner keeps it where it is from Wait to Leave.
 type Waiter struct {
 	// Set by its owner before Wait, and not changed until Leave.
-	Skip  Skip     // backends that it must not have
-	Home  ID       // the one that it had rather than any other; NoID: none
-	Hash  uint64   // of the client, for Options.Policy
+	Wish  Wish
 	Owner Notifier // told when the waiting is over
 	Tag   uint64   // that its owner is told
 
@@ -19,6 +18,15 @@ type Waiter struct {
 	next, prev *Waiter
 	waits      bool
 	backend    *Backend // its place, acquired
+}
+
+// Wish says which backend a conn had rather than others: one of its homes, then the one that it has been given, then
+// whichever the policy says.
+type Wish struct {
+	Homes  Homes
+	Given  ID     // that it would have had but for those who wait; NoID: none
+	Client uint64 // hash of the client, for Options.Policy
+	Skip   Skip   // backends that it must not have
 }
 
 // Notifier is told that a waiter waits no more: Leave says what came of it. It is called with the queue locked, by whoever
@@ -111,16 +119,16 @@ func (q *queue) serve(s *Snapshot) {
 	for w := q.first; w != nil; {
 		this := w
 		w = w.next
-		b := s.home(this)
+		b := s.granted(&this.Wish, full)
 		if b == nil && !full {
-			b = s.Fresh(s.opt.Policy, this.Hash, this.Skip)
-			full = b == nil && this.Skip.N == 0
+			b = s.Fresh(s.opt.Policy, this.Wish.Client, this.Wish.Skip)
+			full = b == nil && this.Wish.Skip.N == 0
 		}
 		switch {
 		case b != nil:
 			b.Acquire()
 			q.over(this, b)
-		case !s.hope(this):
+		case !s.hope(&this.Wish):
 			q.over(this, nil)
 		case full && len(s.rest) == 0: // a drained backend would still take its own
 			return
@@ -128,25 +136,30 @@ func (q *queue) serve(s *Snapshot) {
 	}
 }
 
-// home is the waiter's own backend, if that has room.
-func (s *Snapshot) home(w *Waiter) *Backend {
-	if w.Home == NoID || w.Skip.Has(w.Home) {
+// granted is a backend that w names, if one has room. full: no live one has, only a drained one may.
+func (s *Snapshot) granted(w *Wish, full bool) *Backend {
+	if full && !slices.ContainsFunc(s.rest, func(b *Backend) bool {
+		named := b.ID == w.Given || !w.Homes.Any && w.Homes.Has(b)
+		return named && s.Usable(b) == UsableOK
+	}) {
 		return nil
 	}
-	if b := s.ByID(w.Home); b != nil && s.Usable(b) == UsableOK {
+	if b, _ := s.Home(&w.Homes, &w.Skip); b != nil {
 		return b
 	}
-	return nil
+	b, _ := s.One(w.Given, &w.Skip)
+	return b
 }
 
 // hope says whether there is a backend that w could have if it had fewer conns.
-func (s *Snapshot) hope(w *Waiter) bool {
+func (s *Snapshot) hope(w *Wish) bool {
 	for _, b := range s.live {
 		if b.live() && !w.Skip.Has(b.ID) {
 			return true
 		}
 	}
-	return w.Home != NoID && !w.Skip.Has(w.Home) && s.Usable(s.ByID(w.Home)) == UsableFull
+	_, why := s.Home(&w.Homes, &w.Skip)
+	return why == UsableFull
 }
 
 // over ends the waiting of w with a place, or with nil. mu is held.

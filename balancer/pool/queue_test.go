@@ -92,8 +92,8 @@ func TestQueueBehind(t *testing.T) {
 	p := newPool(t, Options{}, bounded(2, 1)...)
 	fill(p)
 	var owner told
-	picky := wait(t, p, &Waiter{Owner: &owner, Tag: 1, Skip: skipping(member(p, 0))})
-	second := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Skip: skipping(member(p, 0))})
+	picky := wait(t, p, &Waiter{Owner: &owner, Tag: 1, Wish: Wish{Skip: skipping(member(p, 0))}})
+	second := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Wish: Wish{Skip: skipping(member(p, 0))}})
 	member(p, 0).Release()
 	if got := owner.take(); got != nil {
 		t.Fatalf("told %v of a backend that they have tried", got)
@@ -124,7 +124,7 @@ func TestQueueHome(t *testing.T) {
 	p := newPool(t, Options{}, bounded(3, 1)...)
 	fill(p)
 	var owner told
-	w := wait(t, p, &Waiter{Owner: &owner, Home: member(p, 1).ID})
+	w := wait(t, p, &Waiter{Owner: &owner, Wish: Wish{Homes: Homes{ID: member(p, 1).ID}}})
 	for i := range 3 {
 		member(p, i).open.Add(-1)
 	}
@@ -137,7 +137,7 @@ func TestQueueHome(t *testing.T) {
 
 	p.SetDraining(member(p, 1), DrainSoft)
 	other := wait(t, p, &Waiter{Owner: &owner, Tag: 1})
-	own := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Home: member(p, 1).ID})
+	own := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Wish: Wish{Homes: Homes{ID: member(p, 1).ID}}})
 	owner.take()
 	member(p, 1).Release()
 	if got := owner.take(); len(got) != 1 || got[0] != 2 {
@@ -193,7 +193,7 @@ func TestQueueNobody(t *testing.T) {
 	}
 	p := newPool(t, Options{}, bounded(1, 1)...)
 	fill(p)
-	if _, result := p.Wait(&Waiter{Skip: skipping(member(p, 0))}); result != WaitNobody {
+	if _, result := p.Wait(&Waiter{Wish: Wish{Skip: skipping(member(p, 0))}}); result != WaitNobody {
 		t.Errorf("result %d of one that has tried all", result)
 	}
 }

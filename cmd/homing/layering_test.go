@@ -32,7 +32,8 @@ var allowedEdges = map[string][]string{
 	"balancer/pool":                 {"balancer/netaddr"},
 	"balancer/internal/netio":       {"balancer/netaddr"},
 	"balancer/internal/proxyheader": {},
-	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/internal/netio", "balancer/internal/proxyheader"},
+	"balancer/route":                {"balancer/affinity", "balancer/pool"},
+	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/route", "balancer/internal/netio", "balancer/internal/proxyheader"},
 	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
 	"cluster/internal/bound":        {},
 	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
@@ -58,7 +59,7 @@ var allowedEdges = map[string][]string{
 	"homing/upgrade":     {"balancer", "balancer/netaddr"},
 	"homing/shortage":    {"balancer", "homing/api"},
 	"homing/logref":      {"balancer", "balancer/affinity", "balancer/netaddr"},
-	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "cluster", "cluster/replica", "homing/api"},
+	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/route", "cluster", "cluster/replica", "homing/api"},
 	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
 	"homing/operate":     {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},

@@ -10,6 +10,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 	"homing/cmd/homing/internal/api"
 )
 
@@ -43,14 +44,16 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 		return api.Lookup{}, refusef(http.StatusBadRequest, "a session ID has at most %d bytes, this has %d", maxSessionID, len(identifier))
 	}
 	out := api.Lookup{Bytes: len(identifier), Matches: []api.Match{}}
-	now := s.src.Store.Now()
 	for _, p := range pools {
 		known := s.src.Store.Pool(p.Hash())
-		var offer affinity.Offer
-		offer.Add(known.HashIdent(identifier))
-		refused := func(b *pool.Backend) bool { return known.WasRefused(&offer, uint32(b.ID), now) }
 		for _, kind := range kinds {
-			out.Matches = append(out.Matches, viewKnown(p, kind, known.Inspect(kind, identifier, now), refused))
+			offer := affinity.Offer{Kind: kind}
+			if kind == affinity.OfferID {
+				offer.ID, offer.HasID = known.HashID(identifier), true
+			} else {
+				offer.Add(known.HashIdent(identifier))
+			}
+			out.Matches = append(out.Matches, viewRoute(p, known, &offer, s.src.Store.Now()))
 		}
 	}
 	return out, nil
@@ -85,71 +88,37 @@ func decodeIdentifier(text string) ([]byte, error) {
 	return b, nil
 }
 
-// viewKnown says where a hello goes by what is known. refused are the backends that exploration passes over.
-func viewKnown(p *pool.Pool, kind affinity.OfferKind, known affinity.Known, refused func(*pool.Backend) bool) api.Match {
-	snapshot := p.Snapshot()
-	view := api.Match{Pool: p.Name(), Kind: kind.String(), Rule: known.Source.String(), Homes: []string{}}
-	for _, id := range known.Homes {
+// viewRoute says where a hello with an offer goes now.
+func viewRoute(p *pool.Pool, known *affinity.Pool, offer *affinity.Offer, now uint32) api.Match {
+	snapshot, home := p.Snapshot(), known.Look(offer, now)
+	q := route.Question{Offer: offer, Home: &home, Tried: new(pool.Skip), Now: now}
+	d := route.Decide(&q, known, snapshot)
+	view := api.Match{Pool: p.Name(), Kind: offer.Kind.String(), Rule: home.Source.String(), Homes: []string{}}
+	homes := home.Set
+	switch hint := known.Hint(offer, now); {
+	case home.Any:
+		for _, b := range snapshot.All() {
+			view.Homes = append(view.Homes, b.Addr.String())
+		}
+	case home.ID != 0:
+		homes = []uint32{home.ID}
+	case home.Source == affinity.SourceExplore && hint != 0:
+		homes = []uint32{hint}
+	}
+	for _, id := range homes {
 		view.Homes = append(view.Homes, backendName(p, id))
 	}
-	var goes *pool.Backend
-	switch known.Source {
-	case affinity.SourceSession, affinity.SourceTicketKey:
-		switch {
-		case known.Any:
-			for _, b := range snapshot.All() {
-				view.Homes = append(view.Homes, b.Addr.String())
-			}
-			goes = snapshot.Maglev(known.Hash, pool.Skip{})
-		case len(known.Homes) > 1:
-			var rather pool.Skip
-			for _, id := range known.Doubted {
-				rather.Add(pool.ID(id)) // beyond MaxSkip they count like the others
-			}
-			if goes = snapshot.MaglevOf(known.Hash, known.Homes, rather); goes == nil {
-				goes = snapshot.MaglevOf(known.Hash, known.Homes, pool.Skip{})
-			}
-		default:
-			home := snapshot.ByID(pool.ID(known.Homes[0]))
-			if usable := snapshot.Usable(home); usable == pool.UsableOK {
-				goes = home
-			} else {
-				view.Why = usable.String()
-			}
-		}
-		if goes == nil && view.Why == "" {
-			view.Why = pool.UsableDown.String()
-		}
-	case affinity.SourceExplore:
-		if known.Hint != 0 {
-			view.Homes = append(view.Homes, backendName(p, known.Hint))
-		}
-		if b := snapshot.ByID(pool.ID(known.Hint)); b != nil && snapshot.Usable(b) == pool.UsableOK {
-			goes = b
-		} else {
-			goes = explored(snapshot, known.Hash, refused)
-		}
-	case affinity.SourceFresh, affinity.SourceClient:
+	if d.Rule != affinity.SourceFresh { // else the policy decides, or chance
+		view.Backend = d.Backend.Addr.String()
 	}
-	if goes != nil {
-		view.Backend = goes.Addr.String()
+	if d.Why != pool.UsableOK {
+		view.Why = d.Why.String()
 	}
-	if known.Expires > 0 {
-		view.Expires = time.Unix(int64(known.Expires), 0).UTC()
+	if home.Expires > 0 {
+		view.Expires = time.Unix(int64(home.Expires), 0).UTC()
 	}
-	if known.KeyLen > 0 {
-		view.Key, view.Length = keyName(known.Key), known.KeyLen
+	if home.KeyLen > 0 {
+		view.Key, view.Length = keyName(home.Key), home.KeyLen
 	}
 	return view
-}
-
-// explored is the backend that an unknown ticket is tried at next; nil when all have refused its like: chance decides then.
-func explored(s *pool.Snapshot, hash uint64, refused func(*pool.Backend) bool) *pool.Backend {
-	var skip pool.Skip
-	for {
-		b := s.Maglev(hash, skip)
-		if b == nil || !refused(b) || !skip.Add(b.ID) {
-			return b
-		}
-	}
 }
