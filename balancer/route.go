@@ -35,8 +35,14 @@ func (l *loop) route(c *conn) route.Decision {
 	return d
 }
 
-// note keeps by which rule the conn goes where, and why not home.
-func (hs *handshake) note(d route.Decision) { hs.source, hs.lost = d.Rule, lostHome(d.Why) }
+// note keeps by which rule the conn goes where, and why not home. Without a home it has only what a backend has told by
+// refusing, which stays.
+func (hs *handshake) note(d route.Decision) {
+	hs.source = d.Rule
+	if hs.home.Known() {
+		hs.lost = lostHome(d.Why)
+	}
+}
 
 // routed says that the conn has a place at d's backend, acquired, and counts it if it is one for what it claims to be.
 func (l *loop) routed(c *conn, d route.Decision) {
