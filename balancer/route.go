@@ -3,11 +3,32 @@
 package balancer
 
 import (
+	"errors"
 	"math/rand/v2"
+	"net/netip"
 
+	"homing/balancer/affinity"
 	"homing/balancer/pool"
 	"homing/balancer/route"
+	"homing/tlsparse"
 )
+
+// OfferOf is what a ClientHello offers in a pool, as a loop reads it: for who asks where it would go. stream is all that the
+// client has sent, from the first record on; from is the client's address, not valid where it is not known. It fails for
+// what is no whole hello.
+func OfferOf(known *affinity.Pool, stream []byte, from netip.Addr) (affinity.Offer, error) {
+	var parser tlsparse.Client
+	var h tlsparse.Hello
+	parser.Reset(tlsparse.MaxHelloLimit)
+	if parser.Next(stream) != tlsparse.Got || parser.Parse(stream, make([]byte, len(stream)), &h) != tlsparse.Got {
+		return affinity.Offer{}, errors.New("is no whole TLS ClientHello")
+	}
+	offer := offerOf(known, &h, known.HashID(h.SessionID))
+	if from.IsValid() {
+		offer.Client, offer.Network = known.HashClient(from, h.ServerName(), h.Shape), affinity.HashNetwork(from)
+	}
+	return offer, nil
+}
 
 // ask fills in q, which is empty, with what package route is asked about c.
 func (l *loop) ask(c *conn, q *route.Question) {

@@ -4,59 +4,90 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
+	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
 	"homing/balancer/route"
 	"homing/cmd/homing/internal/api"
+	"homing/tlsparse"
 )
 
-// lookup says where a hello with an identifier would go. The identifier lives in this request alone: it is in no path and
-// no query, which proxies log, and no error repeats it.
+// lookup says where a hello, or one with an identifier, would go. Both live in this request alone: they are in no path and
+// no query, which proxies log, and no error repeats them.
 func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, error) {
 	pools, err := s.poolsNamed(in.Pool)
 	if err != nil {
 		return api.Lookup{}, err
 	}
-	identifier, err := decodeIdentifier(in.Identifier)
+	offers, given, err := offersOf(in)
+	defer clear(given)
 	if err != nil {
-		return api.Lookup{}, refusef(http.StatusBadRequest, "the identifier %v", err)
+		return api.Lookup{}, refusef(http.StatusBadRequest, "%v", err)
 	}
-	defer clear(identifier)
-	var kinds []affinity.OfferKind
-	switch in.Kind {
-	case "id":
-		kinds = []affinity.OfferKind{affinity.OfferID}
-	case "ticket", "psk":
-		kinds = []affinity.OfferKind{affinity.OfferTicket}
-	case "":
-		kinds = []affinity.OfferKind{affinity.OfferTicket}
-		if len(identifier) <= maxSessionID {
-			kinds = []affinity.OfferKind{affinity.OfferID, affinity.OfferTicket}
-		}
-	default:
-		return api.Lookup{}, refusef(http.StatusBadRequest, "kind %.20q is none of id, ticket and psk", in.Kind)
-	}
-	if in.Kind == "id" && len(identifier) > maxSessionID {
-		return api.Lookup{}, refusef(http.StatusBadRequest, "a session ID has at most %d bytes, this has %d", maxSessionID, len(identifier))
-	}
-	out := api.Lookup{Bytes: len(identifier), Matches: []api.Match{}}
+	out := api.Lookup{Bytes: len(given), Matches: []api.Match{}}
 	for _, p := range pools {
 		known := s.src.Store.Pool(p.Hash())
-		for _, kind := range kinds {
-			offer := affinity.Offer{Kind: kind}
-			if kind == affinity.OfferID {
-				offer.ID, offer.HasID = known.HashID(identifier), true
-			} else {
-				offer.Add(known.HashIdent(identifier))
+		for _, offerIn := range offers {
+			offer, err := offerIn(known)
+			if err != nil {
+				return api.Lookup{}, refusef(http.StatusBadRequest, "the hello %v", err)
 			}
 			out.Matches = append(out.Matches, viewRoute(p, known, &offer, s.src.Store.Now()))
 		}
 	}
 	return out, nil
+}
+
+// offersOf is what is offered, as each pool sees it, and the bytes that it is made of, which are the caller's to forget.
+func offersOf(in *api.LookupRequest) (offers []func(*affinity.Pool) (affinity.Offer, error), given []byte, err error) {
+	if in.Hello != "" {
+		var client netip.Addr
+		if in.Client != "" {
+			if client, err = netip.ParseAddr(in.Client); err != nil {
+				return nil, nil, errors.New("the client is no IP address")
+			}
+		}
+		if in.Identifier != "" || in.Kind != "" {
+			return nil, nil, errors.New("a hello says itself what it offers: give no identifier and no kind with it")
+		}
+		if given, err = decodeBytes(in.Hello, tlsparse.MaxHelloLimit); err != nil {
+			return nil, nil, fmt.Errorf("the hello %w", err)
+		}
+		return append(offers, func(known *affinity.Pool) (affinity.Offer, error) { return balancer.OfferOf(known, given, client) }), given, nil
+	}
+	if in.Client != "" {
+		return nil, nil, errors.New("a client is known by its address and its hello: give the hello too")
+	}
+	if given, err = decodeBytes(in.Identifier, maxIdentifier); err != nil {
+		return nil, nil, fmt.Errorf("the identifier %w", err)
+	}
+	byID := func(known *affinity.Pool) (affinity.Offer, error) {
+		return affinity.Offer{Kind: affinity.OfferID, ID: known.HashID(given), HasID: true}, nil
+	}
+	byTicket := func(known *affinity.Pool) (affinity.Offer, error) {
+		offer := affinity.Offer{Kind: affinity.OfferTicket}
+		offer.Add(known.HashIdent(given))
+		return offer, nil
+	}
+	switch {
+	case in.Kind == "id" && len(given) > maxSessionID:
+		return nil, given, fmt.Errorf("a session ID has at most %d bytes, this has %d", maxSessionID, len(given))
+	case in.Kind == "id":
+		offers = append(offers, byID)
+	case in.Kind == "ticket", in.Kind == "psk", in.Kind == "" && len(given) > maxSessionID:
+		offers = append(offers, byTicket)
+	case in.Kind == "":
+		offers = append(offers, byID, byTicket)
+	default:
+		return nil, given, fmt.Errorf("kind %.20q is none of id, ticket and psk", in.Kind)
+	}
+	return offers, given, nil
 }
 
 // maxSessionID is the longest session ID (RFC 5246, 7.4.1.2), and maxIdentifier the longest ticket (RFC 5077, 4) and PSK
@@ -66,9 +97,9 @@ const (
 	maxIdentifier = 1<<16 - 1
 )
 
-// decodeIdentifier reads hex, with or without colons and spaces as openssl prints it, or base64 of any kind. What could be
+// decodeBytes reads at most so many bytes in hex, with or without colons and spaces as openssl prints it, or base64 of any kind. What could be
 // both is hex.
-func decodeIdentifier(text string) ([]byte, error) {
+func decodeBytes(text string, most int) ([]byte, error) {
 	plain := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ':' || r == ' ' || r == '\n' || r == '\t' || r == '\r' }), "")
 	b, err := hex.DecodeString(strings.TrimPrefix(plain, "0x"))
 	if err != nil {
@@ -82,8 +113,8 @@ func decodeIdentifier(text string) ([]byte, error) {
 		return nil, errors.New("is neither hex nor base64")
 	case len(b) == 0:
 		return nil, errors.New("is empty")
-	case len(b) > maxIdentifier:
-		return nil, errors.New("is longer than 65,535 bytes, the longest that TLS has")
+	case len(b) > most:
+		return nil, fmt.Errorf("is longer than %d bytes, the longest that may be", most)
 	}
 	return b, nil
 }
@@ -109,7 +140,7 @@ func viewRoute(p *pool.Pool, known *affinity.Pool, offer *affinity.Offer, now ui
 		view.Homes = append(view.Homes, backendName(p, id))
 	}
 	if d.Rule != affinity.SourceFresh { // else the policy decides, or chance
-		view.Backend = d.Backend.Addr.String()
+		view.Rule, view.Backend = d.Rule.String(), d.Backend.Addr.String()
 	}
 	if d.Why != pool.UsableOK {
 		view.Why = d.Why.String()

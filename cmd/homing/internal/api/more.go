@@ -35,26 +35,28 @@ type Tables struct {
 	Tables []Table `json:"tables" doc:"All tables."`
 }
 
-// LookupRequest asks what is known of an identifier. Nothing of it is stored or logged.
+// LookupRequest asks where an identifier, or a whole hello, would go. Nothing of it is stored or logged.
 type LookupRequest struct {
-	Identifier string `json:"identifier" doc:"A session ID, a ticket or a PSK identity, in hex or base64."`
+	Identifier string `json:"identifier,omitempty" doc:"A session ID, a ticket or a PSK identity, in hex or base64; or else a hello."`
 	Kind       string `json:"kind,omitempty" doc:"id, ticket or psk; empty: whatever it may be by its length."`
+	Hello      string `json:"hello,omitempty" doc:"All that a client sends of its hello, from the first TLS record on, in hex or base64."`
+	Client     string `json:"client,omitempty" doc:"With a hello: the address that it comes from. A client's home counts only then, for it is known by both."`
 	Pool       string `json:"pool,omitempty" doc:"Only in this pool; empty: in all."`
 }
 
 // Lookup is the answer to a LookupRequest.
 type Lookup struct {
-	Bytes   int     `json:"bytes" doc:"Length of the identifier."`
+	Bytes   int     `json:"bytes" doc:"Length of the identifier, or of the hello."`
 	Matches []Match `json:"matches" doc:"For each pool and kind, where a hello that offers it goes."`
 }
 
-// Match is where a hello with an identifier goes in one pool.
+// Match is where a hello goes in one pool: as the loops decide, but for what is different from conn to conn.
 type Match struct {
 	Pool    string    `json:"pool" doc:"The pool."`
-	Kind    string    `json:"kind" doc:"id or ticket; a PSK identity is looked up as a ticket."`
-	Rule    string    `json:"rule" doc:"session: the identifier is known; ticket_key: its key is; explore: neither, a ticket goes by consistent hash; fresh: nothing is known of a session ID."`
-	Homes   []string  `json:"homes" doc:"The backends that are known to accept it, or that explore asks first."`
-	Backend string    `json:"backend,omitempty" doc:"The one of them that it would go to now; left out when the client or the policy decides."`
+	Kind    string    `json:"kind" doc:"id or ticket, as which a PSK identity is looked up; of a hello psk or none, too."`
+	Rule    string    `json:"rule" doc:"session: the identifier is known; ticket_key: its key is; client: the hello's client is; explore: none of them, a ticket goes by consistent hash; fresh: nothing is known of a session ID."`
+	Homes   []string  `json:"homes" doc:"The backends that are known to accept it, that is the client's, or that explore asks first."`
+	Backend string    `json:"backend,omitempty" doc:"The one that it would go to now; left out when the policy or chance decides."`
 	Why     string    `json:"why,omitempty" doc:"Why no home can be used: backend_down, full, overloaded or drained; left out when one can."`
 	Expires time.Time `json:"expires,omitzero" doc:"When it is forgotten; left out but for rule session."`
 	Key     string    `json:"key,omitempty" doc:"The ticket key, as in the list of them; left out but for rule ticket_key."`
