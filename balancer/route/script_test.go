@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	accept A OFFER, refuse A OFFER   A accepts it, or refuses it (net=cycle: each from a network of its own)
 //	complete A client=x              the client completes a handshake at A
 //	tick 5s                          time passes
-//	decide OFFER [xN]                where it goes, by which rule, why not home, and what it waits for if it must wait. N
+//	decide [OFFER] [xN]              where it goes, by which rule, why not home, and what it waits for if it must wait. N
 //	                                 times, each taken, summed up; peek: only asked, as an operator does
 //	second OFFER                     where its second chance goes
 //	claim A OFFER, prove A OFFER     the conn goes to A, which is being drained, for it; A accepts it
@@ -174,7 +174,7 @@ func (s *script) makePool(letters string, opts map[string]string) {
 	for i, b := range p.Snapshot().All() {
 		s.letters[b.ID] = letters[i : i+1]
 	}
-	store, err := affinity.NewStore(affinity.Config{Seed: 1})
+	store, err := affinity.NewStore(affinity.Config{Seed: 1, TableEntries: 4096, ClientEntries: 4096})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -332,8 +332,8 @@ func (s *script) question(names []string, opts map[string]string) *Question {
 
 func (s *script) decide(args []string, opts map[string]string) {
 	times := 1
-	if last := args[len(args)-1]; last[0] == 'x' && s.isNumber(last[1:]) {
-		times, args = s.number(last[1:]), args[:len(args)-1]
+	if last := len(args) - 1; last >= 0 && args[last][0] == 'x' {
+		times, args = s.number(args[last][1:]), args[:last]
 	}
 	count := map[string]int{}
 	for i := range times {
@@ -355,11 +355,6 @@ func (s *script) decide(args []string, opts map[string]string) {
 	}
 	slices.Sort(lines)
 	s.printed.WriteString(strings.Join(lines, ""))
-}
-
-func (s *script) isNumber(text string) bool {
-	_, err := strconv.Atoi(text)
-	return err == nil
 }
 
 // decideOne also sees to it that a decision changes nothing.
