@@ -63,63 +63,6 @@ func TestExplore(t *testing.T) {
 	}
 }
 
-// One acceptance is a hint for the next ticket of that name, a second makes the
-// name a ticket key.
-func TestHintAndTicketKey(t *testing.T) {
-	r := newRig(t)
-	for range 3 {
-		r.serveByHand()
-	}
-	r.start()
-	accept := join(answer{tls13: true, psk: 1}.bytes(), appData(100))
-	offer := func(i int) hello { return hello{psks: [][]byte{named("sixteen bytes nm", i)}} }
-	home, by := r.routed(0, offer(0), accept)
-	if by != affinity.SourceExplore {
-		t.Errorf("first offer by %v", by)
-	}
-	if s, by := r.routed(1, offer(1), accept); s != home || by != affinity.SourceExplore {
-		t.Errorf("second offer to %d by %v, home is %d", s.index, by, home.index)
-	}
-	r.await("the ticket key is known", func() bool { return r.keys16() == 1 })
-	for i := range 5 {
-		if s, by := r.routed(2+i, offer(2+i), accept); s != home || by != affinity.SourceTicketKey {
-			t.Errorf("offer to %d by %v, home is %d", s.index, by, home.index)
-		}
-	}
-	// The very same ticket has no entry of its own any more, nor needs one.
-	if s, by := r.routed(20, offer(4), accept); s != home || by != affinity.SourceTicketKey {
-		t.Errorf("offered again: to %d by %v", s.index, by)
-	}
-}
-
-// One ticket that a backend has issued is a hint as well, for the next of that
-// name: it is tried before what the hash says.
-func TestHintOfIssue(t *testing.T) {
-	r := newRig(t)
-	for range 3 {
-		r.serveByHand()
-	}
-	r.start()
-	hinted := 0
-	for i := range 12 {
-		name := keyName(i)
-		home := r.teachTicket(named(name, 1))
-		var o affinity.Offer
-		o.Add(r.known().HashIdent(named(name, 2)))
-		if r.pool.Snapshot().Maglev(r.known().Explore(&o), pool.Skip{}) == home.backend {
-			continue
-		}
-		hinted++
-		s, by := r.routed(i, hello{psks: [][]byte{named(name, 2)}}, answer{tls13: true}.bytes(), appData(100))
-		if s != home || by != affinity.SourceExplore {
-			t.Errorf("offer %d went to %d by %v, the hint is %d", i, s.index, by, home.index)
-		}
-	}
-	if hinted == 0 {
-		t.Error("the hash was right every time")
-	}
-}
-
 // A session ID that is known is an offer of a TLS 1.3 client too: sent home, held,
 // judged and counted as one. An unknown one is nothing.
 func TestSessionIDOfTLS13Client(t *testing.T) {
@@ -216,29 +159,4 @@ func TestClientHome(t *testing.T) {
 // noName is a ticket that nothing is like.
 func noName(i int) []byte {
 	return named(string([]byte{byte(i), byte(i >> 8), 'x', byte(7 * i)}), 1000+i)
-}
-
-// An exact entry that a second backend accepts, too, is good for any.
-func TestSharedSession(t *testing.T) {
-	r := newRig(t)
-	for range 3 {
-		r.serveByHand()
-	}
-	r.start()
-	accept := join(answer{tls13: true, psk: 1}.bytes(), appData(100))
-	offer := hello{psks: [][]byte{noName(1)}}
-	first, _ := r.routed(0, offer, accept)
-	r.pool.SetUp(first.backend, false, "test")
-	second, by := r.routed(1, offer, accept)
-	if second == first || by != affinity.SourceFresh {
-		t.Fatalf("with its home down the offer went to %d by %v", second.index, by)
-	}
-	for i, down := range r.servers {
-		r.pool.SetUp(first.backend, true, "test")
-		r.pool.SetUp(down.backend, false, "test")
-		if s, by := r.routed(2+i, offer, accept); s == down || by != affinity.SourceSession {
-			t.Errorf("good for any, went to %d by %v with %d down", s.index, by, i)
-		}
-		r.pool.SetUp(down.backend, true, "test")
-	}
 }
