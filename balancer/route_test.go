@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
-	"homing/balancer/pool"
 )
 
 // routed lets the balancer route an offer of a client to a backend, which answers

@@ -21,6 +21,7 @@ import (
 	"homing/balancer/internal/proxyheader"
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
+	"homing/balancer/route"
 )
 
 // TestScripts tells conns as scripts, testdata/conn/*.txt: see the README there. Each runs twice: with an engine that sends
@@ -447,6 +448,14 @@ func (s *script) event(words []string) {
 		s.eng.say("%s", strings.Join(live, " "))
 	case "budget":
 		s.b.blocks[0].shares["test"].budget = float64(s.number(words[1]))
+	case "claims": // of the clients' network, so many at a backend that is being drained
+		share := s.b.blocks[0].shares["test"]
+		if share.claims == nil {
+			share.claims = new(route.Claims)
+		}
+		for range s.number(words[1]) {
+			share.claims.Made(affinity.HashNetwork(netip.MustParseAddr("192.0.2.1")), s.at(words[3]), s.l.unix)
+		}
 	case "connect": // fails, by this machine's doing
 		s.eng.failures = append(s.eng.failures, s.errno(words[2]))
 	case "accept":
