@@ -78,14 +78,8 @@ func (l *loop) routed(c *conn, d route.Decision) {
 
 // lostHome translates why a home could not be used.
 func lostHome(why pool.Unusable) Lost {
-	switch why {
-	case pool.UsableOK:
-		return LostNone
-	case pool.UsableFull, pool.UsableOverloaded:
-		return LostOverloaded
-	case pool.UsableHardDrained:
-		return LostDrained
-	case pool.UsableDown:
-	}
-	return LostDown
+	return [...]Lost{
+		pool.UsableOK: LostNone, pool.UsableDown: LostDown, pool.UsableFull: LostOverloaded, pool.UsableOverloaded: LostOverloaded,
+		pool.UsableHardDrained: LostDrained,
+	}[why]
 }

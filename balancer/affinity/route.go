@@ -2,23 +2,19 @@ package affinity
 
 import "math/bits"
 
-// Home is the answer to an offer: the rule that spoke, and what it says. Whether
-// the backends live and have room is not looked at here.
+// Home is the answer to an offer: the rule that spoke, and what it says. Whether the backends live and have room is not
+// looked at here.
 type Home struct {
 	Source   Source
-	Any      bool     // any live backend
-	Doubtful bool     // every home of the ticket key is doubtful
-	ID       uint32   // the home
-	Set      []uint32 // several, any of which will do; a snapshot: not to be modified
-	// Exactly one of ID, Set and Any is set for the sources session, ticket_key and
-	// client, none for the others.
+	Doubtful bool // every home of the ticket key is doubtful
 
-	// Hash of the whole identifier, for the consistent hash over Set or Any.
-	Hash uint64
+	// One of these is set for the sources session, ticket_key and client, none for the others.
+	Any bool     // any live backend
+	ID  uint32   // the home
+	Set []uint32 // several, any of which will do; a snapshot: not to be modified
 
-	// Doubted are the members of Set that others are to be preferred to: bit i is that
-	// of Set[i]. Never all of them.
-	Doubted uint64
+	Hash    uint64 // of the whole identifier, for the consistent hash over Set or Any
+	Doubted uint64 // members of Set that others are to be preferred to: bit i is that of Set[i]. Never all of them
 
 	Key     Key    // source ticket_key: the hash of its name
 	KeyLen  int    // source ticket_key: bytes of the name
@@ -29,10 +25,9 @@ type Home struct {
 // Known says that backends proved to be able to accept the offer: it is no guess.
 func (h *Home) Known() bool { return h.Source == SourceSession || h.Source == SourceTicketKey }
 
-// Find answers by rules 1 to 3 of DESIGN.md section 3.3: exact, ticket key, client. If
-// nothing is known its Source is SourceExplore for a ticket or identity and
-// SourceFresh otherwise. Of the offers under a key with doubtful homes some go another
-// way, by turns: it takes one.
+// Find answers by rules 1 to 3 of DESIGN.md section 3.3: exact, ticket key, client. If nothing is known its Source is
+// SourceExplore for a ticket or identity and SourceFresh otherwise. Of the offers under a key with doubtful homes some
+// go another way, by turns: it takes one.
 func (p *Pool) Find(o *Offer, now uint32) (h Home) {
 	if k := p.look(&h, o, now); k != nil {
 		k.takeTurn(&h)
@@ -60,8 +55,7 @@ func (p *Pool) look(h *Home, o *Offer, now uint32) (doubted *ticketKey) {
 		}
 		return nil
 	}
-	// A TLS 1.3-capable client sends a random ID with every fresh hello: not known
-	// as a session, it offers nothing.
+	// A TLS 1.3-capable client sends a random ID with every fresh hello: not known as a session, it offers nothing.
 	if id := p.clientHome(o.Client, now); id != 0 && (o.Kind != OfferID || !o.Fake) {
 		h.Source, h.ID = SourceClient, id
 	} else if o.N > 0 {
@@ -135,8 +129,8 @@ func (k *ticketKey) takeTurn(h *Home) {
 	}
 }
 
-// Explore is the hash by which an unknown ticket or identity chooses among the
-// live backends: the same for all tickets that begin with the same 16 bytes.
+// Explore is the hash by which an unknown ticket or identity chooses among the live backends: the same for all tickets
+// that begin with the same 16 bytes.
 func (p *Pool) Explore(o *Offer) uint64 {
 	if o.N == 0 {
 		return uint64(o.ID)
@@ -144,9 +138,8 @@ func (p *Pool) Explore(o *Offer) uint64 {
 	return uint64(o.Idents[0].First)
 }
 
-// Hint is the backend that issued or accepted one ticket with the same first 16
-// bytes as one offered, which no second one has confirmed yet; 0 for none. To be
-// tried before the consistent hash, with source explore: it bounds the refused
+// Hint is the backend that issued or accepted one ticket with the same first 16 bytes as one offered, which no second
+// one has confirmed yet; 0 for none. To be tried before the consistent hash, with source explore: it bounds the refused
 // offers of a ticket key by the number of the other backends.
 func (p *Pool) Hint(o *Offer, now uint32) uint32 {
 	d := p.directory.Load()
@@ -160,15 +153,12 @@ func (p *Pool) Hint(o *Offer, now uint32) uint32 {
 }
 
 func (p *Pool) hint(t *Ident, now uint32) uint32 {
-	id, _, ok := p.store.hints.Lookup(t.First, now)
-	if !ok {
-		return 0
-	}
+	id, _, _ := p.store.hints.Lookup(t.First, now)
 	return id
 }
 
-// WasRefused reports whether backend id refused, within the last 60 s, an offer
-// with the same first 16 bytes, and nothing tells their home.
+// WasRefused reports whether backend id refused, within the last 60 s, an offer with the same first 16 bytes, and
+// nothing tells their home.
 func (p *Pool) WasRefused(o *Offer, id, now uint32) bool {
 	if o.N == 0 {
 		return false

@@ -25,16 +25,16 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 	if err != nil {
 		return api.Lookup{}, err
 	}
-	offers, given, err := offersOf(in)
-	defer clear(given)
+	a, err := askedFor(in)
+	defer clear(a.bytes)
 	if err != nil {
 		return api.Lookup{}, refusef(http.StatusBadRequest, "%v", err)
 	}
-	out := api.Lookup{Bytes: len(given), Matches: []api.Match{}}
+	out := api.Lookup{Bytes: len(a.bytes), Matches: []api.Match{}}
 	for _, p := range pools {
 		known := s.src.Store.Pool(p.Hash())
-		for _, offerIn := range offers {
-			offer, err := offerIn(known)
+		for _, kind := range a.kinds {
+			offer, err := a.offer(known, kind)
 			if err != nil {
 				return api.Lookup{}, refusef(http.StatusBadRequest, "the hello %v", err)
 			}
@@ -44,50 +44,64 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 	return out, nil
 }
 
-// offersOf is what is offered, as each pool sees it, and the bytes that it is made of, which are the caller's to forget.
-func offersOf(in *api.LookupRequest) (offers []func(*affinity.Pool) (affinity.Offer, error), given []byte, err error) {
+// asked is what a look-up asks for.
+type asked struct {
+	bytes  []byte               // an identifier or a hello; to be cleared
+	kinds  []affinity.OfferKind // as which the identifier is offered; OfferNone: it is a hello, which says so itself
+	client netip.Addr           // of the hello; may be not valid
+}
+
+// askedFor reads a request.
+func askedFor(in *api.LookupRequest) (a asked, err error) {
 	if in.Hello != "" {
-		var client netip.Addr
+		a.kinds = []affinity.OfferKind{affinity.OfferNone}
+		if in.Identifier != "" || in.Kind != "" {
+			return a, errors.New("a hello says itself what it offers: give no identifier and no kind with it")
+		}
 		if in.Client != "" {
-			if client, err = netip.ParseAddr(in.Client); err != nil {
-				return nil, nil, errors.New("the client is no IP address")
+			if a.client, err = netip.ParseAddr(in.Client); err != nil {
+				return a, errors.New("the client is no IP address")
 			}
 		}
-		if in.Identifier != "" || in.Kind != "" {
-			return nil, nil, errors.New("a hello says itself what it offers: give no identifier and no kind with it")
+		if a.bytes, err = decodeBytes(in.Hello, tlsparse.MaxHelloLimit); err != nil {
+			err = fmt.Errorf("the hello %w", err)
 		}
-		if given, err = decodeBytes(in.Hello, tlsparse.MaxHelloLimit); err != nil {
-			return nil, nil, fmt.Errorf("the hello %w", err)
-		}
-		return append(offers, func(known *affinity.Pool) (affinity.Offer, error) { return balancer.OfferOf(known, given, client) }), given, nil
+		return a, err
 	}
 	if in.Client != "" {
-		return nil, nil, errors.New("a client is known by its address and its hello: give the hello too")
+		return a, errors.New("a client is known by its address and its hello: give the hello too")
 	}
-	if given, err = decodeBytes(in.Identifier, maxIdentifier); err != nil {
-		return nil, nil, fmt.Errorf("the identifier %w", err)
+	if a.bytes, err = decodeBytes(in.Identifier, maxIdentifier); err != nil {
+		return a, fmt.Errorf("the identifier %w", err)
 	}
-	byID := func(known *affinity.Pool) (affinity.Offer, error) {
-		return affinity.Offer{Kind: affinity.OfferID, ID: known.HashID(given), HasID: true}, nil
-	}
-	byTicket := func(known *affinity.Pool) (affinity.Offer, error) {
-		offer := affinity.Offer{Kind: affinity.OfferTicket}
-		offer.Add(known.HashIdent(given))
-		return offer, nil
-	}
+	short := len(a.bytes) <= maxSessionID
 	switch {
-	case in.Kind == "id" && len(given) > maxSessionID:
-		return nil, given, fmt.Errorf("a session ID has at most %d bytes, this has %d", maxSessionID, len(given))
+	case in.Kind == "id" && !short:
+		return a, fmt.Errorf("a session ID has at most %d bytes, this has %d", maxSessionID, len(a.bytes))
 	case in.Kind == "id":
-		offers = append(offers, byID)
-	case in.Kind == "ticket", in.Kind == "psk", in.Kind == "" && len(given) > maxSessionID:
-		offers = append(offers, byTicket)
-	case in.Kind == "":
-		offers = append(offers, byID, byTicket)
+		a.kinds = []affinity.OfferKind{affinity.OfferID}
+	case in.Kind == "" && short:
+		a.kinds = []affinity.OfferKind{affinity.OfferID, affinity.OfferTicket}
+	case in.Kind == "", in.Kind == "ticket", in.Kind == "psk":
+		a.kinds = []affinity.OfferKind{affinity.OfferTicket}
 	default:
-		return nil, given, fmt.Errorf("kind %.20q is none of id, ticket and psk", in.Kind)
+		return a, fmt.Errorf("kind %.20q is none of id, ticket and psk", in.Kind)
 	}
-	return offers, given, nil
+	return a, nil
+}
+
+// offer is what is asked for as a pool sees it.
+func (a *asked) offer(known *affinity.Pool, kind affinity.OfferKind) (affinity.Offer, error) {
+	offer := affinity.Offer{Kind: kind}
+	switch kind {
+	case affinity.OfferNone:
+		return balancer.OfferOf(known, a.bytes, a.client)
+	case affinity.OfferID:
+		offer.ID, offer.HasID = known.HashID(a.bytes), true
+	case affinity.OfferTicket, affinity.OfferPSK:
+		offer.Add(known.HashIdent(a.bytes))
+	}
+	return offer, nil
 }
 
 // maxSessionID is the longest session ID (RFC 5246, 7.4.1.2), and maxIdentifier the longest ticket (RFC 5077, 4) and PSK
