@@ -17,6 +17,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/api"
+	"homing/internal/testkit"
 )
 
 // helloOf is a TLS 1.2 ClientHello of a name that offers a session ID, if it is not empty, and a ticket, if it is not nil.
@@ -110,7 +111,7 @@ func TestLookupAgrees(t *testing.T) {
 	for i, backend := range all {
 		known.IssuedID(known.HashID(sessionID(i)), uint32(backend.ID), now)
 	}
-	eventually(t, "the keys are known", func() bool {
+	testkit.Eventually(t, "the keys are known", func() bool {
 		homes := 0
 		for _, held := range known.HeldKeys(now) {
 			homes += len(held.Homes)
