@@ -20,7 +20,7 @@
 //
 //	  - hello: the client's bytes gather in a pool buffer until the ClientHello is
 //	    whole; one absolute deadline.
-//	  - connect: affinity.Find and the pool's pickers have named a backend; the
+//	  - connect: package route has decided on a backend by what affinity knows; the
 //	    buffer is kept until the backend has it, or while it may have to go to
 //	    another.
 //	  - queue: every backend that could have the conn has as many as it may. It waits

@@ -71,9 +71,9 @@ func (q *Question) guess(d *Decision, known *affinity.Pool, s *pool.Snapshot) {
 			return
 		}
 		d.Rule = affinity.SourceFresh
-		// Every live backend has refused its like, which may have been junk under the name
-		// of a key of one of them. By chance, not by turns: whoever sends junk could have
-		// the turn always come to the wrong one, and the name never be learned.
+		// Every live backend has refused its like, which may have been junk under the name of a key of one of them. By
+		// chance, not by turns: whoever sends junk could have the turn always come to the wrong one, and the name never be
+		// learned.
 		if d.Backend = s.Maglev(q.Chance, *q.Tried); d.Backend != nil {
 			return
 		}
@@ -136,19 +136,19 @@ func (q *Question) homes() pool.Homes {
 // explore is rule 4: a backend that may have issued the unknown identifier, the same on every node, passing over those that
 // have refused its kind.
 func (q *Question) explore(known *affinity.Pool, s *pool.Snapshot) *pool.Backend {
-	if id := pool.ID(known.Hint(q.Offer, q.Now)); id != pool.NoID && !q.Tried.Has(id) {
-		if b := s.ByID(id); s.Usable(b) == pool.UsableOK && q.MayClaim(b) {
-			return b
-		}
+	if b, _ := s.One(pool.ID(known.Hint(q.Offer, q.Now)), q.Tried); b != nil && q.MayClaim(b) {
+		return b
 	}
 	skip := *q.Tried
 	for {
 		b := s.Maglev(known.Explore(q.Offer), skip)
-		if b == nil || !known.WasRefused(q.Offer, uint32(b.ID), q.Now) {
-			return b // nil: all have refused it, or none is live
-		}
-		if !skip.Add(b.ID) {
-			return b // enough looked at: one more refusal costs less than a longer walk
+		switch {
+		case b == nil: // all have refused it, or none is live
+			return nil
+		case !known.WasRefused(q.Offer, uint32(b.ID), q.Now):
+			return b
+		case !skip.Add(b.ID): // enough looked at: one more refusal costs less than a longer walk
+			return b
 		}
 	}
 }
