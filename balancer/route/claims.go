@@ -7,11 +7,11 @@ import (
 
 const (
 	// ClaimsPerWindow is how many handshakes the clients of one network (/24, /48) may bring to a backend that is being
-	// drained, in each ClaimWindow and by each loop, on the strength of offers that it has not accepted. Anybody can write
+	// drained, in each claimWindow and by each loop, on the strength of offers that it has not accepted. Anybody can write
 	// the name of its ticket key into an offer, and each such handshake is a full one. As many resumptions may be under way
 	// at a time: all clients may stand behind one address.
 	ClaimsPerWindow = 64
-	ClaimWindow     = 60 // seconds
+	claimWindow     = 60 // seconds
 
 	// claimSlots bounds what is remembered of networks, 3 kB. Those that meet in a slot share what they may: what is lost
 	// by it is a resumption at a backend that goes.
@@ -46,7 +46,7 @@ func (c *Claims) May(network uint32, b *pool.Backend, now uint32) bool {
 func (c *Claims) Made(network uint32, b *pool.Backend, now uint32) {
 	one := c.at(network, b)
 	if one.until <= now {
-		*one = claim{until: now + ClaimWindow}
+		*one = claim{until: now + claimWindow}
 	}
 	one.open++
 }

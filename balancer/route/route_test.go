@@ -1,6 +1,7 @@
 package route
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -63,9 +64,7 @@ func TestAllocations(t *testing.T) {
 			s.pool.SetUp(s.backend(string(b)), false, "test")
 		}
 		opts := map[string]string{}
-		for key, value := range offer.opts {
-			opts[key] = value
-		}
+		maps.Copy(opts, offer.opts)
 		q, snapshot := s.question(offer.names, opts), s.pool.Snapshot()
 		if d := Decide(q, s.known, snapshot); d.Backend == nil || d.Rule != offer.rule {
 			t.Errorf("%s: %s", name, s.describe(&d))
@@ -104,14 +103,7 @@ func TestDecide(t *testing.T) {
 	const rounds = 1000
 	s := several(t)
 	rng := rand.New(rand.NewPCG(3, 4))
-	names := slices.Collect(func(yield func(string) bool) {
-		for name := range offers {
-			if !yield(name) {
-				return
-			}
-		}
-	})
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(offers))
 	homeAfterAll := 0
 	for range rounds {
 		for _, b := range s.pool.Snapshot().All() {
@@ -120,9 +112,7 @@ func TestDecide(t *testing.T) {
 		}
 		offer := offers[names[rng.IntN(len(names))]]
 		opts := map[string]string{}
-		for key, value := range offer.opts {
-			opts[key] = value
-		}
+		maps.Copy(opts, offer.opts)
 		if rng.IntN(3) == 0 {
 			opts["tried"] = string("ABCD"[rng.IntN(4)])
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -88,8 +89,11 @@ func TestLookupAgrees(t *testing.T) {
 	go func() { ended <- b.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
-		<-ended
+		for range 2 {
+			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
