@@ -2,10 +2,7 @@
 
 package balancer
 
-import (
-	"homing/balancer/affinity"
-	"homing/balancer/pool"
-)
+import "homing/balancer/pool"
 
 // tallyBytes counts for its backend what the conn has just received: f.bytes has it
 // already.
@@ -32,7 +29,7 @@ func (c *conn) tallyVerdict() {
 	if hs.verdict == VerdictAccepted || hs.lost == LostNone {
 		return
 	}
-	if home := hs.home.Source; home != affinity.SourceSession && home != affinity.SourceTicketKey {
+	if !hs.home.Known() {
 		return // nobody's, as far as is known
 	}
 	if hs.source == hs.home.Source {
