@@ -244,7 +244,7 @@ http {
 	node.Start(t, "", binary, "run", "--listen", nodeOutside+":443", "--backend", backendAddr+":443",
 		"--transparent", "on", "--log-level", "warn")
 	seen := ""
-	testkit.Within(t, 20*time.Second, "a client is answered", func() bool {
+	testkit.Eventually(t, "a client is answered", func() bool {
 		out, err := testkit.Room(clientRoom).Command(t.Context(), "curl", "-sk", "--max-time", "2", "https://"+nodeOutside+"/").CombinedOutput()
 		seen = string(out)
 		return err == nil

@@ -87,8 +87,12 @@ func caughtUp(t *testing.T, n *node) bool {
 	return streams
 }
 
-// TestIntegrationClusterAtOnce: a client that resumes at the other node 2 ms after its first handshake there closed. On a
-// machine that is busy otherwise, processes wait longer than that for their turn: the best of three rounds counts.
+// atOnceWait is after what time a node knows what another has learned.
+const atOnceWait = 2 * time.Millisecond
+
+// TestIntegrationClusterAtOnce: a client that resumes at the other node 2 ms after its first handshake there closed. A
+// refusal is not homing's where the machine was so late that less than these 2 ms were left to it; and one who comes when
+// the other node has been told is never refused, however late the machine is.
 func TestIntegrationClusterAtOnce(t *testing.T) {
 	const tries = 1000
 	for _, tt := range []struct {
@@ -101,33 +105,69 @@ func TestIntegrationClusterAtOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, _, cert := clusterOfThree(t, tt.nginx)
-			best := 0
+			clock, best := watchMachine(t), 0
 			for round := 0; round < 3 && best < tries*99/100; round++ {
-				c := atOnce(t, w, tt.newUser(cert), tries)
-				t.Logf("%v", &c)
+				c, early := atOnce(t, w, clock, tt.newUser(cert), tries)
+				t.Logf("%v; the machine left no time to %d of the refused", &c, early)
 				if c.offered == tries {
-					best = max(best, c.accepted)
+					best = max(best, c.accepted+early)
 				}
 			}
 			if best < tries*99/100 {
 				t.Errorf("%d of %d were accepted, want 99 %%", best, tries)
 			}
+			if c := whenTold(t, w, tt.newUser(cert), tries/10); c.accepted != tries/10 {
+				t.Errorf("at a node that has been told: %v", &c)
+			}
 		})
 	}
 }
 
-// atOnce lets n new clients come to one node, and 2 ms later resume at the other.
-func atOnce(t *testing.T, w *town, newUser func() user, n int) tally {
+// atOnce lets n new clients come to one node, and 2 ms later resume at the other. Early are those of the refused who came
+// sooner by the machine's clock.
+func atOnce(t *testing.T, w *town, clock *machineClock, newUser func() user, n int) (c tally, early int) {
 	t.Helper()
-	var c tally
+	var refused []stretch
 	for i := range n {
 		u := newUser()
 		if _, err := u.Get(t.Context(), w.nodes[i%2].addr); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Millisecond)
+		closed := time.Now()
+		time.Sleep(atOnceWait)
+		came := time.Now()
 		r, err := u.Get(t.Context(), w.nodes[(i+1)%2].addr)
 		testkit.Check(t, err)
+		c.add(r)
+		if r.Offered && !r.Resumed {
+			refused = append(refused, stretch{closed, came})
+		}
+	}
+	for _, waited := range refused {
+		if clock.took(waited) < atOnceWait {
+			early++
+		}
+	}
+	return c, early
+}
+
+// whenTold lets n new clients come to one node, and resume at the other as soon as that has been told of them.
+func whenTold(t *testing.T, w *town, newUser func() user, n int) tally {
+	t.Helper()
+	var c tally
+	for i := range n {
+		one, other := w.nodes[i%2], w.nodes[(i+1)%2]
+		told := func() float64 { return other.metrics(t)[`homing_replication_facts_total{from="peers"}`] }
+		testkit.Eventually(t, "all is told", func() bool { return caughtUp(t, one) })
+		before, u := told(), newUser()
+		if _, err := u.Get(t.Context(), one.addr); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "the other node is told", func() bool { return told() > before && caughtUp(t, one) })
+		r, err := u.Get(t.Context(), other.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
 		c.add(r)
 	}
 	return c
@@ -138,9 +178,12 @@ func TestIntegrationAgent(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
 	w := newTown(t, "--check-interval", "200ms", "--fall", "2")
 	w.build(t, 2)
+	clock := watchMachine(t)
 	within := func(what string, cond func() bool) {
 		t.Helper()
-		took := testkit.Eventually(t, what, cond)
+		begin := time.Now()
+		testkit.Eventually(t, what, cond)
+		took := clock.since(begin)
 		t.Logf("%s: %d ms", what, took.Milliseconds())
 		if took > soon {
 			t.Errorf("%s took %s, want %s at most", what, took, soon)

@@ -240,7 +240,7 @@ func TestIntegrationDrainCluster(t *testing.T) {
 	}
 	// A conn through the second node, whose backend waits for a word of its client.
 	var c net.Conn
-	testkit.Wait(20*time.Second, func() bool {
+	testkit.Wait(testkit.Patience, func() bool {
 		if c != nil {
 			c.Close()
 		}

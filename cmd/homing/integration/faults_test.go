@@ -32,7 +32,7 @@ func inject(t *testing.T, pid int, what string) (end func()) {
 		}
 		return len(tasks) > 0
 	}
-	if !testkit.Wait(20*time.Second, traced) {
+	if !testkit.Wait(testkit.Patience, traced) {
 		_ = cmd.Process.Kill()
 		t.Fatal("strace does not trace: is ptrace allowed here?")
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"homing/internal/testkit"
 )
@@ -51,7 +50,7 @@ func (f *filed) reload(tb testing.TB, bySignal bool, result string) string {
 			tb.Fatalf("homing reload: %v, want it %s\n%s", err, result, out)
 		}
 	}
-	if !testkit.Wait(10*time.Second, func() bool { return f.reloads(tb, result) == before+1 }) {
+	if !testkit.Wait(testkit.Patience, func() bool { return f.reloads(tb, result) == before+1 }) {
 		tb.Fatalf("no reload was %s within 10 s:\n%s", result, f.proc.Output())
 	}
 	return said

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
@@ -105,7 +104,7 @@ func (h *homing) start(tb testing.TB, args ...string) {
 // the rest is there.
 func (h *homing) awaitAdmin(tb testing.TB) {
 	tb.Helper()
-	testkit.Within(tb, 10*time.Second, "operators are answered", func() bool {
+	testkit.Eventually(tb, "operators are answered", func() bool {
 		conn, err := net.Dial("tcp", h.admin)
 		if err == nil {
 			conn.Close()
@@ -147,7 +146,7 @@ func (h *homing) ask(ctx context.Context, path string, out any) error {
 // metrics reads /metrics: value by name with labels, as Prometheus writes them.
 func (h *homing) metrics(tb testing.TB) map[string]float64 {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), testkit.Patience)
 	defer cancel()
 	body, err := h.get(ctx, "/metrics")
 	testkit.Check(tb, err)

@@ -102,7 +102,7 @@ func TestIntegrationHealthReports(t *testing.T) {
 		if ill.why == "" {
 			continue
 		}
-		if !testkit.Wait(20*time.Second, func() bool { return one(ill).Health == "down" }) {
+		if !testkit.Wait(testkit.Patience, func() bool { return one(ill).Health == "down" }) {
 			t.Errorf("%s: it is still up", ill.name)
 		}
 		if why := one(ill).HealthWhy; !strings.Contains(why, ill.why) || !strings.Contains(why, "the first check failed: ") {
@@ -279,7 +279,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 		return func() bool { return backendsOf(t, h.homing, pool)[sick.Addr()].Health == health }
 	}
 	for _, pool := range []string{"reset", "keep"} {
-		if !testkit.Wait(20*time.Second, downAt(pool, "down")) {
+		if !testkit.Wait(testkit.Patience, downAt(pool, "down")) {
 			t.Fatalf("pool %s: the stopped server is still up", pool)
 		}
 	}
@@ -292,7 +292,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 	}
 	signal(t, sick, syscall.SIGCONT)
 	for _, pool := range []string{"reset", "keep"} {
-		if !testkit.Wait(20*time.Second, downAt(pool, "up")) {
+		if !testkit.Wait(testkit.Patience, downAt(pool, "up")) {
 			t.Fatalf("pool %s: the server is still down", pool)
 		}
 	}

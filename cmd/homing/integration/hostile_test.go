@@ -62,11 +62,12 @@ func hostile(t *testing.T, buffers int64, sheds bool) {
 	}
 	calm := goodDuring(t, h.addr, groups[:], 2*time.Second)
 	startFlooder(t, flooder)
-	testkit.Within(t, 10*time.Second, "the flooding backend is up", func() bool { return h.up(t, flooder) })
+	testkit.Eventually(t, "the flooding backend is up", func() bool { return h.up(t, flooder) })
 	h.recovers(t, h.files(t), loops, 5*time.Second)
 	known, files := h.metrics(t), h.files(t)
 	rss, _ := h.memory(t)
 
+	clock := watchMachine(t)
 	a := newAttack(h.addr, hellos)
 	during, worst := a.run(t, h, groups[:])
 	t.Logf("good clients before: %v", &calm)
@@ -74,7 +75,7 @@ func hostile(t *testing.T, buffers int64, sheds bool) {
 	if during.refused() > 0 || during.failed > 0 {
 		t.Errorf("good clients lost %d resumptions and %d conns", during.refused(), during.failed)
 	}
-	a.report(t)
+	a.report(t, clock)
 	took := h.recovers(t, files, loops, 10*time.Second)
 	after := goodDuring(t, h.addr, groups[:], 2*time.Second)
 	t.Logf("good clients afterwards: %v", &after)
@@ -125,7 +126,7 @@ func TestIntegrationHostileSizes(t *testing.T) {
 			})
 		}
 		least := float64(limit) * 0.95
-		full := testkit.Wait(20*time.Second, func() bool { return h.metrics(t)["homing_buffer_bytes"] >= least })
+		full := testkit.Wait(testkit.Patience, func() bool { return h.metrics(t)["homing_buffer_bytes"] >= least })
 		m := h.metrics(t)
 		now, peak := h.memory(t)
 		t.Logf("buffers of %d KiB: %v conns open, %v shed so far, %s in buffers, RSS %s, at most %s", tt.buffer>>10, m["homing_conns_open"],

@@ -96,7 +96,7 @@ func (l *lineage) start(tb testing.TB, wrapper ...string) {
 			tb.Logf("the lineage said:\n%s", text)
 		}
 	})
-	testkit.Within(tb, 20*time.Second, "homing is ready", func() bool { return l.ready(tb) })
+	testkit.Eventually(tb, "homing is ready", func() bool { return l.ready(tb) })
 }
 
 // stop ends all of them in order.
@@ -179,7 +179,7 @@ func (l *lineage) upgradeBySignal(tb testing.TB) {
 	before := l.alive(tb)
 	done := l.said(tb, "upgrade done")
 	testkit.Check(tb, syscall.Kill(l.newest, syscall.SIGUSR2))
-	testkit.Within(tb, 20*time.Second, "the upgrade is done", func() bool { return l.said(tb, "upgrade done") > done })
+	testkit.Eventually(tb, "the upgrade is done", func() bool { return l.said(tb, "upgrade done") > done })
 	l.follow(tb, before)
 }
 

@@ -71,7 +71,7 @@ func (l *load) more(t *testing.T, n int) {
 		return l.seen.conns + l.errors
 	}
 	goal := count() + n
-	if !testkit.Wait(30*time.Second, func() bool { return count() >= goal }) {
+	if !testkit.Wait(testkit.Patience, func() bool { return count() >= goal }) {
 		t.Errorf("the clients stand still at %d conns", count())
 	}
 }

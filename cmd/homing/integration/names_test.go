@@ -37,10 +37,14 @@ func TestIntegrationNames(t *testing.T) {
 		out, _ := room.Command(t.Context(), "socat", "-T", "2", "-u", "TCP:127.0.0.1:443,connect-timeout=2", "-").Output()
 		return strings.TrimSpace(string(out))
 	}
+	clock := watchMachine(t)
 	within := func(limit time.Duration, want string) {
 		t.Helper()
-		took := testkit.Within(t, limit, "answered by "+want, func() bool { return answer() == want })
-		t.Logf("answered by %s after %v", want, took.Round(10*time.Millisecond))
+		begin := time.Now()
+		if !clock.wait(limit, func() bool { return answer() == want }) {
+			t.Fatalf("not within %v: answered by %s", limit, want)
+		}
+		t.Logf("answered by %s after %v", want, time.Since(begin).Round(10*time.Millisecond))
 	}
 
 	first := server("127.0.0.2")

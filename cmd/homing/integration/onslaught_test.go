@@ -12,9 +12,9 @@ const onslaughtLines = 60
 
 // vigil is what was seen of a pair's nodes while good clients came.
 type vigil struct {
-	slowest time.Duration // answer to an operator
+	asked   []stretch     // answers to operators
+	slowest time.Duration // of them, by the machine's clock
 	wrong   error         // the last that was wrong with the pool
-	asked   int
 }
 
 // keep asks the nodes until ctx is done.
@@ -27,8 +27,7 @@ func (v *vigil) keep(ctx context.Context, p *twoNodes, o *onslaught) {
 				if _, err := h.get(context.Background(), path); err != nil {
 					v.wrong = err
 				}
-				v.slowest = max(v.slowest, time.Since(begun))
-				v.asked++
+				v.asked = append(v.asked, stretch{begun, time.Now()})
 			}
 			if err := h.inService(context.Background(), o.servers, since); err != nil {
 				v.wrong = err
@@ -51,6 +50,7 @@ func (o *onslaught) watched(ctx context.Context, d time.Duration, meanwhile func
 	all.Go(func() { beside.keep(ctx, o.control, o) })
 	all.Go(func() { meanwhile(ctx) })
 	all.Wait()
+	seen.slowest, beside.slowest = o.clock.longest(seen.asked), o.clock.longest(beside.asked)
 	return o.attacked.good.take(), o.control.good.take(), seen, beside
 }
 
@@ -97,8 +97,8 @@ func (o *onslaught) judge(t *testing.T, attacked, control *timedTally, seen, bes
 		}
 	}
 	for _, v := range []vigil{seen, beside} {
-		if v.wrong != nil || v.asked == 0 {
-			t.Errorf("after %d questions: %v", v.asked, v.wrong)
+		if v.wrong != nil || len(v.asked) == 0 {
+			t.Errorf("after %d questions: %v", len(v.asked), v.wrong)
 		}
 	}
 	if seen.slowest > max(time.Second, 3*beside.slowest) {

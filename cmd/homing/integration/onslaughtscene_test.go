@@ -51,6 +51,7 @@ type onslaught struct {
 	bad      *hostileBackend
 	attacked *twoNodes
 	control  *twoNodes
+	clock    *machineClock
 }
 
 func layOnslaught(t *testing.T) *onslaught {
@@ -64,7 +65,7 @@ func layOnslaught(t *testing.T) *onslaught {
 		testkit.Room(onslaughtBridge+"-"+end).IP(t, "route", "add", onslaughtClients, "via", onslaughtNetwork+"1")
 	}
 	cert := newECDSA(t)
-	o := &onslaught{cert: cert, bad: startHostileBackend(t, onslaughtNetwork+"1:0")}
+	o := &onslaught{cert: cert, clock: watchMachine(t), bad: startHostileBackend(t, onslaughtNetwork+"1:0")}
 	for i, end := range []string{"21", "22", "23"} {
 		server, err := farm.StartNginx(t.Context(), farm.NginxConfig{
 			Name: string(rune('a' + i)), Certificates: []*farm.Certificate{cert}, Room: onslaughtBridge + "-" + end,

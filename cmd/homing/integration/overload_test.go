@@ -33,15 +33,17 @@ func TestIntegrationOverload(t *testing.T) {
 	for _, times := range []int{2, 5} {
 		rate := 3 * overloadRate * times
 		t.Run(fmt.Sprintf("%d times", times), func(t *testing.T) {
-			haproxy := overload(t, rate, overloadHAProxy)
+			clock := watchMachine(t)
+			haproxy := overload(t, clock, rate, overloadHAProxy)
 			t.Logf("haproxy   %v", haproxy)
 			for _, engine := range []string{"io_uring", "epoll"} {
-				got := overload(t, rate, func(t *testing.T, backends []string) (string, func()) { return overloadHoming(t, engine, backends) })
+				got := overload(t, clock, rate, func(t *testing.T, backends []string) (string, func()) { return overloadHoming(t, engine, backends) })
 				t.Logf("%-9s %v", engine, got)
 				if got.answered*10 < haproxy.answered*8 {
 					t.Errorf("%s: %d conns were answered, HAProxy's were %d", engine, got.answered, haproxy.answered)
 				}
-				if times == 2 && got.reset*10 > got.all {
+				// A machine that is late takes from the backends what they could take.
+				if times == 2 && float64(got.reset) > float64(got.all)*max(0.1, got.late) {
 					t.Errorf("%s: %d of %d conns were reset, though backends could take all in time", engine, got.reset, got.all)
 				}
 				if most := 3 * overloadConnect; got.longest > most {
@@ -59,17 +61,18 @@ func TestIntegrationOverload(t *testing.T) {
 type crowded struct {
 	all, answered, reset, other int
 	longest, longestReset       time.Duration
-	lost                        int // conns that were there before
+	lost                        int     // conns that were there before
+	late                        float64 // the part of the time by which the machine was late
 }
 
 func (c crowded) String() string {
-	return fmt.Sprintf("%d conns: %d answered, %d reset, %d others; longest wait %v for an answer, %v for a reset; %d old conns lost",
-		c.all, c.answered, c.reset, c.other, c.longest.Round(time.Millisecond), c.longestReset.Round(time.Millisecond), c.lost)
+	return fmt.Sprintf("%d conns: %d answered, %d reset, %d others; longest wait %v for an answer, %v for a reset; %d old conns lost; the machine was late by %.0f%%",
+		c.all, c.answered, c.reset, c.other, c.longest.Round(time.Millisecond), c.longestReset.Round(time.Millisecond), c.lost, 100*c.late)
 }
 
 // overload has a crowd come to what start begins before three slow backends, and returns what became of it. What start
 // returns is called when the crowd has come, and while it still waits.
-func overload(t *testing.T, rate int, start func(t *testing.T, backends []string) (addr string, meanwhile func())) (got crowded) {
+func overload(t *testing.T, clock *machineClock, rate int, start func(t *testing.T, backends []string) (addr string, meanwhile func())) (got crowded) {
 	t.Helper()
 	var backends []string
 	for range 3 {
@@ -86,6 +89,7 @@ func overload(t *testing.T, rate int, start func(t *testing.T, backends []string
 	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
+	var answered, reset []stretch
 	began := time.Now()
 	got.all = int(overloadLasts.Seconds() * float64(rate))
 	for i := range got.all {
@@ -93,16 +97,16 @@ func overload(t *testing.T, rate int, start func(t *testing.T, backends []string
 		time.Sleep(time.Until(due))
 		all.Go(func() {
 			err := overloadOne(addr)
-			took := time.Since(due)
+			end := time.Now()
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err == nil:
 				got.answered++
-				got.longest = max(got.longest, took)
+				answered = append(answered, stretch{due, end})
 			case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF):
 				got.reset++
-				got.longestReset = max(got.longestReset, took)
+				reset = append(reset, stretch{due, end})
 			default:
 				got.other++
 			}
@@ -110,6 +114,9 @@ func overload(t *testing.T, rate int, start func(t *testing.T, backends []string
 	}
 	meanwhile()
 	all.Wait()
+	whole := stretch{began, time.Now()}
+	got.late = 1 - float64(clock.took(whole))/float64(whole.end.Sub(began))
+	got.longest, got.longestReset = clock.longest(answered), clock.longest(reset)
 	meanwhile()
 	for _, c := range steady {
 		if err := roundTrip(c, []byte("still there?")); err != nil {

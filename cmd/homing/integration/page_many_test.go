@@ -126,7 +126,7 @@ func (h *homing) health(t *testing.T) map[string]string {
 
 func (h *homing) awaitHealth(t *testing.T, want string, addrs ...string) {
 	t.Helper()
-	if !testkit.Wait(30*time.Second, func() bool {
+	if !testkit.Wait(testkit.Patience, func() bool {
 		all := h.health(t)
 		for _, addr := range addrs {
 			if all[addr] != want {
@@ -190,7 +190,7 @@ func TestIntegrationPageMany(t *testing.T) {
 	// Rows move while nobody is among them, and stay while somebody is.
 	choose("sort", "bytes")
 	before := p.order()
-	testkit.Within(t, 20*time.Second, "the busiest are first, and their order changes", func() bool { return p.order() != before })
+	testkit.Eventually(t, "the busiest are first, and their order changes", func() bool { return p.order() != before })
 	p.js(`window.held = document.querySelector("#pools tbody").rows[40].querySelector("button"); held.focus(); held.scrollIntoView({block: "center"}); held.closest("tr").dataset.key`, new(string))
 	type place struct {
 		Focused bool

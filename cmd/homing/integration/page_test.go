@@ -39,6 +39,7 @@ type browserPage struct {
 	testing.TB
 	ctx   context.Context
 	admin string
+	clock *machineClock
 
 	mu         sync.Mutex
 	complaints []string // guarded by mu
@@ -52,9 +53,9 @@ func openPage(t *testing.T, admin string) *browserPage {
 	// What this browser says and this chromedp does not know, of every page, is no fault of the page.
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(cancel)
-	ctx, bound := context.WithTimeout(ctx, 75*time.Second)
+	ctx, bound := context.WithTimeout(ctx, 5*testkit.Patience)
 	t.Cleanup(bound)
-	p := &browserPage{TB: t, ctx: ctx, admin: admin}
+	p := &browserPage{TB: t, ctx: ctx, admin: admin, clock: watchMachine(t)}
 	chromedp.ListenTarget(ctx, func(event any) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -88,16 +89,17 @@ func (p *browserPage) js(expression string, out any) {
 	p.do(chromedp.Evaluate(expression, out))
 }
 
+// await waits until the page is as the expression says, and tells how long that took by the machine's clock.
 func (p *browserPage) await(what, expression string) time.Duration {
 	p.Helper()
 	start := time.Now()
 	var ok bool
-	if !testkit.Wait(15*time.Second, func() bool { p.js("!!("+expression+")", &ok); return ok }) {
+	if !testkit.Wait(testkit.Patience, func() bool { p.js("!!("+expression+")", &ok); return ok }) {
 		var text string
 		p.js("document.body.innerText", &text)
-		p.Fatalf("not within 15 s: %s; the page says\n%s", what, text)
+		p.Fatalf("not within %v: %s; the page says\n%s", testkit.Patience, what, text)
 	}
-	return time.Since(start)
+	return p.clock.since(start)
 }
 
 // picture writes a screenshot of the whole page where HOMING_SCREENSHOTS names a directory.

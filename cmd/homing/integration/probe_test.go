@@ -26,7 +26,7 @@ const tls13 = `version="TLS 1.3"`
 func (h *homing) probed(t *testing.T, servers []*farm.Nginx) map[string]float64 {
 	t.Helper()
 	var m map[string]float64
-	ok := testkit.Wait(10*time.Second, func() bool {
+	ok := testkit.Wait(testkit.Patience, func() bool {
 		m = h.metrics(t)
 		for _, n := range servers {
 			nameless, known := m[probeMetric("nameless", n.Addr(), tls13)]
@@ -116,7 +116,7 @@ func TestIntegrationProbeNoticesReload(t *testing.T) {
 			t.Errorf("a client of %s: resumed %t", before[u], r.Resumed)
 		}
 		if !r.Resumed && !changed {
-			changed = testkit.Wait(10*time.Second, func() bool {
+			changed = testkit.Wait(testkit.Patience, func() bool {
 				return h.metrics(t)[probeMetric("ticket_key_changes_total", servers[0].Addr(), "")] == 1
 			})
 			t.Logf("the new key was known %v after the reload", time.Since(begun).Round(time.Millisecond))
@@ -159,7 +159,7 @@ func TestIntegrationProbeSharedKey(t *testing.T) {
 	}
 	h := startHoming(t, specs)
 	h.probed(t, servers)
-	testkit.Within(t, 10*time.Second, "the probe sees that the key is shared", func() bool {
+	testkit.Eventually(t, "the probe sees that the key is shared", func() bool {
 		return h.metrics(t)[probeMetric("ticket_key_backends", servers[0].Addr(), tls13)] == 3
 	})
 	list := make(chan *tlsclient.Client, 8)
@@ -192,7 +192,7 @@ func TestIntegrationProbeSharedKey(t *testing.T) {
 func TestIntegrationProbeNameless(t *testing.T) {
 	servers, _ := three(t, farm.NginxConfig{NoTickets: true}, farm.NewECDSA)
 	h := startHoming(t, addrs(servers))
-	ok := testkit.Wait(10*time.Second, func() bool {
+	ok := testkit.Wait(testkit.Patience, func() bool {
 		m := h.metrics(t)
 		for _, n := range servers {
 			if m[probeMetric("nameless", n.Addr(), tls13)] != 1 || m[probeMetric("resumption_works", n.Addr(), tls13)] != 1 {

@@ -65,9 +65,9 @@ const idlePipes = 16
 // the start, but for the pipes it keeps. It returns how long that took.
 func (h *homing) recovers(tb testing.TB, start files, loops int, within time.Duration) time.Duration {
 	tb.Helper()
-	began := time.Now()
+	clock, began := watchMachine(tb), time.Now()
 	var left []string
-	ok := testkit.Wait(within, func() bool {
+	ok := clock.wait(within, func() bool {
 		left = left[:0]
 		m := h.metrics(tb)
 		for _, name := range []string{"homing_conns_open", "homing_handshakes", "homing_buffer_bytes"} {

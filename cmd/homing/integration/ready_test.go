@@ -48,7 +48,7 @@ func TestIntegrationReady(t *testing.T) {
 		var status int
 		var why string
 		start := time.Now()
-		if !testkit.Wait(20*time.Second, func() bool {
+		if !testkit.Wait(testkit.Patience, func() bool {
 			status, why = h.readyz(t)
 			return status == want && strings.Contains(why, words)
 		}) {

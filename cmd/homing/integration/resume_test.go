@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"testing"
-	"time"
 
 	"homing/bench/farm"
 	"homing/bench/tlsclient"
@@ -82,7 +81,7 @@ func TestIntegrationResume(t *testing.T) {
 				t.Errorf("the clients were at %d backends, want %d", len(c.met), backends)
 			}
 			h.agrees(t, tt.offer, &c)
-			if !testkit.Wait(2*time.Second, func() bool { return h.metrics(t)["homing_conns_open"] == 0 }) {
+			if !testkit.Wait(testkit.Patience, func() bool { return h.metrics(t)["homing_conns_open"] == 0 }) {
 				t.Errorf("%v conns are open although the clients have gone", h.metrics(t)["homing_conns_open"])
 			}
 		})

@@ -84,35 +84,34 @@ func (s *siege) startAgent(i int) *farm.Process {
 		"--cluster-join", siegeNode+":7946", "--gossip-key-file", s.gossipKey)
 }
 
-// ask asks the node's operators' API, and says how long it took.
-func (s *siege) ask(path string, out any) (time.Duration, error) {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+// ask asks the node's operators' API.
+func (s *siege) ask(path string, out any) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), testkit.Patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	answer, err := s.admin.Do(request)
 	if err != nil {
-		return time.Since(start), err
+		return err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return time.Since(start), fmt.Errorf("%s: %s", path, answer.Status)
+		return fmt.Errorf("%s: %s", path, answer.Status)
 	}
 	if out == nil {
 		_, err = io.Copy(io.Discard, answer.Body)
 	} else {
 		err = json.NewDecoder(answer.Body).Decode(out)
 	}
-	return time.Since(start), err
+	return err
 }
 
 // pool counts the backends: those that are up and in service, with a weight of 1, and all.
 func (s *siege) pool() (up, all int) {
 	var out api.Backends
-	if _, err := s.ask("/v1/backends", &out); err != nil {
+	if err := s.ask("/v1/backends", &out); err != nil {
 		s.t.Errorf("backends: %v", err)
 		return 0, 0
 	}
@@ -137,7 +136,7 @@ func (s *siege) lines() int {
 func (s *siege) members() (agents []api.Member) {
 	s.t.Helper()
 	var view api.Cluster
-	if _, err := s.ask("/v1/cluster", &view); err != nil {
+	if err := s.ask("/v1/cluster", &view); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, m := range view.Members {
@@ -152,8 +151,8 @@ func (s *siege) members() (agents []api.Member) {
 type seen struct {
 	good, failed int
 	why          error         // the last that failed
-	slowest      time.Duration // answer to an operator
-	health       time.Duration // the slowest answer of /healthz
+	slowest      time.Duration // answer to an operator, by the machine's clock
+	health       time.Duration // the slowest answer of /healthz, likewise
 	fewest, most int           // backends: genuine ones in service, and all
 	lines        int
 }
@@ -165,7 +164,8 @@ func (s seen) String() string {
 
 // under measures while an attack goes on, and for a moment after it.
 func (s *siege) under(attack func()) (now seen) {
-	before := s.lines()
+	before, clock := s.lines(), watchMachine(s.t)
+	var asked, health []stretch
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var beside sync.WaitGroup
 	now.fewest = len(s.servers)
@@ -173,7 +173,7 @@ func (s *siege) under(attack func()) (now seen) {
 		config := clientConfig(s.cert, tls.VersionTLS13)
 		config.Source = func() *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(siegeNetwork + "1")} }
 		for n := 0; ctx.Err() == nil; n++ {
-			limit, stop := context.WithTimeout(s.t.Context(), 5*time.Second)
+			limit, stop := context.WithTimeout(s.t.Context(), testkit.Patience)
 			if _, err := tlsclient.New(config).Get(limit, siegeNode+":443"); err != nil {
 				now.failed++
 				now.why = err
@@ -186,16 +186,15 @@ func (s *siege) under(attack func()) (now seen) {
 	})
 	beside.Go(func() {
 		for ctx.Err() == nil {
-			took, err := s.ask("/v1/status", nil)
-			if err != nil {
+			begun := time.Now()
+			if err := s.ask("/v1/status", nil); err != nil {
 				s.t.Errorf("status: %v", err)
 			}
-			now.slowest = max(now.slowest, took)
-			took, err = s.ask("/healthz", nil)
-			if err != nil {
+			answered := time.Now()
+			if err := s.ask("/healthz", nil); err != nil {
 				s.t.Errorf("healthz: %v", err)
 			}
-			now.health = max(now.health, took)
+			asked, health = append(asked, stretch{begun, answered}), append(health, stretch{answered, time.Now()})
 			up, all := s.pool()
 			now.fewest, now.most = min(now.fewest, up), max(now.most, all)
 			time.Sleep(50 * time.Millisecond)
@@ -206,6 +205,7 @@ func (s *siege) under(attack func()) (now seen) {
 	cancel()
 	beside.Wait()
 	now.lines = s.lines() - before
+	now.slowest, now.health = clock.longest(asked), clock.longest(health)
 	return now
 }
 

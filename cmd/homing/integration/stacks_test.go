@@ -173,7 +173,7 @@ func startServers(t *testing.T, stack farm.Stack, cert *farm.Certificate) []stri
 // awaitKeys waits until homing knows the names of the given number of ticket keys.
 func (h *homing) awaitKeys(t *testing.T, want int) {
 	t.Helper()
-	if !testkit.Wait(20*time.Second, func() bool { return h.ticketKeys(t) >= want }) {
+	if !testkit.Wait(testkit.Patience, func() bool { return h.ticketKeys(t) >= want }) {
 		t.Fatalf("%d ticket keys are known, want %d", h.ticketKeys(t), want)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/bench/farm"
 	"homing/internal/testkit"
@@ -77,5 +76,5 @@ func throughUnix(t *testing.T, servers []*farm.Nginx, cert *farm.Certificate, en
 	}
 	l.stop(t)
 	gone := func() bool { _, err := os.Stat(path); return errors.Is(err, fs.ErrNotExist) }
-	testkit.Within(t, 10*time.Second, "the socket's file is gone after the end", gone)
+	testkit.Eventually(t, "the socket's file is gone after the end", gone)
 }

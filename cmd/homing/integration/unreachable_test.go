@@ -92,7 +92,7 @@ func forbidden(t *testing.T, room testkit.Room, way forbidding, engine string, c
 	testkit.Check(t, homing.Start())
 	defer func() { _ = homing.Process.Kill() }() // it is gone already, but for a test that fails
 	there := func() bool { _, err := os.Stat(admin); return err == nil }
-	testkit.Within(t, 20*time.Second, "homing starts", there)
+	testkit.Eventually(t, "homing starts", there)
 	failed := 0
 	one := func() {
 		c, err := net.Dial("unix", socket)
@@ -122,7 +122,7 @@ func forbidden(t *testing.T, room testkit.Room, way forbidding, engine string, c
 		// A view may fall between a backend's fall and its reason.
 		return bad.Health == "down" && bad.HealthWhy != "" && (checks || all.Totals.ConnectFailures > 0)
 	}
-	if !testkit.Wait(20*time.Second, down) || !strings.Contains(bad.HealthWhy, way.errno) {
+	if !testkit.Wait(testkit.Patience, down) || !strings.Contains(bad.HealthWhy, way.errno) {
 		t.Errorf("the backend is %s: %q, want %q; %d connects have failed", bad.Health, bad.HealthWhy, way.errno, all.Totals.ConnectFailures)
 	}
 	if failed > 0 {

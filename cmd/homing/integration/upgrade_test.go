@@ -203,7 +203,7 @@ func TestIntegrationUpgradeFails(t *testing.T) {
 	clients.more(t, 60)
 	seen := clients.end(t)
 	t.Logf("failed upgrades, and one that did not: %v", &seen)
-	if l.newest == first || !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+	if l.newest == first || !testkit.Wait(testkit.Patience, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 		t.Errorf("processes %v, the first was %d", l.alive(t), first)
 	}
 }
@@ -245,7 +245,7 @@ func TestIntegrationUpgradeDrainDeadline(t *testing.T) {
 	began := time.Now()
 	l.upgradeBySignal(t)
 	fresh := keep(t, l.addr, cert)
-	if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+	if !testkit.Wait(testkit.Patience, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 		t.Errorf("processes %v, want %d alone", l.alive(t), l.newest)
 	}
 	if took := time.Since(began); took < time.Second {
@@ -395,7 +395,7 @@ func TestIntegrationUpgradeCommand(t *testing.T) {
 		}
 		if tt.want == "" {
 			l.follow(t, before)
-			if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+			if !testkit.Wait(testkit.Patience, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 				t.Errorf("step %d: processes %v", i, l.alive(t))
 			}
 		}
@@ -462,7 +462,7 @@ func TestIntegrationUpgradeKeepsConnsApart(t *testing.T) {
 			t.Errorf("%s: the old process has %d sockets, the new one %d", engine, n, m)
 		}
 		// Cut by the deadline: the client hears of it at once.
-		if !testkit.Wait(10*time.Second, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
+		if !testkit.Wait(testkit.Patience, func() bool { return slices.Equal(l.alive(t), []int{l.newest}) }) {
 			t.Errorf("%s: processes %v", engine, l.alive(t))
 		}
 		for _, k := range open {
@@ -486,7 +486,7 @@ func TestIntegrationUpgradeKeepsBackends(t *testing.T) {
 	}
 	servers[1].Kill()
 	users(t, l.addr, 6, goUser(cert, tls.VersionTLS13)) // one of them finds out, and has it checked
-	testkit.Within(t, 10*time.Second, "a backend that is gone is down", func() bool { return !l.up(t, servers[1].Addr()) })
+	testkit.Eventually(t, "a backend that is gone is down", func() bool { return !l.up(t, servers[1].Addr()) })
 	for range 2 {
 		if said := l.upgrade(t); said != "" {
 			t.Fatal(said)

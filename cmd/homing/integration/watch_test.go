@@ -150,7 +150,7 @@ func (c *console) screen() (text string, sane bool) {
 
 func (c *console) await(what string, cond func(screen string) bool) {
 	c.Helper()
-	if !testkit.Wait(20*time.Second, func() bool { text, _ := c.screen(); return cond(text) }) {
+	if !testkit.Wait(testkit.Patience, func() bool { text, _ := c.screen(); return cond(text) }) {
 		text, _ := c.screen()
 		c.Fatalf("not within 20 s: %s; the screen says\n%s", what, text)
 	}
@@ -183,7 +183,7 @@ func (c *console) press(keys string) {
 func (c *console) ends(how string) {
 	c.Helper()
 	c.endsStuck(how)
-	if !testkit.Wait(20*time.Second, func() bool { _, sane := c.screen(); return sane }) {
+	if !testkit.Wait(testkit.Patience, func() bool { _, sane := c.screen(); return sane }) {
 		c.Errorf("ended by %s, the cursor is hidden, or the screen is the other one", how)
 	}
 	c.mu.Lock()
@@ -212,7 +212,7 @@ func (c *console) stick(how string) {
 		}
 		return false
 	}
-	if !testkit.Wait(20*time.Second, waits) {
+	if !testkit.Wait(testkit.Patience, waits) {
 		c.Fatalf("%s: it does not write to the terminal", how)
 	}
 }

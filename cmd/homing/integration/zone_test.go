@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"homing/bench/farm"
 	"homing/internal/testkit"
@@ -44,7 +43,7 @@ func TestIntegrationZone(t *testing.T) {
 			room.Start(t, "", binary, "run", "--engine", engine, "--loops", "1", "--listen", fmt.Sprintf("[fe80::8%%z0]:%d", port),
 				"--backend", "[fe80::7%z0]:8443", "--backend", "[2001:db8::7]:8443", "--source", "fe80::9%z0",
 				"--admin", admin, "--check-interval", "100ms", "--log-level", "warn")
-			testkit.Within(t, 20*time.Second, "the link-local backend is up", func() bool {
+			testkit.Eventually(t, "the link-local backend is up", func() bool {
 				out, _ := curl("http://" + admin + "/metrics")
 				return strings.Contains(out, `homing_backend_up{backend="[fe80::7%z0]:8443",pool="default"} 1`)
 			})
