@@ -135,7 +135,7 @@ func (h *homing) awaitHealth(t *testing.T, want string, addrs ...string) {
 		}
 		return true
 	}) {
-		t.Fatalf("not %s within 30 s: some of %v", want, addrs)
+		t.Fatalf("not %s within %v: some of %v", want, testkit.Patience, addrs)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestIntegrationReady(t *testing.T) {
 	}
 	// A port that listens and is never accepted from: its first check takes as long as it may.
 	slow := testkit.Listen(t, "tcp", "127.0.0.1:0")
-	unknown := startHoming(t, []string{slow.Addr().String()}, "--check", "tls", "--check-timeout", "3s", "--probe", "off")
+	unknown := startHoming(t, []string{slow.Addr().String()}, "--check", "tls", "--check-interval", "1m", "--check-timeout", "1m", "--probe", "off")
 	if status, why := unknown.readyz(t); status != http.StatusServiceUnavailable || !strings.Contains(why, "have not been checked yet") {
 		t.Errorf("before the first check is over: %d %q", status, why)
 	}
