@@ -23,7 +23,7 @@ type attack struct {
 	took   time.Duration
 
 	mu        sync.Mutex
-	unopened  map[string]int       // conns that could not be opened, by error
+	unopened  map[string][]stretch // conns that could not be opened, by error
 	closed    map[string][]stretch // of held clients: from connect to homing's close
 	unclosed  map[string]int
 	reading   atomic.Int64 // slow readers that have met the flooder
@@ -35,7 +35,7 @@ type attack struct {
 func newAttack(addr string, hellos [][]byte) *attack {
 	return &attack{
 		addr: addr, hellos: hellos, dialing: make(chan struct{}, 64),
-		unopened: map[string]int{}, closed: map[string][]stretch{}, unclosed: map[string]int{},
+		unopened: map[string][]stretch{}, closed: map[string][]stretch{}, unclosed: map[string]int{},
 	}
 }
 
@@ -91,6 +91,7 @@ func (a *attack) run(t *testing.T, h *homing, groups [][]user) (good timedTally,
 		})
 	}
 	attacking.Wait()
+	testkit.Wait(testkit.Patience, func() bool { return a.reading.Load()+a.gaveUp.Load() == slowReaders })
 	close(release)
 	slow.Wait()
 	a.took = time.Since(began)
@@ -104,11 +105,13 @@ func (a *attack) open(ctx context.Context, control func(string, string, syscall.
 	a.dialing <- struct{}{}
 	defer func() { <-a.dialing }()
 	d := net.Dialer{Timeout: 10 * time.Second, LocalAddr: tlsclient.RandomLoopback(), Control: control}
+	begin := time.Now()
 	conn, err := d.DialContext(ctx, "tcp", a.addr)
 	if err != nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.unopened[errors.Unwrap(err).Error()]++
+		why := errors.Unwrap(err).Error()
+		a.unopened[why] = append(a.unopened[why], stretch{begin, time.Now()})
 		return nil
 	}
 	tcp := conn.(*net.TCPConn)
@@ -192,8 +195,12 @@ const heldPatience = 10 * helloTimeout
 // report checks the deadlines.
 func (a *attack) report(t *testing.T, clock *machineClock) {
 	t.Helper()
-	for why, n := range a.unopened {
-		t.Errorf("%d hostile clients could not connect: %s", n, why)
+	for why, list := range a.unopened {
+		// Where this process is so late, homing has closed the conn before it knows that it is open.
+		list = slices.DeleteFunc(list, func(s stretch) bool { return clock.spoiled(s, helloTimeout) })
+		if len(list) > 0 {
+			t.Errorf("%d hostile clients could not connect: %s", len(list), why)
+		}
 	}
 	for name, list := range a.closed {
 		var times []time.Duration

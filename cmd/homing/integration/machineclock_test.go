@@ -95,6 +95,11 @@ func (c *machineClock) took(s stretch) time.Duration {
 	return s.end.Sub(s.begin) - (c.lateAt(s.end) - c.lateAt(s.begin))
 }
 
+// spoiled says that it was the machine by which the stretch reached the limit.
+func (c *machineClock) spoiled(s stretch, limit time.Duration) bool {
+	return s.end.Sub(s.begin) >= limit && c.took(s) < limit
+}
+
 // longest is how long the longest of them took.
 func (c *machineClock) longest(list []stretch) (most time.Duration) {
 	for _, one := range list {
