@@ -5,7 +5,6 @@ package service
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,28 +12,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"homing/cmd/homing/internal/config"
-	"homing/cmd/homing/internal/logging"
-	"homing/cmd/homing/internal/upgrade"
-	"homing/cmd/homing/internal/value"
 )
 
 // TestAdminWaitsForNoLoop: whatever operators read is answered by a homing none of whose loops runs, so that it can neither
 // wait for one nor take its time.
 func TestAdminWaitsForNoLoop(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "homing.yaml")
 	socket := filepath.Join(t.TempDir(), "admin.sock")
-	writeFile(t, path, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['127.0.0.1:1', '127.0.0.2:1']}]\n"+
-		"tables: {entries: 2000, client_entries: 2000}\nloops: 2\nadmin: {address: 'unix:"+socket+"'}\n")
-	_, c := load(t, path)
-	c.Admin.Ready = config.ReadyAlways // no check is made here
-	level := new(slog.LevelVar)
-	s, err := assemble(c, "v1", new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
+	s := assembled(t, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['127.0.0.1:1', '127.0.0.2:1']}]\n"+
+		"tables: {entries: 2000, client_entries: 2000}\nloops: 2\nadmin: {address: 'unix:"+socket+"', ready: always}\n", io.Discard) // no check is made here
 	handler := s.operators.Handler()
 	get := func(path string) *httptest.ResponseRecorder {
 		t.Helper()

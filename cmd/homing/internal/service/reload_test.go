@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,9 +17,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/config"
-	"homing/cmd/homing/internal/logging"
-	"homing/cmd/homing/internal/upgrade"
-	"homing/cmd/homing/internal/value"
 	"homing/internal/testkit"
 )
 
@@ -50,16 +45,7 @@ func load(t *testing.T, path string) (*config.Flags, *config.Config) {
 // startService starts a service with a file; it ends with the test. path is the file.
 func startService(t *testing.T, text string) (s *service, path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "homing.yaml")
-	writeFile(t, path, text)
-	flags, c := load(t, path)
-	level := new(slog.LevelVar)
-	var err error
-	s, err = assemble(c, "v1", new(upgrade.Estate), logging.New(io.Discard, value.LogText, level), level)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.flags = flags
+	s = assembled(t, text, io.Discard)
 	end, ended := make(chan os.Signal), make(chan error, 1)
 	go func() { ended <- s.run(context.Background(), &signals{end: end}) }()
 	t.Cleanup(func() {
@@ -73,7 +59,7 @@ func startService(t *testing.T, text string) (s *service, path string) {
 			t.Fatal("it never ran")
 		}
 	}
-	return s, path
+	return s, s.flags.File
 }
 
 func writeFile(t *testing.T, path, text string) {

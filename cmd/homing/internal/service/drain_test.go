@@ -1,0 +1,104 @@
+//go:build linux
+
+package service
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// shelf is a log that can be read while it is written.
+type shelf struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (s *shelf) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *shelf) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// await returns once the log has a text.
+func (s *shelf) await(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.String(), text); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never logged: %q\n%s", text, s)
+		}
+	}
+}
+
+// TestDrain: the ways out of service, with a conn that is open: it may end, and what cuts it short is an error or a warning.
+func TestDrain(t *testing.T) {
+	for _, tt := range []struct {
+		why      string
+		timeouts string
+		sig      os.Signal // nil: another process has taken over
+		signals  int       // that come while the conn is open
+		hangUp   bool      // the client does then
+		want     string    // in the error, "" for none
+		logged   []string
+	}{
+		{"it ends in time", "drain: 1h", syscall.SIGTERM, 0, true, "", []string{`msg=drain signal=terminated timeout_seconds=3600 open=1 delay_seconds=0`, "msg=drained\n"}},
+		{"the time is over", "drain: 50ms", syscall.SIGTERM, 0, false, "", []string{"conns that were still open are cut", "cut=1"}},
+		{"a second signal", "drain: 1h", syscall.SIGTERM, 1, false, "drain: ended at once by a second signal (interrupt), open conns were cut", nil},
+		{"the delay is skipped", "drain: 1h, drain_delay: 1h", syscall.SIGINT, 1, true, "", []string{"delay_seconds=3600", "the rest of the delay is skipped\" signal=interrupt", "no new conns from now on\" open=1", "msg=drained\n"}},
+		{"a signal skips the delay, one more cuts", "drain: 1h, drain_delay: 1h", syscall.SIGINT, 2, false, "drain: ended at once by a second signal", nil},
+		{"replaced, it ends in time", "drain: 1h, drain_delay: 1h", nil, 0, true, "", []string{`msg=drain because="another process took over" timeout_seconds=3600 open=1`, "msg=drained\n"}},
+		{"replaced, a signal is for the whole service", "drain: 1h", nil, 1, true, "", []string{"drain goes on, another signal ends it at once\" signal=interrupt", "msg=drained\n"}},
+		{"replaced, two signals", "drain: 1h", nil, 2, false, "drain: ended at once by a second signal", nil},
+	} {
+		var log shelf
+		backend := echoes(t)
+		s := assembled(t, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['"+backend+"']}]\n"+
+			"tables: {entries: 2000, client_entries: 2000}\nloops: 1\ntimeouts: {"+tt.timeouts+"}\n", &log)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.balancer.Run(ctx) }()
+		conn, err := net.Dial("tcp", s.balancer.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "hello\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 6)); err != nil {
+			t.Fatal(err)
+		}
+		signals, drained := make(chan os.Signal), make(chan error, 1)
+		go func() { drained <- s.drain(tt.sig, ending{signals: signals, kill: cancel, ended: ended}) }()
+		log.await(t, "msg=drain ")
+		for range tt.signals {
+			signals <- os.Interrupt // taken before the next
+		}
+		if tt.hangUp {
+			conn.Close()
+		}
+		err = <-drained
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.why, err, tt.want)
+		}
+		for _, line := range tt.logged {
+			if !strings.Contains(log.String(), line) {
+				t.Errorf("%s: not logged: %s\n%s", tt.why, line, &log)
+			}
+		}
+		conn.Close()
+		cancel()
+	}
+}
