@@ -14,10 +14,6 @@ import (
 	"homing/cmd/homing/internal/api"
 )
 
-// defaultDrain is how long own resumptions are admitted if nobody says: TLS 1.3 clients that come back at all come back
-// within the hour, and Go and JSSE would otherwise renew their tickets for ever.
-const defaultDrain = time.Hour
-
 // settleTimeout bounds the wait for the loops. A turn of one takes less than a millisecond.
 const settleTimeout = 2 * time.Second
 
@@ -90,7 +86,7 @@ func (s *Server) viewChosen(found []chosen) []api.Backend {
 func (s *Server) drain(r *http.Request, in *api.DrainRequest) (api.Changed, error) {
 	span := time.Duration(in.For * float64(time.Second))
 	if in.For == 0 {
-		span = defaultDrain
+		span = api.DefaultDrain
 	}
 	if span < time.Second || span > pool.MaxDrain {
 		return api.Changed{}, refusef(http.StatusBadRequest, "for_seconds %v is not from 1 to %v", in.For, pool.MaxDrain.Seconds())

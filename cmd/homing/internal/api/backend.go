@@ -86,6 +86,10 @@ type Listeners struct {
 	Listeners []Listener `json:"listeners" doc:"In the order of the configuration."`
 }
 
+// DefaultDrain is how long own resumptions are admitted if nobody says: TLS 1.3 clients that come back at all come back
+// within the hour, and Go and JSSE would otherwise renew their tickets for ever.
+const DefaultDrain = time.Hour
+
 // DrainRequest says how a backend is to be emptied.
 type DrainRequest struct {
 	Hard     bool    `json:"hard,omitempty" doc:"Not even its own resumptions: no new conns at once."`

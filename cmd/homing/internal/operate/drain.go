@@ -25,12 +25,9 @@ type drainer struct {
 	span           time.Duration
 }
 
-// defaultDrain is how long own resumptions are admitted: who comes back at all has come by then.
-const defaultDrain = time.Hour
-
 // bindDrain adds the flags that say how far and how long a backend is drained.
 func bindDrain(flags *pflag.FlagSet, hard *bool, span *time.Duration) {
-	*span = defaultDrain
+	*span = api.DefaultDrain
 	flags.VarPF(value.Bool{P: hard}, "hard", "", "not even its own resumptions: no new conns at once").NoOptDefVal = "true"
 	flags.Var(value.Duration{P: span, Min: time.Second, Max: pool.MaxDrain}, "for", "admit its own resumptions for so long; then they are balanced as fresh; with --hard --wait, wait so long for its conns")
 }

@@ -28,20 +28,6 @@ type poolView struct {
 	Pool
 }
 
-// Causes is every cause, those of pools first.
-func Causes() (all []string) {
-	all = names(all, poolRows())
-	all = names(all, listenerRows())
-	return names(all, nodeRows())
-}
-
-func names[T any](all []string, rows []row[T]) []string {
-	for i := range rows {
-		all = append(all, rows[i].cause)
-	}
-	return all
-}
-
 const (
 	moreFiles = "raise the limit of open files (LimitNOFILE= in the unit, ulimit -n), or lower --max-conns"
 	lessOf    = "see who it is by --log-conns; if they mean well, raise "
