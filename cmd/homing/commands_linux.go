@@ -37,10 +37,13 @@ func printCommand(name, short string, write func(io.Writer) error) *cobra.Comman
 func platformPages() []*manual.Page {
 	return []*manual.Page{{
 		Name: "homing.yaml", Section: 5, Short: "the configuration of homing run",
-		Body: "# DESCRIPTION\n\nListeners accept conns, routes choose a pool by server name and protocol, and a pool has backends.\n" +
+		Body: "# DESCRIPTION\n\nListeners accept conns, routes choose a pool by server name and protocol, and a pool " +
+			"has backends.\n" +
 			"What stands at the top holds for all listeners and pools that do not say otherwise.\n" +
-			"**homing config check** *FILE* says all that is wrong with a file; SIGHUP, or **homing reload**, reads it again.\n\n" +
+			"**homing config check** *FILE* says all that is wrong with a file; SIGHUP, or **homing reload**, reads " +
+			"it again.\n\n" +
 			"# KEYS\n\nEvery key, with its meaning and its default:\n\n```\n" + string(config.Example()) + "```\n\n" +
-			"# FILES\n\n/etc/homing/homing.yaml\n: what the service reads\n\n# SEE ALSO\n\n**homing-run**(1), **homing-config-check**(1)\n",
+			"# FILES\n\n/etc/homing/homing.yaml\n: what the service reads\n\n# SEE ALSO\n\n**homing-run**(1), " +
+			"**homing-config-check**(1)\n",
 	}}
 }

@@ -1,8 +1,9 @@
 // Homing brings TLS sessions home: a layer-4 TCP load balancer that sends every resumption to the backend that can
 // accept it, without decrypting anything.
 //
-// Exit codes: 0 done, or drained within the time given, or that time was over; 1 it failed while running, or a second signal
-// cut conns; 2 it was asked for something it cannot do (a wrong flag, an address in use, no backend), and nothing was started.
+// Exit codes: 0 done, or drained within the time given, or that time was over; 1 it failed while running, or a second
+// signal cut conns; 2 it was asked for something it cannot do (a wrong flag, an address in use, no backend), and
+// nothing was started.
 package main
 
 import (
@@ -43,6 +44,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
 	root.AddCommand(operate.Commands()...)
-	root.AddCommand(agent.NewCommand(version), usage.NewVersionCommand(version), manual.NewCommand(version, platformPages()...))
+	root.AddCommand(agent.NewCommand(version), usage.NewVersionCommand(version),
+		manual.NewCommand(version, platformPages()...))
 	return root
 }

@@ -32,7 +32,8 @@ func (p *Page) render(source string, date time.Time) []byte {
 // pageOf is the page of a command: all that its help says, and the commands around it.
 func pageOf(cmd *cobra.Command) *Page {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# SYNOPSIS\n\n**%s**%s\n\n", cmd.CommandPath(), escape(strings.TrimPrefix(cmd.UseLine(), cmd.CommandPath())))
+	fmt.Fprintf(&b, "# SYNOPSIS\n\n**%s**%s\n\n", cmd.CommandPath(),
+		escape(strings.TrimPrefix(cmd.UseLine(), cmd.CommandPath())))
 	about := cmd.Long
 	if about == "" {
 		about = cmd.Short + "."

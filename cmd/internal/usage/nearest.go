@@ -11,7 +11,8 @@ func Nearest(word string, words []string) string {
 	return best
 }
 
-// distance is the number of characters to insert, drop, replace or swap with their neighbour (optimal string alignment).
+// distance is the number of characters to insert, drop, replace or swap with their neighbour (optimal string
+// alignment).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

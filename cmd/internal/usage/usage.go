@@ -1,5 +1,5 @@
-// Package usage is what the commands of this module do alike: how they end, what they say of their version, of arguments
-// that they do not take, and of flags that they cannot read.
+// Package usage is what the commands of this module do alike: how they end, what they say of their version, of
+// arguments that they do not take, and of flags that they cannot read.
 package usage
 
 import (
@@ -52,7 +52,8 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if near := Nearest(args[0], names); near != "" {
-		return fmt.Errorf("unknown command %q: write %s %s, or see %s -h", args[0], cmd.CommandPath(), near, cmd.CommandPath())
+		return fmt.Errorf("unknown command %q: write %s %s, or see %s -h", args[0], cmd.CommandPath(), near,
+			cmd.CommandPath())
 	}
 	return fmt.Errorf("unknown command %q: see %s -h", args[0], cmd.CommandPath())
 }

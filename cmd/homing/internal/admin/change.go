@@ -49,7 +49,8 @@ func (s *Server) choose(r *http.Request) ([]chosen, error) {
 	case len(found) == 0:
 		return nil, refusef(http.StatusNotFound, "there is no backend %.200q: homing status lists them", name)
 	case len(names) > 1:
-		return nil, refusef(http.StatusConflict, "backend %.200s is in the pools %s: say which one with --pool", name, strings.Join(names, ", "))
+		return nil, refusef(http.StatusConflict, "backend %.200s is in the pools %s: say which one with --pool", name,
+			strings.Join(names, ", "))
 	}
 	return found, nil
 }
@@ -89,7 +90,8 @@ func (s *Server) drain(r *http.Request, in *api.DrainRequest) (api.Changed, erro
 		span = api.DefaultDrain
 	}
 	if span < time.Second || span > pool.MaxDrain {
-		return api.Changed{}, refusef(http.StatusBadRequest, "for_seconds %v is not from 1 to %v", in.For, pool.MaxDrain.Seconds())
+		return api.Changed{}, refusef(http.StatusBadRequest, "for_seconds %v is not from 1 to %v", in.For,
+			pool.MaxDrain.Seconds())
 	}
 	plan := pool.DrainPlan{Mode: pool.DrainSoft, For: span}
 	if in.Hard {
@@ -119,7 +121,9 @@ func (s *Server) undrain(r *http.Request, in *api.UndrainRequest) (api.Changed, 
 	return s.drainAll(r.Context(), found, pool.DrainPlan{Mode: pool.DrainOff}, in.ThisNode)
 }
 
-func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan, thisNode bool) (api.Changed, error) {
+func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan,
+	thisNode bool,
+) (api.Changed, error) {
 	return s.change(ctx, found, thisNode,
 		func(c chosen) cluster.Order {
 			return cluster.Order{Op: cluster.OpDrain, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Plan: plan}
@@ -141,7 +145,8 @@ func lastOnes(found []chosen) error {
 	if !takes {
 		return nil // nothing to lose
 	}
-	return refusef(http.StatusConflict, "no other backend of pool %s takes fresh handshakes: bring one up first, or do it all the same with --force", p.Name())
+	return refusef(http.StatusConflict, "no other backend of pool %s takes fresh handshakes: bring one up first, or "+
+		"do it all the same with --force", p.Name())
 }
 
 func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, error) {
@@ -156,13 +161,18 @@ func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, er
 	defer s.changing.Unlock()
 	return s.change(r.Context(), found, in.ThisNode,
 		func(c chosen) cluster.Order {
-			return cluster.Order{Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight}
+			return cluster.Order{
+				Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(),
+				Weight: in.Weight,
+			}
 		},
 		func(c chosen) error { return c.pool.SetWeight(c.backend, in.Weight) })
 }
 
 // change makes a change at all nodes, or at this one, and waits until the loops of those that answer follow it.
-func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, order func(chosen) cluster.Order, here func(chosen) error) (api.Changed, error) {
+func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, order func(chosen) cluster.Order,
+	here func(chosen) error,
+) (api.Changed, error) {
 	out := api.Changed{Nodes: []api.NodeAnswer{{Node: s.src.Node}}}
 	everywhere := !thisNode && s.src.Order != nil
 	if !thisNode && s.src.Cluster != nil && s.src.Order == nil {
@@ -194,7 +204,8 @@ func (s *Server) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	if err := s.src.Sync(ctx); err != nil {
-		return refusef(http.StatusGatewayTimeout, "it is done, but a loop has not answered within %s: %v", settleTimeout, err)
+		return refusef(http.StatusGatewayTimeout, "it is done, but a loop has not answered within %s: %v",
+			settleTimeout, err)
 	}
 	return nil
 }
@@ -226,7 +237,10 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 		if s.src.Order == nil || c.backend.Addr.IsUnix() {
 			continue
 		}
-		answers, err := s.src.Order(r.Context(), cluster.Order{Op: cluster.OpIdle, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP()})
+		answers, err := s.src.Order(r.Context(), cluster.Order{
+			Op: cluster.OpIdle, Pool: c.pool.Hash(),
+			Backend: c.backend.Addr.IP(),
+		})
 		if err != nil && !errors.Is(err, cluster.ErrBusy) {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 		}

@@ -37,7 +37,8 @@ func (s *Server) setLogLevel(_ *http.Request, in *api.LogLevel) (api.LogLevel, e
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[in.Level]
 	if !ok {
-		return api.LogLevel{}, refusef(http.StatusBadRequest, "level %.20q is none of debug, info, warn and error", in.Level)
+		return api.LogLevel{}, refusef(http.StatusBadRequest, "level %.20q is none of debug, info, warn and error",
+			in.Level)
 	}
 	s.src.LogLevel.Set(level)
 	s.log.Info("log level", slog.String("level", in.Level))
@@ -47,7 +48,8 @@ func (s *Server) setLogLevel(_ *http.Request, in *api.LogLevel) (api.LogLevel, e
 // command passes on what only who has the node key can have sealed.
 func (s *Server) command(r *http.Request, in *api.SealedCommand) (api.CommandAnswers, error) {
 	if s.src.Command == nil {
-		return api.CommandAnswers{}, refusef(http.StatusConflict, "the node is in no cluster: it runs without --cluster-bind")
+		return api.CommandAnswers{}, refusef(http.StatusConflict,
+			"the node is in no cluster: it runs without --cluster-bind")
 	}
 	answers, err := s.src.Command(r.Context(), in.Sealed)
 	switch {

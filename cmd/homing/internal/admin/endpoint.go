@@ -12,8 +12,8 @@ import (
 	"homing/cmd/homing/internal/api"
 )
 
-// endpoint is one thing that the server answers: all there is to say of it. The mux, the checks before a handler and the
-// OpenAPI description are made of these.
+// endpoint is one thing that the server answers: all there is to say of it. The mux, the checks before a handler and
+// the OpenAPI description are made of these.
 type endpoint struct {
 	method, path string
 	summary      string
@@ -56,9 +56,12 @@ func read[Out any](path, summary string, answer func(*Server, *http.Request) (Ou
 }
 
 // change is an endpoint that is told something in JSON.
-func change[In, Out any](method, path, summary string, do func(*Server, *http.Request, *In) (Out, error), query ...param) endpoint {
+func change[In, Out any](method, path, summary string,
+	do func(*Server, *http.Request, *In) (Out, error), query ...param,
+) endpoint {
 	return endpoint{
-		method: method, path: path, summary: summary, query: query, request: reflect.TypeFor[In](), response: reflect.TypeFor[Out](),
+		method: method, path: path, summary: summary, query: query, request: reflect.TypeFor[In](),
+		response: reflect.TypeFor[Out](),
 		serve: func(s *Server, w http.ResponseWriter, r *http.Request) {
 			var in In
 			if err := parse(w, r, &in); err != nil {
@@ -67,7 +70,8 @@ func change[In, Out any](method, path, summary string, do func(*Server, *http.Re
 			}
 			out, err := do(s, r, &in)
 			// From now, however long it took: an upgrade may take longer than writing an answer may.
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder of a test has none
+			// A recorder of a test has no deadline.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 			respond(w, out, err)
 		},
 	}
@@ -95,7 +99,8 @@ func parse(w http.ResponseWriter, r *http.Request, in any) error {
 		return refusef(http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", long.Limit)
 	}
 	if err != nil {
-		return refusef(http.StatusBadRequest, "the request is not the JSON that is expected (see /v1/openapi.json): %s", jsonError(err))
+		return refusef(http.StatusBadRequest, "the request is not the JSON that is expected (see /v1/openapi.json): %s",
+			jsonError(err))
 	}
 	return nil
 }
@@ -131,8 +136,8 @@ func respond(w http.ResponseWriter, out any, err error) {
 	}
 }
 
-// afterHeader writes the status before the first byte of a body; an encoder writes once, when nothing can go wrong any more
-// but the conn.
+// afterHeader writes the status before the first byte of a body; an encoder writes once, when nothing can go wrong any
+// more but the conn.
 type afterHeader struct {
 	http.ResponseWriter
 	status int

@@ -91,7 +91,10 @@ func (e *Events) Note(level slog.Level, message string, attrs ...slog.Attr) {
 }
 
 func (e *Events) keep(record *slog.Record) {
-	event := api.Event{Time: record.Time, Level: strings.ToLower(record.Level.String()), Message: record.Message, Fields: map[string]string{}}
+	event := api.Event{
+		Time: record.Time, Level: strings.ToLower(record.Level.String()), Message: record.Message,
+		Fields: map[string]string{},
+	}
 	for _, a := range e.with {
 		flatten(event.Fields, "", a)
 	}

@@ -26,7 +26,8 @@ type guard struct {
 // newGuard asks for the token, unless that is "".
 func newGuard(address api.Address, token string) *guard {
 	g := &guard{
-		local: address.Local(), hosts: address.Local() && address.Network == "tcp", crossed: http.NewCrossOriginProtection(),
+		local: address.Local(), hosts: address.Local() && address.Network == "tcp",
+		crossed: http.NewCrossOriginProtection(),
 	}
 	if token != "" {
 		sum := sha256.Sum256([]byte(token))
@@ -38,7 +39,8 @@ func newGuard(address api.Address, token string) *guard {
 // check says why a request is refused, or nil.
 func (g *guard) check(e *endpoint, r *http.Request) error {
 	if g.hosts && !api.LocalHost(hostOf(r.Host)) {
-		return refusef(http.StatusMisdirectedRequest, "the host %.100q is not this machine: use localhost or its address", r.Host)
+		return refusef(http.StatusMisdirectedRequest,
+			"the host %.100q is not this machine: use localhost or its address", r.Host)
 	}
 	if err := g.crossed.Check(r); err != nil {
 		return refusef(http.StatusForbidden, "a page of another site may not do this")
@@ -47,7 +49,8 @@ func (g *guard) check(e *endpoint, r *http.Request) error {
 		return refusef(http.StatusUnauthorized, "who asks is not known")
 	}
 	if e.request != nil {
-		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil ||
+			media != "application/json" {
 			return refusef(http.StatusUnsupportedMediaType, "send it as Content-Type: application/json")
 		}
 	}

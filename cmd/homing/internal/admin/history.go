@@ -156,8 +156,10 @@ func (s *Server) history(r *http.Request) (api.History, error) {
 			continue
 		}
 		out.Backends = append(out.Backends, api.BackendSeries{
-			Pool: key.pool, Address: key.address, Open: one.list(&one.open, most), Conns: one.list(&one.rate[rateConns], most),
-			Bytes: one.list(&one.rate[rateBytes], most), Accepted: one.list(&one.rate[rateAccepted], most), Refused: one.list(&one.rate[rateRefused], most),
+			Pool: key.pool, Address: key.address, Open: one.list(&one.open, most),
+			Conns: one.list(&one.rate[rateConns], most),
+			Bytes: one.list(&one.rate[rateBytes], most), Accepted: one.list(&one.rate[rateAccepted], most),
+			Refused: one.list(&one.rate[rateRefused], most),
 		})
 	}
 	slices.SortFunc(out.Backends, func(a, b api.BackendSeries) int {

@@ -47,8 +47,8 @@ const (
 	// sampleEvery is the time between two samples of the history.
 	sampleEvery = 2 * time.Second
 
-	// censusEvery is the least time between two censuses: one walks over all tables, in slices of 1 MiB with a pause after
-	// each, so that a table of any size takes no more than a part of one CPU and of the memory's bandwidth.
+	// censusEvery is the least time between two censuses: one walks over all tables, in slices of 1 MiB with a pause
+	// after each, so that a table of any size takes no more than a part of one CPU and of the memory's bandwidth.
 	censusEvery = 4 * time.Second
 	censusPause = time.Millisecond
 

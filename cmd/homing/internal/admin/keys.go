@@ -37,8 +37,10 @@ func (k *keeper) seeKeys() {
 					continue
 				}
 				if fresh++; fresh <= keysToldOf {
-					k.src.Events.Note(slog.LevelInfo, "ticket key learned", slog.String("pool", p.Name()), slog.String("backend", backendName(p, home.ID)),
-						slog.String("key", keyName(held.Key)), slog.Int("bytes", held.Len), slog.Bool("shared", len(held.Homes) > 1))
+					k.src.Events.Note(slog.LevelInfo, "ticket key learned", slog.String("pool", p.Name()),
+						slog.String("backend", backendName(p, home.ID)),
+						slog.String("key", keyName(held.Key)), slog.Int("bytes", held.Len),
+						slog.Bool("shared", len(held.Homes) > 1))
 				}
 			}
 		}
@@ -82,7 +84,8 @@ func viewKey(p *pool.Pool, held *affinity.HeldKey, now time.Time) api.TicketKey 
 	for _, h := range held.Homes {
 		since, last = cmp.Or(min(cmp.Or(since, h.Since), h.Since), h.Since), max(last, h.Last)
 		view.Backends = append(view.Backends, api.TicketKeyHome{
-			Address: backendName(p, h.ID), Since: time.Unix(int64(h.Since), 0).UTC(), Last: time.Unix(int64(h.Last), 0).UTC(), Count: h.Count,
+			Address: backendName(p, h.ID), Since: time.Unix(int64(h.Since), 0).UTC(),
+			Last: time.Unix(int64(h.Last), 0).UTC(), Count: h.Count,
 			Refused: uint64(h.Refused), Doubtful: h.Doubtful,
 		})
 	}

@@ -12,8 +12,10 @@ import (
 // table is every metric of homing's own.
 func table() []metric {
 	return slices.Concat(
-		processMetrics(), configMetrics(), connMetrics(), listenerMetrics(), poolMetrics(), tlsMetrics(), backendMetrics(),
-		tableMetrics(), keyMetrics(), probeMetrics(), clusterMetrics(), replicationMetrics(), stateMetrics(), timeMetrics(),
+		processMetrics(), configMetrics(), connMetrics(), listenerMetrics(), poolMetrics(), tlsMetrics(),
+		backendMetrics(),
+		tableMetrics(), keyMetrics(), probeMetrics(), clusterMetrics(), replicationMetrics(), stateMetrics(),
+		timeMetrics(),
 	)
 }
 
@@ -134,7 +136,8 @@ func connMetrics() []metric {
 		several(counters, node, "homing_terminations_total", "code", func(s *stats, out emit) {
 			for cause := range balancer.NumCauses {
 				for phase := range balancer.NumPhases {
-					out(float64(s.Terminations[cause][phase]), balancer.Termination{Cause: cause, Phase: phase}.String())
+					out(float64(s.Terminations[cause][phase]),
+						balancer.Termination{Cause: cause, Phase: phase}.String())
 				}
 			}
 		}, "Ends of conns by the two letters of the log: cause and phase."),
@@ -229,7 +232,8 @@ func poolMetrics() []metric {
 			"Of them, timed out."),
 		gauge(pools, "homing_pool_queue_conns", func(p *stats) uint64 { return p.Waiting },
 			"Conns that wait for a backend of the pool with room now."),
-		gauge(configured, "homing_pool_queue_limit_conns", func(p *pool.Pool) int { return max(0, p.Snapshot().Options().Queue) },
+		gauge(configured, "homing_pool_queue_limit_conns",
+			func(p *pool.Pool) int { return max(0, p.Snapshot().Options().Queue) },
 			"Conns that may wait so."),
 		counter(pools, "homing_pool_queued_total", func(p *stats) uint64 { return p.Queued },
 			"Conns that have waited so."),

@@ -139,7 +139,8 @@ func probeMetrics() []metric {
 	}}
 	handshakes := things[findings]{versions.labels, backends.visit}
 	return []metric{
-		gauge(backends, "homing_probe_last_success_timestamp_seconds", func(f *findings) float64 { return unixSeconds(f.Success) },
+		gauge(backends, "homing_probe_last_success_timestamp_seconds",
+			func(f *findings) float64 { return unixSeconds(f.Success) },
 			"When a probe last shook hands with the backend, in Unix time; 0: never."),
 		several(counters, handshakes, "homing_probe_handshakes_total", "result", func(f *findings, out emit) {
 			for h, n := range f.Handshakes {

@@ -35,12 +35,16 @@ func describe(all []endpoint, version string) object {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "homing admin API", "version": version,
-			"description": "What a running homing knows, and what it can be told. Where the server is reached from other machines it wants a bearer token or a client certificate, but for /healthz and /readyz.",
+			"description": "What a running homing knows, and what it can be told. Where the server is reached from " +
+				"other machines it wants a bearer token or a client certificate, but for /healthz and /readyz.",
 		},
 		"paths": paths,
 		"components": object{
-			"schemas":         schemas,
-			"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}, "certificate": object{"type": "mutualTLS"}},
+			"schemas": schemas,
+			"securitySchemes": object{
+				"token":       object{"type": "http", "scheme": "bearer"},
+				"certificate": object{"type": "mutualTLS"},
+			},
 		},
 		"security": []object{{"token": []string{}}, {"certificate": []string{}}, {}},
 	}
@@ -51,26 +55,43 @@ func operation(e *endpoint, schemas object) object {
 	var params []object
 	for part := range strings.SplitSeq(e.path, "/") {
 		if name, ok := strings.CutPrefix(strings.TrimSuffix(part, "}"), "{"); ok && name != "$" {
-			doc := map[string]string{"backend": "Address, or name as configured.", "profile": "Name of the profile."}[name]
-			params = append(params, object{"name": name, "in": "path", "required": true, "description": doc, "schema": object{"type": "string"}})
+			doc := map[string]string{
+				"backend": "Address, or name as configured.",
+				"profile": "Name of the profile.",
+			}[name]
+			params = append(params, object{
+				"name": name, "in": "path", "required": true, "description": doc,
+				"schema": object{"type": "string"},
+			})
 		}
 	}
 	for _, q := range e.query {
-		params = append(params, object{"name": q.name, "in": "query", "description": q.doc, "schema": object{"type": "string"}})
+		params = append(params, object{
+			"name": q.name, "in": "query", "description": q.doc,
+			"schema": object{"type": "string"},
+		})
 	}
 	if params != nil {
 		op["parameters"] = params
 	}
 	if e.request != nil {
-		op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": schemaOf(e.request, schemas)}}}
+		op["requestBody"] = object{
+			"required": true,
+			"content":  object{"application/json": object{"schema": schemaOf(e.request, schemas)}},
+		}
 	}
 	media, schema := e.media, object{"type": "string"}
 	if e.response != nil {
 		media, schema = "application/json", schemaOf(e.response, schemas)
 	}
 	op["responses"] = object{
-		"200":     object{"description": "As asked.", "content": object{media: object{"schema": schema}}},
-		"default": object{"description": "Why not.", "content": object{"application/json": object{"schema": schemaOf(reflect.TypeFor[api.Error](), schemas)}}},
+		"200": object{"description": "As asked.", "content": object{media: object{"schema": schema}}},
+		"default": object{
+			"description": "Why not.",
+			"content": object{
+				"application/json": object{"schema": schemaOf(reflect.TypeFor[api.Error](), schemas)},
+			},
+		},
 	}
 	if e.open {
 		op["security"] = []object{{}}
@@ -82,7 +103,8 @@ func operation(e *endpoint, schemas object) object {
 func operationID(e *endpoint) string {
 	var id strings.Builder
 	id.WriteString(strings.ToLower(e.method))
-	for word := range strings.FieldsFuncSeq(strings.TrimPrefix(e.path, "/v1"), func(r rune) bool { return strings.ContainsRune("/-.{}$", r) }) {
+	for word := range strings.FieldsFuncSeq(strings.TrimPrefix(e.path, "/v1"),
+		func(r rune) bool { return strings.ContainsRune("/-.{}$", r) }) {
 		id.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	return id.String()

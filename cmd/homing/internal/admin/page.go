@@ -23,12 +23,13 @@ var (
 	backendsJS string
 )
 
-// page serves the status page. It holds nothing that is worth a token: its script asks the API, with the token that it is
-// given. The policy lets exactly this style and this script run, and nothing be fetched from elsewhere.
+// page serves the status page. It holds nothing that is worth a token: its script asks the API, with the token that it
+// is given. The policy lets exactly this style and this script run, and nothing be fetched from elsewhere.
 func page(*Server) http.Handler {
 	script := pageJS + chartsJS + backendsJS
 	text := strings.Replace(strings.Replace(pageHTML, "/*STYLE*/", pageCSS, 1), "/*SCRIPT*/", script, 1)
-	policy := "default-src 'none'; style-src-elem " + hashOf(pageCSS) + "; style-src-attr 'unsafe-inline'; script-src " + hashOf(script) +
+	policy := "default-src 'none'; style-src-elem " + hashOf(pageCSS) + "; style-src-attr 'unsafe-inline'" +
+		"; script-src " + hashOf(script) +
 		"; connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)

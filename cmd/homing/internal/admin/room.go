@@ -12,7 +12,8 @@ import (
 // Bounds of what is open and under way at once. Nobody waits for a place: a conn that asks for nothing gives way to one
 // that comes, and a request beyond is refused, but for those that ask only whether the node lives (free).
 const (
-	// maxConns bounds the conns. It is above maxBusy and maxOpen together, so that there is always one that asks for nothing.
+	// maxConns bounds the conns. It is above maxBusy and maxOpen together, so that there is always one that asks for
+	// nothing.
 	maxConns = 128
 
 	// maxBusy bounds the requests that are being answered, of those who have shown who they are where that is asked.
@@ -22,8 +23,8 @@ const (
 	maxOpen = 16
 )
 
-// roomy lets every conn in, and has one that asks for nothing give way when there are too many: first of those that have
-// said nothing, then the oldest.
+// roomy lets every conn in, and has one that asks for nothing give way when there are too many: first of those that
+// have said nothing, then the oldest.
 type roomy struct {
 	net.Listener
 	most int
@@ -124,7 +125,8 @@ func (p *places) take(e *endpoint, r *http.Request) (leave func(), err error) {
 		select {
 		case room <- struct{}{}:
 		default:
-			return nil, refusef(http.StatusServiceUnavailable, "%d requests are being answered already: ask again later", cap(room))
+			return nil, refusef(http.StatusServiceUnavailable,
+				"%d requests are being answered already: ask again later", cap(room))
 		}
 	}
 	v, _ := r.Context().Value(visitKey{}).(*visit) // a test may have none

@@ -14,26 +14,38 @@ import (
 func endpoints() []endpoint {
 	inPool := param{"pool", "Only in this pool."}
 	return slices.Concat([]endpoint{
-		read("/v1/status", "Everything at one moment: totals, listeners, pools with their backends, tables, peers.", (*Server).status),
+		read("/v1/status", "Everything at one moment: totals, listeners, pools with their backends, tables, peers.",
+			(*Server).status),
 		read("/v1/listeners", "Where the node accepts, and which hellos go where.", (*Server).listeners),
 		read("/v1/pools", "The pools with their backends.", (*Server).pools),
 		read("/v1/backends", "The backends of all pools.", (*Server).backends, inPool),
-		read("/v1/backends/{backend}", "One backend, by its address or its name; a name may stand for several.", (*Server).backend, inPool),
-		change(http.MethodPost, "/v1/backends/{backend}/drain", "Empty a backend: no more fresh handshakes; its own resumptions for a time.", (*Server).drain, inPool),
-		change(http.MethodPost, "/v1/backends/{backend}/undrain", "Put a backend back in service.", (*Server).undrain, inPool),
-		change(http.MethodPut, "/v1/backends/{backend}/weight", "Give a backend another weight.", (*Server).weight, inPool),
-		read("/v1/backends/{backend}/drained", "Ask every node of the cluster whether a backend is drained there.", (*Server).drained, inPool),
-		read("/v1/history", "Conns, traffic and resumptions of the last minutes.", (*Server).history, inPool, param{"after", "Only samples with a higher number."}),
+		read("/v1/backends/{backend}", "One backend, by its address or its name; a name may stand for several.",
+			(*Server).backend, inPool),
+		change(http.MethodPost, "/v1/backends/{backend}/drain",
+			"Empty a backend: no more fresh handshakes; its own resumptions for a time.", (*Server).drain, inPool),
+		change(http.MethodPost, "/v1/backends/{backend}/undrain", "Put a backend back in service.", (*Server).undrain,
+			inPool),
+		change(http.MethodPut, "/v1/backends/{backend}/weight", "Give a backend another weight.", (*Server).weight,
+			inPool),
+		read("/v1/backends/{backend}/drained", "Ask every node of the cluster whether a backend is drained there.",
+			(*Server).drained, inPool),
+		read("/v1/history", "Conns, traffic and resumptions of the last minutes.", (*Server).history, inPool,
+			param{"after", "Only samples with a higher number."}),
 		read("/v1/ticket-keys", "The ticket keys that are known, with age and sharing.", (*Server).ticketKeys, inPool),
 		read("/v1/tables", "The tables, and how full they are.", (*Server).tables),
-		change(http.MethodPost, "/v1/lookup", "Where a hello with a session ID, ticket or identity would go, and by which rule.", (*Server).lookup),
+		change(http.MethodPost, "/v1/lookup",
+			"Where a hello with a session ID, ticket or identity would go, and by which rule.", (*Server).lookup),
 		read("/v1/cluster", "Members of the cluster, and how up to date they are.", (*Server).cluster),
 		change(http.MethodPost, "/v1/cluster/command", "Pass on a sealed command to all nodes.", (*Server).command),
-		read("/v1/events", "What happened lately.", (*Server).events, param{"after", "Only events with a higher number."}),
-		change(http.MethodPost, "/v1/reload", "Read the configuration again, as SIGHUP does: all of it, or nothing.", (*Server).reload),
-		change(http.MethodPost, "/v1/upgrade", "Start the program anew and hand over to it, as SIGUSR2 does.", (*Server).upgrade),
+		read("/v1/events", "What happened lately.", (*Server).events,
+			param{"after", "Only events with a higher number."}),
+		change(http.MethodPost, "/v1/reload", "Read the configuration again, as SIGHUP does: all of it, or nothing.",
+			(*Server).reload),
+		change(http.MethodPost, "/v1/upgrade", "Start the program anew and hand over to it, as SIGUSR2 does.",
+			(*Server).upgrade),
 		read("/v1/log-level", "The least level that is logged.", (*Server).logLevel),
-		change(http.MethodPut, "/v1/log-level", "Log from another level on, until the configuration is read again.", (*Server).setLogLevel),
+		change(http.MethodPut, "/v1/log-level", "Log from another level on, until the configuration is read again.",
+			(*Server).setLogLevel),
 		read("/v1/openapi.json", "This description.", (*Server).openAPI),
 	}, plainEndpoints(), pprofEndpoints())
 }
@@ -43,7 +55,8 @@ func plainEndpoints() []endpoint {
 	healthz := raw("/healthz", text, "200 while the process answers.", func(*Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
 	})
-	readyz := raw("/readyz", text, "200 while conns are welcome; 503, and why, while draining and while no backend could have them.", func(s *Server) http.Handler {
+	const ready = "200 while conns are welcome; 503, and why, while draining and while no backend could have them."
+	readyz := raw("/readyz", text, ready, func(s *Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if why := s.src.Unready(); why != "" {
 				answer(w, http.StatusServiceUnavailable, why+"\n")
@@ -91,7 +104,8 @@ func pprofEndpoints() []endpoint {
 	seconds := param{"seconds", "How long to look, 1 to 60; 30 if not given."}
 	return []endpoint{
 		raw("/debug/pprof/{$}", "text/html", "Profiles of the Go runtime.", plain(pprof.Index)),
-		raw("/debug/pprof/{profile}", binary, "One of them, such as heap or goroutine.", timed(pprof.Index), param{"debug", "1 or 2: as text."}),
+		raw("/debug/pprof/{profile}", binary, "One of them, such as heap or goroutine.", timed(pprof.Index),
+			param{"debug", "1 or 2: as text."}),
 		raw("/debug/pprof/profile", binary, "Where CPU time goes.", timed(pprof.Profile), seconds),
 		raw("/debug/pprof/trace", binary, "What the Go runtime does.", timed(pprof.Trace), seconds),
 		raw("/debug/pprof/cmdline", "text/plain", "How the process was started.", plain(pprof.Cmdline)),

@@ -16,8 +16,8 @@ import (
 	"homing/cmd/homing/internal/api"
 )
 
-// Server answers operators. It reads what loops have counted and tables that loops write, by atomics alone, and posts to
-// them at most one command per change: no loop ever waits for it.
+// Server answers operators. It reads what loops have counted and tables that loops write, by atomics alone, and posts
+// to them at most one command per change: no loop ever waits for it.
 type Server struct {
 	// Static.
 	src       Source
@@ -43,8 +43,9 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		src: src, log: log, guard: newGuard(access.Address, token), tls: secured, endpoints: endpoints(), registry: prometheus.NewRegistry(),
-		keeper: newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
+		src: src, log: log, guard: newGuard(access.Address, token), tls: secured, endpoints: endpoints(),
+		registry: prometheus.NewRegistry(),
+		keeper:   newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
 	}
 	s.registry.MustRegister(
 		newCollector(s.src),
@@ -68,7 +69,8 @@ const (
 func (s *Server) Run(ctx context.Context, listener net.Listener) {
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ConnContext: withVisit, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ConnContext: withVisit,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	bounded := &roomy{Listener: listener, most: maxConns}
 	var kept sync.WaitGroup

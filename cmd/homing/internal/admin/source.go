@@ -14,8 +14,8 @@ import (
 	"homing/cmd/homing/internal/api"
 )
 
-// Source is what the server reads, and whom it tells what to do. Its functions are called by any goroutine; none of them
-// may wait for a loop but Sync.
+// Source is what the server reads, and whom it tells what to do. Its functions are called by any goroutine; none of
+// them may wait for a loop but Sync.
 type Source struct {
 	Version string
 	Name    string // what the node is called

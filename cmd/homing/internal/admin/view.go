@@ -20,8 +20,10 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	now := time.Now().UTC()
 	why, counted := src.Unready(), src.Stats()
 	return api.Status{
-		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "", NotReady: why,
-		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(), Pools: s.viewPools(src.Pools(), &counted),
+		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "",
+		NotReady: why,
+		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(),
+		Pools:  s.viewPools(src.Pools(), &counted),
 		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(), Shortages: src.Shortages(),
 	}, nil
 }
@@ -68,7 +70,8 @@ func viewTotals(st *balancer.Stats) api.Totals {
 	t := api.Totals{
 		ConnsAccepted: st.Accepted, ConnsOpen: st.Open, Handshakes: st.Handshakes, PreHello: st.PreHello,
 		Waiting: st.Waiting, MemoryBytes: st.ConnBytes + st.BufferBytes, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
-		Connects: st.Connects, ConnectFailures: st.ConnectFailures, ConnectTimeouts: st.ConnectTimeouts, Replays: st.Replays, SecondChances: st.SecondChances,
+		Connects: st.Connects, ConnectFailures: st.ConnectFailures, ConnectTimeouts: st.ConnectTimeouts,
+		Replays: st.Replays, SecondChances: st.SecondChances,
 		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
 		Routes:  maps.Collect(words(affinity.Source(0), st.Routes[:])),
 		Lost:    maps.Collect(words(balancer.LostNone+1, st.Lost[:])),
@@ -97,7 +100,10 @@ func (s *Server) viewTables(st affinity.Stats) []api.Table {
 		return out
 	}
 	table := func(name string, t *affinity.TableStats, shares []api.TableShare) api.Table {
-		return api.Table{Name: name, Used: t.Used, Capacity: t.Capacity, Bytes: t.Bytes, Inserts: t.Inserts, Evicted: t.Evicted, Shares: shares}
+		return api.Table{
+			Name: name, Used: t.Used, Capacity: t.Capacity, Bytes: t.Bytes, Inserts: t.Inserts,
+			Evicted: t.Evicted, Shares: shares,
+		}
 	}
 	return []api.Table{
 		table("sessions", &st.Entries, share(func(p *affinity.PoolStats) affinity.ShareStats { return p.Entries })),
@@ -161,7 +167,10 @@ func viewQueue(name string, counted *balancer.Stats) api.Queue {
 		return api.Queue{}
 	}
 	p := &counted.Pools[i]
-	return api.Queue{Waiting: p.Waiting, Queued: p.Queued, Seconds: p.QueueTime.Seconds(), Timeouts: p.QueueTimeouts, Full: p.QueueFull}
+	return api.Queue{
+		Waiting: p.Waiting, Queued: p.Queued, Seconds: p.QueueTime.Seconds(), Timeouts: p.QueueTimeouts,
+		Full: p.QueueFull,
+	}
 }
 
 func (s *Server) viewPools(pools []*pool.Pool, counted *balancer.Stats) []api.Pool {
@@ -170,7 +179,10 @@ func (s *Server) viewPools(pools []*pool.Pool, counted *balancer.Stats) []api.Po
 	for _, p := range pools {
 		snapshot := p.Snapshot()
 		all := snapshot.All()
-		one := api.Pool{Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()), Queue: viewQueue(p.Name(), counted), Backends: make([]api.Backend, 0, len(all))}
+		one := api.Pool{
+			Name: p.Name(), Policy: snapshot.Options().Policy.String(), Live: len(snapshot.Live()),
+			Queue: viewQueue(p.Name(), counted), Backends: make([]api.Backend, 0, len(all)),
+		}
 		for _, b := range all {
 			one.Backends = append(one.Backends, v.backend(p, b))
 		}
@@ -188,7 +200,10 @@ type viewer struct {
 }
 
 func (s *Server) viewer() *viewer {
-	v := &viewer{now: time.Now(), keeper: s.keeper, known: s.keeper.known(), probed: make(map[*pool.Backend]*health.Findings)}
+	v := &viewer{
+		now: time.Now(), keeper: s.keeper, known: s.keeper.known(),
+		probed: make(map[*pool.Backend]*health.Findings),
+	}
 	findings := s.src.Probe()
 	for i := range findings {
 		v.probed[findings[i].Backend] = &findings[i]
@@ -200,17 +215,22 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 	drain, tally, now := p.DrainStatus(b), b.Tally(), p.Condition(b)
 	view := api.Backend{
 		Pool: p.Name(), Address: b.Addr.String(), Name: b.Name, ID: fmt.Sprintf("%08x", uint32(b.ID)),
-		Health: healthOf(b), HealthSince: utc(now.Since), HealthWhy: now.Why, FreshShare: now.Share, WholeAt: utc(now.Whole),
-		Drain:  api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
-		Report: p.Report(b).String(), Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
-		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused, Lost: tally.Lost,
+		Health: healthOf(b), HealthSince: utc(now.Since), HealthWhy: now.Why, FreshShare: now.Share,
+		WholeAt: utc(now.Whole),
+		Drain:   api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
+		Report:  p.Report(b).String(), Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
+		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused,
+		Lost:    tally.Lost,
 		BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
 	}
 	view.ConnsPerSecond, view.BytesPerSecond = v.keeper.rates(view.Pool, view.Address)
 	leads := false
 	if v.known != nil {
 		homes := v.known.census.Homes(uint32(b.ID))
-		view.Known = &api.Known{At: v.known.at.UTC(), Sessions: homes.Sessions, Clients: homes.Clients, TicketKeys: homes.TicketKeys, Doubtful: homes.Doubtful}
+		view.Known = &api.Known{
+			At: v.known.at.UTC(), Sessions: homes.Sessions, Clients: homes.Clients,
+			TicketKeys: homes.TicketKeys, Doubtful: homes.Doubtful,
+		}
 		leads = homes.Any() || v.known.at.Before(drain.Since)
 	} else {
 		leads = true // maybe
@@ -222,8 +242,8 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 	return view
 }
 
-// stateOf is the word for how far a backend is emptied. Where nothing leads to a softly drained one any more, no rule can
-// send it a conn.
+// stateOf is the word for how far a backend is emptied. Where nothing leads to a softly drained one any more, no rule
+// can send it a conn.
 func stateOf(mode pool.Drain, open int, leads bool) string {
 	switch mode {
 	case pool.DrainOff:
@@ -259,7 +279,10 @@ func utc(t time.Time) time.Time {
 }
 
 func (v *viewer) probe(f *health.Findings) *api.Probe {
-	out := &api.Probe{Last: utc(f.Last), Succeeded: utc(f.Success), Error: oneLine(f.Err), Versions: []api.ProbeVersion{}}
+	out := &api.Probe{
+		Last: utc(f.Last), Succeeded: utc(f.Success), Error: oneLine(f.Err),
+		Versions: []api.ProbeVersion{},
+	}
 	for _, found := range f.Worst() {
 		one := api.ProbeVersion{
 			Version: health.VersionName(found.Version), Tickets: found.Tickets, Resumed: found.Resumed,

@@ -1,4 +1,5 @@
-// Package agent is `homing agent`: it announces the server beside it to the nodes of a cluster, for as long as that answers.
+// Package agent is `homing agent`: it announces the server beside it to the nodes of a cluster, for as long as that
+// answers.
 package agent
 
 import (
@@ -73,8 +74,10 @@ func newAgent(o *options, version string, log *slog.Logger) (*agent, error) {
 	if a.membership, err = cluster.Create(cfg); err != nil {
 		return nil, member.Explain(&o.Member, err)
 	}
-	log.Info("agent", slog.String("version", version), slog.String("backend", o.backend.String()), slog.String("pool", o.pool),
-		slog.Int("weight", o.weight), slog.String("addr", a.membership.Addr().String()), slog.String("id", cfg.ID), slog.Bool("encrypted", cfg.Keys != nil))
+	log.Info("agent", slog.String("version", version), slog.String("backend", o.backend.String()),
+		slog.String("pool", o.pool),
+		slog.Int("weight", o.weight), slog.String("addr", a.membership.Addr().String()),
+		slog.String("id", cfg.ID), slog.Bool("encrypted", cfg.Keys != nil))
 	return a, nil
 }
 

@@ -43,23 +43,53 @@ func defaultOptions() *options {
 func flagTable(o *options) []config.Group {
 	return []config.Group{
 		{Title: "What is announced", Rows: []config.Row{
-			{Flag: "backend", Value: value.AddrPort{P: &o.backend}, Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"},
-			{Flag: "pool", Value: value.Text{P: &o.pool, Check: value.CheckPath, Kind: "NAME"}, Doc: "the pool that it serves"},
-			{Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000}, Doc: "its share of fresh handshakes relative to the others"},
-			{Flag: "drain-time", Value: value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, Zero: value.ZeroItself}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
+			{
+				Flag: "backend", Value: value.AddrPort{P: &o.backend},
+				Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443",
+			},
+			{
+				Flag: "pool", Value: value.Text{P: &o.pool, Check: value.CheckPath, Kind: "NAME"},
+				Doc: "the pool that it serves",
+			},
+			{
+				Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000},
+				Doc: "its share of fresh handshakes relative to the others",
+			},
+			{Flag: "drain-time", Value: value.Duration{
+				P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour,
+				Zero: value.ZeroItself,
+			}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
 		}},
 		{Title: "Checks", Rows: append([]config.Row{
-			{Flag: "check-interval", Value: value.Duration{P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour}, Doc: "between two checks"},
-			{Flag: "check-timeout", Value: value.Duration{P: &o.checkTimeout, Min: 10 * time.Millisecond, Max: time.Hour}, Doc: "for one check"},
-			{Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100}, Doc: "successes in a row until it is announced again; at the start one is enough"},
-			{Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100}, Doc: "failures in a row until it is withdrawn"},
+			{Flag: "check-interval", Value: value.Duration{
+				P: &o.checkInterval, Min: 100 * time.Millisecond,
+				Max: time.Hour,
+			}, Doc: "between two checks"},
+			{Flag: "check-timeout", Value: value.Duration{
+				P: &o.checkTimeout, Min: 10 * time.Millisecond,
+				Max: time.Hour,
+			}, Doc: "for one check"},
+			{
+				Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100},
+				Doc: "successes in a row until it is announced again; at the start one is enough",
+			},
+			{
+				Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100},
+				Doc: "failures in a row until it is withdrawn",
+			},
 		}, config.QuestionRows(&o.question)...)},
 		{Title: "Cluster", Rows: append(config.MemberRows(&o.Member),
-			config.Row{Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind}, Doc: "gossip here, TCP and UDP; nodes connect to it; not given: the address of --backend, any port"})},
+			config.Row{
+				Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind},
+				Doc: "gossip here, TCP and UDP; nodes connect to it; not given: the address of --backend, any port",
+			})},
 		{Title: "Seeing", Rows: []config.Row{
 			{Flag: "log", Value: value.LogFormats(&o.log), Doc: "how to log"},
 			{Flag: "log-level", Value: value.LogLevels(&o.logLevel), Doc: "log nothing below this"},
-			{Flag: "log-file", Value: value.Text{P: &o.logFile, Check: value.CheckPath, Kind: "FILE"}, Doc: "append the log to this file; not given: stderr, which a Windows service does not have"},
+			{
+				Flag: "log-file", Value: value.Text{P: &o.logFile, Check: value.CheckPath, Kind: "FILE"},
+				Doc: "append the log to this file; not given: stderr, which a Windows service does not have",
+			},
 		}},
 	}
 }
@@ -94,7 +124,8 @@ func (o *options) validate() error {
 	case !o.backend.IsValid():
 		return errors.New("--backend is missing: say where the server is, such as --backend 192.0.2.7:443")
 	case o.backend.Port() == 0 || o.backend.Addr().IsUnspecified() || o.backend.Addr().IsMulticast():
-		return fmt.Errorf("--backend %q: nodes cannot connect there: give the address and port that they see", o.backend)
+		return fmt.Errorf("--backend %q: nodes cannot connect there: give the address and port that they see",
+			o.backend)
 	case len(o.Join) == 0:
 		return errors.New("--cluster-join is missing: say where a node is, such as --cluster-join 192.0.2.1:7946")
 	}

@@ -77,7 +77,8 @@ func (a *agent) reloadKeys(before fileMark) fileMark {
 	if err == nil && !member.SameKeys(keys, a.keys.Keys()) {
 		err = a.keys.Replace(keys)
 		if err == nil {
-			a.log.Info("gossip keys taken over from their file", slog.Int("keys", len(keys)), slog.String("in_use", cluster.PrintOf(keys[0]).String()))
+			a.log.Info("gossip keys taken over from their file", slog.Int("keys", len(keys)),
+				slog.String("in_use", cluster.PrintOf(keys[0]).String()))
 			err = a.membership.Update(func(*cluster.Meta) {}) // the prints are new
 		}
 	}
@@ -113,8 +114,10 @@ func (a *agent) sayRefused(refused []cluster.Refused, nodes int) {
 	case 0:
 		a.log.Info("no node refuses what is announced any more", attrs...)
 	case nodes:
-		a.log.Warn("every node refuses what is announced: the backend gets no conns", append(attrs, slog.String("by", by), slog.String("why", why))...)
+		a.log.Warn("every node refuses what is announced: the backend gets no conns",
+			append(attrs, slog.String("by", by), slog.String("why", why))...)
 	default:
-		a.log.Warn("some nodes refuse what is announced: those send no conns to the backend", append(attrs, slog.String("by", by), slog.String("why", why))...)
+		a.log.Warn("some nodes refuse what is announced: those send no conns to the backend",
+			append(attrs, slog.String("by", by), slog.String("why", why))...)
 	}
 }

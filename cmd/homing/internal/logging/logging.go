@@ -27,10 +27,14 @@ func New(w io.Writer, format value.LogFormat, level slog.Leveler) *Logs {
 	}
 	q.say(func(lines uint64) []byte {
 		var line bytes.Buffer
-		newLogger(&line, format, level).Warn("lines are missing here: whoever reads this log was too slow, or not there", slog.Uint64("lines", lines))
+		log := newLogger(&line, format, level)
+		log.Warn("lines are missing here: whoever reads this log was too slow, or not there", slog.Uint64("lines", lines))
 		return line.Bytes()
 	})
-	return &Logs{Logger: newLogger(q, format, level), Conns: newLogger(q.conns(), format, level), Dropped: q.dropped.Load, Out: q}
+	return &Logs{
+		Logger: newLogger(q, format, level), Conns: newLogger(q.conns(), format, level),
+		Dropped: q.dropped.Load, Out: q,
+	}
 }
 
 // newLogger logs what level says at the time.

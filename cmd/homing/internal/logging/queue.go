@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// queuedLines bounds the lines that wait for whoever reads the log, in bytes: some seconds of a busy node's conns, some
-	// hours of its other lines. As much again may be on its way out.
+	// queuedLines bounds the lines that wait for whoever reads the log, in bytes: some seconds of a busy node's conns,
+	// some hours of its other lines. As much again may be on its way out.
 	queuedLines = 1 << 20
 
 	// queuedConns is the part of it that lines of conns may fill: where they come faster than they are read, the others
 	// still have room.
 	queuedConns = queuedLines / 2
 
-	// writtenAtOnce bounds what is written by one call, in bytes, unless one line alone is longer. What several processes
-	// write to one pipe is not mixed up to PIPE_BUF (pipe(7)): an elder and its heir share theirs.
+	// writtenAtOnce bounds what is written by one call, in bytes, unless one line alone is longer. What several
+	// processes write to one pipe is not mixed up to PIPE_BUF (pipe(7)): an elder and its heir share theirs.
 	writtenAtOnce = 4096
 
 	// fullPause is between two tries of a descriptor that somebody else has made non-blocking and that takes nothing.

@@ -1,4 +1,5 @@
-// Package member is what a node and an agent do alike when they join a cluster: they read their keys, and say who they are.
+// Package member is what a node and an agent do alike when they join a cluster: they read their keys, and say who they
+// are.
 package member
 
 import (
@@ -35,7 +36,10 @@ func LoadKeys(flag, path string, log *slog.Logger) ([][]byte, error) {
 func Config(m *config.Member, stateDir, version string, log *slog.Logger) (cluster.Config, error) {
 	cfg := cluster.Config{
 		ID: cluster.NewID(), Bind: m.Bind, Advertise: m.Advertise, Join: m.Join, Label: m.Label, Insecure: m.Insecure,
-		Meta: cluster.Meta{State: cluster.StateServing, Name: HostName(), Version: version[:min(len(version), longestVersion)]}, Log: log,
+		Meta: cluster.Meta{
+			State: cluster.StateServing, Name: HostName(),
+			Version: version[:min(len(version), longestVersion)],
+		}, Log: log,
 	}
 	keys, err := LoadKeys("gossip-key-file", m.GossipKeyFile, log)
 	if err != nil {
@@ -69,7 +73,8 @@ const longestVersion = 64
 // Explain words why a member could not be made.
 func Explain(m *config.Member, err error) error {
 	if errors.Is(err, cluster.ErrNoKey) {
-		return fmt.Errorf("--cluster-bind %s without --gossip-key-file: whoever reaches the address could join; give a key (homing keygen), or --cluster-insecure", m.Bind)
+		return fmt.Errorf("--cluster-bind %s without --gossip-key-file: whoever reaches the address could join; give "+
+			"a key (homing keygen), or --cluster-insecure", m.Bind)
 	}
 	return fmt.Errorf("--cluster-bind %s: %w", m.Bind, err)
 }

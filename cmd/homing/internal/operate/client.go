@@ -19,8 +19,8 @@ const (
 	// adminEnv names the environment variable that stands for --admin.
 	adminEnv = "HOMING_ADMIN"
 
-	// adminSocket is where the packaged service listens, and adminDefault what the documents use; both for commands that
-	// are told nothing.
+	// adminSocket is where the packaged service listens, and adminDefault what the documents use; both for commands
+	// that are told nothing.
 	adminSocket  = "/run/homing/admin.sock"
 	adminDefault = "127.0.0.1:9090"
 )
@@ -34,7 +34,8 @@ type adminClient struct {
 // bind adds the flags by which the server is found.
 func (c *adminClient) bind(flags *pflag.FlagSet) {
 	flags.Var(value.Text{P: &c.address, Check: value.CheckAdmin, Kind: "ADDR"}, "admin",
-		"the --admin of a running node: HOST:PORT, https://HOST:PORT or unix:/PATH; else $"+adminEnv+", "+adminSocket+" or "+adminDefault)
+		"the --admin of a running node: HOST:PORT, https://HOST:PORT or unix:/PATH; else $"+adminEnv+", "+
+			adminSocket+" or "+adminDefault)
 	file := func(p *string, name, doc string) {
 		flags.Var(value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, name, doc)
 	}
@@ -63,7 +64,10 @@ func (c *adminClient) connect() (*api.Client, error) {
 	if !address.TLS && cmp.Or(c.caFile, c.certFile) != "" {
 		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
 	}
-	return api.NewClient(api.ClientConfig{Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile})
+	return api.NewClient(api.ClientConfig{
+		Address: address, TokenFile: c.tokenFile, CAFile: c.caFile,
+		CertFile: c.certFile, KeyFile: c.keyFile,
+	})
 }
 
 // get asks for a path once.
@@ -84,8 +88,8 @@ func (c *adminClient) post(ctx context.Context, path string, in, out any) error 
 	return usage.Failed(client.Post(ctx, path, in, out))
 }
 
-// assumeAdmin is where a node is assumed that nobody has named: at the packaged service's socket if that is there, or is
-// kept from this user, who is told so then.
+// assumeAdmin is where a node is assumed that nobody has named: at the packaged service's socket if that is there, or
+// is kept from this user, who is told so then.
 func assumeAdmin(socket string) string {
 	info, err := os.Stat(socket)
 	if err == nil && info.Mode().Type() == os.ModeSocket || errors.Is(err, fs.ErrPermission) {

@@ -83,14 +83,16 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 				return c.send(cmd.Context(), cmd.OutOrStdout(), op.op, args[0])
 			},
 		}
-		one.Flags().VarPF(value.Bool{P: &c.force}, "force", "", "although members would be cut off").NoOptDefVal = "true"
+		one.Flags().VarPF(value.Bool{P: &c.force}, "force", "",
+			"although members would be cut off").NoOptDefVal = "true"
 		cmd.AddCommand(one)
 	}
 	return cmd
 }
 
 func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
-	flags.VarPF(value.Text{P: &c.nodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, "node-key-file", "", "the key that only nodes have: it seals the command")
+	flags.VarPF(value.Text{P: &c.nodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, "node-key-file", "",
+		"the key that only nodes have: it seals the command")
 }
 
 // send has all nodes change their keys, and says how far it got.
@@ -127,7 +129,9 @@ func (c *clusterClient) nodeKey(purpose string) ([]byte, error) {
 }
 
 // order seals a command and gives it to a node, which tells the others. It returns every node's answer.
-func (c *clusterClient) order(ctx context.Context, nodeKey []byte, command *cluster.Order) (answers []api.NodeAnswer, err error) {
+func (c *clusterClient) order(ctx context.Context, nodeKey []byte,
+	command *cluster.Order,
+) (answers []api.NodeAnswer, err error) {
 	sealed, err := command.Seal(nodeKey, time.Now())
 	if err != nil {
 		return nil, err
@@ -148,7 +152,8 @@ func notAll(answers []api.NodeAnswer) error {
 	if len(not) == 0 {
 		return nil
 	}
-	return usage.Failed(fmt.Errorf("%d nodes follow, %d do not: %s", len(answers)-len(not), len(not), strings.Join(not, ", ")))
+	return usage.Failed(fmt.Errorf("%d nodes follow, %d do not: %s", len(answers)-len(not), len(not),
+		strings.Join(not, ", ")))
 }
 
 // parseKeyOrName reads a key, or its name where that is enough.
@@ -191,7 +196,8 @@ func (c *clusterClient) printMembers(ctx context.Context, w io.Writer) error {
 		if m.Asked {
 			asked = "*"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", asked, cmp.Or(m.Name, "-"), m.ID, m.Role, m.State, m.Addr, m.Version, pool, backend, weight)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", asked, cmp.Or(m.Name, "-"), m.ID, m.Role,
+			m.State, m.Addr, m.Version, pool, backend, weight)
 	}
 	return table.Flush()
 }

@@ -92,7 +92,8 @@ func parseBackendAddr(s string) (netip.AddrPort, error) {
 		return addr, fmt.Errorf("backend %q: an address with a zone is of one node alone: run homing drain there", s)
 	}
 	if err != nil || addr.Port() == 0 {
-		return addr, fmt.Errorf("backend %q: not an IP address with a port: write it such as 192.0.2.7:443, as homing_backend_up has it", s)
+		return addr, fmt.Errorf("backend %q: not an IP address with a port: write it such as 192.0.2.7:443, as "+
+			"homing_backend_up has it", s)
 	}
 	return addr, nil
 }

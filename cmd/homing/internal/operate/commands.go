@@ -1,5 +1,5 @@
-// Package operate is what operators have a running homing do, and ask it: the commands that speak to its admin API, and those
-// that only read or print something.
+// Package operate is what operators have a running homing do, and ask it: the commands that speak to its admin API, and
+// those that only read or print something.
 package operate
 
 import "github.com/spf13/cobra"

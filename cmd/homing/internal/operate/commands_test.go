@@ -71,14 +71,23 @@ func TestCommands(t *testing.T) {
 		{"upgrade", map[string]any{"/v1/upgrade": "the old process goes on: why"}, "POST /v1/upgrade", usage.ExitFail, "", "homing: refused: the old process goes on: why\n"},
 		{"reload now", nil, "", usage.ExitUsage, "", "homing: unknown argument \"now\": see homing reload -h\n"},
 		{"reload --admin-ca ca.pem", nil, "", usage.ExitUsage, "", "homing: --admin-ca and --admin-cert are for TLS: write --admin https://ADDRESS\n"},
-		{"drain 192.0.2.1:443 --pool web", map[string]any{drained: api.Changed{Backends: []api.Backend{backend}, Nodes: []api.NodeAnswer{{Node: "a1"}, {Node: "b2"}}}},
+		{
+			"drain 192.0.2.1:443 --pool web",
+			map[string]any{drained: api.Changed{Backends: []api.Backend{backend}, Nodes: []api.NodeAnswer{{Node: "a1"}, {Node: "b2"}}}},
 			"POST " + drained + "?pool=web", usage.ExitOK,
-			"web 192.0.2.1:443: draining, 1 conn open, 1 session and 2 ticket keys lead there, resumptions until " + until.Local().Format(time.TimeOnly) + " (42m left)\nall 2 nodes follow\n", ""},
-		{"drain 192.0.2.1:443", map[string]any{drained: api.Changed{Note: "only here", Nodes: []api.NodeAnswer{{Node: "a1"}, {Node: "b2", Name: "lb-2", Error: "no\nanswer"}}}},
-			"POST " + drained, usage.ExitFail, "only here\n", "homing: 1 nodes follow, 1 do not: lb-2 (no answer)\n"},
+			"web 192.0.2.1:443: draining, 1 conn open, 1 session and 2 ticket keys lead there, resumptions until " + until.Local().Format(time.TimeOnly) + " (42m left)\nall 2 nodes follow\n", "",
+		},
+		{
+			"drain 192.0.2.1:443",
+			map[string]any{drained: api.Changed{Note: "only here", Nodes: []api.NodeAnswer{{Node: "a1"}, {Node: "b2", Name: "lb-2", Error: "no\nanswer"}}}},
+			"POST " + drained, usage.ExitFail, "only here\n", "homing: 1 nodes follow, 1 do not: lb-2 (no answer)\n",
+		},
 		{"drain", nil, "", usage.ExitUsage, "", "homing: give exactly one BACKEND: see homing drain -h\n"},
-		{"undrain 192.0.2.1:443", map[string]any{restored: api.Changed{Backends: []api.Backend{served}, Nodes: []api.NodeAnswer{{}}}},
-			"POST " + restored, usage.ExitOK, "web 192.0.2.1:443: in service\n", ""},
+		{
+			"undrain 192.0.2.1:443",
+			map[string]any{restored: api.Changed{Backends: []api.Backend{served}, Nodes: []api.NodeAnswer{{}}}},
+			"POST " + restored, usage.ExitOK, "web 192.0.2.1:443: in service\n", "",
+		},
 		{"cluster members", map[string]any{"/v1/cluster": members}, "GET /v1/cluster", usage.ExitOK, `   NAME  ID  ROLE   STATE     ADDR            VERSION  POOL  BACKEND        WEIGHT
 *  lb-1  a1  node   serving   192.0.2.9:7946  v1       -     -              -
    -     b2  agent  serving   192.0.2.8:7946  v1       web   192.0.2.8:443  3

@@ -28,8 +28,10 @@ type drainer struct {
 // bindDrain adds the flags that say how far and how long a backend is drained.
 func bindDrain(flags *pflag.FlagSet, hard *bool, span *time.Duration) {
 	*span = api.DefaultDrain
-	flags.VarPF(value.Bool{P: hard}, "hard", "", "not even its own resumptions: no new conns at once").NoOptDefVal = "true"
-	flags.Var(value.Duration{P: span, Min: time.Second, Max: pool.MaxDrain}, "for", "admit its own resumptions for so long; then they are balanced as fresh; with --hard --wait, wait so long for its conns")
+	flags.VarPF(value.Bool{P: hard}, "hard", "",
+		"not even its own resumptions: no new conns at once").NoOptDefVal = "true"
+	flags.Var(value.Duration{P: span, Min: time.Second, Max: pool.MaxDrain}, "for", "admit its own resumptions for "+
+		"so long; then they are balanced as fresh; with --hard --wait, wait so long for its conns")
 }
 
 const drainWords = `BACKEND is its address and port, or its name as it is configured, which may stand for several addresses.
@@ -52,8 +54,10 @@ func drainCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	bindDrain(flags, &d.hard, &d.span)
-	flags.VarPF(value.Bool{P: &d.wait}, "wait", "", "print how far it is, until it is drained at all nodes or the time is over").NoOptDefVal = "true"
-	flags.VarPF(value.Bool{P: &d.force}, "force", "", "although no backend is left for fresh handshakes").NoOptDefVal = "true"
+	flags.VarPF(value.Bool{P: &d.wait}, "wait", "",
+		"print how far it is, until it is drained at all nodes or the time is over").NoOptDefVal = "true"
+	flags.VarPF(value.Bool{P: &d.force}, "force", "",
+		"although no backend is left for fresh handshakes").NoOptDefVal = "true"
 	d.bindCommon(flags)
 	return cmd
 }
@@ -75,7 +79,8 @@ func undrainCommand() *cobra.Command {
 }
 
 func (d *drainer) bindCommon(flags *pflag.FlagSet) {
-	flags.Var(value.Text{P: &d.pool, Check: value.CheckName, Kind: "NAME"}, "pool", "the backend's pool, where several have one of that name")
+	flags.Var(value.Text{P: &d.pool, Check: value.CheckName, Kind: "NAME"}, "pool",
+		"the backend's pool, where several have one of that name")
 	flags.VarPF(value.Bool{P: &d.thisNode}, "this-node", "", "only at the node that is asked").NoOptDefVal = "true"
 	d.bind(flags)
 }
@@ -98,7 +103,8 @@ func (d *drainer) drain(ctx context.Context, w io.Writer, backend string) error 
 
 func (d *drainer) undrain(ctx context.Context, w io.Writer, backend string) error {
 	var changed api.Changed
-	if err := d.post(ctx, api.BackendPath(backend, d.pool, "undrain"), api.UndrainRequest{ThisNode: d.thisNode}, &changed); err != nil {
+	if err := d.post(ctx, api.BackendPath(backend, d.pool, "undrain"), api.UndrainRequest{ThisNode: d.thisNode},
+		&changed); err != nil {
 		return err
 	}
 	return d.report(w, &changed)
@@ -131,12 +137,13 @@ func drainLine(b *api.Backend, now time.Time) string {
 	}
 	line += fmt.Sprintf(", %s open", count(b.ConnsOpen, "conn"))
 	if b.Known != nil && b.Known.At.After(b.Drain.Since) {
-		line += ", " + count(b.Known.Sessions, "session") + " and " + count(b.Known.TicketKeys, "ticket key") + " lead there"
+		line += fmt.Sprintf(", %s and %s lead there", count(b.Known.Sessions, "session"), count(b.Known.TicketKeys, "ticket key"))
 	}
 	switch {
 	case b.State == "drained" || b.Drain.Until.IsZero():
 	case b.Drain.Mode == "soft":
-		line += fmt.Sprintf(", resumptions until %s (%s)", b.Drain.Until.Local().Format(time.TimeOnly), roughly(b.Drain.Until.Sub(now)))
+		line += fmt.Sprintf(", resumptions until %s (%s)", b.Drain.Until.Local().Format(time.TimeOnly),
+			roughly(b.Drain.Until.Sub(now)))
 	default:
 		line += ", no new conns"
 	}
@@ -163,15 +170,17 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%.0fh left", d.Hours())
 }
 
-// followEvery is the time between two looks at a drain; what changes is printed every tellEvery, and at once when it is more
-// than a number.
+// followEvery is the time between two looks at a drain; what changes is printed every tellEvery, and at once when it is
+// more than a number.
 const (
 	followEvery = time.Second
 	tellEvery   = 5 * time.Second
 )
 
 // follow prints what is left since changed was, until nothing is at any node, or the time is over. Then it is an error.
-func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, backend string, changed *api.Changed) error {
+func (d *drainer) follow(ctx context.Context, w io.Writer, client *api.Client, backend string,
+	changed *api.Changed,
+) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	what := "drained" // asks all nodes

@@ -15,8 +15,8 @@ const (
 	// reloadTimeout bounds a reload: names are resolved, and loops follow.
 	reloadTimeout = time.Minute
 
-	// upgradeTimeout bounds the wait for the answer to an upgrade: the node's own --upgrade-timeout, an hour at most, and
-	// what comes after that.
+	// upgradeTimeout bounds the wait for the answer to an upgrade: the node's own --upgrade-timeout, an hour at most,
+	// and what comes after that.
 	upgradeTimeout = time.Hour + time.Minute
 )
 

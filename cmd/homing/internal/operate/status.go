@@ -51,13 +51,20 @@ both directions, the share of offers that it resumed, and how many of its own we
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarPF(value.Bool{P: &v.watch}, "watch", "", "again and again, until interrupted; on a terminal as much as it shows, q ends").NoOptDefVal = "true"
-	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every", "with --watch: the time between two looks")
+	flags.VarPF(value.Bool{P: &v.watch}, "watch", "",
+		"again and again, until interrupted; on a terminal as much as it shows, q ends").NoOptDefVal = "true"
+	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every",
+		"with --watch: the time between two looks")
 	flags.Var(value.Enum[statusSort]{P: &v.sort, Choices: []value.Choice[statusSort]{
-		{Word: "name", Is: sortName}, {Word: "conns", Is: sortConns}, {Word: "bytes", Is: sortBytes}, {Word: "lost", Is: sortLost},
+		{Word: "name", Is: sortName},
+		{Word: "conns", Is: sortConns},
+		{Word: "bytes", Is: sortBytes},
+		{Word: "lost", Is: sortLost},
 	}}, "sort", "by pool and address, or the busiest first: by conns open, bytes per second or lost resumptions")
-	flags.Var(value.Int{P: &v.rows, Min: 0, Max: 1_000_000}, "rows", "no more backends than these; 0: all, with --watch as many as the terminal shows")
-	flags.VarPF(value.Bool{P: &v.json}, "json", "", "print what the admin API says, see /v1/openapi.json").NoOptDefVal = "true"
+	flags.Var(value.Int{P: &v.rows, Min: 0, Max: 1_000_000}, "rows",
+		"no more backends than these; 0: all, with --watch as many as the terminal shows")
+	flags.VarPF(value.Bool{P: &v.json}, "json", "",
+		"print what the admin API says, see /v1/openapi.json").NoOptDefVal = "true"
 	v.bind(flags)
 	return cmd
 }
@@ -170,7 +177,8 @@ func (p *statusPage) fill() {
 	p.add("lost     %s", lost(t))
 	for _, table := range st.Tables {
 		if table.Evicted > 0 && (table.Name == "sessions" || table.Name == "clients") {
-			p.add("the table of %s is too small: %s live entries gave way%s", table.Name, short(float64(table.Evicted)), mostOf(table.Shares))
+			p.add("the table of %s is too small: %s live entries gave way%s", table.Name, short(float64(table.Evicted)),
+				mostOf(table.Shares))
 		}
 	}
 	if len(st.Peers) > 0 {
@@ -202,7 +210,8 @@ func mostOf(shares []api.TableShare) string {
 		return ""
 	}
 	most := slices.MaxFunc(shares, func(a, b api.TableShare) int { return cmp.Compare(a.Evicted, b.Evicted) })
-	return fmt.Sprintf(", %s of pool %s, which has %s", short(float64(most.Evicted)), most.Pool, short(float64(most.Entries)))
+	return fmt.Sprintf(", %s of pool %s, which has %s", short(float64(most.Evicted)), most.Pool,
+		short(float64(most.Entries)))
 }
 
 // resumed is the share of accepted offers, by kind.
@@ -210,7 +219,8 @@ func resumed(t *api.Totals) string {
 	var parts []string
 	for _, offer := range t.Offers {
 		if judged := offer.Accepted + offer.Refused; judged > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s of %s", offer.Kind, percent(offer.Accepted, judged), short(float64(judged))))
+			parts = append(parts, fmt.Sprintf("%s %s of %s", offer.Kind, percent(offer.Accepted, judged),
+				short(float64(judged))))
 		}
 	}
 	if len(parts) == 0 {
@@ -221,12 +231,14 @@ func resumed(t *api.Totals) string {
 
 // lost is the reasons, in the order in which the documents have them.
 func lost(t *api.Totals) string {
-	return cmp.Or(counted(t.Lost, "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded", "drained", "ech"), "none")
+	return cmp.Or(counted(t.Lost, "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded",
+		"drained", "ech"), "none")
 }
 
 // refusedBy is the listeners' rules that have refused conns, "" if none has.
 func refusedBy(t *api.Totals) string {
-	return counted(t.Refused, "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory")
+	return counted(t.Refused, "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate",
+		"pre_hello", "memory")
 }
 
 // counted is the words that have happened, in their order.

@@ -13,8 +13,8 @@ const (
 	// otherWidth is the columns but that of addresses.
 	otherWidth = 53
 
-	// addressWidth is the column of addresses where there is no terminal: what the others leave of 80. On one it is what
-	// they leave, within bounds: the longest address with a port has 47 characters.
+	// addressWidth is the column of addresses where there is no terminal: what the others leave of 80. On one it is
+	// what they leave, within bounds: the longest address with a port has 47 characters.
 	addressWidth    = 80 - otherWidth
 	minAddressWidth = 12
 	maxAddressWidth = 47
@@ -51,7 +51,8 @@ func (p *statusPage) order(all []api.Backend) {
 		case sortConns:
 			return cmp.Or(cmp.Compare(b.ConnsOpen, a.ConnsOpen), cmp.Compare(b.Conns, a.Conns))
 		case sortBytes:
-			return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(b.BytesIn+b.BytesOut, a.BytesIn+a.BytesOut))
+			return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond),
+				cmp.Compare(b.BytesIn+b.BytesOut, a.BytesIn+a.BytesOut))
 		case sortLost:
 			return cmp.Compare(b.Lost, a.Lost)
 		case sortName:
@@ -65,7 +66,8 @@ func (p *statusPage) table(backends []api.Backend, left *int, bounded, withPool 
 	if p.columns > 0 {
 		width = min(max(p.columns-otherWidth, minAddressWidth), maxAddressWidth)
 	}
-	p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, "BACKEND", "STATE", "OPEN", "CONN/S", "B/S", "CONNS", "RESUMED", "LOST")
+	p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, "BACKEND", "STATE", "OPEN", "CONN/S", "B/S", "CONNS", "RESUMED",
+		"LOST")
 	for i := range backends {
 		if bounded && *left <= 0 {
 			p.add("and %d more", len(backends)-i)
@@ -78,7 +80,8 @@ func (p *statusPage) table(backends []api.Backend, left *int, bounded, withPool 
 			name = one.Pool + " " + name
 		}
 		p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, fit(name, width), stateWord(one, p.status.Now),
-			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond), short(float64(one.Conns)),
+			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond),
+			short(float64(one.Conns)),
 			percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
 		p.lines[len(p.lines)-1].backend = true
 		if why := whyNotUp(one, p.status.Now); why != "" {

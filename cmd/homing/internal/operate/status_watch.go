@@ -27,7 +27,8 @@ type terminal interface {
 type terminalEvent byte
 
 const (
-	// home moves the cursor to the upper left, restOfLine and restOfScreen erase what follows it (ECMA-48: CUP, EL, ED).
+	// home moves the cursor to the upper left, restOfLine and restOfScreen erase what follows it (ECMA-48: CUP, EL,
+	// ED).
 	home         = "\x1b[H"
 	restOfLine   = "\x1b[K"
 	restOfScreen = "\x1b[J"
@@ -35,8 +36,8 @@ const (
 	keysHelp = "q ends; sort by n name, c conns, b bytes, l lost"
 )
 
-// watchOn shows the status until somebody ends it. A node that does not answer for a while is waited for: it may be handing
-// over to another process.
+// watchOn shows the status until somebody ends it. A node that does not answer for a while is waited for: it may be
+// handing over to another process.
 func (v *statusViewer) watchOn(ctx context.Context, client *api.Client, on terminal) error {
 	status := new(api.Status)
 	if err := client.Get(ctx, "/v1/status", status); err != nil {

@@ -17,7 +17,8 @@ type linuxTerminal struct {
 	// Static.
 	out, in *os.File // in is nil where keys come from elsewhere, or belong to another process
 
-	// A terminal may take nothing for as long as it likes (Ctrl-S, a network that is gone): one goroutine alone waits for it.
+	// A terminal may take nothing for as long as it likes (Ctrl-S, a network that is gone): one goroutine alone waits
+	// for it.
 	screens chan string // has room for one: the newest
 	orders  chan terminalOrder
 	failed  chan error // has room for one: why something could not be written
@@ -37,7 +38,10 @@ func terminalOf(w io.Writer) terminal {
 	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
 		return nil
 	}
-	t := &linuxTerminal{out: out, screens: make(chan string, 1), orders: make(chan terminalOrder), failed: make(chan error, 1)}
+	t := &linuxTerminal{
+		out: out, screens: make(chan string, 1), orders: make(chan terminalOrder),
+		failed: make(chan error, 1),
+	}
 	// A process in the background that touched the terminal's settings would be stopped.
 	if front, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP); err == nil && front == unix.Getpgrp() {
 		t.in = os.Stdin
@@ -118,8 +122,8 @@ func (t *linuxTerminal) follow(signals <-chan os.Signal, done <-chan struct{}, e
 	}
 }
 
-// stopSelf stops the process, and returns when it goes on. The signal is for this very thread: one for the process may be
-// taken by another, while this one goes on for a moment and takes the terminal back.
+// stopSelf stops the process, and returns when it goes on. The signal is for this very thread: one for the process may
+// be taken by another, while this one goes on for a moment and takes the terminal back.
 func stopSelf() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -15,7 +15,8 @@ import (
 	"homing/cmd/homing/internal/member"
 )
 
-// takeAdmin makes the server for operators, where there is an address for it, and listens. Everything else has been made.
+// takeAdmin makes the server for operators, where there is an address for it, and listens. Everything else has been
+// made.
 func (s *service) takeAdmin(c *config.Config) (err error) {
 	if c.Admin.Address == "" {
 		return nil
@@ -24,7 +25,8 @@ func (s *service) takeAdmin(c *config.Config) (err error) {
 	if s.operators, err = admin.New(access, s.adminSource(), s.log); err != nil {
 		return err
 	}
-	if s.admin, err = admin.Listen(access.Address, s.estate.File(giveAdmin, access.Address.Network, access.Address.Addr)); err != nil {
+	if s.admin, err = admin.Listen(access.Address,
+		s.estate.File(giveAdmin, access.Address.Network, access.Address.Addr)); err != nil {
 		return explainListen("--admin", access.Address.Addr, err)
 	}
 	return nil

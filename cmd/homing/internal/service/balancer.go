@@ -31,11 +31,13 @@ func (s *service) balancerConfig(now *running) balancer.Config {
 	t := &c.Timeouts
 	cfg := balancer.Config{
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
-		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed, HoldTimeout: t.Hold,
+		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed,
+		HoldTimeout:      t.Hold,
 		HandshakeTimeout: t.Handshake, KeepAlive: t.KeepAlive, UserTimeout: t.User,
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Sources: c.Limits.Clients,
-		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory, MemoryLimit: c.ConnMemory(),
-		Log: s.log,
+		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory,
+		MemoryLimit: c.ConnMemory(),
+		Log:         s.log,
 	}
 	byName := make(map[string]*pooled, len(now.pools)) // a site may have thousands of pools, and a route for each
 	for _, p := range now.pools {
@@ -43,7 +45,10 @@ func (s *service) balancerConfig(now *running) balancer.Config {
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		ln := balancer.Listener{Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow, Deny: l.Deny, MaxConns: l.MaxConns, Mode: l.Mode}
+		ln := balancer.Listener{
+			Name: l.Name, Addr: l.Address, TLS: l.TLS, AcceptProxy: l.AcceptProxy, Allow: l.Allow,
+			Deny: l.Deny, MaxConns: l.MaxConns, Mode: l.Mode,
+		}
 		if p := byName[l.Default]; p != nil {
 			ln.Default = p.Pool
 		}

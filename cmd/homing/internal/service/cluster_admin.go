@@ -22,7 +22,8 @@ func (c *clusterNode) viewMembers() []api.Member {
 // viewOf is a member for people. Keys are named, not told.
 func viewOf(one cluster.Member) api.Member {
 	view := api.Member{
-		ID: one.ID, Name: one.Meta.Name, Role: one.Meta.Role.String(), State: one.Meta.State.String(), Addr: one.Addr.String(), Version: one.Meta.Version,
+		ID: one.ID, Name: one.Meta.Name, Role: one.Meta.Role.String(), State: one.Meta.State.String(),
+		Addr: one.Addr.String(), Version: one.Meta.Version,
 	}
 	if !one.Alive {
 		view.State = "vanished"

@@ -14,8 +14,8 @@ import (
 	"homing/cmd/homing/internal/upgrade"
 )
 
-// importFrom makes the node that of the elder: its sockets, as far as they are bound to the addresses of the configuration,
-// and then its name, for others know the sockets by it.
+// importFrom makes the node that of the elder: its sockets, as far as they are bound to the addresses of the
+// configuration, and then its name, for others know the sockets by it.
 func (c *clusterNode) importFrom(estate *upgrade.Estate) error {
 	bind := c.options.Bind.String()
 	tcp, udp := estate.Listener(giveGossip, bind), estate.PacketConn(giveGossipUDP, bind)
@@ -23,9 +23,11 @@ func (c *clusterNode) importFrom(estate *upgrade.Estate) error {
 	case tcp != nil && udp != nil:
 		c.member.Sockets = &cluster.GossipSockets{TCP: tcp, UDP: udp}
 	case tcp != nil:
-		return errors.Join(errors.New("--cluster-bind: systemd gives its TCP socket, and not the UDP one: give both, or none"), tcp.Close())
+		err := errors.New("--cluster-bind: systemd gives its TCP socket, and not the UDP one: give both, or none")
+		return errors.Join(err, tcp.Close())
 	case udp != nil:
-		return errors.Join(errors.New("--cluster-bind: systemd gives its UDP socket, and not the TCP one: give both, or none"), udp.Close())
+		err := errors.New("--cluster-bind: systemd gives its UDP socket, and not the TCP one: give both, or none")
+		return errors.Join(err, udp.Close())
 	default:
 		return nil
 	}
@@ -48,7 +50,8 @@ func (c *clusterNode) keeps() []string {
 // give puts the node into a parcel.
 func (c *clusterNode) give(p *upgrade.Parcel) error {
 	if sockets := c.membership.Sockets(); sockets != nil {
-		if err := errors.Join(p.AddSocket(giveGossip, sockets.TCP), p.AddSocket(giveGossipUDP, sockets.UDP)); err != nil {
+		if err := errors.Join(p.AddSocket(giveGossip, sockets.TCP),
+			p.AddSocket(giveGossipUDP, sockets.UDP)); err != nil {
 			return err
 		}
 	}
@@ -74,8 +77,8 @@ func (c *clusterNode) prime(from *upgrade.Parcel) error {
 	return nil
 }
 
-// letGo ends the node for this process, which has stopped all else, and says what has happened since give. Where the heir
-// goes on with the sockets nobody notices; else this node leaves as it does at its end.
+// letGo ends the node for this process, which has stopped all else, and says what has happened since give. Where the
+// heir goes on with the sockets nobody notices; else this node leaves as it does at its end.
 func (c *clusterNode) letGo(p *upgrade.Parcel, keeps []string) (err error) {
 	if c.replicator != nil {
 		err = p.Write(letterReplication, c.replicator.Export())

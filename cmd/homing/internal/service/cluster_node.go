@@ -40,7 +40,9 @@ type clusterNode struct {
 
 // newClusterNode makes what must be there before the store: where that sends what it learns. On an error there is
 // nothing to close.
-func newClusterNode(o *config.Config, version string, estate *upgrade.Estate, log *slog.Logger) (c *clusterNode, err error) {
+func newClusterNode(o *config.Config, version string, estate *upgrade.Estate,
+	log *slog.Logger,
+) (c *clusterNode, err error) {
 	c = &clusterNode{options: &o.Cluster, log: log, changed: make(chan struct{}, 1)}
 	if c.nodeKeys, err = member.LoadKeys("node-key-file", o.Cluster.NodeKeyFile, log); err != nil {
 		return nil, err
@@ -84,7 +86,8 @@ func portAbove(addr netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr(), addr.Port()+1)
 }
 
-// join makes this process a member. Nobody is dialled before start. settle returns when no loop acts on what was before.
+// join makes this process a member. Nobody is dialled before start. settle returns when no loop acts on what was
+// before.
 func (c *clusterNode) join(now *running, settle func()) (err error) {
 	cfg := c.member
 	cfg.Settle = settle
@@ -103,7 +106,8 @@ func (c *clusterNode) join(now *running, settle func()) (err error) {
 	if c.membership, err = cluster.Create(cfg); err != nil {
 		return member.Explain(&c.options.Member, err)
 	}
-	c.discovery = cluster.NewDiscovery(c.membership, cluster.DiscoverConfig{Pools: now.discovering(), Filled: c.membership.FollowOrders, Log: c.log})
+	c.discovery = cluster.NewDiscovery(c.membership,
+		cluster.DiscoverConfig{Pools: now.discovering(), Filled: c.membership.FollowOrders, Log: c.log})
 	return nil
 }
 
@@ -187,7 +191,8 @@ func (c *clusterNode) setNodeKeys(keys [][]byte) {
 		return
 	}
 	c.membership.SetNodeKeys(keys)
-	c.log.Info("node keys read again", slog.Int("keys", len(keys)), slog.String("in_use", cluster.PrintOf(keys[0]).String()))
+	c.log.Info("node keys read again", slog.Int("keys", len(keys)),
+		slog.String("in_use", cluster.PrintOf(keys[0]).String()))
 }
 
 // follow tells whoever depends on the members that they changed.
@@ -222,8 +227,10 @@ func (c *clusterNode) announce(discovers bool) {
 	if c.replicator != nil {
 		replication = c.replicator.Addr().String()
 	}
-	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID), slog.String("name", c.membership.Self().Meta.Name), slog.String("replication", replication),
-		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", discovers), slog.Int("seeds", len(c.options.Join)))
+	c.log.Info("cluster", slog.String("addr", c.membership.Addr().String()), slog.String("id", c.member.ID),
+		slog.String("name", c.membership.Self().Meta.Name), slog.String("replication", replication),
+		slog.Bool("encrypted", c.member.Keys != nil), slog.Bool("discovers", discovers),
+		slog.Int("seeds", len(c.options.Join)))
 	if c.replicator == nil {
 		c.log.Warn("what this node learns is not shared: --node-key-file is missing")
 	}

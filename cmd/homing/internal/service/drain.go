@@ -15,7 +15,8 @@ import (
 	"homing/cmd/internal/usage"
 )
 
-// stopMargin is what a stop takes beside the delay and the drain: conns are reset, the cluster is left, the log is written.
+// stopMargin is what a stop takes beside the delay and the drain: conns are reset, the cluster is left, the log is
+// written.
 const stopMargin = 15 * time.Second
 
 // elderEnds bounds the time between an elder's last word and its end: it writes its log.
@@ -26,12 +27,13 @@ type ending struct {
 	signals <-chan os.Signal   // SIGTERM, SIGINT
 	kill    context.CancelFunc // resets what is open
 	ended   <-chan error       // the balancer's Run has returned
-	spare   int                // signals that are meant for the whole service, while this process is about to end anyway
+	spare   int                // signals that are for the whole service: this process is about to end anyway
 }
 
 // drain takes the node out of service. Everybody is told at once; for the drain delay it goes on taking conns, so that
-// whoever asks has sent the clients elsewhere by then; then the open conns may end within the drain timeout. A signal skips
-// the delay; one more ends at once, which is an error. Without a signal another process has taken over, and takes the conns.
+// whoever asks has sent the clients elsewhere by then; then the open conns may end within the drain timeout. A signal
+// skips the delay; one more ends at once, which is an error. Without a signal another process has taken over, and takes
+// the conns.
 func (s *service) drain(sig os.Signal, e ending) error {
 	t := s.running.Load().config.Timeouts
 	timeout, open := slog.Float64("timeout_seconds", t.Drain.Seconds()), slog.Uint64("open", s.balancer.Stats().Open)
@@ -44,7 +46,8 @@ func (s *service) drain(sig os.Signal, e ending) error {
 		if s.cluster != nil {
 			s.cluster.drain()
 		}
-		s.log.Info("drain", slog.String("signal", sig.String()), timeout, open, slog.Float64("delay_seconds", t.DrainDelay.Seconds()))
+		s.log.Info("drain", slog.String("signal", sig.String()), timeout, open,
+			slog.Float64("delay_seconds", t.DrainDelay.Seconds()))
 		if err := s.delayDrain(t.DrainDelay, e); err != nil {
 			return err
 		}
@@ -59,8 +62,8 @@ func (s *service) drain(sig os.Signal, e ending) error {
 	return err
 }
 
-// awaitElder returns when the process that this one took over from has ended, and what it has learned is here. systemd would
-// not let it finish after the main process.
+// awaitElder returns when the process that this one took over from has ended, and what it has learned is here. systemd
+// would not let it finish after the main process.
 func (s *service) awaitElder(limit context.Context, e ending) {
 	select {
 	case <-s.elder.ended:
@@ -121,7 +124,8 @@ wait:
 		return usage.Failed(err)
 	}
 	if cut := s.cutConns() - before; cut > 0 && timeout > 0 {
-		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them", slog.Float64("timeout_seconds", timeout.Seconds()), slog.Uint64("cut", cut))
+		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them",
+			slog.Float64("timeout_seconds", timeout.Seconds()), slog.Uint64("cut", cut))
 		return nil
 	}
 	s.log.Info("drained")

@@ -48,8 +48,8 @@ func (s *service) requestUpgrade(context.Context) error {
 	}
 }
 
-// upgradeNow starts a new process of this program and lets it take over. The error is one line, and in the log; nothing has
-// changed then.
+// upgradeNow starts a new process of this program and lets it take over. The error is one line, and in the log; nothing
+// has changed then.
 func (s *service) upgradeNow(ctx context.Context) error {
 	if s.draining.Load() {
 		return errors.New("this process drains: it is not upgraded any more")

@@ -48,7 +48,8 @@ func (l fileLimit) warn(log *slog.Logger, maxConns int) {
 		log.Warn("the limit of open files could not be raised", slog.Uint64("limit", l.files), slog.Any("error", l.err))
 	}
 	if need := uint64(maxConns)*2 + spareFiles; l.files < need {
-		log.Warn("the limit of open files is too low for --max-conns: raise it (ulimit -Hn, LimitNOFILE=) or lower --max-conns",
+		log.Warn("the limit of open files is too low for --max-conns: raise it (ulimit -Hn, LimitNOFILE=) or lower "+
+			"--max-conns",
 			slog.Uint64("limit", l.files), slog.Uint64("needed", need), slog.Int("max_conns", maxConns))
 	}
 }

@@ -47,8 +47,8 @@ type succession struct {
 
 	facts factSwitch
 
-	// What only one process of a node may do. It ends with the service, or when an heir does it. nil before start; owned by
-	// run, and by an upgrade.
+	// What only one process of a node may do. It ends with the service, or when an heir does it. nil before start;
+	// owned by run, and by an upgrade.
 	alone *task.Task
 
 	requests chan chan error // of upgrades; never closed
@@ -93,14 +93,20 @@ func (s *succession) viewElder() (pid int, conns uint64, ok bool) {
 }
 
 // newSuccession is for a service that was started with that.
-func newSuccession(estate *upgrade.Estate, c *config.Config, version string, log *slog.Logger, said io.Writer) (*succession, error) {
+func newSuccession(estate *upgrade.Estate, c *config.Config, version string, log *slog.Logger,
+	said io.Writer,
+) (*succession, error) {
 	command, err := upgrade.Self()
 	if err != nil {
 		return nil, err
 	}
 	x := &succession{
-		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error), elder: elderView{ended: make(chan struct{})},
-		upgrader: upgrade.NewUpgrader(upgrade.Config{Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log, Said: said}),
+		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error),
+		elder: elderView{ended: make(chan struct{})},
+		upgrader: upgrade.NewUpgrader(upgrade.Config{
+			Command: command, Version: version, Timeout: c.Timeouts.Upgrade,
+			Log: log, Said: said,
+		}),
 	}
 	if estate.Elder == 0 {
 		close(x.elder.ended)
@@ -160,8 +166,8 @@ func (s *succession) importTables(known *affinity.Config) error {
 	return nil
 }
 
-// recall brings the store to what was known, and returns when this process is to take conns. On an error nobody has seen
-// anything of it.
+// recall brings the store to what was known, and returns when this process is to take conns. On an error nobody has
+// seen anything of it.
 func (s *service) recall(ctx context.Context) error {
 	if s.estate.Elder == 0 {
 		if s.state != nil { // before the first conn is looked at
@@ -250,8 +256,8 @@ func (s *service) exportPools(to *upgrade.Parcel) error {
 	return to.Write(letterPools, states)
 }
 
-// startAlone takes over what only one process of the node may do, as soon as an elder has let go of it, and tells systemd
-// that this is the process to look after.
+// startAlone takes over what only one process of the node may do, as soon as an elder has let go of it, and tells
+// systemd that this is the process to look after.
 func (s *service) startAlone(ctx context.Context) {
 	rest := s.estate.Serving(ctx, s.log)
 	err := s.importPools(rest)
@@ -274,7 +280,8 @@ func (s *service) startAlone(ctx context.Context) {
 		alone = append(alone, func(ctx context.Context) { s.notify.Watch(ctx, every, s.balancer.Sync) })
 	}
 	for _, name := range s.estate.Unused() {
-		s.log.Warn("a socket is not used: nothing listens at its address by this configuration", slog.String("socket", name))
+		s.log.Warn("a socket is not used: nothing listens at its address by this configuration",
+			slog.String("socket", name))
 	}
 	s.alone = task.Start(ctx, alone...)
 	s.estate.Done()

@@ -14,8 +14,8 @@ import (
 	"homing/cmd/homing/internal/task"
 )
 
-// pooled is a pool and what looks at its backends. A reload that changes how they are looked at makes another for the same
-// pool.
+// pooled is a pool and what looks at its backends. A reload that changes how they are looked at makes another for the
+// same pool.
 type pooled struct {
 	// Static after newWatch.
 	*pool.Pool
@@ -42,7 +42,8 @@ func mayBeTransparent(c *config.Config) error {
 func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
 	if probed(c, settings) {
 		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
-			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names, FromTraffic: settings.Probe.FromTraffic, Log: s.log,
+			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names,
+			FromTraffic: settings.Probe.FromTraffic, Log: s.log,
 		})
 		if err != nil {
 			return err
@@ -56,7 +57,8 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 		return err
 	}
 	p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
-		Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise, Fall: settings.Checks.Fall,
+		Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise,
+		Fall:  settings.Checks.Fall,
 		Check: check, Agent: settings.Agent, Log: s.log,
 	})
 	return err
@@ -65,7 +67,8 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 // probed says that a pool is to be probed: not one of which no hello is read.
 func probed(c *config.Config, p *config.Pool) bool {
 	return p.Probe.Enabled && slices.ContainsFunc(c.Listeners, func(l config.Listener) bool {
-		return l.TLS != balancer.TLSOff && (l.Default == p.Name || slices.ContainsFunc(l.Routes, func(r config.Route) bool { return r.Pool == p.Name }))
+		return l.TLS != balancer.TLSOff && (l.Default == p.Name ||
+			slices.ContainsFunc(l.Routes, func(r config.Route) bool { return r.Pool == p.Name }))
 	})
 }
 
@@ -108,8 +111,8 @@ func nodeOf(c *config.Config) string {
 
 func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
 	return pool.Options{
-		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources, Transparent: p.Transparent,
-		SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
+		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources,
+		Transparent: p.Transparent, SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
 		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
 		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Refuse: s.refuses(c), Log: s.log,
 	}

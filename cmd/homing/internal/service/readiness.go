@@ -13,16 +13,17 @@ import (
 	"homing/cmd/homing/internal/config"
 )
 
-// readyHold is for how long a node has to be unable to serve, or able again, before it says so. Two nodes whose backends
-// all die, or come back, at nearly the same time would otherwise pass their address to and fro. It is short beside the
-// time in which checks notice a dead backend.
+// readyHold is for how long a node has to be unable to serve, or able again, before it says so. Two nodes whose
+// backends all die, or come back, at nearly the same time would otherwise pass their address to and fro. It is short
+// beside the time in which checks notice a dead backend.
 const readyHold = 2 * time.Second
 
 // readiness says whether conns are welcome, for whoever moves an address between nodes.
 //
 //	starting ──able──► ready ──unable for readyHold──► unready ──able for readyHold──► ready
 //
-// It draws its conclusions when it is asked, and once a second (watch), so that nothing is missed between two questions.
+// It draws its conclusions when it is asked, and once a second (watch), so that nothing is missed between two
+// questions.
 type readiness struct {
 	look func() string // why the node cannot serve now, "" if it can; static
 	log  *slog.Logger
@@ -139,7 +140,8 @@ func (p *pooled) down() string {
 	if last == nil || len(s.Live()) > 0 {
 		return ""
 	}
-	return fmt.Sprintf("none of its %d backends is up; the last was %s: %s", len(s.All()), last.Addr, p.Condition(last).Why)
+	return fmt.Sprintf("none of its %d backends is up; the last was %s: %s", len(s.All()), last.Addr,
+		p.Condition(last).Why)
 }
 
 // nobody says why no backend of the pool can serve anybody, "" if one can, or if all are drained.

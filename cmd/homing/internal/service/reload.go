@@ -32,9 +32,10 @@ func (s *service) reloadAt(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// reload reads the configuration and the node keys again, resolves names again, and goes on with all of that, or with none
-// of it: then it says why. Conns stay, and so does what is known of backends that stay. What open conns have been told of
-// timeouts and limits holds until they end. One reload runs at a time; others wait. by is who asked, for the log.
+// reload reads the configuration and the node keys again, resolves names again, and goes on with all of that, or with
+// none of it: then it says why. Conns stay, and so does what is known of backends that stay. What open conns have been
+// told of timeouts and limits holds until they end. One reload runs at a time; others wait. by is who asked, for the
+// log.
 func (s *service) reload(by string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -66,8 +67,8 @@ func (s *service) reload(by string) error {
 	return nil
 }
 
-// replace does it. s.changing is held. On an error all is as before: what can fail comes first, and what was made for it
-// does not run yet.
+// replace does it. s.changing is held. On an error all is as before: what can fail comes first, and what was made for
+// it does not run yet.
 func (s *service) replace() (*running, error) {
 	c, err := s.flags.Load()
 	if err != nil {
@@ -75,7 +76,9 @@ func (s *service) replace() (*running, error) {
 	}
 	old := s.running.Load()
 	if keys := config.Fixed(old.config, c); len(keys) > 0 {
-		return nil, fmt.Errorf("%s cannot change while it runs: take that back, restart, or hand over by homing upgrade", strings.Join(keys, ", "))
+		return nil,
+			fmt.Errorf("%s cannot change while it runs: take that back, restart, or hand over by homing upgrade",
+				strings.Join(keys, ", "))
 	}
 	var nodeKeys [][]byte
 	if s.cluster != nil {
@@ -104,8 +107,8 @@ func explainReload(err error) error {
 	return err
 }
 
-// prepare makes what a configuration has and old does not, and plans what there is already. Nothing of it runs yet. At the
-// start old is nil.
+// prepare makes what a configuration has and old does not, and plans what there is already. Nothing of it runs yet. At
+// the start old is nil.
 func (s *service) prepare(old *running, c *config.Config) (next *running, plans []*pool.Plan, err error) {
 	if err := mayBeTransparent(c); err != nil {
 		return nil, nil, err

@@ -33,7 +33,8 @@ func NewCommand(version string) *cobra.Command {
 				return err
 			}
 			if flags.File == config.Stdin {
-				return estate.Fail(errors.New("--config -: the file is read again at each SIGHUP, and standard input is not: write it to a file first"))
+				return estate.Fail(errors.New("--config -: the file is read again at each SIGHUP, and standard input " +
+					"is not: write it to a file first"))
 			}
 			c, err := flags.Load()
 			if err != nil {

@@ -2,8 +2,8 @@
 
 // Package service is one running homing: `homing run`.
 //
-// A service is assembled first, where everything that can fail does so before anybody has noticed anything, and then started.
-// What a reload replaces is one value, running: the configuration and the pools that were made of it. By file:
+// A service is assembled first, where everything that can fail does so before anybody has noticed anything, and then
+// started. What a reload replaces is one value, running: the configuration and the pools that were made of it. By file:
 //
 //	run        the command, its signals, its end        service    assemble, start, close
 //	pools      pools, their checks and probes           balancer   what the data plane is told
@@ -115,7 +115,9 @@ const gcPercent = 15
 
 // assemble makes everything that can fail, and starts nothing: on an error all is as before. The error says what is
 // wrong with which setting, and what to do.
-func assemble(c *config.Config, version string, estate *upgrade.Estate, logs *logging.Logs, level *slog.LevelVar) (*service, error) {
+func assemble(c *config.Config, version string, estate *upgrade.Estate, logs *logging.Logs,
+	level *slog.LevelVar,
+) (*service, error) {
 	// A loop that polls keeps its P: two more let the garbage collector and the rest of the program run beside them.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -175,8 +177,9 @@ func (s *service) take(c *config.Config) (err error) {
 // takeStore makes the tables, or finds those that an earlier process has left.
 func (s *service) takeStore(c *config.Config) (err error) {
 	known := affinity.Config{
-		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL, TicketTTL: c.Tables.TicketTTL,
-		Suspect: s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
+		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL,
+		TicketTTL: c.Tables.TicketTTL,
+		Suspect:   s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
 	}
 	if err = s.lock(c); err != nil {
 		return err
@@ -200,7 +203,8 @@ func (s *service) takeStore(c *config.Config) (err error) {
 	case c.Tables.Dir != "":
 		return fmt.Errorf("--table-dir: %w", err)
 	default:
-		return fmt.Errorf("no memory for %d table entries and %d client entries: lower --table-entries or --client-entries: %w",
+		return fmt.Errorf("no memory for %d table entries and %d client entries: lower --table-entries or "+
+			"--client-entries: %w",
 			c.Tables.Entries, c.Tables.ClientEntries, err)
 	}
 }
@@ -240,10 +244,13 @@ func (s *service) start(ctx context.Context) {
 func (s *service) announce() {
 	now := s.running.Load()
 	c := now.config
-	s.log.Info("homing", slog.String("version", s.version), slog.String("go", runtime.Version()), slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
+	s.log.Info("homing", slog.String("version", s.version), slog.String("go", runtime.Version()),
+		slog.Int("pid", os.Getpid()), slog.String("name", nodeName(c)))
 	s.announceRoutes(now)
-	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)), slog.Int("max_conns", s.maxConns(c)))
-	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries), slog.Int("client_entries", c.Tables.ClientEntries),
+	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)),
+		slog.Int("max_conns", s.maxConns(c)))
+	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries),
+		slog.Int("client_entries", c.Tables.ClientEntries),
 		slog.String("memory", formatMemory(s.store.TableBytes())))
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
@@ -260,13 +267,15 @@ func (s *service) announceRoutes(now *running) {
 	addrs := s.balancer.Addrs()
 	for i := range now.config.Listeners {
 		l := &now.config.Listeners[i]
-		s.log.Info("listener", slog.String("addr", addrs[i].String()), slog.String("name", l.Name), slog.String("pool", l.Default),
+		s.log.Info("listener", slog.String("addr", addrs[i].String()), slog.String("name", l.Name),
+			slog.String("pool", l.Default),
 			slog.Int("routes", len(l.Routes)), slog.String("tls", l.TLS.String()))
 	}
 	for i, p := range now.pools {
 		s.log.Info("pool", slog.String("pool", p.Name()), slog.String("policy", now.config.Pools[i].Policy.String()))
 		for _, b := range p.Snapshot().All() {
-			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()), slog.String("name", b.Name),
+			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()),
+				slog.String("name", b.Name),
 				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
 		}
 	}
@@ -309,12 +318,15 @@ func explainListen(flag, addr string, err error) error {
 	case ofUnix && errors.Is(err, syscall.EADDRINUSE):
 		remedy = fmt.Sprintf("somebody listens at it: stop that (ss -lxp src %s), or choose another path", path)
 	case ofUnix && errors.Is(err, fs.ErrNotExist):
-		remedy = fmt.Sprintf("there is no directory %s: make it, in a unit by RuntimeDirectory=, or choose another", filepath.Dir(path))
+		remedy = fmt.Sprintf("there is no directory %s: make it, in a unit by RuntimeDirectory=, or choose another",
+			filepath.Dir(path))
 	case ofUnix && errors.Is(err, fs.ErrPermission):
-		remedy = fmt.Sprintf("permission denied: this user has to be able to write to %s; or choose another", filepath.Dir(path))
+		remedy = fmt.Sprintf("permission denied: this user has to be able to write to %s; or choose another",
+			filepath.Dir(path))
 	case errors.Is(err, syscall.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr)
-		remedy = fmt.Sprintf("address already in use: stop what holds it (ss -ltnp 'sport = :%s'), or choose another", port)
+		remedy = fmt.Sprintf("address already in use: stop what holds it (ss -ltnp 'sport = :%s'), or choose another",
+			port)
 	case errors.Is(err, syscall.EACCES):
 		remedy = "permission denied: ports below 1024 need root or the capability net_bind_service; or choose another"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -30,7 +30,10 @@ func (s *service) viewForShortages() *shortage.View {
 	view := &shortage.View{Stats: s.balancer.Stats(), LogLost: s.logs.Dropped()}
 	for i, p := range now.pools {
 		settings := &now.config.Pools[i]
-		one := shortage.Pool{Name: p.Name(), Unable: p.nobody(), Queue: settings.Queue, QueueTimeout: settings.QueueTimeout, Itself: p.Refused()}
+		one := shortage.Pool{
+			Name: p.Name(), Unable: p.nobody(), Queue: settings.Queue,
+			QueueTimeout: settings.QueueTimeout, Itself: p.Refused(),
+		}
 		for _, addr := range settings.Sources {
 			if !s.own.has(addr) && s.own.known() {
 				one.Strangers = append(one.Strangers, addr)

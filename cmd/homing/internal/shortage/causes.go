@@ -38,19 +38,22 @@ func poolRows() []row[poolView] {
 		{
 			cause: "queue_full", count: func(p *poolView) uint64 { return p.QueueFull },
 			what: func(p *poolView, n uint64) string {
-				return fmt.Sprintf("%s reset: every backend has as many conns as it may, and as many wait as may, %d", conns(n), max(p.Queue, 0))
+				return fmt.Sprintf("%s reset: every backend has as many conns as it may, and as many wait as may, %d",
+					conns(n), max(p.Queue, 0))
 			},
 			remedy: "add backends, or raise max-conns of those there are, or --queue",
 		},
 		{
 			cause: "queue_timeout", count: func(p *poolView) uint64 { return p.QueueTimeouts },
 			what: func(p *poolView, n uint64) string {
-				return fmt.Sprintf("%s reset: every backend had as many conns as it may for all of %s", conns(n), p.QueueTimeout)
+				return fmt.Sprintf("%s reset: every backend had as many conns as it may for all of %s", conns(n),
+					p.QueueTimeout)
 			},
 			remedy: "add backends, or raise max-conns of those there are, or --queue-timeout",
 		},
 		{
-			cause: "no_backend", count: func(p *poolView) uint64 { return p.Unroutable }, lasts: func(p *poolView) bool { return p.Unable != "" },
+			cause: "no_backend", count: func(p *poolView) uint64 { return p.Unroutable },
+			lasts: func(p *poolView) bool { return p.Unable != "" },
 			what: func(p *poolView, n uint64) string {
 				switch {
 				case p.Unable == "":
@@ -65,30 +68,36 @@ func poolRows() []row[poolView] {
 		{
 			cause: "connect_timeout", count: func(p *poolView) uint64 { return p.ConnectTimeouts },
 			what: func(_ *poolView, n uint64) string {
-				return fmt.Sprintf("%d connects to backends timed out: these accept more slowly than clients come, or are gone", n)
+				return fmt.Sprintf("%d connects to backends timed out: these accept more slowly than clients come, "+
+					"or are gone", n)
 			},
-			remedy: "raise the backlog of the backends (listen ... backlog=, net.core.somaxconn), bound them by max-conns, or add some",
+			remedy: "raise the backlog of the backends (listen ... backlog=, net.core.somaxconn), bound them by " +
+				"max-conns, or add some",
 		},
 		{
 			cause: "handshake_timeout", count: func(p *poolView) uint64 { return p.HandshakeTimeouts },
 			what: func(_ *poolView, n uint64) string {
 				return conns(n) + " reset: their TLS handshake was not over in time"
 			},
-			remedy: "see by --log-conns whether clients (termination c.) or backends (s.) are silent; if they only need longer, raise --handshake-timeout",
+			remedy: "see by --log-conns whether clients (termination c.) or backends (s.) are silent; if they only " +
+				"need longer, raise --handshake-timeout",
 		},
 		{
-			cause: "source", count: func(p *poolView) uint64 { return p.NoPorts }, of: func(p *poolView) bool { return len(p.Strangers) > 0 },
+			cause: "source", count: func(p *poolView) uint64 { return p.NoPorts },
+			of: func(p *poolView) bool { return len(p.Strangers) > 0 },
 			what: func(p *poolView, n uint64) string {
 				var list []string
 				for _, a := range p.Strangers {
 					list = append(list, a.String())
 				}
-				return fmt.Sprintf("%d connects failed: they are to come from %s, and this machine has no such address", n, strings.Join(list, " and "))
+				return fmt.Sprintf("%d connects failed: they are to come from %s, and this machine has no such address",
+					n, strings.Join(list, " and "))
 			},
 			remedy: "give --source addresses of this machine (ip addr), or leave it out",
 		},
 		{
-			cause: "ports", count: func(p *poolView) uint64 { return p.NoPorts }, of: func(p *poolView) bool { return len(p.Strangers) == 0 },
+			cause: "ports", count: func(p *poolView) uint64 { return p.NoPorts },
+			of: func(p *poolView) bool { return len(p.Strangers) == 0 },
 			what: func(_ *poolView, n uint64) string {
 				return fmt.Sprintf("%d connects failed: no source port is free for their backend", n)
 			},
@@ -104,9 +113,11 @@ func poolRows() []row[poolView] {
 		{
 			cause: "sockets", count: func(p *poolView) uint64 { return p.NoSockets },
 			what: func(_ *poolView, n uint64) string {
-				return conns(n) + " reset: the kernel gives no socket for their backend, for want of memory or of a right"
+				return conns(n) +
+					" reset: the kernel gives no socket for their backend, for want of memory or of a right"
 			},
-			remedy: "see the machine's memory, net.ipv4.tcp_mem and dmesg; with --transparent, that homing has the capability net_admin",
+			remedy: "see the machine's memory, net.ipv4.tcp_mem and dmesg; with --transparent, that homing has the " +
+				"capability net_admin",
 		},
 		{
 			cause: "buffers",
@@ -120,9 +131,11 @@ func poolRows() []row[poolView] {
 			remedy: "raise --buffer-memory, or --memory-limit where that bounds it",
 		},
 		{
-			cause: "itself", count: func(*poolView) uint64 { return 0 }, lasts: func(p *poolView) bool { return len(p.Itself) > 0 },
+			cause: "itself", count: func(*poolView) uint64 { return 0 },
+			lasts: func(p *poolView) bool { return len(p.Itself) > 0 },
 			what: func(p *poolView, _ uint64) string {
-				return "nothing is sent to " + strings.Join(p.Itself, " and ") + ": homing itself listens there, and every conn would come back"
+				return "nothing is sent to " + strings.Join(p.Itself, " and ") +
+					": homing itself listens there, and every conn would come back"
 			},
 			remedy: "give the address and port of the server, or have homing listen on one address alone",
 		},
@@ -140,21 +153,24 @@ func listenerRows() []row[listenerView] {
 		{
 			cause: "max_conns", count: held(balancer.HoldConns),
 			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open as may, %d", waited(n), l.limits.MaxConns)
+				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open as may, %d",
+					waited(n), l.limits.MaxConns)
 			},
 			remedy: "raise --max-conns, with the limit of open files (LimitNOFILE=), or add a node",
 		},
 		{
 			cause: "listener_conns", count: held(balancer.HoldListener),
 			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open at this listener as may, %d", waited(n), l.MaxConns)
+				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open at this "+
+					"listener as may, %d", waited(n), l.MaxConns)
 			},
 			remedy: "raise --listener-conns (max_conns of the listener), or add a node",
 		},
 		{
 			cause: "memory_full", count: held(balancer.HoldMemory),
 			what: func(_ *listenerView, n uint64) string {
-				return fmt.Sprintf("clients wait to be let in, for %s so far: the memory for conns is in use", waited(n))
+				return fmt.Sprintf("clients wait to be let in, for %s so far: the memory for conns is in use",
+					waited(n))
 			},
 			remedy: "raise --memory-limit",
 		},
@@ -175,21 +191,24 @@ func listenerRows() []row[listenerView] {
 		{
 			cause: "pre_hello", count: refused(balancer.RefusedPreHello),
 			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: they had sent no whole hello, and there were more of their kind than may, %d", conns(n), l.limits.MaxPreHello)
+				return fmt.Sprintf("%s reset: they had sent no whole hello, and there were more of their kind than may, %d",
+					conns(n), l.limits.MaxPreHello)
 			},
 			remedy: lessOf + "--max-pre-hello",
 		},
 		{
 			cause: "source_conns", count: refused(balancer.RefusedSourceConns),
 			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: their client has as many open as it may, %d", conns(n), l.limits.Sources.MaxConns)
+				return fmt.Sprintf("%s reset: their client has as many open as it may, %d", conns(n),
+					l.limits.Sources.MaxConns)
 			},
 			remedy: lessOf + "--client-conns",
 		},
 		{
 			cause: "source_rate", count: refused(balancer.RefusedSourceRate),
 			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: their client opens more than it may, %v a second", conns(n), l.limits.Sources.Rate)
+				return fmt.Sprintf("%s reset: their client opens more than it may, %v a second", conns(n),
+					l.limits.Sources.Rate)
 			},
 			remedy: lessOf + "--client-rate or --client-burst",
 		},

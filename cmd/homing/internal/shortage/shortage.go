@@ -1,5 +1,5 @@
-// Package shortage finds out what clients are refused for, or kept waiting for, and what can be done about it. It compares
-// what has been counted from time to time, beside the conns: nothing here is on their way.
+// Package shortage finds out what clients are refused for, or kept waiting for, and what can be done about it. It
+// compares what has been counted from time to time, beside the conns: nothing here is on their way.
 package shortage
 
 import (
@@ -35,10 +35,10 @@ type View struct {
 // Pool is what a pool's counters do not say.
 type Pool struct {
 	Name         string
-	Unable       string        // why no backend is there for anybody, "" where one is, or where that is wanted or not known yet
+	Unable       string        // why no backend is there for anybody, "" where one is, or that is wanted, or not known yet
 	Queue        int           // conns that may wait
 	QueueTimeout time.Duration // for how long
-	Strangers    []netip.Addr  // of the addresses that conns to its backends are to come from, those that this machine has not
+	Strangers    []netip.Addr  // of the addresses that conns to backends are to come from, those this machine has not
 	Itself       []string      // addresses of backends that are refused because conns to them would come back
 }
 
@@ -79,7 +79,8 @@ func (w *Watch) Look(v *View, now time.Time) {
 	}
 	for i := range v.Pools {
 		p := &poolView{Pool: v.Pools[i]}
-		if j := slices.IndexFunc(v.Stats.Pools, func(s balancer.PoolStats) bool { return s.Name == p.Pool.Name }); j >= 0 {
+		if j := slices.IndexFunc(v.Stats.Pools,
+			func(s balancer.PoolStats) bool { return s.Name == p.Pool.Name }); j >= 0 {
 			p.PoolStats = v.Stats.Pools[j]
 		}
 		look(w, poolRows(), p, key{pool: p.Pool.Name}, now)

@@ -78,9 +78,12 @@ run them as root, at each start of the machine. With --check nothing is changed:
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(value.Int{P: &rules.mark, Min: 1, Max: 1<<31 - 1}, "mark", "of the packets, if another program uses this one")
-	flags.Var(value.Int{P: &rules.table, Min: 1, Max: 1<<31 - 1}, "table", "of the routes, if another program uses this one")
-	flags.VarPF(value.Bool{P: &check}, "check", "", "look for the rules, and for the capability that homing needs").NoOptDefVal = "true"
+	flags.Var(value.Int{P: &rules.mark, Min: 1, Max: 1<<31 - 1}, "mark",
+		"of the packets, if another program uses this one")
+	flags.Var(value.Int{P: &rules.table, Min: 1, Max: 1<<31 - 1}, "table",
+		"of the routes, if another program uses this one")
+	flags.VarPF(value.Bool{P: &check}, "check", "",
+		"look for the rules, and for the capability that homing needs").NoOptDefVal = "true"
 	return cmd
 }
 
@@ -89,7 +92,8 @@ func (r rules) print(w io.Writer) error {
 	for _, one := range r.all() {
 		fmt.Fprintf(&text, "# %s\n%s\n", one.why, one.make)
 	}
-	text.WriteString("# and on each backend: its route to the clients leads through this machine, e.g. ip route replace default via ADDRESS\n")
+	text.WriteString("# and on each backend: its route to the clients leads through this machine, e.g. ip route " +
+		"replace default via ADDRESS\n")
 	_, err := io.WriteString(w, text.String())
 	return err
 }
@@ -129,7 +133,8 @@ func (r rules) check(ctx context.Context, w io.Writer) error {
 func listing(ctx context.Context, into any, name string, args ...string) error {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return fmt.Errorf("%s is not installed: install the package %s", name, map[string]string{"ip": "iproute2", "nft": "nftables"}[name])
+		return fmt.Errorf("%s is not installed: install the package %s", name,
+			map[string]string{"ip": "iproute2", "nft": "nftables"}[name])
 	}
 	out, err := exec.CommandContext(ctx, path, args...).Output()
 	if err != nil {
@@ -193,8 +198,10 @@ func marksTransparent(ctx context.Context, r rules) (bool, error) {
 		var socket, mark bool
 		for _, expr := range one.Rule.Expr {
 			text := strings.ReplaceAll(string(expr), " ", "")
-			socket = socket || strings.Contains(text, `{"socket":{"key":"transparent"}}`) || strings.Contains(text, `{"type":"match","name":"socket"}`)
-			mark = mark || strings.Contains(text, `{"meta":{"key":"mark"}},"value":`+fmt.Sprint(r.mark)+"}") || strings.Contains(text, `{"type":"target","name":"MARK"}`)
+			socket = socket || strings.Contains(text, `{"socket":{"key":"transparent"}}`) ||
+				strings.Contains(text, `{"type":"match","name":"socket"}`)
+			mark = mark || strings.Contains(text, `{"meta":{"key":"mark"}},"value":`+fmt.Sprint(r.mark)+"}") ||
+				strings.Contains(text, `{"type":"target","name":"MARK"}`)
 		}
 		if socket && mark {
 			return true, nil

@@ -88,7 +88,8 @@ func inspect(name string, fd int) (s socket, err error) {
 func (s *socket) at(want netaddr.Addr) bool {
 	have := s.addr.IP()
 	return s.addr == want ||
-		have.IsValid() && have.Port() == want.IP().Port() && have.Addr().IsUnspecified() && want.IP().Addr().IsUnspecified()
+		have.IsValid() && have.Port() == want.IP().Port() && have.Addr().IsUnspecified() &&
+			want.IP().Addr().IsUnspecified()
 }
 
 // take takes out the sockets that fit.
@@ -103,8 +104,9 @@ func (e *Estate) take(fits func(*socket) bool) (files []int) {
 	return files
 }
 
-// Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and those
-// of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the caller's own.
+// Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and
+// those of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the
+// caller's own.
 func (e *Estate) Sockets(addresses []string) []balancer.ListenSocket {
 	ours := balancer.ListenSocket{FDs: e.Take(listenerName)}
 	foreign := balancer.ListenSocket{FDs: e.Take(foreignName), Foreign: true}
@@ -178,7 +180,8 @@ func (e *Estate) socketsAt(name, network, address string) []int {
 	files := e.Take(name)
 	files = slices.DeleteFunc(files, func(fd int) bool {
 		s, err := inspect(name, fd)
-		if err == nil && want.IP().IsValid() && want.IP().Port() == 0 && s.addr.IP().IsValid() { // any, so the one that the elder got
+		// Port 0 is any, so the one that the elder got.
+		if err == nil && want.IP().IsValid() && want.IP().Port() == 0 && s.addr.IP().IsValid() {
 			s.addr = netaddr.Of(netip.AddrPortFrom(s.addr.IP().Addr(), 0))
 		}
 		if err == nil && fits(&s) {

@@ -20,7 +20,8 @@ const (
 	// protocol is the version of what passes over the channel. A heir that speaks another says so and ends.
 	protocol = 1
 
-	// maxLetter bounds one message, in bytes. The members of a large cluster are the most there is to tell, 300 bytes each.
+	// maxLetter bounds one message, in bytes. The members of a large cluster are the most there is to tell, 300 bytes
+	// each.
 	maxLetter = 16 << 20
 
 	// maxFiles is the most descriptors that one message can carry: SCM_MAX_FD of the kernel.
@@ -54,7 +55,8 @@ type message struct {
 	files []int // with Names; the receiver's own
 }
 
-// channel is one end of the socketpair. A message is 4 bytes of length and then JSON; the descriptors come with the length.
+// channel is one end of the socketpair. A message is 4 bytes of length and then JSON; the descriptors come with the
+// length.
 type channel struct{ conn *net.UnixConn }
 
 // newChannels makes both ends, the second as a file for the heir.

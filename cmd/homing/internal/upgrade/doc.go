@@ -18,8 +18,8 @@
 //	  ends
 //
 // Until the heir serves, whatever happens to it, the elder goes on as if nothing had been: it never stopped accepting,
-// for both have the same listening sockets, and nothing of the elder's is touched. From then on there is no way back, and
-// nothing left that could fail but the machine.
+// for both have the same listening sockets, and nothing of the elder's is touched. From then on there is no way back,
+// and nothing left that could fail but the machine.
 //
 // The heir has a process group of its own until it is done, and what it has started ends with it if it fails.
 //

@@ -78,8 +78,8 @@ type Steps struct {
 	// Give fills the parcel with all that the heir needs to get ready. It changes nothing.
 	Give func(*Parcel) error
 
-	// LetGo stops accepting, and all else that only one process can do, and fills the parcel with what has happened since
-	// Give. The heir serves already; there is no way back.
+	// LetGo stops accepting, and all else that only one process can do, and fills the parcel with what has happened
+	// since Give. The heir serves already; there is no way back.
 	LetGo func(heir Heir, p *Parcel)
 }
 
@@ -99,7 +99,8 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 		return ErrBusy
 	}
 	began := time.Now()
-	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path), slog.Float64("timeout_seconds", u.cfg.Timeout.Seconds()))
+	u.cfg.Log.Info("upgrade begins", slog.String("path", u.cfg.Command.Path),
+		slog.Float64("timeout_seconds", u.cfg.Timeout.Seconds()))
 	h, err := u.cfg.Command.start(environment(os.Environ()), u.cfg.Stderr, u.cfg.Said)
 	var pid int
 	if err == nil {
@@ -113,7 +114,8 @@ func (u *Upgrader) Upgrade(ctx context.Context, steps Steps) error {
 		return err
 	}
 	u.state.Store(stateReplaced)
-	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", pid), slog.Float64("took_seconds", time.Since(began).Seconds()))
+	u.cfg.Log.Info("upgrade done, this process drains", slog.Int("heir", pid),
+		slog.Float64("took_seconds", time.Since(began).Seconds()))
 	close(u.replaced)
 	go u.watch(h, pid)
 	return nil
@@ -144,7 +146,8 @@ func (u *Upgrader) hand(ctx context.Context, h *heir, steps Steps) (pid int, err
 		_, err = h.expect(last, kindDone)
 	}
 	if err != nil {
-		u.cfg.Log.Error("upgrade: the new process serves, but does not say that it has taken over all", slog.Any("error", err))
+		u.cfg.Log.Error("upgrade: the new process serves, but does not say that it has taken over all",
+			slog.Any("error", err))
 	}
 	h.channel.close()
 	return answer.PID, nil
@@ -241,7 +244,8 @@ func (h *heir) fail(ctx context.Context, err error, wanted string, timeout time.
 	case ctx.Err() != nil:
 		return fmt.Errorf("the upgrade was broken off before the new process was %s", wanted)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the new process was not %s within %s and was killed; its last line: %s", wanted, timeout, orNothing(h.said.line()))
+		return fmt.Errorf("the new process was not %s within %s and was killed; its last line: %s", wanted, timeout,
+			orNothing(h.said.line()))
 	}
 	return fmt.Errorf("the new process was killed before it was %s: %w", wanted, err)
 }
@@ -264,5 +268,6 @@ func (u *Upgrader) watch(h *heir, pid int) {
 	if h.failed {
 		level = slog.LevelError
 	}
-	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", pid), slog.String("how", h.state))
+	u.cfg.Log.Log(context.Background(), level, "the process that took over has ended", slog.Int("pid", pid),
+		slog.String("how", h.state))
 }

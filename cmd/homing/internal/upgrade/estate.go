@@ -68,7 +68,8 @@ func (e *Estate) open(ctx context.Context) error {
 	}
 	if hello.Kind != kindHello || hello.Protocol != protocol {
 		closeAll(hello.files)
-		return fmt.Errorf("it hands over in version %d, this program takes %d: restart instead", hello.Protocol, protocol)
+		return fmt.Errorf("it hands over in version %d, this program takes %d: restart instead", hello.Protocol,
+			protocol)
 	}
 	e.Elder = hello.PID
 	if e.group, err = unix.Getpgid(e.Elder); err != nil { // it may have ended meanwhile
@@ -139,7 +140,8 @@ func (e *Estate) Serving(ctx context.Context, log *slog.Logger) *Parcel {
 		}
 	}
 	e.recoverStderr()
-	log.Warn("upgrade: the older process ended in the middle of it, going on without its last words", slog.Any("error", err))
+	log.Warn("upgrade: the older process ended in the middle of it, going on without its last words",
+		slog.Any("error", err))
 	return new(Parcel)
 }
 

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Notifier tells systemd, or whoever has set NOTIFY_SOCKET, how this process is (sd_notify(3)). Where nobody has, all of it
-// does nothing.
+// Notifier tells systemd, or whoever has set NOTIFY_SOCKET, how this process is (sd_notify(3)). Where nobody has, all
+// of it does nothing.
 type Notifier struct {
 	log *slog.Logger
 }
@@ -69,12 +69,13 @@ func monotonic() int64 {
 	return now.Nano() / int64(time.Microsecond)
 }
 
-// Watchdog is how often systemd wants to hear that this process is alive, 0 for never (WatchdogSec=, WATCHDOG_USEC). One
-// that is set for another process counts for its heir too.
+// Watchdog is how often systemd wants to hear that this process is alive, 0 for never (WatchdogSec=, WATCHDOG_USEC).
+// One that is set for another process counts for its heir too.
 func Watchdog(log *slog.Logger) time.Duration {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog of systemd is off", slog.String("WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC")), slog.Any("error", err))
+		log.Warn("the watchdog of systemd is off", slog.String("WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC")),
+			slog.Any("error", err))
 		return 0
 	}
 	return interval

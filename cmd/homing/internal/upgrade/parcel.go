@@ -30,8 +30,8 @@ type file struct {
 // Add puts a descriptor in, which is the parcel's own from now on.
 func (p *Parcel) Add(name string, fd int) { p.files = append(p.files, file{name, fd}) }
 
-// AddSocket puts a duplicate of a socket's descriptor in. Whether the socket blocks, which all duplicates have in common,
-// stays as it is.
+// AddSocket puts a duplicate of a socket's descriptor in. Whether the socket blocks, which all duplicates have in
+// common, stays as it is.
 func (p *Parcel) AddSocket(name string, socket syscall.Conn) error {
 	fd, err := duplicate(socket)
 	if err != nil {

@@ -117,14 +117,14 @@ func (c *Command) start(env []string, stderr *os.File, said io.Writer) (h *heir,
 	return h, nil
 }
 
-// ofSystemd says that the system's manager has started this process and looks after it. It waits, when it stops a service,
-// for its own children alone, and hears of their end alone: the heir has to be one, not ours.
+// ofSystemd says that the system's manager has started this process and looks after it. It waits, when it stops a
+// service, for its own children alone, and hears of their end alone: the heir has to be one, not ours.
 func ofSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" && os.Getppid() == 1 }
 
 // waitForChild waits for the end of what was started. All of its process group goes with it unless it serves: where the
-// program is a script that does not exec, what it has started would keep the listening sockets, or the messages that bring
-// them, and clients would connect to nobody once this process has closed its own. A number that is waited for may be given
-// to others, so the group goes first.
+// program is a script that does not exec, what it has started would keep the listening sockets, or the messages that
+// bring them, and clients would connect to nobody once this process has closed its own. A number that is waited for may
+// be given to others, so the group goes first.
 func (h *heir) waitForChild() {
 	defer close(h.ended)
 	for errors.Is(unix.Waitid(unix.P_PID, h.pid(), nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
