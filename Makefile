@@ -100,7 +100,7 @@ layering: need-go ## the import graph of the house plan
 
 # The agent runs on Windows too, with the cluster and what that stands on.
 cross: need-go
-	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing
+	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing ./cmd/homing/internal/agent ./cmd/homing/internal/operate
 	GOOS=windows go build -o /dev/null ./cmd/homing
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 	for arch in 386 arm; do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./... || exit; done
