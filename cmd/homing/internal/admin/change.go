@@ -162,8 +162,7 @@ func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, er
 	return s.change(r.Context(), found, in.ThisNode,
 		func(c chosen) cluster.Order {
 			return cluster.Order{
-				Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(),
-				Weight: in.Weight,
+				Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight,
 			}
 		},
 		func(c chosen) error { return c.pool.SetWeight(c.backend, in.Weight) })
@@ -238,8 +237,7 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 			continue
 		}
 		answers, err := s.src.Order(r.Context(), cluster.Order{
-			Op: cluster.OpIdle, Pool: c.pool.Hash(),
-			Backend: c.backend.Addr.IP(),
+			Op: cluster.OpIdle, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(),
 		})
 		if err != nil && !errors.Is(err, cluster.ErrBusy) {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)

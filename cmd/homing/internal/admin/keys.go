@@ -85,8 +85,7 @@ func viewKey(p *pool.Pool, held *affinity.HeldKey, now time.Time) api.TicketKey 
 		since, last = cmp.Or(min(cmp.Or(since, h.Since), h.Since), h.Since), max(last, h.Last)
 		view.Backends = append(view.Backends, api.TicketKeyHome{
 			Address: backendName(p, h.ID), Since: time.Unix(int64(h.Since), 0).UTC(),
-			Last: time.Unix(int64(h.Last), 0).UTC(), Count: h.Count,
-			Refused: uint64(h.Refused), Doubtful: h.Doubtful,
+			Last: time.Unix(int64(h.Last), 0).UTC(), Count: h.Count, Refused: uint64(h.Refused), Doubtful: h.Doubtful,
 		})
 	}
 	view.Age, view.Used = ago(now, since), ago(now, last)

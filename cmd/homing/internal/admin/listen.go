@@ -96,8 +96,7 @@ func secrets(access *api.Access, log *slog.Logger) (token string, config *tls.Co
 			err)
 	}
 	config = &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
-		NextProtos: []string{"h2", "http/1.1"},
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"},
 	}
 	if access.ClientCAFile != "" {
 		if config.ClientCAs, err = api.ReadRoots(access.ClientCAFile); err != nil {

@@ -21,8 +21,7 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	why, counted := src.Unready(), src.Stats()
 	return api.Status{
 		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "",
-		NotReady: why,
-		LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(),
+		NotReady: why, LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(),
 		Pools:  s.viewPools(src.Pools(), &counted),
 		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(), Shortages: src.Shortages(),
 	}, nil
@@ -201,8 +200,7 @@ type viewer struct {
 
 func (s *Server) viewer() *viewer {
 	v := &viewer{
-		now: time.Now(), keeper: s.keeper, known: s.keeper.known(),
-		probed: make(map[*pool.Backend]*health.Findings),
+		now: time.Now(), keeper: s.keeper, known: s.keeper.known(), probed: make(map[*pool.Backend]*health.Findings),
 	}
 	findings := s.src.Probe()
 	for i := range findings {
@@ -220,8 +218,7 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 		Drain:   api.Drain{Mode: drain.Mode.String(), Since: utc(drain.Since), Until: utc(drain.End)},
 		Report:  p.Report(b).String(), Weight: b.Weight(), MaxConns: b.MaxConns(), ConnectsFailed: b.Failures(),
 		ConnsOpen: b.Open(), Conns: tally.Conns, Fresh: tally.Fresh, Accepted: tally.Accepted, Refused: tally.Refused,
-		Lost:    tally.Lost,
-		BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
+		Lost: tally.Lost, BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
 	}
 	view.ConnsPerSecond, view.BytesPerSecond = v.keeper.rates(view.Pool, view.Address)
 	leads := false
@@ -280,8 +277,7 @@ func utc(t time.Time) time.Time {
 
 func (v *viewer) probe(f *health.Findings) *api.Probe {
 	out := &api.Probe{
-		Last: utc(f.Last), Succeeded: utc(f.Success), Error: oneLine(f.Err),
-		Versions: []api.ProbeVersion{},
+		Last: utc(f.Last), Succeeded: utc(f.Success), Error: oneLine(f.Err), Versions: []api.ProbeVersion{},
 	}
 	for _, found := range f.Worst() {
 		one := api.ProbeVersion{

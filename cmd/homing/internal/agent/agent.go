@@ -75,8 +75,7 @@ func newAgent(o *options, version string, log *slog.Logger) (*agent, error) {
 		return nil, member.Explain(&o.Member, err)
 	}
 	log.Info("agent", slog.String("version", version), slog.String("backend", o.backend.String()),
-		slog.String("pool", o.pool),
-		slog.Int("weight", o.weight), slog.String("addr", a.membership.Addr().String()),
+		slog.String("pool", o.pool), slog.Int("weight", o.weight), slog.String("addr", a.membership.Addr().String()),
 		slog.String("id", cfg.ID), slog.Bool("encrypted", cfg.Keys != nil))
 	return a, nil
 }

@@ -56,18 +56,15 @@ func flagTable(o *options) []config.Group {
 				Doc: "its share of fresh handshakes relative to the others",
 			},
 			{Flag: "drain-time", Value: value.Duration{
-				P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour,
-				Zero: value.ZeroItself,
+				P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, Zero: value.ZeroItself,
 			}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
 		}},
 		{Title: "Checks", Rows: append([]config.Row{
 			{Flag: "check-interval", Value: value.Duration{
-				P: &o.checkInterval, Min: 100 * time.Millisecond,
-				Max: time.Hour,
+				P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour,
 			}, Doc: "between two checks"},
 			{Flag: "check-timeout", Value: value.Duration{
-				P: &o.checkTimeout, Min: 10 * time.Millisecond,
-				Max: time.Hour,
+				P: &o.checkTimeout, Min: 10 * time.Millisecond, Max: time.Hour,
 			}, Doc: "for one check"},
 			{
 				Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100},

@@ -37,8 +37,7 @@ func Config(m *config.Member, stateDir, version string, log *slog.Logger) (clust
 	cfg := cluster.Config{
 		ID: cluster.NewID(), Bind: m.Bind, Advertise: m.Advertise, Join: m.Join, Label: m.Label, Insecure: m.Insecure,
 		Meta: cluster.Meta{
-			State: cluster.StateServing, Name: HostName(),
-			Version: version[:min(len(version), longestVersion)],
+			State: cluster.StateServing, Name: HostName(), Version: version[:min(len(version), longestVersion)],
 		}, Log: log,
 	}
 	keys, err := LoadKeys("gossip-key-file", m.GossipKeyFile, log)

@@ -65,8 +65,7 @@ func (c *adminClient) connect() (*api.Client, error) {
 		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
 	}
 	return api.NewClient(api.ClientConfig{
-		Address: address, TokenFile: c.tokenFile, CAFile: c.caFile,
-		CertFile: c.certFile, KeyFile: c.keyFile,
+		Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile,
 	})
 }
 

@@ -81,8 +81,7 @@ func (p *statusPage) table(backends []api.Backend, left *int, bounded, withPool 
 		}
 		p.add("%-*s %-9s %6s %6s %6s %6s %7s %6s", width, fit(name, width), stateWord(one, p.status.Now),
 			short(float64(one.ConnsOpen)), short(one.ConnsPerSecond), short(one.BytesPerSecond),
-			short(float64(one.Conns)),
-			percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
+			short(float64(one.Conns)), percent(one.Accepted, one.Accepted+one.Refused), short(float64(one.Lost)))
 		p.lines[len(p.lines)-1].backend = true
 		if why := whyNotUp(one, p.status.Now); why != "" {
 			p.add("  %s", why)

@@ -39,8 +39,7 @@ func terminalOf(w io.Writer) terminal {
 		return nil
 	}
 	t := &linuxTerminal{
-		out: out, screens: make(chan string, 1), orders: make(chan terminalOrder),
-		failed: make(chan error, 1),
+		out: out, screens: make(chan string, 1), orders: make(chan terminalOrder), failed: make(chan error, 1),
 	}
 	// A process in the background that touched the terminal's settings would be stopped.
 	if front, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP); err == nil && front == unix.Getpgrp() {

@@ -32,12 +32,10 @@ func (s *service) balancerConfig(now *running) balancer.Config {
 	cfg := balancer.Config{
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed,
-		HoldTimeout:      t.Hold,
-		HandshakeTimeout: t.Handshake, KeepAlive: t.KeepAlive, UserTimeout: t.User,
+		HoldTimeout: t.Hold, HandshakeTimeout: t.Handshake, KeepAlive: t.KeepAlive, UserTimeout: t.User,
 		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Sources: c.Limits.Clients,
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory,
-		MemoryLimit: c.ConnMemory(),
-		Log:         s.log,
+		MemoryLimit: c.ConnMemory(), Log: s.log,
 	}
 	byName := make(map[string]*pooled, len(now.pools)) // a site may have thousands of pools, and a route for each
 	for _, p := range now.pools {

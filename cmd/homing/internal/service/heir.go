@@ -104,8 +104,7 @@ func newSuccession(estate *upgrade.Estate, c *config.Config, version string, log
 		estate: estate, notify: upgrade.NewNotifier(log), requests: make(chan chan error),
 		elder: elderView{ended: make(chan struct{})},
 		upgrader: upgrade.NewUpgrader(upgrade.Config{
-			Command: command, Version: version, Timeout: c.Timeouts.Upgrade,
-			Log: log, Said: said,
+			Command: command, Version: version, Timeout: c.Timeouts.Upgrade, Log: log, Said: said,
 		}),
 	}
 	if estate.Elder == 0 {

@@ -58,8 +58,7 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 	}
 	p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
 		Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise,
-		Fall:  settings.Checks.Fall,
-		Check: check, Agent: settings.Agent, Log: s.log,
+		Fall: settings.Checks.Fall, Check: check, Agent: settings.Agent, Log: s.log,
 	})
 	return err
 }

@@ -178,8 +178,7 @@ func (s *service) take(c *config.Config) (err error) {
 func (s *service) takeStore(c *config.Config) (err error) {
 	known := affinity.Config{
 		TableEntries: c.Tables.Entries, ClientEntries: c.Tables.ClientEntries, SessionTTL: c.Tables.SessionTTL,
-		TicketTTL: c.Tables.TicketTTL,
-		Suspect:   s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
+		TicketTTL: c.Tables.TicketTTL, Suspect: s.suspect, Memory: c.Tables.Dir, Fact: s.facts.Learned, Log: s.log,
 	}
 	if err = s.lock(c); err != nil {
 		return err
@@ -250,8 +249,7 @@ func (s *service) announce() {
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)),
 		slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries),
-		slog.Int("client_entries", c.Tables.ClientEntries),
-		slog.String("memory", formatMemory(s.store.TableBytes())))
+		slog.Int("client_entries", c.Tables.ClientEntries), slog.String("memory", formatMemory(s.store.TableBytes())))
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
@@ -268,15 +266,13 @@ func (s *service) announceRoutes(now *running) {
 	for i := range now.config.Listeners {
 		l := &now.config.Listeners[i]
 		s.log.Info("listener", slog.String("addr", addrs[i].String()), slog.String("name", l.Name),
-			slog.String("pool", l.Default),
-			slog.Int("routes", len(l.Routes)), slog.String("tls", l.TLS.String()))
+			slog.String("pool", l.Default), slog.Int("routes", len(l.Routes)), slog.String("tls", l.TLS.String()))
 	}
 	for i, p := range now.pools {
 		s.log.Info("pool", slog.String("pool", p.Name()), slog.String("policy", now.config.Pools[i].Policy.String()))
 		for _, b := range p.Snapshot().All() {
 			s.log.Info("backend", slog.String("pool", p.Name()), slog.String("addr", b.Addr.String()),
-				slog.String("name", b.Name),
-				slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
+				slog.String("name", b.Name), slog.Int("weight", b.Weight()), slog.Int("max_conns", b.MaxConns()))
 		}
 	}
 	for _, remark := range now.config.Remarks() {
