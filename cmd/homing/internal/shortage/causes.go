@@ -37,18 +37,14 @@ func poolRows() []row[poolView] {
 	return []row[poolView]{
 		{
 			cause: "queue_full", count: func(p *poolView) uint64 { return p.QueueFull },
-			what: func(p *poolView, n uint64) string {
-				return fmt.Sprintf("%s reset: every backend has as many conns as it may, and as many wait as may, %d",
-					conns(n), max(p.Queue, 0))
-			},
+			what: resetAt("every backend has as many conns as it may, and as many wait as may, %d",
+				func(p *poolView) any { return max(p.Queue, 0) }),
 			remedy: "add backends, or raise max-conns of those there are, or --queue",
 		},
 		{
 			cause: "queue_timeout", count: func(p *poolView) uint64 { return p.QueueTimeouts },
-			what: func(p *poolView, n uint64) string {
-				return fmt.Sprintf("%s reset: every backend had as many conns as it may for all of %s", conns(n),
-					p.QueueTimeout)
-			},
+			what: resetAt("every backend had as many conns as it may for all of %s",
+				func(p *poolView) any { return p.QueueTimeout }),
 			remedy: "add backends, or raise max-conns of those there are, or --queue-timeout",
 		},
 		{
@@ -67,18 +63,14 @@ func poolRows() []row[poolView] {
 		},
 		{
 			cause: "connect_timeout", count: func(p *poolView) uint64 { return p.ConnectTimeouts },
-			what: func(_ *poolView, n uint64) string {
-				return fmt.Sprintf("%d connects to backends timed out: these accept more slowly than clients come, "+
-					"or are gone", n)
-			},
+			what: counts[poolView](
+				"connects to backends timed out: these accept more slowly than clients come, or are gone"),
 			remedy: "raise the backlog of the backends (listen ... backlog=, net.core.somaxconn), bound them by " +
 				"max-conns, or add some",
 		},
 		{
 			cause: "handshake_timeout", count: func(p *poolView) uint64 { return p.HandshakeTimeouts },
-			what: func(_ *poolView, n uint64) string {
-				return conns(n) + " reset: their TLS handshake was not over in time"
-			},
+			what: reset[poolView]("their TLS handshake was not over in time"),
 			remedy: "see by --log-conns whether clients (termination c.) or backends (s.) are silent; if they only " +
 				"need longer, raise --handshake-timeout",
 		},
@@ -97,25 +89,18 @@ func poolRows() []row[poolView] {
 		},
 		{
 			cause: "ports", count: func(p *poolView) uint64 { return p.NoPorts },
-			of: func(p *poolView) bool { return len(p.Strangers) == 0 },
-			what: func(_ *poolView, n uint64) string {
-				return fmt.Sprintf("%d connects failed: no source port is free for their backend", n)
-			},
+			of:     func(p *poolView) bool { return len(p.Strangers) == 0 },
+			what:   counts[poolView]("connects failed: no source port is free for their backend"),
 			remedy: "widen net.ipv4.ip_local_port_range, or give more addresses of this machine by --source",
 		},
 		{
 			cause: "connect_descriptors", count: func(p *poolView) uint64 { return p.NoDescriptors },
-			what: func(_ *poolView, n uint64) string {
-				return conns(n) + " reset: no file descriptor is free for their backend"
-			},
+			what:   reset[poolView]("no file descriptor is free for their backend"),
 			remedy: moreFiles,
 		},
 		{
 			cause: "sockets", count: func(p *poolView) uint64 { return p.NoSockets },
-			what: func(_ *poolView, n uint64) string {
-				return conns(n) +
-					" reset: the kernel gives no socket for their backend, for want of memory or of a right"
-			},
+			what: reset[poolView]("the kernel gives no socket for their backend, for want of memory or of a right"),
 			remedy: "see the machine's memory, net.ipv4.tcp_mem and dmesg; with --transparent, that homing has the " +
 				"capability net_admin",
 		},
@@ -125,9 +110,7 @@ func poolRows() []row[poolView] {
 				short := &p.Terminations[balancer.CauseResource]
 				return short[balancer.PhaseAnswer] + short[balancer.PhaseData] + short[balancer.PhaseLast]
 			},
-			what: func(_ *poolView, n uint64) string {
-				return conns(n) + " reset: the memory of buffers is in use"
-			},
+			what:   reset[poolView]("the memory of buffers is in use"),
 			remedy: "raise --buffer-memory, or --memory-limit where that bounds it",
 		},
 		{
@@ -152,18 +135,13 @@ func listenerRows() []row[listenerView] {
 	return []row[listenerView]{
 		{
 			cause: "max_conns", count: held(balancer.HoldConns),
-			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open as may, %d",
-					waited(n), l.limits.MaxConns)
-			},
+			what:   waitAt("as many conns are open as may, %d", func(l *listenerView) any { return l.limits.MaxConns }),
 			remedy: "raise --max-conns, with the limit of open files (LimitNOFILE=), or add a node",
 		},
 		{
 			cause: "listener_conns", count: held(balancer.HoldListener),
-			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("clients wait to be let in, for %s so far: as many conns are open at this "+
-					"listener as may, %d", waited(n), l.MaxConns)
-			},
+			what: waitAt("as many conns are open at this listener as may, %d",
+				func(l *listenerView) any { return l.MaxConns }),
 			remedy: "raise --listener-conns (max_conns of the listener), or add a node",
 		},
 		{
@@ -176,9 +154,7 @@ func listenerRows() []row[listenerView] {
 		},
 		{
 			cause: "memory", count: refused(balancer.RefusedMemory),
-			what: func(_ *listenerView, n uint64) string {
-				return conns(n) + " reset: memory is short, and they had nothing to resume"
-			},
+			what:   reset[listenerView]("memory is short, and they had nothing to resume"),
 			remedy: "raise --memory-limit",
 		},
 		{
@@ -190,26 +166,20 @@ func listenerRows() []row[listenerView] {
 		},
 		{
 			cause: "pre_hello", count: refused(balancer.RefusedPreHello),
-			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: they had sent no whole hello, and there were more of their kind than may, %d",
-					conns(n), l.limits.MaxPreHello)
-			},
+			what: resetAt("they had sent no whole hello, and there were more of their kind than may, %d",
+				func(l *listenerView) any { return l.limits.MaxPreHello }),
 			remedy: lessOf + "--max-pre-hello",
 		},
 		{
 			cause: "source_conns", count: refused(balancer.RefusedSourceConns),
-			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: their client has as many open as it may, %d", conns(n),
-					l.limits.Sources.MaxConns)
-			},
+			what: resetAt("their client has as many open as it may, %d",
+				func(l *listenerView) any { return l.limits.Sources.MaxConns }),
 			remedy: lessOf + "--client-conns",
 		},
 		{
 			cause: "source_rate", count: refused(balancer.RefusedSourceRate),
-			what: func(l *listenerView, n uint64) string {
-				return fmt.Sprintf("%s reset: their client opens more than it may, %v a second", conns(n),
-					l.limits.Sources.Rate)
-			},
+			what: resetAt("their client opens more than it may, %v a second",
+				func(l *listenerView) any { return l.limits.Sources.Rate }),
 			remedy: lessOf + "--client-rate or --client-burst",
 		},
 	}
@@ -226,12 +196,32 @@ func nodeRows() []row[View] {
 		},
 		{
 			cause: "log", count: func(v *View) uint64 { return v.LogLost + v.Stats.RecordsDropped },
-			what: func(_ *View, n uint64) string {
-				return fmt.Sprintf("%d lines of the log are lost: they are read more slowly than they come", n)
-			},
+			what:   counts[View]("lines of the log are lost: they are read more slowly than they come"),
 			remedy: "see what reads the log, or leave out --log-conns",
 		},
 	}
+}
+
+// reset words how many conns were, and why.
+func reset[T any](why string) func(*T, uint64) string {
+	return func(_ *T, n uint64) string { return conns(n) + " reset: " + why }
+}
+
+// resetAt is reset where why tells a bound.
+func resetAt[T any](why string, bound func(*T) any) func(*T, uint64) string {
+	return func(v *T, n uint64) string { return conns(n) + " reset: " + fmt.Sprintf(why, bound(v)) }
+}
+
+// waitAt words for how long clients have waited, and why, with a bound.
+func waitAt[T any](why string, bound func(*T) any) func(*T, uint64) string {
+	return func(v *T, n uint64) string {
+		return fmt.Sprintf("clients wait to be let in, for %s so far: ", waited(n)) + fmt.Sprintf(why, bound(v))
+	}
+}
+
+// counts words what has been counted.
+func counts[T any](what string) func(*T, uint64) string {
+	return func(_ *T, n uint64) string { return fmt.Sprintf("%d %s", n, what) }
 }
 
 // conns words how many conns something was done to.
