@@ -12,7 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
+
+	"homing/internal/testkit"
 )
 
 // shelf is a log that can be read while it is written.
@@ -31,16 +32,6 @@ func (s *shelf) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.String()
-}
-
-// await returns once the log has a text.
-func (s *shelf) await(t *testing.T, text string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.String(), text); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never logged: %q\n%s", text, s)
-		}
-	}
 }
 
 // TestDrain: the ways out of service, with a conn that is open: it may end, and what cuts it short is an error or a warning.
@@ -82,7 +73,7 @@ func TestDrain(t *testing.T) {
 		}
 		signals, drained := make(chan os.Signal), make(chan error, 1)
 		go func() { drained <- s.drain(tt.sig, ending{signals: signals, kill: cancel, ended: ended}) }()
-		log.await(t, "msg=drain ")
+		testkit.Eventually(t, "the drain begins", func() bool { return strings.Contains(log.String(), "msg=drain ") })
 		for range tt.signals {
 			signals <- os.Interrupt // taken before the next
 		}
