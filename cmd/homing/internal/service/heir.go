@@ -174,20 +174,16 @@ func (s *service) recall(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := s.followElder(ctx); err != nil {
-		return s.estate.Fail(err)
-	}
-	if err := s.importPools(&s.estate.Parcel); err != nil {
-		return s.estate.Fail(err)
-	}
 	var answer upgrade.Parcel
-	if s.cluster != nil {
-		if err := s.cluster.prime(&s.estate.Parcel); err != nil {
-			return s.estate.Fail(err)
-		}
-		if err := answer.Write(letterKeeps, s.cluster.keeps()); err != nil {
-			return s.estate.Fail(err)
-		}
+	err := s.followElder(ctx)
+	if err == nil {
+		err = s.importPools(&s.estate.Parcel)
+	}
+	if err == nil && s.cluster != nil {
+		err = errors.Join(s.cluster.prime(&s.estate.Parcel), answer.Write(letterKeeps, s.cluster.keeps()))
+	}
+	if err != nil {
+		return s.estate.Fail(err)
 	}
 	return s.estate.Ready(ctx, &answer)
 }

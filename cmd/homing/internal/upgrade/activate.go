@@ -142,30 +142,27 @@ func (e *Estate) File(name, network, address string) *os.File {
 
 // Listener is File as a listener of tcp; nil where there is none.
 func (e *Estate) Listener(name, address string) *net.TCPListener {
-	file := e.File(name, "tcp", address)
-	if file == nil {
-		return nil
-	}
-	defer file.Close()
-	l, err := net.FileListener(file)
-	if err != nil {
-		return nil // it listens: no error is known
-	}
-	return l.(*net.TCPListener)
+	l, _ := opened(e.File(name, "tcp", address), net.FileListener).(*net.TCPListener)
+	return l
 }
 
 // PacketConn is File as a socket of udp; nil where there is none.
 func (e *Estate) PacketConn(name, address string) *net.UDPConn {
-	file := e.File(name, "udp", address)
+	c, _ := opened(e.File(name, "udp", address), net.FilePacketConn).(*net.UDPConn)
+	return c
+}
+
+// opened makes something of a file, which it closes; nil where there is none.
+func opened[T any](file *os.File, open func(*os.File) (T, error)) any {
 	if file == nil {
 		return nil
 	}
 	defer file.Close()
-	c, err := net.FilePacketConn(file)
+	made, err := open(file)
 	if err != nil {
-		return nil
+		return nil // the file is such a socket: no error is known
 	}
-	return c.(*net.UDPConn)
+	return made
 }
 
 // socketsAt takes the sockets that are bound to an address, at most one; others under the name are closed.
