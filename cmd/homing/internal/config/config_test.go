@@ -90,7 +90,7 @@ func other(t *testing.T, row Row) string {
 		}
 		return value.FormatBytes(v.Min)
 	case value.Bool:
-		return fmt.Sprint(v.String() == "false")
+		return fmt.Sprint(!*v.P)
 	case interface{ Words() []string }:
 		words := v.Words()
 		return words[(slices.Index(words, row.Value.String())+1)%len(words)]

@@ -237,51 +237,45 @@ func (v Enum[T]) Set(s string) error {
 	return errors.New("not known: give " + strings.Join(v.Words(), " or "))
 }
 
-// OnOff is a switch that is written on or off, and read as true or false too.
-func OnOff(p *bool) Switch {
-	return Switch{Enum[bool]{p, []Choice[bool]{{"on", true}, {"off", false}}}}
+// Bool is a switch. Worded, it is written on or off; else its flag needs no value. Both read all of these words.
+type Bool struct {
+	P      *bool
+	Worded bool
 }
 
-// Switch is what OnOff makes.
-type Switch struct{ Enum[bool] }
+// OnOff is a Bool that is worded.
+func OnOff(p *bool) Bool { return Bool{p, true} }
 
-// Set implements Value.
-func (v Switch) Set(s string) error {
-	b, ok := parseSwitch(s)
-	if !ok {
-		return v.Enum.Set(s) // which names the words
+func (v Bool) String() string {
+	switch {
+	case !v.Worded:
+		return strconv.FormatBool(*v.P)
+	case *v.P:
+		return "on"
 	}
-	*v.P = b
-	return nil
+	return "off"
 }
-
-// parseSwitch reads the words of every switch: those of a flag that needs no value, of YAML 1.2, and on and off.
-func parseSwitch(s string) (on, ok bool) {
-	switch s {
-	case "on":
-		return true, true
-	case "off":
-		return false, true
-	}
-	on, err := strconv.ParseBool(s)
-	return on, err == nil
-}
-
-// Bool is a flag that needs no value.
-type Bool struct{ P *bool }
-
-func (v Bool) String() string { return strconv.FormatBool(*v.P) }
 
 // Type implements Value.
-func (v Bool) Type() string { return "" }
+func (v Bool) Type() string {
+	if v.Worded {
+		return "on|off"
+	}
+	return ""
+}
 
 // Set implements Value.
 func (v Bool) Set(s string) error {
-	b, ok := parseSwitch(s)
-	if !ok {
+	on, err := strconv.ParseBool(s)
+	switch {
+	case s == "on" || s == "off":
+		on = s == "on"
+	case err != nil && v.Worded:
+		return errors.New("not known: give on or off")
+	case err != nil:
 		return errors.New("neither true nor false")
 	}
-	*v.P = b
+	*v.P = on
 	return nil
 }
 
