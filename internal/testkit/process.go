@@ -1,3 +1,5 @@
+//go:build linux
+
 package testkit
 
 import (
@@ -61,13 +63,5 @@ func Need(tb testing.TB, programs ...string) {
 		if _, err := proc.Find(program); err != nil {
 			tb.Skipf("%s is not installed", program)
 		}
-	}
-}
-
-// Check ends a test on an error.
-func Check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
 	}
 }

@@ -41,3 +41,11 @@ func Wait(limit time.Duration, cond func() bool) bool {
 	}
 	return true
 }
+
+// Check ends a test on an error.
+func Check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
