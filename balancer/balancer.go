@@ -14,9 +14,6 @@ import (
 	"homing/balancer/pool"
 )
 
-// errEnded is the answer of a loop that runs no more.
-var errEnded = errors.New("balancer: it has ended")
-
 // Balancer relays the connections of its listeners. New binds, Run moves bytes,
 // Reload changes the configuration meanwhile, Shutdown ends in order.
 type Balancer struct {
@@ -28,20 +25,20 @@ type Balancer struct {
 	done      chan struct{} // closed when the loops have ended
 
 	// Set once, under reloading, before any loop needs it.
-	sources *sources
+	networks *networks
 
 	// reloading is held by whoever begins, reloads or releases, one at a time, and
 	// taken before mu. It guards leaving and followed.
 	reloading sync.Mutex
-	leaving   []*place            // removed and perhaps not closed yet
+	leaving   []*endpoint         // removed and perhaps not closed yet
 	followed  map[*pool.Pool]bool // see followDowns
 
 	// Guarded by mu.
-	mu     sync.Mutex
-	stage  stage
-	set    *settings
-	places []*place // by listener of set
-	blocks []blocks // by loop; the maps grow, what they point to is the loop's
+	mu        sync.Mutex
+	stage     stage
+	set       *settings
+	endpoints []*endpoint // by listener of set
+	blocks    []blocks    // by loop; the maps grow, what they point to is the loop's
 }
 
 // stage is what a Balancer is at.
@@ -71,7 +68,7 @@ func newOn(engine func(bufferMemory int64) (netio.Engine, error), cfg Config) (*
 		return nil, errors.Join(err, found.close())
 	}
 	b := &Balancer{newEngine: engine, records: make(chan record, recordQueue), done: make(chan struct{}), set: set, followed: map[*pool.Pool]bool{}}
-	b.countSources()
+	b.countNetworks()
 	if err := b.open(found); err != nil {
 		for _, l := range b.loops {
 			l.shut()
@@ -97,13 +94,13 @@ func (b *Balancer) open(found inheritance) error {
 		b.loops = append(b.loops, l)
 		b.blocks = append(b.blocks, newBlocks())
 	}
-	places, made, err := b.findPlaces(b.set, found)
+	endpoints, made, err := b.findEndpoints(b.set, found)
 	if err != nil {
-		return errors.Join(err, closePlaces(made))
+		return errors.Join(err, closeEndpoints(made))
 	}
-	b.places = places
+	b.endpoints = endpoints
 	b.followDowns(b.set)
-	for i, a := range b.adoptions(b.set, places) {
+	for i, a := range b.adoptions(b.set, endpoints) {
 		err = errors.Join(err, b.loops[i].adopt(a)) // no thread runs yet
 	}
 	return err
@@ -114,7 +111,7 @@ func (b *Balancer) Addrs() []netaddr.Addr {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var all []netaddr.Addr
-	for _, p := range b.places {
+	for _, p := range b.endpoints {
 		all = append(all, p.bound)
 	}
 	return all
@@ -230,7 +227,7 @@ func (b *Balancer) Close() {
 func (b *Balancer) removeFiles(all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, p := range b.places {
+	for _, p := range b.endpoints {
 		if all || p.made {
 			p.removeFile(b.set.cfg.Log)
 		}
@@ -280,31 +277,28 @@ func (b *Balancer) is(s stage) bool {
 	return b.stage == s
 }
 
-// post hands a command to every loop.
-func (b *Balancer) post(c command) {
-	for _, l := range b.loops {
-		l.post(c)
+// chooseEngine decides on the engine of all loops. What auto has chosen may still be refused to one, for want of memory or
+// descriptors that a ring takes: then it is epoll.
+func (b *Balancer) chooseEngine() error {
+	cfg := &b.set.cfg
+	choice, err := netio.Choose(cfg.Engine)
+	if err != nil {
+		return err
 	}
-}
-
-// ask hands every loop a command and returns where each answers once.
-func (b *Balancer) ask(of func(loop int) command) <-chan error {
-	answers := make(chan error, len(b.loops))
-	for i, l := range b.loops {
-		c := of(i)
-		c.done = answers
-		l.post(c)
-	}
-	return answers
-}
-
-// order is ask, and waits for all. It returns the first error.
-func (b *Balancer) order(of func(loop int) command) (err error) {
-	answers := b.ask(of)
-	for range b.loops {
-		if e := <-answers; err == nil {
-			err = e
+	b.engine = choice
+	b.newEngine = func(bufferMemory int64) (netio.Engine, error) {
+		e, err := choice.Open(bufferMemory)
+		if err != nil && cfg.Engine == EngineAuto && choice.Kind == EngineUring {
+			cfg.Log.Warn("engine refused, using epoll for a loop", "engine", choice.Kind, "error", err)
+			return netio.NewEpoll(bufferMemory)
 		}
+		return e, err
 	}
-	return err
+	return nil
+}
+
+// announceEngine says in the log which engine it is and why.
+func (b *Balancer) announceEngine() {
+	cfg := &b.settings().cfg
+	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
 }

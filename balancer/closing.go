@@ -3,7 +3,6 @@
 package balancer
 
 import (
-	"sync/atomic"
 	"time"
 
 	"homing/balancer/internal/netio"
@@ -68,26 +67,6 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	l.wheel.unset(&l.conns, c)
 	l.uncount(c)
 	l.conns.give(c)
-}
-
-// uncount counts what accepted and enter have begun as over.
-func (l *loop) uncount(c *conn) {
-	l.b.sources.give(c.source)
-	l.count.open.Add(^uint64(0))
-	c.lane.gate.count.open.Add(^uint64(0))
-	if share := c.lane.share; share != nil {
-		share.count.open.Add(^uint64(0))
-		share.count.bytesIn.Add(c.flows[sideClient].bytes)
-		share.count.bytesOut.Add(c.flows[sideBackend].bytes)
-	}
-}
-
-// terminations is where the end of the lane's conns is counted.
-func (ln *lane) terminations() *[NumCauses][NumPhases]atomic.Uint64 {
-	if ln.share == nil {
-		return &ln.gate.count.terminations
-	}
-	return &ln.share.count.terminations
 }
 
 // failed is the side whose RST ended the conn.
@@ -177,4 +156,16 @@ func (l *loop) log(c *conn, end Termination) {
 	}
 	c.record = nil
 	l.tell(record{ConnRecord: r, to: c.lane.cfg.ConnLog})
+}
+
+// kill resets every conn.
+func (l *loop) kill() {
+	for i := range l.conns.pages {
+		for j := range l.conns.pages[i] {
+			if c := &l.conns.pages[i][j]; c.state != stateFree {
+				l.becomeClosing(c, CauseKilled, true)
+			}
+		}
+	}
+	l.killed = true
 }

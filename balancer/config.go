@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/balancer/internal/netio"
 	"homing/tlsparse"
 )
 
@@ -141,3 +142,23 @@ func or[T comparable](v, def T) T {
 	}
 	return v
 }
+
+// Engine is the kernel's interface that the loops stand on.
+type Engine = netio.Kind
+
+// The engines.
+const (
+	// EngineAuto is io_uring where the kernel has it and lets it be used, epoll
+	// elsewhere.
+	EngineAuto  = netio.KindAuto
+	EngineUring = netio.KindUring
+	EngineEpoll = netio.KindEpoll
+)
+
+// ParseEngine reads what Engine.String writes.
+func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
+
+// CheckTransparent says in one line why pools cannot be transparent in this process;
+// nil: they can, as far as the process goes. The routing of the answers is another
+// matter.
+func CheckTransparent() error { return netio.CanBeForeign() }

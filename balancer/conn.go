@@ -48,7 +48,7 @@ type conn struct {
 	watched      bool // the client has not shown yet that it sends no PROXY header: see sift
 	watch        proxyheader.Watch
 	last         side         // who sent the last byte
-	source       uint32       // in Balancer.sources; 0: not counted
+	network      uint32       // in Balancer.networks; 0: not counted
 	name         pool.NameRef // server name, to be counted when the handshake has completed
 	socks        [2]netio.Sock
 	flows        [2]flow

@@ -23,7 +23,7 @@ func (l *loop) dial(c *conn) netio.Errno {
 				src = netio.Source{Addr: client, Foreign: true}
 			}
 		case len(opt.Sources) > 0:
-			src.Addr = l.nextSource(opt.Sources, to.IP().Addr().Is4())
+			src.Addr = l.nextAddress(opt.Sources, to.IP().Addr().Is4())
 		}
 		first := l.entrusted(c)
 		hs.opening = len(first)
@@ -67,11 +67,11 @@ func (l *loop) redial(c *conn) bool {
 	return true
 }
 
-// nextSource takes the addresses of the family in turn; not valid when there is none.
-func (l *loop) nextSource(all []netip.Addr, four bool) netip.Addr {
+// nextAddress takes the addresses of the family in turn; not valid when there is none.
+func (l *loop) nextAddress(all []netip.Addr, four bool) netip.Addr {
 	for range all {
-		l.source++
-		if a := all[l.source%len(all)]; a.Unmap().Is4() == four {
+		l.address++
+		if a := all[l.address%len(all)]; a.Unmap().Is4() == four {
 			return a
 		}
 	}

@@ -15,13 +15,13 @@ func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
 	b.reloading.Lock() // sockets come and go with a reload
 	defer b.reloading.Unlock()
 	b.mu.Lock()
-	places, stage := b.places, b.stage
+	endpoints, stage := b.endpoints, b.stage
 	b.mu.Unlock()
 	if stage != stageMade && stage != stageRunning {
 		return nil, errors.New("balancer: it listens no more")
 	}
 	var all inheritance
-	for _, p := range places {
+	for _, p := range endpoints {
 		one := ListenSocket{Addr: p.bound, Foreign: p.foreign}
 		for _, sockets := range p.sockets {
 			for _, s := range sockets {
@@ -51,7 +51,7 @@ func (b *Balancer) Release() error {
 		return errors.New("balancer: it does not run, or listens no more")
 	}
 	b.mu.Lock()
-	for _, p := range b.places {
+	for _, p := range b.endpoints {
 		p.file.Store(nil) // another process listens there now
 	}
 	b.mu.Unlock()

@@ -329,8 +329,8 @@ func TestInheritLeftovers(t *testing.T) {
 	}
 }
 
-// bindFor is a place of one socket.
-func bindFor(t *testing.T, addr string) *place {
+// bindFor is an endpoint of one socket.
+func bindFor(t *testing.T, addr string) *endpoint {
 	t.Helper()
 	p, err := bind(netaddr.MustParse(addr), 0, 1)
 	if err != nil {
@@ -339,7 +339,7 @@ func bindFor(t *testing.T, addr string) *place {
 	return p
 }
 
-func (p *place) fd(t *testing.T) int {
+func (p *endpoint) fd(t *testing.T) int {
 	t.Helper()
 	return p.sockets[0][0].fd
 }

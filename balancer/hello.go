@@ -172,7 +172,7 @@ func (l *loop) enter(c *conn, to *lane) {
 		c.record.Pool = to.pool.Name()
 	}
 	if c.hs.readable {
-		l.offered(c)
+		l.readOffer(c)
 	}
 	l.depart(c)
 }
@@ -200,10 +200,10 @@ func (l *loop) helloRead(c *conn) {
 	l.enter(c, c.lane.gate.latest().route(h.ServerName(), h.ALPN))
 }
 
-// offered turns the parsed hello into an offer to the conn's pool. The hello itself
+// readOffer turns the parsed hello into an offer to the conn's pool. The hello itself
 // stays in the buffer; of its identifiers only hashes are kept, which no other pool
 // would make of them.
-func (l *loop) offered(c *conn) {
+func (l *loop) readOffer(c *conn) {
 	hs, h := c.hs, &l.hello
 	known := c.lane.known
 	hs.early = h.EarlyData

@@ -26,14 +26,14 @@ type inlet struct {
 	gate    *gate
 	watched bool       // the engine takes from it
 	held    bool       // its listener has as many conns as it may
-	unnamed bool       // the settings do not name it: closed by settle, if they stand
+	unnamed bool       // the settings do not name it: closed by closeUnnamed, if they stand
 	lookAt  netio.Time // when it is held: then it is seen whether anybody waits
 	leaving bool       // closed as soon as nothing waits in its queue
 	leaveBy netio.Time
 }
 
 // adopt makes the loop follow other settings. Sockets that these do not name go on
-// as they were until settle, so that everything can be taken back: an error says that
+// as they were until closeUnnamed, so that everything can be taken back: an error says that
 // a new one cannot be taken from.
 func (l *loop) adopt(a *adoption) (err error) {
 	l.set = a.set
@@ -158,8 +158,8 @@ func (l *loop) unwatch(in *inlet) {
 	}
 }
 
-// settle begins to close the inlets that the settings do not name.
-func (l *loop) settle() {
+// closeUnnamed begins to close the inlets that the settings do not name.
+func (l *loop) closeUnnamed() {
 	for _, in := range l.inlets {
 		if in.unnamed {
 			l.depose(in)
@@ -223,53 +223,4 @@ func (l *loop) releaseInlets() {
 // listens says whether any inlet is open.
 func (l *loop) listens() bool {
 	return slices.ContainsFunc(l.inlets, func(in *inlet) bool { return in.fd >= 0 })
-}
-
-// pause stops taking connections for acceptPause; they wait in the kernel's
-// queue.
-func (l *loop) pause() {
-	if l.paused {
-		return
-	}
-	l.paused = true
-	l.resumeAt = l.now.Add(acceptPause)
-	l.unlisten()
-	for _, in := range l.inlets {
-		if in.leaving {
-			in.shutQueue() // it is emptied as room comes; more would have no end
-		}
-	}
-}
-
-// admit takes connections again after a pause, and closes the inlets that are
-// leaving once their queues are empty: at the latest after drainGrace, for under load
-// there is always one more, but not while nothing was taken from them.
-func (l *loop) admit() {
-	if l.paused && l.now >= l.resumeAt {
-		if why, full := l.full(); full {
-			l.resumeAt = l.now.Add(acceptPause)
-			for _, in := range l.inlets {
-				l.countHeld(in, why)
-			}
-		} else {
-			l.paused = false
-			if err := l.listen(); err != nil {
-				l.say(slog.LevelError, "cannot listen again", slog.Any("error", err))
-			}
-			for _, in := range l.inlets {
-				in.leaveBy = l.now.Add(drainGrace)
-			}
-		}
-	}
-	if l.held > 0 && !l.paused {
-		l.unhold()
-	}
-	if l.leaving == 0 {
-		return
-	}
-	for _, in := range l.inlets {
-		if in.leaving && (!netio.Queued(in.fd) || !l.paused && !in.held && l.now >= in.leaveBy) {
-			l.closeInlet(in)
-		}
-	}
 }

@@ -258,7 +258,7 @@ func (l *loop) countVerdict(c *conn) {
 	c.tallyVerdict()
 }
 
-// endHandshake settles what is still open when the plaintext is over or the conn
+// endHandshake decides what is still open when the plaintext is over or the conn
 // ends, and gives the handshake back.
 func (l *loop) endHandshake(c *conn) {
 	hs := c.hs

@@ -5,20 +5,10 @@ package balancer
 import (
 	"runtime"
 	"sync"
-	"time"
 
 	"homing/balancer/internal/netio"
-	"homing/balancer/pool"
 	"homing/tlsparse"
 )
-
-// acceptPause is how long a loop takes no connections after it ran out of
-// descriptors (EMFILE): long enough not to spin, short enough not to be felt.
-const acceptPause = 50 * time.Millisecond
-
-// persistAfter is the age at which a conn gets its keepalive options. Most are
-// gone by then and never pay for the calls; before it, tighter deadlines hold.
-const persistAfter = 5 * time.Second
 
 // loop is one thread with its own engine, conns, buffers and timers.
 type loop struct {
@@ -52,7 +42,7 @@ type loop struct {
 	scratch        []byte
 	opened         []byte   // see opening
 	unacked        []uint32 // tags of those who may wait for an ACK
-	source         int      // turn of the source addresses
+	address        int      // turn of the source addresses
 	turns          uint32   // number of the last turn in a queue
 	obeyed         []command
 
@@ -65,66 +55,12 @@ type loop struct {
 	gone     bool // shut: commands are not for anybody any more
 }
 
-// command is what others want of a loop.
-type command struct {
-	kind  commandKind
-	adopt *adoption     // of commandAdopt
-	turn  uint64        // of commandTurn
-	left  *pool.Backend // of commandLeave
-	done  chan<- error  // gets one answer and has room for it; nil: nobody waits
-}
-
-type commandKind uint8
-
-const (
-	commandDrain   commandKind = iota // take no more connections, end when the last conn has
-	commandKill                       // reset all conns and end
-	commandAdopt                      // follow other settings
-	commandSettle                     // close what the settings do not name
-	commandRelease                    // close all listening sockets and leave their queues to others
-	commandSync                       // answer
-	commandTurn                       // a conn in a queue need not wait any more
-	commandLeave                      // end the conns of a backend that was marked down
-)
-
 func newLoop(b *Balancer, index int) (*loop, error) {
 	eng, err := b.newEngine(b.set.cfg.BufferMemory / int64(b.set.cfg.Loops))
 	if err != nil {
 		return nil, err
 	}
 	return &loop{b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(), standings: newStandings()}, nil
-}
-
-// post queues a command. Any goroutine.
-func (l *loop) post(c command) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gone { // the engine's descriptors may be somebody else's by now
-		c.refuse()
-		return
-	}
-	l.commands = append(l.commands, c)
-	l.eng.Wake()
-}
-
-// refuse is the answer of a loop that is gone. What it was given is closed.
-func (c *command) refuse() {
-	if c.adopt != nil {
-		for s := range c.adopt.gates {
-			_ = s.close() // nothing to be done about it
-		}
-	}
-	if c.kind == commandSync { // it has finished all that it had begun
-		c.answer(nil)
-		return
-	}
-	c.answer(errEnded)
-}
-
-func (c *command) answer(err error) {
-	if c.done != nil {
-		c.done <- err
-	}
 }
 
 // shut releases everything; the thread is not running.
@@ -273,150 +209,3 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 	case stateFree: // by becomeUnstashed
 	}
 }
-
-// obey carries out what was posted.
-func (l *loop) obey() {
-	l.mu.Lock()
-	commands := l.commands
-	l.commands = l.obeyed[:0] // the two take turns: a place in a queue costs no heap object
-	l.mu.Unlock()
-	for _, c := range commands {
-		var err error
-		switch c.kind {
-		case commandDrain:
-			l.drain()
-		case commandKill:
-			l.kill()
-		case commandAdopt:
-			err = l.adopt(c.adopt)
-		case commandSettle:
-			l.settle()
-		case commandRelease:
-			l.releaseInlets()
-		case commandTurn:
-			l.turnCome(c.turn)
-		case commandLeave:
-			l.leave(c.left)
-		case commandSync:
-		}
-		c.answer(err)
-	}
-	clear(commands)
-	l.obeyed = commands
-}
-
-// kill resets every conn.
-func (l *loop) kill() {
-	for i := range l.conns.pages {
-		for j := range l.conns.pages[i] {
-			if c := &l.conns.pages[i][j]; c.state != stateFree {
-				l.becomeClosing(c, CauseKilled, true)
-			}
-		}
-	}
-	l.killed = true
-}
-
-// accepted begins a conn.
-func (l *loop) accepted(done *netio.Completion) {
-	if done.Errno != 0 {
-		l.inlets[done.Tag].gate.count.noAccepts.Add(1)
-		l.pause()
-		return
-	}
-	g := l.inlets[done.Tag].gate
-	l.count.accepted.Add(1)
-	l.count.open.Add(1)
-	g.count.accepted.Add(1)
-	g.count.open.Add(1)
-	c := l.conns.take()
-	c.lane = &g.entry
-	c.opened = l.now
-	c.active = l.now
-	c.socks[sideClient] = done.Sock
-	l.eng.Tag(done.Sock, c.tag(sideClient))
-	if g.cfg.ConnLog != nil {
-		c.record = &ConnRecord{Start: time.Now(), Client: done.Peer, Listener: g.Name}
-	}
-	l.becomeHello(c, done.Peer)
-	if _, full := l.full(); full {
-		l.pause()
-	}
-	if g.full() {
-		l.hold(l.inlets[done.Tag])
-	}
-}
-
-// full says whether the node has as many conns as it may, or can.
-func (l *loop) full() (why Hold, full bool) {
-	if most := l.set.cfg.MaxConns; most > 0 && l.b.openConns() >= most {
-		return HoldConns, true
-	}
-	return HoldMemory, l.memoryFull()
-}
-
-func (b *Balancer) openConns() int {
-	n := 0
-	for _, l := range b.loops {
-		n += int(l.count.open.Load())
-	}
-	return n
-}
-
-// shed drops the newest conns with a part of a hello while the buffers are over
-// their limit: an attacker's slow hellos go first, and among them those who came
-// last. A conn that holds no memory is none to shed, and a quarter of the limit is
-// theirs whatever else is held: clients who do not read must not keep out those
-// whose hello comes in two segments.
-func (l *loop) shed() {
-	for l.buffers.Over() && l.partial > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
-		c := l.conns.at(l.newest.conn)
-		l.count.shed.Add(1)
-		l.countHello(c, HelloShed)
-		l.becomeClosing(c, CauseResource, true)
-	}
-}
-
-// gather appends to the conn's hello, and makes it the newest with a part of one
-// if these are its first bytes. It reports whether there was room.
-func (l *loop) gather(c *conn, b []byte) bool {
-	hs := c.hs
-	held := cap(hs.hello)
-	var ok bool
-	if hs.hello, ok = l.buffers.Append(hs.hello, b); !ok {
-		return false
-	}
-	l.partial += int64(cap(hs.hello) - held)
-	if held > 0 {
-		return true
-	}
-	hs.older = l.newest
-	if l.newest != nil {
-		l.newest.newer = hs
-	}
-	l.newest = hs
-	return true
-}
-
-// unlist ends what becomeHello and gather have begun: the hello is whole, or given up.
-func (l *loop) unlist(hs *handshake) {
-	if l.young.remove(hs) {
-		l.count.young.Add(^uint64(0))
-	}
-	if cap(hs.hello) == 0 {
-		return // nothing has come, or nothing is read
-	}
-	l.partial -= int64(cap(hs.hello))
-	if hs.older != nil {
-		hs.older.newer = hs.newer
-	}
-	if hs.newer != nil {
-		hs.newer.older = hs.older
-	} else {
-		l.newest = hs.older
-	}
-	hs.older, hs.newer = nil, nil
-}
-
-// setDue makes the loop ask c at due, or earlier.
-func (l *loop) setDue(c *conn, due netio.Time) { l.wheel.set(&l.conns, c, due) }

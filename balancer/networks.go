@@ -55,7 +55,7 @@ func (s *SourceLimits) check() error {
 	return nil
 }
 
-// sources counts the conns of networks: a table of a fixed size that all loops share.
+// networks counts the conns of networks: a table of a fixed size that all loops share.
 // It takes no lock, allocates nothing, and knows as many networks as have conns or
 // came lately; when those of a bucket are too many, others are let in uncounted. Two
 // networks are taken for one with a chance of 1 in 16,000 at most, in a full table.
@@ -63,50 +63,50 @@ func (s *SourceLimits) check() error {
 // An entry is one word, so that it changes as a whole: a tag of the network, its open
 // conns, and the time at which its rate is used up no more (the theoretical arrival
 // time of the generic cell rate algorithm, ITU-T I.371). 0 is a free one.
-type sources struct {
+type networks struct {
 	seed    uint64
 	began   time.Time
-	buckets [sourceBuckets][sourceWays]atomic.Uint64
+	buckets [networkBuckets][networkWays]atomic.Uint64
 }
 
 const (
-	sourceBuckets = 1 << 13
-	sourceWays    = 8 // 64 bytes, a cache line: 65,536 entries, 512 KiB
+	networkBuckets = 1 << 13
+	networkWays    = 8 // 64 bytes, a cache line: 65,536 entries, 512 KiB
 
-	sourceTimeBits = 30
-	sourceConnBits = 16
-	sourceTimeMask = 1<<sourceTimeBits - 1
-	sourceConnMask = 1<<sourceConnBits - 1
-	// sourceTick is the unit of an entry's time, which comes round in 4.6 h.
-	sourceTick = time.Second / (1 << 16)
+	networkTimeBits = 30
+	networkConnBits = 16
+	networkTimeMask = 1<<networkTimeBits - 1
+	networkConnMask = 1<<networkConnBits - 1
+	// networkTick is the unit of an entry's time, which comes round in 4.6 h.
+	networkTick = time.Second / (1 << 16)
 )
 
-// countSources makes the table when the settings are the first that need it.
-func (b *Balancer) countSources() {
-	if limits := &b.set.cfg.Sources; b.sources == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
-		b.sources = newSources(rand.Uint64())
+// countNetworks makes the table when the settings are the first that need it.
+func (b *Balancer) countNetworks() {
+	if limits := &b.set.cfg.Sources; b.networks == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
+		b.networks = newNetworks(rand.Uint64())
 	}
 }
 
-func newSources(seed uint64) *sources { return &sources{seed: seed, began: time.Now()} }
+func newNetworks(seed uint64) *networks { return &networks{seed: seed, began: time.Now()} }
 
-// sourceEntry is an entry's word in parts.
-type sourceEntry struct {
+// networkEntry is an entry's word in parts.
+type networkEntry struct {
 	tag, conns, until uint64
 }
 
-func unpackSource(w uint64) sourceEntry {
-	return sourceEntry{w >> (sourceTimeBits + sourceConnBits), w >> sourceTimeBits & sourceConnMask, w & sourceTimeMask}
+func unpackNetwork(w uint64) networkEntry {
+	return networkEntry{w >> (networkTimeBits + networkConnBits), w >> networkTimeBits & networkConnMask, w & networkTimeMask}
 }
 
-func (e sourceEntry) pack() uint64 {
-	return e.tag<<(sourceTimeBits+sourceConnBits) | e.conns<<sourceTimeBits | e.until
+func (e networkEntry) pack() uint64 {
+	return e.tag<<(networkTimeBits+networkConnBits) | e.conns<<networkTimeBits | e.until
 }
 
 // ahead is how many ticks the entry's time is still to come. What is further away than
 // any burst lies in the past: the time has come round.
-func (e sourceEntry) ahead(now uint64) uint64 {
-	d := (e.until - now) & sourceTimeMask
+func (e networkEntry) ahead(now uint64) uint64 {
+	d := (e.until - now) & networkTimeMask
 	if d > MaxSourceWait<<16+1<<16 {
 		return 0
 	}
@@ -115,48 +115,48 @@ func (e sourceEntry) ahead(now uint64) uint64 {
 
 // take counts a new conn of addr's network, if the limits let it in. ref is for give;
 // 0: it is not counted.
-func (s *sources) take(addr netip.Addr, limits *SourceLimits) (ref uint32, why Refusal) {
+func (s *networks) take(addr netip.Addr, limits *SourceLimits) (ref uint32, why Refusal) {
 	h := s.hash(addr, limits)
 	tag := h>>46 | 1<<17 // 18 bits, never 0
-	bucket := uint32(h % sourceBuckets)
-	now := uint64(time.Since(s.began)/sourceTick) & sourceTimeMask
-	for range 4 * sourceWays { // a word that changes meanwhile is looked at again
+	bucket := uint32(h % networkBuckets)
+	now := uint64(time.Since(s.began)/networkTick) & networkTimeMask
+	for range 4 * networkWays { // a word that changes meanwhile is looked at again
 		way, word := s.find(bucket, tag, now)
 		if way < 0 {
 			return 0, RefusedNone
 		}
-		e := unpackSource(word)
+		e := unpackNetwork(word)
 		if e.tag != tag {
-			e = sourceEntry{tag: tag}
+			e = networkEntry{tag: tag}
 		}
-		if limits.MaxConns > 0 && e.conns >= uint64(limits.MaxConns) || e.conns == sourceConnMask {
+		if limits.MaxConns > 0 && e.conns >= uint64(limits.MaxConns) || e.conns == networkConnMask {
 			return 0, RefusedSourceConns
 		}
 		if limits.Rate > 0 {
 			step := uint64(float64(1<<16) / limits.Rate)
 			ahead := e.ahead(now)
-			if word == 0 || unpackSource(word).tag != tag {
+			if word == 0 || unpackNetwork(word).tag != tag {
 				ahead = 0
 			}
 			if ahead > step*uint64(limits.Burst-1) {
 				return 0, RefusedSourceRate
 			}
-			e.until = (now + ahead + step) & sourceTimeMask
+			e.until = (now + ahead + step) & networkTimeMask
 		}
 		e.conns++
 		if s.buckets[bucket][way].CompareAndSwap(word, e.pack()) {
-			return bucket*sourceWays + uint32(way) + 1, RefusedNone
+			return bucket*networkWays + uint32(way) + 1, RefusedNone
 		}
 	}
 	return 0, RefusedNone
 }
 
 // find is the entry of a tag, or one that may be its; -1: there is none.
-func (s *sources) find(bucket uint32, tag, now uint64) (way int, word uint64) {
+func (s *networks) find(bucket uint32, tag, now uint64) (way int, word uint64) {
 	way = -1
 	for i := range s.buckets[bucket] {
 		w := s.buckets[bucket][i].Load()
-		e := unpackSource(w)
+		e := unpackNetwork(w)
 		switch {
 		case e.tag == tag:
 			return i, w
@@ -168,14 +168,14 @@ func (s *sources) find(bucket uint32, tag, now uint64) (way int, word uint64) {
 }
 
 // give takes back one take.
-func (s *sources) give(ref uint32) {
+func (s *networks) give(ref uint32) {
 	if ref == 0 {
 		return
 	}
-	entry := &s.buckets[(ref-1)/sourceWays][(ref-1)%sourceWays]
+	entry := &s.buckets[(ref-1)/networkWays][(ref-1)%networkWays]
 	for {
 		word := entry.Load()
-		e := unpackSource(word)
+		e := unpackNetwork(word)
 		e.conns--
 		if entry.CompareAndSwap(word, e.pack()) {
 			return
@@ -184,7 +184,7 @@ func (s *sources) give(ref uint32) {
 }
 
 // hash names addr's network.
-func (s *sources) hash(addr netip.Addr, limits *SourceLimits) uint64 {
+func (s *networks) hash(addr netip.Addr, limits *SourceLimits) uint64 {
 	addr = addr.Unmap()
 	bits := limits.Prefix6
 	a := addr.As16()
@@ -283,11 +283,11 @@ func (l *loop) admits(c *conn) bool {
 	if limits.MaxConns == 0 && limits.Rate == 0 || !addr.IsValid() { // those of a unix socket are not one source
 		return true
 	}
-	ref, why := l.b.sources.take(addr, limits)
+	ref, why := l.b.networks.take(addr, limits)
 	if why != RefusedNone {
 		l.refuse(c, why)
 		return false
 	}
-	c.source = ref
+	c.network = ref
 	return true
 }

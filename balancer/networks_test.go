@@ -27,10 +27,10 @@ func checked(t testing.TB, s SourceLimits) *SourceLimits {
 }
 
 // later lets d pass for the table.
-func (s *sources) later(d time.Duration) { s.began = s.began.Add(-d) }
+func (s *networks) later(d time.Duration) { s.began = s.began.Add(-d) }
 
 func TestSourceConns(t *testing.T) {
-	s, limits := newSources(1), checked(t, SourceLimits{MaxConns: 2})
+	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 2})
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	var refs []uint32
 	for i, want := range []Refusal{RefusedNone, RefusedNone, RefusedSourceConns, RefusedSourceConns} {
@@ -67,14 +67,14 @@ func TestSourceNetworks(t *testing.T) {
 		{"2001:db8:0:1100::1", "2001:db8:0:1200::1", false},
 		{"::", "0.0.0.0", false},
 	} {
-		s := newSources(7)
+		s := newNetworks(7)
 		_, first := s.take(netip.MustParseAddr(tt.a), limits)
 		if _, why := s.take(netip.MustParseAddr(tt.b), limits); first != RefusedNone || (why != RefusedNone) != tt.same {
 			t.Errorf("%s and %s: %v", tt.a, tt.b, why)
 		}
 	}
 	wide := checked(t, SourceLimits{MaxConns: 1, Prefix6: 128})
-	s := newSources(7)
+	s := newNetworks(7)
 	s.take(netip.MustParseAddr("2001:db8::1"), wide)
 	if _, why := s.take(netip.MustParseAddr("2001:db8::2"), wide); why != RefusedNone {
 		t.Errorf("two addresses of a /128: %v", why)
@@ -84,7 +84,7 @@ func TestSourceNetworks(t *testing.T) {
 // A rate lets a burst in, then as many as time brings, whatever is open meanwhile.
 func TestSourceRate(t *testing.T) {
 	for _, open := range []bool{false, true} {
-		s, limits := newSources(1), checked(t, SourceLimits{Rate: 10, Burst: 3})
+		s, limits := newNetworks(1), checked(t, SourceLimits{Rate: 10, Burst: 3})
 		a := netip.MustParseAddr("192.0.2.1")
 		got := func(n int) (in int) {
 			for range n {
@@ -119,11 +119,11 @@ func TestSourceRate(t *testing.T) {
 // The table is bounded: what does not fit is let in and not counted; entries without
 // conns whose time is over make room.
 func TestSourcesFull(t *testing.T) {
-	s, limits := newSources(1), checked(t, SourceLimits{MaxConns: 1, Rate: 100})
+	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 1, Rate: 100})
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 	var counted []uint32
 	mistaken := 0 // for another network
-	const n = 4 * sourceBuckets * sourceWays
+	const n = 4 * networkBuckets * networkWays
 	for i := range n {
 		ref, why := s.take(addr(i), limits)
 		if why != RefusedNone {
@@ -136,7 +136,7 @@ func TestSourcesFull(t *testing.T) {
 	if mistaken > 2*n/16000 {
 		t.Errorf("%d of %d networks were taken for others", mistaken, n)
 	}
-	if len(counted) < sourceBuckets*sourceWays*9/10 {
+	if len(counted) < networkBuckets*networkWays*9/10 {
 		t.Errorf("%d networks are counted", len(counted))
 	}
 	for _, ref := range counted {
@@ -156,7 +156,7 @@ func TestSourcesFull(t *testing.T) {
 
 // Loops take and give at once, and the count is right all the time.
 func TestSourcesTogether(t *testing.T) {
-	s, limits := newSources(1), checked(t, SourceLimits{MaxConns: 3, Rate: 10000, Burst: 10000})
+	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 3, Rate: 10000, Burst: 10000})
 	var open, most atomic.Int64
 	var loops sync.WaitGroup
 	for range 4 {
@@ -178,9 +178,9 @@ func TestSourcesTogether(t *testing.T) {
 	if most.Load() > 3 {
 		t.Errorf("%d open at once", most.Load())
 	}
-	way, word := s.find(uint32(s.hash(netip.MustParseAddr("192.0.2.1"), limits)%sourceBuckets), s.hash(netip.MustParseAddr("192.0.2.1"), limits)>>46|1<<17, 0)
-	if way < 0 || unpackSource(word).conns != 0 {
-		t.Errorf("%d conns are left", unpackSource(word).conns)
+	way, word := s.find(uint32(s.hash(netip.MustParseAddr("192.0.2.1"), limits)%networkBuckets), s.hash(netip.MustParseAddr("192.0.2.1"), limits)>>46|1<<17, 0)
+	if way < 0 || unpackNetwork(word).conns != 0 {
+		t.Errorf("%d conns are left", unpackNetwork(word).conns)
 	}
 }
 
@@ -233,7 +233,7 @@ func TestPrefixSet(t *testing.T) {
 }
 
 func TestSourceAllocations(t *testing.T) {
-	s, limits := newSources(1), checked(t, SourceLimits{MaxConns: 2, Rate: 10000})
+	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 2, Rate: 10000})
 	set, err := newPrefixSet([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	}
 	hs.unheard = hs.readable && c.lane.pool.Loaded(c.backend)
 	if !hs.holding && !hs.unheard {
-		l.settleRoute(c)
+		l.commitRoute(c)
 	}
 	if !hs.readable {
 		l.becomeRelay(c)
@@ -53,8 +53,8 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	l.next(c, sideClient)
 }
 
-// settleRoute says that the hello, which is not held for its verdict, goes to no other backend.
-func (l *loop) settleRoute(c *conn) {
+// commitRoute says that the hello, which is not held for its verdict, goes to no other backend.
+func (l *loop) commitRoute(c *conn) {
 	l.countRoute(c)
 	l.buffers.Put(c.hs.hello)
 	c.hs.hello = nil
@@ -72,7 +72,7 @@ func (l *loop) heard(c *conn) {
 		l.setDue(c, l.due(c))
 		return
 	}
-	l.settleRoute(c)
+	l.commitRoute(c)
 }
 
 // unheardTooLong ends a try whose backend has neither answered nor acknowledged anything. The kernel in front of a server

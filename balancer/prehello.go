@@ -80,3 +80,58 @@ func (b *Balancer) youngConns() (total, index int) {
 	}
 	return total, index
 }
+
+// shed drops the newest conns with a part of a hello while the buffers are over
+// their limit: an attacker's slow hellos go first, and among them those who came
+// last. A conn that holds no memory is none to shed, and a quarter of the limit is
+// theirs whatever else is held: clients who do not read must not keep out those
+// whose hello comes in two segments.
+func (l *loop) shed() {
+	for l.buffers.Over() && l.partial > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
+		c := l.conns.at(l.newest.conn)
+		l.count.shed.Add(1)
+		l.countHello(c, HelloShed)
+		l.becomeClosing(c, CauseResource, true)
+	}
+}
+
+// gather appends to the conn's hello, and makes it the newest with a part of one
+// if these are its first bytes. It reports whether there was room.
+func (l *loop) gather(c *conn, b []byte) bool {
+	hs := c.hs
+	held := cap(hs.hello)
+	var ok bool
+	if hs.hello, ok = l.buffers.Append(hs.hello, b); !ok {
+		return false
+	}
+	l.partial += int64(cap(hs.hello) - held)
+	if held > 0 {
+		return true
+	}
+	hs.older = l.newest
+	if l.newest != nil {
+		l.newest.newer = hs
+	}
+	l.newest = hs
+	return true
+}
+
+// unlist ends what becomeHello and gather have begun: the hello is whole, or given up.
+func (l *loop) unlist(hs *handshake) {
+	if l.young.remove(hs) {
+		l.count.young.Add(^uint64(0))
+	}
+	if cap(hs.hello) == 0 {
+		return // nothing has come, or nothing is read
+	}
+	l.partial -= int64(cap(hs.hello))
+	if hs.older != nil {
+		hs.older.newer = hs.newer
+	}
+	if hs.newer != nil {
+		hs.newer.older = hs.older
+	} else {
+		l.newest = hs.older
+	}
+	hs.older, hs.newer = nil, nil
+}

@@ -20,9 +20,9 @@ type adoption struct {
 
 // adoptions makes every loop's part of the settings. b.mu is held, or nobody else
 // knows b.
-func (b *Balancer) adoptions(set *settings, places []*place) []*adoption {
+func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []*adoption {
 	all := make([]*adoption, len(b.loops))
-	counts := make([][]*listenerCounters, len(places))
+	counts := make([][]*listenerCounters, len(endpoints))
 	gates := make([][]*gate, len(b.loops))
 	for i := range b.loops {
 		gates[i] = set.gates(&b.blocks[i])
@@ -34,7 +34,7 @@ func (b *Balancer) adoptions(set *settings, places []*place) []*adoption {
 		a := &adoption{set: set, gates: map[*socket]*gate{}}
 		for j, g := range gates[i] {
 			g.counts = counts[j]
-			for _, s := range places[j].sockets[i] {
+			for _, s := range endpoints[j].sockets[i] {
 				a.gates[s] = g
 			}
 		}
@@ -69,60 +69,60 @@ func (b *Balancer) Reload(cfg Config) error {
 	if err != nil {
 		return errors.Join(err, found.close())
 	}
-	places, made, err := b.findPlaces(set, found)
+	endpoints, made, err := b.findEndpoints(set, found)
 	if err != nil {
-		return errors.Join(err, closePlaces(made))
+		return errors.Join(err, closeEndpoints(made))
 	}
 
 	b.mu.Lock()
-	stage, oldPlaces := b.stage, b.places
-	before, after := b.adoptions(old, oldPlaces), b.adoptions(set, places)
-	b.set, b.places = set, places
+	stage, oldEndpoints := b.stage, b.endpoints
+	before, after := b.adoptions(old, oldEndpoints), b.adoptions(set, endpoints)
+	b.set, b.endpoints = set, endpoints
 	b.mu.Unlock()
-	b.countSources()
+	b.countNetworks()
 	b.followDowns(set)
 	if stage == stageMade { // which it stays: whoever changes that waits for reloading
 		for i, l := range b.loops {
 			err = errors.Join(err, l.adopt(after[i]))
-			l.settle()
+			l.closeUnnamed()
 		}
-		b.settleFiles(set, places, oldPlaces, made, true) // as adopted as it ever is
+		b.alignFiles(set, endpoints, oldEndpoints, made, true) // as adopted as it ever is
 		return err
 	}
 	if err = b.orderAdoptions(after); err != nil {
 		b.mu.Lock()
-		b.set, b.places = old, oldPlaces
+		b.set, b.endpoints = old, oldEndpoints
 		b.mu.Unlock()
 		err = errors.Join(err, b.orderAdoptions(before))
 	}
-	b.settleFiles(set, places, oldPlaces, made, err == nil)
-	err = errors.Join(err, b.order(func(int) command { return command{kind: commandSettle} }))
+	b.alignFiles(set, endpoints, oldEndpoints, made, err == nil)
+	err = errors.Join(err, b.order(func(int) command { return command{kind: commandCloseUnnamed} }))
 	if err != nil {
 		return err
 	}
-	for _, p := range oldPlaces {
-		if !slices.Contains(places, p) {
+	for _, p := range oldEndpoints {
+		if !slices.Contains(endpoints, p) {
 			b.leaving = append(b.leaving, p)
 		}
 	}
 	return nil
 }
 
-// settleFiles brings the files of unix sockets in step with the places that stand, the new ones
+// alignFiles brings the files of unix sockets in step with the endpoints that stand, the new ones
 // if the reload is done.
-func (b *Balancer) settleFiles(set *settings, places, oldPlaces, made []*place, done bool) {
+func (b *Balancer) alignFiles(set *settings, endpoints, oldEndpoints, made []*endpoint, done bool) {
 	if !done {
 		for _, p := range made {
 			p.removeFile(set.cfg.Log)
 		}
 		return
 	}
-	for _, p := range oldPlaces {
-		if !slices.Contains(places, p) {
+	for _, p := range oldEndpoints {
+		if !slices.Contains(endpoints, p) {
 			p.removeFile(set.cfg.Log)
 		}
 	}
-	for i, p := range places {
+	for i, p := range endpoints {
 		if file := p.file.Load(); file != nil {
 			if err := file.SetMode(set.cfg.Listeners[i].Mode); err != nil {
 				set.cfg.Log.Warn("the file of a unix socket keeps its mode", "addr", p.bound.String(), "error", err)
@@ -151,11 +151,11 @@ func (set *settings) fixed(next *settings) error {
 	return nil
 }
 
-// findPlaces finds the places of the listeners of set: those that there are, then
+// findEndpoints finds the endpoints of the listeners of set: those that there are, then
 // inherited sockets, then new ones, which are in made too. Inherited sockets that
 // nobody wants are closed with a line in the log. On an error made is the caller's to
 // close. b.reloading is held, or nobody else knows b.
-func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []*place, err error) {
+func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, made []*endpoint, err error) {
 	defer func() {
 		for _, s := range found {
 			if err == nil {
@@ -170,12 +170,12 @@ func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []
 		if err != nil {
 			return nil, made, &ListenError{Addr: ln.Addr, Err: err}
 		}
-		i := slices.IndexFunc(b.places, func(p *place) bool { return p.takes(addr) && !slices.Contains(places, p) })
+		i := slices.IndexFunc(b.endpoints, func(p *endpoint) bool { return p.takes(addr) && !slices.Contains(endpoints, p) })
 		if i >= 0 {
-			places = append(places, b.places[i])
+			endpoints = append(endpoints, b.endpoints[i])
 			continue
 		}
-		var p *place
+		var p *endpoint
 		if s, ok := found.take(addr); ok {
 			p, err = inherit(addr, s, set.cfg.Loops)
 			if err == nil && p.bound != addr {
@@ -185,15 +185,15 @@ func (b *Balancer) findPlaces(set *settings, found inheritance) (places, made []
 			b.awaitLeaving(addr)
 			p, err = bind(addr, ln.Mode, set.cfg.Loops)
 		}
-		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.places, func(p *place) bool { return !addr.IsUnix() && p.bound.IP().Port() == addr.IP().Port() }) {
+		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.endpoints, func(p *endpoint) bool { return !addr.IsUnix() && p.bound.IP().Port() == addr.IP().Port() }) {
 			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, add this in the next", err)
 		}
 		if err != nil {
 			return nil, made, &ListenError{Addr: ln.Addr, Err: err}
 		}
-		places, made = append(places, p), append(made, p)
+		endpoints, made = append(endpoints, p), append(made, p)
 	}
-	return places, made, nil
+	return endpoints, made, nil
 }
 
 // leavingPatience bounds how long a reload waits for the port of a listener that an
@@ -224,12 +224,12 @@ func (b *Balancer) awaitLeaving(addr netaddr.Addr) {
 
 // forgetClosed drops removed listeners that are closed by now.
 func (b *Balancer) forgetClosed() {
-	b.leaving = slices.DeleteFunc(b.leaving, func(p *place) bool {
+	b.leaving = slices.DeleteFunc(b.leaving, func(p *endpoint) bool {
 		return !slices.ContainsFunc(slices.Concat(p.sockets...), (*socket).open)
 	})
 }
 
-func closePlaces(all []*place) (err error) {
+func closeEndpoints(all []*endpoint) (err error) {
 	for _, p := range all {
 		err = errors.Join(err, p.close())
 	}

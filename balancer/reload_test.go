@@ -277,13 +277,13 @@ func TestReloadEmptiesQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		places, _, err := r.b.findPlaces(set, nil)
+		endpoints, _, err := r.b.findEndpoints(set, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, a := range r.b.adoptions(set, places) {
+		for i, a := range r.b.adoptions(set, endpoints) {
 			r.b.loops[i].post(command{kind: commandAdopt, adopt: a})
-			r.b.loops[i].post(command{kind: commandSettle})
+			r.b.loops[i].post(command{kind: commandCloseUnnamed})
 		}
 		r.run()
 		r.refuses()
@@ -525,14 +525,14 @@ func TestAdoptionOfEndedLoop(t *testing.T) {
 	r.serveByHand()
 	r.start()
 	r.stop()
-	place, err := bind(r.b.Addrs()[0], 0, 1)
+	endpoint, err := bind(r.b.Addrs()[0], 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = r.b.order(func(int) command {
-		return command{kind: commandAdopt, adopt: &adoption{set: r.b.settings(), gates: map[*socket]*gate{place.sockets[0][0]: {}}}}
+		return command{kind: commandAdopt, adopt: &adoption{set: r.b.settings(), gates: map[*socket]*gate{endpoint.sockets[0][0]: {}}}}
 	})
-	if !errors.Is(err, errEnded) || place.sockets[0][0].open() {
-		t.Errorf("%v, the socket is open: %v", err, place.sockets[0][0].open())
+	if !errors.Is(err, errEnded) || endpoint.sockets[0][0].open() {
+		t.Errorf("%v, the socket is open: %v", err, endpoint.sockets[0][0].open())
 	}
 }

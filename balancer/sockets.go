@@ -104,9 +104,9 @@ func (s *socket) shutQueue() {
 	}
 }
 
-// place is an address that is listened on, with its sockets by loop. A loop may have
+// endpoint is an address that is listened on, with its sockets by loop. A loop may have
 // several. It is never changed once it is made.
-type place struct {
+type endpoint struct {
 	asked   netaddr.Addr // as configured: its port may be 0
 	bound   netaddr.Addr
 	foreign bool                             // the file, if it has one, is another's
@@ -116,7 +116,7 @@ type place struct {
 }
 
 // removeFile removes the file of a unix socket, so that nobody connects to it any more.
-func (p *place) removeFile(to *slog.Logger) {
+func (p *endpoint) removeFile(to *slog.Logger) {
 	if file := p.file.Swap(nil); file != nil {
 		if err := file.Remove(); err != nil {
 			to.Warn("the file of a unix socket stays behind", "addr", p.bound.String(), "error", err)
@@ -124,12 +124,12 @@ func (p *place) removeFile(to *slog.Logger) {
 	}
 }
 
-// takes says whether the place serves a listener at addr.
-func (p *place) takes(addr netaddr.Addr) bool { return p.asked == addr || p.bound == addr }
+// takes says whether the endpoint serves a listener at addr.
+func (p *endpoint) takes(addr netaddr.Addr) bool { return p.asked == addr || p.bound == addr }
 
-// close closes a place that nobody has taken from. What came from another process
+// close closes an endpoint that nobody has taken from. What came from another process
 // is that one's still.
-func (p *place) close() (err error) {
+func (p *endpoint) close() (err error) {
 	if file := p.file.Swap(nil); file != nil && p.made {
 		err = file.Remove()
 	}
@@ -141,10 +141,10 @@ func (p *place) close() (err error) {
 	return err
 }
 
-// bind opens the sockets of a new place: one a loop, among which the kernel spreads
+// bind opens the sockets of a new endpoint: one a loop, among which the kernel spreads
 // connections (SO_REUSEPORT).
-func bind(addr netaddr.Addr, mode uint32, loops int) (*place, error) {
-	p := &place{asked: addr, bound: addr, made: true, sockets: make([][]*socket, loops)}
+func bind(addr netaddr.Addr, mode uint32, loops int) (*endpoint, error) {
+	p := &endpoint{asked: addr, bound: addr, made: true, sockets: make([][]*socket, loops)}
 	if addr.IsUnix() {
 		return p, p.bindUnix(mode)
 	}
@@ -175,7 +175,7 @@ func bind(addr netaddr.Addr, mode uint32, loops int) (*place, error) {
 }
 
 // bindUnix makes one socket, from whose queue all loops take.
-func (p *place) bindUnix(mode uint32) error {
+func (p *endpoint) bindUnix(mode uint32) error {
 	var file netio.SocketFile
 	fd, err := patiently(func() (fd int, err error) {
 		fd, file, err = netio.ListenUnix(p.bound.Path(), mode)
@@ -218,15 +218,15 @@ func patiently(listen func() (fd int, err error)) (int, error) {
 	}
 }
 
-// inherit makes a place of sockets that listen already. Every one of them is taken
+// inherit makes an endpoint of sockets that listen already. Every one of them is taken
 // from by a loop, or what waits in its queue would be lost. A loop that is left
 // without gets one more where the sockets share their address, else it takes from
 // the queue of another loop's. Those that are added listen only when their loop runs:
 // from then on they get connections, which nobody else could take.
 //
-// The descriptors are the place's, and closed on an error.
-func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*place, error) {
-	p := &place{asked: asked, bound: from.Addr, foreign: from.Foreign, sockets: make([][]*socket, loops)}
+// The descriptors are the endpoint's, and closed on an error.
+func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*endpoint, error) {
+	p := &endpoint{asked: asked, bound: from.Addr, foreign: from.Foreign, sockets: make([][]*socket, loops)}
 	if from.Addr.IsUnix() && !from.Foreign {
 		if file, err := netio.FileOf(from.Addr.Path()); err == nil { // else somebody has removed it
 			p.file.Store(&file)

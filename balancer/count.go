@@ -2,7 +2,11 @@
 
 package balancer
 
-import "homing/balancer/pool"
+import (
+	"sync/atomic"
+
+	"homing/balancer/pool"
+)
 
 // tallyBytes counts for its backend what the conn has just received: f.bytes has it
 // already.
@@ -37,4 +41,24 @@ func (c *conn) tallyVerdict() {
 	} else if home := c.lane.pool.Snapshot().ByID(pool.ID(hs.home.ID)); home != nil {
 		home.CountLost()
 	}
+}
+
+// uncount counts what accepted and enter have begun as over.
+func (l *loop) uncount(c *conn) {
+	l.b.networks.give(c.network)
+	l.count.open.Add(^uint64(0))
+	c.lane.gate.count.open.Add(^uint64(0))
+	if share := c.lane.share; share != nil {
+		share.count.open.Add(^uint64(0))
+		share.count.bytesIn.Add(c.flows[sideClient].bytes)
+		share.count.bytesOut.Add(c.flows[sideBackend].bytes)
+	}
+}
+
+// terminations is where the end of the lane's conns is counted.
+func (ln *lane) terminations() *[NumCauses][NumPhases]atomic.Uint64 {
+	if ln.share == nil {
+		return &ln.gate.count.terminations
+	}
+	return &ln.share.count.terminations
 }
