@@ -16,15 +16,15 @@ const acceptPause = 50 * time.Millisecond
 // accepted begins a conn.
 func (l *loop) accepted(done *netio.Completion) {
 	if done.Errno != 0 {
-		l.inlets[done.Tag].gate.count.noAccepts.Add(1)
+		inc(&l.inlets[done.Tag].gate.count.NoAccepts)
 		l.pause()
 		return
 	}
 	g := l.inlets[done.Tag].gate
 	l.count.accepted.Add(1)
 	l.count.open.Add(1)
-	g.count.accepted.Add(1)
-	g.count.open.Add(1)
+	inc(&g.count.Accepted)
+	inc(&g.count.Open)
 	c := l.conns.take()
 	c.lane = &g.entry
 	c.opened = l.now

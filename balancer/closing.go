@@ -40,7 +40,7 @@ func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 		if reset && (c.state == stateObserve || c.state == stateRelay) {
 			wait = l.unfinished(c, cause)
 		}
-		c.lane.terminations()[end.Cause][end.Phase].Add(1)
+		inc(&c.lane.terminations()[end.Cause][end.Phase])
 		l.log(c, end)
 	}
 	if c.hs != nil {

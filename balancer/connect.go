@@ -63,7 +63,7 @@ func (l *loop) try(c *conn, b *pool.Backend) bool {
 	hs := c.hs
 	hs.tries++
 	hs.skip.Add(b.ID) // has room for maxTries
-	c.lane.share.count.connects.Add(1)
+	inc(&c.lane.share.count.Connects)
 	c.backend = b
 	hs.try = try{reached: b.Reached()}
 	if errno := l.dial(c); errno != 0 {
@@ -131,9 +131,9 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	failed := c.backend
 	l.dropBackend(c)
 	if errno != netio.ErrReset { // else it was there
-		share.count.connectFailures.Add(1)
+		inc(&share.count.ConnectFailures)
 		if errno == netio.ErrTimedOut {
-			share.count.connectTimeouts.Add(1)
+			inc(&share.count.ConnectTimeouts)
 			hs.late = true
 			pool.ConnectTimedOut(failed, hs.reached)
 		} else {
@@ -144,7 +144,7 @@ func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 		l.becomeUnstashed(c)
 		return false
 	}
-	share.count.replays.Add(1)
+	inc(&share.count.Replays)
 	return true
 }
 
@@ -154,11 +154,11 @@ func (l *loop) cannotConnect(c *conn, errno netio.Errno) bool {
 	c.hs.failed = errno
 	switch {
 	case errno == netio.ErrNoPort:
-		c.lane.share.count.noPorts.Add(1)
+		inc(&c.lane.share.count.NoPorts)
 	case netio.IsNoFile(errno):
-		c.lane.share.count.noDescriptors.Add(1)
+		inc(&c.lane.share.count.NoDescriptors)
 	default:
-		c.lane.share.count.noSockets.Add(1)
+		inc(&c.lane.share.count.NoSockets)
 	}
 	l.dropBackend(c)
 	if c.hs.stash.used() {
@@ -171,7 +171,7 @@ func (l *loop) cannotConnect(c *conn, errno netio.Errno) bool {
 
 // unroutable ends a conn that no backend takes: with RST, at once.
 func (l *loop) unroutable(c *conn) {
-	c.lane.share.count.nobody.Add(1)
+	inc(&c.lane.share.count.Unroutable)
 	cause := CauseBackend
 	if c.hs.failed == netio.ErrTimedOut {
 		cause = CauseBackTimeout

@@ -47,18 +47,18 @@ func (c *conn) tallyVerdict() {
 func (l *loop) uncount(c *conn) {
 	l.b.networks.give(c.network)
 	l.count.open.Add(^uint64(0))
-	c.lane.gate.count.open.Add(^uint64(0))
+	dec(&c.lane.gate.count.Open)
 	if share := c.lane.share; share != nil {
-		share.count.open.Add(^uint64(0))
-		share.count.bytesIn.Add(c.flows[sideClient].bytes)
-		share.count.bytesOut.Add(c.flows[sideBackend].bytes)
+		dec(&share.count.Open)
+		atomic.AddUint64(&share.count.BytesIn, c.flows[sideClient].bytes)
+		atomic.AddUint64(&share.count.BytesOut, c.flows[sideBackend].bytes)
 	}
 }
 
 // terminations is where the end of the lane's conns is counted.
-func (ln *lane) terminations() *[NumCauses][NumPhases]atomic.Uint64 {
+func (ln *lane) terminations() *[NumCauses][NumPhases]uint64 {
 	if ln.share == nil {
-		return &ln.gate.count.terminations
+		return &ln.gate.count.Terminations
 	}
-	return &ln.share.count.terminations
+	return &ln.share.count.Terminations
 }

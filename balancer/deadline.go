@@ -122,7 +122,7 @@ func (l *loop) expire(c *conn) {
 	case stateFree, stateClosing:
 	}
 	if c.handshakeDue > 0 && l.now >= c.handshakeDue {
-		c.lane.share.count.handshakeTimeouts.Add(1)
+		inc(&c.lane.share.count.HandshakeTimeouts)
 		l.timeOut(c)
 		return
 	}

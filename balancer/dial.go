@@ -35,7 +35,7 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case errno != netio.ErrNoPort || hs.addresses+1 >= len(opt.Sources):
 			return errno
 		}
-		c.lane.share.count.noPorts.Add(1)
+		inc(&c.lane.share.count.NoPorts)
 		hs.addresses++
 	}
 }
@@ -57,7 +57,7 @@ func (l *loop) redial(c *conn) bool {
 	if hs.addresses+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
 		return false
 	}
-	c.lane.share.count.noPorts.Add(1)
+	inc(&c.lane.share.count.NoPorts)
 	hs.addresses++
 	l.eng.Close(c.socks[sideBackend], true)
 	c.socks[sideBackend] = netio.NoSock

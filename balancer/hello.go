@@ -152,7 +152,7 @@ func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 
 // refuse ends a conn that the rules of its listener do not let in.
 func (l *loop) refuse(c *conn, why Refusal) {
-	c.lane.gate.count.refused[why].Add(1)
+	inc(&c.lane.gate.count.Refused[why])
 	if c.record != nil {
 		c.record.Refused = why
 	}
@@ -166,8 +166,8 @@ func (l *loop) enter(c *conn, to *lane) {
 		return
 	}
 	c.lane = to
-	to.share.count.routed.Add(1)
-	to.share.count.open.Add(1)
+	inc(&to.share.count.Routed)
+	inc(&to.share.count.Open)
 	if c.record != nil {
 		c.record.Pool = to.pool.Name()
 	}
@@ -259,7 +259,7 @@ func offerOf(known *affinity.Pool, h *tlsparse.Hello, id affinity.Key) affinity.
 }
 
 func (l *loop) countHello(c *conn, o HelloOutcome) {
-	c.lane.gate.count.hellos[o].Add(1)
+	inc(&c.lane.gate.count.Hellos[o])
 	if c.record != nil {
 		c.record.Hello = o
 	}
@@ -276,10 +276,10 @@ func (l *loop) depart(c *conn) {
 		hs.home = known.Find(&hs.offer, l.unix)
 	}
 	if hs.offered() {
-		c.lane.share.count.offers[hs.offer.Kind].Add(1)
+		inc(&c.lane.share.count.Offers[hs.offer.Kind])
 		hs.holding = true
 	} else {
-		c.lane.share.count.offers[affinity.OfferNone].Add(1)
+		inc(&c.lane.share.count.Offers[affinity.OfferNone])
 	}
 	share := c.lane.share
 	if !hs.offered() && l.memoryTight() {

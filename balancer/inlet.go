@@ -127,7 +127,7 @@ func (l *loop) unhold() {
 // countHeld counts that clients were left waiting for an acceptPause, if there are any.
 func (l *loop) countHeld(in *inlet, why Hold) {
 	if in.fd >= 0 && netio.Queued(in.fd) {
-		in.gate.count.held[why].Add(uint64(acceptPause))
+		addTime(&in.gate.count.Held[why], acceptPause)
 	}
 }
 

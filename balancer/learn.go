@@ -28,7 +28,7 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 		case tlsparse.EventOpaque, tlsparse.EventInvalid:
 			return true
 		case tlsparse.EventExcess:
-			c.lane.share.count.excess.Add(1)
+			inc(&c.lane.share.count.Excess)
 			return true
 		case tlsparse.EventRetry:
 			l.retryRequested(c)
@@ -200,7 +200,7 @@ func (l *loop) ticketIssued(c *conn) {
 	if hs.ticket && hs.server.TicketLen() > 0 {
 		known := c.lane.known
 		known.IssuedTicket(hs.digest.Ident(), hs.server.TicketLifetime(), uint32(c.backend.ID), l.unix)
-		c.lane.share.count.issuedTickets.Add(1)
+		inc(&c.lane.share.count.IssuedTickets)
 	}
 	hs.ticket = false
 }
@@ -220,7 +220,7 @@ func (l *loop) serverFinished(c *conn) {
 	known, id := c.lane.known, uint32(c.backend.ID)
 	if hs.issued != 0 {
 		known.IssuedID(hs.issued, id, l.unix)
-		c.lane.share.count.issuedIDs.Add(1)
+		inc(&c.lane.share.count.IssuedIDs)
 	}
 	known.Completed(hs.client, id, l.unix)
 	c.lane.pool.Names().Completed(c.name)
@@ -229,8 +229,8 @@ func (l *loop) serverFinished(c *conn) {
 
 // countRoute counts by which rule the conn was routed, once its backend is final.
 func (l *loop) countRoute(c *conn) {
-	c.lane.share.count.routes[c.hs.source].Add(1)
-	c.lane.share.count.connectTimes.count(c.hs.connectTime())
+	inc(&c.lane.share.count.Routes[c.hs.source])
+	c.lane.share.count.ConnectTimes.count(c.hs.connectTime())
 	c.backend.CountConn(!c.hs.offered())
 }
 
@@ -248,12 +248,12 @@ func (l *loop) countVerdict(c *conn) {
 	hs.counted = true
 	if !hs.offered() {
 		// A random-looking ID that a server knew after all.
-		c.lane.share.count.offers[affinity.OfferNone].Add(^uint64(0))
-		c.lane.share.count.offers[hs.offer.Kind].Add(1)
+		dec(&c.lane.share.count.Offers[affinity.OfferNone])
+		inc(&c.lane.share.count.Offers[hs.offer.Kind])
 	}
-	c.lane.share.count.verdicts[hs.offer.Kind][hs.verdict].Add(1)
+	inc(&c.lane.share.count.Verdicts[hs.offer.Kind][hs.verdict])
 	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
-		c.lane.share.count.lost[hs.lost].Add(1)
+		inc(&c.lane.share.count.Lost[hs.lost])
 	}
 	c.tallyVerdict()
 }

@@ -133,7 +133,7 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	}
 	if !hs.answered {
 		hs.answered = true
-		c.lane.share.count.answerTimes.count(l.now.Sub(hs.sentAt))
+		c.lane.share.count.AnswerTimes.count(l.now.Sub(hs.sentAt))
 	}
 	var ok bool
 	opaque := l.read(c, done.Buf)

@@ -59,7 +59,7 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 		if next := l.route(c); next.Backend != nil {
 			l.dropBackend(c)
 			l.forgetAnswer(hs)
-			c.lane.share.count.replays.Add(1)
+			inc(&c.lane.share.count.Replays)
 			l.becomeConnect(c, next)
 			return
 		}

@@ -63,16 +63,16 @@ func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
 		return d.Backend
 	case pool.WaitFull:
 		c.state = stateQueue
-		share.count.queueFull.Add(1)
+		inc(&share.count.QueueFull)
 		l.becomeClosing(c, CauseResource, true)
 		return nil
 	case pool.WaitQueued:
 	}
 	c.state = stateQueue
 	if t.since == 0 {
-		share.count.queued.Add(1)
+		inc(&share.count.Queued)
 	}
-	share.count.waiting.Add(1)
+	inc(&share.count.Waiting)
 	t.queued, t.since = true, l.now
 	t.until = l.now.Add(p.Snapshot().Options().QueueTimeout - t.waited)
 	l.setDue(c, l.due(c))
@@ -98,7 +98,7 @@ func (l *loop) leaveQueue(c *conn, late bool) {
 	b, served := l.unqueue(c)
 	switch {
 	case !served && late:
-		c.lane.share.count.queueTimeouts.Add(1)
+		inc(&c.lane.share.count.QueueTimeouts)
 		l.becomeClosing(c, CauseBackTimeout, true)
 	case b != nil:
 		l.placed(c, b)
@@ -131,8 +131,8 @@ func (l *loop) unqueue(c *conn) (b *pool.Backend, served bool) {
 	waited := l.now.Sub(t.since)
 	t.waited += waited
 	c.hs.deadline = c.hs.deadline.Add(waited)
-	c.lane.share.count.waiting.Add(^uint64(0))
-	c.lane.share.count.queueTime.Add(uint64(waited))
+	dec(&c.lane.share.count.Waiting)
+	addTime(&c.lane.share.count.QueueTime, waited)
 	return b, served
 }
 

@@ -22,7 +22,7 @@ type adoption struct {
 // knows b.
 func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []*adoption {
 	all := make([]*adoption, len(b.loops))
-	counts := make([][]*listenerCounters, len(endpoints))
+	counts := make([][]*ListenerCounts, len(endpoints))
 	gates := make([][]*gate, len(b.loops))
 	for i := range b.loops {
 		gates[i] = set.gates(&b.blocks[i])

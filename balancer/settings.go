@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
@@ -73,8 +74,8 @@ type gate struct {
 	lanes    []lane // by index of settings.pools
 	fallback *lane  // of the default pool; nil: none
 	entry    lane   // of the conns that are in no pool yet
-	count    *listenerCounters
-	counts   []*listenerCounters // of all loops
+	count    *ListenerCounts
+	counts   []*ListenerCounts // of all loops
 
 	// Owned by the loop's thread.
 	next *gate // of the same listener in the next generation; nil: none
@@ -92,7 +93,7 @@ type lane struct {
 
 // share is one loop's part of a pool. It outlives all generations.
 type share struct {
-	count poolCounters
+	count PoolCounts
 
 	// Owned by the loop's thread.
 	budget float64       // second chances that may be used now
@@ -102,12 +103,12 @@ type share struct {
 // blocks are one loop's counters by name of listener and of pool. They are made for
 // the first generation that has the name, and stay, so that sums never go back.
 type blocks struct {
-	listeners map[string]*listenerCounters
+	listeners map[string]*ListenerCounts
 	shares    map[string]*share
 }
 
 func newBlocks() blocks {
-	return blocks{listeners: map[string]*listenerCounters{}, shares: map[string]*share{}}
+	return blocks{listeners: map[string]*ListenerCounts{}, shares: map[string]*share{}}
 }
 
 // gates makes the gates of one loop, by listener. b's maps get what is new.
@@ -126,7 +127,7 @@ func (set *settings) gates(b *blocks) []*gate {
 			lanes: make([]lane, len(set.pools)), count: b.listeners[ln.Name],
 		}
 		if g.count == nil {
-			g.count = &listenerCounters{}
+			g.count = &ListenerCounts{}
 			b.listeners[ln.Name] = g.count
 		}
 		g.entry = lane{gate: g, cfg: &set.cfg}
@@ -148,7 +149,7 @@ func (g *gate) full() bool {
 	}
 	open := 0
 	for _, c := range g.counts {
-		open += int(c.open.Load())
+		open += int(atomic.LoadUint64(&c.Open))
 	}
 	return open >= g.MaxConns
 }

@@ -183,12 +183,12 @@ func (l *loop) spend(c *conn) bool {
 	share, live := c.lane.share, len(c.lane.pool.Snapshot().Live())
 	a := l.asker(c)
 	if share.budget < l.standings.price(a, live, l.unix) {
-		share.count.noBudget.Add(1)
+		inc(&share.count.NoBudget)
 		return false
 	}
 	share.budget--
 	l.standings.charge(a, live, l.unix)
-	share.count.secondChances.Add(1)
+	inc(&share.count.SecondChances)
 	return true
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"homing/balancer/affinity"
 )
@@ -52,10 +53,15 @@ type Limits struct {
 
 // ListenerStats are one listener's part of Stats.
 type ListenerStats struct {
-	Name         string
+	Name     string
+	MaxConns int // of Open, now; 0: no limit
+	ListenerCounts
+}
+
+// ListenerCounts are what is counted by listener.
+type ListenerCounts struct {
 	Accepted     uint64
 	Open         uint64
-	MaxConns     int // of Open, now; 0: no limit
 	NoAccepts    uint64
 	Held         [NumHolds]time.Duration // in which clients were left waiting in the queues of the kernel, all loops together
 	Hellos       [NumHelloOutcomes]uint64
@@ -66,15 +72,16 @@ type ListenerStats struct {
 // PoolStats are one pool's part of Stats.
 type PoolStats struct {
 	Name string
-	Open uint64
-	// Bytes of conns that have ended.
-	BytesIn, BytesOut uint64
-	Terminations      [NumCauses][NumPhases]uint64 // of conns that ended in the pool
 	PoolCounts
 }
 
 // PoolCounts are what is counted by pool.
 type PoolCounts struct {
+	Open uint64
+	// Bytes of conns that have ended.
+	BytesIn, BytesOut uint64
+	Terminations      [NumCauses][NumPhases]uint64 // of conns that ended in the pool
+
 	Routed        uint64 // conns that came into a pool
 	Offers        [affinity.NumOfferKinds]uint64
 	Routes        [affinity.NumSources]uint64
@@ -107,41 +114,26 @@ type PoolCounts struct {
 	QueueTime     time.Duration // that conns have spent in it, together
 }
 
-// counters are one loop's own share of Stats. The loop writes, anybody reads; so it
-// is with the counters by listener and by pool.
+// counters are one loop's own share of Stats. The loop writes, anybody reads; so it is with its shares of ListenerCounts and
+// PoolCounts, which it writes by inc, dec and addTime.
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
 	shed, recordsDropped, handshakes, young    atomic.Uint64
 }
 
-// listenerCounters are one loop's share of ListenerStats.
-type listenerCounters struct {
-	accepted, open atomic.Uint64
-	noAccepts      atomic.Uint64
-	held           [NumHolds]atomic.Uint64 // ns
-	hellos         [NumHelloOutcomes]atomic.Uint64
-	refused        [NumRefusals]atomic.Uint64
-	terminations   [NumCauses][NumPhases]atomic.Uint64
-}
+func inc(n *uint64) { atomic.AddUint64(n, 1) }
 
-// poolCounters are one loop's share of PoolStats.
-type poolCounters struct {
-	routed, open, bytesIn, bytesOut          atomic.Uint64
-	terminations                             [NumCauses][NumPhases]atomic.Uint64
-	offers                                   [affinity.NumOfferKinds]atomic.Uint64
-	routes                                   [affinity.NumSources]atomic.Uint64
-	verdicts                                 [affinity.NumOfferKinds][NumVerdicts]atomic.Uint64
-	lost                                     [NumLost]atomic.Uint64
-	issuedIDs, issuedTickets, excess         atomic.Uint64
-	connects, connectFailures                atomic.Uint64
-	replays, secondChances, noBudget, nobody atomic.Uint64
+func dec(n *uint64) { atomic.AddUint64(n, ^uint64(0)) }
 
-	connectTimeouts, handshakeTimeouts atomic.Uint64
-	noPorts, noDescriptors, noSockets  atomic.Uint64
+func addTime(n *time.Duration, d time.Duration) { atomic.AddInt64((*int64)(n), int64(d)) }
 
-	waiting, queued, queueTimeouts, queueFull, queueTime atomic.Uint64
-
-	connectTimes, answerTimes histogram
+// addCounts adds from, which a loop may write meanwhile, to to. Both have nothing but words of 64 bits.
+func addCounts[T ListenerCounts | PoolCounts](to, from *T) {
+	words := func(t *T) []uint64 { return unsafe.Slice((*uint64)(unsafe.Pointer(t)), unsafe.Sizeof(*t)/8) }
+	sum := words(to)
+	for i := range sum {
+		sum[i] += atomic.LoadUint64(&words(from)[i])
+	}
 }
 
 // Stats sums up what the loops have counted.
@@ -153,11 +145,11 @@ func (b *Balancer) Stats() Stats {
 	for i, l := range b.loops {
 		l.count.addTo(&s)
 		s.BufferBytes += uint64(l.buffers.Used())
-		for name, c := range b.blocks[i].listeners {
-			c.addTo(entry(listeners, name))
+		for name, count := range b.blocks[i].listeners {
+			addCounts(&entry(listeners, name).ListenerCounts, count)
 		}
 		for name, share := range b.blocks[i].shares {
-			share.count.addTo(entry(pools, name))
+			addCounts(&entry(pools, name).PoolCounts, &share.count)
 		}
 	}
 	for name, one := range listeners {
@@ -174,7 +166,7 @@ func (b *Balancer) Stats() Stats {
 	}
 	for name, one := range pools {
 		one.Name = name
-		s.add(&one.PoolCounts)
+		addCounts(&s.PoolCounts, &one.PoolCounts)
 		addTerminations(&s.Terminations, &one.Terminations)
 		if one.Open == 0 && !b.set.hasPool(name) {
 			delete(pools, name)
@@ -212,88 +204,6 @@ func (c *counters) addTo(s *Stats) {
 	s.ConnBytes += c.open.Load()*connBytes + c.handshakes.Load()*handshakeBytes
 }
 
-func (c *listenerCounters) addTo(s *ListenerStats) {
-	s.Accepted += c.accepted.Load()
-	s.Open += c.open.Load()
-	s.NoAccepts += c.noAccepts.Load()
-	for i := range c.held {
-		s.Held[i] += time.Duration(c.held[i].Load())
-	}
-	addAll(s.Hellos[:], c.hellos[:])
-	addAll(s.Refused[:], c.refused[:])
-	for i := range c.terminations {
-		addAll(s.Terminations[i][:], c.terminations[i][:])
-	}
-}
-
-func (c *poolCounters) addTo(s *PoolStats) {
-	s.Open += c.open.Load()
-	s.BytesIn += c.bytesIn.Load()
-	s.BytesOut += c.bytesOut.Load()
-	for i := range c.terminations {
-		addAll(s.Terminations[i][:], c.terminations[i][:])
-	}
-	s.Routed += c.routed.Load()
-	addAll(s.Offers[:], c.offers[:])
-	addAll(s.Routes[:], c.routes[:])
-	for i := range c.verdicts {
-		addAll(s.Verdicts[i][:], c.verdicts[i][:])
-	}
-	addAll(s.Lost[:], c.lost[:])
-	s.IssuedIDs += c.issuedIDs.Load()
-	s.IssuedTickets += c.issuedTickets.Load()
-	s.Excess += c.excess.Load()
-	s.Connects += c.connects.Load()
-	s.ConnectFailures += c.connectFailures.Load()
-	s.ConnectTimeouts += c.connectTimeouts.Load()
-	s.NoPorts += c.noPorts.Load()
-	s.NoDescriptors += c.noDescriptors.Load()
-	s.NoSockets += c.noSockets.Load()
-	s.HandshakeTimeouts += c.handshakeTimeouts.Load()
-	c.connectTimes.addTo(&s.ConnectTimes)
-	c.answerTimes.addTo(&s.AnswerTimes)
-	s.Replays += c.replays.Load()
-	s.SecondChances += c.secondChances.Load()
-	s.NoBudget += c.noBudget.Load()
-	s.Unroutable += c.nobody.Load()
-	s.Waiting += c.waiting.Load()
-	s.Queued += c.queued.Load()
-	s.QueueTimeouts += c.queueTimeouts.Load()
-	s.QueueFull += c.queueFull.Load()
-	s.QueueTime += time.Duration(c.queueTime.Load())
-}
-
-func (s *PoolCounts) add(one *PoolCounts) {
-	s.Routed += one.Routed
-	add(s.Offers[:], one.Offers[:])
-	add(s.Routes[:], one.Routes[:])
-	for i := range s.Verdicts {
-		add(s.Verdicts[i][:], one.Verdicts[i][:])
-	}
-	add(s.Lost[:], one.Lost[:])
-	s.IssuedIDs += one.IssuedIDs
-	s.IssuedTickets += one.IssuedTickets
-	s.Excess += one.Excess
-	s.Connects += one.Connects
-	s.ConnectFailures += one.ConnectFailures
-	s.ConnectTimeouts += one.ConnectTimeouts
-	s.NoPorts += one.NoPorts
-	s.NoDescriptors += one.NoDescriptors
-	s.NoSockets += one.NoSockets
-	s.HandshakeTimeouts += one.HandshakeTimeouts
-	s.ConnectTimes.add(&one.ConnectTimes)
-	s.AnswerTimes.add(&one.AnswerTimes)
-	s.Replays += one.Replays
-	s.SecondChances += one.SecondChances
-	s.NoBudget += one.NoBudget
-	s.Unroutable += one.Unroutable
-	s.Waiting += one.Waiting
-	s.Queued += one.Queued
-	s.QueueTimeouts += one.QueueTimeouts
-	s.QueueFull += one.QueueFull
-	s.QueueTime += one.QueueTime
-}
-
 func addTerminations(to, from *[NumCauses][NumPhases]uint64) {
 	for i := range to {
 		add(to[i][:], from[i][:])
@@ -303,12 +213,6 @@ func addTerminations(to, from *[NumCauses][NumPhases]uint64) {
 func add(to, from []uint64) {
 	for i := range from {
 		to[i] += from[i]
-	}
-}
-
-func addAll(to []uint64, from []atomic.Uint64) {
-	for i := range from {
-		to[i] += from[i].Load()
 	}
 }
 
@@ -331,25 +235,9 @@ type Histogram struct {
 // TimeBound is the upper bound of a Histogram's bucket i, 0 to NumTimes-1.
 func TimeBound(i int) time.Duration { return leastTime << i }
 
-// histogram is one loop's share of a Histogram.
-type histogram struct {
-	counts [NumTimes + 1]atomic.Uint64
-	sum    atomic.Uint64 // ns
-}
-
 // count takes no time worth mentioning: the bounds are powers of two.
-func (h *histogram) count(d time.Duration) {
+func (h *Histogram) count(d time.Duration) {
 	d = max(d, 0) // the clock is read once a batch: what lies within one took no time
-	h.counts[min(bits.Len64(uint64(max(d-1, 0)/leastTime)), NumTimes)].Add(1)
-	h.sum.Add(uint64(d))
-}
-
-func (h *histogram) addTo(s *Histogram) {
-	addAll(s.Counts[:], h.counts[:])
-	s.Sum += time.Duration(h.sum.Load())
-}
-
-func (s *Histogram) add(one *Histogram) {
-	add(s.Counts[:], one.Counts[:])
-	s.Sum += one.Sum
+	inc(&h.Counts[min(bits.Len64(uint64(max(d-1, 0)/leastTime)), NumTimes)])
+	addTime(&h.Sum, d)
 }

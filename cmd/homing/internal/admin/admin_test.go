@@ -58,8 +58,11 @@ func source(t testing.TB) Source {
 	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
 	stats.Lost[balancer.LostRotated] = 2
 	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8
-	stats.Listeners = []balancer.ListenerStats{{Name: "web", Accepted: 12, Open: 3, MaxConns: 11, Held: [balancer.NumHolds]time.Duration{1500 * time.Millisecond}, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4}}}
-	stats.Pools = []balancer.PoolStats{{Name: "default", Open: 2, PoolCounts: stats.PoolCounts}}
+	stats.Listeners = []balancer.ListenerStats{{Name: "web", MaxConns: 11, ListenerCounts: balancer.ListenerCounts{
+		Accepted: 12, Open: 3, Held: [balancer.NumHolds]time.Duration{1500 * time.Millisecond}, Refused: [balancer.NumRefusals]uint64{balancer.RefusedNoRoute: 4},
+	}}}
+	stats.Pools = []balancer.PoolStats{{Name: "default", PoolCounts: stats.PoolCounts}}
+	stats.Pools[0].Open = 2
 	stats.Pools[0].Routed = 9
 	stats.Pools[0].ConnectTimes = balancer.Histogram{Counts: [balancer.NumTimes + 1]uint64{2, 3, balancer.NumTimes: 1}, Sum: 9 * time.Second}
 	stats.Waiting, stats.PreHello, stats.BufferBytes, stats.ConnBytes = 2, 6, 300, 4000
