@@ -38,7 +38,6 @@ type Balancer struct {
 	stage     stage
 	set       *settings
 	endpoints []*endpoint // by listener of set
-	blocks    []blocks    // by loop; the maps grow, what they point to is the loop's
 }
 
 // stage is what a Balancer is at.
@@ -92,7 +91,6 @@ func (b *Balancer) open(found inheritance) error {
 			return errors.Join(err, found.close())
 		}
 		b.loops = append(b.loops, l)
-		b.blocks = append(b.blocks, newBlocks())
 	}
 	endpoints, made, err := b.findEndpoints(b.set, found)
 	if err != nil {
@@ -100,8 +98,8 @@ func (b *Balancer) open(found inheritance) error {
 	}
 	b.endpoints = endpoints
 	b.followDowns(b.set)
-	for i, a := range b.adoptions(b.set, endpoints) {
-		err = errors.Join(err, b.loops[i].adopt(a)) // no thread runs yet
+	for i, c := range b.adoptions(b.set, endpoints) {
+		err = errors.Join(err, b.loops[i].adopt(c.set, c.gates)) // no thread runs yet
 	}
 	return err
 }

@@ -11,10 +11,11 @@ import (
 // command is what others want of a loop.
 type command struct {
 	kind  commandKind
-	adopt *adoption     // of commandAdopt
-	turn  uint64        // of commandTurn
-	left  *pool.Backend // of commandLeave
-	done  chan<- error  // gets one answer and has room for it; nil: nobody waits
+	set   *settings         // of commandAdopt
+	gates map[*socket]*gate // of commandAdopt: of all sockets of the loop, from now on
+	turn  uint64            // of commandTurn
+	left  *pool.Backend     // of commandLeave
+	done  chan<- error      // gets one answer and has room for it; nil: nobody waits
 }
 
 const (
@@ -44,10 +45,8 @@ func (l *loop) post(c command) {
 
 // refuse is the answer of a loop that is gone. What it was given is closed.
 func (c *command) refuse() {
-	if c.adopt != nil {
-		for s := range c.adopt.gates {
-			_ = s.close() // nothing to be done about it
-		}
+	for s := range c.gates {
+		_ = s.close() // nothing to be done about it
 	}
 	if c.kind == commandSync { // it has finished all that it had begun
 		c.answer(nil)
@@ -76,7 +75,7 @@ func (l *loop) obey() {
 		case commandKill:
 			l.kill()
 		case commandAdopt:
-			err = l.adopt(c.adopt)
+			err = l.adopt(c.set, c.gates)
 		case commandCloseUnnamed:
 			l.closeUnnamed()
 		case commandRelease:

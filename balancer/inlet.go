@@ -35,21 +35,21 @@ type inlet struct {
 // adopt makes the loop follow other settings. Sockets that these do not name go on
 // as they were until closeUnnamed, so that everything can be taken back: an error says that
 // a new one cannot be taken from.
-func (l *loop) adopt(a *adoption) (err error) {
-	l.set = a.set
-	if limit := a.set.cfg.HelloLimit; limit > len(l.scratch) { // conns of before may have had more
+func (l *loop) adopt(set *settings, gates map[*socket]*gate) (err error) {
+	l.set = set
+	if limit := set.cfg.HelloLimit; limit > len(l.scratch) { // conns of before may have had more
 		l.scratch = make([]byte, limit)
 	}
 	had := make(map[*socket]bool, len(l.inlets))
 	for _, in := range l.inlets {
-		g := a.gates[in.socket]
+		g := gates[in.socket]
 		in.unnamed = g == nil
 		if g != nil {
 			had[in.socket] = true
 			in.gate.next, in.gate = g, g
 		}
 	}
-	for s, g := range a.gates {
+	for s, g := range gates {
 		if !had[s] {
 			err = errors.Join(err, l.addInlet(&inlet{socket: s, gate: g}))
 		}

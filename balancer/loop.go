@@ -49,6 +49,10 @@ type loop struct {
 	// Written by the loop, read by all.
 	count counters
 
+	// Guarded by Balancer.mu: the maps grow, what they point to is the loop's.
+	listeners map[string]*ListenerCounts
+	shares    map[string]*share
+
 	// Guarded by mu.
 	mu       sync.Mutex
 	commands []command
@@ -60,7 +64,10 @@ func newLoop(b *Balancer, index int) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(), standings: newStandings()}, nil
+	return &loop{
+		b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(), standings: newStandings(),
+		listeners: map[string]*ListenerCounts{}, shares: map[string]*share{},
+	}, nil
 }
 
 // shut releases everything; the thread is not running.

@@ -12,33 +12,25 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// adoption is what a loop is given of a new generation. It is never changed.
-type adoption struct {
-	set   *settings
-	gates map[*socket]*gate // all sockets of the loop, from now on
-}
-
-// adoptions makes every loop's part of the settings. b.mu is held, or nobody else
-// knows b.
-func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []*adoption {
-	all := make([]*adoption, len(b.loops))
+// adoptions makes the command to each loop to follow set. b.mu is held, or nobody else knows b.
+func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []command {
+	all := make([]command, len(b.loops))
 	counts := make([][]*ListenerCounts, len(endpoints))
 	gates := make([][]*gate, len(b.loops))
-	for i := range b.loops {
-		gates[i] = set.gates(&b.blocks[i])
+	for i, l := range b.loops {
+		gates[i] = set.gates(l)
 		for j, g := range gates[i] {
 			counts[j] = append(counts[j], g.count)
 		}
 	}
 	for i := range b.loops {
-		a := &adoption{set: set, gates: map[*socket]*gate{}}
+		all[i] = command{kind: commandAdopt, set: set, gates: map[*socket]*gate{}}
 		for j, g := range gates[i] {
 			g.counts = counts[j]
 			for _, s := range endpoints[j].sockets[i] {
-				a.gates[s] = g
+				all[i].gates[s] = g
 			}
 		}
-		all[i] = a
 	}
 	return all
 }
@@ -83,17 +75,17 @@ func (b *Balancer) Reload(cfg Config) error {
 	b.followDowns(set)
 	if stage == stageMade { // which it stays: whoever changes that waits for reloading
 		for i, l := range b.loops {
-			err = errors.Join(err, l.adopt(after[i]))
+			err = errors.Join(err, l.adopt(set, after[i].gates))
 			l.closeUnnamed()
 		}
 		b.alignFiles(set, endpoints, oldEndpoints, made, true) // as adopted as it ever is
 		return err
 	}
-	if err = b.orderAdoptions(after); err != nil {
+	if err = b.orderAll(after); err != nil {
 		b.mu.Lock()
 		b.set, b.endpoints = old, oldEndpoints
 		b.mu.Unlock()
-		err = errors.Join(err, b.orderAdoptions(before))
+		err = errors.Join(err, b.orderAll(before))
 	}
 	b.alignFiles(set, endpoints, oldEndpoints, made, err == nil)
 	err = errors.Join(err, b.order(func(int) command { return command{kind: commandCloseUnnamed} }))
@@ -131,8 +123,8 @@ func (b *Balancer) alignFiles(set *settings, endpoints, oldEndpoints, made []*en
 	}
 }
 
-func (b *Balancer) orderAdoptions(all []*adoption) error {
-	return b.order(func(loop int) command { return command{kind: commandAdopt, adopt: all[loop]} })
+func (b *Balancer) orderAll(all []command) error {
+	return b.order(func(loop int) command { return all[loop] })
 }
 
 // fixed refuses what cannot change while the loops run.

@@ -281,8 +281,8 @@ func TestReloadEmptiesQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, a := range r.b.adoptions(set, endpoints) {
-			r.b.loops[i].post(command{kind: commandAdopt, adopt: a})
+		for i, c := range r.b.adoptions(set, endpoints) {
+			r.b.loops[i].post(c)
 			r.b.loops[i].post(command{kind: commandCloseUnnamed})
 		}
 		r.run()
@@ -530,7 +530,7 @@ func TestAdoptionOfEndedLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = r.b.order(func(int) command {
-		return command{kind: commandAdopt, adopt: &adoption{set: r.b.settings(), gates: map[*socket]*gate{endpoint.sockets[0][0]: {}}}}
+		return command{kind: commandAdopt, set: r.b.settings(), gates: map[*socket]*gate{endpoint.sockets[0][0]: {}}}
 	})
 	if !errors.Is(err, errEnded) || endpoint.sockets[0][0].open() {
 		t.Errorf("%v, the socket is open: %v", err, endpoint.sockets[0][0].open())

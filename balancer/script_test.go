@@ -447,9 +447,9 @@ func (s *script) event(words []string) {
 		slices.Sort(live)
 		s.eng.say("%s", strings.Join(live, " "))
 	case "budget":
-		s.b.blocks[0].shares["test"].budget = float64(s.number(words[1]))
+		s.l.shares["test"].budget = float64(s.number(words[1]))
 	case "claims": // of the clients' network, so many at a backend that is being drained
-		share := s.b.blocks[0].shares["test"]
+		share := s.l.shares["test"]
 		if share.claims == nil {
 			share.claims = new(route.Claims)
 		}

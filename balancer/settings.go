@@ -100,35 +100,25 @@ type share struct {
 	claims *route.Claims // of offers to backends that are being drained; nil until one was
 }
 
-// blocks are one loop's counters by name of listener and of pool. They are made for
-// the first generation that has the name, and stay, so that sums never go back.
-type blocks struct {
-	listeners map[string]*ListenerCounts
-	shares    map[string]*share
-}
-
-func newBlocks() blocks {
-	return blocks{listeners: map[string]*ListenerCounts{}, shares: map[string]*share{}}
-}
-
-// gates makes the gates of one loop, by listener. b's maps get what is new.
-func (set *settings) gates(b *blocks) []*gate {
+// gates makes the gates of one loop, by listener. The loop's counters are made for the first generation that has their
+// name, and stay, so that sums never go back. Balancer.mu is held, or nobody else knows the Balancer.
+func (set *settings) gates(l *loop) []*gate {
 	shares := make([]*share, len(set.pools))
 	for i, p := range set.pools {
-		if shares[i] = b.shares[p.Name()]; shares[i] == nil {
+		if shares[i] = l.shares[p.Name()]; shares[i] == nil {
 			shares[i] = &share{budget: budgetBurst}
-			b.shares[p.Name()] = shares[i]
+			l.shares[p.Name()] = shares[i]
 		}
 	}
 	all := make([]*gate, len(set.cfg.Listeners))
 	for i, ln := range set.cfg.Listeners {
 		g := &gate{
 			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
-			lanes: make([]lane, len(set.pools)), count: b.listeners[ln.Name],
+			lanes: make([]lane, len(set.pools)), count: l.listeners[ln.Name],
 		}
 		if g.count == nil {
 			g.count = &ListenerCounts{}
-			b.listeners[ln.Name] = g.count
+			l.listeners[ln.Name] = g.count
 		}
 		g.entry = lane{gate: g, cfg: &set.cfg}
 		for j, p := range set.pools {

@@ -142,13 +142,13 @@ func (b *Balancer) Stats() Stats {
 	defer b.mu.Unlock()
 	s := Stats{Limits: b.set.cfg.limits()}
 	listeners, pools := map[string]*ListenerStats{}, map[string]*PoolStats{}
-	for i, l := range b.loops {
+	for _, l := range b.loops {
 		l.count.addTo(&s)
 		s.BufferBytes += uint64(l.buffers.Used())
-		for name, count := range b.blocks[i].listeners {
+		for name, count := range l.listeners {
 			addCounts(&entry(listeners, name).ListenerCounts, count)
 		}
-		for name, share := range b.blocks[i].shares {
+		for name, share := range l.shares {
 			addCounts(&entry(pools, name).PoolCounts, &share.count)
 		}
 	}
