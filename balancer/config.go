@@ -40,7 +40,7 @@ type Config struct {
 	MaxPreHello  int   // of the open conns, those without a whole hello; the oldest give way. Default half of MaxConns. Off: no limit
 	MemoryLimit  int64 // bytes of this process that conns may take, buffers included; see memory.go. At least 1 MiB. Default 0: no limit but BufferMemory
 
-	Sources SourceLimits // of each network of clients
+	Clients ClientLimits // of each network of clients
 
 	Log     *slog.Logger      // must not wait for its reader: others may be locked out meanwhile, though never a loop. Default: none
 	ConnLog func(*ConnRecord) // called once per ended conn, on one goroutine. Default: off
@@ -94,7 +94,7 @@ func (c *Config) setDefaults() error {
 	if c.HelloLimit > tlsparse.MaxHelloLimit {
 		return fmt.Errorf("balancer: hello limit of %d bytes, the highest is %d", c.HelloLimit, tlsparse.MaxHelloLimit)
 	}
-	if err := c.Sources.check(); err != nil {
+	if err := c.Clients.check(); err != nil {
 		return err
 	}
 	if c.Log == nil {
@@ -105,7 +105,7 @@ func (c *Config) setDefaults() error {
 
 // limits are what Stats may be compared with.
 func (c *Config) limits() Limits {
-	l := Limits{MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit, Sources: c.Sources}
+	l := Limits{MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit, Clients: c.Clients}
 	if c.MemoryLimit > 0 {
 		l.ConnMemory = c.connMemory()
 	}

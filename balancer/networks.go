@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// SourceLimits bounds what one network of clients may do at this node. The zero value
+// ClientLimits bounds what one network of clients may do at this node. The zero value
 // bounds nothing.
-type SourceLimits struct {
+type ClientLimits struct {
 	MaxConns int     // open conns of one network, at most MaxSourceConns. 0: no limit
 	Rate     float64 // new conns of one network a second, at most MaxSourceRate. 0: no limit
 	Burst    int     // of them, that may come at once. Default: Rate, at least 1
@@ -23,7 +23,7 @@ type SourceLimits struct {
 	Prefix6  int     // bits of an IPv6 network, MinPrefix6 to 128. Default DefaultPrefix6
 }
 
-// The bounds and defaults of SourceLimits.
+// The bounds and defaults of ClientLimits.
 const (
 	MaxSourceConns = 1<<16 - 1
 	MaxSourceRate  = 10000
@@ -35,7 +35,7 @@ const (
 	DefaultPrefix6 = 64
 )
 
-func (s *SourceLimits) check() error {
+func (s *ClientLimits) check() error {
 	switch {
 	case s.MaxConns < 0 || s.MaxConns > MaxSourceConns:
 		return fmt.Errorf("balancer: %d conns per source: give 0 to %d", s.MaxConns, MaxSourceConns)
@@ -83,7 +83,7 @@ const (
 
 // countNetworks makes the table when the settings are the first that need it.
 func (b *Balancer) countNetworks() {
-	if limits := &b.set.cfg.Sources; b.networks == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
+	if limits := &b.set.cfg.Clients; b.networks == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
 		b.networks = newNetworks(rand.Uint64())
 	}
 }
@@ -115,7 +115,7 @@ func (e networkEntry) ahead(now uint64) uint64 {
 
 // take counts a new conn of addr's network, if the limits let it in. ref is for give;
 // 0: it is not counted.
-func (s *networks) take(addr netip.Addr, limits *SourceLimits) (ref uint32, why Refusal) {
+func (s *networks) take(addr netip.Addr, limits *ClientLimits) (ref uint32, why Refusal) {
 	h := s.hash(addr, limits)
 	tag := h>>46 | 1<<17 // 18 bits, never 0
 	bucket := uint32(h % networkBuckets)
@@ -130,7 +130,7 @@ func (s *networks) take(addr netip.Addr, limits *SourceLimits) (ref uint32, why 
 			e = networkEntry{tag: tag}
 		}
 		if limits.MaxConns > 0 && e.conns >= uint64(limits.MaxConns) || e.conns == networkConnMask {
-			return 0, RefusedSourceConns
+			return 0, RefusedClientConns
 		}
 		if limits.Rate > 0 {
 			step := uint64(float64(1<<16) / limits.Rate)
@@ -139,7 +139,7 @@ func (s *networks) take(addr netip.Addr, limits *SourceLimits) (ref uint32, why 
 				ahead = 0
 			}
 			if ahead > step*uint64(limits.Burst-1) {
-				return 0, RefusedSourceRate
+				return 0, RefusedClientRate
 			}
 			e.until = (now + ahead + step) & networkTimeMask
 		}
@@ -184,7 +184,7 @@ func (s *networks) give(ref uint32) {
 }
 
 // hash names addr's network.
-func (s *networks) hash(addr netip.Addr, limits *SourceLimits) uint64 {
+func (s *networks) hash(addr netip.Addr, limits *ClientLimits) uint64 {
 	addr = addr.Unmap()
 	bits := limits.Prefix6
 	a := addr.As16()
@@ -279,7 +279,7 @@ func (l *loop) admits(c *conn) bool {
 		l.refuse(c, RefusedDenied)
 		return false
 	}
-	limits := &g.cfg.Sources
+	limits := &g.cfg.Clients
 	if limits.MaxConns == 0 && limits.Rate == 0 || !addr.IsValid() { // those of a unix socket are not one source
 		return true
 	}

@@ -18,7 +18,7 @@ import (
 	"homing/balancer/pool"
 )
 
-func checked(t testing.TB, s SourceLimits) *SourceLimits {
+func checked(t testing.TB, s ClientLimits) *ClientLimits {
 	t.Helper()
 	if err := s.check(); err != nil {
 		t.Fatal(err)
@@ -30,10 +30,10 @@ func checked(t testing.TB, s SourceLimits) *SourceLimits {
 func (s *networks) later(d time.Duration) { s.began = s.began.Add(-d) }
 
 func TestSourceConns(t *testing.T) {
-	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 2})
+	s, limits := newNetworks(1), checked(t, ClientLimits{MaxConns: 2})
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	var refs []uint32
-	for i, want := range []Refusal{RefusedNone, RefusedNone, RefusedSourceConns, RefusedSourceConns} {
+	for i, want := range []Refusal{RefusedNone, RefusedNone, RefusedClientConns, RefusedClientConns} {
 		ref, why := s.take(a, limits)
 		if why != want || (ref != 0) != (why == RefusedNone) {
 			t.Errorf("conn %d: %v, ref %d, want %v", i, why, ref, want)
@@ -48,14 +48,14 @@ func TestSourceConns(t *testing.T) {
 	if _, why := s.take(a, limits); why != RefusedNone {
 		t.Errorf("after one has ended: %v", why)
 	}
-	if _, why := s.take(a, limits); why != RefusedSourceConns {
+	if _, why := s.take(a, limits); why != RefusedClientConns {
 		t.Errorf("and one more: %v", why)
 	}
 }
 
 // Networks are as wide as configured, and families stay apart.
 func TestSourceNetworks(t *testing.T) {
-	limits := checked(t, SourceLimits{MaxConns: 1, Prefix4: 24, Prefix6: 56})
+	limits := checked(t, ClientLimits{MaxConns: 1, Prefix4: 24, Prefix6: 56})
 	for _, tt := range []struct {
 		a, b string
 		same bool
@@ -73,7 +73,7 @@ func TestSourceNetworks(t *testing.T) {
 			t.Errorf("%s and %s: %v", tt.a, tt.b, why)
 		}
 	}
-	wide := checked(t, SourceLimits{MaxConns: 1, Prefix6: 128})
+	wide := checked(t, ClientLimits{MaxConns: 1, Prefix6: 128})
 	s := newNetworks(7)
 	s.take(netip.MustParseAddr("2001:db8::1"), wide)
 	if _, why := s.take(netip.MustParseAddr("2001:db8::2"), wide); why != RefusedNone {
@@ -84,7 +84,7 @@ func TestSourceNetworks(t *testing.T) {
 // A rate lets a burst in, then as many as time brings, whatever is open meanwhile.
 func TestSourceRate(t *testing.T) {
 	for _, open := range []bool{false, true} {
-		s, limits := newNetworks(1), checked(t, SourceLimits{Rate: 10, Burst: 3})
+		s, limits := newNetworks(1), checked(t, ClientLimits{Rate: 10, Burst: 3})
 		a := netip.MustParseAddr("192.0.2.1")
 		got := func(n int) (in int) {
 			for range n {
@@ -119,7 +119,7 @@ func TestSourceRate(t *testing.T) {
 // The table is bounded: what does not fit is let in and not counted; entries without
 // conns whose time is over make room.
 func TestSourcesFull(t *testing.T) {
-	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 1, Rate: 100})
+	s, limits := newNetworks(1), checked(t, ClientLimits{MaxConns: 1, Rate: 100})
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 	var counted []uint32
 	mistaken := 0 // for another network
@@ -156,7 +156,7 @@ func TestSourcesFull(t *testing.T) {
 
 // Loops take and give at once, and the count is right all the time.
 func TestSourcesTogether(t *testing.T) {
-	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 3, Rate: 10000, Burst: 10000})
+	s, limits := newNetworks(1), checked(t, ClientLimits{MaxConns: 3, Rate: 10000, Burst: 10000})
 	var open, most atomic.Int64
 	var loops sync.WaitGroup
 	for range 4 {
@@ -185,7 +185,7 @@ func TestSourcesTogether(t *testing.T) {
 }
 
 func TestSourceLimitsRefused(t *testing.T) {
-	for want, limits := range map[string]SourceLimits{
+	for want, limits := range map[string]ClientLimits{
 		"-1 conns": {MaxConns: -1}, "70000 conns": {MaxConns: 70000}, "20000 new": {Rate: 20000}, "-1 new": {Rate: -1},
 		"burst per source is negative": {Burst: -1}, "/33 and /64": {Prefix4: 33}, "/32 and /8": {Prefix6: 8}, "takes more than 600 s": {Rate: 0.1, Burst: 100},
 	} {
@@ -233,7 +233,7 @@ func TestPrefixSet(t *testing.T) {
 }
 
 func TestSourceAllocations(t *testing.T) {
-	s, limits := newNetworks(1), checked(t, SourceLimits{MaxConns: 2, Rate: 10000})
+	s, limits := newNetworks(1), checked(t, ClientLimits{MaxConns: 2, Rate: 10000})
 	set, err := newPrefixSet([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestSourceLimits(t *testing.T) {
 		r.serveByHand()
 		r.start(func(c *Config) {
 			c.Listeners[0].TLS = mode
-			c.Sources = SourceLimits{MaxConns: 2, Prefix4: 31}
+			c.Clients = ClientLimits{MaxConns: 2, Prefix4: 31}
 			c.Loops = 2
 		})
 		even, odd, other := near(2), near(3), near(4)
@@ -290,21 +290,21 @@ func TestSourceLimits(t *testing.T) {
 			r.turnedAway(odd)
 		}
 		open(other)
-		if s := r.b.Stats(); s.Refused[RefusedSourceConns] != 6 || s.Terminations[CauseRefused][PhaseHello] != 6 || s.Open != 3 {
+		if s := r.b.Stats(); s.Refused[RefusedClientConns] != 6 || s.Terminations[CauseRefused][PhaseHello] != 6 || s.Open != 3 {
 			t.Errorf("%v: refused %v, %d open", mode, s.Refused, s.Open)
 		}
 		c.Close()
 		b.Close()
 		r.await("it has ended", func() bool { return r.b.Stats().Open == 2 })
 		open(odd)
-		r.reload(func(c *Config) { c.Sources = SourceLimits{Rate: 1, Burst: 1, Prefix4: 32} })
+		r.reload(func(c *Config) { c.Clients = ClientLimits{Rate: 1, Burst: 1, Prefix4: 32} })
 		open(near(20))
 		r.turnedAway(near(20))
 		open(near(21))
-		if s := r.b.Stats(); s.Refused[RefusedSourceRate] != 1 {
+		if s := r.b.Stats(); s.Refused[RefusedClientRate] != 1 {
 			t.Errorf("%v: refused %v", mode, s.Refused)
 		}
-		r.reload(func(c *Config) { c.Sources = SourceLimits{} })
+		r.reload(func(c *Config) { c.Clients = ClientLimits{} })
 		open(near(20))
 		r.stop()
 	}

@@ -94,8 +94,8 @@ const (
 	RefusedNoTLS               // the listener requires a hello that can be read
 	RefusedHeader              // a PROXY header is missing, malformed, or from somebody who may not send one
 	RefusedDenied              // its address is in a list of denied networks, or in none of those allowed
-	RefusedSourceConns         // its network has as many conns open as it may
-	RefusedSourceRate          // its network opens conns faster than it may
+	RefusedClientConns         // its network has as many conns open as it may
+	RefusedClientRate          // its network opens conns faster than it may
 	RefusedPreHello            // too many conns had no whole hello, and it was the oldest of them
 	RefusedMemory              // memory is short, and it offers nothing to resume
 	NumRefusals

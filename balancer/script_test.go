@@ -235,7 +235,7 @@ func (s *script) configOption(w string) {
 	case key == "deny":
 		s.ln.Deny = []netip.Prefix{netip.MustParsePrefix(value)}
 	case key == "source_conns":
-		s.cfg.Sources = SourceLimits{MaxConns: s.number(value), Prefix4: 24}
+		s.cfg.Clients = ClientLimits{MaxConns: s.number(value), Prefix4: 24}
 	default:
 		s.Fatalf("unknown setting: %s", w)
 	}

@@ -48,7 +48,7 @@ type Limits struct {
 	BufferMemory int64 // of BufferBytes
 	ConnMemory   int64 // of ConnBytes, in bytes: the part of MemoryLimit that is for conns
 	MemoryLimit  int64 // in bytes
-	Sources      SourceLimits
+	Clients      ClientLimits
 }
 
 // ListenerStats are one listener's part of Stats.

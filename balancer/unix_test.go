@@ -309,7 +309,7 @@ func TestUnixClientsAreMany(t *testing.T) {
 		backends = append(backends, r.serveUnix(filepath.Join(dir, name), func(c *net.UnixConn) { echo(c) }))
 	}
 	path := r.startUnix(pool.Options{Policy: pool.ClientHash}, backends, func(c *Config) {
-		c.Sources = SourceLimits{MaxConns: 1, Rate: 0.1, Burst: 1}
+		c.Clients = ClientLimits{MaxConns: 1, Rate: 0.1, Burst: 1}
 	})
 	first := hello{names: []string{"a.test"}, tls13: true}.bytes()
 	var open []net.Conn

@@ -51,7 +51,7 @@ func source(t testing.TB) Source {
 	stats := balancer.Stats{Accepted: 12, Open: 3, BytesIn: 1000, BytesOut: 9000}
 	stats.IssuedIDs, stats.IssuedTickets, stats.Unroutable = 4, 5, 1
 	stats.HandshakeTimeouts, stats.NoPorts, stats.NoAccepts, stats.NoDescriptors, stats.NoSockets, stats.ConnectTimeouts = 21, 22, 23, 24, 25, 26
-	stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, BufferMemory: 5000, ConnMemory: 6000, Sources: balancer.SourceLimits{MaxConns: 3, Rate: 0.5}}
+	stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, BufferMemory: 5000, ConnMemory: 6000, Clients: balancer.ClientLimits{MaxConns: 3, Rate: 0.5}}
 	stats.Hellos[balancer.HelloTLS] = 11
 	stats.Offers[affinity.OfferPSK] = 7
 	stats.Routes[affinity.SourceTicketKey] = 6

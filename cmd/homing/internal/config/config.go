@@ -129,7 +129,7 @@ type Limits struct {
 	BufferMemory int64 // 0: what follows from Memory
 	Memory       int64 // of the whole process; 0: no limit
 	Hello, Hold  int64 // bytes
-	Clients      balancer.SourceLimits
+	Clients      balancer.ClientLimits
 }
 
 // Tables is how much is remembered, how long, and where.
@@ -210,7 +210,7 @@ func Default() *Config {
 		},
 		Limits: Limits{
 			Hello: tlsparse.DefaultHelloLimit, Hold: balancer.DefaultHoldLimit,
-			Clients: balancer.SourceLimits{Prefix4: balancer.DefaultPrefix4, Prefix6: balancer.DefaultPrefix6},
+			Clients: balancer.ClientLimits{Prefix4: balancer.DefaultPrefix4, Prefix6: balancer.DefaultPrefix6},
 		},
 		Tables: Tables{
 			Entries: affinity.DefaultTableEntries, ClientEntries: affinity.DefaultClientEntries,

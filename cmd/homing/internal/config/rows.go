@@ -155,7 +155,7 @@ func limitRows(l *Limits) []Row {
 	}
 }
 
-func clientRows(s *balancer.SourceLimits, l *ListenerSettings) []Row {
+func clientRows(s *balancer.ClientLimits, l *ListenerSettings) []Row {
 	return []Row{
 		top("client-conns", "limits.client_conns", value.Int{P: &s.MaxConns, Min: 1, Max: balancer.MaxSourceConns, Zero: "none"},
 			"open at once from one client, see --client-prefix4; further ones are reset").like("200"),

@@ -33,7 +33,7 @@ func (s *service) balancerConfig(now *running) balancer.Config {
 		Loops: loopsOf(c), Engine: c.Engine, Store: s.store,
 		HelloTimeout: t.Hello, ConnectTimeout: t.Connect, IdleTimeout: t.Idle, HalfClosedTimeout: t.HalfClosed,
 		HoldTimeout: t.Hold, HandshakeTimeout: t.Handshake, KeepAlive: t.KeepAlive, UserTimeout: t.User,
-		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Sources: c.Limits.Clients,
+		HelloLimit: int(c.Limits.Hello), HoldLimit: int(c.Limits.Hold), Clients: c.Limits.Clients,
 		MaxConns: s.maxConns(c), MaxPreHello: c.Limits.PreHello, BufferMemory: c.Limits.BufferMemory,
 		MemoryLimit: c.ConnMemory(), Log: s.log,
 	}

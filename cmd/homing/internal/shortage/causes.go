@@ -171,15 +171,15 @@ func listenerRows() []row[listenerView] {
 			remedy: lessOf + "--max-pre-hello",
 		},
 		{
-			cause: "source_conns", count: refused(balancer.RefusedSourceConns),
+			cause: "source_conns", count: refused(balancer.RefusedClientConns),
 			what: resetAt("their client has as many open as it may, %d",
-				func(l *listenerView) any { return l.limits.Sources.MaxConns }),
+				func(l *listenerView) any { return l.limits.Clients.MaxConns }),
 			remedy: lessOf + "--client-conns",
 		},
 		{
-			cause: "source_rate", count: refused(balancer.RefusedSourceRate),
+			cause: "source_rate", count: refused(balancer.RefusedClientRate),
 			what: resetAt("their client opens more than it may, %v a second",
-				func(l *listenerView) any { return l.limits.Sources.Rate }),
+				func(l *listenerView) any { return l.limits.Clients.Rate }),
 			remedy: lessOf + "--client-rate or --client-burst",
 		},
 	}

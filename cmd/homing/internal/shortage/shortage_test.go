@@ -101,8 +101,8 @@ func TestCauses(t *testing.T) {
 		"memory":              {7, "7 conns were reset: memory is short", refused(balancer.RefusedMemory)},
 		"descriptors":         {7, "no file descriptor was free 7 times", listener(func(l *balancer.ListenerStats) { l.NoAccepts = 7 })},
 		"pre_hello":           {7, "than may, 40", refused(balancer.RefusedPreHello)},
-		"source_conns":        {7, "as it may, 3", refused(balancer.RefusedSourceConns)},
-		"source_rate":         {7, "than it may, 0.5 a second", refused(balancer.RefusedSourceRate)},
+		"source_conns":        {7, "as it may, 3", refused(balancer.RefusedClientConns)},
+		"source_rate":         {7, "than it may, 0.5 a second", refused(balancer.RefusedClientRate)},
 		"shed":                {7, "7 conns were reset with a part of their hello", func(v *View) { v.Stats.Shed = 7 }},
 		"log":                 {9, "9 lines", func(v *View) { v.LogLost, v.Stats.RecordsDropped = 7, 2 }},
 	}
@@ -112,7 +112,7 @@ func TestCauses(t *testing.T) {
 		v := &View{Pools: []Pool{{Name: "web", Queue: 5, QueueTimeout: 3 * time.Second}}}
 		v.Stats.Pools = []balancer.PoolStats{{Name: "web"}}
 		v.Stats.Listeners = []balancer.ListenerStats{{Name: ":443", MaxConns: 11}}
-		v.Stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, Sources: balancer.SourceLimits{MaxConns: 3, Rate: 0.5}}
+		v.Stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, Clients: balancer.ClientLimits{MaxConns: 3, Rate: 0.5}}
 		var log bytes.Buffer
 		w := New(slog.New(slog.NewTextHandler(&log, nil)))
 		now := time.Now()
