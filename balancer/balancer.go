@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 
@@ -299,4 +300,40 @@ func (b *Balancer) chooseEngine() error {
 func (b *Balancer) announceEngine() {
 	cfg := &b.settings().cfg
 	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
+}
+
+// countNetworks makes the table when the settings are the first that need it.
+func (b *Balancer) countNetworks() {
+	if limits := &b.set.cfg.Clients; b.networks == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
+		b.networks = newNetworks(rand.Uint64())
+	}
+}
+
+// post hands a command to every loop.
+func (b *Balancer) post(c command) {
+	for _, l := range b.loops {
+		l.post(c)
+	}
+}
+
+// ask hands every loop a command and returns where each answers once.
+func (b *Balancer) ask(of func(loop int) command) <-chan error {
+	answers := make(chan error, len(b.loops))
+	for i, l := range b.loops {
+		c := of(i)
+		c.done = answers
+		l.post(c)
+	}
+	return answers
+}
+
+// order is ask, and waits for all. It returns the first error.
+func (b *Balancer) order(of func(loop int) command) (err error) {
+	answers := b.ask(of)
+	for range b.loops {
+		if e := <-answers; err == nil {
+			err = e
+		}
+	}
+	return err
 }

@@ -158,14 +158,11 @@ func (l *loop) log(c *conn, end Termination) {
 	l.tell(record{ConnRecord: r, to: c.lane.cfg.ConnLog})
 }
 
-// kill resets every conn.
-func (l *loop) kill() {
-	for i := range l.conns.pages {
-		for j := range l.conns.pages[i] {
-			if c := &l.conns.pages[i][j]; c.state != stateFree {
-				l.becomeClosing(c, CauseKilled, true)
-			}
-		}
+// refuse ends a conn that the rules of its listener do not let in.
+func (l *loop) refuse(c *conn, why Refusal) {
+	inc(&c.lane.gate.count.Refused[why])
+	if c.record != nil {
+		c.record.Refused = why
 	}
-	l.killed = true
+	l.becomeClosing(c, CauseRefused, true)
 }

@@ -95,31 +95,14 @@ func (l *loop) obey() {
 // errEnded is the answer of a loop that runs no more.
 var errEnded = errors.New("balancer: it has ended")
 
-// post hands a command to every loop.
-func (b *Balancer) post(c command) {
-	for _, l := range b.loops {
-		l.post(c)
-	}
-}
-
-// ask hands every loop a command and returns where each answers once.
-func (b *Balancer) ask(of func(loop int) command) <-chan error {
-	answers := make(chan error, len(b.loops))
-	for i, l := range b.loops {
-		c := of(i)
-		c.done = answers
-		l.post(c)
-	}
-	return answers
-}
-
-// order is ask, and waits for all. It returns the first error.
-func (b *Balancer) order(of func(loop int) command) (err error) {
-	answers := b.ask(of)
-	for range b.loops {
-		if e := <-answers; err == nil {
-			err = e
+// kill resets every conn.
+func (l *loop) kill() {
+	for i := range l.conns.pages {
+		for j := range l.conns.pages[i] {
+			if c := &l.conns.pages[i][j]; c.state != stateFree {
+				l.becomeClosing(c, CauseKilled, true)
+			}
 		}
 	}
-	return err
+	l.killed = true
 }

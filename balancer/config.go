@@ -112,28 +112,6 @@ func (c *Config) limits() Limits {
 	return l
 }
 
-// checkNames refuses names that would stand for two things in logs and metrics.
-func (set *settings) checkNames() error {
-	listeners, pools, hashes := map[string]bool{}, map[string]bool{}, map[uint32]string{}
-	for _, ln := range set.cfg.Listeners {
-		if listeners[ln.Name] {
-			return fmt.Errorf("balancer: two listeners are named %s: give each a name or an address of its own", ln.Name)
-		}
-		listeners[ln.Name] = true
-	}
-	for _, p := range set.pools {
-		if pools[p.Name()] {
-			return fmt.Errorf("balancer: two pools are named %s: what is learned is kept by name", p.Name())
-		}
-		pools[p.Name()] = true
-		if other, taken := hashes[p.Hash()]; taken {
-			return fmt.Errorf("balancer: the pools %s and %s have the same hash: rename one", other, p.Name())
-		}
-		hashes[p.Hash()] = p.Name()
-	}
-	return nil
-}
-
 // or is v, or the default where v is the zero value.
 func or[T comparable](v, def T) T {
 	var zero T

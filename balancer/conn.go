@@ -63,28 +63,6 @@ type conn struct {
 	record       *ConnRecord // with a conn log only
 }
 
-// flow is one direction of a conn: from a side to the other.
-type flow struct {
-	bytes uint64 // received
-	runs  uint8  // large chunks, less small ones: bulky when bulkyRuns
-	thin  uint8  // small splices in a row: no longer bulky when thinRuns
-	flags flowFlags
-}
-
-type flowFlags uint8
-
-const (
-	reading  flowFlags = 1 << iota // Recv or Splice from the side in flight
-	sending                        // the other side has not taken everything yet
-	bulky                          // moved by splice
-	ended                          // the side has sent FIN, and all before it is delivered
-	dead                           // the other side takes no more: nothing is read any more
-	noSplice                       // no pipe was to be had: copy for good
-	owesAck                        // its side may wait for an ACK: see ack.go
-)
-
-func (f *flow) is(x flowFlags) bool { return f.flags&x != 0 }
-
 // handshakeMark follows the end of a handshake that cannot be seen: see
 // completed.go.
 type handshakeMark uint8

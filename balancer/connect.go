@@ -245,11 +245,6 @@ func (l *loop) maySecond(c *conn) bool {
 	return second.Auto && hs.guessed() && hs.chances < second.Tries && l.mayReplay(c)
 }
 
-// guessed says that the backend was chosen as one that may accept the offer, and not as its home.
-func (hs *handshake) guessed() bool {
-	return hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
-}
-
 // second keeps the refusal aside and asks the next candidate. It reports whether
 // there was one.
 func (l *loop) second(c *conn) bool {
@@ -289,14 +284,19 @@ func (l *loop) becomeUnstashed(c *conn) {
 	l.reread(c)
 }
 
-// dropStash closes the kept refusal: another backend has accepted.
-func (l *loop) dropStash(c *conn) {
-	st := &c.hs.stash
-	if !st.used() {
-		return
+// redial tries the next source address after one had no port left for the backend,
+// which shows in the completion of the connect. It reports whether there was one.
+func (l *loop) redial(c *conn) bool {
+	hs := c.hs
+	if hs.addresses+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
+		return false
 	}
-	l.eng.Close(st.sock, true)
-	st.backend.Release()
-	l.buffers.Put(st.held)
-	*st = stash{}
+	inc(&c.lane.share.count.NoPorts)
+	hs.addresses++
+	l.eng.Close(c.socks[sideBackend], true)
+	c.socks[sideBackend] = netio.NoSock
+	if errno := l.dial(c); errno != 0 {
+		l.cannotConnect(c, errno)
+	}
+	return true
 }

@@ -4,6 +4,7 @@ package balancer
 
 import (
 	"sync/atomic"
+	"time"
 
 	"homing/balancer/pool"
 )
@@ -61,4 +62,42 @@ func (ln *lane) terminations() *[NumCauses][NumPhases]uint64 {
 		return &ln.gate.count.Terminations
 	}
 	return &ln.share.count.Terminations
+}
+
+// countRoute counts by which rule the conn was routed, once its backend is final.
+func (l *loop) countRoute(c *conn) {
+	inc(&c.lane.share.count.Routes[c.hs.source])
+	c.lane.share.count.ConnectTimes.count(c.hs.connectTime())
+	c.backend.CountConn(!c.hs.offered())
+}
+
+// connectTime is from the hello to its having been sent, but for the time in the queue.
+func (hs *handshake) connectTime() time.Duration {
+	return hs.sentAt.Sub(hs.helloAt) - hs.turn.waitedFor()
+}
+
+// countVerdict counts the verdict on the offer, once.
+func (l *loop) countVerdict(c *conn) {
+	hs := c.hs
+	if hs.counted || hs.offer.Kind == affinity.OfferNone {
+		return
+	}
+	hs.counted = true
+	if !hs.offered() {
+		// A random-looking ID that a server knew after all.
+		dec(&c.lane.share.count.Offers[affinity.OfferNone])
+		inc(&c.lane.share.count.Offers[hs.offer.Kind])
+	}
+	inc(&c.lane.share.count.Verdicts[hs.offer.Kind][hs.verdict])
+	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
+		inc(&c.lane.share.count.Lost[hs.lost])
+	}
+	c.tallyVerdict()
+}
+
+func (l *loop) countHello(c *conn, o HelloOutcome) {
+	inc(&c.lane.gate.count.Hellos[o])
+	if c.record != nil {
+		c.record.Hello = o
+	}
 }

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 
 	"homing/balancer/internal/netio"
+	"homing/balancer/internal/proxyheader"
+	"homing/balancer/pool"
+	"homing/tlsparse"
 )
 
 // dial asks the conn's backend for a connection, from the source that its pool
@@ -50,23 +53,6 @@ func (l *loop) entrusted(c *conn) []byte {
 	return l.opening(c)
 }
 
-// redial tries the next source address after one had no port left for the backend,
-// which shows in the completion of the connect. It reports whether there was one.
-func (l *loop) redial(c *conn) bool {
-	hs := c.hs
-	if hs.addresses+1 >= len(c.lane.pool.Snapshot().Options().Sources) {
-		return false
-	}
-	inc(&c.lane.share.count.NoPorts)
-	hs.addresses++
-	l.eng.Close(c.socks[sideBackend], true)
-	c.socks[sideBackend] = netio.NoSock
-	if errno := l.dial(c); errno != 0 {
-		l.cannotConnect(c, errno)
-	}
-	return true
-}
-
 // nextAddress takes the addresses of the family in turn; not valid when there is none.
 func (l *loop) nextAddress(all []netip.Addr, four bool) netip.Addr {
 	for range all {
@@ -76,4 +62,33 @@ func (l *loop) nextAddress(all []netip.Addr, four bool) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// opening is what a backend gets first: the hello, behind a PROXY header if its
+// pool wants one. It is valid until the next call.
+func (l *loop) opening(c *conn) []byte {
+	hs := c.hs
+	version := c.lane.pool.Snapshot().Options().ProxyHeader
+	if version == pool.ProxyOff {
+		return hs.hello
+	}
+	h := proxyheader.Header{Client: hs.peer, Local: hs.local}
+	if !h.Local.IsValid() && c.socks[sideClient] != netio.NoSock {
+		h.Local = l.eng.Local(c.socks[sideClient])
+	}
+	// What was parsed from it has been overwritten by other conns' hellos.
+	if hs.readable && hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got || !hs.readable && hs.parser.ParsePart(hs.hello, l.scratch, &l.hello) {
+		h.Name = l.hello.ServerName()
+		if list := l.hello.ALPN; len(list) > 0 && int(list[0]) < len(list) {
+			h.ALPN = list[1 : 1+int(list[0])]
+		}
+	}
+	var err error
+	l.opened, err = proxyheader.Append(l.opened[:0], proxyheader.Version(version), &h)
+	if err != nil { // a value is too long; none that was parsed can be
+		h.Name, h.ALPN = nil, nil
+		l.opened, _ = proxyheader.Append(l.opened[:0], proxyheader.Version(version), &h) // there is nothing left to be too long
+	}
+	l.opened = append(l.opened, hs.hello...)
+	return l.opened
 }

@@ -158,3 +158,83 @@ func (l *loop) giveHandshake(hs *handshake) {
 		l.idleHandshakes = append(l.idleHandshakes, hs)
 	}
 }
+
+// endHandshake decides what is still open when the plaintext is over or the conn
+// ends, and gives the handshake back.
+func (l *loop) endHandshake(c *conn) {
+	hs := c.hs
+	if c.state == stateObserve && !hs.holding {
+		l.heard(c)
+	}
+	if c.state == stateObserve && hs.offered() && !hs.counted {
+		if hs.verdict == VerdictNone {
+			hs.verdict = VerdictUnknown
+		}
+		if hs.holding {
+			l.countRoute(c)
+		}
+		l.countVerdict(c)
+	}
+	if r := c.record; r != nil {
+		r.Offer, r.Source, r.Verdict, r.Lost, r.Tries = hs.offer.Kind, hs.source, hs.verdict, hs.lost, hs.tries
+		if !hs.offered() && !hs.counted {
+			r.Offer = affinity.OfferNone
+		}
+		if hs.failed != 0 {
+			r.ConnectErr = hs.failed.Error()
+		}
+		if hs.helloAt > 0 {
+			r.HelloTime = hs.helloAt.Sub(c.opened)
+		}
+		r.QueueTime = hs.turn.waitedFor()
+		if hs.sentAt > 0 {
+			r.ConnectTime = hs.connectTime()
+		}
+		if hs.answeredAt > 0 {
+			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)
+		}
+	}
+	l.dropStash(c)
+	l.giveHandshake(hs)
+	c.hs = nil
+	l.count.handshakes.Add(^uint64(0))
+}
+
+// heard ends the time in which the hello may have to go to another backend for want of a sign that this one has it: there
+// is one, or more than the hello has gone there.
+func (l *loop) heard(c *conn) {
+	hs := c.hs
+	if !hs.unheard {
+		return
+	}
+	hs.unheard = false
+	if hs.holding {
+		l.setDue(c, l.due(c))
+		return
+	}
+	l.commitRoute(c)
+}
+
+// commitRoute says that the hello, which is not held for its verdict, goes to no other backend.
+func (l *loop) commitRoute(c *conn) {
+	l.countRoute(c)
+	l.buffers.Put(c.hs.hello)
+	c.hs.hello = nil
+}
+
+// dropStash closes the kept refusal: another backend has accepted.
+func (l *loop) dropStash(c *conn) {
+	st := &c.hs.stash
+	if !st.used() {
+		return
+	}
+	l.eng.Close(st.sock, true)
+	st.backend.Release()
+	l.buffers.Put(st.held)
+	*st = stash{}
+}
+
+// guessed says that the backend was chosen as one that may accept the offer, and not as its home.
+func (hs *handshake) guessed() bool {
+	return hs.source == affinity.SourceClient || hs.source == affinity.SourceExplore
+}

@@ -150,15 +150,6 @@ func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 	l.enter(c, g.fallback)
 }
 
-// refuse ends a conn that the rules of its listener do not let in.
-func (l *loop) refuse(c *conn, why Refusal) {
-	inc(&c.lane.gate.count.Refused[why])
-	if c.record != nil {
-		c.record.Refused = why
-	}
-	l.becomeClosing(c, CauseRefused, true)
-}
-
 // enter puts the conn into a pool, for good; nil is none.
 func (l *loop) enter(c *conn, to *lane) {
 	if to == nil {
@@ -258,13 +249,6 @@ func offerOf(known *affinity.Pool, h *tlsparse.Hello, id affinity.Key) affinity.
 	return o
 }
 
-func (l *loop) countHello(c *conn, o HelloOutcome) {
-	inc(&c.lane.gate.count.Hellos[o])
-	if c.record != nil {
-		c.record.Hello = o
-	}
-}
-
 // depart ends stateHello: the first backend is chosen.
 func (l *loop) depart(c *conn) {
 	hs := c.hs
@@ -288,4 +272,70 @@ func (l *loop) depart(c *conn) {
 	}
 	share.budget = min(share.budget+c.lane.pool.Snapshot().Options().SecondChance.Budget, budgetBurst)
 	l.becomeConnect(c, l.route(c))
+}
+
+// admits asks whether a client may come in, now that its address is known, and counts
+// it. Otherwise the conn is refused and gone.
+func (l *loop) admits(c *conn) bool {
+	g := c.lane.gate
+	addr := c.hs.peer.Addr().Unmap().WithZone("")
+	if g.denied.has(addr) || len(g.Allow) > 0 && !g.allowed.has(addr) {
+		l.refuse(c, RefusedDenied)
+		return false
+	}
+	limits := &g.cfg.Clients
+	if limits.MaxConns == 0 && limits.Rate == 0 || !addr.IsValid() { // those of a unix socket are not one source
+		return true
+	}
+	ref, why := l.b.networks.take(addr, limits)
+	if why != RefusedNone {
+		l.refuse(c, why)
+		return false
+	}
+	c.network = ref
+	return true
+}
+
+// headerRead takes the PROXY header off the client's first bytes. It reports
+// whether there is more to be read as a hello; otherwise the conn goes on by
+// itself, or is refused.
+func (l *loop) headerRead(c *conn) bool {
+	hs := c.hs
+	n, h, status := proxyheader.Read(hs.hello)
+	switch status {
+	case proxyheader.NeedMore:
+		l.eng.Ack(c.socks[sideClient]) // or Nagle's algorithm may keep the rest
+		l.recv(c)
+		return false
+	case proxyheader.Invalid:
+		l.countHello(c, HelloInvalid)
+		l.refuse(c, RefusedHeader)
+		return false
+	case proxyheader.Got:
+	}
+	hs.heading = false
+	hs.hello = hs.hello[:copy(hs.hello, hs.hello[n:])]
+	if h.Client.IsValid() {
+		hs.peer, hs.local = h.Client, h.Local
+		if c.record != nil {
+			c.record.Client = h.Client
+		}
+	}
+	if !l.admits(c) {
+		return false
+	}
+	switch {
+	case c.lane.gate.TLS == TLSOff:
+		l.countHello(c, HelloSkipped)
+		c.watched = true // it may send one, not two
+		if first, ok := l.sift(c, hs.hello); ok {
+			hs.hello = hs.hello[:len(first)] // all, or nothing yet
+			l.enter(c, c.lane.gate.fallback)
+		}
+		return false
+	case len(hs.hello) == 0:
+		l.recv(c)
+		return false
+	}
+	return true
 }

@@ -3,8 +3,6 @@
 package balancer
 
 import (
-	"time"
-
 	"homing/balancer/affinity"
 	"homing/tlsparse"
 )
@@ -225,76 +223,4 @@ func (l *loop) serverFinished(c *conn) {
 	known.Completed(hs.client, id, l.unix)
 	c.lane.pool.Names().Completed(c.name)
 	c.mark = markCompleted
-}
-
-// countRoute counts by which rule the conn was routed, once its backend is final.
-func (l *loop) countRoute(c *conn) {
-	inc(&c.lane.share.count.Routes[c.hs.source])
-	c.lane.share.count.ConnectTimes.count(c.hs.connectTime())
-	c.backend.CountConn(!c.hs.offered())
-}
-
-// connectTime is from the hello to its having been sent, but for the time in the queue.
-func (hs *handshake) connectTime() time.Duration {
-	return hs.sentAt.Sub(hs.helloAt) - hs.turn.waitedFor()
-}
-
-// countVerdict counts the verdict on the offer, once.
-func (l *loop) countVerdict(c *conn) {
-	hs := c.hs
-	if hs.counted || hs.offer.Kind == affinity.OfferNone {
-		return
-	}
-	hs.counted = true
-	if !hs.offered() {
-		// A random-looking ID that a server knew after all.
-		dec(&c.lane.share.count.Offers[affinity.OfferNone])
-		inc(&c.lane.share.count.Offers[hs.offer.Kind])
-	}
-	inc(&c.lane.share.count.Verdicts[hs.offer.Kind][hs.verdict])
-	if hs.verdict != VerdictAccepted && hs.lost != LostNone {
-		inc(&c.lane.share.count.Lost[hs.lost])
-	}
-	c.tallyVerdict()
-}
-
-// endHandshake decides what is still open when the plaintext is over or the conn
-// ends, and gives the handshake back.
-func (l *loop) endHandshake(c *conn) {
-	hs := c.hs
-	if c.state == stateObserve && !hs.holding {
-		l.heard(c)
-	}
-	if c.state == stateObserve && hs.offered() && !hs.counted {
-		if hs.verdict == VerdictNone {
-			hs.verdict = VerdictUnknown
-		}
-		if hs.holding {
-			l.countRoute(c)
-		}
-		l.countVerdict(c)
-	}
-	if r := c.record; r != nil {
-		r.Offer, r.Source, r.Verdict, r.Lost, r.Tries = hs.offer.Kind, hs.source, hs.verdict, hs.lost, hs.tries
-		if !hs.offered() && !hs.counted {
-			r.Offer = affinity.OfferNone
-		}
-		if hs.failed != 0 {
-			r.ConnectErr = hs.failed.Error()
-		}
-		if hs.helloAt > 0 {
-			r.HelloTime = hs.helloAt.Sub(c.opened)
-		}
-		r.QueueTime = hs.turn.waitedFor()
-		if hs.sentAt > 0 {
-			r.ConnectTime = hs.connectTime()
-		}
-		if hs.answeredAt > 0 {
-			r.AnswerTime = hs.answeredAt.Sub(hs.sentAt)
-		}
-	}
-	l.dropStash(c)
-	l.giveHandshake(hs)
-	c.hs = nil
-	l.count.handshakes.Add(^uint64(0))
 }

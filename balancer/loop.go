@@ -3,7 +3,8 @@
 package balancer
 
 import (
-	"runtime"
+	"context"
+	"log/slog"
 	"sync"
 
 	"homing/balancer/internal/netio"
@@ -85,134 +86,17 @@ func (l *loop) shut() {
 	l.commands = nil
 }
 
-// run is the loop's thread.
-func (l *loop) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer l.shut()
-	l.running = true
-	if err := l.listen(); err != nil {
-		return err
-	}
-	var done netio.Completion // on the heap, once: the engine is an interface
-	for !l.ended() {
-		if err := l.turn(&done); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// turn waits until something has happened or is due, and does all that is to be done then. done is its own, lent.
-func (l *loop) turn(done *netio.Completion) error {
-	if err := l.eng.Wait(l.deadline()); err != nil {
-		return err
-	}
-	l.now = l.eng.Now()
-	l.unix = l.set.cfg.Store.Now()
-	idle := true
-	for !l.killed && l.eng.Next(done) {
-		l.dispatch(done)
-		idle = false
-	}
-	if idle || len(l.unacked) >= maxUnacked {
-		l.sendAcks()
-	}
-	for c := l.wheel.due(&l.conns, l.now); c != nil; c = l.wheel.due(&l.conns, l.now) {
-		l.expire(c)
-	}
-	l.shed()
-	l.limitYoung()
-	l.admit()
-	return nil
-}
-
-func (l *loop) ended() bool {
-	return l.killed || l.draining && l.conns.open == 0 && !l.listens()
-}
-
-// deadline is when Wait must return at the latest.
-func (l *loop) deadline() netio.Time {
-	d := l.wheel.deadline()
-	if len(l.unacked) > 0 {
-		d = min(d, l.now) // only look, and send them if there is nothing
-	}
-	if l.paused {
-		d = min(d, l.resumeAt)
-	}
-	if l.held > 0 {
-		d = min(d, l.now.Add(acceptPause)) // room may come of another loop
-	}
-	if l.empties() {
-		d = min(d, l.now) // admit closes them as soon as their queues are empty
-	}
-	return d
-}
-
-func (l *loop) dispatch(c *netio.Completion) {
-	conn := func() (*conn, side) { return l.conns.at(c.Tag >> 1), side(c.Tag & 1) }
-	switch c.Op {
-	case netio.OpAccept:
-		l.accepted(c)
-	case netio.OpWake:
-		l.obey()
-	case netio.OpConnect:
-		cn, _ := conn()
-		l.connected(cn, c)
-	case netio.OpRecv:
-		cn, from := conn()
-		cn.flows[from].flags &^= reading
-		l.received(cn, from, c)
-	case netio.OpSend:
-		cn, to := conn()
-		l.sent(cn, to.other(), c.Errno)
-	case netio.OpSplice:
-		cn, from := conn()
-		cn.flows[from].flags &^= reading
-		l.spliced(cn, from, c)
-	case netio.OpNone:
+// tell queues a record, or counts it as lost.
+func (l *loop) tell(r record) {
+	select {
+	case l.b.records <- r:
+	default:
+		l.count.recordsDropped.Add(1)
 	}
 }
 
-// received hands the bytes, the end or the error to the conn's state.
-func (l *loop) received(c *conn, from side, done *netio.Completion) {
-	c.active, c.last = l.now, from
-	if f := &c.flows[from]; done.N > 0 {
-		if from == sideBackend && f.bytes == 0 {
-			c.backend.CountAnswer()
-		}
-		f.bytes += uint64(done.N)
-		if from == sideClient {
-			l.count.bytesIn.Add(uint64(done.N))
-		} else {
-			l.count.bytesOut.Add(uint64(done.N))
-		}
-		c.tallyBytes(from, done.N)
-	}
-	if from == sideClient && c.hs != nil && c.hs.stash.used() && done.Errno == 0 {
-		// It has not waited for the second chance, so there is none: the first
-		// answer counts, and its backend gets what else the client has sent.
-		c.flows[from].flags |= reading // done is still to be passed on
-		l.becomeUnstashed(c)
-		c.flows[from].flags &^= reading
-	}
-	switch c.state {
-	case stateHello:
-		l.helloReceived(c, done)
-	case stateObserve:
-		if from == sideClient {
-			l.observeClient(c, done)
-		} else {
-			l.observeBackend(c, done)
-		}
-	case stateRelay:
-		l.relay(c, from, done)
-	case stateQueue:
-		l.queueReceived(c, done)
-	case stateConnect:
-		l.connectReceived(c, done)
-	case stateClosing:
-		l.lingerReceived(c, done)
-	case stateFree: // by becomeUnstashed
-	}
+// say logs a line without waiting for the log.
+func (l *loop) say(level slog.Level, text string, attrs ...slog.Attr) {
+	logger := l.set.cfg.Log // of this generation
+	l.tell(record{line: func() { logger.LogAttrs(context.Background(), level, text, attrs...) }})
 }

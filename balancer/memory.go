@@ -48,24 +48,3 @@ func (c *Config) connsShort() int64 { return c.connMemory() / 8 * 5 }
 
 // connsTight is the part of it beyond which fresh handshakes are refused.
 func (c *Config) connsTight() int64 { return c.connMemory() / 4 * 3 }
-
-// connMemory is what the conns and handshakes of all loops take now, in bytes.
-func (b *Balancer) connMemory() int64 {
-	var n int64
-	for _, l := range b.loops {
-		n += int64(l.count.open.Load())*connBytes + int64(l.count.handshakes.Load())*handshakeBytes
-	}
-	return n
-}
-
-// memoryFull says whether there is no memory for another conn.
-func (l *loop) memoryFull() bool {
-	cfg := &l.set.cfg
-	return cfg.MemoryLimit > 0 && l.b.connMemory() >= cfg.connMemory()
-}
-
-// memoryTight says whether what there is has to be kept for those who are here or come back.
-func (l *loop) memoryTight() bool {
-	cfg := &l.set.cfg
-	return cfg.MemoryLimit > 0 && (l.buffers.Over() || l.b.connMemory() > cfg.connsTight())
-}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -80,13 +79,6 @@ const (
 	// networkTick is the unit of an entry's time, which comes round in 4.6 h.
 	networkTick = time.Second / (1 << 16)
 )
-
-// countNetworks makes the table when the settings are the first that need it.
-func (b *Balancer) countNetworks() {
-	if limits := &b.set.cfg.Clients; b.networks == nil && (limits.MaxConns > 0 || limits.Rate > 0) {
-		b.networks = newNetworks(rand.Uint64())
-	}
-}
 
 func newNetworks(seed uint64) *networks { return &networks{seed: seed, began: time.Now()} }
 
@@ -268,26 +260,4 @@ func (set *prefixSet) has(addr netip.Addr) bool {
 		}
 	}
 	return lo > 0 && addr.Compare(set.to[lo-1]) <= 0
-}
-
-// admits asks whether a client may come in, now that its address is known, and counts
-// it. Otherwise the conn is refused and gone.
-func (l *loop) admits(c *conn) bool {
-	g := c.lane.gate
-	addr := c.hs.peer.Addr().Unmap().WithZone("")
-	if g.denied.has(addr) || len(g.Allow) > 0 && !g.allowed.has(addr) {
-		l.refuse(c, RefusedDenied)
-		return false
-	}
-	limits := &g.cfg.Clients
-	if limits.MaxConns == 0 && limits.Rate == 0 || !addr.IsValid() { // those of a unix socket are not one source
-		return true
-	}
-	ref, why := l.b.networks.take(addr, limits)
-	if why != RefusedNone {
-		l.refuse(c, why)
-		return false
-	}
-	c.network = ref
-	return true
 }

@@ -53,28 +53,6 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	l.next(c, sideClient)
 }
 
-// commitRoute says that the hello, which is not held for its verdict, goes to no other backend.
-func (l *loop) commitRoute(c *conn) {
-	l.countRoute(c)
-	l.buffers.Put(c.hs.hello)
-	c.hs.hello = nil
-}
-
-// heard ends the time in which the hello may have to go to another backend for want of a sign that this one has it: there
-// is one, or more than the hello has gone there.
-func (l *loop) heard(c *conn) {
-	hs := c.hs
-	if !hs.unheard {
-		return
-	}
-	hs.unheard = false
-	if hs.holding {
-		l.setDue(c, l.due(c))
-		return
-	}
-	l.commitRoute(c)
-}
-
 // unheardTooLong ends a try whose backend has neither answered nor acknowledged anything. The kernel in front of a server
 // whose queue is full lets a client believe that it is connected, and drops what it says: such a conn waits for its
 // backend as much as one whose SYN is not answered.

@@ -3,8 +3,6 @@
 package balancer
 
 import (
-	"context"
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -59,19 +57,4 @@ func runRecords(queue <-chan record) {
 		}
 		r.to(r.ConnRecord)
 	}
-}
-
-// tell queues a record, or counts it as lost.
-func (l *loop) tell(r record) {
-	select {
-	case l.b.records <- r:
-	default:
-		l.count.recordsDropped.Add(1)
-	}
-}
-
-// say logs a line without waiting for the log.
-func (l *loop) say(level slog.Level, text string, attrs ...slog.Attr) {
-	logger := l.set.cfg.Log // of this generation
-	l.tell(record{line: func() { logger.LogAttrs(context.Background(), level, text, attrs...) }})
 }

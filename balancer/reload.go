@@ -18,7 +18,7 @@ func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []command {
 	counts := make([][]*ListenerCounts, len(endpoints))
 	gates := make([][]*gate, len(b.loops))
 	for i, l := range b.loops {
-		gates[i] = set.gates(l)
+		gates[i] = set.gates(l.listeners, l.shares)
 		for j, g := range gates[i] {
 			counts[j] = append(counts[j], g.count)
 		}

@@ -102,27 +102,27 @@ type share struct {
 
 // gates makes the gates of one loop, by listener. The loop's counters are made for the first generation that has their
 // name, and stay, so that sums never go back. Balancer.mu is held, or nobody else knows the Balancer.
-func (set *settings) gates(l *loop) []*gate {
-	shares := make([]*share, len(set.pools))
+func (set *settings) gates(listeners map[string]*ListenerCounts, shares map[string]*share) []*gate {
+	of := make([]*share, len(set.pools))
 	for i, p := range set.pools {
-		if shares[i] = l.shares[p.Name()]; shares[i] == nil {
-			shares[i] = &share{budget: budgetBurst}
-			l.shares[p.Name()] = shares[i]
+		if of[i] = shares[p.Name()]; of[i] == nil {
+			of[i] = &share{budget: budgetBurst}
+			shares[p.Name()] = of[i]
 		}
 	}
 	all := make([]*gate, len(set.cfg.Listeners))
 	for i, ln := range set.cfg.Listeners {
 		g := &gate{
 			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
-			lanes: make([]lane, len(set.pools)), count: l.listeners[ln.Name],
+			lanes: make([]lane, len(set.pools)), count: listeners[ln.Name],
 		}
 		if g.count == nil {
 			g.count = &ListenerCounts{}
-			l.listeners[ln.Name] = g.count
+			listeners[ln.Name] = g.count
 		}
 		g.entry = lane{gate: g, cfg: &set.cfg}
 		for j, p := range set.pools {
-			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.known[j], share: shares[j]}
+			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.known[j], share: of[j]}
 			if p == ln.Default {
 				g.fallback = &g.lanes[j]
 			}
@@ -179,4 +179,26 @@ func (set *settings) sayShares() {
 		}
 		names[share] = p.Name()
 	}
+}
+
+// checkNames refuses names that would stand for two things in logs and metrics.
+func (set *settings) checkNames() error {
+	listeners, pools, hashes := map[string]bool{}, map[string]bool{}, map[uint32]string{}
+	for _, ln := range set.cfg.Listeners {
+		if listeners[ln.Name] {
+			return fmt.Errorf("balancer: two listeners are named %s: give each a name or an address of its own", ln.Name)
+		}
+		listeners[ln.Name] = true
+	}
+	for _, p := range set.pools {
+		if pools[p.Name()] {
+			return fmt.Errorf("balancer: two pools are named %s: what is learned is kept by name", p.Name())
+		}
+		pools[p.Name()] = true
+		if other, taken := hashes[p.Hash()]; taken {
+			return fmt.Errorf("balancer: the pools %s and %s have the same hash: rename one", other, p.Name())
+		}
+		hashes[p.Hash()] = p.Name()
+	}
+	return nil
 }
