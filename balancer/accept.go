@@ -9,8 +9,8 @@ import (
 	"homing/balancer/internal/netio"
 )
 
-// acceptPause is how long a loop takes no connections after it ran out of
-// descriptors (EMFILE): long enough not to spin, short enough not to be felt.
+// acceptPause is how long a loop takes no connections after it ran out of descriptors (EMFILE): long enough not to
+// spin, short enough not to be felt.
 const acceptPause = 50 * time.Millisecond
 
 // accepted begins a conn.
@@ -59,8 +59,7 @@ func (b *Balancer) openConns() int {
 	return n
 }
 
-// pause stops taking connections for acceptPause; they wait in the kernel's
-// queue.
+// pause stops taking connections for acceptPause; they wait in the kernel's queue.
 func (l *loop) pause() {
 	if l.paused {
 		return
@@ -75,9 +74,8 @@ func (l *loop) pause() {
 	}
 }
 
-// admit takes connections again after a pause, and closes the inlets that are
-// leaving once their queues are empty: at the latest after drainGrace, for under load
-// there is always one more, but not while nothing was taken from them.
+// admit takes connections again after a pause, and closes the inlets that are leaving once their queues are empty: at
+// the latest after drainGrace, for under load there is always one more, but not while nothing was taken from them.
 func (l *loop) admit() {
 	if l.paused && l.now >= l.resumeAt {
 		if why, full := l.full(); full {

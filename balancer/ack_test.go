@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestSmallWrites: a plain client, and a plain server, that say the first thing in small writes, with Nagle's algorithm on,
-// are not kept waiting for ACKs, which would take 40 ms for each side. The best of many counts, so that a busy machine makes
-// no difference.
+// TestSmallWrites: a plain client, and a plain server, that say the first thing in small writes, with Nagle's algorithm
+// on, are not kept waiting for ACKs, which would take 40 ms for each side. The best of many counts, so that a busy
+// machine makes no difference.
 func TestSmallWrites(t *testing.T) {
 	const conns, pieces = 20, 4
 	say := func(c net.Conn, b []byte) {

@@ -22,8 +22,8 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
-// costsNothing says that once, which is about so many conns, makes no heap object for each of them. What the process does
-// by the clock counts too, four or five objects a second; on a busy machine the same conns take more seconds.
+// costsNothing says that once, which is about so many conns, makes no heap object for each of them. What the process
+// does by the clock counts too, four or five objects a second; on a busy machine the same conns take more seconds.
 func costsNothing(t *testing.T, times, conns int, once func()) {
 	t.Helper()
 	runtime.GC()
@@ -37,8 +37,8 @@ func costsNothing(t *testing.T, times, conns int, once func()) {
 	}
 }
 
-// bareConn is a blocking socket used without the runtime, so that a test can be
-// client and backend and allocate nothing.
+// bareConn is a blocking socket used without the runtime, so that a test can be client and backend and allocate
+// nothing.
 type bareConn int
 
 func (c bareConn) write(t testing.TB, b []byte) {
@@ -76,8 +76,7 @@ func bareDial(t testing.TB, sa *syscall.SockaddrInet4) bareConn {
 	return bareConn(fd)
 }
 
-// bareAccept takes the next connection of a listener, without its address, for
-// which syscall.Accept allocates.
+// bareAccept takes the next connection of a listener, without its address, for which syscall.Accept allocates.
 func bareAccept(t testing.TB, fd int) bareConn {
 	for {
 		n, _, errno := syscall.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(nil)), 0, syscall.SOCK_CLOEXEC, 0, 0)
@@ -108,9 +107,8 @@ func bareListener(t testing.TB, s *server) int {
 	return fd
 }
 
-// TestAllocations: a conn, from accept to close, costs no heap object: fresh, with
-// an offer that is held, and with bytes that are relayed. What may be allocated is
-// the growth of pools and the runtime's own.
+// TestAllocations: a conn, from accept to close, costs no heap object: fresh, with an offer that is held, and with
+// bytes that are relayed. What may be allocated is the growth of pools and the runtime's own.
 func TestAllocations(t *testing.T) {
 	ticket := named("sixteen bytes nm", 1)
 	for i, test := range []struct {

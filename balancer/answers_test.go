@@ -8,8 +8,8 @@ import (
 	"homing/tlsparse"
 )
 
-// A backend that is not done with its flight gets its ACK at once; for everybody
-// else's the next flight of the client is soon enough.
+// A backend that is not done with its flight gets its ACK at once; for everybody else's the next flight of the client
+// is soon enough.
 func TestAnswersOn(t *testing.T) {
 	for _, test := range []struct {
 		name   string

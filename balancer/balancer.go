@@ -15,8 +15,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// Balancer relays the connections of its listeners. New binds, Run moves bytes,
-// Reload changes the configuration meanwhile, Shutdown ends in order.
+// Balancer relays the connections of its listeners. New binds, Run moves bytes, Reload changes the configuration
+// meanwhile, Shutdown ends in order.
 type Balancer struct {
 	// Static after New.
 	engine    netio.Choice
@@ -28,8 +28,8 @@ type Balancer struct {
 	// Set once, under reloading, before any loop needs it.
 	networks *networks
 
-	// reloading is held by whoever begins, reloads or releases, one at a time, and
-	// taken before mu. It guards leaving and followed.
+	// reloading is held by whoever begins, reloads or releases, one at a time, and taken before mu. It guards leaving
+	// and followed.
 	reloading sync.Mutex
 	leaving   []*endpoint         // removed and perhaps not closed yet
 	followed  map[*pool.Pool]bool // see followDowns
@@ -52,9 +52,8 @@ const (
 	stageEnded                 // nothing is left
 )
 
-// New checks the configuration and binds every listener, or none. A failure to
-// bind is a *ListenError. Descriptors in Config.Sockets are New's from then on, also
-// on an error. A Balancer that was made is to be run, or to be closed.
+// New checks the configuration and binds every listener, or none. A failure to bind is a *ListenError. Descriptors in
+// Config.Sockets are New's from then on, also on an error. A Balancer that was made is to be run, or to be closed.
 func New(cfg Config) (*Balancer, error) { return newOn(nil, cfg) }
 
 // newOn is New with engines of another kind than the kernel's; nil: those.
@@ -134,13 +133,11 @@ func (b *Balancer) become(next stage, from ...stage) bool {
 	return true
 }
 
-// Run moves bytes until Shutdown has ended all conns, or until ctx is done,
-// which resets those still open. It may be called once; after Shutdown or Close it
-// returns at once.
+// Run moves bytes until Shutdown has ended all conns, or until ctx is done, which resets those still open. It may be
+// called once; after Shutdown or Close it returns at once.
 //
-// A loop that fails, for which only a shortage of memory is known as a reason, ends
-// all: a node that serves half of its connections would be worse than one that is
-// started again.
+// A loop that fails, for which only a shortage of memory is known as a reason, ends all: a node that serves half of its
+// connections would be worse than one that is started again.
 func (b *Balancer) Run(ctx context.Context) error {
 	if !b.begin() {
 		if b.is(stageEnded) {
@@ -179,9 +176,8 @@ func (b *Balancer) begin() bool {
 	return b.become(stageRunning, stageMade)
 }
 
-// Shutdown stops taking connections, lets the open ones finish until ctx is
-// done, resets the rest, and waits for the loops to end. It returns ctx's error if
-// conns had to be reset. Without Run there is nothing to wait for: it closes.
+// Shutdown stops taking connections, lets the open ones finish until ctx is done, resets the rest, and waits for the
+// loops to end. It returns ctx's error if conns had to be reset. Without Run there is nothing to wait for: it closes.
 func (b *Balancer) Shutdown(ctx context.Context) error {
 	if b.closeUnrun() {
 		return nil
@@ -197,8 +193,7 @@ func (b *Balancer) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// drain makes the loops take no more connections. Not in the midst of a reload, which
-// would give them more.
+// drain makes the loops take no more connections. Not in the midst of a reload, which would give them more.
 func (b *Balancer) drain() {
 	b.reloading.Lock()
 	defer b.reloading.Unlock()
@@ -208,9 +203,8 @@ func (b *Balancer) drain() {
 	}
 }
 
-// Close ends at once: what is open is reset, and what listens is closed. It is for
-// a Balancer that was made and not run; one that runs it ends as a Shutdown without
-// any time.
+// Close ends at once: what is open is reset, and what listens is closed. It is for a Balancer that was made and not
+// run; one that runs it ends as a Shutdown without any time.
 func (b *Balancer) Close() {
 	if b.closeUnrun() {
 		return
@@ -221,8 +215,8 @@ func (b *Balancer) Close() {
 	<-b.done
 }
 
-// removeFiles removes the files of unix sockets: all, or those that were made here, for
-// what came from another process is that one's until this one has run.
+// removeFiles removes the files of unix sockets: all, or those that were made here, for what came from another process
+// is that one's until this one has run.
 func (b *Balancer) removeFiles(all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -248,10 +242,9 @@ func (b *Balancer) closeUnrun() bool {
 	return true
 }
 
-// Sync returns once every loop has finished what it had begun when Sync was called:
-// no decision is under way any more that rests on something older. An error is ctx's.
-// Before Run nothing is under way, nor in a loop that has ended, as those without conns
-// do in a Shutdown before the others.
+// Sync returns once every loop has finished what it had begun when Sync was called: no decision is under way any more
+// that rests on something older. An error is ctx's. Before Run nothing is under way, nor in a loop that has ended, as
+// those without conns do in a Shutdown before the others.
 func (b *Balancer) Sync(ctx context.Context) error {
 	if b.is(stageMade) {
 		return nil
@@ -276,8 +269,8 @@ func (b *Balancer) is(s stage) bool {
 	return b.stage == s
 }
 
-// chooseEngine decides on the engine of all loops. What auto has chosen may still be refused to one, for want of memory or
-// descriptors that a ring takes: then it is epoll.
+// chooseEngine decides on the engine of all loops. What auto has chosen may still be refused to one, for want of memory
+// or descriptors that a ring takes: then it is epoll.
 func (b *Balancer) chooseEngine() error {
 	cfg := &b.set.cfg
 	choice, err := netio.Choose(cfg.Engine)

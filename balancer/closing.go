@@ -9,19 +9,17 @@ import (
 )
 
 const (
-	// lingerPoll is how often a conn that waits to be reset is looked at. There
-	// is no event for "all is acknowledged".
+	// lingerPoll is how often a conn that waits to be reset is looked at. There is no event for "all is acknowledged".
 	lingerPoll = 20 * time.Millisecond
 	// lingerMax bounds that wait.
 	lingerMax = 30 * time.Second
 )
 
-// becomeClosing ends a conn from any state: it is counted and logged, and its
-// sides are closed, with RST where reset is set.
+// becomeClosing ends a conn from any state: it is counted and logged, and its sides are closed, with RST where reset is
+// set.
 //
-// A backend's reset must not destroy the answer that it sent before and the client
-// has not got yet: then only the backend's side is closed now, and the client's is
-// reset once it has acknowledged everything.
+// A backend's reset must not destroy the answer that it sent before and the client has not got yet: then only the
+// backend's side is closed now, and the client's is reset once it has acknowledged everything.
 func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	end := Termination{Cause: cause, Phase: c.phase(cause)}
 	if end.Phase == PhaseAnswer && cause == CauseClient && c.flows[sideBackend].is(ended) && !c.flows[sideClient].is(ended) {
@@ -81,9 +79,8 @@ func failed(cause Cause) side {
 	return noSide
 }
 
-// unfinished is the client's socket if the backend was reset while the client had
-// not acknowledged everything; NoSock otherwise. The other way round nothing is
-// lost that the client's RST would not have destroyed by itself.
+// unfinished is the client's socket if the backend was reset while the client had not acknowledged everything; NoSock
+// otherwise. The other way round nothing is lost that the client's RST would not have destroyed by itself.
 func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
 	from := &c.flows[sideBackend]
 	if cause != CauseBackend || from.bytes == 0 || from.is(dead) || !from.is(sending) && l.eng.Unsent(c.socks[sideClient]) == 0 {
@@ -92,8 +89,7 @@ func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
 	return c.socks[sideClient]
 }
 
-// linger resets the client once it has everything, or at the latest after
-// lingerMax.
+// linger resets the client once it has everything, or at the latest after lingerMax.
 func (l *loop) linger(c *conn) {
 	waits := c.flows[sideBackend].is(sending) || l.eng.Unsent(c.socks[sideClient]) > 0
 	if waits && l.now.Sub(c.since) < lingerMax {
@@ -103,8 +99,7 @@ func (l *loop) linger(c *conn) {
 	l.becomeClosing(c, CauseNormal, true)
 }
 
-// lingerReceived drops what a client says to a backend that is gone. Its own end
-// ends the waiting.
+// lingerReceived drops what a client says to a backend that is gone. Its own end ends the waiting.
 func (l *loop) lingerReceived(c *conn, done *netio.Completion) {
 	switch {
 	case done.Errno != 0:
@@ -138,8 +133,7 @@ func (c *conn) phase(cause Cause) Phase {
 	return PhaseData
 }
 
-// log completes the conn's record and hands it over, if there is a log and it
-// can take it.
+// log completes the conn's record and hands it over, if there is a log and it can take it.
 func (l *loop) log(c *conn, end Termination) {
 	r := c.record
 	if r == nil {

@@ -19,8 +19,8 @@ type Config struct {
 	Engine    Engine          // what they stand on. Default EngineAuto
 	Store     *affinity.Store // what is known; required
 
-	// Sockets that listen already, inherited from a process that ran before or from whoever starts this one: used before
-	// anything is bound. See ListenSocket.
+	// Sockets that listen already, inherited from a process that ran before or from whoever starts this one: used
+	// before anything is bound. See ListenSocket.
 	Sockets []ListenSocket
 
 	// Their defaults are named DefaultHelloTimeout and so on.
@@ -126,8 +126,7 @@ type Engine = netio.Kind
 
 // The engines.
 const (
-	// EngineAuto is io_uring where the kernel has it and lets it be used, epoll
-	// elsewhere.
+	// EngineAuto is io_uring where the kernel has it and lets it be used, epoll elsewhere.
 	EngineAuto  = netio.KindAuto
 	EngineUring = netio.KindUring
 	EngineEpoll = netio.KindEpoll
@@ -136,7 +135,6 @@ const (
 // ParseEngine reads what Engine.String writes.
 func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
 
-// CheckTransparent says in one line why pools cannot be transparent in this process;
-// nil: they can, as far as the process goes. The routing of the answers is another
-// matter.
+// CheckTransparent says in one line why pools cannot be transparent in this process; nil: they can, as far as the
+// process goes. The routing of the answers is another matter.
 func CheckTransparent() error { return netio.CanBeForeign() }

@@ -33,8 +33,8 @@ const (
 
 func (s side) other() side { return 1 - s }
 
-// conn is one proxied connection. An open, idle one costs this struct, two slots
-// of the engine, and nothing else: what the handshake needs is in hs.
+// conn is one proxied connection. An open, idle one costs this struct, two slots of the engine, and nothing else: what
+// the handshake needs is in hs.
 type conn struct {
 	// Constant while open.
 	index  uint32
@@ -63,8 +63,7 @@ type conn struct {
 	record       *ConnRecord // with a conn log only
 }
 
-// handshakeMark follows the end of a handshake that cannot be seen: see
-// completed.go.
+// handshakeMark follows the end of a handshake that cannot be seen: see completed.go.
 type handshakeMark uint8
 
 const (

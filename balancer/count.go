@@ -9,8 +9,7 @@ import (
 	"homing/balancer/pool"
 )
 
-// tallyBytes counts for its backend what the conn has just received: f.bytes has it
-// already.
+// tallyBytes counts for its backend what the conn has just received: f.bytes has it already.
 func (c *conn) tallyBytes(from side, n int) {
 	if c.backend != nil && n > 0 {
 		after := c.flows[from].bytes
@@ -24,8 +23,7 @@ func (c *conn) tallyRest() {
 	c.backend.CountRest(false, c.flows[sideBackend].bytes)
 }
 
-// tallyVerdict counts the verdict for the backend that gave it, and what was lost for
-// the one that should have had it.
+// tallyVerdict counts the verdict for the backend that gave it, and what was lost for the one that should have had it.
 func (c *conn) tallyVerdict() {
 	hs := c.hs
 	if hs.verdict == VerdictAccepted || hs.verdict == VerdictRefused {

@@ -11,7 +11,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// TestTally: what the backends have had, together, is what the balancer counts as a whole, and each has what is its own.
+// TestTally: what the backends have had, together, is what the balancer counts as a whole, and each has what is its
+// own.
 func TestTally(t *testing.T) {
 	const clients, rounds = 6, 4
 	r := newRig(t)

@@ -8,8 +8,8 @@ import (
 	"homing/balancer/internal/netio"
 )
 
-// persistAfter is the age at which a conn gets its keepalive options. Most are
-// gone by then and never pay for the calls; before it, tighter deadlines hold.
+// persistAfter is the age at which a conn gets its keepalive options. Most are gone by then and never pay for the
+// calls; before it, tighter deadlines hold.
 const persistAfter = 5 * time.Second
 
 // setDue makes the loop ask c at due, or earlier.

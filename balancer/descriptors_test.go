@@ -18,9 +18,8 @@ import (
 // childEnv names the part that a re-executed test process plays.
 const childEnv = "HOMING_TEST_DESCRIPTORS"
 
-// TestOutOfDescriptors: without descriptors a loop stops taking connections,
-// does not spin, and goes on when there are some again. The limit is one of the
-// whole process, so each case has one of its own.
+// TestOutOfDescriptors: without descriptors a loop stops taking connections, does not spin, and goes on when there are
+// some again. The limit is one of the whole process, so each case has one of its own.
 func TestOutOfDescriptors(t *testing.T) {
 	if part := os.Getenv(childEnv); part != "" {
 		outOfDescriptors(t, part)
@@ -67,8 +66,7 @@ func leave(t *testing.T, n int) (undo func()) {
 	}
 }
 
-// queueServer is a backend whose connections wait in the kernel's queue, at no
-// descriptor of this process.
+// queueServer is a backend whose connections wait in the kernel's queue, at no descriptor of this process.
 func (r *rig) queueServer() *server {
 	r.Helper()
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestDesign holds DESIGN.md and the code to each other: a section that is cited is there, and a test that section 6 names exists.
+// TestDesign holds DESIGN.md and the code to each other: a section that is cited is there, and a test that section 6
+// names exists.
 func TestDesign(t *testing.T) {
 	const root = ".."
 	page, err := os.ReadFile("DESIGN.md")

@@ -11,9 +11,8 @@ import (
 	"homing/tlsparse"
 )
 
-// dial asks the conn's backend for a connection, from the source that its pool
-// wants. An address without a free port is a reason for the next address, not for
-// another backend.
+// dial asks the conn's backend for a connection, from the source that its pool wants. An address without a free port is
+// a reason for the next address, not for another backend.
 func (l *loop) dial(c *conn) netio.Errno {
 	opt, hs, to := c.lane.pool.Snapshot().Options(), c.hs, c.backend.Addr
 	for {
@@ -43,9 +42,9 @@ func (l *loop) dial(c *conn) netio.Errno {
 	}
 }
 
-// entrusted is what the engine may send as soon as it has a connection: the opening,
-// unless the client may add to it meanwhile. Early data must not have reached a
-// backend whose connect was given up at the same moment: it goes to another then.
+// entrusted is what the engine may send as soon as it has a connection: the opening, unless the client may add to it
+// meanwhile. Early data must not have reached a backend whose connect was given up at the same moment: it goes to
+// another then.
 func (l *loop) entrusted(c *conn) []byte {
 	if c.flows[sideClient].is(reading) || c.hs.early {
 		return nil
@@ -64,8 +63,8 @@ func (l *loop) nextAddress(all []netip.Addr, four bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// opening is what a backend gets first: the hello, behind a PROXY header if its
-// pool wants one. It is valid until the next call.
+// opening is what a backend gets first: the hello, behind a PROXY header if its pool wants one. It is valid until the
+// next call.
 func (l *loop) opening(c *conn) []byte {
 	hs := c.hs
 	version := c.lane.pool.Snapshot().Options().ProxyHeader

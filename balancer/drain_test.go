@@ -9,8 +9,9 @@ import (
 	"homing/balancer/pool"
 )
 
-// TestDrainGuesses: a client that was at a drained backend before comes with a session ID that nobody knows. It may be the
-// random one of a fresh hello, and goes elsewhere; an unknown ticket is none of those, and may well be the backend's.
+// TestDrainGuesses: a client that was at a drained backend before comes with a session ID that nobody knows. It may be
+// the random one of a fresh hello, and goes elsewhere; an unknown ticket is none of those, and may well be the
+// backend's.
 func TestDrainGuesses(t *testing.T) {
 	for _, test := range []struct {
 		name  string

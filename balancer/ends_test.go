@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// serve adds a backend; handle is called once a connection, which is closed when
-// it returns.
+// serve adds a backend; handle is called once a connection, which is closed when it returns.
 func (r *rig) serve(handle func(c *net.TCPConn)) *server {
 	r.Helper()
 	return r.serveAs(func(_ *server, c *net.TCPConn) { handle(c) })
@@ -56,8 +55,7 @@ func (r *rig) serveByHand() *server {
 	})
 }
 
-// arrival is the next connection that a backend gets; its hello is still to be
-// read.
+// arrival is the next connection that a backend gets; its hello is still to be read.
 func (r *rig) arrival() arrival {
 	r.Helper()
 	select {
@@ -107,8 +105,7 @@ func source(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, byte(1 + n%200), byte(1 + n/200%200), byte(1 + n/40000)})
 }
 
-// echo sends back what it gets, by copy: pipes of the runtime's own would be
-// counted as leaks.
+// echo sends back what it gets, by copy: pipes of the runtime's own would be counted as leaks.
 func echo(c net.Conn) {
 	_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
 }

@@ -11,8 +11,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// foreign is a session cache that offers another ticket each time, which nobody has issued, with a state that the client
-// believes in.
+// foreign is a session cache that offers another ticket each time, which nobody has issued, with a state that the
+// client believes in.
 type foreign struct{ state *tls.SessionState }
 
 func (j foreign) Put(string, *tls.ClientSessionState) {}
@@ -61,10 +61,10 @@ func newForeign(t testing.TB) foreign {
 	return foreign{state}
 }
 
-// TestSecondChancesUnderFlood: clients who roam get the second chances that they can use, although others offer eight times
-// as often what no backend has issued, from one address, from ten or from two hundred networks. Backends are those of Go,
-// whose tickets have no name: an offer of an unknown client finds home by chance, one time in three, or two in three with a
-// second chance.
+// TestSecondChancesUnderFlood: clients who roam get the second chances that they can use, although others offer eight
+// times as often what no backend has issued, from one address, from ten or from two hundred networks. Backends are
+// those of Go, whose tickets have no name: an offer of an unknown client finds home by chance, one time in three, or
+// two in three with a second chance.
 func TestSecondChancesUnderFlood(t *testing.T) {
 	const good, each = 150, 8
 	for name, from := range map[string]func(n int) netip.Addr{

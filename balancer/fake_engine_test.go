@@ -15,9 +15,9 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// fakeEngine is a netio.Engine without a kernel: what peers do is put into it, what the loop does comes out as lines, and
-// time passes when the test says so. It holds the loop to the contract of netio.Engine: no operation on a closed socket,
-// no second one of a kind, nothing kept of a lent buffer.
+// fakeEngine is a netio.Engine without a kernel: what peers do is put into it, what the loop does comes out as lines,
+// and time passes when the test says so. It holds the loop to the contract of netio.Engine: no operation on a closed
+// socket, no second one of a kind, nothing kept of a lent buffer.
 type fakeEngine struct {
 	t       testing.TB
 	buffers *netio.Buffers

@@ -28,8 +28,8 @@ const (
 
 func (f *flow) is(x flowFlags) bool { return f.flags&x != 0 }
 
-// next reads on from a side, unless it is being read, has ended, or the other
-// side has not taken what came before: that is the back-pressure.
+// next reads on from a side, unless it is being read, has ended, or the other side has not taken what came before: that
+// is the back-pressure.
 func (l *loop) next(c *conn, from side) {
 	f := &c.flows[from]
 	if f.flags&(reading|sending|ended|dead) != 0 {
@@ -50,17 +50,18 @@ func (l *loop) recv(c *conn) {
 }
 
 // ACKs wait for something to ride on, up to 40 ms. A peer that says the first thing in small writes and leaves Nagle's
-// algorithm on waits for the ACK of the first of them before it sends the second (RFC 896). Of a TLS handshake it can be
-// seen whether its sender has more to say (tlsparse.Flight); of what is not read, it cannot. So the ACK of its first bytes
-// is sent as soon as the loop has nothing else to do: by then most answers that it could ride on are there. A loop that is
-// busy sends next to none; on two cores that clients and servers shared with it, full, it cost 4 us of CPU a conn of 127.
+// algorithm on waits for the ACK of the first of them before it sends the second (RFC 896). Of a TLS handshake it can
+// be seen whether its sender has more to say (tlsparse.Flight); of what is not read, it cannot. So the ACK of its first
+// bytes is sent as soon as the loop has nothing else to do: by then most answers that it could ride on are there. A
+// loop that is busy sends next to none; on two cores that clients and servers shared with it, full, it cost 4 us of CPU
+// a conn of 127.
 
 const (
-	// plainFirst is how much of each direction is acknowledged so, in bytes: the greetings and the
-	// first exchange of any protocol. What comes later is as between peers without a balancer.
+	// plainFirst is how much of each direction is acknowledged so, in bytes: the greetings and the first exchange of
+	// any protocol. What comes later is as between peers without a balancer.
 	plainFirst = 4 << 10
-	// maxUnacked bounds the list of those who may wait. When it is full they get their ACKs, the
-	// few that have not had an answer meanwhile.
+	// maxUnacked bounds the list of those who may wait. When it is full they get their ACKs, the few that have not had
+	// an answer meanwhile.
 	maxUnacked = 1 << 10
 )
 

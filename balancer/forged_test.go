@@ -53,8 +53,8 @@ func (r *rig) pieces(c net.Conn, before uint64, pieces ...[]byte) (after uint64)
 	return before
 }
 
-// A header of somebody who may not send one is refused wherever it is cut, in every mode, and no backend hears a byte of
-// it.
+// A header of somebody who may not send one is refused wherever it is cut, in every mode, and no backend hears a byte
+// of it.
 func TestHeaderForgedInPieces(t *testing.T) {
 	for _, mode := range []TLSMode{TLSAuto, TLSRequire, TLSOff} {
 		for _, f := range forgers {

@@ -4,13 +4,11 @@ package balancer
 
 import "errors"
 
-// ListenSockets returns duplicates of all sockets that are listened on, for another
-// process: they are the caller's to close, and close on exec. That process has to
-// take from each of them, for each has a queue of its own.
+// ListenSockets returns duplicates of all sockets that are listened on, for another process: they are the caller's to
+// close, and close on exec. That process has to take from each of them, for each has a queue of its own.
 //
-// The hand-over of a process, so that no connection is refused or lost: another one
-// gets the sockets in its Config.Sockets and runs; both take connections for a while;
-// then Release here, and Shutdown when it suits.
+// The hand-over of a process, so that no connection is refused or lost: another one gets the sockets in its
+// Config.Sockets and runs; both take connections for a while; then Release here, and Shutdown when it suits.
 func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
 	b.reloading.Lock() // sockets come and go with a reload
 	defer b.reloading.Unlock()
@@ -40,10 +38,9 @@ func (b *Balancer) ListenSockets() ([]ListenSocket, error) {
 	return all, nil
 }
 
-// Release stops listening and leaves what waits in the queues to the process that has
-// the sockets from ListenSockets. When it returns no loop takes connections any more
-// and this process has closed its descriptors. Open conns go on, until they end or
-// Shutdown. An error says that there was nothing to release.
+// Release stops listening and leaves what waits in the queues to the process that has the sockets from ListenSockets.
+// When it returns no loop takes connections any more and this process has closed its descriptors. Open conns go on,
+// until they end or Shutdown. An error says that there was nothing to release.
 func (b *Balancer) Release() error {
 	b.reloading.Lock()
 	defer b.reloading.Unlock()

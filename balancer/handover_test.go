@@ -63,8 +63,8 @@ func (r *rig) sockets() []ListenSocket {
 	return sockets
 }
 
-// TestHandOver: connections that arrive all the while are all served, by one or the
-// other, whatever the numbers of loops.
+// TestHandOver: connections that arrive all the while are all served, by one or the other, whatever the numbers of
+// loops.
 func TestHandOver(t *testing.T) {
 	for _, loops := range [][2]int{{1, 1}, {2, 2}, {1, 3}, {3, 1}, {3, 2}, {2, 3}} {
 		t.Run(fmt.Sprint(loops), func(t *testing.T) {
@@ -142,8 +142,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestReleaseLeavesQueue: what waits in the queues when the old one lets go is the
-// heir's; open conns of the old one go on until they end.
+// TestReleaseLeavesQueue: what waits in the queues when the old one lets go is the heir's; open conns of the old one go
+// on until they end.
 func TestReleaseLeavesQueue(t *testing.T) {
 	const queued = 20
 	r := newRig(t)
@@ -184,8 +184,7 @@ func TestReleaseLeavesQueue(t *testing.T) {
 	}
 }
 
-// A socket such as systemd hands out: blocking, alone, bound to all addresses of a
-// family. Every loop gets conns of it.
+// A socket such as systemd hands out: blocking, alone, bound to all addresses of a family. Every loop gets conns of it.
 func TestInheritForeign(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", ":0", "0.0.0.0:0"} {
 		t.Run(addr, func(t *testing.T) {
@@ -268,8 +267,7 @@ func (l *logLines) has(want string) bool {
 	return strings.Contains(strings.Join(l.text, "\n"), want)
 }
 
-// Sockets that nobody wants are closed, with a line; what is no listening socket is an
-// error, and everything is closed.
+// Sockets that nobody wants are closed, with a line; what is no listening socket is an error, and everything is closed.
 func TestInheritLeftovers(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()
@@ -344,8 +342,8 @@ func (p *endpoint) fd(t *testing.T) int {
 	return p.sockets[0][0].fd
 }
 
-// Which inherited sockets serve an address: that very one first, then other spellings
-// of all addresses, then any port where none is asked for.
+// Which inherited sockets serve an address: that very one first, then other spellings of all addresses, then any port
+// where none is asked for.
 func TestInheritanceTake(t *testing.T) {
 	all := func(texts ...string) (in inheritance) {
 		for i, text := range texts {

@@ -17,8 +17,9 @@ const maxTries = 9
 // maxIdleHandshakes bounds the handshakes that a loop keeps for reuse, 1 kB each.
 const maxIdleHandshakes = 256
 
-// handshake is what a conn needs until its plaintext is over. The loop lends it. Each part is reset as a whole: the answer
-// when another backend is asked, the try when the next one begins, the rest when the handshake goes back to the loop.
+// handshake is what a conn needs until its plaintext is over. The loop lends it. Each part is reset as a whole: the
+// answer when another backend is asked, the try when the next one begins, the rest when the handshake goes back to the
+// loop.
 type handshake struct {
 	links
 	clientSide
@@ -119,8 +120,8 @@ type times struct{ sentAt, answeredAt netio.Time }
 
 func (st *stash) used() bool { return st.backend != nil }
 
-// offered says whether the client offers something that is worth holding the
-// answer for: not the random session ID of every TLS 1.3 client.
+// offered says whether the client offers something that is worth holding the answer for: not the random session ID of
+// every TLS 1.3 client.
 func (hs *handshake) offered() bool {
 	return hs.offer.Kind != affinity.OfferNone && (!hs.offer.Fake || hs.home.Source == affinity.SourceSession)
 }
@@ -159,8 +160,7 @@ func (l *loop) giveHandshake(hs *handshake) {
 	}
 }
 
-// endHandshake decides what is still open when the plaintext is over or the conn
-// ends, and gives the handshake back.
+// endHandshake decides what is still open when the plaintext is over or the conn ends, and gives the handshake back.
 func (l *loop) endHandshake(c *conn) {
 	hs := c.hs
 	if c.state == stateObserve && !hs.holding {
@@ -200,8 +200,8 @@ func (l *loop) endHandshake(c *conn) {
 	l.count.handshakes.Add(^uint64(0))
 }
 
-// heard ends the time in which the hello may have to go to another backend for want of a sign that this one has it: there
-// is one, or more than the hello has gone there.
+// heard ends the time in which the hello may have to go to another backend for want of a sign that this one has it:
+// there is one, or more than the hello has gone there.
 func (l *loop) heard(c *conn) {
 	hs := c.hs
 	if !hs.unheard {

@@ -20,13 +20,11 @@ import (
 	"homing/balancer/pool"
 )
 
-// patience ends every wait of these tests: long enough for a busy machine, and
-// never part of what is tested.
+// patience ends every wait of these tests: long enough for a busy machine, and never part of what is tested.
 const patience = 20 * time.Second
 
-// rig is a Balancer between scripted backends and clients of the test's own.
-// When the test ends it checks that nothing is left: no conn, buffer,
-// descriptor or goroutine.
+// rig is a Balancer between scripted backends and clients of the test's own. When the test ends it checks that nothing
+// is left: no conn, buffer, descriptor or goroutine.
 type rig struct {
 	testing.TB
 	b       *Balancer
@@ -223,8 +221,7 @@ func (r *rig) run() {
 	})
 }
 
-// stop closes all conns of the test, waits for the balancer to notice, and ends
-// it. Once.
+// stop closes all conns of the test, waits for the balancer to notice, and ends it. Once.
 func (r *rig) stop() {
 	if r.stopped || r.b == nil {
 		return

@@ -11,8 +11,8 @@ import (
 	"homing/tlsparse"
 )
 
-// manyRecords is the longest hello that may come in records of one byte, five bytes of header around each; a longer one may
-// take half of its length more. Either is 96 KiB for the default limit: the room of one buffer of 128 KiB.
+// manyRecords is the longest hello that may come in records of one byte, five bytes of header around each; a longer one
+// may take half of its length more. Either is 96 KiB for the default limit: the room of one buffer of 128 KiB.
 const manyRecords = 16 << 10 // bytes
 
 // helloStream bounds the bytes that are kept while a hello is incomplete.
@@ -44,8 +44,7 @@ func (l *loop) becomeHello(c *conn, peer netip.AddrPort) {
 	l.recv(c)
 }
 
-// helloReceived gathers the client's first bytes until they are a hello or
-// cannot become one.
+// helloReceived gathers the client's first bytes until they are a hello or cannot become one.
 func (l *loop) helloReceived(c *conn, done *netio.Completion) {
 	hs := c.hs
 	if done.Errno == 0 && done.N == 0 && !hs.heading && hs.parser.Next(hs.hello) == tlsparse.Opaque {
@@ -137,8 +136,8 @@ func (l *loop) opaque(c *conn) {
 	l.helloUnread(c, outcome)
 }
 
-// helloUnread goes on with a client whose hello cannot be read, or not be gone by:
-// as fresh in the default pool, or not at all. Unknown must not mean weaker.
+// helloUnread goes on with a client whose hello cannot be read, or not be gone by: as fresh in the default pool, or not
+// at all. Unknown must not mean weaker.
 func (l *loop) helloUnread(c *conn, o HelloOutcome) {
 	l.countHello(c, o)
 	g := c.lane.gate.latest()
@@ -191,9 +190,8 @@ func (l *loop) helloRead(c *conn) {
 	l.enter(c, c.lane.gate.latest().route(h.ServerName(), h.ALPN))
 }
 
-// readOffer turns the parsed hello into an offer to the conn's pool. The hello itself
-// stays in the buffer; of its identifiers only hashes are kept, which no other pool
-// would make of them.
+// readOffer turns the parsed hello into an offer to the conn's pool. The hello itself stays in the buffer; of its
+// identifiers only hashes are kept, which no other pool would make of them.
 func (l *loop) readOffer(c *conn) {
 	hs, h := c.hs, &l.hello
 	known := c.lane.known
@@ -208,8 +206,7 @@ func (l *loop) readOffer(c *conn) {
 	l.noteClient(c, h)
 }
 
-// noteClient notes whose home, and which server name, a handshake that h begins speaks
-// of once it has completed.
+// noteClient notes whose home, and which server name, a handshake that h begins speaks of once it has completed.
 func (l *loop) noteClient(c *conn, h *tlsparse.Hello) {
 	hs := c.hs
 	c.name = c.lane.pool.Names().Offer(h.ServerName())
@@ -219,14 +216,13 @@ func (l *loop) noteClient(c *conn, h *tlsparse.Hello) {
 	hs.offer.Client = hs.client
 }
 
-// mayHide reports whether the server may find another hello in h, by ECH, whose
-// identities it accepts.
+// mayHide reports whether the server may find another hello in h, by ECH, whose identities it accepts.
 func (l *loop) mayHide(c *conn, h *tlsparse.Hello) bool {
 	return h.ECH && c.lane.pool.Snapshot().Options().ECH
 }
 
-// offerOf hashes what h offers to resume: PSKs before a ticket before an ID, as
-// servers prefer them (RFC 9846 4.2.11, RFC 5077 3.4).
+// offerOf hashes what h offers to resume: PSKs before a ticket before an ID, as servers prefer them (RFC 9846 4.2.11,
+// RFC 5077 3.4).
 func offerOf(known *affinity.Pool, h *tlsparse.Hello, id affinity.Key) affinity.Offer {
 	var o affinity.Offer
 	switch {
@@ -274,8 +270,8 @@ func (l *loop) depart(c *conn) {
 	l.becomeConnect(c, l.route(c))
 }
 
-// admits asks whether a client may come in, now that its address is known, and counts
-// it. Otherwise the conn is refused and gone.
+// admits asks whether a client may come in, now that its address is known, and counts it. Otherwise the conn is refused
+// and gone.
 func (l *loop) admits(c *conn) bool {
 	g := c.lane.gate
 	addr := c.hs.peer.Addr().Unmap().WithZone("")
@@ -296,9 +292,8 @@ func (l *loop) admits(c *conn) bool {
 	return true
 }
 
-// headerRead takes the PROXY header off the client's first bytes. It reports
-// whether there is more to be read as a hello; otherwise the conn goes on by
-// itself, or is refused.
+// headerRead takes the PROXY header off the client's first bytes. It reports whether there is more to be read as a
+// hello; otherwise the conn goes on by itself, or is refused.
 func (l *loop) headerRead(c *conn) bool {
 	hs := c.hs
 	n, h, status := proxyheader.Read(hs.hello)

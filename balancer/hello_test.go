@@ -12,8 +12,8 @@ import (
 	"homing/balancer/affinity"
 )
 
-// TestUnreadHello: unknown must not mean weaker. What cannot be read goes to the
-// pool as fresh, byte for byte, or nowhere.
+// TestUnreadHello: unknown must not mean weaker. What cannot be read goes to the pool as fresh, byte for byte, or
+// nowhere.
 func TestUnreadHello(t *testing.T) {
 	id := fixed('i')
 	valid := hello{id: id}.bytes()
@@ -87,8 +87,8 @@ func TestUnreadHello(t *testing.T) {
 	}
 }
 
-// TestHelloInPieces: a hello is found and found home however it is cut: over
-// segments, over records of one byte, up to the limit that is set.
+// TestHelloInPieces: a hello is found and found home however it is cut: over segments, over records of one byte, up to
+// the limit that is set.
 func TestHelloInPieces(t *testing.T) {
 	ticket := named("sixteen bytes nm", 1)
 	small := hello{ticket: ticket, names: []string{"A.Test."}}
@@ -134,9 +134,9 @@ func TestHelloInPieces(t *testing.T) {
 	}
 }
 
-// TestHelloSizes: up to the limit a hello goes home, whatever it holds. Beyond, it goes where the name in its first bytes
-// says, with tls: require too, and is fresh there; the bytes stay what they were. The longest that there can be has 128 KiB:
-// what says that it has more is no hello.
+// TestHelloSizes: up to the limit a hello goes home, whatever it holds. Beyond, it goes where the name in its first
+// bytes says, with tls: require too, and is fresh there; the bytes stay what they were. The longest that there can be
+// has 128 KiB: what says that it has more is no hello.
 func TestHelloSizes(t *testing.T) {
 	const kib = 1 << 10
 	named := []string{"a.test"}

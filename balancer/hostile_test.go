@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// junk is what a hostile client sends first: noise, or a hello that is cut short,
-// damaged, oversized or stretched.
+// junk is what a hostile client sends first: noise, or a hello that is cut short, damaged, oversized or stretched.
 func junk(rng *rand.Rand) []byte {
 	ticket := named(keyName(rng.IntN(50)), rng.IntN(1000))
 	valid := hello{names: []string{"a.test"}, id: ticket[20:52], psks: [][]byte{ticket}, tls13: true}
@@ -39,9 +38,8 @@ func junk(rng *rand.Rand) []byte {
 	return b
 }
 
-// TestHostileInput: junk in every shape, clients that say nothing and clients
-// that read nothing end by their deadlines, in bounded memory, while good clients
-// find home as ever; and nothing of it is learned.
+// TestHostileInput: junk in every shape, clients that say nothing and clients that read nothing end by their deadlines,
+// in bounded memory, while good clients find home as ever; and nothing of it is learned.
 func TestHostileInput(t *testing.T) {
 	const timeout = 500 * time.Millisecond
 	const memory = 8 << 20

@@ -11,16 +11,16 @@ import (
 	"homing/balancer/internal/netio"
 )
 
-// drainGrace is the time to take what waits in the listeners' queues when a
-// listener is to be closed. Under load there is always one more: then they are closed all the same.
+// drainGrace is the time to take what waits in the listeners' queues when a listener is to be closed. Under load there
+// is always one more: then they are closed all the same.
 const drainGrace = 200 * time.Millisecond
 
-// inletsKept is how many closed inlets are kept before the tag of one is used again,
-// so that an accept that was under way in the engine when it was closed finds its gate.
+// inletsKept is how many closed inlets are kept before the tag of one is used again, so that an accept that was under
+// way in the engine when it was closed finds its gate.
 const inletsKept = 32
 
-// inlet is a loop's use of a listening socket. Its place in loop.inlets is the tag
-// under which the engine reports connections from it.
+// inlet is a loop's use of a listening socket. Its place in loop.inlets is the tag under which the engine reports
+// connections from it.
 type inlet struct {
 	*socket // fd is read without its lock here, for the loop alone writes it
 	gate    *gate
@@ -32,9 +32,8 @@ type inlet struct {
 	leaveBy netio.Time
 }
 
-// adopt makes the loop follow other settings. Sockets that these do not name go on
-// as they were until closeUnnamed, so that everything can be taken back: an error says that
-// a new one cannot be taken from.
+// adopt makes the loop follow other settings. Sockets that these do not name go on as they were until closeUnnamed, so
+// that everything can be taken back: an error says that a new one cannot be taken from.
 func (l *loop) adopt(set *settings, gates map[*socket]*gate) (err error) {
 	l.set = set
 	if limit := set.cfg.HelloLimit; limit > len(l.scratch) { // conns of before may have had more
@@ -167,8 +166,7 @@ func (l *loop) closeUnnamed() {
 	}
 }
 
-// depose closes an inlet once its queue is empty, so that nobody whom the kernel has
-// let in is reset.
+// depose closes an inlet once its queue is empty, so that nobody whom the kernel has let in is reset.
 func (l *loop) depose(in *inlet) {
 	if in.fd < 0 || in.leaving {
 		return
@@ -184,8 +182,7 @@ func (l *loop) depose(in *inlet) {
 	}
 }
 
-// closeInlet closes an inlet now; what waits in its queue is reset, unless another process
-// has the socket too.
+// closeInlet closes an inlet now; what waits in its queue is reset, unless another process has the socket too.
 func (l *loop) closeInlet(in *inlet) {
 	if in.fd < 0 {
 		return

@@ -22,8 +22,8 @@ type turn struct {
 func client(b ...[]byte) turn  { return turn{sideClient, join(b...)} }
 func backend(b ...[]byte) turn { return turn{sideBackend, join(b...)} }
 
-// talk lets both sides say their turns in order, each heard whole by the other
-// before the next, in writes of at most size bytes.
+// talk lets both sides say their turns in order, each heard whole by the other before the next, in writes of at most
+// size bytes.
 func (r *rig) talk(c, b net.Conn, size int, turns ...turn) {
 	r.Helper()
 	for i, t := range turns {
@@ -62,8 +62,7 @@ func (r *rig) knows(l learned) bool {
 
 func fixed(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
-// TestLearn: DESIGN.md section 3.1, row by row. Each dialog is held twice, at one byte a
-// write too.
+// TestLearn: DESIGN.md section 3.1, row by row. Each dialog is held twice, at one byte a write too.
 func TestLearn(t *testing.T) {
 	own, issued := fixed('o'), fixed('i')
 	ticket, other, fresh := named("no name, no name", 1), named("other first half", 2), named("yet another half", 3)

@@ -17,8 +17,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// A Balancer that was made and never run is closed by Close, or by Shutdown, and Run
-// has nothing to do then. The rig sees that nothing is left.
+// A Balancer that was made and never run is closed by Close, or by Shutdown, and Run has nothing to do then. The rig
+// sees that nothing is left.
 func TestCloseWithoutRun(t *testing.T) {
 	for what, end := range map[string]func(*Balancer) error{
 		"Close":    func(b *Balancer) error { b.Close(); return nil },
@@ -85,8 +85,8 @@ func (f *failing) Wait(deadline netio.Time) error {
 	return f.Engine.Wait(deadline)
 }
 
-// TestLoopFails: one loop that fails ends all, in the log and as Run's error; there is
-// no half that serves and one that does not.
+// TestLoopFails: one loop that fails ends all, in the log and as Run's error; there is no half that serves and one that
+// does not.
 func TestLoopFails(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()
@@ -125,9 +125,8 @@ func TestLoopFails(t *testing.T) {
 	}
 }
 
-// TestDrainWhilePaused: a drain that begins while no conn can be taken, for want of
-// room or of descriptors, serves first whom the kernel has let in, however long it
-// takes, and then refuses.
+// TestDrainWhilePaused: a drain that begins while no conn can be taken, for want of room or of descriptors, serves
+// first whom the kernel has let in, however long it takes, and then refuses.
 func TestDrainWhilePaused(t *testing.T) {
 	const queued = 6
 	for i, loops := range []int{1, 2, 1, 2} {

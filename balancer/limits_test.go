@@ -44,8 +44,7 @@ func (r *rig) held(why Hold) time.Duration {
 	return all[i].Held[why]
 }
 
-// TestMaxConns: at the limit connections wait in the kernel's queue, and are
-// served as others end.
+// TestMaxConns: at the limit connections wait in the kernel's queue, and are served as others end.
 func TestMaxConns(t *testing.T) {
 	const limit, clients = 3, 8
 	for _, loops := range []int{1, 2} {
@@ -77,8 +76,8 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
-// TestListenerMaxConns: the connections of a full listener wait in its queue, those of
-// others do not; each is served when there is room, and a reload can give more.
+// TestListenerMaxConns: the connections of a full listener wait in its queue, those of others do not; each is served
+// when there is room, and a reload can give more.
 func TestListenerMaxConns(t *testing.T) {
 	const limit, clients = 2, 6
 	for _, loops := range []int{1, 2} {
@@ -114,8 +113,7 @@ func TestListenerMaxConns(t *testing.T) {
 	}
 }
 
-// TestBufferMemory: when partial hellos fill the buffers, the newest conns
-// without a hello go, and nobody else.
+// TestBufferMemory: when partial hellos fill the buffers, the newest conns without a hello go, and nobody else.
 func TestBufferMemory(t *testing.T) {
 	const memory = 64 << 10
 	r := newRig(t)

@@ -13,8 +13,7 @@ import (
 	"homing/balancer/pool"
 )
 
-// TestTwoLoops: the kernel spreads connections over the loops, which share what
-// they know.
+// TestTwoLoops: the kernel spreads connections over the loops, which share what they know.
 func TestTwoLoops(t *testing.T) {
 	r := newRig(t)
 	for range 3 {
@@ -43,8 +42,8 @@ func TestTwoLoops(t *testing.T) {
 	}
 }
 
-// TestListenError: an address that cannot be had is named, with its cause; and the
-// rig sees that nothing stays bound of the listener before it.
+// TestListenError: an address that cannot be had is named, with its cause; and the rig sees that nothing stays bound of
+// the listener before it.
 func TestListenError(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,8 +83,7 @@ func TestListenError(t *testing.T) {
 	}
 }
 
-// A second balancer is not let in beside a first one that shares its address
-// between loops.
+// A second balancer is not let in beside a first one that shares its address between loops.
 func TestListenBesideAnother(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		r := newRig(t)

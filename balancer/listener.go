@@ -31,11 +31,10 @@ func (m TLSMode) String() string { return [...]string{"auto", "require", "off"}[
 
 // Listener is one address to take connections on, and where these go.
 //
-// Of the routes that match a hello the most specific one takes it: an exact name
-// before a wildcard, a longer wildcard before a shorter one, any name last; among
-// equals one with a matching protocol before one without protocols, then the order
-// here. What no route takes, and every hello that cannot be read or has several
-// names, goes to Default only: unknown must not mean weaker.
+// Of the routes that match a hello the most specific one takes it: an exact name before a wildcard, a longer wildcard
+// before a shorter one, any name last; among equals one with a matching protocol before one without protocols, then the
+// order here. What no route takes, and every hello that cannot be read or has several names, goes to Default only:
+// unknown must not mean weaker.
 type Listener struct {
 	Name    string // in logs and metrics, no two alike. Default: Addr
 	Addr    string // host:port, an IP address or empty for all of both families; or unix: and the path of a unix socket
@@ -43,36 +42,31 @@ type Listener struct {
 	Routes  []Route    // none with TLSOff: there is no hello to go by
 	Default *pool.Pool // nil: what no route takes is closed and counted
 
-	// Mode is the permission bits of a unix socket's file: whoever may write to it may
-	// connect. Default DefaultMode. A socket that is inherited keeps what it has.
+	// Mode is the permission bits of a unix socket's file: whoever may write to it may connect. Default DefaultMode. A
+	// socket that is inherited keeps what it has.
 	Mode uint32
 
-	// MaxConns bounds the listener's open conns on this node; further ones wait in the
-	// kernel's queue. Each loop looks before it takes, so that there may be one more for
-	// each other loop. Default 0: no limit but Config.MaxConns.
+	// MaxConns bounds the listener's open conns on this node; further ones wait in the kernel's queue. Each loop looks
+	// before it takes, so that there may be one more for each other loop. Default 0: no limit but Config.MaxConns.
 	MaxConns int
 
-	// Allow are the only networks that may come in; none: all. Deny are networks that
-	// may not, even where Allow has them. Others are reset, and counted as denied.
-	// With a PROXY header the address in it counts. Clients of a unix socket have no address:
-	// the zero Prefix stands for them in these lists and the next.
+	// Allow are the only networks that may come in; none: all. Deny are networks that may not, even where Allow has
+	// them. Others are reset, and counted as denied. With a PROXY header the address in it counts. Clients of a unix
+	// socket have no address: the zero Prefix stands for them in these lists and the next.
 	Allow, Deny []netip.Prefix
 
-	// AcceptProxy are the networks of proxies that begin each connection with a PROXY
-	// header, which says whose it is. From them it must come, once; from anybody else,
-	// with any TLSMode, a conn that begins with one is refused, in whatever pieces it
-	// comes. Version 2 may have 16 KiB behind its fixed part.
+	// AcceptProxy are the networks of proxies that begin each connection with a PROXY header, which says whose it is.
+	// From them it must come, once; from anybody else, with any TLSMode, a conn that begins with one is refused, in
+	// whatever pieces it comes. Version 2 may have 16 KiB behind its fixed part.
 	AcceptProxy []netip.Prefix
 }
 
 // Route takes hellos of some names and protocols to a pool.
 type Route struct {
-	// Names are exact names, or wildcards *.example.org for all names below
-	// example.org, at any depth, without itself. In any case, with or without a
-	// trailing dot. None: any name, also no name.
+	// Names are exact names, or wildcards *.example.org for all names below example.org, at any depth, without itself.
+	// In any case, with or without a trailing dot. None: any name, also no name.
 	Names []string
-	// ALPN are protocols of which the client must offer one (RFC 7301), such as
-	// h2. None: any, also none.
+	// ALPN are protocols of which the client must offer one (RFC 7301), such as h2. None: any, also none.
 	ALPN []string
 	Pool *pool.Pool
 }
@@ -80,9 +74,9 @@ type Route struct {
 // DefaultMode is the mode of a listening unix socket's file: its owner and group may connect.
 const DefaultMode = 0o660
 
-// ParseListenAddr reads host:port, where the host is an IP address, in brackets
-// for IPv6, or empty for all addresses of both families; or unix: and a path. An abstract
-// unix socket has no file whose permissions could say who may connect: none is listened on.
+// ParseListenAddr reads host:port, where the host is an IP address, in brackets for IPv6, or empty for all addresses of
+// both families; or unix: and a path. An abstract unix socket has no file whose permissions could say who may connect:
+// none is listened on.
 func ParseListenAddr(text string) (netaddr.Addr, error) {
 	if path, ok := strings.CutPrefix(text, netaddr.Prefix); ok {
 		if strings.HasPrefix(path, "@") {
@@ -110,8 +104,8 @@ func ParseListenAddr(text string) (netaddr.Addr, error) {
 	return netaddr.Of(netip.AddrPortFrom(addr, uint16(n))), nil
 }
 
-// check fills in the name and refuses what cannot be meant. The matcher is the
-// routes', by indexes into pools, to which it adds what is new.
+// check fills in the name and refuses what cannot be meant. The matcher is the routes', by indexes into pools, to which
+// it adds what is new.
 func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 	if ln.Name == "" {
 		ln.Name = ln.Addr
@@ -157,8 +151,8 @@ func addPool(pools *[]*pool.Pool, p *pool.Pool) int {
 	return len(*pools) - 1
 }
 
-// CheckRouteName says what is wrong with a name of a route; nil if nothing is. It
-// returns the name as it is compared: in lower case, without a trailing dot.
+// CheckRouteName says what is wrong with a name of a route; nil if nothing is. It returns the name as it is compared:
+// in lower case, without a trailing dot.
 func CheckRouteName(text string) (string, error) {
 	name := strings.ToLower(strings.TrimSuffix(text, "."))
 	host := strings.TrimPrefix(name, "*.")

@@ -10,8 +10,7 @@ import (
 	"homing/tlsparse"
 )
 
-// maxProtocols bounds the protocols that the routes of one listener name: one bit
-// of a word each.
+// maxProtocols bounds the protocols that the routes of one listener name: one bit of a word each.
 const maxProtocols = 64
 
 // noMatch is matcher.match's answer when no route takes a hello.
@@ -23,12 +22,11 @@ type rule struct {
 	pool        int // what match answers
 }
 
-// matcher finds the route of a hello by its name and protocols: see Listener. It
-// is made once and never changed, shared by all loops.
+// matcher finds the route of a hello by its name and protocols: see Listener. It is made once and never changed, shared
+// by all loops.
 //
-// A lookup costs one map access for the exact name and one for each number of
-// labels that a wildcard has, however many routes there are, and one walk over the
-// client's protocols where any route names some. It allocates nothing.
+// A lookup costs one map access for the exact name and one for each number of labels that a wildcard has, however many
+// routes there are, and one walk over the client's protocols where any route names some. It allocates nothing.
 type matcher struct {
 	exact, below  map[string][]choice // by name; by the name behind *.
 	any           []choice
@@ -37,8 +35,7 @@ type matcher struct {
 	protocolBytes int               // of the longest
 }
 
-// choice is a route among those of one name: in a list those with protocols come
-// first.
+// choice is a route among those of one name: in a list those with protocols come first.
 type choice struct {
 	alpn uint64 // one of these; 0: any
 	pool int
@@ -105,9 +102,8 @@ func addChoice(list []choice, c choice) []choice {
 	return append(list[:i:i], append([]choice{c}, list[i:]...)...)
 }
 
-// match is the pool of the most specific route for a server name, in lower case,
-// empty for none, and a list of protocols as Hello.ALPN has it; noMatch if no
-// route takes it.
+// match is the pool of the most specific route for a server name, in lower case, empty for none, and a list of
+// protocols as Hello.ALPN has it; noMatch if no route takes it.
 func (m *matcher) match(name, alpn []byte) int {
 	offered := m.offered(alpn)
 	if len(name) > 0 {
@@ -138,8 +134,7 @@ func (m *matcher) wildcard(name []byte, offered uint64) int {
 	return noMatch
 }
 
-// offered is the bits of the protocols that the client offers, of those that any
-// route asks for.
+// offered is the bits of the protocols that the client offers, of those that any route asks for.
 func (m *matcher) offered(alpn []byte) (bits uint64) {
 	if len(m.protocols) == 0 {
 		return 0

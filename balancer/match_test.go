@@ -206,8 +206,7 @@ func TestRouteNames(t *testing.T) {
 	}
 }
 
-// manyRoutes is a listener of a large site, and names of which each meets another part
-// of the matcher.
+// manyRoutes is a listener of a large site, and names of which each meets another part of the matcher.
 func manyRoutes(t testing.TB) (*matcher, map[string][]byte) {
 	var rules []rule
 	for i := range 1000 {

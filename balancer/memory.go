@@ -16,12 +16,12 @@ const (
 	youngShare = 8
 )
 
-// Under Config.MemoryLimit a quarter is the limit of the buffers, which may come to twice that (see netio.Buffers), and a
-// quarter is for conns and handshakes. The last quarter is what a garbage collector needs to get on with the latter.
+// Under Config.MemoryLimit a quarter is the limit of the buffers, which may come to twice that (see netio.Buffers), and
+// a quarter is for conns and handshakes. The last quarter is what a garbage collector needs to get on with the latter.
 //
-// When it runs short, they give way in this order: conns without a whole hello, of the buffers the newest, beyond an eighth
-// of the conns' part the oldest; fresh handshakes, which are refused; new connections, which wait in the kernel's queue.
-// Resumptions that have come in, and conns that are established, stay.
+// When it runs short, they give way in this order: conns without a whole hello, of the buffers the newest, beyond an
+// eighth of the conns' part the oldest; fresh handshakes, which are refused; new connections, which wait in the
+// kernel's queue. Resumptions that have come in, and conns that are established, stay.
 
 // setMemory fills in what follows from MemoryLimit and refuses what cannot be meant.
 func (c *Config) setMemory() error {
@@ -42,8 +42,8 @@ func (c *Config) setMemory() error {
 // connMemory is what conns and handshakes may take, in bytes.
 func (c *Config) connMemory() int64 { return (c.MemoryLimit - 2*c.BufferMemory) / 2 }
 
-// connsShort is the part of it beyond which conns without a hello give way. They do so once a batch and at the loop that has
-// most of them: what comes meanwhile has the rest up to connsTight, and is not refused in their stead.
+// connsShort is the part of it beyond which conns without a hello give way. They do so once a batch and at the loop
+// that has most of them: what comes meanwhile has the rest up to connsTight, and is not refused in their stead.
 func (c *Config) connsShort() int64 { return c.connMemory() / 8 * 5 }
 
 // connsTight is the part of it beyond which fresh handshakes are refused.

@@ -14,8 +14,8 @@ import (
 	"homing/balancer/affinity"
 )
 
-// TestMaxPreHello: of the conns without a whole hello the oldest go when there are too many, on whatever loop they are, and
-// nobody else.
+// TestMaxPreHello: of the conns without a whole hello the oldest go when there are too many, on whatever loop they are,
+// and nobody else.
 func TestMaxPreHello(t *testing.T) {
 	const limit, clients = 4, 10
 	for _, loops := range []int{1, 3} {
@@ -77,7 +77,8 @@ func TestMaxPreHelloDefault(t *testing.T) {
 	}
 }
 
-// TestMemoryOrder: while there are conns without a hello to give way, fresh handshakes that come together are not refused.
+// TestMemoryOrder: while there are conns without a hello to give way, fresh handshakes that come together are not
+// refused.
 func TestMemoryOrder(t *testing.T) {
 	cfg := Config{MemoryLimit: leastMemory}
 	if err := cfg.setMemory(); err != nil {
@@ -111,8 +112,8 @@ func TestMemoryOrder(t *testing.T) {
 	}
 }
 
-// TestMemoryLimit: as memory runs short conns without a hello give way, then fresh handshakes are refused, then nobody is
-// taken; resumptions are served, what is established stays, and when the pressure goes all is as before.
+// TestMemoryLimit: as memory runs short conns without a hello give way, then fresh handshakes are refused, then nobody
+// is taken; resumptions are served, what is established stays, and when the pressure goes all is as before.
 func TestMemoryLimit(t *testing.T) {
 	const limit = leastMemory
 	cfg := Config{MemoryLimit: limit}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestNames: the pool counts the server names of handshakes that were completed,
-// fresh ones and resumptions, and no others.
+// TestNames: the pool counts the server names of handshakes that were completed, fresh ones and resumptions, and no
+// others.
 func TestNames(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// ClientLimits bounds what one network of clients may do at this node. The zero value
-// bounds nothing.
+// ClientLimits bounds what one network of clients may do at this node. The zero value bounds nothing.
 type ClientLimits struct {
 	MaxConns int     // open conns of one network, at most MaxSourceConns. 0: no limit
 	Rate     float64 // new conns of one network a second, at most MaxSourceRate. 0: no limit
@@ -54,14 +53,13 @@ func (s *ClientLimits) check() error {
 	return nil
 }
 
-// networks counts the conns of networks: a table of a fixed size that all loops share.
-// It takes no lock, allocates nothing, and knows as many networks as have conns or
-// came lately; when those of a bucket are too many, others are let in uncounted. Two
-// networks are taken for one with a chance of 1 in 16,000 at most, in a full table.
+// networks counts the conns of networks: a table of a fixed size that all loops share. It takes no lock, allocates
+// nothing, and knows as many networks as have conns or came lately; when those of a bucket are too many, others are let
+// in uncounted. Two networks are taken for one with a chance of 1 in 16,000 at most, in a full table.
 //
-// An entry is one word, so that it changes as a whole: a tag of the network, its open
-// conns, and the time at which its rate is used up no more (the theoretical arrival
-// time of the generic cell rate algorithm, ITU-T I.371). 0 is a free one.
+// An entry is one word, so that it changes as a whole: a tag of the network, its open conns, and the time at which its
+// rate is used up no more (the theoretical arrival time of the generic cell rate algorithm, ITU-T I.371). 0 is a free
+// one.
 type networks struct {
 	seed    uint64
 	began   time.Time
@@ -95,8 +93,8 @@ func (e networkEntry) pack() uint64 {
 	return e.tag<<(networkTimeBits+networkConnBits) | e.conns<<networkTimeBits | e.until
 }
 
-// ahead is how many ticks the entry's time is still to come. What is further away than
-// any burst lies in the past: the time has come round.
+// ahead is how many ticks the entry's time is still to come. What is further away than any burst lies in the past: the
+// time has come round.
 func (e networkEntry) ahead(now uint64) uint64 {
 	d := (e.until - now) & networkTimeMask
 	if d > MaxSourceWait<<16+1<<16 {
@@ -105,8 +103,7 @@ func (e networkEntry) ahead(now uint64) uint64 {
 	return d
 }
 
-// take counts a new conn of addr's network, if the limits let it in. ref is for give;
-// 0: it is not counted.
+// take counts a new conn of addr's network, if the limits let it in. ref is for give; 0: it is not counted.
 func (s *networks) take(addr netip.Addr, limits *ClientLimits) (ref uint32, why Refusal) {
 	h := s.hash(addr, limits)
 	tag := h>>46 | 1<<17 // 18 bits, never 0
@@ -200,8 +197,8 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// prefixSet says of an address whether a list of networks has it. It is never changed
-// once it is made, and asked by binary search.
+// prefixSet says of an address whether a list of networks has it. It is never changed once it is made, and asked by
+// binary search.
 type prefixSet struct {
 	from, to []netip.Addr // ranges, in order, apart from each other; IPv4 as such
 	unix     bool         // also who has no address: a client of a unix socket

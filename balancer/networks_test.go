@@ -116,8 +116,8 @@ func TestSourceRate(t *testing.T) {
 	}
 }
 
-// The table is bounded: what does not fit is let in and not counted; entries without
-// conns whose time is over make room.
+// The table is bounded: what does not fit is let in and not counted; entries without conns whose time is over make
+// room.
 func TestSourcesFull(t *testing.T) {
 	s, limits := newNetworks(1), checked(t, ClientLimits{MaxConns: 1, Rate: 100})
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
@@ -264,8 +264,8 @@ func (r *rig) turnedAway(from netip.Addr) {
 	}
 }
 
-// TestSourceLimits: whoever has too many conns open, or comes too fast, is reset and
-// counted; others are not, and it is over when the pressure is.
+// TestSourceLimits: whoever has too many conns open, or comes too fast, is reset and counted; others are not, and it is
+// over when the pressure is.
 func TestSourceLimits(t *testing.T) {
 	for _, mode := range []TLSMode{TLSAuto, TLSOff} {
 		r := newRig(t)

@@ -7,9 +7,8 @@ import (
 	"homing/tlsparse"
 )
 
-// becomeObserve sends the hello to the connected backend, or takes note that the
-// engine has, or failed to with errno; and begins to read both sides. Of a client
-// whose hello could not be read there is nothing to observe.
+// becomeObserve sends the hello to the connected backend, or takes note that the engine has, or failed to with errno;
+// and begins to read both sides. Of a client whose hello could not be read there is nothing to observe.
 func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	hs := c.hs
 	c.state = stateObserve
@@ -53,9 +52,9 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	l.next(c, sideClient)
 }
 
-// unheardTooLong ends a try whose backend has neither answered nor acknowledged anything. The kernel in front of a server
-// whose queue is full lets a client believe that it is connected, and drops what it says: such a conn waits for its
-// backend as much as one whose SYN is not answered.
+// unheardTooLong ends a try whose backend has neither answered nor acknowledged anything. The kernel in front of a
+// server whose queue is full lets a client believe that it is connected, and drops what it says: such a conn waits for
+// its backend as much as one whose SYN is not answered.
 func (l *loop) unheardTooLong(c *conn) {
 	hs := c.hs
 	stuck := !c.flows[sideClient].is(sending|dead) && hs.opening > 0 && l.eng.Unsent(c.socks[sideBackend]) >= hs.opening
@@ -70,8 +69,8 @@ func (l *loop) unheardTooLong(c *conn) {
 	}
 }
 
-// observeClient passes on what the client sends behind its hello. It must not go
-// to another backend any more once it has.
+// observeClient passes on what the client sends behind its hello. It must not go to another backend any more once it
+// has.
 func (l *loop) observeClient(c *conn, done *netio.Completion) {
 	hs := c.hs
 	l.heard(c)
@@ -93,12 +92,11 @@ func (l *loop) observeClient(c *conn, done *netio.Completion) {
 	}
 }
 
-// observeBackend reads the backend's answer, holds it while the verdict is open,
-// and passes it on, unless another backend is to be asked.
+// observeBackend reads the backend's answer, holds it while the verdict is open, and passes it on, unless another
+// backend is to be asked.
 //
-// On entry everything that the backend has sent is with the client or in
-// hs.held. On exit that holds again, or another backend is being asked and the
-// client has nothing, or the conn is closed.
+// On entry everything that the backend has sent is with the client or in hs.held. On exit that holds again, or another
+// backend is being asked and the client has nothing, or the conn is closed.
 func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	hs := c.hs
 	l.heard(c)
@@ -119,8 +117,8 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 		l.eng.Ack(c.socks[sideBackend])
 	}
 	if !hs.holding && c.flows[sideBackend].is(sending) {
-		// The hold time ended while this was being read, and the client has not
-		// taken yet what was held: this goes behind it.
+		// The hold time ended while this was being read, and the client has not taken yet what was held: this goes
+		// behind it.
 		if hs.held, ok = l.buffers.Append(hs.held, done.Buf); !ok {
 			l.becomeClosing(c, CauseResource, true)
 		}
@@ -160,18 +158,16 @@ func (l *loop) observeBackend(c *conn, done *netio.Completion) {
 	l.observed(c, opaque)
 }
 
-// The least that a TLS 1.3 server's protected messages take, in bytes: with a PSK
-// EncryptedExtensions and Finished, otherwise a certificate and its signature too
-// (RFC 9846, Section 2).
+// The least that a TLS 1.3 server's protected messages take, in bytes: with a PSK EncryptedExtensions and Finished,
+// otherwise a certificate and its signature too (RFC 9846, Section 2).
 const (
 	leastResumed = 80
 	leastFull    = 400
 )
 
-// answersOn reports whether the backend has more to send before the client's next
-// flight. Then it is given its ACK at once: a server that writes its flight in
-// pieces and leaves Nagle's algorithm on (GnuTLS, JSSE) would wait 40 ms for it.
-// Everybody else's ACK rides on what the client says next.
+// answersOn reports whether the backend has more to send before the client's next flight. Then it is given its ACK at
+// once: a server that writes its flight in pieces and leaves Nagle's algorithm on (GnuTLS, JSSE) would wait 40 ms for
+// it. Everybody else's ACK rides on what the client says next.
 func (hs *handshake) answersOn(f tlsparse.Flight) bool {
 	switch {
 	case hs.tooLate && hs.hellos == 0: // a HelloRetryRequest is answered first
@@ -214,8 +210,8 @@ func (l *loop) observed(c *conn, opaque bool) {
 	}
 }
 
-// release ends the holding: the route is final, what was held goes to the
-// client, and then b. The client may be found gone and the conn closed.
+// release ends the holding: the route is final, what was held goes to the client, and then b. The client may be found
+// gone and the conn closed.
 func (l *loop) release(c *conn, b []byte) {
 	hs := c.hs
 	hs.holding, hs.unheard = false, false
@@ -254,9 +250,8 @@ func (l *loop) reread(c *conn) {
 	l.observed(c, opaque)
 }
 
-// retryable are the alerts that TLS <= 1.2 servers send to a ticket they cannot
-// read: bad_record_mac, illegal_parameter, decode_error, internal_error
-// (RFC 5246, Section 7.2; NSS among others).
+// retryable are the alerts that TLS <= 1.2 servers send to a ticket they cannot read: bad_record_mac,
+// illegal_parameter, decode_error, internal_error (RFC 5246, Section 7.2; NSS among others).
 func retryable(alert uint8) bool {
 	switch alert {
 	case 20, 47, 50, 80:

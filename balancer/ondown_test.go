@@ -20,8 +20,8 @@ func wantReset(t testing.TB, who string, c io.Reader) {
 	}
 }
 
-// TestOnDown: when a backend is marked down its conns are reset on both sides where the pool says so, and go on where it
-// does not; those of another backend always go on. It makes no difference whether a check or a conn has found out.
+// TestOnDown: when a backend is marked down its conns are reset on both sides where the pool says so, and go on where
+// it does not; those of another backend always go on. It makes no difference whether a check or a conn has found out.
 func TestOnDown(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -44,8 +44,7 @@ func (v Verdict) String() string {
 	return [...]string{"none", "accepted", "refused", "unknown"}[v]
 }
 
-// Lost says why an offer was not accepted: what affinity knows, or why the home
-// could not be used.
+// Lost says why an offer was not accepted: what affinity knows, or why the home could not be used.
 type Lost uint8
 
 // The reasons. The first are affinity's.

@@ -11,8 +11,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// site is a rig with three pools of two servers each: of a.test and all below it; of
-// b.test, for clients of h2 and for others; and the default.
+// site is a rig with three pools of two servers each: of a.test and all below it; of b.test, for clients of h2 and for
+// others; and the default.
 type site struct {
 	*rig
 	ofA, ofB, ofH2, rest []*server
@@ -47,8 +47,8 @@ func (r *rig) poolStats(name string) PoolStats {
 	return PoolStats{}
 }
 
-// TestRoutes: each hello goes to the pool that its name and protocols ask for, and
-// everything that is no such hello to the default pool.
+// TestRoutes: each hello goes to the pool that its name and protocols ask for, and everything that is no such hello to
+// the default pool.
 func TestRoutes(t *testing.T) {
 	s := newSite(t, (*rig).serveByHand)
 	s.start(s.routed)
@@ -107,8 +107,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestNoRoute: without a default pool, what no route takes is closed and counted, by
-// listener; unknown must not mean weaker.
+// TestNoRoute: without a default pool, what no route takes is closed and counted, by listener; unknown must not mean
+// weaker.
 func TestNoRoute(t *testing.T) {
 	s := newSite(t, (*rig).serveByHand)
 	s.start(s.routed, func(c *Config) {
@@ -152,8 +152,8 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// TestTicketStaysInPool: what one pool's servers have issued names no server of
-// another one, and teaches nothing there, whatever the name that it comes with.
+// TestTicketStaysInPool: what one pool's servers have issued names no server of another one, and teaches nothing there,
+// whatever the name that it comes with.
 func TestTicketStaysInPool(t *testing.T) {
 	s := newSite(t, (*rig).serveByHand)
 	s.start(s.routed)
@@ -209,8 +209,8 @@ func TestTicketStaysInPool(t *testing.T) {
 	}
 }
 
-// Real clients and servers: a browser that has tickets of both pools resumes in each,
-// from changing addresses, and a ticket of the other pool brings a full handshake.
+// Real clients and servers: a browser that has tickets of both pools resumes in each, from changing addresses, and a
+// ticket of the other pool brings a full handshake.
 func TestRealTicketsStayInPool(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {

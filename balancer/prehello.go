@@ -37,9 +37,9 @@ func (y *young) remove(hs *handshake) bool {
 	return true
 }
 
-// limitYoung drops the oldest conns without a whole hello while the node has more of them than it may: a client that means
-// it has sent its hello within a round trip, so they are the ones that will not. Conns are spread unevenly over the loops, so
-// it is for the loop that has most of them; others wake it.
+// limitYoung drops the oldest conns without a whole hello while the node has more of them than it may: a client that
+// means it has sent its hello within a round trip, so they are the ones that will not. Conns are spread unevenly over
+// the loops, so it is for the loop that has most of them; others wake it.
 func (l *loop) limitYoung() {
 	for {
 		most := l.b.youngLimit(&l.set.cfg)
@@ -57,8 +57,8 @@ func (l *loop) limitYoung() {
 	}
 }
 
-// youngLimit is how many conns may be without a whole hello now; negative: any number. For want of memory it is less than
-// what is configured.
+// youngLimit is how many conns may be without a whole hello now; negative: any number. For want of memory it is less
+// than what is configured.
 func (b *Balancer) youngLimit(cfg *Config) int {
 	if cfg.MemoryLimit > 0 && b.connMemory() > cfg.connsShort() {
 		few := int(cfg.connMemory() / youngShare / (connBytes + handshakeBytes))
@@ -81,11 +81,9 @@ func (b *Balancer) youngConns() (total, index int) {
 	return total, index
 }
 
-// shed drops the newest conns with a part of a hello while the buffers are over
-// their limit: an attacker's slow hellos go first, and among them those who came
-// last. A conn that holds no memory is none to shed, and a quarter of the limit is
-// theirs whatever else is held: clients who do not read must not keep out those
-// whose hello comes in two segments.
+// shed drops the newest conns with a part of a hello while the buffers are over their limit: an attacker's slow hellos
+// go first, and among them those who came last. A conn that holds no memory is none to shed, and a quarter of the limit
+// is theirs whatever else is held: clients who do not read must not keep out those whose hello comes in two segments.
 func (l *loop) shed() {
 	for l.buffers.Over() && l.partial > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
 		c := l.conns.at(l.newest.conn)
@@ -95,8 +93,8 @@ func (l *loop) shed() {
 	}
 }
 
-// gather appends to the conn's hello, and makes it the newest with a part of one
-// if these are its first bytes. It reports whether there was room.
+// gather appends to the conn's hello, and makes it the newest with a part of one if these are its first bytes. It
+// reports whether there was room.
 func (l *loop) gather(c *conn, b []byte) bool {
 	hs := c.hs
 	held := cap(hs.hello)

@@ -58,8 +58,8 @@ func (w *witness) ticket(t affinity.Ident, id uint32) {
 	}
 }
 
-// completes reads from a hostile client's server which one it is, and notes that it has completed the client's handshake: under the
-// name and in the shape of the hello that it has answered.
+// completes reads from a hostile client's server which one it is, and notes that it has completed the client's
+// handshake: under the name and in the shape of the hello that it has answered.
 func (w *witness) completes(r *rig, h *unruly.Conn, from netip.Addr) {
 	r.Helper()
 	index, err := h.Data(1)
@@ -123,8 +123,8 @@ type attempt struct {
 	first, second tlscore.Deviation
 }
 
-// attempts are all ways in which a client can have its second hello answered, or the first read for it. ahead says that the
-// server's request is known. Servers refuse some of them; then nothing is to be known at all.
+// attempts are all ways in which a client can have its second hello answered, or the first read for it. ahead says that
+// the server's request is known. Servers refuse some of them; then nothing is to be known at all.
 func attempts(junk, other []byte) []attempt {
 	change, data := unruly.ChangeCipherSpec(), unruly.EarlyData(700)
 	shares := tlscore.Deviation{NoShares: true, Identities: [][]byte{junk}}
@@ -173,8 +173,9 @@ func attempts(junk, other []byte) []attempt {
 	)
 }
 
-// TestNothingButProven: a client that has sessions of its own, and says in two hellos whatever it likes in whatever order, meets
-// servers that tell what they really issued and accepted. Nothing else is known afterwards, of tickets, keys, clients and names.
+// TestNothingButProven: a client that has sessions of its own, and says in two hellos whatever it likes in whatever
+// order, meets servers that tell what they really issued and accepted. Nothing else is known afterwards, of tickets,
+// keys, clients and names.
 func TestNothingButProven(t *testing.T) {
 	r := newRig(t)
 	w := &witness{proven: make(map[affinity.Fact]bool), names: make(map[string]bool)}
@@ -265,9 +266,9 @@ func (r *rig) dialTo(addr string) net.Conn {
 	return c
 }
 
-// TestRefusedJunkIsNoMatter: what any client can bring about is that a name without a home counts as refused. It puts the learning
-// of the name off by no more than chance: one good offer of three is accepted, and the first one ends it. (A turn that comes to the
-// wrong backend each time, as it did by round robin, would put it off for good.)
+// TestRefusedJunkIsNoMatter: what any client can bring about is that a name without a home counts as refused. It puts
+// the learning of the name off by no more than chance: one good offer of three is accepted, and the first one ends it.
+// (A turn that comes to the wrong backend each time, as it did by round robin, would put it off for good.)
 func TestRefusedJunkIsNoMatter(t *testing.T) {
 	for _, attacked := range []bool{false, true} {
 		r := newRig(t)

@@ -8,8 +8,7 @@ import (
 	"homing/balancer/internal/proxyheader"
 )
 
-// speaksFor says whether a peer is one of those that tell in a PROXY header whom
-// they pass on.
+// speaksFor says whether a peer is one of those that tell in a PROXY header whom they pass on.
 func (g *gate) speaksFor(peer netip.AddrPort) bool {
 	addr := peer.Addr().Unmap().WithZone("")
 	for _, trusted := range g.AcceptProxy {
@@ -20,9 +19,9 @@ func (g *gate) speaksFor(peer netip.AddrPort) bool {
 	return false
 }
 
-// sift judges the first bytes of a client whose hello is not read, before any backend has them: it must not begin with a
-// PROXY header, in whatever pieces. It returns what may go on, b with what was held back before, good until the next call
-// or that of opening. Not ok: the conn was refused and is gone.
+// sift judges the first bytes of a client whose hello is not read, before any backend has them: it must not begin with
+// a PROXY header, in whatever pieces. It returns what may go on, b with what was held back before, good until the next
+// call or that of opening. Not ok: the conn was refused and is gone.
 func (l *loop) sift(c *conn, b []byte) (first []byte, ok bool) {
 	if !c.watched || len(b) == 0 {
 		return b, true

@@ -10,8 +10,8 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// ConnRecord is what the log says of one ended conn. Durations that did not
-// happen are 0. It belongs to whom ConnLog hands it to.
+// ConnRecord is what the log says of one ended conn. Durations that did not happen are 0. It belongs to whom ConnLog
+// hands it to.
 type ConnRecord struct {
 	Start       time.Time
 	Client      netip.AddrPort // not valid: by a unix socket, and no PROXY header has told
@@ -44,8 +44,7 @@ type record struct {
 	line func() // nil: a ConnRecord
 }
 
-// recordQueue bounds the records that wait for the log; a log that blocks loses
-// records, counted, and stops no loop.
+// recordQueue bounds the records that wait for the log; a log that blocks loses records, counted, and stops no loop.
 const recordQueue = 4096
 
 // runRecords hands records to the log until the queue is closed.

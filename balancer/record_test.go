@@ -32,8 +32,7 @@ func TestLoopDoesNotLog(t *testing.T) {
 	}
 }
 
-// A log that blocks stops no loop: records beyond the queue are dropped, and
-// counted.
+// A log that blocks stops no loop: records beyond the queue are dropped, and counted.
 func TestLogBlocks(t *testing.T) {
 	const beyond = 50
 	r := newRig(t)
@@ -69,8 +68,7 @@ func TestLogBlocks(t *testing.T) {
 	}
 }
 
-// A signal interrupts a loop's waiting, as a debugger or a stop and continue do,
-// and nothing else.
+// A signal interrupts a loop's waiting, as a debugger or a stop and continue do, and nothing else.
 func TestSignals(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()

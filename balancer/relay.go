@@ -8,18 +8,16 @@ import (
 )
 
 const (
-	// bulkyRuns chunks of at least bulkyBytes, 128 KiB, make a flow bulky: it is
-	// spliced from then on. Before that, setting a pipe up costs more than the copies
-	// it saves. A smaller chunk takes two of them back: what a fast source sends
-	// comes in pieces of some 64 KiB whose ends fill no buffer, and a flow that is read
-	// as fast as it comes would be copied for ever. Half of four flows were, in one run
-	// of five, when only full buffers in a row counted: 8.4 Gbit/s for 12.
+	// bulkyRuns chunks of at least bulkyBytes, 128 KiB, make a flow bulky: it is spliced from then on. Before that,
+	// setting a pipe up costs more than the copies it saves. A smaller chunk takes two of them back: what a fast source
+	// sends comes in pieces of some 64 KiB whose ends fill no buffer, and a flow that is read as fast as it comes would
+	// be copied for ever. Half of four flows were, in one run of five, when only full buffers in a row counted: 8.4
+	// Gbit/s for 12.
 	bulkyRuns  = 8
 	bulkyBytes = netio.RecvSize / 2
 	smallCosts = 2
-	// thinRuns splices in a row that move less than thinBytes make it an
-	// ordinary flow again: a splice takes two calls where one recv and one send
-	// move as much.
+	// thinRuns splices in a row that move less than thinBytes make it an ordinary flow again: a splice takes two calls
+	// where one recv and one send move as much.
 	thinRuns  = 8
 	thinBytes = 16 << 10
 )
@@ -33,13 +31,12 @@ const (
 // changeCipherSpecLen is the length of a whole ChangeCipherSpec record.
 const changeCipherSpecLen = 6
 
-// leastFinished bytes at once from a client whose server has said what it has to say in
-// clear are its Finished, or come behind it: a ChangeCipherSpec and an alert are
-// shorter, the Finished of any cipher is longer (RFC 5246, 7.4.9; RFC 9846, 4.4.4).
+// leastFinished bytes at once from a client whose server has said what it has to say in clear are its Finished, or come
+// behind it: a ChangeCipherSpec and an alert are shorter, the Finished of any cipher is longer (RFC 5246, 7.4.9; RFC
+// 9846, 4.4.4).
 const leastFinished = 32
 
-// becomeRelay ends the reading of the handshake: from here bytes are moved
-// unseen and the conn owns no buffer.
+// becomeRelay ends the reading of the handshake: from here bytes are moved unseen and the conn owns no buffer.
 func (l *loop) becomeRelay(c *conn) {
 	hs := c.hs
 	if hs.readable && !hs.early && hs.hellos > 0 && c.mark == markNone && hs.client != 0 {
@@ -106,13 +103,11 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 	l.pass(c, from, b)
 }
 
-// follow watches for the end of a handshake whose last flights are encrypted:
-// the client has sent its Finished, alone or behind ChangeCipherSpec, and the
-// backend goes on with a record of application data. A backend that did not
-// like the Finished answers with an alert in clear or closes. Then the client's
-// home is known (route rule 3). A client that pretends to have finished, amid the
-// backend's flight, gets what it would get by finishing: a home for its own address,
-// where it is.
+// follow watches for the end of a handshake whose last flights are encrypted: the client has sent its Finished, alone
+// or behind ChangeCipherSpec, and the backend goes on with a record of application data. A backend that did not like
+// the Finished answers with an alert in clear or closes. Then the client's home is known (route rule 3). A client that
+// pretends to have finished, amid the backend's flight, gets what it would get by finishing: a home for its own
+// address, where it is.
 func (l *loop) follow(c *conn, from side, b []byte) {
 	switch {
 	case c.mark == markClient && from == sideBackend:
@@ -137,8 +132,8 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 	}
 }
 
-// pass gives b, which side from has sent, to the other side and reads on once it
-// is taken. The conn may be closed by it.
+// pass gives b, which side from has sent, to the other side and reads on once it is taken. The conn may be closed by
+// it.
 func (l *loop) pass(c *conn, from side, b []byte) {
 	done, errno := l.eng.Send(c.socks[from.other()], b)
 	c.flows[from.other()].flags &^= owesAck // it goes with b
@@ -216,8 +211,8 @@ func (l *loop) spliced(c *conn, from side, done *netio.Completion) {
 	l.next(c, from)
 }
 
-// sideEnded has got a side's FIN. All that came before it is with the other
-// side, so the FIN may follow; the opposite flow goes on.
+// sideEnded has got a side's FIN. All that came before it is with the other side, so the FIN may follow; the opposite
+// flow goes on.
 func (l *loop) sideEnded(c *conn, from side) {
 	c.flows[from].flags |= ended
 	other := &c.flows[from.other()]
@@ -237,8 +232,7 @@ func (l *loop) sideEnded(c *conn, from side) {
 	l.setDue(c, l.due(c))
 }
 
-// sideFailed has met a side's RST. All that came before it has been passed on;
-// nothing more can go to that side.
+// sideFailed has met a side's RST. All that came before it has been passed on; nothing more can go to that side.
 func (l *loop) sideFailed(c *conn, from side) {
 	l.becomeClosing(c, causeOf(from), true)
 }
@@ -251,9 +245,8 @@ func causeOf(s side) Cause {
 	return CauseClient
 }
 
-// sinkFailed could not give the other side what from has sent: it takes no more.
-// What it has sent itself may still wait to be read, and reading it will end in
-// its FIN or RST, which the engine remembers; so only this flow stops.
+// sinkFailed could not give the other side what from has sent: it takes no more. What it has sent itself may still wait
+// to be read, and reading it will end in its FIN or RST, which the engine remembers; so only this flow stops.
 func (l *loop) sinkFailed(c *conn, from side) {
 	c.flows[from].flags |= dead
 	if other := &c.flows[from.other()]; other.is(ended) || other.is(dead) {

@@ -38,8 +38,7 @@ func crc(in io.Reader) (n int64, sum uint64, err error) {
 	return n, h.Sum64(), err
 }
 
-// TestHalfClose: a FIN of one side goes on behind its data, and the other side
-// may still say all it likes.
+// TestHalfClose: a FIN of one side goes on behind its data, and the other side may still say all it likes.
 func TestHalfClose(t *testing.T) {
 	for _, first := range []side{sideClient, sideBackend} {
 		for _, size := range []int{0, 10, 3 << 20} {
@@ -68,8 +67,8 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// TestReset: a RST of one side is seen as RST by the other, behind the data that
-// came before it, in the plain relay and while the handshake is read.
+// TestReset: a RST of one side is seen as RST by the other, behind the data that came before it, in the plain relay and
+// while the handshake is read.
 func TestReset(t *testing.T) {
 	const before = 50_000
 	for _, test := range []struct {
@@ -117,9 +116,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// A backend's RST waits until a slow client has everything that came before it;
-// what the client says meanwhile, or that it leaves, harms nobody. The client is
-// slow either to the balancer, which keeps the rest of a send, or to the kernel.
+// A backend's RST waits until a slow client has everything that came before it; what the client says meanwhile, or that
+// it leaves, harms nobody. The client is slow either to the balancer, which keeps the rest of a send, or to the kernel.
 func TestResetBehindUnreadData(t *testing.T) {
 	flight := join(answer{}.bytes(), certificate(30<<10))
 	for _, narrow := range []bool{false, true} {
@@ -165,8 +163,8 @@ func TestResetBehindUnreadData(t *testing.T) {
 	}
 }
 
-// dialNarrow connects with a receive buffer so small that the balancer soon
-// holds bytes that the client has not acknowledged.
+// dialNarrow connects with a receive buffer so small that the balancer soon holds bytes that the client has not
+// acknowledged.
 func (r *rig) dialNarrow() *net.TCPConn {
 	r.Helper()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -200,8 +198,8 @@ func (r *rig) stalls(count func() uint64) uint64 {
 	return last
 }
 
-// A client's RST that shows first when it is written to, while its own bytes
-// wait for a slow backend, must not reach the backend as FIN.
+// A client's RST that shows first when it is written to, while its own bytes wait for a slow backend, must not reach
+// the backend as FIN.
 func TestResetFoundByWriting(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()
@@ -224,8 +222,8 @@ func TestResetFoundByWriting(t *testing.T) {
 	}
 }
 
-// TestSlowReader: who does not read stops who sends, at a bounded amount, in the
-// kernel and here; and then gets every byte. Copied and spliced, both ways.
+// TestSlowReader: who does not read stops who sends, at a bounded amount, in the kernel and here; and then gets every
+// byte. Copied and spliced, both ways.
 func TestSlowReader(t *testing.T) {
 	const size = 24 << 20
 	for _, from := range []side{sideClient, sideBackend} {
@@ -261,8 +259,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestSplice: bulky flows go through pipes, both ways at once, byte for byte, and
-// the pipes are used again.
+// TestSplice: bulky flows go through pipes, both ways at once, byte for byte, and the pipes are used again.
 func TestSplice(t *testing.T) {
 	const size = 16 << 20
 	r := newRig(t)
@@ -325,8 +322,8 @@ func TestThinAfterBulky(t *testing.T) {
 	}
 }
 
-// A flow is bulky when most of what comes is large, though no chunk fills the
-// buffer, and is not for many that are smaller.
+// A flow is bulky when most of what comes is large, though no chunk fills the buffer, and is not for many that are
+// smaller.
 func TestBulky(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -403,8 +400,7 @@ func pending(t testing.TB, c *net.TCPConn) int {
 	return n
 }
 
-// narrowSend makes the kernel take little at a time from the balancer for a
-// client. Before run.
+// narrowSend makes the kernel take little at a time from the balancer for a client. Before run.
 func (r *rig) narrowSend() {
 	fd := r.b.loops[0].inlets[0].fd
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096); err != nil {

@@ -35,14 +35,12 @@ func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []command {
 	return all
 }
 
-// Reload replaces the configuration, or changes nothing and says why. It waits until
-// every loop follows the new one.
+// Reload replaces the configuration, or changes nothing and says why. It waits until every loop follows the new one.
 //
-// A listener is the one of before if its address is the same, or the port 0 of the
-// same host; new ones are bound first; removed ones take what waits in their queues
-// before they close. Open conns stay in their pool, with the timeouts they have had;
-// conns whose hello is still to come follow the new routes. Loops, Engine, Store,
-// BufferMemory and MemoryLimit cannot change.
+// A listener is the one of before if its address is the same, or the port 0 of the same host; new ones are bound first;
+// removed ones take what waits in their queues before they close. Open conns stay in their pool, with the timeouts they
+// have had; conns whose hello is still to come follow the new routes. Loops, Engine, Store, BufferMemory and
+// MemoryLimit cannot change.
 func (b *Balancer) Reload(cfg Config) error {
 	found, err := newInheritance(cfg.Sockets)
 	if err != nil {
@@ -100,8 +98,8 @@ func (b *Balancer) Reload(cfg Config) error {
 	return nil
 }
 
-// alignFiles brings the files of unix sockets in step with the endpoints that stand, the new ones
-// if the reload is done.
+// alignFiles brings the files of unix sockets in step with the endpoints that stand, the new ones if the reload is
+// done.
 func (b *Balancer) alignFiles(set *settings, endpoints, oldEndpoints, made []*endpoint, done bool) {
 	if !done {
 		for _, p := range made {
@@ -143,10 +141,9 @@ func (set *settings) fixed(next *settings) error {
 	return nil
 }
 
-// findEndpoints finds the endpoints of the listeners of set: those that there are, then
-// inherited sockets, then new ones, which are in made too. Inherited sockets that
-// nobody wants are closed with a line in the log. On an error made is the caller's to
-// close. b.reloading is held, or nobody else knows b.
+// findEndpoints finds the endpoints of the listeners of set: those that there are, then inherited sockets, then new
+// ones, which are in made too. Inherited sockets that nobody wants are closed with a line in the log. On an error made
+// is the caller's to close. b.reloading is held, or nobody else knows b.
 func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, made []*endpoint, err error) {
 	defer func() {
 		for _, s := range found {
@@ -188,12 +185,11 @@ func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, m
 	return endpoints, made, nil
 }
 
-// leavingPatience bounds how long a reload waits for the port of a listener that an
-// earlier one has removed: as a rule its queue is empty by then.
+// leavingPatience bounds how long a reload waits for the port of a listener that an earlier one has removed: as a rule
+// its queue is empty by then.
 const leavingPatience = 5 * drainGrace
 
-// awaitLeaving waits for removed listeners on a port that are still emptying their
-// queues.
+// awaitLeaving waits for removed listeners on a port that are still emptying their queues.
 func (b *Balancer) awaitLeaving(addr netaddr.Addr) {
 	if addr.IsUnix() {
 		return // its file is gone already

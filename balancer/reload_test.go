@@ -68,9 +68,8 @@ func (r *rig) shakes(addr string) *server {
 	return r.arrival().server
 }
 
-// TestReload: conns that are open stay as they are, in their pool and through a
-// listener that is gone; those whose hello is still to come, and new ones, follow the
-// new configuration.
+// TestReload: conns that are open stay as they are, in their pool and through a listener that is gone; those whose
+// hello is still to come, and new ones, follow the new configuration.
 func TestReload(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		r := newRig(t)
@@ -133,16 +132,14 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// idleAfterHangUp closes all connections of the test and waits for the balancer to
-// see it.
+// idleAfterHangUp closes all connections of the test and waits for the balancer to see it.
 func (r *rig) idleAfterHangUp() {
 	r.Helper()
 	r.hangUp()
 	r.idle()
 }
 
-// TestReloadRefused: what cannot be is refused as a whole, whatever is wrong, and
-// nothing has changed.
+// TestReloadRefused: what cannot be is refused as a whole, whatever is wrong, and nothing has changed.
 func TestReloadRefused(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -220,8 +217,7 @@ func (u *unwilling) Listen(fd int, tag uint32) error {
 	return u.Engine.Listen(fd, tag)
 }
 
-// A loop that cannot take the new listener, at the last moment, has all loops go back
-// to what was.
+// A loop that cannot take the new listener, at the last moment, has all loops go back to what was.
 func TestReloadTakenBack(t *testing.T) {
 	r := newRig(t)
 	server := r.serveByHand()
@@ -297,8 +293,7 @@ func TestReloadEmptiesQueue(t *testing.T) {
 	}
 }
 
-// Ports come and go: a listener that was removed may be added again at once, in
-// another shape too.
+// Ports come and go: a listener that was removed may be added again at once, in another shape too.
 func TestReloadAddsAgain(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		r := newRig(t)
@@ -415,8 +410,8 @@ func TestReloadWhileEnding(t *testing.T) {
 	}
 }
 
-// TestReloadUnderLoad: conns that come all the while, with sessions to resume, see
-// nothing of 20 reloads that change all there is.
+// TestReloadUnderLoad: conns that come all the while, with sessions to resume, see nothing of 20 reloads that change
+// all there is.
 func TestReloadUnderLoad(t *testing.T) {
 	r := newRig(t)
 	for range 3 {

@@ -10,9 +10,8 @@ import (
 	"homing/balancer/pool"
 )
 
-// TestResume is the main job: whatever a client offers goes where it was issued,
-// over three backends with keys of their own, from an address that is new every
-// time. The clients visit in turns, so that chance would be right one time in
+// TestResume is the main job: whatever a client offers goes where it was issued, over three backends with keys of their
+// own, from an address that is new every time. The clients visit in turns, so that chance would be right one time in
 // three.
 func TestResume(t *testing.T) {
 	const clients, rounds = 6, 6
@@ -122,8 +121,7 @@ func (r *rig) keys16() int {
 	return 0
 }
 
-// Backends that share a ticket key share its resumptions, once TLS 1.2 traffic has
-// shown it.
+// Backends that share a ticket key share its resumptions, once TLS 1.2 traffic has shown it.
 func TestSharedTicketKey(t *testing.T) {
 	r := newRig(t)
 	var shared tls.Config
@@ -169,8 +167,7 @@ func (r *rig) keysShared() int {
 	return 0
 }
 
-// Nameless TLS 1.3 tickets have only the client's home (route rule 3): right
-// while the client keeps its address.
+// Nameless TLS 1.3 tickets have only the client's home (route rule 3): right while the client keeps its address.
 func TestNamelessTickets13ByClient(t *testing.T) {
 	r := newRig(t)
 	for range 3 {
@@ -219,8 +216,7 @@ func TestNamelessTickets13BySecondChance(t *testing.T) {
 	}
 }
 
-// HelloRetryRequest: the verdict comes with the second ServerHello, and the conn
-// stays with its backend.
+// HelloRetryRequest: the verdict comes with the second ServerHello, and the conn stays with its backend.
 func TestHelloRetryRequest(t *testing.T) {
 	r := newRig(t)
 	p256 := func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }

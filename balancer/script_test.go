@@ -24,8 +24,8 @@ import (
 	"homing/balancer/route"
 )
 
-// TestScripts tells conns as scripts, testdata/conn/*.txt: see the README there. Each runs twice: with an engine that sends
-// the opening by itself, and with one that does not. It must make no difference.
+// TestScripts tells conns as scripts, testdata/conn/*.txt: see the README there. Each runs twice: with an engine that
+// sends the opening by itself, and with one that does not. It must make no difference.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("testdata/conn/*.txt")
@@ -312,8 +312,8 @@ func (s *script) at(number string) *pool.Backend {
 	return nil
 }
 
-// learn is "ticket A goes 1 2", of a ticket that nobody knows and the backends that it would be tried at, or "ticket B like
-// A"; or "known ticket A at 1", "known id i at 1".
+// learn is "ticket A goes 1 2", of a ticket that nobody knows and the backends that it would be tried at, or "ticket B
+// like A"; or "known ticket A at 1", "known id i at 1".
 func (s *script) learn(words []string) {
 	known := s.store.Pool(s.pool.Hash())
 	if words[0] == "ticket" && words[2] == "like" { // it begins as that one does

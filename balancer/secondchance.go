@@ -22,8 +22,8 @@ func (l *loop) gained(c *conn) {
 	l.standings.gained(l.asker(c), len(c.lane.pool.Snapshot().Live()), l.unix)
 }
 
-// guessedRight notes that an offer whose backend was guessed has been accepted: with a chance of its own, or without, where
-// there may be chances. Either says that the network's offers are somebody's.
+// guessedRight notes that an offer whose backend was guessed has been accepted: with a chance of its own, or without,
+// where there may be chances. Either says that the network's offers are somebody's.
 func (l *loop) guessedRight(c *conn) {
 	s := c.lane.pool.Snapshot()
 	switch {

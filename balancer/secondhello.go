@@ -7,9 +7,8 @@ import (
 	"homing/tlsparse"
 )
 
-// secondHello is the reading of the hello that answers a HelloRetryRequest, however
-// the client sends it: behind ChangeCipherSpec or early data, in pieces, or before it
-// was asked for.
+// secondHello is the reading of the hello that answers a HelloRetryRequest, however the client sends it: behind
+// ChangeCipherSpec or early data, in pieces, or before it was asked for.
 type secondHello struct {
 	progress secondProgress
 	parser   tlsparse.Client
@@ -26,20 +25,20 @@ const (
 	secondUnread                       // it cannot be read: nothing is known of it, for good
 )
 
-// maxSecond is how much of a second hello is kept until it is whole, in bytes, with the
-// headers of its records. Those of clients have 0.3 to 2 kB, and a longer one is not
-// learned from: it is no reason to hold memory for a client that a backend waits for.
+// maxSecond is how much of a second hello is kept until it is whole, in bytes, with the headers of its records. Those
+// of clients have 0.3 to 2 kB, and a longer one is not learned from: it is no reason to hold memory for a client that a
+// backend waits for.
 const maxSecond = 16 << 10
 
-// helloAnswered reports whether the hello that the server's ServerHello answers was
-// read. It is the second one after a HelloRetryRequest, always: a client may put into
-// the first one whatever it likes, and all that is learned speaks of what was answered.
+// helloAnswered reports whether the hello that the server's ServerHello answers was read. It is the second one after a
+// HelloRetryRequest, always: a client may put into the first one whatever it likes, and all that is learned speaks of
+// what was answered.
 func (hs *handshake) helloAnswered() bool {
 	return !hs.tooLate || hs.again.progress == secondRead
 }
 
-// followHello looks for a second hello in b, which the client has sent behind the
-// first one and what was looked at before. To be called until the ServerHello comes.
+// followHello looks for a second hello in b, which the client has sent behind the first one and what was looked at
+// before. To be called until the ServerHello comes.
 func (l *loop) followHello(c *conn, b []byte) {
 	s := &c.hs.again
 	if s.progress == secondNone {
@@ -70,8 +69,8 @@ func (l *loop) followHello(c *conn, b []byte) {
 	}
 }
 
-// keepSecond keeps what is not looked at for the last time. Memory that is short is for
-// others: what cannot be kept is not read.
+// keepSecond keeps what is not looked at for the last time. Memory that is short is for others: what cannot be kept is
+// not read.
 func (l *loop) keepSecond(c *conn, b []byte) {
 	s := &c.hs.again
 	ok := true
@@ -85,9 +84,8 @@ func (l *loop) keepSecond(c *conn, b []byte) {
 	}
 }
 
-// readSecond makes the second hello, which ends stream, the one that the server
-// answers: the identities that it accepts or refuses are its, the name and the client
-// that complete the handshake too. Pool and backend are chosen, and stay.
+// readSecond makes the second hello, which ends stream, the one that the server answers: the identities that it accepts
+// or refuses are its, the name and the client that complete the handshake too. Pool and backend are chosen, and stay.
 func (l *loop) readSecond(c *conn, stream []byte) {
 	hs, h := c.hs, &l.hello
 	if hs.again.parser.Parse(stream, l.scratch, h) != tlsparse.Got || h.ManyNames || h.NoHostName {

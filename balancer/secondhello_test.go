@@ -13,9 +13,8 @@ import (
 	"homing/tlsparse"
 )
 
-// secondOrder is an order in which a client can send two hellos and what goes with
-// them: with the first one, when the server has that, and when the server has asked
-// for the second.
+// secondOrder is an order in which a client can send two hellos and what goes with them: with the first one, when the
+// server has that, and when the server has asked for the second.
 type secondOrder struct {
 	name                 string
 	with, before, behind func(second []byte) []byte
@@ -60,9 +59,8 @@ func secondOrders() []secondOrder {
 	}
 }
 
-// TestSecondHello: after a HelloRetryRequest everything that is learned speaks of the
-// second hello, in whatever order its bytes come, and of the first one nothing is; if
-// the second cannot be read, nothing at all is learned.
+// TestSecondHello: after a HelloRetryRequest everything that is learned speaks of the second hello, in whatever order
+// its bytes come, and of the first one nothing is; if the second cannot be read, nothing at all is learned.
 func TestSecondHello(t *testing.T) {
 	first, genuine := named("what another one", 1), named("what is its own.", 2)
 	for _, order := range secondOrders() {
@@ -161,8 +159,8 @@ func (r *rig) clientKey(c net.Conn, h *hello) affinity.Key {
 	return r.known().HashClient(addr, []byte(h.names[0]), parsed.Shape)
 }
 
-// What is kept of a second hello that does not end is bounded, in length by that of
-// hellos, and given up for those who need the memory.
+// What is kept of a second hello that does not end is bounded, in length by that of hellos, and given up for those who
+// need the memory.
 func TestSecondHelloMemory(t *testing.T) {
 	const limit = 64 << 10
 	endless := records(22, message(1, make([]byte, 15<<10)), 1)

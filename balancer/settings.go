@@ -14,9 +14,8 @@ import (
 	"homing/balancer/route"
 )
 
-// settings is one generation of the configuration: what a reload replaces as a
-// whole. It is never changed once it is made, and shared by all loops. A conn keeps
-// the settings under which its hello was read for as long as it is open.
+// settings is one generation of the configuration: what a reload replaces as a whole. It is never changed once it is
+// made, and shared by all loops. A conn keeps the settings under which its hello was read for as long as it is open.
 type settings struct {
 	cfg      Config // with its defaults filled in
 	options  netio.Options
@@ -27,8 +26,8 @@ type settings struct {
 	known    []*affinity.Pool
 }
 
-// newSettings checks the configuration. It changes nothing but what affinity.Store
-// holds: a pool that is asked for is made.
+// newSettings checks the configuration. It changes nothing but what affinity.Store holds: a pool that is asked for is
+// made.
 func newSettings(cfg Config) (*settings, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
@@ -62,8 +61,8 @@ func newSettings(cfg Config) (*settings, error) {
 	return set, nil
 }
 
-// gate is what one loop does with the connections of one listener, in one
-// generation. Only its counters and next change.
+// gate is what one loop does with the connections of one listener, in one generation. Only its counters and next
+// change.
 type gate struct {
 	Listener
 	cfg      *Config
@@ -81,8 +80,8 @@ type gate struct {
 	next *gate // of the same listener in the next generation; nil: none
 }
 
-// lane is a gate's way into one pool: all that a conn needs to know of where it
-// came from and where it goes. The entry lane has no pool.
+// lane is a gate's way into one pool: all that a conn needs to know of where it came from and where it goes. The entry
+// lane has no pool.
 type lane struct {
 	gate  *gate
 	cfg   *Config
@@ -144,8 +143,7 @@ func (g *gate) full() bool {
 	return open >= g.MaxConns
 }
 
-// latest is what stands in for g today: of a listener that was removed, the last
-// there was.
+// latest is what stands in for g today: of a listener that was removed, the last there was.
 func (g *gate) latest() *gate {
 	for g.next != nil {
 		g = g.next
@@ -153,8 +151,7 @@ func (g *gate) latest() *gate {
 	return g
 }
 
-// route is the lane of the most specific route for a server name and protocols;
-// nil if there is none and no default.
+// route is the lane of the most specific route for a server name and protocols; nil if there is none and no default.
 func (g *gate) route(name, alpn []byte) *lane {
 	if i := g.match.match(name, alpn); i != noMatch {
 		return &g.lanes[i]
@@ -167,8 +164,8 @@ func (set *settings) hasPool(name string) bool {
 	return slices.ContainsFunc(set.pools, func(p *pool.Pool) bool { return p.Name() == name })
 }
 
-// sayShares warns of pools that have one share of affinity's tables together: either
-// may push the other's sessions out of it.
+// sayShares warns of pools that have one share of affinity's tables together: either may push the other's sessions out
+// of it.
 func (set *settings) sayShares() {
 	names := make(map[int]string)
 	for _, p := range set.pools {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// dialSmall connects with so small segments that the balancer's send buffer, which
-// the kernel sizes by them, holds less than two receive buffers.
+// dialSmall connects with so small segments that the balancer's send buffer, which the kernel sizes by them, holds less
+// than two receive buffers.
 func (r *rig) dialSmall() *net.TCPConn {
 	r.Helper()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -31,9 +31,8 @@ func (r *rig) dialSmall() *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// TestSlowReadersShedNobody: clients that do not read fill the buffers up to a
-// bound and are reset beyond it; those with no hello yet, or with a part of one,
-// do not suffer for it.
+// TestSlowReadersShedNobody: clients that do not read fill the buffers up to a bound and are reset beyond it; those
+// with no hello yet, or with a part of one, do not suffer for it.
 func TestSlowReadersShedNobody(t *testing.T) {
 	const memory = 256 << 10
 	r := newRig(t)

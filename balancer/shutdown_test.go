@@ -35,8 +35,8 @@ func (r *rig) refuses() {
 	})
 }
 
-// TestDrainSync: in a drain the loops without conns end before the others, and Sync takes none of them for one that does
-// not answer: the watchdog asks it.
+// TestDrainSync: in a drain the loops without conns end before the others, and Sync takes none of them for one that
+// does not answer: the watchdog asks it.
 func TestDrainSync(t *testing.T) {
 	r := newRig(t)
 	r.serveByHand()
@@ -67,8 +67,8 @@ func TestDrainSync(t *testing.T) {
 	}
 }
 
-// TestDrain: connections that the kernel has queued are served, open ones go on
-// to their end, new ones are refused, and Run and Shutdown return nil.
+// TestDrain: connections that the kernel has queued are served, open ones go on to their end, new ones are refused, and
+// Run and Shutdown return nil.
 func TestDrain(t *testing.T) {
 	const queued = 150 // more than one batch of accepts
 	for _, loops := range []int{1, 2} {
@@ -189,8 +189,7 @@ func TestKill(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 		r.ran <- err // for the rig
-		// A command to a loop that is gone must not be written anywhere: its
-		// descriptor may be this pipe's by now.
+		// A command to a loop that is gone must not be written anywhere: its descriptor may be this pipe's by now.
 		var fds [2]int
 		for range 8 {
 			if err := syscall.Pipe2(fds[:], syscall.O_NONBLOCK); err != nil {

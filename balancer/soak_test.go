@@ -128,8 +128,7 @@ func (p *soakPlan) play(s side, c *net.TCPConn) error {
 	if !p.reset() {
 		return errors.Join(heard, said)
 	}
-	// The other side has reset. A read or a write must have told of it, and FIN
-	// must not be what was seen instead.
+	// The other side has reset. A read or a write must have told of it, and FIN must not be what was seen instead.
 	if !isReset(heard) && !isReset(said) {
 		return fmt.Errorf("RST not seen: %w", errors.Join(heard, said))
 	}
@@ -183,9 +182,8 @@ func (p *soakPlan) hear(s side, c *net.TCPConn) error {
 	}
 }
 
-// TestSoak: many conns at once, in both directions, in all sizes, cut anyhow,
-// ending in every way. Every byte is equal, up to a reset; FIN is seen as FIN, RST
-// as RST; and the rig checks that nothing is left.
+// TestSoak: many conns at once, in both directions, in all sizes, cut anyhow, ending in every way. Every byte is equal,
+// up to a reset; FIN is seen as FIN, RST as RST; and the rig checks that nothing is left.
 func TestSoak(t *testing.T) {
 	const atOnce = 50
 	r := newRig(t)

@@ -14,11 +14,10 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// ListenSocket is sockets that listen on one address: those of a process for
-// another one.
+// ListenSocket is sockets that listen on one address: those of a process for another one.
 //
-// Several sockets on one address share its connections (SO_REUSEPORT): each has a
-// queue of its own, so none of them may be left out.
+// Several sockets on one address share its connections (SO_REUSEPORT): each has a queue of its own, so none of them may
+// be left out.
 type ListenSocket struct {
 	Addr netaddr.Addr // that they are bound to; invalid: as the sockets say
 	FDs  []int
@@ -38,8 +37,8 @@ func (e *ListenError) Error() string { return fmt.Sprintf("cannot listen on %s: 
 // Unwrap returns the system's error, a netio.Errno, which is syscall.Errno, in most cases.
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// socket is one listening descriptor. Its loop takes connections from it and closes
-// it; whoever else wants one duplicates it.
+// socket is one listening descriptor. Its loop takes connections from it and closes it; whoever else wants one
+// duplicates it.
 type socket struct {
 	// Static after construction.
 	alias  bool          // a second descriptor of another loop's socket
@@ -104,8 +103,8 @@ func (s *socket) shutQueue() {
 	}
 }
 
-// endpoint is an address that is listened on, with its sockets by loop. A loop may have
-// several. It is never changed once it is made.
+// endpoint is an address that is listened on, with its sockets by loop. A loop may have several. It is never changed
+// once it is made.
 type endpoint struct {
 	asked   netaddr.Addr // as configured: its port may be 0
 	bound   netaddr.Addr
@@ -127,8 +126,7 @@ func (p *endpoint) removeFile(to *slog.Logger) {
 // takes says whether the endpoint serves a listener at addr.
 func (p *endpoint) takes(addr netaddr.Addr) bool { return p.asked == addr || p.bound == addr }
 
-// close closes an endpoint that nobody has taken from. What came from another process
-// is that one's still.
+// close closes an endpoint that nobody has taken from. What came from another process is that one's still.
 func (p *endpoint) close() (err error) {
 	if file := p.file.Swap(nil); file != nil && p.made {
 		err = file.Remove()
@@ -141,8 +139,7 @@ func (p *endpoint) close() (err error) {
 	return err
 }
 
-// bind opens the sockets of a new endpoint: one a loop, among which the kernel spreads
-// connections (SO_REUSEPORT).
+// bind opens the sockets of a new endpoint: one a loop, among which the kernel spreads connections (SO_REUSEPORT).
 func bind(addr netaddr.Addr, mode uint32, loops int) (*endpoint, error) {
 	p := &endpoint{asked: addr, bound: addr, made: true, sockets: make([][]*socket, loops)}
 	if addr.IsUnix() {
@@ -150,8 +147,8 @@ func bind(addr netaddr.Addr, mode uint32, loops int) (*endpoint, error) {
 	}
 	share := loops > 1
 	if share {
-		// A shared address would be shared with another homing too, so an
-		// exclusive socket asks first whether somebody is there.
+		// A shared address would be shared with another homing too, so an exclusive socket asks first whether somebody
+		// is there.
 		fd, err := patiently(func() (int, error) { return netio.ListenTCP(addr.IP(), false) })
 		if err != nil {
 			return nil, err
@@ -199,9 +196,9 @@ func (p *endpoint) bindUnix(mode uint32) error {
 	return nil
 }
 
-// listenPatience is how long an address may be in use: the kernel lets go of the ring
-// of a process that was killed, and of the listening sockets that it polls, in its own
-// time, some 25 ms after the process has gone. A successor may be there by then.
+// listenPatience is how long an address may be in use: the kernel lets go of the ring of a process that was killed, and
+// of the listening sockets that it polls, in its own time, some 25 ms after the process has gone. A successor may be
+// there by then.
 const (
 	listenPatience = 500 * time.Millisecond
 	listenPause    = 5 * time.Millisecond
@@ -218,11 +215,10 @@ func patiently(listen func() (fd int, err error)) (int, error) {
 	}
 }
 
-// inherit makes an endpoint of sockets that listen already. Every one of them is taken
-// from by a loop, or what waits in its queue would be lost. A loop that is left
-// without gets one more where the sockets share their address, else it takes from
-// the queue of another loop's. Those that are added listen only when their loop runs:
-// from then on they get connections, which nobody else could take.
+// inherit makes an endpoint of sockets that listen already. Every one of them is taken from by a loop, or what waits in
+// its queue would be lost. A loop that is left without gets one more where the sockets share their address, else it
+// takes from the queue of another loop's. Those that are added listen only when their loop runs: from then on they get
+// connections, which nobody else could take.
 //
 // The descriptors are the endpoint's, and closed on an error.
 func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*endpoint, error) {
@@ -294,9 +290,8 @@ func (in *inheritance) add(one ListenSocket) {
 	*in = append(*in, one)
 }
 
-// take takes out the sockets for addr: those of that address, of the same port on
-// all addresses, where that is asked for in whatever family, or, for port 0, of any
-// port there. ok is false if there are none.
+// take takes out the sockets for addr: those of that address, of the same port on all addresses, where that is asked
+// for in whatever family, or, for port 0, of any port there. ok is false if there are none.
 func (in *inheritance) take(addr netaddr.Addr) (s ListenSocket, ok bool) {
 	ip := addr.IP()
 	for _, fits := range []func(have netaddr.Addr) bool{

@@ -8,9 +8,9 @@ import (
 	"homing/balancer/pool"
 )
 
-// A pool's budget of second chances is one bucket, and who asks for what is in it pays the same, one. What differs is how
-// full it must be for them: its price. So nobody is kept from what nobody else wants, and where it is short those give way
-// who have used most of it lately, and before them those who have gained nothing by it:
+// A pool's budget of second chances is one bucket, and who asks for what is in it pays the same, one. What differs is
+// how full it must be for them: its price. So nobody is kept from what nobody else wants, and where it is short those
+// give way who have used most of it lately, and before them those who have gained nothing by it:
 //
 //   - a network of clients (/24, /48) that has gained by its chances lately, or whose guessed offers were accepted without
 //     any: as full as one is, and one more for each that it has used, an old one counting half as much each second;
@@ -21,22 +21,19 @@ import (
 // name is never held against a network that gains, or junk for somebody's name would be.
 
 const (
-	// budgetBurst is the number of second chances that may come at once after a
-	// quiet time: what fills a pool's bucket.
+	// budgetBurst is the number of second chances that may come at once after a quiet time: what fills a pool's bucket.
 	budgetBurst = 32.0
 	// budgetKept is the part of them that unknown networks leave.
 	budgetKept = budgetBurst / 2
 
-	// gainWeight and lossWeight times the live backends are how many losses a gain
-	// makes up for, and how many in sum make a network a stranger no more to be
-	// trusted.
+	// gainWeight and lossWeight times the live backends are how many losses a gain makes up for, and how many in sum
+	// make a network a stranger no more to be trusted.
 	gainWeight = 2
 	lossWeight = 2
 	// maxWeighed bounds the live backends in that: beyond, a guess is hopeless.
 	maxWeighed = 64
 
-	// vainChances without a gain, over vainSeconds at least, are a name's by which
-	// nobody gains.
+	// vainChances without a gain, over vainSeconds at least, are a name's by which nobody gains.
 	vainChances = 64
 	vainSeconds = 60
 
@@ -47,8 +44,8 @@ const (
 	standingWays    = 4 // 4,096 entries of 12 bytes for a loop
 )
 
-// standings is what a loop knows of those who have asked for second chances lately, in all its pools: a table of a fixed
-// size, whose entries give way the worst first. A network that gains is never put out by one that does not.
+// standings is what a loop knows of those who have asked for second chances lately, in all its pools: a table of a
+// fixed size, whose entries give way the worst first. A network that gains is never put out by one that does not.
 type standings struct {
 	seed    uint64
 	entries [standingBuckets][standingWays]standing

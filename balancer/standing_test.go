@@ -23,8 +23,8 @@ func standingOf(t testing.TB) (*standings, func(addr string, name pool.NameRef) 
 	}
 }
 
-// TestStandingPrice: what a second chance costs rises for who gains nothing by them, for who has just had some, and falls
-// again.
+// TestStandingPrice: what a second chance costs rises for who gains nothing by them, for who has just had some, and
+// falls again.
 func TestStandingPrice(t *testing.T) {
 	const live, stranger = 3, 1 + budgetKept
 	s, who := standingOf(t)
@@ -70,8 +70,8 @@ func TestStandingPrice(t *testing.T) {
 	}
 }
 
-// TestStandingName: a name by which nobody gains makes strangers pay in full, but not those who gain by others, and one gain
-// ends it: junk for somebody's name does not harm who is known.
+// TestStandingName: a name by which nobody gains makes strangers pay in full, but not those who gain by others, and one
+// gain ends it: junk for somebody's name does not harm who is known.
 func TestStandingName(t *testing.T) {
 	const live = 3
 	s, who := standingOf(t)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestOnlyBecomeChangesTheState holds what the package comment says: a conn's state is set in functions named become*, and
-// nowhere else. A conn is made, and unmade, as a whole only where the table gives it and takes it back.
+// TestOnlyBecomeChangesTheState holds what the package comment says: a conn's state is set in functions named become*,
+// and nowhere else. A conn is made, and unmade, as a whole only where the table gives it and takes it back.
 func TestOnlyBecomeChangesTheState(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("*.go")

@@ -14,8 +14,8 @@ import (
 	"homing/balancer/affinity"
 )
 
-// Stats are the sums over all loops since the start; Open, Handshakes, PreHello,
-// BufferBytes and ConnBytes are of now. Counters never go back, whatever a reload removes.
+// Stats are the sums over all loops since the start; Open, Handshakes, PreHello, BufferBytes and ConnBytes are of now.
+// Counters never go back, whatever a reload removes.
 type Stats struct {
 	Accepted       uint64 // client connections taken
 	Open           uint64
@@ -114,8 +114,8 @@ type PoolCounts struct {
 	QueueTime     time.Duration // that conns have spent in it, together
 }
 
-// counters are one loop's own share of Stats. The loop writes, anybody reads; so it is with its shares of ListenerCounts and
-// PoolCounts, which it writes by inc, dec and addTime.
+// counters are one loop's own share of Stats. The loop writes, anybody reads; so it is with its shares of
+// ListenerCounts and PoolCounts, which it writes by inc, dec and addTime.
 type counters struct {
 	accepted, open, bytesIn, bytesOut, spliced atomic.Uint64
 	shed, recordsDropped, handshakes, young    atomic.Uint64
@@ -217,8 +217,8 @@ func add(to, from []uint64) {
 }
 
 const (
-	// leastTime is the upper bound of a Histogram's first bucket; each further one is twice as wide. A backend in the same
-	// rack answers a connect in a tenth of it.
+	// leastTime is the upper bound of a Histogram's first bucket; each further one is twice as wide. A backend in the
+	// same rack answers a connect in a tenth of it.
 	leastTime = 250 * time.Microsecond
 
 	// NumTimes is how many bounds there are: the last is 8.192 s, more than all tries to connect take by default.

@@ -38,9 +38,8 @@ var newCertificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
 
-// serveTLS adds a TLS server that says its index and waits for the client's end.
-// Each has its own ticket keys; names says whether its tickets begin, as
-// OpenSSL's do, with a name of 16 bytes.
+// serveTLS adds a TLS server that says its index and waits for the client's end. Each has its own ticket keys; names
+// says whether its tickets begin, as OpenSSL's do, with a name of 16 bytes.
 func (r *rig) serveTLS(names bool, edit ...func(*tls.Config)) *server {
 	r.Helper()
 	cfg := &tls.Config{Certificates: []tls.Certificate{newCertificate()}}
@@ -63,8 +62,7 @@ func (r *rig) serveTLS(names bool, edit ...func(*tls.Config)) *server {
 	})
 }
 
-// nameTickets lays tickets out as OpenSSL does: name, IV, ciphertext, MAC (RFC
-// 5077, Section 4), under keys of its own.
+// nameTickets lays tickets out as OpenSSL does: name, IV, ciphertext, MAC (RFC 5077, Section 4), under keys of its own.
 func nameTickets(t testing.TB, cfg *tls.Config) {
 	secret := make([]byte, 16+32+32)
 	if _, err := rand.Read(secret); err != nil {
@@ -122,8 +120,7 @@ func (r *rig) browser(version uint16, edit ...func(*tls.Config)) *browser {
 	return &browser{rig: r, cfg: cfg}
 }
 
-// visit makes one connection from an address and says which server answered and
-// whether it resumed.
+// visit makes one connection from an address and says which server answered and whether it resumed.
 func (b *browser) visit(from netip.Addr) (server byte, resumed bool) {
 	b.rig.Helper()
 	raw := b.rig.dialFrom(from)

@@ -113,8 +113,8 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 		c.tallyBytes(from, done.N)
 	}
 	if from == sideClient && c.hs != nil && c.hs.stash.used() && done.Errno == 0 {
-		// It has not waited for the second chance, so there is none: the first
-		// answer counts, and its backend gets what else the client has sent.
+		// It has not waited for the second chance, so there is none: the first answer counts, and its backend gets what
+		// else the client has sent.
 		c.flows[from].flags |= reading // done is still to be passed on
 		l.becomeUnstashed(c)
 		c.flows[from].flags &^= reading
@@ -142,8 +142,7 @@ func (l *loop) received(c *conn, from side, done *netio.Completion) {
 
 // expire asks a conn whose slot has come.
 //
-// A conn whose peer reads slowly is not idle; one whose peer has stopped reading
-// is seen as such at the second look.
+// A conn whose peer reads slowly is not idle; one whose peer has stopped reading is seen as such at the second look.
 func (l *loop) expire(c *conn) {
 	if c.state == stateClosing {
 		l.linger(c)

@@ -94,8 +94,8 @@ func (r *rig) prepareUnix(path string, opt pool.Options, backends []string, edit
 	}}, edit...)...)
 }
 
-// Sessions come home between unix sockets too, in both versions and by names of keys. Nobody is
-// taken for one client, though nobody has an address.
+// Sessions come home between unix sockets too, in both versions and by names of keys. Nobody is taken for one client,
+// though nobody has an address.
 func TestUnixResumption(t *testing.T) {
 	for version, want := range map[uint16]affinity.Source{tls.VersionTLS12: affinity.SourceTicketKey, tls.VersionTLS13: affinity.SourceTicketKey} {
 		r := newRig(t)
@@ -234,8 +234,8 @@ func TestUnixBackendMissing(t *testing.T) {
 	}
 }
 
-// A PROXY header that comes by a unix socket is believed where the listener says so: its client is in the
-// record, is told on, and is judged by the lists. Who has no address is told on as nobody.
+// A PROXY header that comes by a unix socket is believed where the listener says so: its client is in the record, is
+// told on, and is judged by the lists. Who has no address is told on as nobody.
 func TestUnixProxyHeader(t *testing.T) {
 	who := proxyheader.Header{Client: netip.MustParseAddrPort("192.0.2.7:4711"), Local: netip.MustParseAddrPort("192.0.2.1:443")}
 	first := hello{names: []string{"a.test"}, tls13: true}.bytes()
@@ -299,8 +299,8 @@ func TestUnixProxyHeader(t *testing.T) {
 	}
 }
 
-// Those without an address are many: no limit for one client bounds them, and none of them draws the others
-// to its backend.
+// Those without an address are many: no limit for one client bounds them, and none of them draws the others to its
+// backend.
 func TestUnixClientsAreMany(t *testing.T) {
 	r := newRig(t)
 	dir := r.socketDir()
@@ -333,8 +333,8 @@ func TestUnixClientsAreMany(t *testing.T) {
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
 
-// The file of a listening socket has its mode, is there while it is listened on, and not longer;
-// a file that somebody has left behind is in nobody's way, one that is in use is.
+// The file of a listening socket has its mode, is there while it is listened on, and not longer; a file that somebody
+// has left behind is in nobody's way, one that is in use is.
 func TestUnixFile(t *testing.T) {
 	r := newRig(t)
 	dir := r.socketDir()

@@ -10,11 +10,10 @@ import (
 )
 
 const (
-	// tick is the wheel's resolution: a deadline is met at most this much late.
-	// The shortest that users set are fractions of a second.
+	// tick is the wheel's resolution: a deadline is met at most this much late. The shortest that users set are
+	// fractions of a second.
 	tick = 16 * time.Millisecond
-	// wheelSlots times tick is 65 s. What is due later waits in the last slot
-	// and is looked at once a turn.
+	// wheelSlots times tick is 65 s. What is due later waits in the last slot and is looked at once a turn.
 	wheelSlots = 4096
 )
 
@@ -27,8 +26,8 @@ type timer struct {
 	slot       int32  // -1: not in the wheel
 }
 
-// wheel is a timer wheel with one entry per conn and no allocation. A later
-// deadline needs no call: the entry comes round, and the conn is asked again.
+// wheel is a timer wheel with one entry per conn and no allocation. A later deadline needs no call: the entry comes
+// round, and the conn is asked again.
 //
 // It holds indices only; the loop lends its conns to each call.
 type wheel struct {
@@ -85,8 +84,7 @@ func (w *wheel) unset(cs *conns, c *conn) {
 	w.count--
 }
 
-// due takes out one conn whose slot has come, or returns nil when there is none
-// at now.
+// due takes out one conn whose slot has come, or returns nil when there is none at now.
 func (w *wheel) due(cs *conns, now netio.Time) *conn {
 	for last := int64(now) / int64(tick); w.next <= last; {
 		head := w.heads[w.next%wheelSlots]

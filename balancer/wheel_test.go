@@ -49,8 +49,7 @@ func (r *wheelRig) set(c *conn, due netio.Time) {
 	if int64(due)%int64(tick) > 0 {
 		at++
 	}
-	// What is past comes at the next tick that has not run; what is beyond the
-	// horizon at the last one in sight.
+	// What is past comes at the next tick that has not run; what is beyond the horizon at the last one in sight.
 	r.naive[c.index] = min(max(at, r.next), r.next+wheelSlots-1)
 	r.due[c.index] = due
 }
@@ -144,8 +143,8 @@ func TestWheelAgainstList(t *testing.T) {
 	}
 }
 
-// A loop that sleeps until the deadline asks each conn when it is due, at most
-// one tick late, and never early, except to look at what is beyond the horizon.
+// A loop that sleeps until the deadline asks each conn when it is due, at most one tick late, and never early, except
+// to look at what is beyond the horizon.
 func TestWheelInTime(t *testing.T) {
 	t.Parallel()
 	horizon := (wheelSlots - 1) * tick
