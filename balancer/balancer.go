@@ -66,7 +66,10 @@ func newOn(engine func(bufferMemory int64) (netio.Engine, error), cfg Config) (*
 	if err != nil {
 		return nil, errors.Join(err, found.close())
 	}
-	b := &Balancer{newEngine: engine, records: make(chan record, recordQueue), done: make(chan struct{}), set: set, followed: map[*pool.Pool]bool{}}
+	b := &Balancer{
+		newEngine: engine, records: make(chan record, recordQueue), done: make(chan struct{}),
+		set: set, followed: map[*pool.Pool]bool{},
+	}
 	b.countNetworks()
 	if err := b.open(found); err != nil {
 		for _, l := range b.loops {

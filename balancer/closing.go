@@ -22,8 +22,9 @@ const (
 // backend's side is closed now, and the client's is reset once it has acknowledged everything.
 func (l *loop) becomeClosing(c *conn, cause Cause, reset bool) {
 	end := Termination{Cause: cause, Phase: c.phase(cause)}
-	if end.Phase == PhaseAnswer && cause == CauseClient && c.flows[sideBackend].is(ended) && !c.flows[sideClient].is(ended) {
-		end.Cause = CauseBackend // it hung up without an answer: what the client makes of that is no end of its own
+	hungUp := c.flows[sideBackend].is(ended) && !c.flows[sideClient].is(ended)
+	if end.Phase == PhaseAnswer && cause == CauseClient && hungUp {
+		end.Cause = CauseBackend // without an answer: what the client makes of that is no end of its own
 	}
 	if c.state == stateHello {
 		l.unlist(c.hs)
@@ -83,7 +84,10 @@ func failed(cause Cause) side {
 // otherwise. The other way round nothing is lost that the client's RST would not have destroyed by itself.
 func (l *loop) unfinished(c *conn, cause Cause) netio.Sock {
 	from := &c.flows[sideBackend]
-	if cause != CauseBackend || from.bytes == 0 || from.is(dead) || !from.is(sending) && l.eng.Unsent(c.socks[sideClient]) == 0 {
+	if cause != CauseBackend || from.bytes == 0 || from.is(dead) {
+		return netio.NoSock
+	}
+	if !from.is(sending) && l.eng.Unsent(c.socks[sideClient]) == 0 {
 		return netio.NoSock
 	}
 	return c.socks[sideClient]

@@ -26,7 +26,7 @@ type Config struct {
 	// Their defaults are named DefaultHelloTimeout and so on.
 	HelloTimeout      time.Duration // from accept to the whole hello
 	ConnectTimeout    time.Duration // all tries together; one try has a third of it
-	HandshakeTimeout  time.Duration // of TLS, from the hello's sending to the client's Finished. Off: no limit but IdleTimeout
+	HandshakeTimeout  time.Duration // of TLS, from the hello's sending to the client's Finished. Off: only IdleTimeout
 	IdleTimeout       time.Duration // without a byte in either direction
 	HalfClosedTimeout time.Duration // without a byte after one side's FIN
 	HoldTimeout       time.Duration // from the hello's sending to the verdict
@@ -36,13 +36,20 @@ type Config struct {
 	HelloLimit   int   // bytes of a ClientHello that is read whole, at most tlsparse.MaxHelloLimit, which is the default
 	HoldLimit    int   // bytes of a server's answer held for the verdict. Default DefaultHoldLimit
 	MaxConns     int   // open conns of this node. Default 0: no limit but descriptors
-	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB, or a quarter of MemoryLimit
-	MaxPreHello  int   // of the open conns, those without a whole hello; the oldest give way. Default half of MaxConns. Off: no limit
-	MemoryLimit  int64 // bytes of this process that conns may take, buffers included; see memory.go. At least 1 MiB. Default 0: no limit but BufferMemory
+	BufferMemory int64 // bytes for partial hellos, held flights and unsent rests. Default 256 MiB or MemoryLimit/4
+
+	// MaxPreHello bounds, of the open conns, those without a whole hello; the oldest give way. Default half of MaxConns.
+	// Off: no limit.
+	MaxPreHello int
+
+	// MemoryLimit is the bytes of this process that conns may take, buffers included; see memory.go. At least 1 MiB.
+	// Default 0: no limit but BufferMemory.
+	MemoryLimit int64
 
 	Clients ClientLimits // of each network of clients
 
-	Log     *slog.Logger      // must not wait for its reader: others may be locked out meanwhile, though never a loop. Default: none
+	// Log must not wait for its reader: others may be locked out meanwhile, though never a loop. Default: none.
+	Log     *slog.Logger
 	ConnLog func(*ConnRecord) // called once per ended conn, on one goroutine. Default: off
 }
 
@@ -105,7 +112,10 @@ func (c *Config) setDefaults() error {
 
 // limits are what Stats may be compared with.
 func (c *Config) limits() Limits {
-	l := Limits{MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit, Clients: c.Clients}
+	l := Limits{
+		MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), Clients: c.Clients,
+		BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit,
+	}
 	if c.MemoryLimit > 0 {
 		l.ConnMemory = c.connMemory()
 	}

@@ -21,7 +21,9 @@ func (l *loop) dial(c *conn) netio.Errno {
 		case to.IsUnix(): // that there are no sources is checked by the pool
 		case opt.Transparent:
 			// A link-local client's address means nothing beyond its own link.
-			if client := hs.peer.Addr().Unmap(); client.IsValid() && client.Is4() == to.IP().Addr().Is4() && (client.Is4() || !client.IsLinkLocalUnicast()) {
+			client := hs.peer.Addr().Unmap()
+			local := !client.Is4() && client.IsLinkLocalUnicast()
+			if client.IsValid() && client.Is4() == to.IP().Addr().Is4() && !local {
 				src = netio.Source{Addr: client, Foreign: true}
 			}
 		case len(opt.Sources) > 0:
@@ -76,7 +78,8 @@ func (l *loop) opening(c *conn) []byte {
 		h.Local = l.eng.Local(c.socks[sideClient])
 	}
 	// What was parsed from it has been overwritten by other conns' hellos.
-	if hs.readable && hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got || !hs.readable && hs.parser.ParsePart(hs.hello, l.scratch, &l.hello) {
+	read := !hs.readable && hs.parser.ParsePart(hs.hello, l.scratch, &l.hello)
+	if read || hs.readable && hs.parser.Parse(hs.hello, l.scratch, &l.hello) == tlsparse.Got {
 		h.Name = l.hello.ServerName()
 		if list := l.hello.ALPN; len(list) > 0 && int(list[0]) < len(list) {
 			h.ALPN = list[1 : 1+int(list[0])]
@@ -86,7 +89,7 @@ func (l *loop) opening(c *conn) []byte {
 	l.opened, err = proxyheader.Append(l.opened[:0], proxyheader.Version(version), &h)
 	if err != nil { // a value is too long; none that was parsed can be
 		h.Name, h.ALPN = nil, nil
-		l.opened, _ = proxyheader.Append(l.opened[:0], proxyheader.Version(version), &h) // there is nothing left to be too long
+		l.opened, _ = proxyheader.Append(l.opened[:0], proxyheader.Version(version), &h) // nothing is left to be too long
 	}
 	l.opened = append(l.opened, hs.hello...)
 	return l.opened

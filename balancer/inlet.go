@@ -132,7 +132,8 @@ func (l *loop) countHeld(in *inlet, why Hold) {
 
 // empties says whether an inlet that is leaving is being emptied at present.
 func (l *loop) empties() bool {
-	return l.leaving > 0 && !l.paused && slices.ContainsFunc(l.inlets, func(in *inlet) bool { return in.leaving && !in.held })
+	emptied := func(in *inlet) bool { return in.leaving && !in.held }
+	return l.leaving > 0 && !l.paused && slices.ContainsFunc(l.inlets, emptied)
 }
 
 // listen takes connections from every inlet.

@@ -80,7 +80,8 @@ const DefaultMode = 0o660
 func ParseListenAddr(text string) (netaddr.Addr, error) {
 	if path, ok := strings.CutPrefix(text, netaddr.Prefix); ok {
 		if strings.HasPrefix(path, "@") {
-			return netaddr.Addr{}, errors.New("anybody on this machine could connect to an abstract socket: give the path of a file, such as unix:/run/homing.sock")
+			return netaddr.Addr{}, errors.New("anybody on this machine could connect to an abstract socket: " +
+				"give the path of a file, such as unix:/run/homing.sock")
 		}
 		return netaddr.Unix(path), netaddr.CheckPath(path)
 	}
@@ -121,7 +122,8 @@ func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 		return nil, fmt.Errorf("balancer: listener %s has no pool: give it a default or routes", ln.Name)
 	}
 	if ln.TLS == TLSOff && len(ln.Routes) > 0 {
-		return nil, fmt.Errorf("balancer: listener %s has routes, but with tls off there is no hello to go by: give it a default only", ln.Name)
+		return nil, fmt.Errorf("balancer: listener %s has routes, but with tls off there is no hello to go by: "+
+			"give it a default only", ln.Name)
 	}
 	if ln.Default != nil {
 		addPool(pools, ln.Default)

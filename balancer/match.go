@@ -43,7 +43,9 @@ type choice struct {
 
 // newMatcher makes the matcher. Errors begin with the route, counted from 1.
 func newMatcher(rules []rule) (*matcher, error) {
-	m := &matcher{exact: map[string][]choice{}, below: map[string][]choice{}, protocols: map[string]uint64{}, fewest: 1 << 30}
+	m := &matcher{
+		exact: map[string][]choice{}, below: map[string][]choice{}, protocols: map[string]uint64{}, fewest: 1 << 30,
+	}
 	for i, r := range rules {
 		c := choice{pool: r.pool}
 		for _, p := range r.alpn {

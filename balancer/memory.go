@@ -34,7 +34,8 @@ func (c *Config) setMemory() error {
 	}
 	c.BufferMemory = or(c.BufferMemory, c.MemoryLimit/4)
 	if c.connMemory() < leastMemory/4 {
-		return fmt.Errorf("balancer: the buffer memory of %d bytes may double and leaves no room for conns in a memory limit of %d: lower it to %d, or give none", c.BufferMemory, c.MemoryLimit, c.MemoryLimit/4)
+		return fmt.Errorf("balancer: the buffer memory of %d bytes may double and leaves no room for conns in "+
+			"a memory limit of %d: lower it to %d, or give none", c.BufferMemory, c.MemoryLimit, c.MemoryLimit/4)
 	}
 	return nil
 }

@@ -44,11 +44,13 @@ func (s *ClientLimits) check() error {
 	}
 	s.Prefix4, s.Prefix6 = or(s.Prefix4, DefaultPrefix4), or(s.Prefix6, DefaultPrefix6)
 	if s.Prefix4 < MinPrefix4 || s.Prefix4 > 32 || s.Prefix6 < MinPrefix6 || s.Prefix6 > 128 {
-		return fmt.Errorf("balancer: sources of /%d and /%d: give 8 to 32 bits of IPv4 and 16 to 128 of IPv6", s.Prefix4, s.Prefix6)
+		return fmt.Errorf("balancer: sources of /%d and /%d: give 8 to 32 bits of IPv4 and 16 to 128 of IPv6",
+			s.Prefix4, s.Prefix6)
 	}
 	s.Burst = max(or(s.Burst, int(s.Rate)), 1)
 	if s.Rate > 0 && float64(s.Burst)/s.Rate > MaxSourceWait {
-		return fmt.Errorf("balancer: a burst of %d at %v conns a second takes more than %d s: lower it", s.Burst, s.Rate, MaxSourceWait)
+		return fmt.Errorf("balancer: a burst of %d at %v conns a second takes more than %d s: lower it",
+			s.Burst, s.Rate, MaxSourceWait)
 	}
 	return nil
 }
@@ -86,7 +88,11 @@ type networkEntry struct {
 }
 
 func unpackNetwork(w uint64) networkEntry {
-	return networkEntry{w >> (networkTimeBits + networkConnBits), w >> networkTimeBits & networkConnMask, w & networkTimeMask}
+	return networkEntry{
+		tag:   w >> (networkTimeBits + networkConnBits),
+		conns: w >> networkTimeBits & networkConnMask,
+		until: w & networkTimeMask,
+	}
 }
 
 func (e networkEntry) pack() uint64 {

@@ -33,7 +33,7 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	case c.flows[sideClient].is(ended):
 		l.eng.Shutdown(c.socks[sideBackend])
 	}
-	if hs.readable && len(hs.hello) > hs.parser.End() { // as from now on nothing is sent to another backend, that is so once
+	if hs.readable && len(hs.hello) > hs.parser.End() { // once: nothing is sent to another backend from now on
 		l.followHello(c, hs.hello[hs.parser.End():])
 	}
 	hs.unheard = hs.readable && c.lane.pool.Loaded(c.backend)

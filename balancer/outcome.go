@@ -12,7 +12,7 @@ const (
 	HelloTLS     HelloOutcome = iota // a ClientHello
 	HelloECH                         // a ClientHello with an encrypted_client_hello extension, real or GREASE
 	HelloNames                       // a ClientHello with several server names: treated as fresh
-	HelloNoName                      // a ClientHello whose server name is none, longer than 255 bytes or only a dot: likewise
+	HelloNoName                      // a ClientHello whose server name is longer than 255 bytes or only a dot: likewise
 	HelloSSLv2                       // an SSLv2-style hello: opaque
 	HelloOpaque                      // not TLS
 	HelloInvalid                     // TLS, but broken
@@ -25,7 +25,10 @@ const (
 )
 
 func (o HelloOutcome) String() string {
-	return [...]string{"tls", "tls_ech", "several_names", "no_host_name", "sslv2", "opaque", "invalid", "too_long", "timeout", "closed", "shed", "skipped"}[o]
+	return [...]string{
+		"tls", "tls_ech", "several_names", "no_host_name", "sslv2", "opaque", "invalid", "too_long", "timeout", "closed",
+		"shed", "skipped",
+	}[o]
 }
 
 // Verdict is what the server's plaintext answer says of an offer.
@@ -63,7 +66,9 @@ const (
 )
 
 func (l Lost) String() string {
-	return [...]string{"none", "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded", "drained", "ech"}[l]
+	return [...]string{
+		"none", "unknown", "expired", "rotated", "moved", "not_kept", "backend_down", "overloaded", "drained", "ech",
+	}[l]
 }
 
 // lostOf translates affinity's reason.
@@ -101,7 +106,9 @@ const (
 )
 
 func (r Refusal) String() string {
-	return [...]string{"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory"}[r]
+	return [...]string{
+		"none", "no_route", "no_tls", "proxy_header", "denied", "source_conns", "source_rate", "pre_hello", "memory",
+	}[r]
 }
 
 // Hold says why clients are left waiting in the kernel's queue of a listener.

@@ -159,7 +159,8 @@ func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, m
 		if err != nil {
 			return nil, made, &ListenError{Addr: ln.Addr, Err: err}
 		}
-		i := slices.IndexFunc(b.endpoints, func(p *endpoint) bool { return p.takes(addr) && !slices.Contains(endpoints, p) })
+		free := func(p *endpoint) bool { return p.takes(addr) && !slices.Contains(endpoints, p) }
+		i := slices.IndexFunc(b.endpoints, free)
 		if i >= 0 {
 			endpoints = append(endpoints, b.endpoints[i])
 			continue
@@ -168,14 +169,17 @@ func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, m
 		if s, ok := found.take(addr); ok {
 			p, err = inherit(addr, s, set.cfg.Loops)
 			if err == nil && p.bound != addr {
-				set.cfg.Log.Warn("a listener has an inherited socket of another address", "listener", ln.Name, "addr", p.bound.String())
+				set.cfg.Log.Warn("a listener has an inherited socket of another address",
+					"listener", ln.Name, "addr", p.bound.String())
 			}
 		} else {
 			b.awaitLeaving(addr)
 			p, err = bind(addr, ln.Mode, set.cfg.Loops)
 		}
-		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.endpoints, func(p *endpoint) bool { return !addr.IsUnix() && p.bound.IP().Port() == addr.IP().Port() }) {
-			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, add this in the next", err)
+		ours := func(p *endpoint) bool { return !addr.IsUnix() && p.bound.IP().Port() == addr.IP().Port() }
+		if errors.Is(err, netio.ErrInUse) && slices.ContainsFunc(b.endpoints, ours) {
+			err = fmt.Errorf("%w, by a listener of the configuration before: remove that in one reload, "+
+				"add this in the next", err)
 		}
 		if err != nil {
 			return nil, made, &ListenError{Addr: ln.Addr, Err: err}

@@ -112,7 +112,8 @@ func (set *settings) gates(listeners map[string]*ListenerCounts, shares map[stri
 	all := make([]*gate, len(set.cfg.Listeners))
 	for i, ln := range set.cfg.Listeners {
 		g := &gate{
-			Listener: ln, cfg: &set.cfg, options: set.options, match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
+			Listener: ln, cfg: &set.cfg, options: set.options,
+			match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
 			lanes: make([]lane, len(set.pools)), count: listeners[ln.Name],
 		}
 		if g.count == nil {

@@ -12,8 +12,9 @@ import (
 // how full it must be for them: its price. So nobody is kept from what nobody else wants, and where it is short those
 // give way who have used most of it lately, and before them those who have gained nothing by it:
 //
-//   - a network of clients (/24, /48) that has gained by its chances lately, or whose guessed offers were accepted without
-//     any: as full as one is, and one more for each that it has used, an old one counting half as much each second;
+//   - a network of clients (/24, /48) that has gained by its chances lately, or whose guessed offers were accepted
+//     without any: as full as one is, and one more for each that it has used, an old one counting half as much each
+//     second;
 //   - one that is not known: half full besides, so that a flood from ever new networks leaves the other half alone;
 //   - one whose chances gain nothing, by and by, or that asks for a server name by which nobody gains: quite full.
 //

@@ -63,7 +63,7 @@ type ListenerCounts struct {
 	Accepted     uint64
 	Open         uint64
 	NoAccepts    uint64
-	Held         [NumHolds]time.Duration // in which clients were left waiting in the queues of the kernel, all loops together
+	Held         [NumHolds]time.Duration // in which clients waited in the queues of the kernel, all loops together
 	Hellos       [NumHelloOutcomes]uint64
 	Refused      [NumRefusals]uint64
 	Terminations [NumCauses][NumPhases]uint64 // of conns that ended before they were in a pool
@@ -104,7 +104,7 @@ type PoolCounts struct {
 
 	HandshakeTimeouts uint64 // conns whose TLS handshake was not over in time
 
-	ConnectTimes Histogram // of conns that have a backend: from the hello, without what they waited in the queue, to the backend's having it
+	ConnectTimes Histogram // of conns that have a backend: from the hello, but for the queue, to the backend's having it
 	AnswerTimes  Histogram // of those whose hello was read: from there to the backend's first byte
 
 	Waiting       uint64        // conns in the queue, now
