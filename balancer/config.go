@@ -142,9 +142,6 @@ const (
 	EngineEpoll = netio.KindEpoll
 )
 
-// ParseEngine reads what Engine.String writes.
-func ParseEngine(text string) (Engine, error) { return netio.ParseKind(text) }
-
 // CheckTransparent says in one line why pools cannot be transparent in this process; nil: they can, as far as the
 // process goes. The routing of the answers is another matter.
 func CheckTransparent() error { return netio.CanBeForeign() }

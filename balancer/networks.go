@@ -253,14 +253,9 @@ func (set *prefixSet) has(addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return set.unix
 	}
-	lo, hi := 0, len(set.from)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if set.from[mid].Compare(addr) <= 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
+	i, begins := slices.BinarySearchFunc(set.from, addr, netip.Addr.Compare)
+	if !begins {
+		i--
 	}
-	return lo > 0 && addr.Compare(set.to[lo-1]) <= 0
+	return i >= 0 && addr.Compare(set.to[i]) <= 0
 }
