@@ -21,19 +21,18 @@ const maxIdleHandshakes = 256
 // answer when another backend is asked, the try when the next one begins, the rest when the handshake goes back to the
 // loop.
 type handshake struct {
-	links
+	conn  uint32 // whose it is, in stateHello
+	links [numOrders]link
 	clientSide
 	routing
 	try
 	backendSide
 }
 
-// links are a handshake's neighbours among the conns in stateHello, by age.
-type links struct {
-	conn          uint32     // whose it is
-	older, newer  *handshake // among those with a part of a hello
-	before, after *handshake // among all
-	young         bool       // it is among all
+// link is a handshake's place in an order of the conns in stateHello.
+type link struct {
+	before, after *handshake
+	in            bool
 }
 
 // clientSide is what the client has said, and what follows from it alone.

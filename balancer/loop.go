@@ -36,9 +36,9 @@ type loop struct {
 	leaving        int // inlets that are to be closed
 	held           int // inlets of listeners that are full
 	killed         bool
-	newest         *handshake // of the conns with a part of a hello: the order of shedding
-	partial        int64      // bytes of buffers that these hold
-	young          young      // all conns without a whole hello
+	young          order // all conns without a whole hello
+	partial        order // those with a part of one
+	partialBytes   int64 // of buffers that these hold
 	hello          tlsparse.Hello
 	scratch        []byte
 	opened         []byte   // see opening
@@ -67,6 +67,7 @@ func newLoop(b *Balancer, index int) (*loop, error) {
 	}
 	return &loop{
 		b: b, set: b.set, index: index, eng: eng, buffers: eng.Buffers(), wheel: newWheel(), standings: newStandings(),
+		young: order{which: young}, partial: order{which: partial},
 		listeners: map[string]*ListenerCounts{}, shares: map[string]*share{},
 	}, nil
 }

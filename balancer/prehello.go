@@ -2,38 +2,47 @@
 
 package balancer
 
-// young is the conns of a loop whose hello is not whole, by age. The list goes through their handshakes.
-type young struct {
+// The orders in which conns without a whole hello give way.
+const (
+	young     = iota // all of them
+	partial          // those with a part of one, which takes memory
+	numOrders        // of a handshake's links
+)
+
+// order is conns of a loop by age. The list goes through their handshakes.
+type order struct {
+	which            int
 	eldest, youngest *handshake
 }
 
 // add makes the conn the youngest.
-func (y *young) add(hs *handshake) {
-	hs.before, hs.young = y.youngest, true
-	if y.youngest != nil {
-		y.youngest.after = hs
+func (o *order) add(hs *handshake) {
+	hs.links[o.which] = link{before: o.youngest, in: true}
+	if o.youngest != nil {
+		o.youngest.links[o.which].after = hs
 	} else {
-		y.eldest = hs
+		o.eldest = hs
 	}
-	y.youngest = hs
+	o.youngest = hs
 }
 
 // remove takes the conn out, if it is in.
-func (y *young) remove(hs *handshake) bool {
-	if !hs.young {
+func (o *order) remove(hs *handshake) bool {
+	at := hs.links[o.which]
+	if !at.in {
 		return false
 	}
-	if hs.before != nil {
-		hs.before.after = hs.after
+	if at.before != nil {
+		at.before.links[o.which].after = at.after
 	} else {
-		y.eldest = hs.after
+		o.eldest = at.after
 	}
-	if hs.after != nil {
-		hs.after.before = hs.before
+	if at.after != nil {
+		at.after.links[o.which].before = at.before
 	} else {
-		y.youngest = hs.before
+		o.youngest = at.before
 	}
-	hs.before, hs.after, hs.young = nil, nil, false
+	hs.links[o.which] = link{}
 	return true
 }
 
@@ -85,8 +94,8 @@ func (b *Balancer) youngConns() (total, index int) {
 // go first, and among them those who came last. A conn that holds no memory is none to shed, and a quarter of the limit
 // is theirs whatever else is held: clients who do not read must not keep out those whose hello comes in two segments.
 func (l *loop) shed() {
-	for l.buffers.Over() && l.partial > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
-		c := l.conns.at(l.newest.conn)
+	for l.buffers.Over() && l.partialBytes > l.set.cfg.BufferMemory/int64(4*l.set.cfg.Loops) {
+		c := l.conns.at(l.partial.youngest.conn)
 		l.count.shed.Add(1)
 		l.countHello(c, HelloShed)
 		l.becomeClosing(c, CauseResource, true)
@@ -102,15 +111,10 @@ func (l *loop) gather(c *conn, b []byte) bool {
 	if hs.hello, ok = l.buffers.Append(hs.hello, b); !ok {
 		return false
 	}
-	l.partial += int64(cap(hs.hello) - held)
-	if held > 0 {
-		return true
+	l.partialBytes += int64(cap(hs.hello) - held)
+	if held == 0 {
+		l.partial.add(hs)
 	}
-	hs.older = l.newest
-	if l.newest != nil {
-		l.newest.newer = hs
-	}
-	l.newest = hs
 	return true
 }
 
@@ -119,17 +123,7 @@ func (l *loop) unlist(hs *handshake) {
 	if l.young.remove(hs) {
 		l.count.young.Add(^uint64(0))
 	}
-	if cap(hs.hello) == 0 {
-		return // nothing has come, or nothing is read
+	if l.partial.remove(hs) {
+		l.partialBytes -= int64(cap(hs.hello))
 	}
-	l.partial -= int64(cap(hs.hello))
-	if hs.older != nil {
-		hs.older.newer = hs.newer
-	}
-	if hs.newer != nil {
-		hs.newer.older = hs.older
-	} else {
-		l.newest = hs.older
-	}
-	hs.older, hs.newer = nil, nil
 }
