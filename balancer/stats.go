@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"homing/balancer/affinity"
 )
@@ -127,14 +126,66 @@ func dec(n *uint64) { atomic.AddUint64(n, ^uint64(0)) }
 
 func addTime(n *time.Duration, d time.Duration) { atomic.AddInt64((*int64)(n), int64(d)) }
 
-// addCounts adds from, which a loop may write meanwhile, to to. Both have nothing but words of 64 bits.
-func addCounts[T ListenerCounts | PoolCounts](to, from *T) {
-	words := func(t *T) []uint64 { return unsafe.Slice((*uint64)(unsafe.Pointer(t)), unsafe.Sizeof(*t)/8) }
-	sum := words(to)
-	for i := range sum {
-		sum[i] += atomic.LoadUint64(&words(from)[i])
+// add adds from, which a loop may write meanwhile.
+func (c *ListenerCounts) add(from *ListenerCounts) {
+	for _, f := range [...]struct{ to, from *uint64 }{
+		{&c.Accepted, &from.Accepted}, {&c.Open, &from.Open}, {&c.NoAccepts, &from.NoAccepts},
+	} {
+		*f.to += atomic.LoadUint64(f.from)
 	}
+	for i := range c.Held {
+		loadTime(&c.Held[i], &from.Held[i])
+	}
+	for i := range c.Terminations {
+		add(c.Terminations[i][:], from.Terminations[i][:])
+	}
+	add(c.Hellos[:], from.Hellos[:])
+	add(c.Refused[:], from.Refused[:])
 }
+
+// add adds from, which a loop may write meanwhile.
+func (c *PoolCounts) add(from *PoolCounts) {
+	for _, f := range [...]struct{ to, from *uint64 }{
+		{&c.Open, &from.Open},
+		{&c.BytesIn, &from.BytesIn},
+		{&c.BytesOut, &from.BytesOut},
+		{&c.Routed, &from.Routed},
+		{&c.IssuedIDs, &from.IssuedIDs},
+		{&c.IssuedTickets, &from.IssuedTickets},
+		{&c.Excess, &from.Excess},
+		{&c.Connects, &from.Connects},
+		{&c.ConnectFailures, &from.ConnectFailures},
+		{&c.ConnectTimeouts, &from.ConnectTimeouts},
+		{&c.NoPorts, &from.NoPorts},
+		{&c.NoDescriptors, &from.NoDescriptors},
+		{&c.NoSockets, &from.NoSockets},
+		{&c.Replays, &from.Replays},
+		{&c.SecondChances, &from.SecondChances},
+		{&c.NoBudget, &from.NoBudget},
+		{&c.Unroutable, &from.Unroutable},
+		{&c.HandshakeTimeouts, &from.HandshakeTimeouts},
+		{&c.Waiting, &from.Waiting},
+		{&c.Queued, &from.Queued},
+		{&c.QueueTimeouts, &from.QueueTimeouts},
+		{&c.QueueFull, &from.QueueFull},
+	} {
+		*f.to += atomic.LoadUint64(f.from)
+	}
+	for i := range c.Terminations {
+		add(c.Terminations[i][:], from.Terminations[i][:])
+	}
+	for i := range c.Verdicts {
+		add(c.Verdicts[i][:], from.Verdicts[i][:])
+	}
+	add(c.Offers[:], from.Offers[:])
+	add(c.Routes[:], from.Routes[:])
+	add(c.Lost[:], from.Lost[:])
+	c.ConnectTimes.add(&from.ConnectTimes)
+	c.AnswerTimes.add(&from.AnswerTimes)
+	loadTime(&c.QueueTime, &from.QueueTime)
+}
+
+func loadTime(to, from *time.Duration) { *to += time.Duration(atomic.LoadInt64((*int64)(from))) }
 
 // Stats sums up what the loops have counted.
 func (b *Balancer) Stats() Stats {
@@ -146,10 +197,10 @@ func (b *Balancer) Stats() Stats {
 		l.count.addTo(&s)
 		s.BufferBytes += uint64(l.buffers.Used())
 		for name, count := range l.listeners {
-			addCounts(&entry(listeners, name).ListenerCounts, count)
+			entry(listeners, name).add(count)
 		}
 		for name, share := range l.shares {
-			addCounts(&entry(pools, name).PoolCounts, &share.count)
+			entry(pools, name).add(&share.count)
 		}
 	}
 	for name, one := range listeners {
@@ -166,7 +217,7 @@ func (b *Balancer) Stats() Stats {
 	}
 	for name, one := range pools {
 		one.Name = name
-		addCounts(&s.PoolCounts, &one.PoolCounts)
+		s.add(&one.PoolCounts)
 		addTerminations(&s.Terminations, &one.Terminations)
 		if one.Open == 0 && !b.set.hasPool(name) {
 			delete(pools, name)
@@ -210,9 +261,10 @@ func addTerminations(to, from *[NumCauses][NumPhases]uint64) {
 	}
 }
 
+// add adds from, which a loop may write meanwhile.
 func add(to, from []uint64) {
 	for i := range from {
-		to[i] += from[i]
+		to[i] += atomic.LoadUint64(&from[i])
 	}
 }
 
@@ -240,4 +292,9 @@ func (h *Histogram) count(d time.Duration) {
 	d = max(d, 0) // the clock is read once a batch: what lies within one took no time
 	inc(&h.Counts[min(bits.Len64(uint64(max(d-1, 0)/leastTime)), NumTimes)])
 	addTime(&h.Sum, d)
+}
+
+func (h *Histogram) add(from *Histogram) {
+	add(h.Counts[:], from.Counts[:])
+	loadTime(&h.Sum, &from.Sum)
 }
