@@ -5,7 +5,6 @@ package balancer
 import (
 	"time"
 
-	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
 	"homing/balancer/route"
@@ -15,9 +14,8 @@ import (
 // when TCP says for the second time that it wants to connect.
 const slowConnect = 300 * time.Millisecond
 
-// becomeConnect asks d's backend for a connection. From stateHello and stateQueue, and again
-// from stateConnect and stateObserve while nothing has gone to the client. Without
-// one none is left, or all have as many conns as they may.
+// becomeConnect asks d's backend for a connection. From stateHello and stateQueue, and again from stateConnect and
+// stateObserve while nothing has gone to the client. Without one none is left, or all have as many conns as they may.
 func (l *loop) becomeConnect(c *conn, d route.Decision) {
 	c.state = stateConnect
 	l.connect(c, l.acquire(c, d))
@@ -29,8 +27,7 @@ func (l *loop) becomePlaced(c *conn, b *pool.Backend) {
 	l.connect(c, b)
 }
 
-// connect tries b, which is acquired, and then whatever else there is. nil: it has
-// come to something else already.
+// connect tries b, which is acquired, and then whatever else there is. nil: it has come to something else already.
 func (l *loop) connect(c *conn, b *pool.Backend) {
 	for ; b != nil; b = l.acquire(c, l.route(c)) {
 		if l.try(c, b) {
@@ -39,9 +36,8 @@ func (l *loop) connect(c *conn, b *pool.Backend) {
 	}
 }
 
-// acquire counts the conn as one of its backend's, unless it is not its turn: those who wait
-// in the queue were there before, but for one that has had a backend already. nil: it
-// waits too, or is closed.
+// acquire counts the conn as one of its backend's, unless it is not its turn: those who wait in the queue were there
+// before, but for one that has had a backend already. nil: it waits too, or is closed.
 func (l *loop) acquire(c *conn, d route.Decision) *pool.Backend {
 	hs := c.hs
 	hs.note(d)
@@ -57,8 +53,8 @@ func (l *loop) acquire(c *conn, d route.Decision) *pool.Backend {
 	return d.Backend
 }
 
-// try begins to connect to b, which is acquired. It reports whether the connect is
-// under way, or the conn has no need of another one.
+// try begins to connect to b, which is acquired. It reports whether the connect is under way, or the conn has no need
+// of another one.
 func (l *loop) try(c *conn, b *pool.Backend) bool {
 	hs := c.hs
 	hs.tries++
@@ -91,8 +87,8 @@ func (l *loop) connected(c *conn, done *netio.Completion) {
 	l.becomeObserve(c, done.Errno)
 }
 
-// connectReceived keeps what the client sends while its hello goes to another
-// backend: it follows the hello, and no further replay is possible.
+// connectReceived keeps what the client sends while its hello goes to another backend: it follows the hello, and no
+// further replay is possible.
 func (l *loop) connectReceived(c *conn, done *netio.Completion) {
 	hs := c.hs
 	hs.later = true
@@ -119,9 +115,9 @@ func (l *loop) keep(c *conn, b []byte) {
 	}
 }
 
-// connectFailed gives the backend up, of which connect(2) has said errno or nothing in time, and reports whether another
-// may be tried: rule (a) of DESIGN.md section 3.4, always, unless the failure is this machine's own, or the conn has another answer
-// in its stash.
+// connectFailed gives the backend up, of which connect(2) has said errno or nothing in time, and reports whether
+// another may be tried: rule (a) of DESIGN.md section 3.4, always, unless the failure is this machine's own, or the
+// conn has another answer in its stash.
 func (l *loop) connectFailed(c *conn, errno netio.Errno) bool {
 	if netio.IsShortage(errno) {
 		return l.cannotConnect(c, errno)
@@ -179,8 +175,7 @@ func (l *loop) unroutable(c *conn) {
 	l.becomeClosing(c, cause, true)
 }
 
-// dropBackend resets the backend's side, if there is one, and gives the backend
-// back.
+// dropBackend resets the backend's side, if there is one, and gives the backend back.
 func (l *loop) dropBackend(c *conn) {
 	if s := c.socks[sideBackend]; s != netio.NoSock {
 		l.eng.Close(s, true)
@@ -194,98 +189,8 @@ func (l *loop) dropBackend(c *conn) {
 	c.flows[sideClient].flags &^= sending | dead
 }
 
-// mayReplay says whether the hello may go to another backend after this one has
-// answered or hung up: nothing has gone to the client, and the client has sent
-// exactly the hello.
-func (l *loop) mayReplay(c *conn) bool {
-	hs := c.hs
-	if !hs.holding || hs.later || hs.early || hs.tooLate || hs.tries >= maxTries || l.now >= hs.deadline {
-		return false
-	}
-	// What the kernel has received and we have not read counts too.
-	return !l.eng.HasInput(c.socks[sideClient])
-}
-
-// mayRetry is rule (b): the backend ended a TLS <= 1.2 ticket offer without a
-// ServerHello, as some do to foreign tickets.
-func (l *loop) mayRetry(c *conn) bool {
-	hs := c.hs
-	proven := hs.source == affinity.SourceSession || hs.source == affinity.SourceTicketKey
-	return hs.offer.Kind == affinity.OfferTicket && !proven && hs.hellos == 0 && hs.chances == 0 && l.mayReplay(c)
-}
-
-// retry sends the hello to the next candidate after this backend has hung up. It
-// reports whether there was one; without, the client gets what there is. Either
-// way the hang-up is a refusal: the next offer like this one goes elsewhere first,
-// or each would be a charge on the budget.
-func (l *loop) retry(c *conn) bool {
-	hs := c.hs
-	if !hs.offer.RefreshOnly {
-		c.lane.known.Refused(&hs.offer, hs.source, uint32(c.backend.ID), l.unix)
-	}
-	d := l.route(c)
-	if d.Backend == nil || !l.spend(c) {
-		return false
-	}
-	hs.chances++
-	hs.charged, hs.mends = true, true
-	l.dropBackend(c)
-	l.forgetAnswer(hs)
-	l.becomeConnect(c, d)
-	return true
-}
-
-// maySecond is rule (c): a guessed backend has refused, another may accept.
-func (l *loop) maySecond(c *conn) bool {
-	hs := c.hs
-	if c.flows[sideClient].is(sending) {
-		return false // it has answered before it had the whole hello: it may not be done with it
-	}
-	second := &c.lane.pool.Snapshot().Options().SecondChance
-	return second.Auto && hs.guessed() && hs.chances < second.Tries && l.mayReplay(c)
-}
-
-// second keeps the refusal aside and asks the next candidate. It reports whether
-// there was one.
-func (l *loop) second(c *conn) bool {
-	hs := c.hs
-	var q route.Question
-	l.ask(c, &q)
-	d := q.Second(c.lane.known, c.lane.pool.Snapshot())
-	if d.Backend == nil || !l.spend(c) {
-		return false
-	}
-	hs.chances++
-	hs.charged, hs.mends = true, false
-	if hs.stash.used() {
-		l.dropBackend(c) // only the first answer is kept
-	} else {
-		hs.stash = stash{sock: c.socks[sideBackend], backend: c.backend, held: hs.held, source: hs.source, lost: hs.lost, until: l.now.Add(c.lane.cfg.HoldTimeout), times: hs.times}
-		hs.held = nil
-		c.socks[sideBackend] = netio.NoSock
-		c.backend = nil
-		c.flows[sideBackend] = flow{bytes: c.flows[sideBackend].bytes}
-	}
-	l.forgetAnswer(hs)
-	l.becomeConnect(c, d)
-	return true
-}
-
-// becomeUnstashed goes back to the first backend's answer: no other has accepted.
-func (l *loop) becomeUnstashed(c *conn) {
-	hs := c.hs
-	l.dropBackend(c)
-	c.socks[sideBackend], c.backend = hs.stash.sock, hs.stash.backend
-	l.forgetAnswer(hs)
-	hs.try = try{}
-	hs.held, hs.source, hs.lost, hs.times = hs.stash.held, hs.stash.source, hs.stash.lost, hs.stash.times
-	hs.stash = stash{}
-	c.state = stateObserve
-	l.reread(c)
-}
-
-// redial tries the next source address after one had no port left for the backend,
-// which shows in the completion of the connect. It reports whether there was one.
+// redial tries the next source address after one had no port left for the backend, which shows in the completion of the
+// connect. It reports whether there was one.
 func (l *loop) redial(c *conn) bool {
 	hs := c.hs
 	if hs.addresses+1 >= len(c.lane.pool.Snapshot().Options().Sources) {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"homing/balancer/affinity"
 	"homing/balancer/pool"
 )
 

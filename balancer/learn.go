@@ -13,8 +13,8 @@ const (
 	alertFatal   = 2
 )
 
-// read takes the verdict and the issues out of a chunk of the backend's answer
-// and reports whether the rest of the stream cannot be read.
+// read takes the verdict and the issues out of a chunk of the backend's answer and reports whether the rest of the
+// stream cannot be read.
 func (l *loop) read(c *conn, b []byte) (opaque bool) {
 	hs := c.hs
 	for {
@@ -55,9 +55,8 @@ func (l *loop) read(c *conn, b []byte) (opaque bool) {
 	}
 }
 
-// retryRequested commits the conn to its backend: the client will answer this
-// backend's cookie and key share choice. The verdict comes with the second
-// ServerHello, which answers the second hello.
+// retryRequested commits the conn to its backend: the client will answer this backend's cookie and key share choice.
+// The verdict comes with the second ServerHello, which answers the second hello.
 func (l *loop) retryRequested(c *conn) {
 	hs := c.hs
 	if hs.stash.used() {
@@ -71,8 +70,8 @@ func (l *loop) retryRequested(c *conn) {
 	}
 }
 
-// serverHello reads the TLS 1.3 verdict, or notes what the ServerHello of an
-// older version says; its verdict comes with the next message.
+// serverHello reads the TLS 1.3 verdict, or notes what the ServerHello of an older version says; its verdict comes with
+// the next message.
 func (l *loop) serverHello(c *conn) {
 	hs := c.hs
 	hs.hellos++
@@ -104,9 +103,8 @@ func (l *loop) serverHello(c *conn) {
 	}
 }
 
-// judge sees the first message behind a TLS <= 1.2 ServerHello: a server that
-// resumes goes on with ChangeCipherSpec or NewSessionTicket, any other message
-// belongs to a full handshake. The echo of the session_id proves nothing.
+// judge sees the first message behind a TLS <= 1.2 ServerHello: a server that resumes goes on with ChangeCipherSpec or
+// NewSessionTicket, any other message belongs to a full handshake. The echo of the session_id proves nothing.
 func (l *loop) judge(c *conn, resumes bool) {
 	hs := c.hs
 	if hs.hellos == 0 || hs.judged {
@@ -128,8 +126,7 @@ func (l *loop) judge(c *conn, resumes bool) {
 	}
 }
 
-// decide notes the verdict and teaches affinity. selected is the index of the
-// accepted TLS 1.3 identity.
+// decide notes the verdict and teaches affinity. selected is the index of the accepted TLS 1.3 identity.
 func (l *loop) decide(c *conn, v Verdict, selected int) {
 	hs := c.hs
 	if hs.verdict != VerdictNone {
@@ -150,10 +147,9 @@ func (l *loop) decide(c *conn, v Verdict, selected int) {
 	}
 }
 
-// offerAccepted teaches what the server has accepted. No client can bring that about
-// without a session of this backend: TLS 1.3 servers open the identity and check its
-// binder first (RFC 9846, Section 4.3.11), and the index is taken in the hello that was
-// answered.
+// offerAccepted teaches what the server has accepted. No client can bring that about without a session of this backend:
+// TLS 1.3 servers open the identity and check its binder first (RFC 9846, Section 4.3.11), and the index is taken in
+// the hello that was answered.
 func (l *loop) offerAccepted(c *conn, selected int) {
 	hs := c.hs
 	known, id := c.lane.known, uint32(c.backend.ID)
@@ -171,13 +167,13 @@ func (l *loop) offerAccepted(c *conn, selected int) {
 	}
 }
 
-// offerRefused teaches that the server made a full handshake of the offer. Any client
-// can have that, with junk: Refused removes nothing for it.
+// offerRefused teaches that the server made a full handshake of the offer. Any client can have that, with junk: Refused
+// removes nothing for it.
 func (l *loop) offerRefused(c *conn) {
 	hs := c.hs
 	known, id := c.lane.known, uint32(c.backend.ID)
-	// With real ECH the verdict may speak of a PSK that only the server sees: it
-	// refreshes what is known, and says nothing against it.
+	// With real ECH the verdict may speak of a PSK that only the server sees: it refreshes what is known, and says
+	// nothing against it.
 	hidden := hs.offer.RefreshOnly
 	if hs.lost == LostNone {
 		hs.lost = lostOf(known.Lost(&hs.offer, hs.home, id, l.unix))
@@ -190,9 +186,8 @@ func (l *loop) offerRefused(c *conn) {
 	}
 }
 
-// ticketIssued learns the NewSessionTicket that came before the server's
-// ChangeCipherSpec: one per handshake, see tlsparse.EventExcess. An empty one
-// withdraws the promise of a ticket (RFC 5077, Section 3.3).
+// ticketIssued learns the NewSessionTicket that came before the server's ChangeCipherSpec: one per handshake, see
+// tlsparse.EventExcess. An empty one withdraws the promise of a ticket (RFC 5077, Section 3.3).
 func (l *loop) ticketIssued(c *conn) {
 	hs := c.hs
 	if hs.ticket && hs.server.TicketLen() > 0 {
@@ -203,11 +198,9 @@ func (l *loop) ticketIssued(c *conn) {
 	hs.ticket = false
 }
 
-// serverFinished is the server's ChangeCipherSpec. In a full handshake the
-// client's Finished has come before it: the handshake is complete, and the
-// session ID it issued is good. In a resumption the client's is still to come.
-// That a client goes through with it teaches its own home and name, nothing else of
-// its choice.
+// serverFinished is the server's ChangeCipherSpec. In a full handshake the client's Finished has come before it: the
+// handshake is complete, and the session ID it issued is good. In a resumption the client's is still to come. That a
+// client goes through with it teaches its own home and name, nothing else of its choice.
 func (l *loop) serverFinished(c *conn) {
 	hs := c.hs
 	hs.changed = true

@@ -241,21 +241,3 @@ func (l *loop) release(c *conn, b []byte) {
 		l.pass(c, sideBackend, b)
 	}
 }
-
-// reread reads a kept refusal again, for what it issues, and passes it on.
-func (l *loop) reread(c *conn) {
-	c.hs.verdict = VerdictRefused // stands
-	opaque := l.read(c, c.hs.held)
-	l.release(c, nil)
-	l.observed(c, opaque)
-}
-
-// retryable are the alerts that TLS <= 1.2 servers send to a ticket they cannot read: bad_record_mac,
-// illegal_parameter, decode_error, internal_error (RFC 5246, Section 7.2; NSS among others).
-func retryable(alert uint8) bool {
-	switch alert {
-	case 20, 47, 50, 80:
-		return true
-	}
-	return false
-}

@@ -4,9 +4,8 @@ package balancer
 
 import "homing/balancer/pool"
 
-// followDowns has the loops reset the conns of each backend that is marked down, in
-// pools that want that. A pool is followed once, for as long as it lives. b.reloading
-// is held, or nobody else knows b.
+// followDowns has the loops reset the conns of each backend that is marked down, in pools that want that. A pool is
+// followed once, for as long as it lives. b.reloading is held, or nobody else knows b.
 func (b *Balancer) followDowns(set *settings) {
 	for _, p := range set.pools {
 		if b.followed[p] {
@@ -21,10 +20,9 @@ func (b *Balancer) followDowns(set *settings) {
 	}
 }
 
-// leave ends the conns of a backend that was marked down. Of a client that has nothing
-// yet the hello goes to another backend, or the answer that another has given counts.
-// Who is still being connected is left to the time that a connect may take: until then
-// the backend may be the one that was marked last, and tried for want of others.
+// leave ends the conns of a backend that was marked down. Of a client that has nothing yet the hello goes to another
+// backend, or the answer that another has given counts. Who is still being connected is left to the time that a connect
+// may take: until then the backend may be the one that was marked last, and tried for want of others.
 func (l *loop) leave(b *pool.Backend) {
 	for i := range l.conns.pages {
 		for j := range l.conns.pages[i] {

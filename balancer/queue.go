@@ -10,8 +10,8 @@ import (
 	"homing/balancer/route"
 )
 
-// queueKeeps bounds what is kept of what a waiting client sends behind its hello, in bytes: beyond, it is not read until it
-// has a backend.
+// queueKeeps bounds what is kept of what a waiting client sends behind its hello, in bytes: beyond, it is not read
+// until it has a backend.
 const queueKeeps = 16 << 10
 
 // queueTurn is a conn's place in the queue of its pool.
@@ -32,11 +32,11 @@ func (t *queueTurn) waitedFor() time.Duration {
 	return t.waited
 }
 
-// becomeQueue makes a conn wait for a backend that has room, because those that could take it have as many conns as they
-// may, or because others wait already. d is where it would have gone.
+// becomeQueue makes a conn wait for a backend that has room, because those that could take it have as many conns as
+// they may, or because others wait already. d is where it would have gone.
 //
-// On entry, from stateConnect, it has no backend. On exit it waits, with its hello in hs.hello and the client being read,
-// and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
+// On entry, from stateConnect, it has no backend. On exit it waits, with its hello in hs.hello and the client being
+// read, and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
 func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
 	hs, p, share := c.hs, c.lane.pool, c.lane.share
 	if hs.turn == nil {
@@ -85,7 +85,8 @@ func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
 // WaitOver tells the loop that a conn of its need not wait any more. Any goroutine, with the pool's queue locked.
 func (l *loop) WaitOver(tag uint64) { l.post(command{kind: commandTurn, turn: tag}) }
 
-// turnCome goes on with a conn whose waiting is over, unless it has gone meanwhile; its place has gone to the next then.
+// turnCome goes on with a conn whose waiting is over, unless it has gone meanwhile; its place has gone to the next
+// then.
 func (l *loop) turnCome(tag uint64) {
 	if c := l.conns.at(uint32(tag)); c.state == stateQueue && c.hs.turn.waiter.Tag == tag {
 		l.leaveQueue(c, false)
@@ -122,8 +123,8 @@ func (l *loop) placed(c *conn, b *pool.Backend) {
 	l.becomePlaced(c, b)
 }
 
-// unqueue ends the waiting, and counts it. The time for all tries does not run meanwhile. What the conn was given is the
-// caller's to use or to release.
+// unqueue ends the waiting, and counts it. The time for all tries does not run meanwhile. What the conn was given is
+// the caller's to use or to release.
 func (l *loop) unqueue(c *conn) (b *pool.Backend, served bool) {
 	t := c.hs.turn
 	b, served = c.lane.pool.Leave(&t.waiter)

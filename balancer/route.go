@@ -13,9 +13,9 @@ import (
 	"homing/tlsparse"
 )
 
-// OfferOf is what a ClientHello offers in a pool, as a loop reads it: for who asks where it would go. stream is all that the
-// client has sent, from the first record on; from is the client's address, not valid where it is not known. It fails for
-// what is no whole hello.
+// OfferOf is what a ClientHello offers in a pool, as a loop reads it: for who asks where it would go. stream is all
+// that the client has sent, from the first record on; from is the client's address, not valid where it is not known. It
+// fails for what is no whole hello.
 func OfferOf(known *affinity.Pool, stream []byte, from netip.Addr) (affinity.Offer, error) {
 	var parser tlsparse.Client
 	var h tlsparse.Hello
@@ -79,7 +79,8 @@ func (l *loop) routed(c *conn, d route.Decision) {
 // lostHome translates why a home could not be used.
 func lostHome(why pool.Unusable) Lost {
 	return [...]Lost{
-		pool.UsableOK: LostNone, pool.UsableDown: LostDown, pool.UsableFull: LostOverloaded, pool.UsableOverloaded: LostOverloaded,
+		pool.UsableOK: LostNone, pool.UsableDown: LostDown,
+		pool.UsableFull: LostOverloaded, pool.UsableOverloaded: LostOverloaded,
 		pool.UsableHardDrained: LostDrained,
 	}[why]
 }
