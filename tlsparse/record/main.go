@@ -1,7 +1,9 @@
+//go:build record
+
 // Command record makes tlsparse/testdata/hellos anew: real clients talk to openssl s_server through a tap, once or twice, and
 // what they send first is written down. It needs openssl, curl and gnutls-cli. Run it at the top of the repository:
 //
-//	go run ./tlsparse/testdata/record
+//	go run -tags record ./tlsparse/record
 package main
 
 import (
@@ -85,7 +87,7 @@ tlsparse reads in them.
 Record the hellos anew (needs openssl, curl and gnutls-cli), then rewrite what is
 read in them, and read the diff:
 
-    go run ./tlsparse/testdata/record
+    go run -tags record ./tlsparse/record
     go test ./tlsparse -run TestGolden -update
 
 The names of browsers stand for the shapes that utls has of them. They end in
