@@ -39,11 +39,10 @@ func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		_ = l.Close()
-		if err := s.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := <-done; !errors.Is(err, net.ErrClosed) {
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 	})
