@@ -136,7 +136,7 @@ func StartGo(ctx context.Context, name string, cert *Certificate) (*GoServer, er
 	return s, nil
 }
 
-// Serve accepts until the listener is closed, and returns why it ended.
+// Serve accepts until the listener or the server is closed, and returns why it ended.
 func (s *GoServer) Serve(l net.Listener) error { return s.http.Serve(goListener{l, s}) }
 
 // Name returns the name given to the server.
