@@ -289,7 +289,7 @@ func TestIntegrationLimits(t *testing.T) {
 			p.holds("127.0.0.9")
 		},
 		"new conns of a client": func(t *testing.T) {
-			p := press(t, "", "--client-rate", "0.01", "--client-burst", "24")
+			p := press(t, "", "--client-rate", "0.042", "--client-burst", "24")
 			if failed := p.load(24, "127.0.0.9"); failed > 0 {
 				t.Errorf("%d of a burst failed", failed)
 			}
