@@ -4,7 +4,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -92,7 +91,8 @@ func (s *service) delayDrain(delay time.Duration, e ending) error {
 }
 
 // endConns lets the open conns end until limit is done, which is after timeout, and resets the rest: that is what was
-// asked for, so it is logged and no error. A signal that is not spare ends it at once.
+// asked for, so it is logged and no error. A signal that is not spare ends it at once, which is an error if it cost a conn:
+// timeout(1) and some supervisors send theirs twice.
 func (s *service) endConns(limit context.Context, timeout time.Duration, e ending) error {
 	before := s.cutConns()
 	drained := make(chan struct{})
@@ -100,7 +100,7 @@ func (s *service) endConns(limit context.Context, timeout time.Duration, e endin
 		defer close(drained)
 		_ = s.balancer.Shutdown(limit) // an error is the limit's, and cutConns knows more
 	}()
-	var hurried error
+	var hurried os.Signal
 wait:
 	for {
 		select {
@@ -116,14 +116,18 @@ wait:
 				continue
 			}
 			e.kill()
-			hurried = fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", sig)
+			hurried = sig
 			break wait
 		}
 	}
-	if err := errors.Join(hurried, <-e.ended); err != nil {
+	if err := <-e.ended; err != nil {
 		return usage.Failed(err)
 	}
-	if cut := s.cutConns() - before; cut > 0 && timeout > 0 {
+	cut := s.cutConns() - before
+	switch {
+	case cut > 0 && hurried != nil:
+		return usage.Failed(fmt.Errorf("drain: ended at once by a second signal (%s), open conns were cut", hurried))
+	case cut > 0 && timeout > 0:
 		s.log.Warn("drained, conns that were still open are cut: a longer --drain-timeout waits for them",
 			slog.Float64("timeout_seconds", timeout.Seconds()), slog.Uint64("cut", cut))
 		return nil

@@ -93,3 +93,23 @@ func TestDrain(t *testing.T) {
 		cancel()
 	}
 }
+
+// TestDrainToldTwice: timeout(1) signals its child and then its group, so that the second signal finds nothing to cut.
+func TestDrainToldTwice(t *testing.T) {
+	var log shelf
+	s := assembled(t, "listeners: [{address: '127.0.0.1:0', default: www}]\n"+
+		"pools: [{name: www, backends: ['"+echoes(t)+"']}]\n"+
+		"tables: {entries: 2000, client_entries: 2000}\nloops: 1\ntimeouts: {drain: 1h}\n", &log)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.balancer.Run(ctx) }()
+	signals := make(chan os.Signal, 1)
+	signals <- syscall.SIGTERM
+	if err := s.drain(syscall.SIGTERM, ending{signals: signals, kill: cancel, ended: ended}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(log.String(), "msg=drained\n") {
+		t.Errorf("not drained:\n%s", &log)
+	}
+}
