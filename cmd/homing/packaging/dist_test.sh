@@ -48,7 +48,7 @@ chroot "$root" homing-bench version
 find "$root/usr/share/doc/homing" -name '*.md' >"$work/documents"
 while read -r document; do
   for link in $(grep -oE '\]\([^)#:]+\)' "$document" | tr -d '()]'); do
-    case $link in balancer/*|tlsparse/*|cluster/|cmd/*|bench/*) continue;; esac
+    case $link in balancer/*|tlsparse/*|cluster/*|cmd/*|bench/*) continue;; esac
     [ -e "$(dirname "$document")/$link" ] || fail "${document#"$root"} links to $link, which the package does not hold"
   done
 done <"$work/documents"
