@@ -47,6 +47,15 @@
 //   - lane: a gate's way into one pool: all that a conn keeps of where it came from and where it goes.
 //   - share: one loop's part of a pool: its counters and its budget of second chances. It outlives all generations.
 //
+// # Files
+//
+// By what befalls a conn: listener.go, settings.go (what is configured, and one generation of it), match.go (server name
+// and ALPN to a pool), sockets.go and inlet.go, accept.go, proxy.go, hello.go, ask.go (what package route is asked),
+// connect.go and dial.go, queue.go, observe.go, learn.go, secondchance.go, secondhello.go, relay.go, closing.go.
+// By who holds it: balancer.go, reload.go, handover.go (all loops), loop.go, turn.go, command.go, deadline.go, wheel.go
+// (one), conn.go, handshake.go, flow.go (one conn). By what gives way and is told: prehello.go, memory.go, networks.go,
+// count.go, stats.go, record.go, outcome.go, standing.go, ondown.go.
+//
 // # What gives way
 //
 // What there is too much of gives way in an order that is said beforehand: conns without a whole hello

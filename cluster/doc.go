@@ -8,7 +8,8 @@
 //	                              ▲                         └──► orders: given to nodes that join later
 //	admin API ──node key of this node──► Order
 //
-// A new kind of order is a row of the table in order.go, and what a node does for it a case in follow.go.
+// A new kind of order is a case of the table in order.go, and what a node does for it one in follow.go; the command
+// that gives it is in cmd/homing/internal/operate.
 //
 // Two secrets keep agents and nodes apart. The gossip key admits to membership. The node key admits to replication, and
 // to commands that change the cluster.

@@ -12,7 +12,8 @@
 // affinity the names of ticket keys before any client needs them, finds out which backend lost one that others have,
 // and says what stands in the way of resumption. It never changes a backend's state.
 //
-// Checks: health.go (when), check.go (what is asked: a new kind goes there), tally.go, load.go, doubt.go, agent.go.
+// Checks: health.go (when), check.go (what is asked: a new kind goes there, and its word to config/question.go; kinds are
+// ordered, each asks what the one before it asks, and more), tally.go, load.go, doubt.go, agent.go.
 // Probes: probe.go and schedule.go (when), examine.go (one round), handshake.go, lifetime.go, settle.go (who holds a
 // key), findings.go and warnings.go (what is said of it).
 package health

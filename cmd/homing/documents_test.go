@@ -90,3 +90,30 @@ func TestDocumentsNames(t *testing.T) {
 		}
 	}
 }
+
+// TestRemedies finds the flags that the remedies of shortages name, and has the file take the keys of a listener.
+func TestRemedies(t *testing.T) {
+	flags := map[string]bool{}
+	allFlags(newRootCommand(), flags)
+	text, err := os.ReadFile(filepath.Join(root, "cmd/homing/internal/shortage/causes.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("--([a-z][a-z-]+)").FindAllStringSubmatch(string(text), -1)
+	for _, m := range named {
+		if !flags[m[1]] {
+			t.Errorf("a remedy says --%s, there is no such flag", m[1])
+		}
+	}
+	keys := regexp.MustCompile(`\(([a-z_]+) of the listener\)`).FindAllStringSubmatch(string(text), -1)
+	for _, m := range keys {
+		file := "listeners: [{address: ':443', default: p, " + m[1] + ": 1}]\n" +
+			"pools: [{name: p, backends: [{address: '192.0.2.1:443'}]}]\n"
+		if _, err := config.Parse(m[1], []byte(file), nil); err != nil {
+			t.Errorf("a remedy says %s of the listener: %v", m[1], err)
+		}
+	}
+	if len(named) < 10 || len(keys) == 0 {
+		t.Errorf("only %d flags and %d keys were found", len(named), len(keys))
+	}
+}

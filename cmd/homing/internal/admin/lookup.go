@@ -153,7 +153,7 @@ func viewRoute(p *pool.Pool, known *affinity.Pool, offer *affinity.Offer, now ui
 	for _, id := range homes {
 		view.Homes = append(view.Homes, backendName(p, id))
 	}
-	if d.Rule != affinity.SourceFresh { // else the policy decides, or chance
+	if d.Rule != affinity.SourceFresh && d.Backend != nil { // else the policy decides, or chance
 		view.Rule, view.Backend = d.Rule.String(), d.Backend.Addr.String()
 	}
 	if d.Why != pool.UsableOK {

@@ -142,7 +142,7 @@ func listenerRows() []row[listenerView] {
 			cause: "listener_conns", count: held(balancer.HoldListener),
 			what: waitAt("as many conns are open at this listener as may, %d",
 				func(l *listenerView) any { return l.MaxConns }),
-			remedy: "raise --listener-conns (max_conns of the listener), or add a node",
+			remedy: "raise --listener-conns (listener_conns of the listener), or add a node",
 		},
 		{
 			cause: "memory_full", count: held(balancer.HoldMemory),
