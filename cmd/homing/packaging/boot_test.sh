@@ -95,7 +95,7 @@ systemctl stop homing || fail "systemctl stop fails"
 alive a 2 && fail "the conn outlives its process"
 hang a
 in_order inactive
-said 'level=WARN msg="drained, conns that were still open are cut.*cut=1' >/dev/null || fail "no line says what was cut"
+until_ 100 said 'level=WARN msg="drained, conns that were still open are cut.*cut=1' || fail "no line says what was cut"
 
 begin "stop, with a drain timeout above TimeoutStopSec"
 printf '[Service]\nWatchdogSec=6\nTimeoutStopSec=2\n' >/etc/systemd/system/homing.service.d/test.conf
@@ -171,10 +171,10 @@ begin "reload, good and bad"
 dial a || fail "no conn"
 configure 'drain: 31s'
 systemctl reload homing || fail "a good file is refused"
-said 'msg=reloaded.*timeouts.drain' >/dev/null || fail "the log does not say what has changed"
+until_ 100 said 'msg=reloaded.*timeouts.drain' || fail "the log does not say what has changed"
 echo 'nonsense: 1' >>/etc/homing/homing.yaml
 systemctl reload homing 2>/dev/null && fail "systemctl reload takes a broken file for good"
-said '^homing: .*"nonsense" is not known here' >/dev/null || fail "nobody says why the file is refused"
+until_ 100 said '^homing: .*"nonsense" is not known here' || fail "nobody says why the file is refused"
 [ "$(property ActiveState)" = active ] || fail "a refused reload ends the service"
 homing upgrade 2>&1 | grep -q '"nonsense" is not known here' || fail "an upgrade that fails does not say why"
 [ "$(pgrep -c -x homing)" = 1 ] || fail "an upgrade that failed leaves $(pgrep -c -x homing) processes"
