@@ -45,7 +45,9 @@ func (c *conn) tallyVerdict() {
 
 // uncount counts what accepted and enter have begun as over.
 func (l *loop) uncount(c *conn) {
-	l.b.networks.give(c.network)
+	if c.network != 0 { // else no networks may be counted, and a reload may be making the first count of them
+		l.b.networks.give(c.network)
+	}
 	l.count.open.Add(^uint64(0))
 	dec(&c.lane.gate.count.Open)
 	if share := c.lane.share; share != nil {

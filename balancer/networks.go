@@ -164,9 +164,6 @@ func (s *networks) find(bucket uint32, tag, now uint64) (way int, word uint64) {
 
 // give takes back one take.
 func (s *networks) give(ref uint32) {
-	if ref == 0 {
-		return
-	}
 	entry := &s.buckets[(ref-1)/networkWays][(ref-1)%networkWays]
 	for {
 		word := entry.Load()

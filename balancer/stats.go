@@ -52,9 +52,10 @@ type Limits struct {
 
 // ListenerStats are one listener's part of Stats.
 type ListenerStats struct {
+	ListenerCounts // first, or a machine of 32 bits cannot read them atomically
+
 	Name     string
 	MaxConns int // of Open, now; 0: no limit
-	ListenerCounts
 }
 
 // ListenerCounts are what is counted by listener.
@@ -70,8 +71,9 @@ type ListenerCounts struct {
 
 // PoolStats are one pool's part of Stats.
 type PoolStats struct {
+	PoolCounts // first, as above
+
 	Name string
-	PoolCounts
 }
 
 // PoolCounts are what is counted by pool.

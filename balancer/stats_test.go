@@ -48,6 +48,12 @@ func TestCountsAreSummed(t *testing.T) {
 	if got := sumCounts(reflect.ValueOf(listeners)); got != n*(n+1)/2 {
 		t.Errorf("%d of %d", got, n*(n+1)/2)
 	}
+	// add reads atomically, which a machine of 32 bits can only at multiples of eight bytes: where an allocation begins.
+	for _, of := range []any{ListenerStats{}, PoolStats{}} {
+		if first := reflect.TypeOf(of).Field(0); !first.Anonymous {
+			t.Errorf("%T begins with %s, want its counts", of, first.Name)
+		}
+	}
 }
 
 // fillCounts sets each counter in v to the next number, from n, and returns the last.

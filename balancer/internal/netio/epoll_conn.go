@@ -106,7 +106,8 @@ func (e *epoll) awaitRoom(s Sock, sl *slot) syscall.Errno {
 func (e *epoll) Close(s Sock, reset bool) {
 	sl := e.closing(s)
 	switch {
-	case sl.reusable(reset) && sysUnconnect(sl.fd) == 0:
+	// One whose connect failed at once is not known to epoll, as all spares are.
+	case sl.flags&registered != 0 && sl.reusable(reset) && sysUnconnect(sl.fd) == 0:
 		e.spares.put(sl.fd, sl.flags&six != 0, e.now)
 	case reset:
 		sysLingerZero(sl.fd)

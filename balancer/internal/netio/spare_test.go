@@ -252,6 +252,21 @@ func TestSpareNot(t *testing.T) {
 	}
 }
 
+// A connect that fails before anything was sent leaves nothing behind that the next one could not use.
+func TestSpareFailedAtOnce(t *testing.T) {
+	eachSpareRig(t, func(t *testing.T, r spareRig) {
+		s, errno := r.Connect(netip.MustParseAddrPort("255.255.255.255:9"), 0)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		if c := r.take(OpConnect, s); c.Errno == 0 {
+			t.Fatal("connected to the broadcast address")
+		}
+		r.Close(s, true)
+		r.pair()
+	})
+}
+
 // A family's sockets are its own, and few are kept.
 func TestSpareBounded(t *testing.T) {
 	eachSpareRig(t, func(t *testing.T, r spareRig) {
