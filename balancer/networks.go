@@ -162,7 +162,7 @@ func (s *networks) find(bucket uint32, tag, now uint64) (way int, word uint64) {
 	return way, word
 }
 
-// give takes back one take.
+// give takes back one take, of a ref that is not 0.
 func (s *networks) give(ref uint32) {
 	entry := &s.buckets[(ref-1)/networkWays][(ref-1)%networkWays]
 	for {
