@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +153,29 @@ func TestOwnBackends(t *testing.T) {
 	for backend, want := range map[string]bool{"127.0.0.1:8443": true, "127.0.0.1:443": false, "192.0.2.1:8443": false} {
 		if got := refuses(netaddr.MustParse(backend)); got != want {
 			t.Errorf("%s: %t", backend, got)
+		}
+	}
+}
+
+// TestListenersGoWhole: what a file says of a listener reaches the balancer, each field of it.
+func TestListenersGoWhole(t *testing.T) {
+	s := assembled(t, `
+listeners:
+  - {name: main, address: "unix:`+filepath.Join(t.TempDir(), "s")+`", socket_mode: 600, tls: require, default: web, routes: [{names: [a.example], alpn: [h2], pool: web}],
+     listener_conns: 7, allow: [192.0.2.0/24], deny: [192.0.2.1/32], accept_proxy: [192.0.2.2/32]}
+pools: [{name: web, backends: ["127.0.0.1:1"]}]
+tables: {entries: 2000, client_entries: 2000}
+loops: 1
+`, io.Discard)
+	told := s.balancerConfig(s.running.Load()).Listeners
+	if len(told) != 1 || len(told[0].Routes) != 1 {
+		t.Fatalf("told %+v", told)
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(told[0]), reflect.ValueOf(told[0].Routes[0])} {
+		for field, value := range v.Fields() {
+			if value.IsZero() {
+				t.Errorf("%s.%s is not told", v.Type(), field.Name)
+			}
 		}
 	}
 }
