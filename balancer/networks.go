@@ -162,8 +162,11 @@ func (s *networks) find(bucket uint32, tag, now uint64) (way int, word uint64) {
 	return way, word
 }
 
-// give takes back one take, of a ref that is not 0.
+// give takes back one take; 0 is none.
 func (s *networks) give(ref uint32) {
+	if ref == 0 {
+		return
+	}
 	entry := &s.buckets[(ref-1)/networkWays][(ref-1)%networkWays]
 	for {
 		word := entry.Load()

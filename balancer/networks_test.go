@@ -44,6 +44,7 @@ func TestSourceConns(t *testing.T) {
 		t.Errorf("a neighbour: %v", why)
 	}
 	s.give(refs[0])
+	s.give(0) // of a conn that was not counted
 	if _, why := s.take(a, limits); why != RefusedNone {
 		t.Errorf("after one has ended: %v", why)
 	}
