@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // A loop that comes late to the end of its stretch still begins all that should have begun in it: whatever made it late may

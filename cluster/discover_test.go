@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // town is a Directory that a test writes.

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 func wordOf(w word) []byte { return w.wire() }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // again is a listener's socket a second time, as another process gets it.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // besieged is a node with a pool, three agents on addresses of their own, and a villain.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // testMember is a member with its Run, on a free port of loopback.

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"homing/balancer/pool"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 func TestDrainRoundTrip(t *testing.T) {

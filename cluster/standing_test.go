@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"homing/balancer/pool"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 func TestStandingRoundTrip(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // backendOf starts a server of HTTPS and gives its address and the root of its certificate (example.com).

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"homing/bench/proc"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // stub writes a program that pretends to be a balancer: a shell script.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/bench/tlsserver"
-	"homing/internal/testkit"
 )
 
 // certificate makes one for the names, valid from so long ago for so long.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"homing/bench/testkit"
 	"homing/bench/tlscore"
-	"homing/internal/testkit"
 )
 
 const serverName = "homing.test"

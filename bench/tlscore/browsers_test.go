@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // recorded returns a hello that a client was seen to send, without the headers of its records.

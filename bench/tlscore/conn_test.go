@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 var (

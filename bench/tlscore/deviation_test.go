@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // A hello that lies about everything but what the server checks is answered: with the session at each place among others, in the

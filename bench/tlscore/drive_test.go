@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 const serverName = "homing.test"

@@ -11,7 +11,7 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // fakeServer is a server that says what real ones never say. It speaks one suite of each version over X25519, with a

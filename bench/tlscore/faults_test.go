@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // flip changes one bit of messages of a kind: bit 0 of the byte at that offset, from the end when it is below 0.

@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // parsers are the readers of what servers send, by name: each takes the body of a message.

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/bench/tlscore"
-	"homing/internal/testkit"
 )
 
 const request = "who are you?"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // pair is an elder and an heir with tables of their own, and the stream between them.

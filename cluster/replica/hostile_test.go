@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/bench/testkit"
 	"homing/cluster/internal/bound"
-	"homing/internal/testkit"
 )
 
 // silence keeps connections open that say nothing, until the test ends: one that is closed comes again.

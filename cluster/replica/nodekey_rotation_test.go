@@ -3,7 +3,7 @@ package replica
 import (
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestNodeKeyRotation changes the node key of two nodes as `homing run -h` says, one node after the other, while both

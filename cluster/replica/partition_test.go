@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // What the process on the other side of the partition is told by its environment.

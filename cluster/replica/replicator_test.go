@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // testNode is one node's store and replicator, running.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 func numbered(i uint64) *affinity.Fact {

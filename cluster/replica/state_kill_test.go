@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // What the process that is to be killed is told by its environment.

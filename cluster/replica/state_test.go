@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // runStore runs a store until the test ends, or until the function is called.

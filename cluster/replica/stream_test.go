@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // wire forwards TCP to a node, and does to it what networks do.

@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"homing/bench/diagnose"
+	"homing/bench/testkit"
 	"homing/bench/tlsserver"
 	"homing/cmd/internal/usage"
-	"homing/internal/testkit"
 )
 
 // tlsSite starts servers that share nothing but the certificate and take turns behind one address. It returns the address

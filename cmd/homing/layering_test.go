@@ -22,6 +22,9 @@ import (
 
 const module = "homing"
 
+// testKit is what tests share.
+const testKit = "bench/testkit"
+
 // allowedEdges is the import graph of the house plan: imports go downward only. What is not listed may not be imported.
 // homing/x is the package x below cmd/homing/internal. The packages of bench are one box, and "bench" stands for them all:
 // nothing that is shipped as homing knows of it; likewise cmd/internal, which is of both commands.
@@ -39,7 +42,6 @@ var allowedEdges = map[string][]string{
 	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
 	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/internal/bound"},
 	"bench":                         {},
-	"internal/testkit":              {"bench"}, // and nothing but tests imports it: it is in no other line
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {},
 
@@ -78,7 +80,7 @@ var onlyStd = map[string][]string{
 
 // topLevel is what the top of the repository holds, beside dotfiles and what .gitignore names.
 var topLevel = []string{
-	"LICENSE", "Makefile", "README.md", "balancer", "bench", "cluster", "cmd", "go.mod", "go.sum", "internal", "tlsparse",
+	"LICENSE", "Makefile", "README.md", "balancer", "bench", "cluster", "cmd", "go.mod", "go.sum", "tlsparse",
 }
 
 func TestLayeringTopLevel(t *testing.T) {
@@ -109,6 +111,9 @@ func TestLayeringEdges(t *testing.T) {
 		}
 		for _, imported := range pkg.Imports {
 			if ours, ok := strings.CutPrefix(imported, module+"/"); ok {
+				if ours == testKit {
+					t.Errorf("%s imports %s, which is for tests alone", name, ours)
+				}
 				if house(ours) != house(name) && !slices.Contains(allowed, ours) && !slices.Contains(allowed, house(ours)) {
 					t.Errorf("%s may not import %s", name, ours)
 				}

@@ -10,7 +10,7 @@
 // that API), operate (what operators ask and order: status, drain, cluster), shortage (what clients are refused for, a
 // row a cause), upgrade (from one process to the next), agent (the command beside a backend), member (what node and
 // agent share), logging and logref (how it is written, what each line means), value (how a setting is read), transparent
-// (the rules of --transparent), task. What more than one test needs is in ../../internal/testkit.
+// (the rules of --transparent), task. What more than one test needs is in bench/testkit.
 package main
 
 import (

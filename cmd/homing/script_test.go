@@ -21,7 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // again starts this binary once more, as what TestMain makes of the variable, with descriptors and a scheduler of its own.

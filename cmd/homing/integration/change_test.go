@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // One backend's reload replaces its ticket key. Each client that held the old key loses one resumption, and learning

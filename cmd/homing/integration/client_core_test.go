@@ -13,9 +13,9 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
-	"homing/internal/testkit"
 )
 
 // met is what one conn of the harness's client came to.

@@ -12,8 +12,8 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/proc"
+	"homing/bench/testkit"
 	"homing/cluster"
-	"homing/internal/testkit"
 )
 
 // soon is within what nodes must have followed an agent: 2 s where the machine has time, and here what tells gossip from

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // alternate makes n conns of clients that go to another node each time, or on to the next when one does not accept.

@@ -8,7 +8,7 @@ import (
 	"homing/bench/balancers"
 	"homing/bench/diagnose"
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // diagnosis is what is expected of a site.

@@ -11,7 +11,7 @@ import (
 
 	"homing/bench/diagnose"
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // site is a place whose make is known: what starts there, and what is true of it.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationDNS runs the example: a name has the addresses of the nodes that are ready, by a real name server, and

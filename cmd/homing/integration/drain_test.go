@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // comer is one conn of a client, as the client saw it.

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // connTime bounds one conn of the byte test: what is not over by then hangs.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // plan is what the two ends of one conn do. It follows from the seed and the conn's number alone.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationExamples has each example and each part of a document that configures another program read by that

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // inject has strace make system calls of a process fail, as its option inject says, until the function that it returns is

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // filed is a homing that runs by a configuration file, and the file.

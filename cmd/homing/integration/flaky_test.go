@@ -11,7 +11,7 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/proc"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // startStunnel starts a stunnel without tickets: its TLS 1.3 identities are keys of its session cache. It is in front of

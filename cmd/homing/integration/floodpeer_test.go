@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // floodPeerVar tells a process of this test that it is to flood, and how.

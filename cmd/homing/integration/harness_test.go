@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // binary is the homing under test: HOMING_BINARY, or built once by TestMain.

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // illness is a pool with one backend, and what its checks have to say of that.

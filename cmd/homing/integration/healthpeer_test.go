@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // Backends that no real server is, each bad in its own way. What they do with a conn they do until the test ends.

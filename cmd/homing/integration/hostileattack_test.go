@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // attack is all hostile clients together.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // idleMemory is the most that homing may hold for a conn that is established and silent, in bytes.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // idlePeer is a process with the clients and the backends of one homing, which have descriptors of their own there.

@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // nameBytes is the length of the key's name at the front of a ticket of nginx.

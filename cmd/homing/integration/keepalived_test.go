@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // The example's addresses are moved into a network that is for benchmarks (RFC 2544), so that nothing real has them.

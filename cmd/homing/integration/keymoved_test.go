@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // ticketKey is the content of a new file of nginx's ssl_session_ticket_key.

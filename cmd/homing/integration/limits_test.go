@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // pressed is one homing that is brought to a limit, before backends of this process.

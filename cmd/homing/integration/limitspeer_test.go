@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // limitsPeerVar tells a process of this test that it has the slow clients and the backends of one homing.

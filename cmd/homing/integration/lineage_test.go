@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // lineage is a homing and the processes that take its place, one after another.

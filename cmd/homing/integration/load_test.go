@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // load is clients that come back again and again, each with the session of the time before, until end.

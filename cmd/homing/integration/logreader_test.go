@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // patience bounds what is to happen at once, on a busy machine.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/procfs"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // machineClock tells how long something took on a machine that has others to serve, too: it stands still while the

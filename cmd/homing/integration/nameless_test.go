@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // namelessFarm is three backends whose TLS 1.3 tickets tell nothing of who issued them.

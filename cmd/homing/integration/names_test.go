@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationNames: a backend by name, from a real name server. It moves when its only address dies, it follows a

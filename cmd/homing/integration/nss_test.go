@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // NSS ends a TLS 1.2 conn that offers it a ticket of another stack. Two nginx and one NSS server in one pool, and a homing

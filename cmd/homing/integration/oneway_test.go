@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // TestIntegrationOneWay loses the packets of one node to the other, but not those the other way, while both learn. The

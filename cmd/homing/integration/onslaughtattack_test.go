@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 const (

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // Each host of the onslaught is a network namespace. Clients have addresses of a network that is this machine's own.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // crowd is many backends on loopback addresses of their own, which greet and hang up. The last few are not there.

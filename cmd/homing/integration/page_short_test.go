@@ -3,7 +3,7 @@ package integration
 import (
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationPageShortages: the page heads with what clients are short of, and says all of why a backend is down.

@@ -22,8 +22,8 @@ import (
 
 	"homing/balancer/pool"
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 func needChromium(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationPageToken: where a token is asked for, the page shows nothing before it has one, says so once, and asks.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // servers' addresses, on the bridge, so that a node can lose the way to them and to nothing else.

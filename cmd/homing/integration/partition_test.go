@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationPartition parts two nodes for longer than memberlist remembers (30 s), by taking a cable out. Both must be

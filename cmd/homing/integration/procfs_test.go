@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // memory reads the resident memory of homing in bytes, and its highest value so far (VmRSS and VmHWM, proc(5)).

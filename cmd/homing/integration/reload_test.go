@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 const reloadFile = `

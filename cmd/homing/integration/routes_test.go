@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // onlySession offers one session whatever the name of the server, and keeps the last that it was given.

@@ -8,11 +8,11 @@ import (
 	"testing"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/bench/tlscore"
 	"homing/bench/unruly"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // poisoner is a client that has sessions of its own at three nginx, and tries to have them pass for others.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // tells waits until homing says everywhere that clients are short of something: in status, page and metrics, and by one line

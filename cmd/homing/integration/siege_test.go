@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // Each host of the siege is a network namespace: one node, three nginx with their agents, and a fourth that was broken into.

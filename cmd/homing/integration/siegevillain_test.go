@@ -18,9 +18,9 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"golang.org/x/sys/unix"
 
+	"homing/bench/testkit"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // villain is a web server that was broken into: it has the gossip key, and sends what it likes, in memberlist's words, from

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"homing/bench/farm"
+	"homing/bench/testkit"
 	"homing/bench/tlsclient"
-	"homing/internal/testkit"
 )
 
 // asker is a user whose offer can be made to a server directly, while the user keeps its session.

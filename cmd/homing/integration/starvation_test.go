@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // longestAnswer bounds the 99th percentile of what is measured here. It tells starving from being slow; how slow is logged,

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // HAProxy in front of homing, homing in front of nginx, with nothing but unix sockets and PROXY headers between them: all

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // mixed is three streams of users, one for each way to resume.

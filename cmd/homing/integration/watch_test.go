@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // console is a terminal with a command in it: a pseudo-terminal, and as much of a screen as the command uses.

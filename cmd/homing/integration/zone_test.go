@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"homing/bench/farm"
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // TestIntegrationZone: listener, backend, source and check on link-local addresses of an interface (RFC 4007), by both

@@ -22,10 +22,10 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/health"
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 	"homing/cluster"
 	"homing/cluster/replica"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // source is a homing that has counted a little of everything.

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // TestEvents: lines from info on are events whatever is logged, with their words flat; the log gets what it wants.

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 func unixAddress(t *testing.T) api.Address {

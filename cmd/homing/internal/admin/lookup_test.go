@@ -17,8 +17,8 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/api"
-	"homing/internal/testkit"
 )
 
 // helloOf is a TLS 1.2 ClientHello of a name that offers a session ID, if it is not empty, and a ticket, if it is not nil.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
 	"homing/cluster"
-	"homing/internal/testkit"
 )
 
 // listenHere accepts conns, and hangs up, until the test ends.

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // shelf is a log that can be read while it is written.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"homing/bench/testkit"
 	"homing/cmd/homing/internal/config"
-	"homing/internal/testkit"
 )
 
 // echoes is the address of a backend that sends back what it gets.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"homing/internal/testkit"
+	"homing/bench/testkit"
 )
 
 // envMode makes the test binary an heir; its value says how it behaves.
