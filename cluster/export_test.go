@@ -13,39 +13,21 @@ import (
 	"homing/bench/testkit"
 )
 
-// again is a listener's socket a second time, as another process gets it.
-func again(t *testing.T, listener net.Listener) *net.TCPListener {
-	t.Helper()
-	file, err := listener.(*net.TCPListener).File()
-	check(t, err)
-	defer file.Close()
-	copied, err := net.FileListener(file)
-	check(t, err)
-	return copied.(*net.TCPListener)
-}
-
 func (s *GossipSockets) again(t *testing.T) *GossipSockets {
 	t.Helper()
 	file, err := s.UDP.File()
-	check(t, err)
+	testkit.Check(t, err)
 	defer file.Close()
 	copied, err := net.FilePacketConn(file)
-	check(t, err)
-	return &GossipSockets{TCP: again(t, s.TCP), UDP: copied.(*net.UDPConn)}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Check(t, err)
+	return &GossipSockets{TCP: testkit.Again(t, s.TCP), UDP: copied.(*net.UDPConn)}
 }
 
 // A node's process is replaced five times in a row: to the others nothing happens, and what the newest says of itself
 // counts, which shows that its incarnation is the highest.
 func TestMemberIsReplaced(t *testing.T) {
 	t.Parallel()
-	log := new(safeBuffer)
+	log := new(testkit.Log)
 	peer := startMember(t, Config{Log: slog.New(slog.NewTextHandler(log, nil))})
 	elder := startMember(t, Config{ID: "node"}, peer)
 	agent := startMember(t, announcing("127.0.0.1:443", 1), peer)
@@ -53,11 +35,11 @@ func TestMemberIsReplaced(t *testing.T) {
 		testkit.Eventually(t, "all see all", func() bool { return len(m.Members()) == 2 })
 	}
 	states := []State{StateDraining, StateServing, StateDraining, StateServing, StateDraining}
-	check(t, elder.Update(func(m *Meta) { m.Version = "0" }))
+	testkit.Check(t, elder.Update(func(m *Meta) { m.Version = "0" }))
 	for i, state := range states {
 		cfg := Config{ID: "node", Bind: elder.Addr(), Sockets: elder.Sockets().again(t), Meta: elder.Self().Meta}
 		heir, err := Create(cfg)
-		check(t, err)
+		testkit.Check(t, err)
 		if heir.Addr() != elder.Addr() {
 			t.Errorf("the heir is at %s, not %s", heir.Addr(), elder.Addr())
 		}
@@ -69,17 +51,17 @@ func TestMemberIsReplaced(t *testing.T) {
 		elder = runMember(t, heir)
 		testkit.Eventually(t, "the heir meets all",
 			func() bool { return elder.sees(peer.cfg.ID, alive) && elder.sees(agent.cfg.ID, alive) })
-		check(t, elder.Update(func(m *Meta) { m.State = state; m.Version = strings.Repeat("1", i+1) }))
+		testkit.Check(t, elder.Update(func(m *Meta) { m.State = state; m.Version = strings.Repeat("1", i+1) }))
 		testkit.Eventually(t, "its word counts", func() bool {
 			return peer.sees("node", func(m Member) bool { return m.Meta.State == state && len(m.Meta.Version) == i+1 })
 		})
 	}
 	for _, word := range []string{"vanished", "left", "refused"} {
-		if n := log.lines(word); n > 0 {
+		if n := log.Lines(word); n > 0 {
 			t.Errorf("%s:\n%s", word, log)
 		}
 	}
-	if n := log.lines("member joined"); n != 2 {
+	if n := log.Lines("member joined"); n != 2 {
 		t.Errorf("%d members joined, want 2:\n%s", n, log)
 	}
 }
@@ -94,11 +76,11 @@ func TestMemberHeirThatFails(t *testing.T) {
 		ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.Sockets().again(t),
 		Meta: elder.Self().Meta,
 	})
-	check(t, err)
+	testkit.Check(t, err)
 	late := startMember(t, Config{}, elder)
 	testkit.Eventually(t, "the elder takes members in", func() bool { return elder.sees(late.cfg.ID, alive) })
-	check(t, heir.Shutdown())
-	check(t, heir.Shutdown())
+	testkit.Check(t, heir.Shutdown())
+	testkit.Check(t, heir.Shutdown())
 	later := startMember(t, Config{}, elder)
 	testkit.Eventually(t, "still", func() bool { return elder.sees(later.cfg.ID, alive) })
 	if _, err := Create(Config{Bind: elder.Addr(), Sockets: elder.Sockets().again(t)}); err == nil {
@@ -110,7 +92,7 @@ func TestMemberHeirThatFails(t *testing.T) {
 func TestMemberInheritsNonces(t *testing.T) {
 	elder := startMember(t, Config{NodeKeys: [][]byte{nodeKey(1)}})
 	sealed, err := (&Order{Op: OpKeyAdd, Key: NewKey()}).Seal(nodeKey(1), time.Now())
-	check(t, err)
+	testkit.Check(t, err)
 	_, _ = elder.apply(sealed, false) // it has no keyring: refused, but after it was taken for given
 	heir := startMember(t, Config{NodeKeys: [][]byte{nodeKey(1)}})
 	heir.Import(elder.Export())

@@ -20,14 +20,14 @@ type besieged struct {
 	node   *testMember
 	pool   *pool.Pool
 	agents []*testMember
-	log    *safeBuffer
+	log    *testkit.Log
 }
 
 const besiegedPool = "127.0.0.11:443, 127.0.0.12:443, 127.0.0.13:443"
 
 func besiege(t *testing.T) *besieged {
 	t.Helper()
-	b := &besieged{villain: &villain{key(1)}, pool: webPool(t), log: new(safeBuffer)}
+	b := &besieged{villain: &villain{key(1)}, pool: webPool(t), log: new(testkit.Log)}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	var discovery *Discovery
 	ready := make(chan struct{})

@@ -163,7 +163,7 @@ func TestMembershipNewName(t *testing.T) {
 // TestMembershipApart: another key, no key, another label: strangers stay strangers, and the log says so, once.
 func TestMembershipApart(t *testing.T) {
 	t.Parallel()
-	var log safeBuffer
+	var log testkit.Log
 	a := startMember(t, Config{Keys: ringOf(t, key(1)), Label: "l", Log: slog.New(slog.NewTextHandler(&log, nil))})
 	strangers := []*testMember{
 		startMember(t, Config{Keys: ringOf(t, key(2)), Label: "l"}, a),
@@ -387,36 +387,6 @@ func (w *wall) transport(t *testing.T, side string) memberlist.Transport {
 	}
 	w.sides[fmt.Sprintf("127.0.0.1:%d", inner.GetAutoBindPort())] = side
 	return &walled{NetTransport: inner, wall: w, side: side}
-}
-
-// safeBuffer is a log that tests read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-// lines counts the lines that contain a word.
-func (s *safeBuffer) lines(word string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for line := range strings.Lines(s.b.String()) {
-		if strings.Contains(line, word) {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func nodeKey(b byte) []byte { return bytes.Repeat([]byte{b}, KeyBytes) }

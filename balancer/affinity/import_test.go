@@ -12,13 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 // heirOf makes a store that takes over from another one. It is the test's to close.
 func heirOf(t *testing.T, elder *Store, edit ...func(*Config)) *Store {
 	t.Helper()
 	shared, err := elder.ExportTables()
-	check(t, err)
+	testkit.Check(t, err)
 	seed := elder.Seed()
 	cfg := elder.cfg
 	cfg.Seed, cfg.SeedMade, cfg.Import = seed.Value, seed.Made, shared
@@ -26,7 +28,7 @@ func heirOf(t *testing.T, elder *Store, edit ...func(*Config)) *Store {
 		e(&cfg)
 	}
 	heir, err := NewStore(cfg)
-	check(t, err)
+	testkit.Check(t, err)
 	return heir
 }
 
@@ -34,7 +36,7 @@ func heirOf(t *testing.T, elder *Store, edit ...func(*Config)) *Store {
 func descriptors(t *testing.T) int {
 	t.Helper()
 	files, err := os.ReadDir("/proc/self/fd")
-	check(t, err)
+	testkit.Check(t, err)
 	return len(files)
 }
 
@@ -62,7 +64,7 @@ func TestImportSharesTables(t *testing.T) {
 		if _, _, ok := heir.hints.Lookup(8, t0); !ok {
 			t.Error("a hint is not shared")
 		}
-		check(t, heir.Close())
+		testkit.Check(t, heir.Close())
 		if now := descriptors(t); now != before {
 			t.Errorf("memory %q: %d descriptors, before the heir %d", dir, now, before)
 		}
@@ -75,17 +77,17 @@ func TestImportSharesTables(t *testing.T) {
 // The heir keeps what the elder knew, whatever the elder does at its end; so does the heir's heir.
 func TestImportOutlivesTheElder(t *testing.T) {
 	elder, err := NewStore(Config{Seed: 1, TableEntries: 1000, ClientEntries: 1000, ahead: aheadBy(0)})
-	check(t, err)
+	testkit.Check(t, err)
 	elder.Pool(1).IssuedID(77, 3, t0)
 	heir := heirOf(t, elder)
-	check(t, elder.Close())
+	testkit.Check(t, elder.Close())
 	next := heirOf(t, heir)
 	next.Pool(1).IssuedID(78, 3, t0)
 	if len(export(heir, t0)) != 2 || len(export(next, t0)) != 2 {
 		t.Errorf("the heir knows %v, its heir %v", export(heir, t0), export(next, t0))
 	}
-	check(t, heir.Close())
-	check(t, next.Close())
+	testkit.Check(t, heir.Close())
+	testkit.Check(t, next.Close())
 }
 
 // A table of another size, seed or layout is not mapped; the store begins empty, says so, and closes what it was given.
@@ -115,7 +117,7 @@ func TestImportRefuses(t *testing.T) {
 			if !strings.Contains(log.String(), tt.says) {
 				t.Errorf("said: %s", &log)
 			}
-			check(t, heir.Close())
+			testkit.Check(t, heir.Close())
 			if now := descriptors(t); now != before {
 				t.Errorf("%d descriptors, before %d", now, before)
 			}
@@ -125,7 +127,7 @@ func TestImportRefuses(t *testing.T) {
 		elder := newStore(t)
 		before := descriptors(t)
 		shared, err := elder.ExportTables()
-		check(t, err)
+		testkit.Check(t, err)
 		if _, err := NewStore(Config{Seed: 1, TableEntries: MaxEntries + 1, Import: append(shared, ExportedTable{"entries", shared[0].FD})}); err == nil {
 			t.Error("a table of too many entries was made")
 		}
@@ -143,7 +145,7 @@ func TestImportAnotherSizeInTheSameDirectory(t *testing.T) {
 	elder.Pool(1).IssuedID(77, 3, t0)
 	names := func() (all []string) {
 		files, err := os.ReadDir(dir)
-		check(t, err)
+		testkit.Check(t, err)
 		for _, f := range files {
 			all = append(all, f.Name())
 		}
@@ -155,7 +157,7 @@ func TestImportAnotherSizeInTheSameDirectory(t *testing.T) {
 	if len(export(failed, t0)) != 0 || failed.Imported() {
 		t.Error("the table of another size was used")
 	}
-	check(t, failed.Close())
+	testkit.Check(t, failed.Close())
 	if after := names(); !slices.Equal(after, before) {
 		t.Errorf("an heir that was never run leaves %v behind, was %v", after, before)
 	}
@@ -164,7 +166,7 @@ func TestImportAnotherSizeInTheSameDirectory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); heir.Run(ctx) }()
-	check(t, heir.Published(ctx))
+	testkit.Check(t, heir.Published(ctx))
 	cancel()
 	<-done
 	heir.Pool(1).IssuedID(78, 3, t0)
@@ -178,7 +180,7 @@ func TestImportAnotherSizeInTheSameDirectory(t *testing.T) {
 	if len(export(elder, t0)) != 1 {
 		t.Error("the elder lost its table")
 	}
-	check(t, heir.Close())
+	testkit.Check(t, heir.Close())
 	if bad, err := filepath.Glob(filepath.Join(dir, "*.bad-*")); err != nil || len(bad) > 0 {
 		t.Errorf("set aside: %v, %v", bad, err)
 	}
@@ -196,7 +198,7 @@ func TestPublished(t *testing.T) {
 	}
 	go func() { defer close(done); s.Run(ctx) }()
 	s.Merge(ctx, facts, now)
-	check(t, s.Published(ctx))
+	testkit.Check(t, s.Published(ctx))
 	if got := len(s.keyFacts()); got != len(facts) {
 		t.Errorf("%d of %d keys are there", got, len(facts))
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"homing/bench/testkit"
 )
 
 // tempIn is a directory of the test in dir, or skips the test.
@@ -81,13 +83,16 @@ func TestMemoryThatCannotBeTrusted(t *testing.T) {
 		{"another program's file", word(4, 1, 2, 3, 4), "not a table of homing"},
 		{"a changed seed", word(8, 1, 2, 3), "a broken header"},
 		{"another size inside", word(24, 7), "a broken header"},
-		{"a shorter file", func(t *testing.T, path string) { check(t, os.Truncate(path, 4096)) }, "a file of 4096 bytes"},
-		{"an empty file", func(t *testing.T, path string) { check(t, os.Truncate(path, 0)) }, "a file of 0 bytes"},
-		{"one that others may write", func(t *testing.T, path string) { check(t, os.Chmod(path, 0o622)) }, "mode 0622"},
-		{"a directory", func(t *testing.T, path string) { check(t, os.Remove(path)); check(t, os.Mkdir(path, 0o700)) }, "is a directory"},
+		{"a shorter file", func(t *testing.T, path string) { testkit.Check(t, os.Truncate(path, 4096)) }, "a file of 4096 bytes"},
+		{"an empty file", func(t *testing.T, path string) { testkit.Check(t, os.Truncate(path, 0)) }, "a file of 0 bytes"},
+		{"one that others may write", func(t *testing.T, path string) { testkit.Check(t, os.Chmod(path, 0o622)) }, "mode 0622"},
+		{"a directory", func(t *testing.T, path string) {
+			testkit.Check(t, os.Remove(path))
+			testkit.Check(t, os.Mkdir(path, 0o700))
+		}, "is a directory"},
 		{"a link", func(t *testing.T, path string) {
-			check(t, os.Rename(path, path+".real"))
-			check(t, os.Symlink(path+".real", path))
+			testkit.Check(t, os.Rename(path, path+".real"))
+			testkit.Check(t, os.Symlink(path+".real", path))
 		}, "symbolic links"},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
@@ -118,9 +123,9 @@ func TestMemoryWithTwoSeeds(t *testing.T) {
 	o := cfg
 	o.Seed, o.Memory = 6, other
 	s, err := NewStore(o)
-	check(t, err)
-	check(t, s.Close())
-	check(t, os.Rename(filepath.Join(other, "clients.table"), filepath.Join(dir, "clients.table")))
+	testkit.Check(t, err)
+	testkit.Check(t, s.Close())
+	testkit.Check(t, os.Rename(filepath.Join(other, "clients.table"), filepath.Join(dir, "clients.table")))
 	var log bytes.Buffer
 	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	again := newStore(t, func(c *Config) { *c = cfg })
@@ -132,7 +137,7 @@ func TestMemoryWithTwoSeeds(t *testing.T) {
 func TestMemoryOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	if s, err := NewStore(Config{Memory: dir}); err == nil {
-		check(t, s.Close())
+		testkit.Check(t, s.Close())
 		t.Skip("the temporary directory is a tmpfs")
 	} else if !strings.Contains(err.Error(), "tmpfs") {
 		t.Error(err)
@@ -144,20 +149,13 @@ func TestMemoryOnDisk(t *testing.T) {
 
 func TestSetAsideKeepsOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	check(t, os.WriteFile(path+".bad-1", nil, 0o600))
-	check(t, os.WriteFile(path, nil, 0o600))
-	check(t, SetAside(path, os.ErrInvalid, slog.New(slog.DiscardHandler)))
+	testkit.Check(t, os.WriteFile(path+".bad-1", nil, 0o600))
+	testkit.Check(t, os.WriteFile(path, nil, 0o600))
+	testkit.Check(t, SetAside(path, os.ErrInvalid, slog.New(slog.DiscardHandler)))
 	if bad, err := filepath.Glob(path + ".bad-*"); err != nil || len(bad) != 1 || bad[0] == path+".bad-1" {
 		t.Errorf("%v, %v", bad, err)
 	}
 	if err := SetAside(path, os.ErrInvalid, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a file that is not there was set aside")
-	}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -53,3 +53,14 @@ func Accept(l net.Listener, handle func(net.Conn)) {
 
 // Silence takes all that a conn says, and says nothing.
 func Silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) } // it ends with the conn
+
+// Again is a listener's socket a second time, as another process gets it.
+func Again(tb testing.TB, listener net.Listener) *net.TCPListener {
+	tb.Helper()
+	file, err := listener.(*net.TCPListener).File()
+	Check(tb, err)
+	defer file.Close()
+	copied, err := net.FileListener(file)
+	Check(tb, err)
+	return copied.(*net.TCPListener)
+}

@@ -4,7 +4,6 @@ package replica
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,40 +12,22 @@ import (
 	"homing/bench/testkit"
 )
 
-// again is a listener's socket a second time, as another process gets it.
-func again(t *testing.T, listener net.Listener) *net.TCPListener {
-	t.Helper()
-	file, err := listener.(*net.TCPListener).File()
-	check(t, err)
-	defer file.Close()
-	copied, err := net.FileListener(file)
-	check(t, err)
-	return copied.(*net.TCPListener)
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // heirNode is the process that replaces a test node: with the same tables and socket, and its facts held back.
 func heirNode(t *testing.T, elder *testNode) (n *testNode, hook *atomic.Pointer[func(affinity.Fact)]) {
 	t.Helper()
 	n, hook = &testNode{t: t, log: elder.log}, new(atomic.Pointer[func(affinity.Fact)])
 	cfg := elder.r.cfg
-	cfg.Listener = again(t, elder.r.Listener())
+	cfg.Listener = testkit.Again(t, elder.r.Listener())
 	var err error
 	n.r, err = New(cfg)
-	check(t, err)
+	testkit.Check(t, err)
 	seed := elder.store.Seed()
 	scfg := affinity.Config{Seed: seed.Value, SeedMade: seed.Made, TableEntries: 20_000, ClientEntries: 2000}
 	scfg.Fact = func(f affinity.Fact) { (*hook.Load())(f) }
 	scfg.Import, err = elder.store.ExportTables()
-	check(t, err)
+	testkit.Check(t, err)
 	n.store, err = affinity.NewStore(scfg)
-	check(t, err)
+	testkit.Check(t, err)
 	if !n.store.Imported() {
 		t.Error("the heir has tables of its own")
 	}
@@ -87,7 +68,7 @@ func TestReplicatorIsReplaced(t *testing.T) {
 		// In the order of a hand-over, but that the elder's store is closed here too.
 		seed := a.store.Seed()
 		a.stop()
-		check(t, heir.r.Import(a.r.Export(), seed))
+		testkit.Check(t, heir.r.Import(a.r.Export(), seed))
 		hook.Store(new(heir.r.Learned))
 		heir.r.Take(held)
 		a = heir
@@ -111,7 +92,7 @@ func TestReplicatorIsReplaced(t *testing.T) {
 // Progress that makes no sense is refused or passed over, and does no harm.
 func TestImportRefuses(t *testing.T) {
 	a := startNode(t, "a")
-	check(t, a.r.Import(Progress{}, affinity.Seed{}))
+	testkit.Check(t, a.r.Import(Progress{}, affinity.Seed{}))
 	for _, progress := range []Progress{
 		{Instance: 1, Last: 5, Tail: []byte("x")},
 		{Instance: 1, Last: 0, Tail: appendFacts(nil, []affinity.Fact{{Key: 1}})},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ type testNode struct {
 	r     *Replicator
 	store *affinity.Store
 	pool  *affinity.Pool
-	log   *safeBuffer
+	log   *testkit.Log
 	stop  func()
 }
 
@@ -28,7 +27,7 @@ func nodeKey(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 // startNode starts a node; edit may change its configuration.
 func startNode(t testing.TB, id string, edit ...func(*Config, *affinity.Config)) *testNode {
 	t.Helper()
-	n := &testNode{t: t, log: new(safeBuffer)}
+	n := &testNode{t: t, log: new(testkit.Log)}
 	cfg := Config{
 		Node: id, Bind: "127.0.0.1:0", NodeKeys: [][]byte{nodeKey(1)}, Ring: 1 << 12, times: realTimes(),
 		Log: slog.New(slog.NewTextHandler(n.log, nil)),
@@ -107,36 +106,6 @@ func (n *testNode) peerStats(id string) PeerStats {
 		}
 	}
 	return PeerStats{}
-}
-
-// safeBuffer is a log that tests read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-// lines counts the lines that contain a word.
-func (s *safeBuffer) lines(word string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for line := range strings.Lines(s.b.String()) {
-		if strings.Contains(line, word) {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func TestTwoNodesShareAnEntry(t *testing.T) {

@@ -24,7 +24,7 @@ func TestStateThatIsAPipe(t *testing.T) {
 	go func() {
 		defer close(opened)
 		_, log := openState(t, dir)
-		if log.lines("not a regular file") != 1 {
+		if log.Lines("not a regular file") != 1 {
 			t.Errorf("said %s", log)
 		}
 	}()

@@ -61,9 +61,9 @@ func known(s *affinity.Store) (n int) {
 	return n
 }
 
-func openState(t *testing.T, dir string) (*StateDir, *safeBuffer) {
+func openState(t *testing.T, dir string) (*StateDir, *testkit.Log) {
 	t.Helper()
-	log := new(safeBuffer)
+	log := new(testkit.Log)
 	s, err := OpenStateDir(StateDirConfig{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil)),
 		every: time.Millisecond,
@@ -139,7 +139,7 @@ func TestStateWithAnotherSeed(t *testing.T) {
 	// The cluster's seed was taken before the state was loaded.
 	second, log := openState(t, dir)
 	b, _ := runStore(t, affinity.Config{Seed: 13})
-	if n := second.Load(t.Context(), b); n != 0 || log.lines("another seed") != 1 || known(b) != 0 {
+	if n := second.Load(t.Context(), b); n != 0 || log.Lines("another seed") != 1 || known(b) != 0 {
 		t.Errorf("%d facts, said %s", n, log)
 	}
 	// And while it was written behind.
@@ -149,7 +149,7 @@ func TestStateWithAnotherSeed(t *testing.T) {
 	}
 	second.write(b)
 	if seed, err := verifyState(second.path); err != nil || seed.Value != 5 ||
-		log.lines("the cluster has another seed") != 1 {
+		log.Lines("the cluster has another seed") != 1 {
 		t.Errorf("%v, %v, said %s", seed, err, log)
 	}
 }
@@ -193,7 +193,7 @@ func TestStateThatCannotBeTrusted(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, log := openState(t, dir)
-			if s.Seed() != (affinity.Seed{}) || log.lines(tt.says) != 1 || strings.Count(log.String(), "\n") != 1 {
+			if s.Seed() != (affinity.Seed{}) || log.Lines(tt.says) != 1 || strings.Count(log.String(), "\n") != 1 {
 				t.Errorf("seed %v, said %s", s.Seed(), log)
 			}
 			if bad, err := filepath.Glob(s.path + ".bad-*"); err != nil || len(bad) != 1 {
@@ -218,14 +218,14 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	}
 	s.write(a)
 	s.write(a)
-	if st := s.Stats(); st.Failures != 2 || log.lines("state not written") != 1 {
+	if st := s.Stats(); st.Failures != 2 || log.Lines("state not written") != 1 {
 		t.Errorf("%+v, said %s", st, log)
 	}
 	if err := os.RemoveAll(s.path + ".tmp"); err != nil {
 		t.Fatal(err)
 	}
 	s.write(a)
-	if st := s.Stats(); st.Writes != 1 || st.At.IsZero() || log.lines("written again") != 1 {
+	if st := s.Stats(); st.Writes != 1 || st.At.IsZero() || log.Lines("written again") != 1 {
 		t.Errorf("%+v, said %s", st, log)
 	}
 	if _, err := OpenStateDir(StateDirConfig{Dir: s.path}); err == nil {

@@ -284,7 +284,7 @@ func TestWrongKey(t *testing.T) {
 	if b.knows(0, 10) != 0 || a.peerStats("b").Streams+b.peerStats("a").Streams != 0 {
 		t.Error("a stream was opened")
 	}
-	if a.log.lines("another node key") != 1 || b.log.lines("level=WARN") != 1 {
+	if a.log.Lines("another node key") != 1 || b.log.Lines("level=WARN") != 1 {
 		t.Errorf("a says:\n%s\nb says:\n%s", a.log, b.log)
 	}
 	// Trusting both, they meet.
@@ -345,7 +345,7 @@ func TestReplayAndGarbage(t *testing.T) {
 		testkit.Eventually(t, "refused", func() bool { return b.r.Stats().Refused > refused })
 		conn.Close()
 	}
-	if n := b.log.lines("does not look like a TLS handshake"); n != 1 {
+	if n := b.log.Lines("does not look like a TLS handshake"); n != 1 {
 		t.Errorf("the same thing said %d times:\n%s", n, b.log)
 	}
 }
@@ -405,8 +405,8 @@ func TestBrokenProtocol(t *testing.T) {
 		if v := impostor(t, b, tt.frames...); v != protocolVersion && v != 0 {
 			t.Errorf("%s: answered by version %d", tt.sentence, v)
 		}
-		testkit.Eventually(t, tt.sentence, func() bool { return b.log.lines(tt.says) == 1 })
-		if b.log.lines("level=WARN") != 1 {
+		testkit.Eventually(t, tt.sentence, func() bool { return b.log.Lines(tt.says) == 1 })
+		if b.log.Lines("level=WARN") != 1 {
 			t.Errorf("%s: said\n%s", tt.sentence, b.log)
 		}
 		b.stop()
@@ -430,14 +430,14 @@ func TestSeedAdoption(t *testing.T) {
 			t.Errorf("%s knows keys of a seed that is gone", n.r.cfg.Node)
 		}
 	}
-	if a.log.lines("level=INFO msg=\"seed of the cluster taken, what this node had learned alone is set aside\"") != 1 || a.log.lines("level=WARN") != 0 || b.log.lines("seed") != 0 {
+	if a.log.Lines("level=INFO msg=\"seed of the cluster taken, what this node had learned alone is set aside\"") != 1 || a.log.Lines("level=WARN") != 0 || b.log.Lines("seed") != 0 {
 		t.Errorf("a says:\n%sb says:\n%s", a.log, b.log)
 	}
 	c.learn(10, 15)
 	mesh(a, b, c)
 	testkit.Eventually(t, "an older seed that joins gives way to the cluster's",
 		func() bool { return c.store.Seed().Made == 20 })
-	testkit.Eventually(t, "c says so", func() bool { return c.log.lines("had learned alone is set aside") == 1 })
+	testkit.Eventually(t, "c says so", func() bool { return c.log.Lines("had learned alone is set aside") == 1 })
 	a.learn(20, 30)
 	c.learn(30, 40)
 	for _, n := range []*testNode{a, b, c} {

@@ -3,36 +3,16 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"homing/bench/testkit"
 )
-
-// shelf is a log that can be read while it is written.
-type shelf struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (s *shelf) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *shelf) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
 
 // TestDrain: the ways out of service, with a conn that is open: it may end, and what cuts it short is an error or a warning.
 func TestDrain(t *testing.T) {
@@ -54,7 +34,7 @@ func TestDrain(t *testing.T) {
 		{"replaced, a signal is for the whole service", "drain: 1h", nil, 1, true, "", []string{"drain goes on, another signal ends it at once\" signal=interrupt", "msg=drained\n"}},
 		{"replaced, two signals", "drain: 1h", nil, 2, false, "drain: ended at once by a second signal", nil},
 	} {
-		var log shelf
+		var log testkit.Log
 		backend := echoes(t)
 		s := assembled(t, "listeners: [{address: '127.0.0.1:0', default: www}]\npools: [{name: www, backends: ['"+backend+"']}]\n"+
 			"tables: {entries: 2000, client_entries: 2000}\nloops: 1\ntimeouts: {"+tt.timeouts+"}\n", &log)
@@ -96,7 +76,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainToldTwice: timeout(1) signals its child and then its group, so that the second signal finds nothing to cut.
 func TestDrainToldTwice(t *testing.T) {
-	var log shelf
+	var log testkit.Log
 	s := assembled(t, "listeners: [{address: '127.0.0.1:0', default: www}]\n"+
 		"pools: [{name: www, backends: ['"+echoes(t)+"']}]\n"+
 		"tables: {entries: 2000, client_entries: 2000}\nloops: 1\ntimeouts: {drain: 1h}\n", &log)

@@ -15,22 +15,23 @@ import (
 
 	"homing/balancer"
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // socketOf is a socket as systemd hands it over.
 func socketOf(t *testing.T, name string, of syscall.Conn) socket {
 	t.Helper()
 	fd, err := duplicate(of)
-	check(t, err)
+	testkit.Check(t, err)
 	s, err := inspect(name, fd)
-	check(t, err)
+	testkit.Check(t, err)
 	return s
 }
 
 func listenAt(t *testing.T, addr string) *net.TCPListener {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
-	check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l.(*net.TCPListener)
 }
@@ -41,14 +42,14 @@ func portOf(l net.Listener) uint16 { return l.Addr().(*net.TCPAddr).AddrPort().P
 func TestSocketsFindTheirListeners(t *testing.T) {
 	v4, both, named, spare := listenAt(t, "127.0.0.1:0"), listenAt(t, ":0"), listenAt(t, "127.0.0.1:0"), listenAt(t, "127.0.0.1:0")
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	check(t, err)
+	testkit.Check(t, err)
 	defer udp.Close()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	unix, err := net.Listen("unix", path)
-	check(t, err)
+	testkit.Check(t, err)
 	defer unix.Close()
 	service, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + "2", Net: "unix"})
-	check(t, err)
+	testkit.Check(t, err)
 	defer service.Close()
 	before := descriptors(t)
 	e := &Estate{sockets: []socket{
@@ -69,7 +70,7 @@ func TestSocketsFindTheirListeners(t *testing.T) {
 	var addrs []string
 	for _, fd := range all[1].FDs {
 		s, err := inspect("", fd)
-		check(t, err)
+		testkit.Check(t, err)
 		addrs = append(addrs, s.addr.String())
 	}
 	closeAll(all[1].FDs)
@@ -109,7 +110,7 @@ func TestSocketsOfTheElder(t *testing.T) {
 	var p Parcel
 	dup := func(of *net.TCPListener) int {
 		fd, err := duplicate(of)
-		check(t, err)
+		testkit.Check(t, err)
 		return fd
 	}
 	p.AddListeners([]balancer.ListenSocket{
@@ -148,19 +149,19 @@ func TestSocketsOfTheElder(t *testing.T) {
 func TestInspectRefuses(t *testing.T) {
 	l := listenAt(t, "127.0.0.1:0")
 	conn, err := net.Dial("tcp", l.Addr().String())
-	check(t, err)
+	testkit.Check(t, err)
 	defer conn.Close()
 	file, err := os.Open(os.DevNull)
-	check(t, err)
+	testkit.Check(t, err)
 	defer file.Close()
 	connFD, err := duplicate(conn.(*net.TCPConn))
-	check(t, err)
+	testkit.Check(t, err)
 	defer closeAll([]int{connFD})
 	if _, err := inspect("x", connFD); err == nil || !strings.Contains(err.Error(), "Accept=no") {
 		t.Errorf("a conn: %v", err)
 	}
 	fileFD, err := duplicate(file)
-	check(t, err)
+	testkit.Check(t, err)
 	defer closeAll([]int{fileFD})
 	if _, err := inspect("x", fileFD); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file: %v", err)
@@ -178,11 +179,11 @@ func TestActivatedBySystemd(t *testing.T) {
 	l.Close()
 	t.Setenv("HOMING_TEST_ADDR", addr)
 	self, err := os.Executable()
-	check(t, err)
+	testkit.Check(t, err)
 	var out strings.Builder
 	cmd := exec.CommandContext(t.Context(), tool, "--listen="+addr, "--fdname=web", "--setenv="+envMode+"=activated", "--setenv=HOMING_TEST_ADDR", self)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	check(t, cmd.Start())
+	testkit.Check(t, cmd.Start())
 	wait(t, "it starts when somebody comes", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {

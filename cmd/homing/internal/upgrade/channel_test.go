@@ -13,18 +13,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"homing/bench/testkit"
 )
 
 // channels is both ends in one process.
 func channels(t *testing.T) (a, b *channel) {
 	t.Helper()
 	a, file, err := newChannels()
-	check(t, err)
+	testkit.Check(t, err)
 	fd, err := duplicate(file)
-	check(t, err)
-	check(t, file.Close())
+	testkit.Check(t, err)
+	testkit.Check(t, file.Close())
 	b, err = openChannel(fd)
-	check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { a.close(); b.close() })
 	return a, b
 }
@@ -38,19 +40,19 @@ func TestParcelPasses(t *testing.T) {
 		dir := t.TempDir()
 		for i := range n {
 			file, err := os.Create(dir + "/" + string(rune('a'+i%26)))
-			check(t, err)
+			testkit.Check(t, err)
 			fd, err := duplicate(file)
-			check(t, err)
-			check(t, file.Close())
+			testkit.Check(t, err)
+			testkit.Check(t, file.Close())
 			p.Add(string(rune('a'+i%26)), fd)
 		}
 		long := strings.Repeat("a letter of some length ", 50_000)
-		check(t, p.Write("long", long))
+		testkit.Check(t, p.Write("long", long))
 		sent := make(chan error, 1)
 		go func() { sent <- a.sendParcel(t.Context(), &p) }()
 		got, err := b.receiveParcel(t.Context())
-		check(t, err)
-		check(t, <-sent)
+		testkit.Check(t, err)
+		testkit.Check(t, <-sent)
 		p.Close()
 		var letter string
 		if found, err := got.Read("long", &letter); !found || err != nil || letter != long {
@@ -68,16 +70,16 @@ func TestParcelPasses(t *testing.T) {
 		}
 		for _, f := range got.files {
 			var st unix.Stat_t
-			check(t, unix.Fstat(f.fd, &st))
+			testkit.Check(t, unix.Fstat(f.fd, &st))
 			want, err := os.Stat(dir + "/" + f.name)
-			check(t, err)
+			testkit.Check(t, err)
 			if have := os.NewFile(uintptr(f.fd), ""); have != nil {
 				info, err := have.Stat()
-				check(t, err)
+				testkit.Check(t, err)
 				if !os.SameFile(info, want) {
 					t.Errorf("file %s is another one", f.name)
 				}
-				check(t, have.Close())
+				testkit.Check(t, have.Close())
 			}
 			if flags, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
 				t.Error("a file that children get")
@@ -95,7 +97,7 @@ func TestParcelPasses(t *testing.T) {
 // What cannot be a message is refused, and the files that came with it are closed.
 func TestChannelRefuses(t *testing.T) {
 	file, err := os.Open(os.DevNull)
-	check(t, err)
+	testkit.Check(t, err)
 	defer file.Close()
 	for why, bytes := range map[string]string{
 		"nothing":              "",
@@ -109,9 +111,9 @@ func TestChannelRefuses(t *testing.T) {
 		before := descriptors(t)
 		_, _, err := a.conn.WriteMsgUnix([]byte(bytes), unix.UnixRights(int(file.Fd())), nil)
 		if bytes != "" {
-			check(t, err)
+			testkit.Check(t, err)
 		}
-		check(t, a.conn.CloseWrite())
+		testkit.Check(t, a.conn.CloseWrite())
 		if m, err := b.receive(t.Context()); err == nil {
 			t.Errorf("%s: %+v", why, m)
 		}
@@ -155,8 +157,8 @@ func TestImportRefuses(t *testing.T) {
 	}
 	// Without an elder and without systemd there is nothing, and all goes on at once.
 	e, err := Import()
-	check(t, err)
-	check(t, e.Ready(t.Context(), nil))
+	testkit.Check(t, err)
+	testkit.Check(t, e.Ready(t.Context(), nil))
 	if _, err := e.Serving(t.Context(), nil).Read("x", new(int)); err != nil || e.Elder != 0 {
 		t.Error(err, e.Elder)
 	}

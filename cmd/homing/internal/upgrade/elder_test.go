@@ -16,12 +16,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 func descriptors(t *testing.T) int {
 	t.Helper()
 	files, err := os.ReadDir("/proc/self/fd")
-	check(t, err)
+	testkit.Check(t, err)
 	return len(files)
 }
 
@@ -72,7 +74,7 @@ func TestUpgrade(t *testing.T) {
 	// What the heir says after the hand-over goes to the same file, and not through this process.
 	wait(t, "the heir speaks", func() bool { return strings.Contains(e.output(), "heir farewell") })
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", heir))
-	check(t, err)
+	testkit.Check(t, err)
 	for _, f := range files {
 		to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", heir, f.Name()))
 		if f.Name() == "2" && to != e.said.Name() {
@@ -83,7 +85,7 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("the heir has %d open files: what nobody took is not closed", len(files))
 	}
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", heir))
-	check(t, err)
+	testkit.Check(t, err)
 	if !bytes.Contains(env, []byte(envHeir+"=3\x00")) {
 		t.Error("the heir was started without its mark")
 	}
@@ -204,7 +206,7 @@ func TestUpgradeHeirLeaves(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
 	u := NewUpgrader(Config{Command: again(t, "leaves"), Stderr: e.said, Log: slog.New(slog.NewTextHandler(&guarded{&mu, &log}, nil))})
-	check(t, u.Upgrade(t.Context(), e.steps()))
+	testkit.Check(t, u.Upgrade(t.Context(), e.steps()))
 	<-u.Replaced()
 	wait(t, "its end is logged", func() bool {
 		mu.Lock()
@@ -238,24 +240,24 @@ func TestElderDies(t *testing.T) {
 		e := newElder(t)
 		command := again(t, "orphan")
 		h, err := command.start(environment(os.Environ()), e.said, e.said)
-		check(t, err)
+		testkit.Check(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		hello := &message{Kind: kindHello, Protocol: protocol, PID: os.Getpid()}
 		switch tt.until {
 		case kindHello:
-			check(t, h.channel.send(ctx, hello))
+			testkit.Check(t, h.channel.send(ctx, hello))
 		case kindParcel, kindReady, kindServing:
 			var p Parcel
-			check(t, e.steps().Give(&p))
-			check(t, h.channel.send(ctx, hello))
-			check(t, h.channel.sendParcel(ctx, &p))
+			testkit.Check(t, e.steps().Give(&p))
+			testkit.Check(t, h.channel.send(ctx, hello))
+			testkit.Check(t, h.channel.sendParcel(ctx, &p))
 			p.Close()
 			if tt.until != kindParcel {
 				_, err := h.expect(ctx, kindReady)
-				check(t, err)
+				testkit.Check(t, err)
 			}
 			if tt.until == kindServing {
-				check(t, h.ask(ctx, kindServe, kindServing))
+				testkit.Check(t, h.ask(ctx, kindServe, kindServing))
 			}
 		}
 		cancel()
@@ -281,8 +283,8 @@ func TestOtherProtocol(t *testing.T) {
 	e := newElder(t)
 	command := again(t, "good")
 	h, err := command.start(environment(os.Environ()), e.said, e.said)
-	check(t, err)
-	check(t, h.channel.send(t.Context(), &message{Kind: kindHello, Protocol: protocol + 1}))
+	testkit.Check(t, err)
+	testkit.Check(t, h.channel.send(t.Context(), &message{Kind: kindHello, Protocol: protocol + 1}))
 	_, err = h.expect(t.Context(), kindReady)
 	err = h.fail(t.Context(), err, "ready", time.Second)
 	if want := "it hands over in version 2, this program takes 1: restart instead"; err == nil || !strings.Contains(err.Error(), want) {
@@ -295,11 +297,11 @@ func TestHandOverKeepsSocketsNonBlocking(t *testing.T) {
 	e := newElder(t)
 	u := NewUpgrader(Config{Command: again(t, "good"), Stderr: e.said})
 	raw, err := e.listener.SyscallConn()
-	check(t, err)
+	testkit.Check(t, err)
 	steps := e.steps()
 	letGo := steps.LetGo
 	steps.LetGo = func(heir Heir, p *Parcel) {
-		check(t, raw.Control(func(fd uintptr) {
+		testkit.Check(t, raw.Control(func(fd uintptr) {
 			flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
 			if errno != 0 || flags&syscall.O_NONBLOCK == 0 {
 				t.Errorf("flags %#x, %v: every accept of the elder would block its thread", flags, errno)
@@ -307,7 +309,7 @@ func TestHandOverKeepsSocketsNonBlocking(t *testing.T) {
 		}))
 		letGo(heir, p)
 	}
-	check(t, u.Upgrade(t.Context(), steps))
+	testkit.Check(t, u.Upgrade(t.Context(), steps))
 	e.life.Close()
 	e.life = nil
 	wait(t, "the heir ends", func() bool { return children(t) == 0 })
@@ -332,7 +334,7 @@ func TestWaitForSibling(t *testing.T) {
 		if pidfd {
 			cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &life}
 		}
-		check(t, cmd.Start())
+		testkit.Check(t, cmd.Start())
 		go func() { _ = cmd.Wait() }() // as systemd does
 		h := &heir{cmd: cmd, ended: make(chan struct{})}
 		go h.waitForSibling(life)
@@ -341,7 +343,7 @@ func TestWaitForSibling(t *testing.T) {
 			t.Errorf("pidfd %t: it has not ended", pidfd)
 		case <-time.After(2 * siblingLook):
 		}
-		check(t, os.WriteFile(path, nil, 0o600))
+		testkit.Check(t, os.WriteFile(path, nil, 0o600))
 		select {
 		case <-h.ended:
 		case <-time.After(20 * time.Second):

@@ -128,10 +128,10 @@ type elder struct {
 func newElder(t *testing.T) *elder {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
+	testkit.Check(t, err)
 	t.Setenv("HOMING_TEST_ADDR", listener.Addr().String())
 	said, err := os.CreateTemp(t.TempDir(), "said")
-	check(t, err)
+	testkit.Check(t, err)
 	e := &elder{T: t, listener: listener.(*net.TCPListener), letGo: make(chan int, 1), said: said}
 	go testkit.Accept(listener, func(conn net.Conn) { fmt.Fprintln(conn, os.Getpid()) })
 	t.Cleanup(func() {
@@ -176,7 +176,7 @@ func (e *elder) steps() Steps {
 			}
 			e.letGo <- heir.PID
 			e.listener.Close()
-			check(e.T, p.Write("farewell", "farewell"))
+			testkit.Check(e.T, p.Write("farewell", "farewell"))
 		},
 	}
 }
@@ -185,9 +185,9 @@ func (e *elder) steps() Steps {
 func (e *elder) ask() int {
 	e.Helper()
 	conn, err := net.Dial("tcp", os.Getenv("HOMING_TEST_ADDR"))
-	check(e.T, err)
+	testkit.Check(e.T, err)
 	defer conn.Close()
-	check(e.T, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	testkit.Check(e.T, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	var pid int
 	if _, err := fmt.Fscanln(conn, &pid); err != nil {
 		e.Fatal(err)
@@ -198,13 +198,6 @@ func (e *elder) ask() int {
 func (e *elder) output() string {
 	e.Helper()
 	text, err := os.ReadFile(e.said.Name())
-	check(e.T, err)
+	testkit.Check(e.T, err)
 	return string(text)
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

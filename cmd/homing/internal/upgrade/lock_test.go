@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"homing/bench/testkit"
 )
 
 // A directory is one process's, and its heir's; it is free when the last of them has ended.
@@ -17,42 +19,42 @@ func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	nobody := &Estate{}
 	elder, err := nobody.Lock(dir)
-	check(t, err)
+	testkit.Check(t, err)
 	if _, err := nobody.Lock(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second process: %v", err)
 	}
 	var p Parcel
-	check(t, p.AddLock(elder))
+	testkit.Check(t, p.AddLock(elder))
 	heir, err := (&Estate{Parcel: p}).Lock(dir)
-	check(t, err)
-	check(t, elder.Close())
+	testkit.Check(t, err)
+	testkit.Check(t, elder.Close())
 	if _, err := nobody.Lock(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("the elder has ended, its heir has not: %v", err)
 	}
-	check(t, heir.Close())
+	testkit.Check(t, heir.Close())
 	next, err := nobody.Lock(dir)
-	check(t, err)
+	testkit.Check(t, err)
 
 	// Of another directory the elder's lock is of no use.
 	var q Parcel
-	check(t, q.AddLock(next))
+	testkit.Check(t, q.AddLock(next))
 	estate := &Estate{Parcel: q}
 	other, err := estate.Lock(t.TempDir())
-	check(t, err)
-	check(t, other.Close())
+	testkit.Check(t, err)
+	testkit.Check(t, other.Close())
 	if names := estate.Unused(); len(names) != 1 {
 		t.Errorf("left: %v", names)
 	}
 	// Nor of one that was emptied, where another process may have taken the new lock.
-	check(t, os.Remove(filepath.Join(dir, "lock")))
+	testkit.Check(t, os.Remove(filepath.Join(dir, "lock")))
 	third, err := nobody.Lock(dir)
-	check(t, err)
+	testkit.Check(t, err)
 	if _, err := estate.Lock(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("the directory has another lock: %v", err)
 	}
-	check(t, third.Close())
-	check(t, next.Close())
-	check(t, (*Lock)(nil).Close())
+	testkit.Check(t, third.Close())
+	testkit.Check(t, next.Close())
+	testkit.Check(t, (*Lock)(nil).Close())
 	estate.Done()
 }
 
@@ -70,13 +72,13 @@ func TestLockFollowsNothing(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		path, elsewhere := filepath.Join(dir, "lock"), filepath.Join(t.TempDir(), "elsewhere")
-		check(t, put(path, elsewhere))
+		testkit.Check(t, put(path, elsewhere))
 		_, before := os.Stat(elsewhere)
 		lock, err := (&Estate{}).Lock(dir)
 		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it") {
 			t.Errorf("%s: %v", name, err)
 		}
-		check(t, lock.Close())
+		testkit.Check(t, lock.Close())
 		if _, after := os.Stat(elsewhere); (before == nil) != (after == nil) {
 			t.Errorf("%s: a file was made behind it", name)
 		}
@@ -85,14 +87,14 @@ func TestLockFollowsNothing(t *testing.T) {
 
 func TestLockRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	check(t, os.WriteFile(file, nil, 0o600))
+	testkit.Check(t, os.WriteFile(file, nil, 0o600))
 	if _, err := (&Estate{}).Lock(filepath.Join(file, "dir")); err == nil {
 		t.Error("a directory in a file")
 	}
 	if err := os.Mkdir(file+"d", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	check(t, os.Mkdir(filepath.Join(file+"d", "lock"), 0o700))
+	testkit.Check(t, os.Mkdir(filepath.Join(file+"d", "lock"), 0o700))
 	if _, err := (&Estate{}).Lock(file + "d"); err == nil {
 		t.Error("a lock that is a directory")
 	}

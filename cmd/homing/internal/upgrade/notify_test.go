@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 // systemd is the other end of NOTIFY_SOCKET.
@@ -23,15 +25,15 @@ func systemd(t *testing.T) func() string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { conn.Close() })
 	t.Setenv("NOTIFY_SOCKET", path)
 	return func() string {
 		t.Helper()
-		check(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+		testkit.Check(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
 		buf := make([]byte, 4096)
 		n, err := conn.Read(buf)
-		check(t, err)
+		testkit.Check(t, err)
 		return string(buf[:n])
 	}
 }
@@ -61,12 +63,12 @@ func TestNotify(t *testing.T) {
 		t.Fatalf("%q", lines)
 	}
 	usec, err := strconv.ParseInt(strings.TrimPrefix(lines[1], "MONOTONIC_USEC="), 10, 64)
-	check(t, err)
+	testkit.Check(t, err)
 	uptime, err := os.ReadFile("/proc/uptime")
-	check(t, err)
+	testkit.Check(t, err)
 	var up float64
 	_, err = fmt.Sscan(string(uptime), &up)
-	check(t, err)
+	testkit.Check(t, err)
 	if d := up - float64(usec)/1e6; d < -1 || d > 60 {
 		t.Errorf("%d us, the machine is up for %v s", usec, up)
 	}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 // wrapper is a program that starts homing, and is still there beside it: a script that does not exec. Its own end is what
@@ -21,11 +23,11 @@ import (
 func wrapper(t *testing.T, mode, script string) Command {
 	t.Helper()
 	self, err := os.Executable()
-	check(t, err)
+	testkit.Check(t, err)
 	t.Setenv(envMode, mode)
 	t.Setenv("HOMING_TEST_BINARY", self)
 	path := filepath.Join(t.TempDir(), "homing")
-	check(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700)) // it is run
+	testkit.Check(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700)) // it is run
 	return Command{Path: path, Args: []string{"homing"}, Dir: t.TempDir()}
 }
 
@@ -55,7 +57,7 @@ func TestUpgradeEndsWhatAnHeirStarted(t *testing.T) {
 			wait(t, "it has the sockets", func() bool { return strings.Contains(e.output(), "has the sockets") })
 			switch {
 			case tt.kill:
-				check(t, syscall.Kill(child(t), syscall.SIGKILL))
+				testkit.Check(t, syscall.Kill(child(t), syscall.SIGKILL))
 			case tt.want == "broken off":
 				cancel()
 			}
@@ -77,7 +79,7 @@ func TestUpgradeThroughWrapper(t *testing.T) {
 	for _, script := range []string{`"$HOMING_TEST_BINARY" heir; exit $?`, `exec "$HOMING_TEST_BINARY" heir`} {
 		e := newElder(t)
 		u := NewUpgrader(Config{Command: wrapper(t, "good", script), Stderr: e.said})
-		check(t, u.Upgrade(t.Context(), e.steps()))
+		testkit.Check(t, u.Upgrade(t.Context(), e.steps()))
 		heir := <-e.letGo
 		if pid := e.ask(); pid != heir {
 			t.Errorf("%d answers, the heir is said to be %d", pid, heir)
@@ -87,7 +89,7 @@ func TestUpgradeThroughWrapper(t *testing.T) {
 			return err == nil && group == syscall.Getpgrp()
 		})
 		if started := child(t); started != heir {
-			check(t, syscall.Kill(started, syscall.SIGKILL))
+			testkit.Check(t, syscall.Kill(started, syscall.SIGKILL))
 			wait(t, "the script is gone", func() bool { return children(t) == 0 })
 			if pid := e.ask(); pid != heir {
 				t.Errorf("%d answers, the heir is %d", pid, heir)
@@ -116,7 +118,7 @@ func child(t *testing.T) int {
 		t.Fatalf("children %v, want one", pids)
 	}
 	pid, err := strconv.Atoi(pids[0])
-	check(t, err)
+	testkit.Check(t, err)
 	return pid
 }
 
@@ -124,7 +126,7 @@ func child(t *testing.T) int {
 func childPIDs(t *testing.T) (pids []string) {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
-	check(t, err)
+	testkit.Check(t, err)
 	for _, task := range tasks {
 		if text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%s/children", task.Name())); err == nil { // else the thread has ended
 			pids = append(pids, strings.Fields(string(text))...)
