@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 // Commit the result only if you understand every line of its diff.
@@ -38,26 +38,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	suspects                    who was asked to be probed since the last time, *: all; and for doubt
 //	entries                     how many exact entries and hints there are
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := newScript(t).run(string(text))
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if !bytes.Equal(got, text) {
-				t.Errorf("%s is not what it should be; it prints:\n%s", file, got)
-			}
-		})
-	}
+	testkit.Scripts(t, *update, func(t *testing.T, text string) []byte { return newScript(t).run(text) })
 }
 
 type script struct {

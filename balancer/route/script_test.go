@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,6 +15,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 )
 
 // Commit the result only if you understand every line of its diff.
@@ -40,26 +39,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	wait NAME OFFER                  it is decided and waits by that name, behind those who do; whoever is served is told of
 //	leave NAME                       it waits no more
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := (&script{TB: t}).run(string(text))
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if !bytes.Equal(got, text) {
-				t.Errorf("%s is not what it should be; it prints:\n%s", file, got)
-			}
-		})
-	}
+	testkit.Scripts(t, *update, func(t *testing.T, text string) []byte { return (&script{TB: t}).run(text) })
 }
 
 type script struct {
