@@ -71,6 +71,19 @@ func TestIntegrationShortages(t *testing.T) {
 		go answerAll(ln)
 		return ln.Addr().String()
 	}
+	// Every connect fails as fault says, and the cause is told.
+	without := func(fault, cause string, flags ...string) func(*testing.T) {
+		return func(t *testing.T) {
+			p := start(t, []string{served(t)}, append(flags, "--no-checks")...)
+			end := inject(t, p.h.proc.PID(), fault)
+			for range 5 {
+				p.refuses("")
+			}
+			end()
+			p.h.tells(t, "default", "", cause, 5)
+			p.counts(`homing_terminations_total{code="RC"}`, 5)
+		}
+	}
 	for name, run := range map[string]func(t *testing.T){
 		"all backends are down": func(t *testing.T) {
 			p := start(t, []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}, "--check-interval", "200ms")
@@ -133,36 +146,9 @@ func TestIntegrationShortages(t *testing.T) {
 				p.answered(c)
 			}
 		},
-		"no descriptor to connect": func(t *testing.T) {
-			p := start(t, []string{served(t)}, "--no-checks")
-			end := inject(t, p.h.proc.PID(), "socket:error=EMFILE")
-			for range 5 {
-				p.refuses("")
-			}
-			end()
-			p.h.tells(t, "default", "", "connect_descriptors", 5)
-			p.counts(`homing_terminations_total{code="RC"}`, 5)
-		},
-		"no port": func(t *testing.T) {
-			p := start(t, []string{served(t)}, "--no-checks", "--engine", "epoll")
-			end := inject(t, p.h.proc.PID(), "connect:error=EADDRNOTAVAIL")
-			for range 5 {
-				p.refuses("")
-			}
-			end()
-			p.h.tells(t, "default", "", "ports", 5)
-			p.counts(`homing_terminations_total{code="RC"}`, 5)
-		},
-		"no socket": func(t *testing.T) {
-			p := start(t, []string{served(t)}, "--no-checks")
-			end := inject(t, p.h.proc.PID(), "socket:error=ENOBUFS")
-			for range 5 {
-				p.refuses("")
-			}
-			end()
-			p.h.tells(t, "default", "", "sockets", 5)
-			p.counts(`homing_terminations_total{code="RC"}`, 5)
-		},
+		"no descriptor to connect": without("socket:error=EMFILE", "connect_descriptors"),
+		"no port":                  without("connect:error=EADDRNOTAVAIL", "ports", "--engine", "epoll"),
+		"no socket":                without("socket:error=ENOBUFS", "sockets"),
 	} {
 		t.Run(name, run)
 	}
