@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	mrand "math/rand/v2"
 	"net"
 	"testing"
 
@@ -156,7 +157,8 @@ func (p *poisoner) underOthers(t *testing.T) {
 			if i%4 == 3 {
 				list, first.EarlyData = earlyOrders(), true
 			}
-			other := (victim + 1 + i%2) % len(p.sessions) // whether it comes to the server of that one is chance
+			// Whether it comes to the server of that one is chance: by turns it could keep step with the balancer's own turns, and never come.
+			other := (victim + 1 + mrand.IntN(2)) % len(p.sessions)
 			if err := p.try(t.Context(), p.sessions[other], first, list[i/4%len(list)]); err != nil {
 				t.Errorf("try %d: %v", i, err)
 			}
@@ -173,7 +175,7 @@ func (p *poisoner) underNames(t *testing.T, names int) {
 		_, _ = rand.Read(name) // never fails
 		for range 2 {
 			first := &tlscore.Deviation{NoShares: true, Identities: [][]byte{junkUnder(name)}}
-			if err := p.try(t.Context(), p.sessions[i%len(p.sessions)], first, orders()[1+i%2]); err != nil {
+			if err := p.try(t.Context(), p.sessions[mrand.IntN(len(p.sessions))], first, orders()[1+i%2]); err != nil {
 				t.Fatalf("name %d: %v", i, err)
 			}
 		}
