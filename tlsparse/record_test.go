@@ -1,24 +1,14 @@
 //go:build record
 
-// Command record makes tlsparse/testdata/hellos anew: real clients talk to openssl s_server through a tap, once or twice, and
-// what they send first is written down. It needs openssl, curl and gnutls-cli. Run it at the top of the repository:
-//
-//	go run -tags record ./tlsparse/record
-package main
+package tlsparse
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -27,56 +17,31 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"testing"
 
 	utls "github.com/refraction-networking/utls"
 
-	"homing/tlsparse"
+	"homing/bench/testkit"
+	"homing/bench/tlsserver"
 )
 
-const (
-	testdata   = "tlsparse/testdata"
-	recordName = "www.example.com"
-)
+const recordName = "www.example.com"
 
-func main() {
-	r := &recorder{origins: map[string]string{}}
-	if err := r.record(); err != nil {
-		fmt.Fprintln(os.Stderr, "record:", err)
-		os.Exit(1)
-	}
-}
-
-// record ends what it has started, however it ends.
-func (r *recorder) record() (err error) {
-	defer func() {
-		switch fault := recover().(type) {
-		case nil:
-		case failure:
-			err = fault.error
-		default:
-			panic(fault)
-		}
-	}()
-	ctx, cancel := context.WithCancel(context.Background())
-	r.ctx = ctx
-	defer r.servers.Wait()
-	defer cancel()
-	r.dir, err = os.MkdirTemp("", "record-")
-	r.check(err)
-	defer os.RemoveAll(r.dir)
-	r.makeCertificate()
+// TestRecord makes testdata/hellos anew: real clients talk to openssl s_server through a tap, once or twice, and what they
+// send first is written down. It needs openssl, curl and gnutls-cli.
+func TestRecord(t *testing.T) {
+	r := &recorder{TB: t, dir: t.TempDir(), origins: map[string]string{}}
+	cert, err := tlsserver.New(tlsserver.ECDSA, recordName)
+	testkit.Check(t, err)
+	r.cert = r.path("server.pem")
+	testkit.Check(t, os.WriteFile(r.cert, slices.Concat(cert.Chain, cert.Key), 0o600))
 	r.openssl()
 	r.curl()
 	r.gnutls()
 	r.golang()
 	r.browsers()
 	r.readme()
-	return nil
 }
-
-// failure is what ends a recording.
-type failure struct{ error }
 
 const readmeHead = `# Recorded hellos
 
@@ -87,7 +52,7 @@ tlsparse reads in them.
 Record the hellos anew (needs openssl, curl and gnutls-cli), then rewrite what is
 read in them, and read the diff:
 
-    go run -tags record ./tlsparse/record
+    go test -tags record -run TestRecord -count=1 ./tlsparse
     go test ./tlsparse -run TestGolden -update
 
 The names of browsers stand for the shapes that utls has of them. They end in
@@ -105,41 +70,19 @@ func (r *recorder) readme() {
 	for _, name := range slices.Sorted(maps.Keys(r.origins)) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, r.origins[name])
 	}
-	r.check(os.WriteFile(filepath.Join(testdata, "README.md"), []byte(b.String()), 0o644))
+	r.check(os.WriteFile(filepath.Join("testdata", "README.md"), []byte(b.String()), 0o644))
 }
 
+// A recorder is the test, with where the files and the certificate of the server are.
 type recorder struct {
-	ctx     context.Context
-	servers sync.WaitGroup
-	dir     string
-	cert    string
-
-	origins map[string]string
+	testing.TB
+	dir, cert string
+	origins   map[string]string
 }
 
 func (r *recorder) path(name string) string { return filepath.Join(r.dir, name) }
 
-func (r *recorder) check(err error) {
-	if err != nil {
-		panic(failure{err})
-	}
-}
-
-func (r *recorder) fail(format string, args ...any) { r.check(fmt.Errorf(format, args...)) }
-
-func (r *recorder) makeCertificate() {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	r.check(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{recordName}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	r.check(err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	r.check(err)
-	r.cert = r.path("server.pem")
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
-	r.check(os.WriteFile(r.cert, text, 0o600))
-}
+func (r *recorder) check(err error) { testkit.Check(r, err) }
 
 // save writes the first flight of connection i down, or for a name that ends in
 // -second what came after the server's first answer.
@@ -147,16 +90,16 @@ func (r *recorder) save(tp *tap, i int, name, origin string) {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
 	if i >= len(tp.conns) {
-		r.fail("%s: %d connections", name, len(tp.conns))
+		r.Fatalf("%s: %d connections", name, len(tp.conns))
 	}
 	stream := tp.conns[i].before.Bytes()
-	var hello tlsparse.Client
+	var hello Client
 	if hello.Reset(0); strings.HasSuffix(name, "-second") {
 		stream = tp.conns[i].after.Bytes()
 		hello.ResetSecond(0)
 	}
-	if status := hello.Next(stream); status != tlsparse.Got {
-		r.fail("%s: %v", name, status)
+	if status := hello.Next(stream); status != Got {
+		r.Fatalf("%s: %v", name, status)
 	}
 	r.origins[name] = origin
 	var out strings.Builder
@@ -165,22 +108,21 @@ func (r *recorder) save(tp *tap, i int, name, origin string) {
 		fmt.Fprintln(&out, hex.EncodeToString(b[:n]))
 		b = b[n:]
 	}
-	r.check(os.WriteFile(filepath.Join(testdata, "hellos", name+".hex"), []byte(out.String()), 0o644))
+	r.check(os.WriteFile(filepath.Join("testdata", "hellos", name+".hex"), []byte(out.String()), 0o644))
 }
 
+// run lets a client talk; what it thinks of that is of no interest, but to those who watch.
 func (r *recorder) run(stdin, name string, args ...string) {
-	ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(r.Context(), name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s %s: %v\n%s\n", name, strings.Join(args, " "), err, out)
+		r.Logf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 }
 
 // version returns the first line of a program's output.
 func (r *recorder) version(name string, args ...string) string {
-	out, err := exec.CommandContext(r.ctx, name, args...).Output()
+	out, err := exec.CommandContext(r.Context(), name, args...).Output()
 	r.check(err)
 	line, _, _ := strings.Cut(string(out), "\n")
 	return strings.Join(strings.Fields(line)[:2], " ")
@@ -337,7 +279,7 @@ func (r *recorder) browsers() {
 			r.check(err)
 			c := utls.UClient(raw, config, b.id)
 			if err := c.Handshake(); err != nil {
-				r.fail("%s: %v", b.name, err)
+				r.Fatalf("%s: %v", b.name, err)
 			}
 			_, err = io.WriteString(c, getRequest)
 			r.check(err)
@@ -347,6 +289,63 @@ func (r *recorder) browsers() {
 		r.save(tp, 0, b.name+"-fresh", "utls v1.8.2 "+b.id.Str())
 		if b.second != "" {
 			r.save(tp, 1, b.name+"-"+b.second, "utls v1.8.2 "+b.id.Str()+", second connection: "+b.second)
+		}
+	}
+}
+
+// A tap passes connections on to a server and keeps what the clients send: sent
+// up to the server's first byte, then after it.
+type tap struct {
+	addr  string
+	mu    sync.Mutex
+	conns []*tapped
+}
+
+type tapped struct {
+	answered      bool
+	before, after bytes.Buffer
+}
+
+// serve starts an s_server with a tap in front of it.
+func (r *recorder) serve(args ...string) *tap {
+	backend := testkit.FreeAddr(r)
+	testkit.Start(r, backend, "openssl", append([]string{"s_server", "-accept", backend, "-cert", r.cert, "-www", "-quiet"}, args...)...)
+	tp := &tap{}
+	tp.addr = testkit.Serve(r, func(client net.Conn) {
+		server, err := net.Dial("tcp", backend)
+		if err != nil {
+			return
+		}
+		c := new(tapped)
+		tp.mu.Lock()
+		tp.conns = append(tp.conns, c)
+		tp.mu.Unlock()
+		go tp.pass(server, client, c, false)
+		tp.pass(client, server, c, true)
+	})
+	return tp
+}
+
+func (tp *tap) pass(dst, src net.Conn, c *tapped, fromServer bool) {
+	defer dst.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := src.Read(buf)
+		tp.mu.Lock()
+		switch {
+		case fromServer:
+			c.answered = c.answered || n > 0
+		case c.answered:
+			c.after.Write(buf[:n])
+		default:
+			c.before.Write(buf[:n])
+		}
+		tp.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if _, err := dst.Write(buf[:n]); err != nil {
+			return
 		}
 	}
 }
