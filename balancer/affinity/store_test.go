@@ -10,7 +10,7 @@ import (
 // newStore makes a small store with a fixed seed; edit may change its config.
 func newStore(t testing.TB, edit ...func(*Config)) *Store {
 	t.Helper()
-	cfg := Config{Seed: 1, TableEntries: 50_000, ClientEntries: 5000, ahead: aheadBy(0)}
+	cfg := Config{Seed: 1, SeedMade: t0, TableEntries: 50_000, ClientEntries: 5000, ahead: aheadBy(0)}
 	for _, e := range edit {
 		e(&cfg)
 	}
