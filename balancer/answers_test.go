@@ -25,7 +25,7 @@ func TestAnswersOn(t *testing.T) {
 		{"TLS 1.3, resumed and whole", handshake{backendSide: backendSide{hellos: 1, negotiated13: true, verdict: VerdictAccepted}}, tlsparse.Flight{Protected: 100}, false},
 		{"TLS 1.3, as much, but no PSK accepted", handshake{backendSide: backendSide{hellos: 1, negotiated13: true, verdict: VerdictRefused}}, tlsparse.Flight{Protected: 100}, true},
 		{"TLS 1.3, whole", handshake{backendSide: backendSide{hellos: 1, negotiated13: true}}, tlsparse.Flight{Protected: 1100}, false},
-		{"HelloRetryRequest", handshake{routing: routing{tooLate: true}}, tlsparse.Flight{Open: true}, false},
+		{"HelloRetryRequest", handshake{deciding: deciding{tooLate: true}}, tlsparse.Flight{Open: true}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := test.hs.answersOn(test.flight); got != test.want {

@@ -9,7 +9,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 	"homing/tlsparse"
 )
 
@@ -30,8 +30,8 @@ func OfferOf(known *affinity.Pool, stream []byte, from netip.Addr) (affinity.Off
 	return offer, nil
 }
 
-// ask fills in q, which is empty, with what package route is asked about c.
-func (l *loop) ask(c *conn, q *route.Question) {
+// ask fills in q, which is empty, with what package rules is asked about c.
+func (l *loop) ask(c *conn, q *rules.Question) {
 	hs := c.hs
 	q.Offer, q.Home, q.Client, q.Tried, q.Late = &hs.offer, &hs.home, uint64(hs.client), &hs.skip, hs.late
 	q.Claims, q.Now = c.lane.share.claims, l.unix
@@ -40,15 +40,15 @@ func (l *loop) ask(c *conn, q *route.Question) {
 	}
 }
 
-// route decides where c's hello goes, passing over the backends that were tried already. It is asked again for every
+// decide says where c's hello goes, passing over the backends that were tried already. It is asked again for every
 // replay.
-func (l *loop) route(c *conn) route.Decision {
-	var q route.Question
+func (l *loop) decide(c *conn) rules.Decision {
+	var q rules.Question
 	l.ask(c, &q)
 	s := c.lane.pool.Snapshot()
-	d := route.Decide(&q, c.lane.known, s)
+	d := rules.Decide(&q, c.lane.known, s)
 	for !d.Take(s) {
-		d = route.Decide(&q, c.lane.known, s)
+		d = rules.Decide(&q, c.lane.known, s)
 	}
 	if d.Anew {
 		c.hs.late, c.hs.skip = false, pool.Skip{}
@@ -58,19 +58,19 @@ func (l *loop) route(c *conn) route.Decision {
 
 // note keeps by which rule the conn goes where, and why not home. Without a home it has only what a backend has told by
 // refusing, which stays.
-func (hs *handshake) note(d route.Decision) {
+func (hs *handshake) note(d rules.Decision) {
 	hs.source = d.Rule
 	if hs.home.Known() {
 		hs.lost = lostHome(d.Why)
 	}
 }
 
-// routed says that the conn has a place at d's backend, acquired, and counts it if it is one for what it claims to be.
-func (l *loop) routed(c *conn, d route.Decision) {
+// decided says that the conn has a place at d's backend, acquired, and counts it if it is one for what it claims to be.
+func (l *loop) decided(c *conn, d rules.Decision) {
 	c.hs.note(d)
 	if d.Claims() {
 		if c.lane.share.claims == nil {
-			c.lane.share.claims = new(route.Claims) // once per pool: nobody drains, as a rule
+			c.lane.share.claims = new(rules.Claims) // once per pool: nobody drains, as a rule
 		}
 		c.lane.share.claims.Made(c.hs.offer.Network, d.Backend, l.unix)
 	}

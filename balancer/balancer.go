@@ -58,7 +58,7 @@ func New(cfg Config) (*Balancer, error) { return newOn(nil, cfg) }
 
 // newOn is New with engines of another kind than the kernel's; nil: those.
 func newOn(engine func(bufferMemory int64) (netio.Engine, error), cfg Config) (*Balancer, error) {
-	found, err := newInheritance(cfg.Sockets)
+	found, err := newImported(cfg.Import)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func newOn(engine func(bufferMemory int64) (netio.Engine, error), cfg Config) (*
 }
 
 // open makes the loops and their listeners. Inherited sockets are used or closed.
-func (b *Balancer) open(found inheritance) error {
+func (b *Balancer) open(found imported) error {
 	if b.newEngine == nil {
 		if err := b.chooseEngine(); err != nil {
 			return errors.Join(err, found.close())

@@ -7,7 +7,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // TestDrainedClaims: a backend that is being drained gets its own resumptions, any number of them, and of what is only said to be
@@ -25,11 +25,11 @@ func TestDrainedClaims(t *testing.T) {
 		says  []byte // the backend's answer
 		most  int
 	}{
-		{"its key's name", junk("sixteen bytes nm"), nil, refused, route.ClaimsPerWindow},
+		{"its key's name", junk("sixteen bytes nm"), nil, refused, rules.ClaimsPerWindow},
 		{"of a known client", junk("nobody's at all."), nil, refused, 2}, // then it is no home any more
-		{"under one hint", junk("the hinted name."), nil, refused, route.ClaimsPerWindow},
-		{"without a verdict", junk("sixteen bytes nm"), nil, alert(2, 80), route.ClaimsPerWindow},
-		{"taken back in a second hello", junk("sixteen bytes nm"), hello{tls13: true}.bytes(), answer{retry: true}.bytes(), route.ClaimsPerWindow},
+		{"under one hint", junk("the hinted name."), nil, refused, rules.ClaimsPerWindow},
+		{"without a verdict", junk("sixteen bytes nm"), nil, alert(2, 80), rules.ClaimsPerWindow},
+		{"taken back in a second hello", junk("sixteen bytes nm"), hello{tls13: true}.bytes(), answer{retry: true}.bytes(), rules.ClaimsPerWindow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
@@ -54,7 +54,7 @@ func TestDrainedClaims(t *testing.T) {
 				hostile = func(int) int { return 5 }
 			}
 			there := 0
-			for i := range 3 * route.ClaimsPerWindow {
+			for i := range 3 * rules.ClaimsPerWindow {
 				c := r.dialFrom(source(hostile(i)))
 				sent := test.offer(i).bytes()
 				write(t, c, sent)
@@ -67,16 +67,16 @@ func TestDrainedClaims(t *testing.T) {
 				c.Close()
 				b.Close()
 			}
-			r.ended(1 + 3*route.ClaimsPerWindow)
+			r.ended(1 + 3*rules.ClaimsPerWindow)
 			if there != test.most {
-				t.Errorf("%d of %d junk offers went to the drained backend, want %d", there, 3*route.ClaimsPerWindow, test.most)
+				t.Errorf("%d of %d junk offers went to the drained backend, want %d", there, 3*rules.ClaimsPerWindow, test.most)
 			}
-			for i := range 3 * route.ClaimsPerWindow {
-				if s, by := r.routed(6, genuine, accepted); s != home || by == affinity.SourceFresh {
+			for i := range 3 * rules.ClaimsPerWindow {
+				if s, by := r.decided(6, genuine, accepted); s != home || by == affinity.SourceFresh {
 					t.Fatalf("resumption %d of another network went elsewhere, by %v", i, by)
 				}
 			}
-			if s, _ := r.routed(hostile(1), genuine, refused); (s != home) != (test.most == route.ClaimsPerWindow) {
+			if s, _ := r.decided(hostile(1), genuine, refused); (s != home) != (test.most == rules.ClaimsPerWindow) {
 				t.Error("the network's claims are used up, and it has one more")
 			} else if lost := r.last(len(r.ended(0))).Lost; s != home && lost != LostDrained {
 				t.Errorf("lost for %v", lost)

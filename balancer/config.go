@@ -19,9 +19,9 @@ type Config struct {
 	Engine    Engine          // what they stand on. Default EngineAuto
 	Store     *affinity.Store // what is known; required
 
-	// Sockets that listen already, inherited from a process that ran before or from whoever starts this one: used
-	// before anything is bound. See ListenSocket.
-	Sockets []ListenSocket
+	// Import is sockets that listen already, from a process that ran before or from whoever starts this one: used
+	// before anything is bound. See ExportedSocket.
+	Import []ExportedSocket
 
 	// Their defaults are named DefaultHelloTimeout and so on.
 	HelloTimeout      time.Duration // from accept to the whole hello

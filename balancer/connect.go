@@ -7,7 +7,7 @@ import (
 
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // slowConnect is how long a connect takes at least that is slow: more than a way around the world, less than a second,
@@ -16,7 +16,7 @@ const slowConnect = 300 * time.Millisecond
 
 // becomeConnect asks d's backend for a connection. From stateHello and stateQueue, and again from stateConnect and
 // stateObserve while nothing has gone to the client. Without one none is left, or all have as many conns as they may.
-func (l *loop) becomeConnect(c *conn, d route.Decision) {
+func (l *loop) becomeConnect(c *conn, d rules.Decision) {
 	c.state = stateConnect
 	l.connect(c, l.acquire(c, d))
 }
@@ -29,7 +29,7 @@ func (l *loop) becomePlaced(c *conn, b *pool.Backend) {
 
 // connect tries b, which is acquired, and then whatever else there is. nil: it has come to something else already.
 func (l *loop) connect(c *conn, b *pool.Backend) {
-	for ; b != nil; b = l.acquire(c, l.route(c)) {
+	for ; b != nil; b = l.acquire(c, l.decide(c)) {
 		if l.try(c, b) {
 			return
 		}
@@ -38,7 +38,7 @@ func (l *loop) connect(c *conn, b *pool.Backend) {
 
 // acquire counts the conn as one of its backend's, unless it is not its turn: those who wait in the queue were there
 // before, but for one that has had a backend already. nil: it waits too, or is closed.
-func (l *loop) acquire(c *conn, d route.Decision) *pool.Backend {
+func (l *loop) acquire(c *conn, d rules.Decision) *pool.Backend {
 	hs := c.hs
 	hs.note(d)
 	if l.now >= hs.deadline || hs.tries >= maxTries {
@@ -49,7 +49,7 @@ func (l *loop) acquire(c *conn, d route.Decision) *pool.Backend {
 		return l.becomeQueue(c, d)
 	}
 	d.Backend.Acquire()
-	l.routed(c, d)
+	l.decided(c, d)
 	return d.Backend
 }
 
@@ -79,7 +79,7 @@ func (l *loop) connected(c *conn, done *netio.Completion) {
 			return
 		}
 		if l.connectFailed(c, done.Errno) {
-			l.becomeConnect(c, l.route(c))
+			l.becomeConnect(c, l.decide(c))
 		}
 		return
 	}

@@ -65,9 +65,9 @@ func (ln *lane) terminations() *[NumCauses][NumPhases]uint64 {
 	return &ln.share.count.Terminations
 }
 
-// countRoute counts by which rule the conn was routed, once its backend is final.
-func (l *loop) countRoute(c *conn) {
-	inc(&c.lane.share.count.Routes[c.hs.source])
+// countDecision counts by which rule the decision was made, once its backend is final.
+func (l *loop) countDecision(c *conn) {
+	inc(&c.lane.share.count.Decisions[c.hs.source])
 	c.lane.share.count.ConnectTimes.count(c.hs.connectTime())
 	c.backend.CountConn(!c.hs.offered())
 }

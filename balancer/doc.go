@@ -19,7 +19,7 @@
 //		                 queue: of the pool, the oldest first
 //
 //	  - hello: the client's bytes gather in a pool buffer until the ClientHello is whole; one absolute deadline.
-//	  - connect: package route has decided on a backend by what affinity knows; the buffer is kept until the backend
+//	  - connect: package rules has decided on a backend by what affinity knows; the buffer is kept until the backend
 //	    has it, or while it may have to go to another.
 //	  - queue: every backend that could have the conn has as many as it may. It waits behind those that came before it,
 //	    of whatever loop; its hello stays in the buffer, and the client is read, so that its leaving is noticed.
@@ -32,8 +32,8 @@
 //
 // testdata/conn tells each of these ways as a script. A conn's end is one Termination: who ended it and in which state.
 //
-// Until its plaintext is over a conn has a handshake, which the loop lends: what the client has said, where it is
-// routed, the try at one backend, that backend's answer. The last two are forgotten as a whole when another backend is
+// Until its plaintext is over a conn has a handshake, which the loop lends: what the client has said, where
+// it goes, the try at one backend, that backend's answer. The last two are forgotten as a whole when another backend is
 // asked.
 //
 // # From a listener to a pool
@@ -50,7 +50,7 @@
 // # Files
 //
 // By what befalls a conn: listener.go, settings.go (what is configured, and one generation of it), match.go (server name
-// and ALPN to a pool), sockets.go and inlet.go, accept.go, proxy.go, hello.go, ask.go (what package route is asked),
+// and ALPN to a pool), sockets.go and inlet.go, accept.go, proxy.go, hello.go, ask.go (what package rules is asked),
 // connect.go and dial.go, queue.go, observe.go, learn.go, secondchance.go, secondhello.go, relay.go, closing.go.
 // By who holds it: balancer.go, reload.go, handover.go (all loops), loop.go, turn.go, command.go, deadline.go, wheel.go
 // (one), conn.go, handshake.go, flow.go (one conn). By what gives way and is told: prehello.go, memory.go, networks.go,

@@ -41,7 +41,7 @@ func TestDrainGuesses(t *testing.T) {
 			}
 			home := r.teachFrom(1, first, backend(answer{}.bytes(), certificate(10), ccs()))
 			test.drain(r, home)
-			s, source := r.routed(1, test.offer, answer{}.bytes(), certificate(10), ccs())
+			s, source := r.decided(1, test.offer, answer{}.bytes(), certificate(10), ccs())
 			if at := s == home; at != test.home || at != (source == affinity.SourceClient) {
 				t.Errorf("at home: %t, source %v, want %t", at, source, test.home)
 			}

@@ -21,10 +21,10 @@ import (
 )
 
 // heir is a second Balancer of the rig, with the sockets given.
-func (r *rig) heir(sockets []ListenSocket, edit ...func(*Config)) *Balancer {
+func (r *rig) heir(sockets []ExportedSocket, edit ...func(*Config)) *Balancer {
 	r.Helper()
 	cfg := r.b.settings().cfg
-	cfg.Sockets = sockets
+	cfg.Import = sockets
 	cfg.Listeners = append([]Listener(nil), cfg.Listeners...)
 	for _, f := range edit {
 		f(&cfg)
@@ -54,9 +54,9 @@ func (r *rig) goes(b *Balancer) {
 }
 
 // sockets is what the rig's Balancer hands over.
-func (r *rig) sockets() []ListenSocket {
+func (r *rig) sockets() []ExportedSocket {
 	r.Helper()
-	sockets, err := r.b.ListenSockets()
+	sockets, err := r.b.ExportSockets()
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestHandOver(t *testing.T) {
 			if err := r.b.Release(); err == nil {
 				t.Error("released twice")
 			}
-			if _, err := r.b.ListenSockets(); err == nil {
+			if _, err := r.b.ExportSockets(); err == nil {
 				t.Error("sockets to be had after Release")
 			}
 			if err := r.tryReload(); err == nil {
@@ -213,7 +213,7 @@ func TestInheritForeign(t *testing.T) {
 			r.prepare(pool.Options{}, tlsOff, func(c *Config) {
 				c.Loops = 3
 				c.Listeners[0].Addr = strings.Replace(addr, ":0", fmt.Sprint(":", bound.IP().Port()), 1)
-				c.Sockets = []ListenSocket{{FDs: []int{fd}}}
+				c.Import = []ExportedSocket{{FDs: []int{fd}}}
 			})
 			r.addr = fmt.Sprint("127.0.0.1:", bound.IP().Port())
 			queued := r.dial()
@@ -233,7 +233,7 @@ func TestInheritForeign(t *testing.T) {
 			if len(sockets) != 1 || len(sockets[0].FDs) != 1 || sockets[0].Addr.IP().Port() != bound.IP().Port() {
 				t.Errorf("to be handed on: %+v, want the one socket", sockets)
 			}
-			if err := inheritance(sockets).close(); err != nil {
+			if err := imported(sockets).close(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -274,7 +274,7 @@ func TestInheritLeftovers(t *testing.T) {
 	r.start()
 	wanted, other := bindFor(t, "127.0.0.1:0"), bindFor(t, "127.0.0.1:0")
 	var log logLines
-	heir := r.heir([]ListenSocket{{FDs: []int{wanted.fd(t), other.fd(t)}}}, func(c *Config) {
+	heir := r.heir([]ExportedSocket{{FDs: []int{wanted.fd(t), other.fd(t)}}}, func(c *Config) {
 		c.Listeners[0].Addr = wanted.bound.String()
 		c.Log = slog.New(&log)
 	})
@@ -310,7 +310,7 @@ func TestInheritLeftovers(t *testing.T) {
 	cfg.Listeners = []Listener{{Addr: silent.String(), Default: r.pool}}
 	for what, fd := range map[string]int{"socket": pair[0], "no listening socket of TCP or unix": plain} {
 		good := bindFor(t, "127.0.0.1:0")
-		cfg.Sockets = []ListenSocket{{FDs: []int{good.fd(t), fd}}}
+		cfg.Import = []ExportedSocket{{FDs: []int{good.fd(t), fd}}}
 		if b, err := New(cfg); err == nil || b != nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v, %v, want an error with %q", b, err, what)
 		}
@@ -321,7 +321,7 @@ func TestInheritLeftovers(t *testing.T) {
 	}
 	last := bindFor(t, "127.0.0.1:0")
 	cfg.Listeners = []Listener{{Addr: last.bound.String(), Default: r.pool}}
-	cfg.Sockets = []ListenSocket{{FDs: []int{last.fd(t)}}}
+	cfg.Import = []ExportedSocket{{FDs: []int{last.fd(t)}}}
 	if err := r.b.Reload(cfg); err != nil { // and a reload takes them too
 		t.Error(err)
 	}
@@ -345,9 +345,9 @@ func (p *endpoint) fd(t *testing.T) int {
 // Which inherited sockets serve an address: that very one first, then other spellings of all addresses, then any port
 // where none is asked for.
 func TestInheritanceTake(t *testing.T) {
-	all := func(texts ...string) (in inheritance) {
+	all := func(texts ...string) (in imported) {
 		for i, text := range texts {
-			in.add(ListenSocket{Addr: netaddr.MustParse(text), FDs: []int{i}})
+			in.add(ExportedSocket{Addr: netaddr.MustParse(text), FDs: []int{i}})
 		}
 		return in
 	}

@@ -24,7 +24,7 @@ type handshake struct {
 	conn  uint32 // whose it is, in stateHello
 	links [numOrders]link
 	clientSide
-	routing
+	deciding
 	try
 	backendSide
 }
@@ -52,8 +52,8 @@ type clientSide struct {
 	client    affinity.Key
 }
 
-// routing is where the hello goes, over all tries.
-type routing struct {
+// deciding is where the hello goes, over all tries.
+type deciding struct {
 	home     affinity.Home
 	source   affinity.Source
 	lost     Lost        // why the home could not be used
@@ -153,7 +153,7 @@ func (l *loop) giveHandshake(hs *handshake) {
 	if hs.turn != nil {
 		*hs.turn = queueTurn{}
 	}
-	*hs = handshake{routing: routing{turn: hs.turn}}
+	*hs = handshake{deciding: deciding{turn: hs.turn}}
 	if len(l.idleHandshakes) < maxIdleHandshakes {
 		l.idleHandshakes = append(l.idleHandshakes, hs)
 	}
@@ -170,7 +170,7 @@ func (l *loop) endHandshake(c *conn) {
 			hs.verdict = VerdictUnknown
 		}
 		if hs.holding {
-			l.countRoute(c)
+			l.countDecision(c)
 		}
 		l.countVerdict(c)
 	}
@@ -211,12 +211,12 @@ func (l *loop) heard(c *conn) {
 		l.setDue(c, l.due(c))
 		return
 	}
-	l.commitRoute(c)
+	l.commit(c)
 }
 
-// commitRoute says that the hello, which is not held for its verdict, goes to no other backend.
-func (l *loop) commitRoute(c *conn) {
-	l.countRoute(c)
+// commit says that the hello, which is not held for its verdict, goes to no other backend.
+func (l *loop) commit(c *conn) {
+	l.countDecision(c)
 	l.buffers.Put(c.hs.hello)
 	c.hs.hello = nil
 }

@@ -267,7 +267,7 @@ func (l *loop) depart(c *conn) {
 		return
 	}
 	share.budget = min(share.budget+c.lane.pool.Snapshot().Options().SecondChance.Budget, budgetBurst)
-	l.becomeConnect(c, l.route(c))
+	l.becomeConnect(c, l.decide(c))
 }
 
 // admits asks whether a client may come in, now that its address is known, and counts it. Otherwise the conn is refused

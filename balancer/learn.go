@@ -84,15 +84,15 @@ func (l *loop) serverHello(c *conn) {
 		switch read := hs.helloAnswered(); {
 		case hs.offer.Kind != affinity.OfferPSK:
 			if hs.offered() {
-				l.decide(c, VerdictRefused, 0)
+				l.verdict(c, VerdictRefused, 0)
 			}
 		case accepted && (i < hs.psks || !read):
-			l.decide(c, VerdictAccepted, i)
+			l.verdict(c, VerdictAccepted, i)
 		case read && (accepted || hs.psks == 0):
 			// Of identities that we did not see, or for want of any.
-			l.decide(c, VerdictUnknown, 0)
+			l.verdict(c, VerdictUnknown, 0)
 		default:
-			l.decide(c, VerdictRefused, 0)
+			l.verdict(c, VerdictRefused, 0)
 		}
 		return
 	}
@@ -118,16 +118,16 @@ func (l *loop) judge(c *conn, resumes bool) {
 	switch {
 	case resumes && hs.offer.Kind == affinity.OfferPSK:
 		// By an ID or ticket that stood beside the PSK: not what was offered.
-		l.decide(c, VerdictUnknown, 0)
+		l.verdict(c, VerdictUnknown, 0)
 	case resumes:
-		l.decide(c, VerdictAccepted, 0)
+		l.verdict(c, VerdictAccepted, 0)
 	case hs.offered():
-		l.decide(c, VerdictRefused, 0)
+		l.verdict(c, VerdictRefused, 0)
 	}
 }
 
-// decide notes the verdict and teaches affinity. selected is the index of the accepted TLS 1.3 identity.
-func (l *loop) decide(c *conn, v Verdict, selected int) {
+// verdict notes the verdict and teaches affinity. selected is the index of the accepted TLS 1.3 identity.
+func (l *loop) verdict(c *conn, v Verdict, selected int) {
 	hs := c.hs
 	if hs.verdict != VerdictNone {
 		return

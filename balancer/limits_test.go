@@ -176,8 +176,8 @@ func TestLostAtHome(t *testing.T) {
 			t.Error("not home")
 		}
 		s := r.b.Stats()
-		if s.Lost[LostExpired] != 1 || s.Lost[LostNotKept] != uint64(i) || s.Routes[affinity.SourceSession] != uint64(i+1) {
-			t.Errorf("lost %v, routes %v", s.Lost, s.Routes)
+		if s.Lost[LostExpired] != 1 || s.Lost[LostNotKept] != uint64(i) || s.Decisions[affinity.SourceSession] != uint64(i+1) {
+			t.Errorf("lost %v, decisions %v", s.Lost, s.Decisions)
 		}
 	}
 }

@@ -128,14 +128,14 @@ func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 	if ln.Default != nil {
 		addPool(pools, ln.Default)
 	}
-	var rules []rule
+	var routes []route
 	for i, r := range ln.Routes {
 		if r.Pool == nil {
 			return nil, fmt.Errorf("balancer: listener %s, route %d has no pool", ln.Name, i+1)
 		}
-		rules = append(rules, rule{names: r.Names, alpn: r.ALPN, pool: addPool(pools, r.Pool)})
+		routes = append(routes, route{names: r.Names, alpn: r.ALPN, pool: addPool(pools, r.Pool)})
 	}
-	m, err := newMatcher(rules)
+	m, err := newMatcher(routes)
 	if err != nil {
 		return nil, fmt.Errorf("balancer: listener %s, %w", ln.Name, err)
 	}

@@ -16,8 +16,8 @@ const maxProtocols = 64
 // noMatch is matcher.match's answer when no route takes a hello.
 const noMatch = -1
 
-// rule is a route as the matcher is made of it.
-type rule struct {
+// route is a Route as the matcher is made of it.
+type route struct {
 	names, alpn []string
 	pool        int // what match answers
 }
@@ -42,11 +42,11 @@ type choice struct {
 }
 
 // newMatcher makes the matcher. Errors begin with the route, counted from 1.
-func newMatcher(rules []rule) (*matcher, error) {
+func newMatcher(routes []route) (*matcher, error) {
 	m := &matcher{
 		exact: map[string][]choice{}, below: map[string][]choice{}, protocols: map[string]uint64{}, fewest: 1 << 30,
 	}
-	for i, r := range rules {
+	for i, r := range routes {
 		c := choice{pool: r.pool}
 		for _, p := range r.alpn {
 			bit, err := m.protocol(p)

@@ -17,9 +17,9 @@ func protocols(names ...string) (list []byte) {
 	return list
 }
 
-func matcherOf(t testing.TB, rules ...rule) *matcher {
+func matcherOf(t testing.TB, routes ...route) *matcher {
 	t.Helper()
-	m, err := newMatcher(rules)
+	m, err := newMatcher(routes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,16 +28,16 @@ func matcherOf(t testing.TB, rules ...rule) *matcher {
 
 func TestMatch(t *testing.T) {
 	m := matcherOf(t,
-		rule{names: []string{"*.example.org"}, pool: 0},
-		rule{names: []string{"www.example.org", "Example.ORG."}, pool: 1},
-		rule{names: []string{"www.example.org"}, alpn: []string{"h2"}, pool: 2},
-		rule{names: []string{"*.eu.example.org"}, pool: 3},
-		rule{names: []string{"*.eu.example.org"}, alpn: []string{"acme-tls/1", "h2"}, pool: 4},
-		rule{names: []string{"*.eu.example.org"}, pool: 5},
-		rule{alpn: []string{"acme-tls/1"}, pool: 6},
-		rule{names: []string{"only.h2.test"}, alpn: []string{"h2"}, pool: 7},
-		rule{names: []string{"*.h2.test"}, pool: 8},
-		rule{names: []string{"*.test"}, alpn: []string{"h3"}, pool: 9},
+		route{names: []string{"*.example.org"}, pool: 0},
+		route{names: []string{"www.example.org", "Example.ORG."}, pool: 1},
+		route{names: []string{"www.example.org"}, alpn: []string{"h2"}, pool: 2},
+		route{names: []string{"*.eu.example.org"}, pool: 3},
+		route{names: []string{"*.eu.example.org"}, alpn: []string{"acme-tls/1", "h2"}, pool: 4},
+		route{names: []string{"*.eu.example.org"}, pool: 5},
+		route{alpn: []string{"acme-tls/1"}, pool: 6},
+		route{names: []string{"only.h2.test"}, alpn: []string{"h2"}, pool: 7},
+		route{names: []string{"*.h2.test"}, pool: 8},
+		route{names: []string{"*.test"}, alpn: []string{"h3"}, pool: 9},
 	)
 	for _, tt := range []struct {
 		name string
@@ -74,7 +74,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: %q with %q to %d, want %d", tt.why, tt.name, tt.alpn, got, tt.want)
 		}
 	}
-	if got := matcherOf(t, rule{pool: 3}).match(nil, nil); got != 3 {
+	if got := matcherOf(t, route{pool: 3}).match(nil, nil); got != 3 {
 		t.Errorf("a route for all: %d", got)
 	}
 	if got := matcherOf(t).match([]byte("a.test"), protocols("h2")); got != noMatch {
@@ -83,9 +83,9 @@ func TestMatch(t *testing.T) {
 }
 
 // naiveMatch is the rule as its text says it: every route is asked.
-func naiveMatch(rules []rule, name string, offered []string) int {
+func naiveMatch(routes []route, name string, offered []string) int {
 	best, bestRank := noMatch, [2]int{-1, -1}
-	for _, r := range rules {
+	for _, r := range routes {
 		rank := [2]int{-1, 0}
 		for _, n := range r.names {
 			if parent, wild := strings.CutPrefix(n, "*"); wild {
@@ -137,9 +137,9 @@ func TestMatchLikeNaive(t *testing.T) {
 		return all
 	}
 	for range 2000 {
-		var rules []rule
+		var routes []route
 		for i := range random.IntN(12) {
-			r := rule{pool: i}
+			r := route{pool: i}
 			if random.IntN(2) == 0 {
 				r.alpn = some()
 			}
@@ -150,16 +150,16 @@ func TestMatchLikeNaive(t *testing.T) {
 				}
 				r.names = append(r.names, n)
 			}
-			rules = append(rules, r)
+			routes = append(routes, r)
 		}
-		m := matcherOf(t, rules...)
+		m := matcherOf(t, routes...)
 		for range 20 {
 			n, offered := name(), some()
 			if random.IntN(8) == 0 {
 				n = ""
 			}
-			if got, want := m.match([]byte(n), protocols(offered...)), naiveMatch(rules, n, offered); got != want {
-				t.Fatalf("%q with %q to %d, want %d, of %+v", n, offered, got, want, rules)
+			if got, want := m.match([]byte(n), protocols(offered...)), naiveMatch(routes, n, offered); got != want {
+				t.Fatalf("%q with %q to %d, want %d, of %+v", n, offered, got, want, routes)
 			}
 		}
 	}
@@ -185,17 +185,17 @@ func TestRouteNames(t *testing.T) {
 			t.Errorf("%q: %q, %v, want an error with %q", text, got, err, want)
 		}
 	}
-	var many []rule
+	var many []route
 	for i := range maxProtocols + 1 {
-		many = append(many, rule{alpn: []string{fmt.Sprint("p", i)}})
+		many = append(many, route{alpn: []string{fmt.Sprint("p", i)}})
 	}
-	for want, rules := range map[string][]rule{
+	for want, routes := range map[string][]route{
 		"route 2: \"\" is not the name":  {{}, {alpn: []string{""}}},
 		"route 65: \"p64\"":              many,
 		"route 1: \"*\"":                 {{names: []string{"*"}}},
 		"is not the name of a protocol,": {{alpn: []string{strings.Repeat("x", 256)}}},
 	} {
-		if _, err := newMatcher(rules); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newMatcher(routes); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
 		}
 	}
@@ -208,12 +208,12 @@ func TestRouteNames(t *testing.T) {
 
 // manyRoutes is a listener of a large site, and names of which each meets another part of the matcher.
 func manyRoutes(t testing.TB) (*matcher, map[string][]byte) {
-	var rules []rule
+	var routes []route
 	for i := range 1000 {
-		rules = append(rules, rule{names: []string{fmt.Sprintf("www%d.example.org", i), fmt.Sprintf("*.site%d.example.com", i)}, pool: i})
+		routes = append(routes, route{names: []string{fmt.Sprintf("www%d.example.org", i), fmt.Sprintf("*.site%d.example.com", i)}, pool: i})
 	}
-	rules = append(rules, rule{names: []string{"api.example.org"}, alpn: []string{"h2"}, pool: 1000})
-	return matcherOf(t, rules...), map[string][]byte{
+	routes = append(routes, route{names: []string{"api.example.org"}, alpn: []string{"h2"}, pool: 1000})
+	return matcherOf(t, routes...), map[string][]byte{
 		"exact": []byte("www500.example.org"), "wildcard": []byte("a.b.c.site500.example.com"), "unknown": []byte("www.example.net"),
 		"hostile": []byte(strings.Repeat("a.", 126) + "org"),
 	}

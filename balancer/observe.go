@@ -38,7 +38,7 @@ func (l *loop) becomeObserve(c *conn, errno netio.Errno) {
 	}
 	hs.unheard = hs.readable && c.lane.pool.Loaded(c.backend)
 	if !hs.holding && !hs.unheard {
-		l.commitRoute(c)
+		l.commit(c)
 	}
 	if !hs.readable {
 		l.becomeRelay(c)
@@ -65,7 +65,7 @@ func (l *loop) unheardTooLong(c *conn) {
 	}
 	l.forgetAnswer(hs)
 	if l.connectFailed(c, netio.ErrTimedOut) {
-		l.becomeConnect(c, l.route(c))
+		l.becomeConnect(c, l.decide(c))
 	}
 }
 
@@ -210,12 +210,12 @@ func (l *loop) observed(c *conn, opaque bool) {
 	}
 }
 
-// release ends the holding: the route is final, what was held goes to the client, and then b. The client may be found
+// release ends the holding: the decision is final, what was held goes to the client, and then b. The client may be found
 // gone and the conn closed.
 func (l *loop) release(c *conn, b []byte) {
 	hs := c.hs
 	hs.holding, hs.unheard = false, false
-	l.countRoute(c)
+	l.countDecision(c)
 	if hs.verdict != VerdictNone {
 		l.countVerdict(c)
 	}

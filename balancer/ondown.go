@@ -54,7 +54,7 @@ func (l *loop) leaveConn(c *conn, b *pool.Backend) {
 	case c.state == stateObserve && hs.stash.used():
 		l.becomeUnstashed(c)
 	case c.state == stateObserve && l.mayReplay(c):
-		if next := l.route(c); next.Backend != nil {
+		if next := l.decide(c); next.Backend != nil {
 			l.dropBackend(c)
 			l.forgetAnswer(hs)
 			inc(&c.lane.share.count.Replays)

@@ -102,7 +102,7 @@ func TestRoutes(t *testing.T) {
 	if ln := stats.Listeners[0]; len(stats.Listeners) != 1 || ln.Accepted != 28 || ln.Open != 0 || ln.Hellos[HelloTLS] != 20 || ln.Hellos[HelloOpaque] != 4 {
 		t.Errorf("listeners %+v", stats.Listeners)
 	}
-	if stats.Routed != 28 || stats.Terminations[CauseNormal][PhaseEnd] != 28 || stats.Routes[affinity.SourceFresh] != 28 {
+	if stats.Routed != 28 || stats.Terminations[CauseNormal][PhaseEnd] != 28 || stats.Decisions[affinity.SourceFresh] != 28 {
 		t.Errorf("all together: %+v", stats.PoolCounts)
 	}
 }
@@ -334,7 +334,7 @@ func TestBackendInTwoPools(t *testing.T) {
 	if len(visits["a.test"]) != 1 || !visits["a.test"][home] || len(visits["b.test"]) != 2 {
 		t.Errorf("visits %v, home %d", visits, home.index)
 	}
-	if r.poolStats("second").Routes[affinity.SourceSession] != 0 {
+	if r.poolStats("second").Decisions[affinity.SourceSession] != 0 {
 		t.Error("a session of one pool was known in the other")
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // queueKeeps bounds what is kept of what a waiting client sends behind its hello, in bytes: beyond, it is not read
@@ -17,7 +17,7 @@ const queueKeeps = 16 << 10
 // queueTurn is a conn's place in the queue of its pool.
 type queueTurn struct {
 	waiter pool.Waiter
-	before route.Decision // what the rules said before it had to wait
+	before rules.Decision // what the rules said before it had to wait
 	since  netio.Time
 	until  netio.Time    // then it has waited long enough
 	waited time.Duration // before, by the same conn
@@ -37,21 +37,21 @@ func (t *queueTurn) waitedFor() time.Duration {
 //
 // On entry, from stateConnect, it has no backend. On exit it waits, with its hello in hs.hello and the client being
 // read, and counts at no backend; or it has a place, which is returned, acquired; or it is closed.
-func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
+func (l *loop) becomeQueue(c *conn, d rules.Decision) *pool.Backend {
 	hs, p, share := c.hs, c.lane.pool, c.lane.share
 	if hs.turn == nil {
 		hs.turn = new(queueTurn)
 	}
 	t := hs.turn
 	l.turns++
-	var q route.Question
+	var q rules.Question
 	l.ask(c, &q)
 	t.before = d
 	t.waiter = pool.Waiter{Wish: q.Wish(&d, p.Snapshot()), Owner: l, Tag: uint64(l.turns)<<32 | uint64(c.index)}
 	place, result := p.Wait(&t.waiter)
 	switch result {
 	case pool.WaitServed:
-		l.routed(c, q.Placed(d, place))
+		l.decided(c, q.Placed(d, place))
 		return place
 	case pool.WaitNobody:
 		if d.Backend == nil { // else the last one that was marked down
@@ -59,7 +59,7 @@ func (l *loop) becomeQueue(c *conn, d route.Decision) *pool.Backend {
 			return nil
 		}
 		d.Backend.Acquire()
-		l.routed(c, d)
+		l.decided(c, d)
 		return d.Backend
 	case pool.WaitFull:
 		c.state = stateQueue
@@ -104,22 +104,22 @@ func (l *loop) leaveQueue(c *conn, late bool) {
 	case b != nil:
 		l.placed(c, b)
 	default:
-		l.becomeConnect(c, l.route(c))
+		l.becomeConnect(c, l.decide(c))
 	}
 }
 
 // placed goes on with a conn that was given a place at b, acquired; but with whatever the rules say now if b is being
 // drained, and the conn's network has claimed to be at home there too often while it waited.
 func (l *loop) placed(c *conn, b *pool.Backend) {
-	var q route.Question
+	var q rules.Question
 	l.ask(c, &q)
 	d := q.Placed(c.hs.turn.before, b)
 	if d.Claims() && !q.MayClaim(b) {
 		b.Release()
-		l.becomeConnect(c, l.route(c))
+		l.becomeConnect(c, l.decide(c))
 		return
 	}
-	l.routed(c, d)
+	l.decided(c, d)
 	l.becomePlaced(c, b)
 }
 

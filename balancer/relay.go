@@ -105,7 +105,7 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 
 // follow watches for the end of a handshake whose last flights are encrypted: the client has sent its Finished, alone
 // or behind ChangeCipherSpec, and the backend goes on with a record of application data. A backend that did not like
-// the Finished answers with an alert in clear or closes. Then the client's home is known (route rule 3). A client that
+// the Finished answers with an alert in clear or closes. Then the client's home is known (rule 3). A client that
 // pretends to have finished, amid the backend's flight, gets what it would get by finishing: a home for its own
 // address, where it is.
 func (l *loop) follow(c *conn, from side, b []byte) {

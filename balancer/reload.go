@@ -42,7 +42,7 @@ func (b *Balancer) adoptions(set *settings, endpoints []*endpoint) []command {
 // have had; conns whose hello is still to come follow the new routes. Loops, Engine, Store, BufferMemory and
 // MemoryLimit cannot change.
 func (b *Balancer) Reload(cfg Config) error {
-	found, err := newInheritance(cfg.Sockets)
+	found, err := newImported(cfg.Import)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (set *settings) fixed(next *settings) error {
 // findEndpoints finds the endpoints of the listeners of set: those that there are, then inherited sockets, then new
 // ones, which are in made too. Inherited sockets that nobody wants are closed with a line in the log. On an error made
 // is the caller's to close. b.reloading is held, or nobody else knows b.
-func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, made []*endpoint, err error) {
+func (b *Balancer) findEndpoints(set *settings, found imported) (endpoints, made []*endpoint, err error) {
 	defer func() {
 		for _, s := range found {
 			if err == nil {
@@ -167,7 +167,7 @@ func (b *Balancer) findEndpoints(set *settings, found inheritance) (endpoints, m
 		}
 		var p *endpoint
 		if s, ok := found.take(addr); ok {
-			p, err = inherit(addr, s, set.cfg.Loops)
+			p, err = importEndpoint(addr, s, set.cfg.Loops)
 			if err == nil && p.bound != addr {
 				set.cfg.Log.Warn("a listener has an inherited socket of another address",
 					"listener", ln.Name, "addr", p.bound.String())

@@ -71,8 +71,8 @@ func TestResume(t *testing.T) {
 			if s.Lost[LostUnknown] != refused+s.Offers[affinity.OfferID] {
 				t.Errorf("lost: %v, want %d unknown", s.Lost, refused)
 			}
-			if s.Hellos[HelloTLS] != offers+clients || s.Routes[affinity.SourceFresh] != clients {
-				t.Errorf("hellos %v, routes %v", s.Hellos, s.Routes)
+			if s.Hellos[HelloTLS] != offers+clients || s.Decisions[affinity.SourceFresh] != clients {
+				t.Errorf("hellos %v, decisions %v", s.Hellos, s.Decisions)
 			}
 			for _, rec := range r.records {
 				if rec.Termination.String() != "--" || rec.SNI != "a.test" || rec.Pool != "test" || rec.Tries != 1 {
@@ -104,8 +104,8 @@ func TestTicketKeyServesBothVersions(t *testing.T) {
 		}
 	}
 	r.settle()
-	if s := r.b.Stats(); s.Routes[affinity.SourceTicketKey] < 6 || s.Verdicts[affinity.OfferPSK][VerdictRefused] != 0 {
-		t.Errorf("routes %v, verdicts of PSKs %v", s.Routes, s.Verdicts[affinity.OfferPSK])
+	if s := r.b.Stats(); s.Decisions[affinity.SourceTicketKey] < 6 || s.Verdicts[affinity.OfferPSK][VerdictRefused] != 0 {
+		t.Errorf("decisions %v, verdicts of PSKs %v", s.Decisions, s.Verdicts[affinity.OfferPSK])
 	}
 }
 
@@ -167,7 +167,7 @@ func (r *rig) keysShared() int {
 	return 0
 }
 
-// Nameless TLS 1.3 tickets have only the client's home (route rule 3): right while the client keeps its address.
+// Nameless TLS 1.3 tickets have only the client's home (rule 3): right while the client keeps its address.
 func TestNamelessTickets13ByClient(t *testing.T) {
 	r := newRig(t)
 	for range 3 {
@@ -185,8 +185,8 @@ func TestNamelessTickets13ByClient(t *testing.T) {
 	}
 	r.settle()
 	s := r.b.Stats()
-	if s.Routes[affinity.SourceClient]+s.Routes[affinity.SourceSession] != 18 || s.Routes[affinity.SourceClient] < 6 {
-		t.Errorf("routes: %v", s.Routes)
+	if s.Decisions[affinity.SourceClient]+s.Decisions[affinity.SourceSession] != 18 || s.Decisions[affinity.SourceClient] < 6 {
+		t.Errorf("decisions: %v", s.Decisions)
 	}
 }
 

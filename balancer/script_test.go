@@ -18,7 +18,7 @@ import (
 	"homing/balancer/internal/netio"
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // TestScripts tells conns as scripts, testdata/conn/*.txt: see the README there. Each runs twice: with an engine that
@@ -243,7 +243,7 @@ func (s *script) event(words []string) {
 	case "claims": // of the clients' network, so many at a backend that is being drained
 		share := s.l.shares["test"]
 		if share.claims == nil {
-			share.claims = new(route.Claims)
+			share.claims = new(rules.Claims)
 		}
 		for range s.number(words[1]) {
 			share.claims.Made(affinity.HashNetwork(netip.MustParseAddr("192.0.2.1")), s.at(words[3]), s.l.unix)

@@ -5,7 +5,7 @@ package balancer
 import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // mayReplay says whether the hello may go to another backend after this one has answered or hung up: nothing has gone
@@ -35,7 +35,7 @@ func (l *loop) retry(c *conn) bool {
 	if !hs.offer.RefreshOnly {
 		c.lane.known.Refused(&hs.offer, hs.source, uint32(c.backend.ID), l.unix)
 	}
-	d := l.route(c)
+	d := l.decide(c)
 	if d.Backend == nil || !l.spend(c) {
 		return false
 	}
@@ -60,7 +60,7 @@ func (l *loop) maySecond(c *conn) bool {
 // second keeps the refusal aside and asks the next candidate. It reports whether there was one.
 func (l *loop) second(c *conn) bool {
 	hs := c.hs
-	var q route.Question
+	var q rules.Question
 	l.ask(c, &q)
 	d := q.Second(c.lane.known, c.lane.pool.Snapshot())
 	if d.Backend == nil || !l.spend(c) {

@@ -11,7 +11,7 @@ import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 )
 
 // settings is one generation of the configuration: what a reload replaces as a whole. It is never changed once it is
@@ -96,7 +96,7 @@ type share struct {
 
 	// Owned by the loop's thread.
 	budget float64       // second chances that may be used now
-	claims *route.Claims // of offers to backends that are being drained; nil until one was
+	claims *rules.Claims // of offers to backends that are being drained; nil until one was
 }
 
 // gates makes the gates of one loop, by listener. The loop's counters are made for the first generation that has their

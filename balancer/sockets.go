@@ -14,11 +14,11 @@ import (
 	"homing/balancer/netaddr"
 )
 
-// ListenSocket is sockets that listen on one address: those of a process for another one.
+// ExportedSocket is sockets that listen on one address: those of a process for another one.
 //
 // Several sockets on one address share its connections (SO_REUSEPORT): each has a queue of its own, so none of them may
 // be left out.
-type ListenSocket struct {
+type ExportedSocket struct {
 	Addr netaddr.Addr // that they are bound to; invalid: as the sockets say
 	FDs  []int
 
@@ -215,13 +215,13 @@ func patiently(listen func() (fd int, err error)) (int, error) {
 	}
 }
 
-// inherit makes an endpoint of sockets that listen already. Every one of them is taken from by a loop, or what waits in
+// importEndpoint makes an endpoint of sockets that listen already. Every one of them is taken from by a loop, or what waits in
 // its queue would be lost. A loop that is left without gets one more where the sockets share their address, else it
 // takes from the queue of another loop's. Those that are added listen only when their loop runs: from then on they get
 // connections, which nobody else could take.
 //
 // The descriptors are the endpoint's, and closed on an error.
-func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*endpoint, error) {
+func importEndpoint(asked netaddr.Addr, from ExportedSocket, loops int) (*endpoint, error) {
 	p := &endpoint{asked: asked, bound: from.Addr, foreign: from.Foreign, sockets: make([][]*socket, loops)}
 	if from.Addr.IsUnix() && !from.Foreign {
 		if file, err := netio.FileOf(from.Addr.Path()); err == nil { // else somebody has removed it
@@ -237,7 +237,7 @@ func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*endpoint, error
 	}
 	share := true
 	for _, s := range all {
-		shared, err := netio.AdoptListener(s.fd)
+		shared, err := netio.ImportListener(s.fd)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -261,26 +261,26 @@ func inherit(asked netaddr.Addr, from ListenSocket, loops int) (*endpoint, error
 	return p, nil
 }
 
-// inheritance is the sockets that are there to be used.
-type inheritance []ListenSocket
+// imported is the sockets that are there to be used.
+type imported []ExportedSocket
 
-// newInheritance finds out where the sockets listen. On an error all are closed.
-func newInheritance(sockets []ListenSocket) (inheritance, error) {
-	var all inheritance
+// newImported finds out where the sockets listen. On an error all are closed.
+func newImported(sockets []ExportedSocket) (imported, error) {
+	var all imported
 	for _, s := range sockets {
 		for _, fd := range s.FDs {
 			addr, err := netio.LocalAddr(fd)
 			if err != nil {
-				return nil, errors.Join(err, inheritance(sockets).close())
+				return nil, errors.Join(err, imported(sockets).close())
 			}
-			all.add(ListenSocket{Addr: addr, FDs: []int{fd}, Foreign: s.Foreign})
+			all.add(ExportedSocket{Addr: addr, FDs: []int{fd}, Foreign: s.Foreign})
 		}
 	}
 	return all, nil
 }
 
 // add puts the socket to the others of its address.
-func (in *inheritance) add(one ListenSocket) {
+func (in *imported) add(one ExportedSocket) {
 	for i := range *in {
 		if (*in)[i].Addr == one.Addr {
 			(*in)[i].FDs = append((*in)[i].FDs, one.FDs...)
@@ -292,7 +292,7 @@ func (in *inheritance) add(one ListenSocket) {
 
 // take takes out the sockets for addr: those of that address, of the same port on all addresses, where that is asked
 // for in whatever family, or, for port 0, of any port there. ok is false if there are none.
-func (in *inheritance) take(addr netaddr.Addr) (s ListenSocket, ok bool) {
+func (in *imported) take(addr netaddr.Addr) (s ExportedSocket, ok bool) {
 	ip := addr.IP()
 	for _, fits := range []func(have netaddr.Addr) bool{
 		func(have netaddr.Addr) bool { return have == addr },
@@ -310,10 +310,10 @@ func (in *inheritance) take(addr netaddr.Addr) (s ListenSocket, ok bool) {
 			}
 		}
 	}
-	return ListenSocket{}, false
+	return ExportedSocket{}, false
 }
 
-func (in inheritance) close() (err error) {
+func (in imported) close() (err error) {
 	for _, s := range in {
 		for _, fd := range s.FDs {
 			err = errors.Join(err, netio.CloseListener(fd))

@@ -85,7 +85,7 @@ type PoolCounts struct {
 
 	Routed        uint64 // conns that came into a pool
 	Offers        [affinity.NumOfferKinds]uint64
-	Routes        [affinity.NumSources]uint64
+	Decisions     [affinity.NumSources]uint64
 	Verdicts      [affinity.NumOfferKinds][NumVerdicts]uint64
 	Lost          [NumLost]uint64
 	IssuedIDs     uint64 // session IDs learned from their issue
@@ -180,7 +180,7 @@ func (c *PoolCounts) add(from *PoolCounts) {
 		add(c.Verdicts[i][:], from.Verdicts[i][:])
 	}
 	add(c.Offers[:], from.Offers[:])
-	add(c.Routes[:], from.Routes[:])
+	add(c.Decisions[:], from.Decisions[:])
 	add(c.Lost[:], from.Lost[:])
 	c.ConnectTimes.add(&from.ConnectTimes)
 	c.AnswerTimes.add(&from.AnswerTimes)

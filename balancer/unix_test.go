@@ -418,7 +418,7 @@ func TestUnixHandover(t *testing.T) {
 				t.Fatal(err)
 			}
 			ln.SetUnlinkOnClose(false)
-			c.Sockets = []ListenSocket{{FDs: []int{dupOf(t, ln)}, Foreign: true}}
+			c.Import = []ExportedSocket{{FDs: []int{dupOf(t, ln)}, Foreign: true}}
 			ln.Close()
 		})
 		r.run()
@@ -430,7 +430,7 @@ func TestUnixHandover(t *testing.T) {
 			t.Fatalf("handed over: %+v", given)
 		}
 		cfg := r.b.settings().cfg
-		cfg.Sockets = given
+		cfg.Import = given
 		heir, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -440,7 +440,7 @@ func TestUnixHandover(t *testing.T) {
 			t.Fatal("an heir that failed has taken the file with it")
 		}
 		bad := cfg
-		bad.Sockets = r.sockets()
+		bad.Import = r.sockets()
 		bad.Listeners = append(slices.Clone(cfg.Listeners), Listener{Addr: "192.0.2.1:443", Default: r.pools[0]})
 		if heir, err := New(bad); err == nil {
 			heir.Close()
@@ -449,7 +449,7 @@ func TestUnixHandover(t *testing.T) {
 		if !exists(path) {
 			t.Fatal("an heir that could not be made has taken the file with it")
 		}
-		cfg.Sockets = r.sockets()
+		cfg.Import = r.sockets()
 		if heir, err = New(cfg); err != nil {
 			t.Fatal(err)
 		}

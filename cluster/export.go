@@ -19,8 +19,8 @@ type Exported struct {
 	Orders []standingOrder `json:"orders,omitempty"`
 }
 
-// Sockets are those that gossip uses, nil with Config.Transport. They stay the member's own.
-func (m *Membership) Sockets() *GossipSockets {
+// ExportSockets are those that gossip uses, nil with Config.Transport. They stay the member's own.
+func (m *Membership) ExportSockets() *GossipSockets {
 	if m.transport == nil {
 		return nil
 	}

@@ -37,7 +37,7 @@ func TestMemberIsReplaced(t *testing.T) {
 	states := []State{StateDraining, StateServing, StateDraining, StateServing, StateDraining}
 	testkit.Check(t, elder.Update(func(m *Meta) { m.Version = "0" }))
 	for i, state := range states {
-		cfg := Config{ID: "node", Bind: elder.Addr(), Sockets: elder.Sockets().again(t), Meta: elder.Self().Meta}
+		cfg := Config{ID: "node", Bind: elder.Addr(), Sockets: elder.ExportSockets().again(t), Meta: elder.Self().Meta}
 		heir, err := Create(cfg)
 		testkit.Check(t, err)
 		if heir.Addr() != elder.Addr() {
@@ -73,7 +73,7 @@ func TestMemberHeirThatFails(t *testing.T) {
 	elder := startMember(t, Config{}, peer)
 	testkit.Eventually(t, "they met", func() bool { return elder.sees(peer.cfg.ID, alive) })
 	heir, err := Create(Config{
-		ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.Sockets().again(t),
+		ID: elder.cfg.ID, Bind: elder.Addr(), Sockets: elder.ExportSockets().again(t),
 		Meta: elder.Self().Meta,
 	})
 	testkit.Check(t, err)
@@ -83,7 +83,7 @@ func TestMemberHeirThatFails(t *testing.T) {
 	testkit.Check(t, heir.Shutdown())
 	later := startMember(t, Config{}, elder)
 	testkit.Eventually(t, "still", func() bool { return elder.sees(later.cfg.ID, alive) })
-	if _, err := Create(Config{Bind: elder.Addr(), Sockets: elder.Sockets().again(t)}); err == nil {
+	if _, err := Create(Config{Bind: elder.Addr(), Sockets: elder.ExportSockets().again(t)}); err == nil {
 		t.Error("a member without a name was made")
 	}
 }

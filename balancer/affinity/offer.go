@@ -17,7 +17,7 @@ func (k OfferKind) String() string {
 	return word(int(k), "none", "id", "ticket", "psk")
 }
 
-// Source is the rule of DESIGN.md section 3.3 that routed a hello.
+// Source is the rule of DESIGN.md section 3.3 that decided on a backend.
 type Source uint8
 
 // The sources, in the order in which the rules are asked but for SourceFresh.

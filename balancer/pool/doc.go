@@ -4,7 +4,7 @@
 // appears, vanishes, changes weight, goes down, comes back or is drained:
 //
 //	s := p.Snapshot()                        // one atomic load, per decision
-//	b := s.Fresh(pool.RoundRobin, 0, skip)   // or s.Home, s.One, s.Maglev: see package route
+//	b := s.Fresh(pool.RoundRobin, 0, skip)   // or s.Home, s.One, s.Maglev: see package rules
 //	b.Acquire()                              // before the connect
 //	p.ConnectOK(b) or p.ConnectFailed(b)     // its outcome
 //	b.Release()                              // when the backend socket is closed

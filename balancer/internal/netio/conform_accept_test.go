@@ -214,7 +214,7 @@ func testListenErrors(t *testing.T, open opener) {
 	r.through(d) // not disturbed
 }
 
-// What ListenTCP says of inheritance. The keepalive options are not set by it,
+// What ListenTCP says of imported. The keepalive options are not set by it,
 // but would be inherited too.
 func testOptionsInherited(t *testing.T, open opener) {
 	r := newRig(t, open)

@@ -86,9 +86,9 @@ func StartListener(fd int) error {
 	return nil
 }
 
-// AdoptListener makes a listening socket of another process, or of systemd, one as ListenTCP or ListenUnix returns it;
+// ImportListener makes a listening socket of another process, or of systemd, one as ListenTCP or ListenUnix returns it;
 // the descriptor stays the same. Shared says that further sockets may be bound to its address.
-func AdoptListener(fd int) (shared bool, err error) {
+func ImportListener(fd int) (shared bool, err error) {
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
 		return false, fmt.Errorf("descriptor %d is no socket: %w", fd, err)

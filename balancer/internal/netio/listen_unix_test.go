@@ -30,7 +30,7 @@ func TestListenUnix(t *testing.T) {
 	if addr, err := LocalAddr(fd); err != nil || addr != netaddr.Unix(path) {
 		t.Errorf("it is bound to %v, %v", addr, err)
 	}
-	if shared, err := AdoptListener(fd); err != nil || shared {
+	if shared, err := ImportListener(fd); err != nil || shared {
 		t.Errorf("adopted: shared %v, %v", shared, err)
 	}
 	if second, _, err := ListenUnix(path, 0o600); !errors.Is(err, ErrInUse) {

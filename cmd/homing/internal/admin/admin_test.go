@@ -54,7 +54,7 @@ func source(t testing.TB) Source {
 	stats.Limits = balancer.Limits{MaxConns: 79, MaxPreHello: 40, BufferMemory: 5000, ConnMemory: 6000, Clients: balancer.ClientLimits{MaxConns: 3, Rate: 0.5}}
 	stats.Hellos[balancer.HelloTLS] = 11
 	stats.Offers[affinity.OfferPSK] = 7
-	stats.Routes[affinity.SourceTicketKey] = 6
+	stats.Decisions[affinity.SourceTicketKey] = 6
 	stats.Verdicts[affinity.OfferPSK][balancer.VerdictAccepted] = 5
 	stats.Lost[balancer.LostRotated] = 2
 	stats.Terminations[balancer.CauseClient][balancer.PhaseHello] = 8

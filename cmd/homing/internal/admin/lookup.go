@@ -13,7 +13,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
-	"homing/balancer/route"
+	"homing/balancer/rules"
 	"homing/cmd/homing/internal/api"
 	"homing/tlsparse"
 )
@@ -38,7 +38,7 @@ func (s *Server) lookup(_ *http.Request, in *api.LookupRequest) (api.Lookup, err
 			if err != nil {
 				return api.Lookup{}, refusef(http.StatusBadRequest, "the hello %v", err)
 			}
-			out.Matches = append(out.Matches, viewRoute(p, known, &offer, s.src.Store.Now()))
+			out.Matches = append(out.Matches, viewDecision(p, known, &offer, s.src.Store.Now()))
 		}
 	}
 	return out, nil
@@ -133,11 +133,11 @@ func decodeBytes(text string, most int) ([]byte, error) {
 	return b, nil
 }
 
-// viewRoute says where a hello with an offer goes now.
-func viewRoute(p *pool.Pool, known *affinity.Pool, offer *affinity.Offer, now uint32) api.Match {
+// viewDecision says where a hello with an offer goes now.
+func viewDecision(p *pool.Pool, known *affinity.Pool, offer *affinity.Offer, now uint32) api.Match {
 	snapshot, home := p.Snapshot(), known.Look(offer, now)
-	q := route.Question{Offer: offer, Home: &home, Tried: new(pool.Skip), Now: now}
-	d := route.Decide(&q, known, snapshot)
+	q := rules.Question{Offer: offer, Home: &home, Tried: new(pool.Skip), Now: now}
+	d := rules.Decide(&q, known, snapshot)
 	view := api.Match{Pool: p.Name(), Kind: offer.Kind.String(), Rule: home.Source.String(), Homes: []string{}}
 	homes := home.Set
 	switch hint := known.Hint(offer, now); {

@@ -156,7 +156,7 @@ func tlsMetrics() []metric {
 			out.words(words(affinity.OfferNone, s.Offers[:]))
 		}, "ClientHellos by what they offer to resume; none: fresh."),
 		several(counters, node, "homing_routes_total", "source", func(s *stats, out emit) {
-			out.words(words(affinity.Source(0), s.Routes[:]))
+			out.words(words(affinity.Source(0), s.Decisions[:]))
 		}, "Conns by what named their backend."),
 		several(counters, verdicts, "homing_verdicts_total", "verdict", func(s *stats, out emit) {
 			for offer := affinity.OfferNone + 1; offer < affinity.NumOfferKinds; offer++ {
@@ -250,7 +250,7 @@ func poolMetrics() []metric {
 			out.words(words(affinity.OfferNone, p.Offers[:]))
 		}, "ClientHellos by what they offer to resume, by pool."),
 		several(counters, pools, "homing_pool_routes_total", "source", func(p *stats, out emit) {
-			out.words(words(affinity.Source(0), p.Routes[:]))
+			out.words(words(affinity.Source(0), p.Decisions[:]))
 		}, "Conns by what named their backend, by pool."),
 		several(counters, pools, "homing_pool_verdicts_total", "verdict", func(p *stats, out emit) {
 			for verdict := balancer.VerdictNone + 1; verdict < balancer.NumVerdicts; verdict++ {

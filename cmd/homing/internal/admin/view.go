@@ -72,7 +72,7 @@ func viewTotals(st *balancer.Stats) api.Totals {
 		Connects: st.Connects, ConnectFailures: st.ConnectFailures, ConnectTimeouts: st.ConnectTimeouts,
 		Replays: st.Replays, SecondChances: st.SecondChances,
 		Unroutable: st.Unroutable, Shed: st.Shed, Fresh: st.Offers[affinity.OfferNone],
-		Routes:  maps.Collect(words(affinity.Source(0), st.Routes[:])),
+		Routes:  maps.Collect(words(affinity.Source(0), st.Decisions[:])),
 		Lost:    maps.Collect(words(balancer.LostNone+1, st.Lost[:])),
 		Refused: maps.Collect(words(balancer.RefusedNone+1, st.Refused[:])),
 	}

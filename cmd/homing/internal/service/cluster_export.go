@@ -49,7 +49,7 @@ func (c *clusterNode) keeps() []string {
 
 // give puts the node into a parcel.
 func (c *clusterNode) give(p *upgrade.Parcel) error {
-	if sockets := c.membership.Sockets(); sockets != nil {
+	if sockets := c.membership.ExportSockets(); sockets != nil {
 		if err := errors.Join(p.AddSocket(giveGossip, sockets.TCP),
 			p.AddSocket(giveGossipUDP, sockets.UDP)); err != nil {
 			return err

@@ -105,7 +105,7 @@ func (f *forwards) begin(p *upgrade.Parcel) error {
 // give fills the first parcel.
 func (f *forwards) give(p *upgrade.Parcel) error {
 	s := f.s
-	sockets, err := s.balancer.ListenSockets()
+	sockets, err := s.balancer.ExportSockets()
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (s *succession) unlock() {
 }
 
 // importSockets is the listening sockets that this process was given.
-func (s *succession) importSockets(listeners []balancer.Listener) []balancer.ListenSocket {
+func (s *succession) importSockets(listeners []balancer.Listener) []balancer.ExportedSocket {
 	var addresses []string
 	for _, l := range listeners {
 		addresses = append(addresses, l.Addr)

@@ -157,7 +157,7 @@ func (s *service) take(c *config.Config) (err error) {
 		return err
 	}
 	cfg := s.balancerConfig(now)
-	cfg.Sockets = s.importSockets(cfg.Listeners)
+	cfg.Import = s.importSockets(cfg.Listeners)
 	if s.balancer, err = balancer.New(cfg); err != nil {
 		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
 			return explainListen("--listen", refused.Addr, refused.Err)

@@ -107,19 +107,19 @@ func (e *Estate) take(fits func(*socket) bool) (files []int) {
 // Sockets takes the listening sockets for the balancer, which finds out where they belong: all of the elder's, and
 // those of systemd that are bound to one of these addresses, as balancer.ParseListenAddr reads them. They are the
 // caller's own.
-func (e *Estate) Sockets(addresses []string) []balancer.ListenSocket {
-	ours := balancer.ListenSocket{FDs: e.Take(listenerName)}
-	foreign := balancer.ListenSocket{FDs: e.Take(foreignName), Foreign: true}
+func (e *Estate) Sockets(addresses []string) []balancer.ExportedSocket {
+	ours := balancer.ExportedSocket{FDs: e.Take(listenerName)}
+	foreign := balancer.ExportedSocket{FDs: e.Take(foreignName), Foreign: true}
 	for _, text := range addresses {
 		if addr, err := balancer.ParseListenAddr(text); err == nil {
 			foreign.FDs = append(foreign.FDs, e.take(func(s *socket) bool { return !s.packet && s.at(addr) })...)
 		}
 	}
-	return []balancer.ListenSocket{ours, foreign}
+	return []balancer.ExportedSocket{ours, foreign}
 }
 
 // AddListeners puts the balancer's listening sockets in, which are the parcel's own from now on.
-func (p *Parcel) AddListeners(sockets []balancer.ListenSocket) {
+func (p *Parcel) AddListeners(sockets []balancer.ExportedSocket) {
 	for _, s := range sockets {
 		name := listenerName
 		if s.Foreign && s.Addr.IsUnix() { // else an heir of before would not know the name

@@ -113,7 +113,7 @@ func TestSocketsOfTheElder(t *testing.T) {
 		testkit.Check(t, err)
 		return fd
 	}
-	p.AddListeners([]balancer.ListenSocket{
+	p.AddListeners([]balancer.ExportedSocket{
 		{FDs: []int{dup(l), dup(l)}},
 		{FDs: []int{dup(other)}, Foreign: true},
 		{Addr: netaddr.Unix("/run/a"), FDs: []int{dup(other)}, Foreign: true},

@@ -10,7 +10,7 @@ import (
 
 // routed lets the balancer route an offer of a client to a backend, which answers
 // with the flight, and returns where it went and by which rule.
-func (r *rig) routed(from int, h hello, flight ...[]byte) (*server, affinity.Source) {
+func (r *rig) decided(from int, h hello, flight ...[]byte) (*server, affinity.Source) {
 	r.Helper()
 	n := len(r.ended(0))
 	c := r.dialFrom(source(from))
@@ -46,17 +46,17 @@ func TestExplore(t *testing.T) {
 			}
 			asked := map[*server]bool{}
 			for i := range backends {
-				s, by := r.routed(i, offer(i), refuse)
+				s, by := r.decided(i, offer(i), refuse)
 				if asked[s] || by != affinity.SourceExplore {
 					t.Errorf("offer %d went to %d by %v, a second time: %v", i, s.index, by, asked[s])
 				}
 				asked[s] = true
 			}
-			if _, by := r.routed(backends, offer(backends), refuse); by != affinity.SourceFresh {
+			if _, by := r.decided(backends, offer(backends), refuse); by != affinity.SourceFresh {
 				t.Errorf("refused everywhere, routed by %v", by)
 			}
-			if s := r.b.Stats(); s.Routes[affinity.SourceExplore] != backends || s.Lost[LostUnknown] != backends+1 {
-				t.Errorf("routes %v, lost %v", s.Routes, s.Lost)
+			if s := r.b.Stats(); s.Decisions[affinity.SourceExplore] != backends || s.Lost[LostUnknown] != backends+1 {
+				t.Errorf("decisions %v, lost %v", s.Decisions, s.Lost)
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func TestSessionIDOfTLS13Client(t *testing.T) {
 			t.Errorf("to %d, record %+v", b.server.index, *rec)
 		}
 	}
-	if _, by := r.routed(9, hello{id: fixed('u'), tls13: true}, answer{tls13: true}.bytes()); by != affinity.SourceFresh {
+	if _, by := r.decided(9, hello{id: fixed('u'), tls13: true}, answer{tls13: true}.bytes()); by != affinity.SourceFresh {
 		t.Errorf("an unknown ID was routed by %v", by)
 	}
 	if s := r.b.Stats(); s.Offers[affinity.OfferID] != 3 || s.Verdicts[affinity.OfferID] != [NumVerdicts]uint64{VerdictAccepted: 3} || s.Offers[affinity.OfferNone] != 2 {
@@ -129,20 +129,20 @@ func TestClientHome(t *testing.T) {
 			refuse := join(answer{tls13: tls13}.bytes(), certificate(10))
 			home := r.teachFrom(1, version.fresh, version.complete...)
 			for i := range 2 { // two strikes
-				if s, by := r.routed(1, offer(i), refuse); s != home || by != affinity.SourceClient {
+				if s, by := r.decided(1, offer(i), refuse); s != home || by != affinity.SourceClient {
 					t.Errorf("offer %d of the client went to %d by %v, home is %d", i, s.index, by, home.index)
 				}
 			}
-			if _, by := r.routed(1, offer(2), refuse); by != affinity.SourceExplore {
+			if _, by := r.decided(1, offer(2), refuse); by != affinity.SourceExplore {
 				t.Errorf("after two refusals routed by %v", by)
 			}
-			if _, by := r.routed(2, offer(3), refuse); by != affinity.SourceExplore {
+			if _, by := r.decided(2, offer(3), refuse); by != affinity.SourceExplore {
 				t.Errorf("another client routed by %v", by)
 			}
 			r.teachFrom(3, version.fresh, version.complete...)
 			seen := map[*server]bool{}
 			for range 3 {
-				s, by := r.routed(3, version.fresh, join(answer{tls13: tls13}.bytes(), certificate(10)))
+				s, by := r.decided(3, version.fresh, join(answer{tls13: tls13}.bytes(), certificate(10)))
 				if by != affinity.SourceFresh {
 					t.Errorf("a fresh hello routed by %v", by)
 				}

@@ -1,4 +1,4 @@
-// Package route decides which backend a conn goes to: the rules of DESIGN.md section 3.3, in one place. The loop asks for
+// Package rules decides which backend a conn goes to: the rules of DESIGN.md section 3.3, in one place. The loop asks for
 // every try, the queue for what a conn waits for, and the admin look-up for an operator: all get the same answer.
 //
 //	what is offered, and known of it (affinity.Home) ─┐
@@ -7,7 +7,7 @@
 //
 // Decide changes nothing. Who acts on a decision tells what came of it: Decision.Take that the turn is used, Claims.Made
 // that a conn goes to a backend which is being drained.
-package route
+package rules
 
 import (
 	"homing/balancer/affinity"

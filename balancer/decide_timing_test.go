@@ -13,9 +13,9 @@ import (
 	"homing/tlsparse"
 )
 
-// routeRig is a loop that is not run, before 16 backends that know their ticket
+// decideRig is a loop that is not run, before 16 backends that know their ticket
 // keys, and a conn in it.
-func routeRig(tb testing.TB) (*loop, *conn, []byte) {
+func decideRig(tb testing.TB) (*loop, *conn, []byte) {
 	const backends = 16
 	var specs []pool.Spec
 	for i := range backends {
@@ -65,8 +65,8 @@ func routeRig(tb testing.TB) (*loop, *conn, []byte) {
 // keyName is the name of a ticket key, of 16 bytes, like no other's from the first on.
 func keyName(i int) string { return fmt.Sprintf("%04d, a key name", i) }
 
-// parseAndRoute is what a loop does between the hello's last byte and the connect.
-func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {
+// parseAndDecide is what a loop does between the hello's last byte and the connect.
+func parseAndDecide(l *loop, c *conn, sent []byte) *pool.Backend {
 	hs := c.hs
 	known := c.lane.known
 	hs.parser.Reset(c.lane.cfg.HelloLimit)
@@ -81,27 +81,27 @@ func parseAndRoute(l *loop, c *conn, sent []byte) *pool.Backend {
 func find(l *loop, c *conn) *pool.Backend {
 	hs := c.hs
 	hs.home = c.lane.known.Find(&hs.offer, l.unix)
-	d := l.route(c)
+	d := l.decide(c)
 	hs.source = d.Rule
 	return d.Backend
 }
 
 // The benchmarks below have this to thank for meaning something.
-func TestRouteByTicketKey(t *testing.T) {
-	l, c, sent := routeRig(t)
-	b := parseAndRoute(l, c, sent)
+func TestDecideByTicketKey(t *testing.T) {
+	l, c, sent := decideRig(t)
+	b := parseAndDecide(l, c, sent)
 	if b == nil || c.hs.source != affinity.SourceTicketKey || b != c.lane.pool.Snapshot().All()[2] {
 		t.Fatalf("routed to %v by %v", b, c.hs.source)
 	}
-	if n := testing.AllocsPerRun(100, func() { parseAndRoute(l, c, sent) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { parseAndDecide(l, c, sent) }); n != 0 {
 		t.Errorf("%v heap objects a route", n)
 	}
 }
 
-func BenchmarkRoute(b *testing.B) {
-	l, c, sent := routeRig(b)
+func BenchmarkDecide(b *testing.B) {
+	l, c, sent := decideRig(b)
 	b.Run("ticket key", func(b *testing.B) {
-		parseAndRoute(l, c, sent)
+		parseAndDecide(l, c, sent)
 		b.ReportAllocs()
 		for b.Loop() {
 			if find(l, c) == nil {
@@ -113,7 +113,7 @@ func BenchmarkRoute(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(sent)))
 		for b.Loop() {
-			if parseAndRoute(l, c, sent) == nil {
+			if parseAndDecide(l, c, sent) == nil {
 				b.Fatal("no backend")
 			}
 		}
