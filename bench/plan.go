@@ -85,6 +85,10 @@ type Plan struct {
 	// target keeps up or not). 0 is a closed loop: every client reconnects as soon as it has its answer.
 	Rate float64 `json:"rate"`
 
+	// Even has conns begin at even distances. Else each begins anywhere in a gap of its own, which is fair to targets that
+	// deal conns out by turns, but at a low rate no two runs are alike.
+	Even bool `json:"even,omitempty"`
+
 	// Steps are the rates of Scenario Rate, rising. None: from Rate (0 is 250 conns per second) in steps of a tenth.
 	Steps []float64 `json:"steps,omitempty"`
 

@@ -34,6 +34,10 @@ type Result struct {
 	// Machine is the whole machine, everything on it.
 	Machine Use `json:"machine"`
 
+	// Tasks is the CPU time of all threads on the machine, kernel's included, to the nanosecond: proc.Tasks says what
+	// is not in it. That of Machine has everything, to 10 ms.
+	Tasks time.Duration `json:"tasks_cpu_ns"`
+
 	// Watched are the processes of Plan.Watch, in its order.
 	Watched []Use `json:"watched,omitempty"`
 
@@ -143,11 +147,16 @@ type Disturbed struct {
 
 // Use is what a process, or the machine, used in the time that is recorded.
 type Use struct {
-	Role   string        `json:"role,omitempty"`
-	Name   string        `json:"name,omitempty"`
-	CPU    time.Duration `json:"cpu_ns"`
-	Memory int64         `json:"memory_bytes,omitempty"`        // proportional set size when what is recorded ends, held conns open
-	Before int64         `json:"memory_before_bytes,omitempty"` // and before the first conn
+	Role     string        `json:"role,omitempty"`
+	Name     string        `json:"name,omitempty"`
+	CPU      time.Duration `json:"cpu_ns"`
+	Memory   int64         `json:"memory_bytes,omitempty"`        // proportional set size when what is recorded ends, held conns open
+	Before   int64         `json:"memory_before_bytes,omitempty"` // and before the first conn
+	Resident int64         `json:"resident_bytes,omitempty"`      // resident set, when Memory was taken; of watched processes
+
+	// Context switches of watched processes: their threads waited, or had to make room.
+	Voluntary   int64 `json:"voluntary_switches,omitempty"`
+	Involuntary int64 `json:"involuntary_switches,omitempty"`
 }
 
 // Host is the machine and the software of a run.

@@ -190,7 +190,11 @@ func (r *run) warmUp(ctx context.Context) error {
 // pace has conns begin at a steady rate.
 func (r *run) pace(now, length time.Duration, rate float64) {
 	for i, l := range r.loops {
-		l.pacer = newPacer(now, length, rate, i, len(r.loops), l.rng)
+		rng := l.rng
+		if r.plan.Even {
+			rng = nil
+		}
+		l.pacer = newPacer(now, length, rate, i, len(r.loops), rng)
 	}
 }
 

@@ -103,6 +103,33 @@ type actions struct{ act func(who string) }
 func (a actions) Down(_ context.Context, who string) error { a.act(who); return nil }
 func (a actions) Up(_ context.Context, who string) error   { return fmt.Errorf("%s stays down", who) }
 
+// Conns that are to be even come as often in any tenth of a second as in any other.
+func TestRunEven(t *testing.T) {
+	s := newSite(t, nil, nil)
+	p := s.plan(GroupPlan{Kind: PSK})
+	p.Even, p.Loops, p.Rate = true, 2, 100
+	r := &run{shared: shared{plan: &p}}
+	if err := r.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.makeLoops(); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range r.loops {
+		defer l.poller.Close()
+	}
+	r.pace(0, 100*time.Millisecond, p.Rate)
+	for i, l := range r.loops {
+		for k := range 5 {
+			at, ok := l.pacer.peek()
+			if want := time.Duration(2*k+i) * 10 * time.Millisecond; !ok || at != want {
+				t.Errorf("conn %d of loop %d begins at %v, %v, want %v", k, i, at, ok, want)
+			}
+			l.pacer.take()
+		}
+	}
+}
+
 // Sessions are offered for their lifetime and not longer.
 func TestRunLifetime(t *testing.T) {
 	s := newSite(t, nil, nil)

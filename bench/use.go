@@ -16,16 +16,44 @@ import (
 // watching is the account of one entry of Plan.Watch. Its processes may be taken down and others come up in their place.
 type watching struct {
 	Watched
-	used time.Duration // by processes that have been taken down since startUse
-	base time.Duration // what those of now had used at startUse; nothing if they came up later
+	used account // by processes that have been taken down since startUse
+	base account // what those of now had used at startUse; nothing if they came up later
 }
+
+// account is what processes have used since they started.
+type account struct {
+	cpu time.Duration
+	proc.Switches
+}
+
+func accountOf(pids []int) (account, error) {
+	cpu, err := proc.CPU(pids)
+	if err != nil {
+		return account{}, err
+	}
+	switches, err := proc.ContextSwitches(pids)
+	return account{cpu, switches}, err
+}
+
+// plus adds what was used between two looks at the same processes.
+func (a account) plus(now, then account) account {
+	a.cpu += now.cpu - then.cpu
+	a.Voluntary += now.Voluntary - then.Voluntary
+	a.Involuntary += now.Involuntary - then.Involuntary
+	return a
+}
+
+// footprint is the memory of processes: proc.Memory and proc.Resident; 0 for what is gone.
+type footprint struct{ memory, resident int64 }
 
 // using is what this process, the machine and the watched processes have used, and hold.
 type using struct {
 	self    time.Duration // when the account was opened
 	machine proc.Machine
-	before  []int64 // memory, see hold
-	then    []int64
+	tasks   proc.Tasks
+	before  []footprint // see hold
+	then    []footprint
+	looking time.Duration // what hold cost since the accounts were opened
 
 	mu      sync.Mutex
 	watched []*watching // guarded by mu: disturbances change them
@@ -41,16 +69,25 @@ func newUsing(p *Plan) *using {
 	return u
 }
 
-// hold returns what this process and then the watched ones hold; 0 for one that is gone.
-func (u *using) hold() []int64 {
-	of := func(pids []int) int64 {
-		n, err := proc.Memory(pids)
+// hold returns what this process and then the watched ones hold. To find that out is work for the kernel, which is no part
+// of a run.
+func (u *using) hold() []footprint {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := proc.Thread()
+	defer func() { u.looking += proc.Thread() - start }()
+	of := func(pids []int) footprint {
+		memory, err := proc.Memory(pids)
 		if err != nil {
-			return 0
+			return footprint{}
 		}
-		return n
+		resident, err := proc.Resident(pids)
+		if err != nil {
+			return footprint{}
+		}
+		return footprint{memory, resident}
 	}
-	list := []int64{of([]int{os.Getpid()})}
+	list := []footprint{of([]int{os.Getpid()})}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, w := range u.watched {
@@ -59,9 +96,13 @@ func (u *using) hold() []int64 {
 	return list
 }
 
-// open opens the account of CPU time.
+// open opens the accounts.
 func (u *using) open() error {
+	u.looking = 0
 	var err error
+	if u.tasks, err = proc.LookAtTasks(); err != nil { // first here and last in end: looking at every thread is work itself
+		return err
+	}
 	if u.self, err = proc.CPU([]int{os.Getpid()}); err != nil {
 		return err
 	}
@@ -71,7 +112,7 @@ func (u *using) open() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, w := range u.watched {
-		if w.base, err = proc.CPU(w.PIDs); err != nil {
+		if w.base, err = accountOf(w.PIDs); err != nil {
 			return fmt.Errorf("watch %s: %w", w.Name, err)
 		}
 	}
@@ -87,8 +128,8 @@ func (u *using) leave(who string) {
 		if w.Name != who {
 			continue
 		}
-		if cpu, err := proc.CPU(w.PIDs); err == nil {
-			w.used, w.base, w.PIDs = w.used+cpu-w.base, 0, nil
+		if now, err := accountOf(w.PIDs); err == nil {
+			w.used, w.base, w.PIDs = w.used.plus(now, w.base), account{}, nil
 		}
 	}
 }
@@ -115,19 +156,26 @@ func (u *using) end(res *Result) error {
 	if err != nil {
 		return err
 	}
-	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self, Memory: u.then[0], Before: u.before[0]}
-	res.Machine = Use{Role: "machine", CPU: machine.Since(u.machine)}
+	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self - u.looking, Memory: u.then[0].memory, Before: u.before[0].memory}
+	res.Machine = Use{Role: "machine", CPU: max(0, machine.Since(u.machine)-u.looking)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i, w := range u.watched {
-		use := Use{Role: w.Role, Name: w.Name, Memory: u.then[i+1], Before: u.before[i+1]}
-		if cpu, err := proc.CPU(w.PIDs); err == nil {
-			use.CPU = w.used + cpu - w.base
+		then := u.then[i+1]
+		use := Use{Role: w.Role, Name: w.Name, Memory: then.memory, Before: u.before[i+1].memory, Resident: then.resident}
+		if now, err := accountOf(w.PIDs); err == nil {
+			used := w.used.plus(now, w.base)
+			use.CPU, use.Voluntary, use.Involuntary = used.cpu, used.Voluntary, used.Involuntary
 		} else {
 			res.Warnings = append(res.Warnings, fmt.Sprintf("%s ended during the run: its CPU time is not known.", w.Name))
 		}
 		res.Watched = append(res.Watched, use)
 	}
+	tasks, err := proc.LookAtTasks()
+	if err != nil {
+		return err
+	}
+	res.Tasks = tasks.Since(u.tasks) - u.looking
 	return nil
 }
 

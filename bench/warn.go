@@ -5,16 +5,20 @@ import (
 	"time"
 )
 
+// inTheWay is the part of the machine's CPUs that clients may take before they slow others: below it they mostly wait.
+const inTheWay = 0.1
+
 // warn says what a reader must know before believing the figures.
 func (r *run) warn() {
 	res := r.result
 	warn := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
+	part := 0.0 // of the machine
 	if took := res.Took; took > 0 {
-		if part := res.Client.CPU.Seconds() / (took.Seconds() * float64(res.Host.CPUs)); part > 0.5 {
+		if part = res.Client.CPU.Seconds() / (took.Seconds() * float64(res.Host.CPUs)); part > 0.5 {
 			warn("The clients took %.0f %% of the machine's CPU: what is measured is them as much as the target. Take a lower rate, or another machine for the clients.", 100*part)
 		}
 	}
-	if cheapest, name, ok := res.cheapestBackend(); ok {
+	if cheapest, name, ok := res.cheapestBackend(); ok && part > inTheWay {
 		if own := res.CPUPerConn(&res.Client); own > cheapest {
 			warn("The clients took %v of CPU per conn and the backend %s %v: on the same machine the clients slow what they measure.",
 				own.Round(time.Microsecond), name, cheapest.Round(time.Microsecond))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
 )
 
 // tick is the unit of CPU times in /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
@@ -40,26 +41,123 @@ func cpuOf(mount string, pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	threads, err := fs.AllThreads(pid)
-	if err != nil {
-		return 0, err
-	}
 	var exact time.Duration
-	for _, t := range threads {
-		s, err := t.Schedstat()
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-			continue // ended just now: stat has it
-		}
-		if err != nil {
-			return 0, err
-		}
-		exact += time.Duration(s.RunningNanoseconds) // within 292 years of CPU time
+	if err := ofThreads(fs, pid, func(_ int, cpu time.Duration) { exact += cpu }); err != nil {
+		return 0, err
 	}
 	s, err := p.Stat()
 	if err != nil {
 		return 0, err
 	}
-	return max(exact, time.Duration(s.UTime+s.STime)*tick), nil // likewise
+	return max(exact, time.Duration(s.UTime+s.STime)*tick), nil // within 292 years of CPU time
+}
+
+// ofThreads calls each with what schedstat says, in nanoseconds, of the threads that a process has now.
+func ofThreads(fs procfs.FS, pid int, each func(tid int, cpu time.Duration)) error {
+	threads, err := fs.AllThreads(pid)
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		s, err := t.Schedstat()
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		each(t.PID, time.Duration(s.RunningNanoseconds)) // within 292 years of CPU time
+	}
+	return nil
+}
+
+// isGone reports whether an error says that a process or a thread has ended.
+func isGone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
+
+// Tasks is what each thread on the machine has used, those of the kernel included, at one moment.
+type Tasks map[int]time.Duration // by thread ID
+
+// LookAtTasks reads the accounts of all threads.
+func LookAtTasks() (Tasks, error) { return lookAtTasks(procfs.DefaultMountPoint) }
+
+func lookAtTasks(mount string) (Tasks, error) {
+	fs, err := procfs.NewFS(mount)
+	if err != nil {
+		return nil, err
+	}
+	all, err := fs.AllProcs()
+	if err != nil {
+		return nil, err
+	}
+	tasks := Tasks{}
+	for _, p := range all {
+		err := ofThreads(fs, p.PID, func(tid int, cpu time.Duration) { tasks[tid] = cpu })
+		if err != nil && !isGone(err) {
+			return nil, fmt.Errorf("CPU time of process %d: %w", p.PID, err)
+		}
+	}
+	return tasks, nil
+}
+
+// Since returns the CPU time that all threads have used since an earlier look, to the nanosecond: where Machine tells of
+// 10 ms, it tells of one conn's work. Not in it are threads that have ended meanwhile, interrupts that come to an idle CPU,
+// and, of a thread that runs just now, what it has used since the last tick.
+func (t Tasks) Since(earlier Tasks) time.Duration {
+	var sum time.Duration
+	for tid, cpu := range t {
+		before := earlier[tid]
+		if before > cpu { // another one has its ID now
+			before = 0
+		}
+		sum += cpu - before
+	}
+	return sum
+}
+
+// Thread returns the CPU time that the calling thread has used since it started, to the nanosecond. The goroutine has to be
+// bound to it.
+func Thread() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) // which every kernel has
+	return time.Duration(ts.Nano())
+}
+
+// Switches counts context switches.
+type Switches struct {
+	Voluntary   int64 // a thread had nothing more to do, and waited: it has been woken as often
+	Involuntary int64 // a thread had more to do, and another one was given its CPU
+}
+
+// ContextSwitches returns how often the threads that the processes have now gave up a CPU since they started. A process
+// that is gone is an error.
+func ContextSwitches(pids []int) (Switches, error) {
+	return contextSwitches(procfs.DefaultMountPoint, pids)
+}
+
+func contextSwitches(mount string, pids []int) (Switches, error) {
+	fs, err := procfs.NewFS(mount)
+	if err != nil {
+		return Switches{}, err
+	}
+	var sum Switches
+	for _, pid := range pids {
+		threads, err := fs.AllThreads(pid)
+		if err != nil {
+			return Switches{}, fmt.Errorf("context switches of process %d: %w", pid, err)
+		}
+		for _, t := range threads {
+			s, err := t.NewStatus()
+			if isGone(err) {
+				continue
+			}
+			if err != nil {
+				return Switches{}, fmt.Errorf("context switches of process %d: %w", pid, err)
+			}
+			sum.Voluntary += int64(s.VoluntaryCtxtSwitches) // no machine switches as often
+			sum.Involuntary += int64(s.NonVoluntaryCtxtSwitches)
+		}
+	}
+	return sum, nil
 }
 
 // Machine is what all CPUs of the machine have been doing, at one moment.
@@ -114,6 +212,23 @@ func Memory(pids []int) (int64, error) {
 			return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 		}
 		sum += status.VmRSS
+	}
+	return int64(sum), nil // no machine has as much
+}
+
+// Resident returns the resident sets of the processes in bytes (VmRSS), a page that several share counted for each of them.
+func Resident(pids []int) (int64, error) {
+	var sum uint64
+	for _, pid := range pids {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return 0, fmt.Errorf("resident set of process %d: %w", pid, err)
+		}
+		s, err := p.NewStatus()
+		if err != nil {
+			return 0, fmt.Errorf("resident set of process %d: %w", pid, err)
+		}
+		sum += s.VmRSS
 	}
 	return int64(sum), nil // no machine has as much
 }

@@ -1,9 +1,11 @@
 package proc
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,5 +143,117 @@ func TestMaxFilesIsTheHardLimit(t *testing.T) {
 	}
 	if n, err := MaxFiles(); err != nil || uint64(n) != min(limit.Max, 1<<20) && uint64(n) != limit.Max {
 		t.Errorf("%d files: %v, want %d", n, err, limit.Max)
+	}
+}
+
+// procDir is a /proc with these files.
+func procDir(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// A thread that ended takes what it used with it, one that has begun brings all it used, and an ID that another thread has
+// now is not what it was.
+func TestTasksCountEveryThread(t *testing.T) {
+	look := func(files map[string]string) Tasks {
+		t.Helper()
+		tasks, err := lookAtTasks(procDir(t, files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tasks
+	}
+	before := look(map[string]string{
+		"1/task/1/schedstat": "100 5 1\n", "1/task/2/schedstat": "2000 5 1\n", "7/task/7/schedstat": "30000 5 1\n", "9/task/9/schedstat": "999999 5 1\n",
+	})
+	after := look(map[string]string{
+		"1/task/1/schedstat": "101 6 2\n", "1/task/3/schedstat": "500 5 1\n", "7/task/7/schedstat": "30040 5 1\n", "9/task/9/schedstat": "2000 5 1\n",
+		"11/stat": "",
+	})
+	if got, want := after.Since(before), 1+500+40+2000*time.Nanosecond; got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := before.Since(before); got != 0 {
+		t.Errorf("in no time %v were used", got)
+	}
+	if _, err := lookAtTasks(procDir(t, map[string]string{"1/task/1/schedstat": "junk"})); err == nil {
+		t.Error("junk was taken for a time")
+	}
+}
+
+func TestTasksKnowThisThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := LookAtTasks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const work = 20 * time.Millisecond // several ticks
+	start := Thread()
+	for Thread()-start < work {
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := Until(ctx, func() (bool, error) {
+		after, err := LookAtTasks()
+		return err == nil && after.Since(before) >= work, err
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestContextSwitches(t *testing.T) {
+	status := func(voluntary, involuntary int) string {
+		return fmt.Sprintf("Name:\ta\nVmRSS:\t 12 kB\nvoluntary_ctxt_switches:\t%d\nnonvoluntary_ctxt_switches:\t%d\n", voluntary, involuntary)
+	}
+	dir := procDir(t, map[string]string{
+		"1/status": status(1, 1), "1/task/1/status": status(1, 1), "1/task/2/status": status(40, 20), "7/task/7/status": status(300, 0), "9/task/9/comm": "a",
+	})
+	if got, err := contextSwitches(dir, []int{1, 7}); err != nil || got != (Switches{341, 21}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := contextSwitches(dir, []int{9}); err != nil || got != (Switches{}) { // a thread that ended just now
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := contextSwitches(dir, []int{8}); err == nil {
+		t.Error("the switches of a process that does not exist were told")
+	}
+}
+
+// A process that sleeps again and again waits once each time.
+func TestContextSwitchesOfASleeper(t *testing.T) {
+	p := script(t, "echo ready; while :; do sleep 0.01; done")
+	before, err := ContextSwitches([]int{p.PID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := Until(ctx, func() (bool, error) {
+		now, err := ContextSwitches([]int{p.PID()})
+		return now.Voluntary-before.Voluntary >= 5, err
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResidentOfThisProcess(t *testing.T) {
+	pids := []int{os.Getpid()}
+	resident, err := Resident(pids)
+	if err != nil || resident < 1<<20 {
+		t.Errorf("%d bytes: %v", resident, err)
+	}
+	if _, err := Resident([]int{1 << 30}); err == nil {
+		t.Error("the memory of a process that does not exist was told")
 	}
 }
