@@ -35,7 +35,7 @@ type Options struct {
 	// Sources are where clients come from, in the scenarios that ask. None: own and roam.
 	Sources []bench.Sources
 
-	// Rounds that each arm gets in each test, 1 to 1000. 0 is 5: fewer cannot tell much.
+	// Rounds that each arm gets in each test, 1 to 1000. 0 is 5, fewer cannot tell much; but 3 in low, which has many tests.
 	Rounds int
 	// Duration of what is recorded in each round, and WarmUp before it. 0: what suits the scenario.
 	Duration, WarmUp time.Duration
@@ -59,6 +59,8 @@ type Options struct {
 
 	// Run runs one plan: bench.Run.
 	Run func(context.Context, bench.Plan, func(bench.Progress)) (*bench.Result, error)
+	// Watch lets one plan's time pass without conns: bench.Watch.
+	Watch func(context.Context, bench.Plan) (*bench.Result, error)
 	// Progress, if not nil, is told before each round what comes, how much of the run is behind it, and how long what
 	// comes and the whole run should take. It must not block.
 	Progress func(Progress)
@@ -85,9 +87,6 @@ func (o *Options) CheckFlags() error {
 	if len(o.Sources) == 0 {
 		o.Sources = []bench.Sources{bench.SourceOwn, bench.SourceRoam}
 	}
-	if o.Rounds == 0 {
-		o.Rounds = 5
-	}
 	o.Threads = max(o.Threads, 1)
 	for _, s := range o.Scenarios {
 		if !slices.Contains(Scenarios(), s) {
@@ -105,7 +104,7 @@ func (o *Options) CheckFlags() error {
 		}
 	}
 	switch {
-	case o.Rounds < 1 || o.Rounds > maxRounds:
+	case o.Rounds < 0 || o.Rounds > maxRounds:
 		return fmt.Errorf("rounds: %d is not between 1 and %d", o.Rounds, maxRounds)
 	case len(o.Balancers) == 0 && len(o.Absent) > 0:
 		return fmt.Errorf("through: there is nothing left to compare: %s", o.Absent[0].Why)
@@ -135,7 +134,7 @@ func (o *Options) Check() error {
 
 // Scenarios lists what can be asked for.
 func Scenarios() []string {
-	list := []string{string(bench.Resume), report.Second, report.Steady, report.Distance}
+	list := []string{string(bench.Resume), report.Second, report.Steady, report.Distance, report.Low}
 	for _, s := range bench.Scenarios() {
 		if s != bench.Resume {
 			list = append(list, string(s))

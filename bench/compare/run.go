@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,8 +77,19 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 }
 
 func (r *runner) estimate(t *report.Test) time.Duration {
-	n := r.Rounds * len(r.arms(t.Scenario))
+	n := r.rounds(t)
+	if t.Scenario != report.Rest { // in which arms have their rounds at once
+		n *= len(r.arms(t.Scenario))
+	}
 	return startAllowance + time.Duration(n)*roundTime(t)
+}
+
+// rounds is how many each arm gets in a test.
+func (o *Options) rounds(t *report.Test) int {
+	if t.Scenario == report.Low || t.Scenario == report.Rest {
+		return cmp.Or(o.Rounds, 3)
+	}
+	return cmp.Or(o.Rounds, 5)
 }
 
 // roundTime is what one round of one arm should take. A test of rates ends where the target no longer keeps up, half way
@@ -114,10 +126,20 @@ func (r *runner) test(ctx context.Context, t *report.Test) (rounds int, err erro
 		}
 	}
 	r.done += startAllowance
-	for round := range r.Rounds {
+	for round := range r.rounds(t) {
+		of := fmt.Sprintf("round %d of %d", round+1, r.rounds(t))
+		if t.Scenario == report.Rest {
+			r.tell(t, of, roundTime(t))
+			rounds += r.rest(ctx, t, list)
+			r.done += roundTime(t)
+			if err := ctx.Err(); err != nil {
+				return rounds, context.Cause(ctx)
+			}
+			continue
+		}
 		for turn := range list {
 			a := list[(turn+round)%len(list)] // each follows each other one
-			r.tell(t, fmt.Sprintf("round %d of %d, %s", round+1, r.Rounds, a.Name), roundTime(t))
+			r.tell(t, of+", "+a.Name, roundTime(t))
 			if r.round(ctx, t, a) {
 				rounds++
 			}

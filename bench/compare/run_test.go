@@ -239,7 +239,7 @@ func TestCheckRefuses(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{"scenario", func(o *Options) { o.Scenarios = []string{"speed"} }, `scenario: "speed" is none of resume, second, steady, distance, rate, bulk, idle, churn, failover, fragment, slow`},
+		{"scenario", func(o *Options) { o.Scenarios = []string{"speed"} }, `scenario: "speed" is none of resume, second, steady, distance, low, rate, bulk, idle, churn, failover, fragment, slow`},
 		{"kind", func(o *Options) { o.Kinds = []bench.Kind{"tls"} }, `kind: "tls" is none of full12, full13, id, ticket, psk, 0rtt`},
 		{"sources", func(o *Options) { o.Sources = []bench.Sources{"kernel"} }, `sources: "kernel" is none of own, roam, shared`},
 		{"rounds", func(o *Options) { o.Rounds = 1001 }, "rounds: 1001 is not between 1 and 1000"},

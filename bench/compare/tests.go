@@ -14,6 +14,10 @@ import (
 func (o *Options) tests() []report.Test {
 	var list []report.Test
 	for _, s := range o.Scenarios {
+		if s == report.Low {
+			list = append(list, o.low()...)
+			continue
+		}
 		for _, k := range o.kinds(s) {
 			for _, from := range o.sourcesOf(s) {
 				list = append(list, report.Test{
@@ -28,7 +32,7 @@ func (o *Options) tests() []report.Test {
 // kinds are the kinds that a scenario is run with: one is enough where handshakes are not what it is about.
 func (o *Options) kinds(scenario string) []bench.Kind {
 	switch scenario {
-	case string(bench.Bulk), string(bench.Idle), string(bench.Slow):
+	case string(bench.Bulk), string(bench.Idle), string(bench.Slow), report.Low:
 		return o.Kinds[len(o.Kinds)-1:]
 	}
 	return o.Kinds
@@ -46,7 +50,7 @@ func (o *Options) sourcesOf(scenario string) []bench.Sources {
 func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) bench.Plan {
 	base := bench.Scenario(scenario)
 	switch scenario {
-	case report.Second, report.Steady, report.Distance:
+	case report.Second, report.Steady, report.Distance, report.Low, report.Rest:
 		base = bench.Resume
 	}
 	p, err := bench.NewPlan(base, o.Backends.Addrs()[0])
@@ -62,6 +66,10 @@ func (o *Options) plan(scenario string, kind bench.Kind, from bench.Sources) ben
 	case report.Distance:
 		p.Delay = cmp.Or(o.Delay, 50*time.Millisecond)
 		p.Rate, p.Duration, p.WarmUp = 100, 3*time.Second, 1500*time.Millisecond
+	case report.Rest:
+		p.Duration, p.WarmUp = 10*time.Second, time.Second
+	case report.Low: // one thread of clients: two would make its figures depend on which of them has a conn
+		p.Clients, p.Loops, p.Even = 40, 1, true
 	case string(bench.Rate):
 		p.Clients, p.Rate, p.Duration = 200, 500, time.Second
 	case string(bench.Bulk):
@@ -152,6 +160,10 @@ func (o *Options) arms(scenario string) []*arm {
 	for _, b := range o.Balancers {
 		direct := b.Family == balancers.FamilyDirect
 		switch scenario {
+		case report.Low, report.Rest:
+			if o.homeByAddress(b) && !(direct && scenario == report.Rest) {
+				add(b, b.Key, b.Name, all) // a client that goes direct to one of them, as its conns do through a balancer
+			}
 		case string(bench.Churn), string(bench.Failover):
 			if !direct { // which has nowhere to go
 				add(b, b.Key, b.Name, all)

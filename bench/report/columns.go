@@ -16,10 +16,12 @@ const (
 	Second   = "second"   // one backend, then several, as fast as answers come: what the others add
 	Steady   = "steady"   // the same at one steady rate for one and for several
 	Distance = "distance" // a resume run with a delay between clients and balancer
+	Low      = "low"      // resume, evenly paced, at rates at which a balancer mostly waits
+	Rest     = "rest"     // nobody connects; the first test of low
 )
 
 func allScenarios() []string {
-	list := []string{Second, Steady, Distance}
+	list := []string{Second, Steady, Distance, Low, Rest}
 	for _, s := range bench.Scenarios() {
 		list = append(list, string(s))
 	}
@@ -34,6 +36,10 @@ func columns(scenario string) []Measure {
 		keys = []string{mRate, mKept, mOfBest, mResumed, mBackend, mBalancer, mMachine, mClient, mFailed}
 	case Distance:
 		keys = []string{mResumed, mHandshake, mFull, mResumption, mBackend, mBalancer, mClient, mFailed}
+	case Low:
+		keys = []string{mResumed, mBalancer, mTasks, mAbove, mVoluntary, mInvoluntary, mClient, mFailed}
+	case Rest:
+		keys = []string{mRestCPU, mWakeUps, mResident, mMemory}
 	case string(bench.Rate):
 		keys = []string{mSustained, mResumed, mBackend, mBalancer, mMachine, mClient} // which fails at its end on purpose
 	case string(bench.Bulk):
@@ -50,13 +56,21 @@ func columns(scenario string) []Measure {
 	return list
 }
 
+// latencies are the measures that have a table of their own, in a scenario that has as many others.
+func latencies(scenario string) []Measure {
+	if scenario != Low {
+		return nil
+	}
+	return []Measure{measure(mHandshake), measure(mHandshakeP99), measure(mAnswerP50), measure(mAnswer)}
+}
+
 // judged are the measures of a scenario in which balancers are compared: no harness's own, and nothing that is counted in
 // a few units.
 func judged(scenario string) []Measure {
 	var list []Measure
-	for _, m := range columns(scenario) {
+	for _, m := range append(columns(scenario), latencies(scenario)...) {
 		switch m.Key {
-		case mClient, mClientGB, mFailed, mMemory, mOfBest: // the last one is a comparison itself
+		case mClient, mClientGB, mFailed, mMemory, mOfBest, mInvoluntary: // the last one is a comparison itself
 		default:
 			list = append(list, m)
 		}
@@ -103,6 +117,8 @@ func (t *Test) settings(rounds int) string {
 	switch {
 	case t.Scenario == string(bench.Rate):
 		s = append(s, "rising rates")
+	case t.Scenario == Rest:
+		return fmt.Sprintf("nobody connects, all of them at once, %d %s of %s", rounds, plural(rounds, "round"), span(p.Duration.Round(time.Millisecond)))
 	case p.Rate == 0:
 		s = append(s, "as fast as answers come")
 	default:

@@ -21,7 +21,7 @@ func fixture() *Report {
 	}
 	for _, s := range []string{
 		Second, Steady, Distance, string(bench.Rate), string(bench.Bulk), string(bench.Idle),
-		string(bench.Churn), string(bench.Failover), string(bench.Fragment),
+		string(bench.Churn), string(bench.Failover), string(bench.Fragment), Rest, Low,
 	} {
 		r.Tests = append(r.Tests, made(rng, s, bench.PSK, bench.SourceOwn))
 	}
@@ -59,6 +59,10 @@ func made(rng *rand.Rand, scenario string, kind bench.Kind, from bench.Sources) 
 		Plan: bench.Plan{Clients: 60, Rate: 300, Duration: 2 * time.Second, Groups: []bench.GroupPlan{{Name: "plain", Kind: kind}}},
 	}
 	switch scenario {
+	case Rest:
+		t.Key, t.Kind, t.Sources = Low+"/"+Rest, "", ""
+	case Low:
+		t.Key, t.Plan.Rate = t.Key+"/50", 50
 	case string(bench.Churn), string(bench.Failover):
 		t.Plan.Duration = 10 * time.Second
 		t.Plan.Disturb = []bench.Disturbance{{At: 3 * time.Second, Down: true, Who: "node2"}}
@@ -155,9 +159,16 @@ func madeResult(rng *rand.Rand, t *Test, a *Arm, share float64) *bench.Result {
 		own := map[string]float64{balancers.FamilyHoming: 30, balancers.FamilyHAProxy: 34, balancers.FamilyNginx: 41}[a.Family]
 		res.Watched = append(res.Watched, bench.Use{
 			Role: "balancer", Name: a.Key, CPU: time.Duration(noise(own) * float64(time.Microsecond) * conns), Memory: 30e6 + 2e6, Before: 30e6,
+			Resident: 34e6, Voluntary: 6 * conns, Involuntary: 20,
 		})
 	}
 	res.Machine = bench.Use{CPU: time.Duration(cost) + 2*res.Client.CPU}
+	res.Tasks = res.Machine.CPU
+	for _, u := range res.Watched {
+		if u.Role == "balancer" {
+			res.Tasks += 2 * u.CPU
+		}
+	}
 	if t.Scenario == string(bench.Rate) {
 		for rate := 500.0; rate < noise(5000); rate *= 1.2 {
 			res.Steps = append(res.Steps, bench.Step{Rate: rate, Achieved: rate, P99: int64(noise(800 + rate*rate/2000)), Sustained: rate < 4000})

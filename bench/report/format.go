@@ -65,18 +65,20 @@ func percent(v float64) string {
 func count(v float64) string { return thousands(int64(math.Round(v))) }
 
 func micros(v float64) string {
-	if v < 10 {
+	if math.Abs(v) < 10 {
 		return strconv.FormatFloat(v, 'f', 1, 64) + " us"
 	}
 	return thousands(int64(math.Round(v))) + " us"
 }
 
 func millis(v float64) string {
-	if v < 10 {
+	if math.Abs(v) < 10 {
 		return strconv.FormatFloat(v, 'f', 1, 64) + " ms"
 	}
 	return thousands(int64(math.Round(v))) + " ms"
 }
+
+func tenths(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }
 
 // latency takes nanoseconds.
 func latency(v float64) string {

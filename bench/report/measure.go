@@ -45,6 +45,16 @@ const (
 	mMachineGB  = "machine_cpu_gb"
 	mClientGB   = "client_cpu_gb"
 	mIdle       = "idle_memory"
+
+	mTasks        = "tasks_cpu"
+	mAbove        = "above_direct"
+	mVoluntary    = "voluntary"
+	mInvoluntary  = "involuntary"
+	mHandshakeP99 = "handshake_p99"
+	mAnswerP50    = "answer_p50"
+	mWakeUps      = "wake_ups"
+	mRestCPU      = "rest_cpu"
+	mResident     = "resident"
 )
 
 // measures lists all there are.
@@ -72,6 +82,15 @@ func measures() []Measure {
 		{mMachineGB, "machine", "CPU time of the whole machine per GB, clients and kernel included", true, perGB(func(r *Round) time.Duration { return r.Machine }), millis},
 		{mClientGB, "clients", "CPU time of this harness per GB", true, perGB(func(r *Round) time.Duration { return r.Client }), millis},
 		{mIdle, "per conn", "memory of the balancer's processes per idle conn", true, idleMemory, bytesText},
+		{mTasks, "machine", "CPU time of all threads on the machine per conn, clients and kernel included", true, perConn(func(r *Round) time.Duration { return r.Tasks }), micros},
+		{mAbove, "above direct", "the same, beyond what it is without a balancer", true, aboveDirect, micros},
+		{mVoluntary, "voluntary", "times per conn that the balancer's threads waited", true, switches(func(r *Round) int64 { return r.Voluntary }), tenths},
+		{mInvoluntary, "involuntary", "times per conn that the balancer's threads had to make room for others", true, switches(func(r *Round) int64 { return r.Involuntary }), tenths},
+		{mHandshakeP99, "handshake p99", "99 % had shaken hands within, from the TCP conn on", true, quantile(func(r *Round) time.Duration { return r.Handshake.P99 }), latency},
+		{mAnswerP50, "answer", "median up to the answer, from when the conn should have begun", true, quantile(func(r *Round) time.Duration { return r.Answer.P50 }), latency},
+		{mWakeUps, "wake-ups/s", "times per second that the balancer's threads waited", true, ofBalancer(wakeUps), tenths},
+		{mRestCPU, "CPU per minute", "the balancer's own CPU time", true, ofBalancer(restCPU), millis},
+		{mResident, "RSS", "resident set of the balancer's processes", true, ofBalancer(resident), bytesText},
 	}
 }
 
@@ -159,6 +178,40 @@ func perGB(of func(*Round) time.Duration) func(*Test, *Arm, int) float64 {
 	}
 }
 
+// aboveDirect is in microseconds per conn: a round beyond the same round of the way without a balancer.
+func aboveDirect(t *Test, a *Arm, i int) float64 {
+	direct := t.Arm(balancers.Direct)
+	if direct == nil || direct == a || i >= len(direct.Rounds) || direct.Rounds[i] == nil {
+		return math.NaN()
+	}
+	all := perConn(func(r *Round) time.Duration { return r.Tasks })
+	return all(t, a, i) - all(t, direct, i)
+}
+
+// switches are per conn that ended as planned.
+func switches(of func(*Round) int64) func(*Test, *Arm, int) float64 {
+	return ofBalancer(func(r *Round) float64 { return ratio(float64(of(r)), float64(r.Tally.Done)) })
+}
+
+func wakeUps(r *Round) float64 { return ratio(float64(r.Voluntary), r.Took.Seconds()) }
+
+// restCPU is in milliseconds per minute.
+func restCPU(r *Round) float64 {
+	return ratio(float64(r.Balancer)/float64(time.Millisecond), r.Took.Minutes())
+}
+
+func resident(r *Round) float64 { return float64(r.Resident) }
+
+// ofBalancer is of rounds through a balancer, which has a resident set. It may well have done nothing.
+func ofBalancer(of func(*Round) float64) func(*Test, *Arm, int) float64 {
+	return func(_ *Test, a *Arm, i int) float64 {
+		if a.Rounds[i].Resident == 0 {
+			return math.NaN()
+		}
+		return of(a.Rounds[i])
+	}
+}
+
 func memory(_ *Test, a *Arm, i int) float64 { return known(float64(a.Rounds[i].Memory)) }
 
 func idleMemory(_ *Test, a *Arm, i int) float64 {
@@ -226,6 +279,9 @@ func (t *Test) title() string {
 	}
 	if from := sourcesName(t.Sources); from != "" {
 		s += ", " + from
+	}
+	if t.Scenario == Low {
+		s += ", " + count(t.Plan.Rate) + " conns/s"
 	}
 	return s
 }

@@ -74,10 +74,17 @@ type Round struct {
 	Balancer time.Duration `json:"balancer_cpu_ns"`
 	Client   time.Duration `json:"client_cpu_ns"`
 	Machine  time.Duration `json:"machine_cpu_ns"`
+	Tasks    time.Duration `json:"tasks_cpu_ns"` // of all threads on the machine, more exactly: bench.Result.Tasks
+
+	// Context switches of the balancer's threads: they waited, or had to make room.
+	Voluntary   int64 `json:"voluntary_switches"`
+	Involuntary int64 `json:"involuntary_switches"`
 
 	// Memory of the balancer's processes when the round ended, and before it began.
 	Memory int64 `json:"memory_bytes"`
 	Before int64 `json:"memory_before_bytes"`
+	// Resident set of them when the round ended.
+	Resident int64 `json:"resident_bytes"`
 
 	// Quantiles of the histograms that Arm.Latency sums up.
 	Handshake Quantiles `json:"handshake"`
@@ -101,7 +108,7 @@ func QuantilesOf(h *bench.Histogram) Quantiles {
 
 // Add takes one run of the harness into the arm as the next round. The groups of the run count together.
 func (a *Arm) Add(res *bench.Result) {
-	r := &Round{Took: res.Took, Client: res.Client.CPU, Machine: res.Machine.CPU, Steps: res.Steps}
+	r := &Round{Took: res.Took, Client: res.Client.CPU, Machine: res.Machine.CPU, Tasks: res.Tasks, Steps: res.Steps}
 	var sum bench.Latency
 	for i := range res.Groups {
 		g := &res.Groups[i]
@@ -119,6 +126,9 @@ func (a *Arm) Add(res *bench.Result) {
 			r.Balancer += u.CPU
 			r.Memory += u.Memory
 			r.Before += u.Before
+			r.Resident += u.Resident
+			r.Voluntary += u.Voluntary
+			r.Involuntary += u.Involuntary
 		}
 	}
 	r.Handshake, r.Full = QuantilesOf(sum.Handshake), QuantilesOf(sum.Full)

@@ -23,6 +23,7 @@ type sectionPlan struct {
 	tables          []tablePlan
 	charts          func(t *Test, choices []choice) []chart // of one test; nil: none
 	groups          bool                                    // a table of the groups of clients, for each test
+	gates           bool                                    // a table of the gates, for each run that has any
 }
 
 // tablePlan is a table of one measure.
@@ -118,6 +119,20 @@ func sectionPlans() []sectionPlan {
 			tables: []tablePlan{{mIdle, "Memory per idle conn", balancing}, {mMemory, "Memory in all", balancing}},
 		},
 		{
+			id: Low, title: "Few conns", scenarios: []string{Low}, gates: true, tables: lowPlans(),
+			lead: "Conns that resume, evenly paced, so few that a balancer mostly waits: what each costs a balancer that has to wake up for it. Nothing " +
+				"here is counted in ticks of the clock; CPU time that interrupts take from an idle CPU is not in it.",
+		},
+		{
+			id: Rest, title: "Nobody connects", scenarios: []string{Rest},
+			lead: "What balancers do when there is nothing to do but to check their backends' health, just after they were started.",
+			tables: []tablePlan{
+				{mRestCPU, "The balancer's own CPU time per minute", nil},
+				{mWakeUps, "Times per second that the balancer's threads waited", nil},
+				{mResident, "Resident set of the balancer's processes", nil},
+			},
+		},
+		{
 			id: string(bench.Churn), title: "Backends that come and go", scenarios: []string{string(bench.Churn)},
 			lead: "One backend after another is killed, and started again with an empty cache and new keys. What was resumed, what took a full " +
 				"handshake, and what failed, in conns per second.",
@@ -166,16 +181,26 @@ func (v *view) section(p *sectionPlan) *section {
 		}
 	}
 	for _, plan := range p.tables {
-		of := choices
-		if plan.of != nil {
-			of = plan.of(choices)
+		s.Tables = append(s.Tables, v.planned(plan, list, choices))
+	}
+	for run, r := range v.runs {
+		if g := r.gateTable(); p.gates && len(g.Rows) > 0 {
+			g.Caption = strings.TrimSpace(v.letter(run) + " " + g.Caption)
+			s.Tables = append(s.Tables, g)
 		}
-		s.Tables = append(s.Tables, v.measureTable(plan.caption, list, of, measure(plan.key)))
 	}
 	if len(s.Charts)+len(s.Tables) == 0 {
 		return nil
 	}
 	return s
+}
+
+// planned is the table of a plan.
+func (v *view) planned(plan tablePlan, list []question, choices []choice) table {
+	if plan.of != nil {
+		choices = plan.of(choices)
+	}
+	return v.measureTable(plan.caption, list, choices, measure(plan.key))
 }
 
 // several leaves out what stands before one backend where others stand before several.

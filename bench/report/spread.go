@@ -58,12 +58,12 @@ type Ratio struct {
 	Verdict Verdict
 }
 
-// ratioOf compares values by round; a pair with a value that is not a number, or 0 on either side of the line, does not
-// count.
+// ratioOf compares values by round; a pair does not count with a value that is not a number, or not above 0.
 func ratioOf(first, second []float64) Ratio {
 	var ratios, logs []float64
 	for i := range min(len(first), len(second)) {
-		if r := first[i] / second[i]; r > 0 && !math.IsInf(r, 0) {
+		if first[i] > 0 && second[i] > 0 {
+			r := first[i] / second[i]
 			ratios, logs = append(ratios, r), append(logs, math.Log(r))
 		}
 	}

@@ -57,6 +57,7 @@ func TestRatioOf(t *testing.T) {
 		{"a round that one of them missed", []float64{30, nan, 31}, []float64{100, 100, nan}, Unknown, "(0.30 x)"},
 		{"nothing to divide", []float64{0, 0}, []float64{30, 30}, Unknown, "-"},
 		{"nothing to divide by", []float64{30, 30}, []float64{0, 0}, Unknown, "-"},
+		{"below 0, as a difference may be", []float64{-30, 30, -30}, []float64{-100, -100, 100}, Unknown, "-"},
 		{"of different length", []float64{30, 30, 90}, []float64{100, 100}, Less, "0.30 x"},
 		{"all the same", []float64{1, 1, 1}, []float64{1, 1, 1}, Equal, "equal"},
 		{"hundredfold", []float64{12345, 12346}, []float64{100, 100}, More, "123 x"},

@@ -46,6 +46,9 @@ func plainCell(text string) cell { return cell{Text: text} }
 // column heads a question's column.
 func (v *view) column(q question, run int) string {
 	s := kindName(q.Kind)
+	if q.Scenario == Low {
+		s = count(q.Plan.Rate) + "/s"
+	}
 	if q.Scenario == string(bench.Resume) {
 		s += ", " + sourcesName(q.Sources)
 	}
@@ -86,20 +89,10 @@ func (v *view) measureTable(caption string, list []question, choices []choice, m
 
 // full is the table of all measures of one test, as the terminal has it, and how homing compares.
 func full(t *Test) []table {
-	list := columns(t.Scenario)
-	main := table{Caption: t.title() + ": " + t.settings(t.rounds()), Head: []string{"through"}}
-	for _, m := range list {
-		main.Head = append(main.Head, m.Name)
+	tables := []table{t.table(t.title()+": "+t.settings(t.rounds()), columns(t.Scenario))}
+	if list := latencies(t.Scenario); len(list) > 0 {
+		tables = append(tables, t.table("how long it took", list))
 	}
-	for i := range t.Arms {
-		a := &t.Arms[i]
-		row := tableRow{Name: a.label(), Class: "c-" + a.Balancer}
-		for _, m := range list {
-			row.Cells = append(row.Cells, plainCell(m.Text(m.Stat(t, a))))
-		}
-		main.Rows = append(main.Rows, row)
-	}
-	tables := []table{main}
 	if g := groupTable(t); len(g.Rows) > 0 {
 		tables = append(tables, g)
 	}
@@ -107,6 +100,23 @@ func full(t *Test) []table {
 		tables = append(tables, against(t, s))
 	}
 	return tables
+}
+
+// table has the arms of the test by measures.
+func (t *Test) table(caption string, list []Measure) table {
+	out := table{Caption: caption, Head: []string{"through"}}
+	for _, m := range list {
+		out.Head = append(out.Head, m.Name)
+	}
+	for i := range t.Arms {
+		a := &t.Arms[i]
+		row := tableRow{Name: a.label(), Class: "c-" + a.Balancer}
+		for _, m := range list {
+			row.Cells = append(row.Cells, plainCell(m.Text(m.Stat(t, a))))
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out
 }
 
 // against holds one arm against the others.

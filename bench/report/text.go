@@ -18,6 +18,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	for i := range r.Tests {
 		writeTest(&b, &r.Tests[i])
 	}
+	r.writeLow(&b)
 	r.writeFoot(&b)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -116,6 +117,18 @@ func writeTest(b *strings.Builder, t *Test) {
 		for _, note := range t.notes() {
 			fmt.Fprintf(b, "%s\n", note)
 		}
+	}
+}
+
+// writeLow writes what the tests of low show together: measures by rates, and the gates.
+func (r *Report) writeLow(b *strings.Builder) {
+	tables := (&view{runs: []*Report{r}}).lowTables()
+	if gates := r.gateTable(); len(gates.Rows) > 0 {
+		tables = append(tables, gates)
+	}
+	for _, t := range tables {
+		fmt.Fprintf(b, "\n%s\n\n", t.Caption)
+		t.writeText(b)
 	}
 }
 

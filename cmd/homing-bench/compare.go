@@ -60,6 +60,8 @@ Whatever is not installed is named as absent. Scenarios:
   failover   two nodes of each balancer, one of which is killed
   fragment   hellos that are large, or cut over records and segments
   slow       clients that send and read slowly
+  low        nobody connects, then 20 to 2,000 conns/s, evenly paced: what each conn costs a balancer that mostly waits; HAProxy
+             and nginx in the way that brings home clients that keep their address; 3 rounds, 6 minutes in all
 
 Every figure is the median of the rounds and has their spread beside it; a comparison that the spread of its rounds
 explains is called equal. An interrupt ends the run and prints what there is until then.
@@ -88,7 +90,7 @@ func newCompareCommand() *cobra.Command {
 	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"}, "how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
 	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"}, "where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
 	f.StringSliceVar(&o.through, "through", nil, "what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
-	f.IntVar(&o.rounds, "rounds", 5, "rounds of each test through each balancer; fewer can tell less")
+	f.IntVar(&o.rounds, "rounds", 0, "rounds of each test through each balancer; fewer can tell less (default 5, in low 3)")
 	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
 	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come)")
@@ -156,7 +158,7 @@ func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare
 	}
 	c := compare.Options{
 		Scenarios: o.scenarios, Rounds: o.rounds, Duration: o.duration, WarmUp: o.warmUp, Rate: o.rate, Clients: o.clients, Delay: o.delay,
-		Threads: o.threads, Kit: kit, ServerName: farm.BackendsName, Run: bench.Run,
+		Threads: o.threads, Kit: kit, ServerName: farm.BackendsName, Run: bench.Run, Watch: bench.Watch,
 	}
 	if len(o.scenarios) == 1 && o.scenarios[0] == "all" {
 		c.Scenarios = compare.Scenarios()

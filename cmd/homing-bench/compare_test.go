@@ -117,6 +117,53 @@ func TestIntegrationCompare(t *testing.T) {
 	}
 }
 
+// TestIntegrationCompareLow has the accounts of balancers that have next to nothing to do, for a short time: of each arm
+// there is a figure, and of each gate, whatever it is.
+func TestIntegrationCompareLow(t *testing.T) {
+	homing := homingBinary(t)
+	clean(t)
+	jsonFile := filepath.Join(t.TempDir(), "report.json")
+	code, stdout, stderr := runCommand(t, "compare", "--homing", homing, "--scenario", "low", "--rounds", "2", "--rate", "50", "--duration", "1s",
+		"--json", jsonFile)
+	if code != usage.ExitOK {
+		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
+	}
+	t.Log(stdout)
+	r, err := report.Read(jsonFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest, low := r.Test("low/rest"), r.Test("low/psk/own/50")
+	if rest == nil || low == nil || len(r.Tests) != 2 || len(low.Arms) != len(rest.Arms)+1 || low.Arm("direct") == nil {
+		t.Fatalf("tests %+v", r.Tests)
+	}
+	for _, test := range []*report.Test{rest, low} {
+		for i := range test.Arms {
+			a := &test.Arms[i]
+			if a.Failed != "" || len(a.Rounds) != 2 {
+				t.Errorf("%s through %s: %s", test.Key, a.Key, a.Failed)
+				continue
+			}
+			for _, round := range a.Rounds {
+				if (round.Resident > 0) == (a.Key == "direct") || test == low && (round.Voluntary > 0) == (a.Key == "direct") {
+					t.Errorf("%s through %s: accounts %+v", test.Key, a.Key, round)
+				}
+				if done := round.Tally.Done; test == low && (done != 50 || round.Tasks <= round.Client+round.Backend+round.Balancer) {
+					t.Errorf("%s through %s: %d conns, accounts %+v", test.Key, a.Key, done, round)
+				}
+			}
+		}
+	}
+	for _, line := range []string{
+		`(?m)^What is asked of homing: \d+ of 14 passed`, `(?m)^at rest: resident set +[0-9.]+ MB of 20\.0 MB`,
+		`(?m)^own CPU, of HAProxy's, at 50 conns/s +[0-9.]+ of 1\.[01][05]`, `(?m)^HAProxy source +[0-9,.]+ us`,
+	} {
+		if !regexp.MustCompile(line).MatchString(stdout) {
+			t.Errorf("no line like %s", line)
+		}
+	}
+}
+
 // TestIntegrationCompareInterrupted ends a run in its middle: what there is until then is printed and written.
 func TestIntegrationCompareInterrupted(t *testing.T) {
 	homing := homingBinary(t)
@@ -146,7 +193,7 @@ func TestCompareRefuses(t *testing.T) {
 		want string
 	}{
 		{[]string{"--through", "traefik"}, `--through: "traefik" is no balancer: take direct, homing, homing-io_uring, homing-epoll, haproxy-rr, haproxy, haproxy-id, haproxy-source, nginx-rr, nginx, nginx-hash`},
-		{[]string{"--scenario", "speed"}, `scenario: "speed" is none of resume, second, steady, distance, rate, bulk, idle, churn, failover, fragment, slow`},
+		{[]string{"--scenario", "speed"}, `scenario: "speed" is none of resume, second, steady, distance, low, rate, bulk, idle, churn, failover, fragment, slow`},
 		{[]string{"--kind", "psk,quic"}, `kind: "quic" is none of full12, full13, id, ticket, psk, 0rtt`},
 		{[]string{"--rounds", "0x"}, `--rounds "0x": `},
 		{[]string{"--rounds", "-1"}, `rounds: -1 is not between 1 and 1000`},
