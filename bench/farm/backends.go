@@ -52,7 +52,7 @@ func StartBackends(ctx context.Context, o Options) (_ *Backends, err error) {
 	if b.cert, err = newCertificate(o.Key, BackendsName, "*."+BackendsName); err != nil {
 		return nil, err
 	}
-	b.list, err = startAll(o.N, func(i int) (*Server, error) {
+	b.list, err = StartAll(o.N, func(i int) (*Server, error) {
 		s, err := b.start(ctx, i)
 		if err != nil {
 			err = fmt.Errorf("farm: %s: %w", BackendName(i), err)
@@ -81,7 +81,7 @@ func (b *Backends) start(ctx context.Context, i int) (*Server, error) {
 
 // goServer is a server in Go, in a process of its own: so each has a CPU account of its own.
 func (b *Backends) goServer(s *Server) (Recipe, error) {
-	args := []string{"backend", "--listen", s.addr, "--name", s.name, "--cert", s.file("chain.pem"), "--key", s.file("key.pem")}
+	args := []string{"backend", "--listen", s.addr, "--name", s.name, "--cert", s.File("chain.pem"), "--key", s.File("key.pem")}
 	if b.o.NoTickets {
 		args = append(args, "--no-tickets")
 	}

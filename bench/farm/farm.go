@@ -1,7 +1,7 @@
-// Package farm starts real servers on loopback: nginx, Apache, HAProxy, lighttpd, gnutls-serv, Java, and a TLS server in
-// Go. Each runs in the foreground in a directory of its own, on a free port, with its own session cache and ticket keys,
-// and is gone, worker processes included, after Stop. A Server is one of them; Backends are several that a load harness
-// stops and starts by name, also from another process (Handler, Remote).
+// Package farm starts real servers on loopback: nginx, a TLS server in Go, and whatever a Recipe is for. Each runs in the
+// foreground in a directory of its own, on a free port, with its own session cache and ticket keys, and is gone, worker
+// processes included, after Stop. A Server is one of them; Backends are several that a load harness stops and starts by
+// name, also from another process (Handler, Remote).
 package farm
 
 import (
@@ -51,19 +51,13 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s is not installed: run apt-get install %s", e.Program, e.Package)
 }
 
-// find returns the path of a program.
-func find(program, debianPackage string) (string, error) {
+// Find returns the path of a program, or a *MissingError.
+func Find(program, debianPackage string) (string, error) {
 	if path, err := proc.Find(program); err == nil {
 		return path, nil
 	}
 	return "", &MissingError{Program: program, Package: debianPackage}
 }
-
-// FindOpenSSL returns the path of the openssl command, or a *MissingError.
-func FindOpenSSL() (string, error) { return find("openssl", "openssl") }
-
-// FindCurl returns the path of the curl command, or a *MissingError.
-func FindCurl() (string, error) { return find("curl", "curl") }
 
 // FreeAddr returns an address on 127.0.0.1 that nothing listens on. Another process may take it
 // before it is used; with ports drawn at random that has not been seen.
@@ -78,16 +72,6 @@ func FreeAddr(ctx context.Context) (string, error) {
 // Process is one server in the foreground, and what it wrote to stdout and stderr.
 type Process = proc.Process
 
-// Start runs a program and returns once something accepts on addr. A program that ends first,
-// or does not accept within 15 s, is an error that carries the last line it printed.
-func Start(ctx context.Context, addr, path string, args ...string) (*Process, error) {
-	p, err := proc.Start(ctx, proc.Command{Path: path, Args: args, Ready: []string{addr}})
-	if err != nil {
-		return nil, fmt.Errorf("farm: %w", err)
-	}
-	return p, nil
-}
-
 // StopAll stops every server of the list.
 func StopAll[T interface{ Stop() error }](list []T) error {
 	var errs []error
@@ -97,8 +81,8 @@ func StopAll[T interface{ Stop() error }](list []T) error {
 	return errors.Join(errs...)
 }
 
-// startAll starts n servers at once. On an error none is left running.
-func startAll[T interface{ Stop() error }](n int, start func(i int) (T, error)) ([]T, error) {
+// StartAll starts n servers at once. On an error none is left running.
+func StartAll[T interface{ Stop() error }](n int, start func(i int) (T, error)) ([]T, error) {
 	list, errs := make([]T, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,47 @@ func TestIntegrationGoFarm(t *testing.T) {
 	for _, pid := range pids {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
 			t.Errorf("process %d is left", pid)
+		}
+	}
+}
+
+// crypto/tls has no names for its ticket keys: neither two tickets of one server nor of two begin alike.
+func TestGoServer(t *testing.T) {
+	cert, err := farm.NewECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := farm.StartGo(t.Context(), "a", cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := farm.StartGo(t.Context(), "b", cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c := client(cert, version)
+		var tickets []string
+		for i, conn := range []struct {
+			server  *farm.GoServer
+			resumed bool
+		}{{a, false}, {a, true}, {b, false}, {b, true}} {
+			if r := get(t, c, conn.server.Addr()); r.Resumed != conn.resumed || r.Backend != conn.server.Name() || r.Version != version {
+				t.Errorf("%s, conn %d: %+v", tls.VersionName(version), i, r)
+			}
+			tickets = append(tickets, string(c.Ticket()[:4]))
+		}
+		slices.Sort(tickets)
+		if len(slices.Compact(tickets)) < 4 {
+			t.Errorf("%s: tickets that begin alike: %x", tls.VersionName(version), tickets)
+		}
+	}
+	if a.Hellos() != 4 || b.Hellos() != 4 {
+		t.Errorf("%d and %d hellos were counted, want 4 each", a.Hellos(), b.Hellos())
+	}
+	for _, s := range []*farm.GoServer{a, b} {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -56,7 +56,7 @@ type Nginx struct{ *Server }
 // StartNginx writes the configuration to a new directory and starts nginx on a free port. When
 // nginx is not installed the error is a *MissingError.
 func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
-	path, err := find("nginx", "nginx")
+	path, err := Find("nginx", "nginx")
 	if err != nil {
 		return nil, err
 	}
@@ -75,21 +75,21 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	return &Nginx{s}, nil
 }
 
-func nginxArgs(s *Server) []string { return []string{"-p", s.dir, "-c", s.file("nginx.conf")} }
+func nginxArgs(s *Server) []string { return []string{"-p", s.dir, "-c", s.File("nginx.conf")} }
 
 // Socket returns the path of the unix socket that it listens on, with NginxConfig.Unix.
-func (n *Nginx) Socket() string { return n.file("nginx.sock") }
+func (n *Nginx) Socket() string { return n.File("nginx.sock") }
 
 // workers are the processes of PIDs but for the master.
 func (n *Nginx) workers() []int { return n.PIDs()[1:] }
 
 // LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER" per request.
-func (n *Nginx) LogPath() string { return n.file("access.log") }
+func (n *Nginx) LogPath() string { return n.File("access.log") }
 
 // Reload does what "nginx -s reload" does and returns when no worker of before is left, so that
 // every conn from now on meets the new ticket key. Conns open on old workers end within 1 s.
 func (n *Nginx) Reload(ctx context.Context) error {
-	path, err := find("nginx", "nginx")
+	path, err := Find("nginx", "nginx")
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (n *Nginx) Reload(ctx context.Context) error {
 
 // SetTicketKey replaces the file that NginxConfig.TicketKey became. It holds from the next Reload on.
 func (n *Nginx) SetTicketKey(key []byte) error {
-	if err := os.WriteFile(n.file(ticketKeyFile), key, 0o600); err != nil {
+	if err := os.WriteFile(n.File(ticketKeyFile), key, 0o600); err != nil {
 		return fmt.Errorf("farm: replace the ticket key of %s: %w", n.name, err)
 	}
 	return nil
@@ -181,7 +181,7 @@ func (n *Nginx) files(cfg *NginxConfig) (map[string][]byte, error) {
 	if len(cfg.TicketKey) > 0 {
 		files[ticketKeyFile] = cfg.TicketKey
 	}
-	data := n.file("data")
+	data := n.File("data")
 	if cfg.Load {
 		f, err := os.OpenFile(data, os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -204,7 +204,7 @@ func (n *Nginx) files(cfg *NginxConfig) (map[string][]byte, error) {
 // StartThree starts three nginx that differ only in their names a, b and c, their session caches
 // and, unless cfg gives one, their ticket keys. On error none is left running.
 func StartThree(ctx context.Context, cfg NginxConfig) ([]*Nginx, error) {
-	return startAll(3, func(i int) (*Nginx, error) {
+	return StartAll(3, func(i int) (*Nginx, error) {
 		one := cfg
 		one.Name = string(rune('a' + i))
 		return StartNginx(ctx, one)
@@ -213,7 +213,7 @@ func StartThree(ctx context.Context, cfg NginxConfig) ([]*Nginx, error) {
 
 // nginxVersion returns "nginx/1.22.1", or "nginx" if it does not say.
 func nginxVersion() string {
-	path, err := find("nginx", "nginx")
+	path, err := Find("nginx", "nginx")
 	if err != nil {
 		return "nginx"
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -59,7 +58,7 @@ func Launch(ctx context.Context, what, name, addr string, cook func(*Server) (Re
 
 func (s *Server) write() error {
 	for name, content := range s.recipe.Files {
-		if err := os.WriteFile(s.file(name), content, 0o600); err != nil {
+		if err := os.WriteFile(s.File(name), content, 0o600); err != nil {
 			return fmt.Errorf("farm: write files of %s: %w", s.name, err)
 		}
 	}
@@ -104,13 +103,8 @@ func awaitWorker(ctx context.Context, p *proc.Process) error {
 	return err
 }
 
-// file is the path of a file of the server.
-func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
-
-func (s *Server) port() string {
-	_, port, _ := net.SplitHostPort(s.addr) // of FreeAddr
-	return port
-}
+// File returns the path of a file of the server.
+func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
 // Dir returns the directory of the server.
 func (s *Server) Dir() string { return s.dir }

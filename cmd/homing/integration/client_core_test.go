@@ -100,9 +100,9 @@ func nginxKind(cfg farm.NginxConfig) func(*testing.T, *farm.Certificate, int) se
 	}
 }
 
-func stackKind(stack farm.Stack) func(*testing.T, *farm.Certificate, int) server {
+func stackKind(stack stack) func(*testing.T, *farm.Certificate, int) server {
 	return func(t *testing.T, cert *farm.Certificate, i int) server {
-		s, err := farm.StartServer(t.Context(), stack, string(rune('a'+i)), cert)
+		s, err := stack.startServer(t.Context(), string(rune('a'+i)), cert)
 		testkit.Check(t, err)
 		return server{s.Addr(), nil, s.Stop}
 	}
@@ -111,7 +111,7 @@ func stackKind(stack farm.Stack) func(*testing.T, *farm.Certificate, int) server
 // opensslKind starts `openssl s_server -www`, whose page says whether a conn was resumed.
 func opensslKind(flags ...string) func(*testing.T, *farm.Certificate, int) server {
 	return func(t *testing.T, cert *farm.Certificate, _ int) server {
-		path, err := farm.FindOpenSSL()
+		path, err := farm.Find("openssl", "openssl")
 		testkit.Check(t, err)
 		dir, addr := t.TempDir(), testkit.FreeAddr(t)
 		for name, content := range map[string][]byte{"chain.pem": cert.Chain, "key.pem": cert.Key} {
@@ -120,8 +120,7 @@ func opensslKind(flags ...string) func(*testing.T, *farm.Certificate, int) serve
 		args := append([]string{
 			"s_server", "-accept", addr, "-cert", filepath.Join(dir, "chain.pem"), "-key", filepath.Join(dir, "key.pem"), "-www", "-quiet",
 		}, flags...)
-		p, err := farm.Start(t.Context(), addr, path, args...)
-		testkit.Check(t, err)
+		p := testkit.Start(t, addr, path, args...)
 		says := func(answer string) (bool, bool) {
 			return strings.Contains(answer, "\nReused, "), strings.Contains(answer, "\nReused, ") || strings.Contains(answer, "\nNew, ")
 		}
@@ -142,12 +141,12 @@ func serverKinds() []serverKind {
 		{name: "openssl s_server, ECDHE and CBC, SHA-1", start: opensslKind("-cipher", "ECDHE-RSA-AES128-SHA"), old: true},
 		{name: "openssl s_server, RSA and CBC", start: opensslKind("-cipher", "AES256-SHA256"), old: true},
 		{name: "openssl s_server, RSA and GCM", start: opensslKind("-cipher", "AES128-GCM-SHA256"), old: true},
-		{name: "gnutls-serv", start: stackKind(farm.GnuTLS)},
-		{name: "apache", start: stackKind(farm.Apache)},
-		{name: "haproxy", start: stackKind(farm.HAProxyTLS)},
-		{name: "lighttpd-openssl", start: stackKind(farm.LighttpdOpenSSL), noID: true},
-		{name: "lighttpd-nss", start: stackKind(farm.LighttpdNSS), noID: true},
-		{name: "java", start: stackKind(farm.Java)},
+		{name: "gnutls-serv", start: stackKind(gnutlsStack)},
+		{name: "apache", start: stackKind(apacheStack)},
+		{name: "haproxy", start: stackKind(haproxyStack)},
+		{name: "lighttpd-openssl", start: stackKind(lighttpdOpenSSL), noID: true},
+		{name: "lighttpd-nss", start: stackKind(lighttpdNSS), noID: true},
+		{name: "java", start: stackKind(javaStack)},
 	}
 }
 

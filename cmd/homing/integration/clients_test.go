@@ -35,7 +35,7 @@ type openssl struct {
 // newOpenSSL returns a maker of users with the given flags of s_client.
 func newOpenSSL(t *testing.T, cert *farm.Certificate, flags ...string) func() user {
 	t.Helper()
-	path, err := farm.FindOpenSSL()
+	path, err := farm.Find("openssl", "openssl")
 	testkit.Check(t, err)
 	dir := t.TempDir()
 	roots := filepath.Join(dir, "roots.pem")
@@ -85,7 +85,7 @@ func (o *openssl) Get(ctx context.Context, addr string) (tlsclient.Result, error
 // each. The process keeps its sessions in memory: the first conn is fresh, the others offer to resume.
 func curl(t *testing.T, cert *farm.Certificate, addr string, n int, flags ...string) []tlsclient.Result {
 	t.Helper()
-	path, err := farm.FindCurl()
+	path, err := farm.Find("curl", "curl")
 	testkit.Check(t, err)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	testkit.Check(t, os.WriteFile(roots, cert.Chain, 0o600))

@@ -80,9 +80,9 @@ func (n *node) start(tb testing.TB) {
 			args = append(args, "--cluster-join", other.gossip)
 		}
 	}
-	proc, err := farm.Start(context.Background(), n.addr, binary, append(args, n.town.flags...)...)
+	p, err := proc.Start(context.Background(), proc.Command{Path: binary, Args: append(args, n.town.flags...), Ready: []string{n.addr}})
 	testkit.Check(tb, err)
-	n.proc = proc
+	n.proc = p
 	n.awaitAdmin(tb)
 }
 

@@ -108,7 +108,7 @@ func sites() []site {
 		},
 		{
 			what: "one Apache", start: func(t *testing.T, cert *farm.Certificate) []string {
-				s, err := farm.StartServer(t.Context(), farm.Apache, "a", cert)
+				s, err := apacheStack.startServer(t.Context(), "a", cert)
 				testkit.Check(t, err)
 				t.Cleanup(func() { _ = s.Stop() })
 				return []string{s.Addr()}

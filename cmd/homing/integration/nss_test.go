@@ -23,7 +23,7 @@ func TestIntegrationForeignTickets(t *testing.T) {
 		stops(t, n)
 		servers = append(servers, n.Addr())
 	}
-	nss, err := farm.StartServer(t.Context(), farm.LighttpdNSS, "c", cert)
+	nss, err := lighttpdNSS.startServer(t.Context(), "c", cert)
 	testkit.Check(t, err)
 	stops(t, nss)
 	servers = append(servers, nss.Addr())

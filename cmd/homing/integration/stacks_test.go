@@ -151,9 +151,11 @@ func resumptions() []resumption {
 }
 
 // startServers starts three servers of a stack that share nothing.
-func startServers(t *testing.T, stack farm.Stack, cert *farm.Certificate) []string {
+func startServers(t *testing.T, stack stack, cert *farm.Certificate) []string {
 	t.Helper()
-	servers, err := farm.StartServers(t.Context(), stack, cert, "a", "b", "c")
+	servers, err := farm.StartAll(backends, func(i int) (*farm.Server, error) {
+		return stack.startServer(t.Context(), string(rune('a'+i)), cert)
+	})
 	testkit.Check(t, err)
 	var list []string
 	for _, s := range servers {
@@ -191,19 +193,19 @@ func (h *homing) ticketKeys(t *testing.T) int {
 }
 
 // resumes says whether servers of the stack accept their own sessions of that kind, with Debian's defaults.
-func resumes(stack farm.Stack, kind resumption) bool {
+func resumes(stack stack, kind resumption) bool {
 	// lighttpd turns the cache of OpenSSL off, and issues IDs from NSS that it does not know again.
-	return kind.offer != "id" || stack != farm.LighttpdOpenSSL && stack != farm.LighttpdNSS
+	return kind.offer != "id" || stack != lighttpdOpenSSL && stack != lighttpdNSS
 }
 
 // teaching is how many offers may be lost to find out whose the ticket keys are. TLS <= 1.2 shows what is issued, and the
 // probe gets tickets of its own. Else a ticket key is known by what a backend accepts under it: at worst all others
 // refuse first.
-func teaching(stack farm.Stack, kind resumption, probe string) int {
+func teaching(stack stack, kind resumption, probe string) int {
 	switch {
 	case kind.offer != "psk" || probe == "on":
 		return 0
-	case stack == farm.Java:
+	case stack == javaStack:
 		// Its keys are named by four bytes, behind which random ones come: each offer is taken to any backend, until two
 		// under one key have met their issuer. 12 are lost on average, and hardly ever so many.
 		return 40
@@ -212,12 +214,47 @@ func teaching(stack farm.Stack, kind resumption, probe string) int {
 	}
 }
 
+// Each stack resumes what it issued, another instance of it does not, and neither fails.
+func TestIntegrationStacksResumeTheirOwnSessionsOnly(t *testing.T) {
+	cert := newECDSA(t)
+	for stack := range numStacks {
+		t.Run(stack.String(), func(t *testing.T) {
+			servers := startServers(t, stack, cert)
+			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+				c := tlsclient.New(clientConfig(cert, version))
+				for i, want := range []struct {
+					server  int
+					resumed bool
+				}{{0, false}, {0, true}, {0, true}, {1, false}, {1, true}} {
+					r, err := c.Get(t.Context(), servers[want.server])
+					testkit.Check(t, err)
+					if r.Resumed != want.resumed || r.Version != version {
+						t.Errorf("%s, conn %d: %+v", tls.VersionName(version), i, r)
+					}
+					if name := string(rune('a' + want.server)); stack != gnutlsStack && r.Backend != name {
+						t.Errorf("%s calls itself %q", name, r.Backend)
+					}
+				}
+				t.Logf("%s: ticket of %d bytes", tls.VersionName(version), len(c.Ticket()))
+			}
+			c := tlsclient.NewID(clientConfig(cert, tls.VersionTLS12))
+			knows := resumes(stack, resumptions()[0])
+			for i := range 3 {
+				r, err := c.Get(t.Context(), servers[0])
+				if err != nil || r.Resumed != (knows && i > 0) {
+					t.Errorf("ID, conn %d: %+v, %v", i, r, err)
+				}
+			}
+		})
+	}
+}
+
 // Three servers of each stack that share nothing. Each offer is first made to its issuer directly: what the issuer
 // accepts then, it must accept through homing, but for the offers that teach.
 func TestIntegrationStacks(t *testing.T) {
 	const people, offers = 9, 64
 	cert := newECDSA(t)
-	for stack := range farm.NumStacks {
+	for stack := range numStacks {
 		t.Run(stack.String(), func(t *testing.T) {
 			servers := startServers(t, stack, cert)
 			for _, kind := range resumptions() {

@@ -15,7 +15,7 @@ import (
 // engines; a socket that was bound to the interface once is not used for another backend.
 func TestIntegrationZone(t *testing.T) {
 	needServers(t)
-	openssl, err := farm.FindOpenSSL()
+	openssl, err := farm.Find("openssl", "openssl")
 	if err != nil {
 		t.Skip(err)
 	}
