@@ -59,7 +59,8 @@ func New(o *Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tlscore: make hello: %w", err)
 	}
-	c.h = &handshake{hello: m, due: (*Conn).serverHello}
+	c.h = &handshake{hello: m}
+	c.h.await(typeServerHello, (*Conn).serverHello)
 	c.state.Offered = m.offered
 	if err := c.sendHello(firstVersion); err != nil {
 		return nil, fmt.Errorf("tlscore: make hello: %w", err)
@@ -67,9 +68,7 @@ func New(o *Options) (*Conn, error) {
 	c.hello = len(c.out.b)
 	if m.sendEarly {
 		c.state.EarlyOffered = true
-		if err := c.sendEarlyData(); err != nil {
-			return nil, fmt.Errorf("tlscore: send early data: %w", err)
-		}
+		c.sendEarlyData()
 	}
 	return c, nil
 }
@@ -178,13 +177,10 @@ func (c *Conn) keepTicket(body []byte) error {
 	if err != nil {
 		return err
 	}
-	psk, err := c.suite.expand(c.resumption, "resumption", t.nonce, c.suite.hash().Size())
-	if err != nil {
-		return err
-	}
 	if len(t.ticket) > maxTicket {
 		return nil // it could not be offered
 	}
+	psk := c.suite.expand(c.resumption, "resumption", t.nonce, c.suite.hash().Size())
 	c.addSession(&Session{
 		Version: tls.VersionTLS13, Suite: c.suite.id, ALPN: c.state.ALPN, Ticket: t.ticket, Lifetime: t.lifetime,
 		Received: time.Now(), MaxEarlyData: t.early, Certificates: c.state.Certificates, secret: psk, ageAdd: t.ageAdd,
@@ -197,18 +193,10 @@ func (c *Conn) updateKeys(body []byte) error {
 	if len(body) != 1 || body[0] > 1 {
 		return malformed("KeyUpdate")
 	}
-	next, p, err := c.suite.update(c.readSecret)
-	if err != nil {
-		return err
+	c.readSecret, c.in.open = c.suite.update(c.readSecret)
+	if requested := body[0] == 1; requested {
+		c.out.write(recordHandshake, message(typeKeyUpdate, []byte{0}))
+		c.writeSecret, c.out.seal = c.suite.update(c.writeSecret)
 	}
-	c.readSecret, c.in.open = next, p
-	if requested := body[0] == 1; !requested {
-		return nil
-	}
-	if next, p, err = c.suite.update(c.writeSecret); err != nil {
-		return err
-	}
-	c.out.write(recordHandshake, message(typeKeyUpdate, []byte{0}))
-	c.out.seal, c.writeSecret = p, next
 	return nil
 }

@@ -194,11 +194,7 @@ func (s *fakeServer) finish12(c *Conn, suite *suite, master []byte) error {
 		s.say(typeNewSessionTicket, appendVector16([]byte{0, 0, 1, 0}, bytes.Repeat([]byte{9}, 64)))
 	}
 	s.record(recordChangeCipherSpec, []byte{1})
-	_, seal, err := suite.protectors(master, s.clientRandom, s.random)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.seal = seal
+	_, s.seal = suite.protectors(master, s.clientRandom, s.random)
 	s.say(typeFinished, prf(sha256.New, master, "server finished", s.sum(crypto.SHA256), verifyBytes))
 	return s.fly(c)
 }
@@ -229,44 +225,24 @@ func (s *fakeServer) meet13(c *Conn) error {
 		ext = appendExtension(ext, extensionPreSharedKey, []byte{0, 0})
 	}
 	s.say(typeServerHello, s.serverHello(s.hello[39:39+32], suite.id, ext))
-	k, err := newSchedule(suite, psk)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := k.next(secret); err != nil {
-		s.t.Fatal(err)
-	}
-	base, err := k.derive("s hs traffic", s.sum(crypto.SHA256))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if s.seal, err = suite.traffic(base); err != nil {
-		s.t.Fatal(err)
-	}
+	k := newSchedule(suite, psk)
+	k.next(secret)
+	base := k.derive("s hs traffic", s.sum(crypto.SHA256))
+	s.seal = suite.traffic(base)
 	s.say(typeEncryptedExtensions, []byte{0, 0})
 	if s.resume == nil {
 		s.say(typeCertificate, s.certificate(true))
 		signed := join(bytes.Repeat([]byte{' '}, 64), []byte(serverContext), []byte{0}, s.sum(crypto.SHA256))
 		s.say(typeCertificateVerify, s.sign(signed))
 	}
-	verify, err := suite.finished(base, s.sum(crypto.SHA256))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	verify := suite.finished(base, s.sum(crypto.SHA256))
 	s.say(typeFinished, verify)
-	if err := k.next(nil); err != nil {
-		s.t.Fatal(err)
-	}
-	traffic, err := k.derive("s ap traffic", s.sum(crypto.SHA256))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	k.next(nil)
+	traffic := k.derive("s ap traffic", s.sum(crypto.SHA256))
 	if err := s.fly(c); err != nil {
 		return err
 	}
-	if s.seal, err = suite.traffic(traffic); err != nil {
-		s.t.Fatal(err)
-	}
+	s.seal = suite.traffic(traffic)
 	return nil
 }
 

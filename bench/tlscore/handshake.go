@@ -11,6 +11,7 @@ import (
 // handshake is what a handshake in progress holds beyond what its conn keeps.
 type handshake struct {
 	due    func(c *Conn, kind byte, body []byte) error // takes the next message; nil: a ChangeCipherSpec is due
+	kind   byte                                        // that the next message must be of; 0: due decides
 	change func(c *Conn) error                         // takes a ChangeCipherSpec of TLS 1.2; nil: none may come
 	hello  *maker
 	server *serverHello
@@ -37,6 +38,9 @@ type handshake struct {
 	context      []byte // of its request for a certificate
 }
 
+// await says who takes the next message, and of which kind that must be; 0: take decides.
+func (h *handshake) await(kind byte, take func(c *Conn, kind byte, body []byte) error) { h.kind, h.due = kind, take }
+
 // message takes one whole handshake message, header and all.
 func (c *Conn) message(msg []byte) error {
 	kind, body := msg[0], msg[4:]
@@ -55,7 +59,7 @@ func (c *Conn) message(msg []byte) error {
 		h.before = h.sum()
 	}
 	h.record(msg)
-	if h.due == nil {
+	if h.due == nil || h.kind != 0 && kind != h.kind {
 		return unexpected(kind)
 	}
 	return h.due(c, kind, body)
@@ -70,10 +74,7 @@ func (c *Conn) changed() error {
 }
 
 // serverHello takes a ServerHello or HelloRetryRequest.
-func (c *Conn) serverHello(kind byte, body []byte) error {
-	if kind != typeServerHello {
-		return unexpected(kind)
-	}
+func (c *Conn) serverHello(_ byte, body []byte) error {
 	h, first := c.h, c.h.server
 	var err error
 	if h.server, err = parseServerHello(body); err != nil {

@@ -21,9 +21,10 @@ func (c *Conn) begin12() error {
 	if err := c.checkProtocol(s.alpn); err != nil {
 		return err
 	}
-	c.h.due = (*Conn).certificate12
+	c.h.await(typeCertificate, (*Conn).certificate12)
 	if o := c.h.hello.offered; o == OfferID || o == OfferTicket {
-		c.h.due, c.h.change = (*Conn).verdict, (*Conn).changeAtOnce
+		c.h.await(0, (*Conn).verdict)
+		c.h.change = (*Conn).changeAtOnce
 	}
 	return nil
 }
@@ -32,14 +33,17 @@ func (c *Conn) begin12() error {
 // NewSessionTicket is of an abbreviated handshake (RFC 5246 section 7.3, RFC 5077 section 3.1), a Certificate of a full
 // one. The echo of the session ID tells less: it is the session's only when it was offered by ID.
 func (c *Conn) verdict(kind byte, body []byte) error {
-	if kind != typeNewSessionTicket {
+	switch kind {
+	case typeCertificate:
 		c.h.change = nil
 		return c.certificate12(kind, body)
+	case typeNewSessionTicket:
+		if err := c.resumed(); err != nil {
+			return err
+		}
+		return c.ticket12(kind, body)
 	}
-	if err := c.resumed(); err != nil {
-		return err
-	}
-	return c.ticket12(kind, body)
+	return unexpected(kind)
 }
 
 // changeAtOnce takes a ChangeCipherSpec behind the ServerHello, RFC 5246 section 7.3.
@@ -74,15 +78,13 @@ func (c *Conn) resumed() error {
 func (c *Conn) dueFinish() {
 	c.h.due, c.h.change = nil, (*Conn).openFinished
 	if c.h.server.ticket {
-		c.h.due, c.h.change = (*Conn).ticket12, nil
+		c.h.await(typeNewSessionTicket, (*Conn).ticket12)
+		c.h.change = nil
 	}
 }
 
-func (c *Conn) certificate12(kind byte, body []byte) error {
-	if kind != typeCertificate {
-		return unexpected(kind)
-	}
-	c.h.due = (*Conn).keyExchange
+func (c *Conn) certificate12(_ byte, body []byte) error {
+	c.h.await(0, (*Conn).keyExchange)
 	return c.certificates(body)
 }
 
@@ -127,7 +129,8 @@ func (c *Conn) helloDone(kind byte, body []byte) error {
 		return err
 	}
 	c.dueFinish()
-	return c.sendFinished12()
+	c.sendFinished12()
+	return nil
 }
 
 // exchangeKeys answers the server's share with ours and derives the master secret.
@@ -154,12 +157,8 @@ func (c *Conn) exchangeKeys() error {
 func (c *Conn) ecdhe() (premaster, answer []byte, err error) {
 	k, shares := c.h.exchange, c.h.hello.shares
 	c.state.Group = k.group
-	public, err := shares.public(k.group)
-	if err != nil {
-		return nil, nil, err
-	}
 	premaster, err = shares.agree(k.group, k.share)
-	return premaster, appendVector8(nil, public), err
+	return premaster, appendVector8(nil, shares.public(k.group)), err
 }
 
 // encryptSecret is RFC 5246 section 7.4.7.1.
@@ -169,9 +168,7 @@ func (c *Conn) encryptSecret() (premaster, answer []byte, err error) {
 		return nil, nil, fail(alertIllegalParameter, "a key of type %T with an RSA key exchange", c.h.leaf.PublicKey)
 	}
 	premaster = make([]byte, masterBytes)
-	if _, err := rand.Read(premaster); err != nil {
-		return nil, nil, fmt.Errorf("draw random: %w", err)
-	}
+	_, _ = rand.Read(premaster) // it never fails
 	binary.BigEndian.PutUint16(premaster, tls.VersionTLS12)
 	sealed, err := rsa.EncryptPKCS1v15(rand.Reader, key, premaster) //nolint:staticcheck // what the protocol of old servers asks for
 	if err != nil {
@@ -181,24 +178,16 @@ func (c *Conn) encryptSecret() (premaster, answer []byte, err error) {
 }
 
 // sendFinished12 sends ChangeCipherSpec and Finished.
-func (c *Conn) sendFinished12() error {
+func (c *Conn) sendFinished12() {
 	h := c.h
 	verify := prf(h.suite.hash, h.master, "client finished", h.sum(), verifyBytes)
 	c.sendChange()
-	ours, _, err := h.suite.protectors(h.master, h.hello.random, h.server.random)
-	if err != nil {
-		return err
-	}
-	c.out.seal = ours
+	c.out.seal, _ = h.suite.protectors(h.master, h.hello.random, h.server.random)
 	c.send(message(typeFinished, verify))
-	return nil
 }
 
 // ticket12 takes the NewSessionTicket that the ServerHello promised, RFC 5077 section 3.3.
-func (c *Conn) ticket12(kind byte, body []byte) error {
-	if kind != typeNewSessionTicket {
-		return unexpected(kind)
-	}
+func (c *Conn) ticket12(_ byte, body []byte) error {
 	if !c.h.server.ticket {
 		return fail(alertUnexpectedMessage, "a NewSessionTicket that the ServerHello did not promise")
 	}
@@ -211,23 +200,19 @@ func (c *Conn) ticket12(kind byte, body []byte) error {
 // openFinished sets the keys under which the server's Finished comes.
 func (c *Conn) openFinished() error {
 	h := c.h
-	_, theirs, err := h.suite.protectors(h.master, h.hello.random, h.server.random)
-	c.in.open, h.due, h.change = theirs, (*Conn).finished12, nil
-	return err
+	_, c.in.open = h.suite.protectors(h.master, h.hello.random, h.server.random)
+	h.await(typeFinished, (*Conn).finished12)
+	h.change = nil
+	return nil
 }
 
-func (c *Conn) finished12(kind byte, body []byte) error {
-	if kind != typeFinished {
-		return unexpected(kind)
-	}
+func (c *Conn) finished12(_ byte, body []byte) error {
 	h := c.h
 	if !hmac.Equal(body, prf(h.suite.hash, h.master, "server finished", h.before, verifyBytes)) {
 		return wrongFinished()
 	}
 	if c.state.Resumed {
-		if err := c.sendFinished12(); err != nil {
-			return err
-		}
+		c.sendFinished12()
 	}
 	c.keep12()
 	c.shaken, c.h = true, nil

@@ -32,27 +32,16 @@ func (c *Conn) begin13() error {
 	if err != nil {
 		return err
 	}
-	if h.schedule, err = newSchedule(h.suite, psk); err != nil {
-		return err
-	}
-	if err := h.schedule.next(secret); err != nil {
-		return err
-	}
-	if h.ours, err = h.schedule.derive("c hs traffic", h.sum()); err != nil {
-		return err
-	}
-	if h.theirs, err = h.schedule.derive("s hs traffic", h.sum()); err != nil {
-		return err
-	}
-	h.due = (*Conn).extensions
-	c.in.open, err = h.suite.traffic(h.theirs)
-	return err
+	h.schedule = newSchedule(h.suite, psk)
+	h.schedule.next(secret)
+	h.ours = h.schedule.derive("c hs traffic", h.sum())
+	h.theirs = h.schedule.derive("s hs traffic", h.sum())
+	h.await(typeEncryptedExtensions, (*Conn).extensions)
+	c.in.open = h.suite.traffic(h.theirs)
+	return nil
 }
 
-func (c *Conn) extensions(kind byte, body []byte) error {
-	if kind != typeEncryptedExtensions {
-		return unexpected(kind)
-	}
+func (c *Conn) extensions(_ byte, body []byte) error {
 	e, err := parseEncryptedExtensions(body)
 	if err != nil {
 		return err
@@ -65,9 +54,9 @@ func (c *Conn) extensions(kind byte, body []byte) error {
 		return fail(alertUnsupportedExtension, "the server accepts early data that was not offered")
 	}
 	h.early, c.state.EarlyAccepted = e.early, e.early
-	h.due = (*Conn).certificate13
+	h.await(0, (*Conn).certificate13)
 	if h.server.hasPSK {
-		h.due = (*Conn).finished13
+		h.await(typeFinished, (*Conn).finished13)
 	}
 	return nil
 }
@@ -92,23 +81,20 @@ func (c *Conn) certificate13(kind byte, body []byte) error {
 	case kind != typeCertificate:
 		return unexpected(kind)
 	}
-	h.due = (*Conn).certificateVerify
+	h.await(typeCertificateVerify, (*Conn).certificateVerify)
 	return c.certificates(body)
 }
 
 const serverContext = "TLS 1.3, server CertificateVerify"
 
 // certificateVerify is RFC 9846 section 4.5.2.
-func (c *Conn) certificateVerify(kind byte, body []byte) error {
-	if kind != typeCertificateVerify {
-		return unexpected(kind)
-	}
+func (c *Conn) certificateVerify(_ byte, body []byte) error {
 	r := reader{b: body}
 	scheme, signature := parseSignature(&r)
 	if !r.whole() {
 		return malformed("CertificateVerify")
 	}
-	c.h.due = (*Conn).finished13
+	c.h.await(typeFinished, (*Conn).finished13)
 	if c.o.Verify == VerifyNothing {
 		return nil
 	}
@@ -116,40 +102,23 @@ func (c *Conn) certificateVerify(kind byte, body []byte) error {
 	return c.verifySignature(scheme, signed, signature)
 }
 
-func (c *Conn) finished13(kind byte, body []byte) error {
-	if kind != typeFinished {
-		return unexpected(kind)
-	}
+func (c *Conn) finished13(_ byte, body []byte) error {
 	h := c.h
-	want, err := h.suite.finished(h.theirs, h.before)
-	if err != nil {
-		return err
-	}
-	if !hmac.Equal(body, want) {
+	if !hmac.Equal(body, h.suite.finished(h.theirs, h.before)) {
 		return wrongFinished()
 	}
-	if err := h.schedule.next(nil); err != nil {
-		return err
-	}
-	if c.writeSecret, err = h.schedule.derive("c ap traffic", h.sum()); err != nil {
-		return err
-	}
-	if c.readSecret, err = h.schedule.derive("s ap traffic", h.sum()); err != nil {
-		return err
-	}
-	if c.in.open, err = h.suite.traffic(c.readSecret); err != nil {
-		return err
-	}
-	if err := c.sendFlight(); err != nil {
-		return err
-	}
+	h.schedule.next(nil)
+	c.writeSecret = h.schedule.derive("c ap traffic", h.sum())
+	c.readSecret = h.schedule.derive("s ap traffic", h.sum())
+	c.in.open = h.suite.traffic(c.readSecret)
+	c.sendFlight()
 	c.suite, c.shaken, c.h = h.suite, true, nil
 	return nil
 }
 
 // sendFlight sends the client's last flight: the end of early data under its keys, then a Certificate that holds none if
 // one was asked for, and Finished.
-func (c *Conn) sendFlight() error {
+func (c *Conn) sendFlight() {
 	h := c.h
 	if h.early {
 		c.send(message(typeEndOfEarlyData, nil))
@@ -157,41 +126,21 @@ func (c *Conn) sendFlight() error {
 	if !h.hello.sendEarly && !c.state.Retried { // else it went out before: RFC 9846 appendix E.4
 		c.sendChange()
 	}
-	p, err := h.suite.traffic(h.ours)
-	if err != nil {
-		return err
-	}
-	c.out.seal = p
+	c.out.seal = h.suite.traffic(h.ours)
 	if h.asked {
 		c.send(message(typeCertificate, append(appendVector8(nil, h.context), 0, 0, 0)))
 	}
-	verify, err := h.suite.finished(h.ours, h.sum())
-	if err != nil {
-		return err
-	}
-	c.send(message(typeFinished, verify))
-	if c.resumption, err = h.schedule.derive("res master", h.sum()); err != nil {
-		return err
-	}
-	c.out.seal, err = h.suite.traffic(c.writeSecret)
-	return err
+	c.send(message(typeFinished, h.suite.finished(h.ours, h.sum())))
+	c.resumption = h.schedule.derive("res master", h.sum())
+	c.out.seal = h.suite.traffic(c.writeSecret)
 }
 
 // sendEarlyData sends the early data behind the first hello, under a key that hangs on that alone: RFC 9846 section 2.3.
-func (c *Conn) sendEarlyData() error {
+func (c *Conn) sendEarlyData() {
 	early := c.h.hello.early
 	sum := early.suite.hash()
 	sum.Write(c.h.messages)
-	secret, err := early.derive("c e traffic", sum.Sum(nil))
-	if err != nil {
-		return err
-	}
-	p, err := early.suite.traffic(secret)
-	if err != nil {
-		return err
-	}
 	c.sendChange()
-	c.out.seal = p
+	c.out.seal = early.suite.traffic(early.derive("c e traffic", sum.Sum(nil)))
 	c.out.write(recordData, c.o.EarlyData)
-	return nil
 }

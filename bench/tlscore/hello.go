@@ -42,9 +42,7 @@ const (
 func newMaker(o *Options) (*maker, error) {
 	m := &maker{o: o, shape: o.shape(), shares: &shares{common: o.Shares}, offered: o.kind()}
 	draw := make([]byte, 32+32+greaseCount)
-	if _, err := rand.Read(draw); err != nil {
-		return nil, fmt.Errorf("draw random: %w", err)
-	}
+	_, _ = rand.Read(draw) // it never fails
 	m.random = draw[:32]
 	switch {
 	case m.offered == OfferID:
@@ -71,10 +69,7 @@ func newMaker(o *Options) (*maker, error) {
 		if cipher == nil {
 			return nil, &SuiteError{s.Suite}
 		}
-		var err error
-		if m.early, err = newSchedule(cipher, s.secret); err != nil {
-			return nil, err
-		}
+		m.early = newSchedule(cipher, s.secret)
 		m.sendEarly = len(o.EarlyData) > 0 && uint64(len(o.EarlyData)) <= uint64(s.MaxEarlyData)
 	}
 	return m, nil
@@ -83,10 +78,7 @@ func newMaker(o *Options) (*maker, error) {
 // message returns the hello, RFC 5246 section 7.4.1.2 and RFC 9846 section 4.1.2. before is what the transcript holds
 // before it: nothing, or the first hello and the HelloRetryRequest.
 func (m *maker) message(before []byte) ([]byte, error) {
-	ext, err := m.extensions()
-	if err != nil {
-		return nil, err
-	}
+	ext := m.extensions()
 	b := binary.BigEndian.AppendUint16(nil, tls.VersionTLS12)
 	b = append(b, m.random...)
 	b = appendVector8(b, m.sessionID)
@@ -113,9 +105,8 @@ func (m *maker) message(before []byte) ([]byte, error) {
 	h := m.early.suite.hash()
 	h.Write(before)
 	h.Write(msg[:len(msg)-binders])
-	proof, err := m.early.binder(h.Sum(nil))
-	copy(msg[len(msg)-binder:], proof)
-	return msg, err
+	copy(msg[len(msg)-binder:], m.early.binder(h.Sum(nil)))
+	return msg, nil
 }
 
 // suites returns the cipher suites of the versions offered.
@@ -144,17 +135,13 @@ func (m *maker) groups() []tls.CurveID {
 }
 
 // extensions returns all extensions but padding and pre_shared_key.
-func (m *maker) extensions() ([]byte, error) {
+func (m *maker) extensions() []byte {
 	var b []byte
 	if m.shape.Grease {
 		b = appendExtension(b, m.grease[greaseFirst], nil)
 	}
 	for _, e := range m.order {
-		body, ok, err := m.extension(&e)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+		if body, ok := m.extension(&e); ok {
 			b = appendExtension(b, e.ID, body)
 		}
 	}
@@ -167,61 +154,60 @@ func (m *maker) extensions() ([]byte, error) {
 	if m.shape.Grease {
 		b = appendExtension(b, m.grease[greaseLast], []byte{0})
 	}
-	return b, nil
+	return b
 }
 
 // extension returns the body of one extension, and whether the hello has it.
-func (m *maker) extension(e *Extension) (body []byte, ok bool, err error) {
+func (m *maker) extension(e *Extension) (body []byte, ok bool) {
 	switch e.ID {
 	case extensionServerName:
 		name := m.serverName()
 		if _, err := netip.ParseAddr(name); err == nil || name == "" { // RFC 6066 section 3: no addresses
-			return nil, false, nil
+			return nil, false
 		}
-		return appendVector16(nil, appendVector16([]byte{0}, []byte(name))), true, nil
+		return appendVector16(nil, appendVector16([]byte{0}, []byte(name))), true
 	case extensionGroups:
 		groups := uint16s(m.groups()...)
 		if m.shape.Grease {
 			groups = append(uint16s(m.grease[greaseGroup]), groups...)
 		}
-		return appendVector16(nil, groups), true, nil
+		return appendVector16(nil, groups), true
 	case extensionSignatures:
-		return appendVector16(nil, uint16s(m.shape.Signatures...)), true, nil
+		return appendVector16(nil, uint16s(m.shape.Signatures...)), true
 	case extensionPointFormats:
-		return appendVector8(nil, []byte{0}), m.o.classic(), nil
+		return appendVector8(nil, []byte{0}), m.o.classic()
 	case extensionExtendedMaster:
-		return nil, m.o.classic(), nil
+		return nil, m.o.classic()
 	case extensionRenegotiation:
-		return []byte{0}, m.o.classic(), nil
+		return []byte{0}, m.o.classic()
 	case extensionALPN:
 		var list []byte
 		for _, p := range m.alpn() {
 			list = appendVector8(list, []byte(p))
 		}
-		return appendVector16(nil, list), len(list) > 0, nil
+		return appendVector16(nil, list), len(list) > 0
 	case extensionSessionTicket:
 		if m.offered == OfferTicket {
-			return m.o.Session.Ticket, true, nil
+			return m.o.Session.Ticket, true
 		}
-		return nil, m.o.Tickets && m.o.classic(), nil
+		return nil, m.o.Tickets && m.o.classic()
 	case extensionSupportedVersions:
-		return m.versions(), m.o.modern(), nil
+		return m.versions(), m.o.modern()
 	case extensionPSKModes:
-		return []byte{1, 1}, m.o.modern(), nil // psk_dhe_ke
+		return []byte{1, 1}, m.o.modern() // psk_dhe_ke
 	case extensionKeyShare:
 		if !m.o.modern() {
-			return nil, false, nil
+			return nil, false
 		}
-		body, err := m.keyShares()
-		return body, true, err
+		return m.keyShares(), true
 	case extensionECH:
-		return m.greaseECH(e), m.o.modern(), nil
+		return m.greaseECH(e), m.o.modern()
 	case extensionCompressCert:
-		return e.Body, m.o.modern(), nil
+		return e.Body, m.o.modern()
 	case extensionApplication:
-		return e.Body, m.o.modern() && slices.Contains(m.o.ALPN, "h2"), nil
+		return e.Body, m.o.modern() && slices.Contains(m.o.ALPN, "h2")
 	default:
-		return m.filler(e.Body, e.Random), true, nil
+		return m.filler(e.Body, e.Random), true
 	}
 }
 
@@ -263,19 +249,15 @@ func (m *maker) versions() []byte {
 	return appendVector8(nil, uint16s(list...))
 }
 
-func (m *maker) keyShares() ([]byte, error) {
+func (m *maker) keyShares() []byte {
 	var list []byte
 	if m.shape.Grease && !m.retried {
 		list = appendVector16(uint16s(m.grease[greaseGroup]), []byte{0})
 	}
 	for _, g := range m.sharedGroups() {
-		share, err := m.shares.public(g)
-		if err != nil {
-			return nil, err
-		}
-		list = appendVector16(append(list, uint16s(g)...), share)
+		list = appendVector16(append(list, uint16s(g)...), m.shares.public(g))
 	}
-	return appendVector16(nil, list), nil
+	return appendVector16(nil, list)
 }
 
 // sharedGroups returns the groups for which the hello has a key share.

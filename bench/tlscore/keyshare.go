@@ -21,35 +21,24 @@ type KeyShares struct {
 func NewKeyShares(groups ...tls.CurveID) (*KeyShares, error) {
 	k := &KeyShares{curves: make(map[tls.CurveID]*ecdh.PrivateKey)}
 	for _, g := range groups {
-		if err := k.add(g); err != nil {
-			return nil, err
+		if !speaks(g) {
+			return nil, fmt.Errorf("tlscore: no key exchange over %v", g)
 		}
+		k.add(g)
 	}
 	return k, nil
 }
 
-// add makes the key of a group, unless there is one.
-func (k *KeyShares) add(group tls.CurveID) error {
-	if k.has(group) {
-		return nil
+// add makes the key of a group that is spoken, unless there is one.
+func (k *KeyShares) add(group tls.CurveID) {
+	switch {
+	case k.has(group):
+	case group == tls.X25519MLKEM768:
+		k.mlkem = sure(mlkem.GenerateKey768())
+		k.add(tls.X25519)
+	default:
+		k.curves[group] = sure(curveOf(group).GenerateKey(rand.Reader))
 	}
-	if group == tls.X25519MLKEM768 {
-		var err error
-		if k.mlkem, err = mlkem.GenerateKey768(); err != nil {
-			return fmt.Errorf("make key share: %w", err)
-		}
-		return k.add(tls.X25519)
-	}
-	curve := curveOf(group)
-	if curve == nil {
-		return fmt.Errorf("tlscore: no key exchange over %v", group)
-	}
-	key, err := curve.GenerateKey(rand.Reader)
-	if err != nil {
-		return fmt.Errorf("make key share: %w", err)
-	}
-	k.curves[group] = key
-	return nil
 }
 
 func (k *KeyShares) has(group tls.CurveID) bool {
@@ -83,34 +72,29 @@ type shares struct {
 }
 
 // of returns the keys in which the group is.
-func (s *shares) of(group tls.CurveID) (*KeyShares, error) {
+func (s *shares) of(group tls.CurveID) *KeyShares {
 	if s.common != nil && s.common.has(group) {
-		return s.common, nil
+		return s.common
 	}
 	if s.own.curves == nil {
 		s.own.curves = make(map[tls.CurveID]*ecdh.PrivateKey)
 	}
-	return &s.own, s.own.add(group)
+	s.own.add(group)
+	return &s.own
 }
 
 // public returns the client's share.
-func (s *shares) public(group tls.CurveID) ([]byte, error) {
-	k, err := s.of(group)
-	if err != nil {
-		return nil, err
-	}
+func (s *shares) public(group tls.CurveID) []byte {
+	k := s.of(group)
 	if group == tls.X25519MLKEM768 { // draft-ietf-tls-ecdhe-mlkem section 4.1: ML-KEM first
-		return join(k.mlkem.EncapsulationKey().Bytes(), k.curves[tls.X25519].PublicKey().Bytes()), nil
+		return join(k.mlkem.EncapsulationKey().Bytes(), k.curves[tls.X25519].PublicKey().Bytes())
 	}
-	return k.curves[group].PublicKey().Bytes(), nil
+	return k.curves[group].PublicKey().Bytes()
 }
 
 // agree derives the shared secret from the server's share.
 func (s *shares) agree(group tls.CurveID, theirs []byte) ([]byte, error) {
-	k, err := s.of(group)
-	if err != nil {
-		return nil, err
-	}
+	k := s.of(group)
 	if group != tls.X25519MLKEM768 {
 		return k.agree(group, theirs)
 	}

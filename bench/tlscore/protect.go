@@ -3,7 +3,6 @@ package tlscore
 import (
 	"crypto/cipher"
 	"encoding/binary"
-	"fmt"
 )
 
 const (
@@ -25,14 +24,10 @@ type protector struct {
 	aad   [13]byte
 }
 
-func (s *suite) protect(key, iv []byte) (*protector, error) {
-	aead, err := s.aead(key)
-	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
-	}
-	p := &protector{aead: aead, explicit: s.explicit, modern: s.modern}
+func (s *suite) protect(key, iv []byte) *protector {
+	p := &protector{aead: sure(s.aead(key)), explicit: s.explicit, modern: s.modern}
 	copy(p.iv[:], iv)
-	return p, nil
+	return p
 }
 
 // setNonce makes the nonce of the next record: with its explicit part, or the IV with the sequence number over it.

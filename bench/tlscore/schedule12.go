@@ -5,6 +5,15 @@ import (
 	"hash"
 )
 
+// sure returns the result of what fails only if this package has a mistake: lengths and groups are right, and random is
+// there (crypto/rand).
+func sure[T any](v T, err error) T {
+	if err != nil {
+		panic("tlscore: " + err.Error())
+	}
+	return v
+}
+
 // Sizes in bytes of RFC 5246 sections 7.4.9 and 8.1.
 const (
 	masterBytes = 48
@@ -30,21 +39,13 @@ func prf(hash func() hash.Hash, secret []byte, label string, seed []byte, n int)
 }
 
 // protectors derives both directions' keys, RFC 5246 section 6.3.
-func (s *suite) protectors(master, clientRandom, serverRandom []byte) (client, server *protector, err error) {
+func (s *suite) protectors(master, clientRandom, serverRandom []byte) (client, server *protector) {
 	mac, iv := s.macBytes(), s.ivBytes()
 	block := reader{b: prf(s.hash, master, "key expansion", join(serverRandom, clientRandom), 2*mac+2*s.key+2*iv)}
 	clientMAC, serverMAC := block.bytes(mac), block.bytes(mac)
 	clientKey, serverKey, clientIV, serverIV := block.bytes(s.key), block.bytes(s.key), block.bytes(iv), block.bytes(iv)
 	if s.aead == nil {
-		if client, err = s.protectCBC(clientMAC, clientKey); err != nil {
-			return nil, nil, err
-		}
-		server, err = s.protectCBC(serverMAC, serverKey)
-		return client, server, err
+		return s.protectCBC(clientMAC, clientKey), s.protectCBC(serverMAC, serverKey)
 	}
-	if client, err = s.protect(clientKey, clientIV); err != nil {
-		return nil, nil, err
-	}
-	server, err = s.protect(serverKey, serverIV)
-	return client, server, err
+	return s.protect(clientKey, clientIV), s.protect(serverKey, serverIV)
 }

@@ -29,8 +29,9 @@ type Server struct {
 // comes from Output.
 type ServerConn struct {
 	side
-	s   *Server
-	due func(kind byte, body []byte) error // the next message; nil: a ChangeCipherSpec, or data
+	s    *Server
+	due  func(body []byte) error // takes the next message; nil: a ChangeCipherSpec, or data
+	kind byte                    // of the next message
 
 	hello      *offeredHello
 	random     []byte
@@ -46,7 +47,7 @@ type ServerConn struct {
 // New returns a conn that waits for a hello.
 func (s *Server) New() *ServerConn {
 	c := &ServerConn{s: s, transcript: sha256.New()}
-	c.due = c.clientHello
+	c.kind, c.due = typeClientHello, c.clientHello
 	return c
 }
 
@@ -77,7 +78,7 @@ func (c *ServerConn) take(record []byte, data func([]byte)) error {
 	case kind == recordHandshake:
 		return c.messages(body, c)
 	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0 && len(body) == 1 && body[0] == 1:
-		c.in.open, c.due = c.theirs, c.finished
+		c.in.open, c.kind, c.due = c.theirs, typeFinished, c.finished
 	default:
 		return fail(alertUnexpectedMessage, "a record of type %d", kind)
 	}
@@ -92,7 +93,10 @@ func (c *ServerConn) message(msg []byte) error {
 	if msg[0] != typeFinished { // that one is checked against what came before it
 		c.transcript.Write(msg)
 	}
-	return c.due(msg[0], msg[4:])
+	if msg[0] != c.kind {
+		return unexpected(msg[0])
+	}
+	return c.due(msg[4:])
 }
 
 // send sends a message, which is in the transcript then.
@@ -103,10 +107,7 @@ func (c *ServerConn) send(kind byte, body []byte) {
 }
 
 // clientHello answers the hello: by the end of a handshake that resumes, or by the first flight of a full one.
-func (c *ServerConn) clientHello(kind byte, body []byte) error {
-	if kind != typeClientHello {
-		return unexpected(kind)
-	}
+func (c *ServerConn) clientHello(body []byte) error {
 	var err error
 	if c.hello, err = parseClientHello(body); err != nil {
 		return err
@@ -116,17 +117,14 @@ func (c *ServerConn) clientHello(kind byte, body []byte) error {
 	}
 	c.in.classic = true
 	c.random = make([]byte, 32)
-	if _, err := rand.Read(c.random); err != nil {
-		return err
-	}
+	_, _ = rand.Read(c.random) // it never fails
 	if s, ok := c.s.Sessions.get(c.hello.sessionID); ok && s.extended == c.hello.extended && slices.Contains(c.hello.suites, s.suite) {
 		c.resumed, c.id, c.suite, c.master = true, [32]byte(c.hello.sessionID), suiteOf(s.suite), s.master
 		c.serverHello()
-		return c.finish()
+		c.finish()
+		return nil
 	}
-	if _, err := rand.Read(c.id[:]); err != nil {
-		return err
-	}
+	_, _ = rand.Read(c.id[:]) // it never fails
 	id := tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	signer, _ := c.s.Certificate.PrivateKey.(crypto.Signer)
 	if signer == nil {
@@ -150,7 +148,7 @@ func (c *ServerConn) clientHello(kind byte, body []byte) error {
 		return err
 	}
 	c.send(typeServerHelloDone, nil)
-	c.due = c.clientKeyExchange
+	c.kind, c.due = typeClientKeyExchange, c.clientKeyExchange
 	return nil
 }
 
@@ -177,10 +175,7 @@ func (c *ServerConn) keyExchange(signer crypto.Signer, isRSA bool) error {
 	if !slices.Contains(c.hello.groups, uint16(group)) {
 		group = tls.CurveP256
 	}
-	var err error
-	if c.key, err = curveOf(group).GenerateKey(rand.Reader); err != nil {
-		return err
-	}
+	c.key = sure(curveOf(group).GenerateKey(rand.Reader))
 	params := appendVector8([]byte{3, byte(group >> 8), byte(group)}, c.key.PublicKey().Bytes()) // 3: named_curve
 	scheme, opts := tls.ECDSAWithP256AndSHA256, crypto.SignerOpts(crypto.SHA256)
 	if isRSA {
@@ -199,10 +194,7 @@ func (c *ServerConn) keyExchange(signer crypto.Signer, isRSA bool) error {
 }
 
 // clientKeyExchange agrees on the master secret.
-func (c *ServerConn) clientKeyExchange(kind byte, body []byte) error {
-	if kind != typeClientKeyExchange {
-		return unexpected(kind)
-	}
+func (c *ServerConn) clientKeyExchange(body []byte) error {
 	r := reader{b: body}
 	point := r.vector8()
 	if !r.whole() {
@@ -221,38 +213,30 @@ func (c *ServerConn) clientKeyExchange(kind byte, body []byte) error {
 		label, seed = "extended master secret", c.transcript.Sum(nil)
 	}
 	c.master = prf(c.suite.hash, premaster, label, seed, masterBytes)
-	return c.expect()
+	c.expect()
+	return nil
 }
 
 // expect waits for the client's ChangeCipherSpec.
-func (c *ServerConn) expect() error {
-	var err error
+func (c *ServerConn) expect() {
 	c.due = nil
-	c.theirs, _, err = c.suite.protectors(c.master, c.hello.random, c.random)
-	return err
+	c.theirs, _ = c.suite.protectors(c.master, c.hello.random, c.random)
 }
 
 // finish sends ChangeCipherSpec and Finished.
-func (c *ServerConn) finish() error {
-	_, ours, err := c.suite.protectors(c.master, c.hello.random, c.random)
-	if err != nil {
-		return err
-	}
+func (c *ServerConn) finish() {
+	_, ours := c.suite.protectors(c.master, c.hello.random, c.random)
 	verify := prf(c.suite.hash, c.master, "server finished", c.transcript.Sum(nil), verifyBytes)
 	c.out.write(recordChangeCipherSpec, []byte{1})
 	c.out.seal = ours
 	c.send(typeFinished, verify)
 	if c.resumed {
-		return c.expect()
+		c.expect()
 	}
-	return nil
 }
 
 // finished checks the client's Finished; the session is good from then on.
-func (c *ServerConn) finished(kind byte, body []byte) error {
-	if kind != typeFinished {
-		return unexpected(kind)
-	}
+func (c *ServerConn) finished(body []byte) error {
 	if !hmac.Equal(body, prf(c.suite.hash, c.master, "client finished", c.transcript.Sum(nil), verifyBytes)) {
 		return fail(alertDecryptError, "the client's Finished does not match the transcript")
 	}
@@ -261,9 +245,7 @@ func (c *ServerConn) finished(kind byte, body []byte) error {
 		return nil
 	}
 	c.transcript.Write(message(typeFinished, body))
-	if err := c.finish(); err != nil {
-		return err
-	}
+	c.finish()
 	c.s.Sessions.put(c.id, serverSession{suite: c.suite.id, master: c.master, extended: c.hello.extended})
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
-	"fmt"
 	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -107,17 +106,7 @@ func suiteName(id uint16) string {
 	return tls.CipherSuiteName(id)
 }
 
-func gcm(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
-	}
-	return aead, nil
-}
+func gcm(key []byte) (cipher.AEAD, error) { return cipher.NewGCM(sure(aes.NewCipher(key))) }
 
 // macBytes is the length of the key of the MAC, 0 with an AEAD.
 func (s *suite) macBytes() int {

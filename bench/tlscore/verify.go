@@ -1,15 +1,12 @@
 package tlscore
 
 import (
-	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -86,79 +83,50 @@ func (o *Options) chain(list [][]byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// verifySignature checks a signature over message by the key of the server's certificate. In TLS 1.3 a scheme fixes the
-// curve too, and PKCS #1 v1.5 is no more (RFC 9846 section 4.3.3).
-func (c *Conn) verifySignature(scheme tls.SignatureScheme, message, signature []byte) error {
-	modern := c.in.modern
-	sum, digest := crypto.Hash(0), message
-	//nolint:exhaustive // SHA-1 is not offered
-	switch scheme {
-	case tls.PKCS1WithSHA256, tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256:
-		sum = crypto.SHA256
-	case tls.PKCS1WithSHA384, tls.PSSWithSHA384, tls.ECDSAWithP384AndSHA384:
-		sum = crypto.SHA384
-	case tls.PKCS1WithSHA512, tls.PSSWithSHA512, tls.ECDSAWithP521AndSHA512:
-		sum = crypto.SHA512
-	case tls.Ed25519:
-	default:
+// notModern stands for the bits of a curve where TLS 1.3 has the scheme for certificates alone, RFC 9846 section 4.3.3.
+const notModern = -1
+
+// signature is a signature scheme, as x509 calls it, and the bits of the curve that it fixes in TLS 1.3; 0: none.
+type signature struct {
+	scheme    tls.SignatureScheme
+	algorithm x509.SignatureAlgorithm
+	bits      int
+}
+
+// signatures are those that shapes offer.
+func signatures() []signature {
+	return []signature{
+		{tls.PKCS1WithSHA256, x509.SHA256WithRSA, notModern},
+		{tls.PKCS1WithSHA384, x509.SHA384WithRSA, notModern},
+		{tls.PKCS1WithSHA512, x509.SHA512WithRSA, notModern},
+		{tls.PSSWithSHA256, x509.SHA256WithRSAPSS, 0},
+		{tls.PSSWithSHA384, x509.SHA384WithRSAPSS, 0},
+		{tls.PSSWithSHA512, x509.SHA512WithRSAPSS, 0},
+		{tls.ECDSAWithP256AndSHA256, x509.ECDSAWithSHA256, 256},
+		{tls.ECDSAWithP384AndSHA384, x509.ECDSAWithSHA384, 384},
+		{tls.ECDSAWithP521AndSHA512, x509.ECDSAWithSHA512, 521},
+		{tls.Ed25519, x509.PureEd25519, 0},
+	}
+}
+
+// verifySignature checks a signature over message by the key of the server's certificate.
+func (c *Conn) verifySignature(scheme tls.SignatureScheme, message, sum []byte) error {
+	list := signatures()
+	at := slices.IndexFunc(list, func(s signature) bool { return s.scheme == scheme })
+	if at < 0 {
 		return fail(alertIllegalParameter, "a signature scheme that was not offered: %v", scheme)
 	}
-	if sum != 0 {
-		h := sum.New()
-		h.Write(message)
-		digest = h.Sum(nil)
-	}
-	err := errors.New("it is wrong")
-	switch key := c.h.leaf.PublicKey.(type) {
-	case *ecdsa.PublicKey:
-		switch {
-		case !isECDSA(scheme), modern && curveBits(scheme) != key.Curve.Params().BitSize:
-			err = fmt.Errorf("a key on %s with %v", key.Curve.Params().Name, scheme)
-		case ecdsa.VerifyASN1(key, digest, signature):
-			err = nil
-		}
-	case *rsa.PublicKey:
-		switch {
-		case isPSS(scheme):
-			err = rsa.VerifyPSS(key, sum, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
-		case isPKCS1(scheme) && !modern:
-			err = rsa.VerifyPKCS1v15(key, sum, digest, signature)
-		default:
-			err = fmt.Errorf("an RSA key with %v", scheme)
-		}
-	case ed25519.PublicKey:
-		if scheme == tls.Ed25519 && ed25519.Verify(key, message, signature) {
-			err = nil
-		}
-	default:
-		err = fmt.Errorf("a key of type %T", key)
+	err := c.h.leaf.CheckSignature(list[at].algorithm, message, sum)
+	key, onCurve := c.h.leaf.PublicKey.(*ecdsa.PublicKey)
+	switch bits := list[at].bits; {
+	case !c.in.modern:
+	case bits == notModern:
+		err = fmt.Errorf("%v is not for TLS 1.3", scheme)
+	case onCurve && key.Curve.Params().BitSize != bits:
+		err = fmt.Errorf("a key on %s with %v", key.Curve.Params().Name, scheme)
 	}
 	if err != nil {
 		return fail(alertDecryptError, "the server's signature: %w", err)
 	}
 	return nil
-}
-
-func isECDSA(s tls.SignatureScheme) bool { return curveBits(s) != 0 }
-
-func curveBits(s tls.SignatureScheme) int {
-	//nolint:exhaustive // the others have no curve
-	switch s {
-	case tls.ECDSAWithP256AndSHA256:
-		return 256
-	case tls.ECDSAWithP384AndSHA384:
-		return 384
-	case tls.ECDSAWithP521AndSHA512:
-		return 521
-	default:
-		return 0
-	}
-}
-
-func isPSS(s tls.SignatureScheme) bool {
-	return s == tls.PSSWithSHA256 || s == tls.PSSWithSHA384 || s == tls.PSSWithSHA512
-}
-
-func isPKCS1(s tls.SignatureScheme) bool {
-	return s == tls.PKCS1WithSHA256 || s == tls.PKCS1WithSHA384 || s == tls.PKCS1WithSHA512
 }
