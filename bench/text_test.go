@@ -78,7 +78,7 @@ func TestWarnings(t *testing.T) {
 	for want, change := range map[string]func(*Result){
 		"took 60 % of the machine's CPU": func(r *Result) { r.Client.CPU = 12 * time.Second },
 		"the backend backend2 1ms": func(r *Result) {
-			r.Client.CPU = 107 * 2 * time.Millisecond
+			r.Client.CPU, r.Took = 107*2*time.Millisecond, time.Second
 			r.Watched = []Use{{Role: "backend", Name: "backend1", CPU: time.Second}, {Role: "backend", Name: "backend2", CPU: 35 * time.Millisecond}}
 		},
 		"2 conns were still open":         func(*Result) {},
@@ -97,13 +97,16 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("want a warning with %q: %s", want, all)
 		}
 	}
-	// A cheap client on a machine with room has nothing to be warned of.
-	res := sample()
-	res.Warnings, res.Lost = nil, 0
-	res.Watched = []Use{{Role: "backend", Name: "backend1", CPU: time.Second}}
-	r := run{shared: shared{plan: &res.Plan}, result: res}
-	r.groups = []group{{GroupPlan: &GroupPlan{}}}
-	if r.warn(); len(res.Warnings) != 0 {
-		t.Errorf("%q", res.Warnings)
+	// A cheap client has nothing to be warned of, nor has a dear one on a machine with room for it.
+	for _, backend := range []time.Duration{time.Second, 35 * time.Millisecond} {
+		res := sample()
+		res.Warnings, res.Lost = nil, 0
+		res.Client.CPU = 107 * 2 * time.Millisecond
+		res.Watched = []Use{{Role: "backend", Name: "backend1", CPU: backend}}
+		r := run{shared: shared{plan: &res.Plan}, result: res}
+		r.groups = []group{{GroupPlan: &GroupPlan{}}}
+		if r.warn(); len(res.Warnings) != 0 {
+			t.Errorf("%q", res.Warnings)
+		}
 	}
 }

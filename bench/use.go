@@ -53,7 +53,10 @@ type using struct {
 	tasks   proc.Tasks
 	before  []footprint // see hold
 	then    []footprint
-	looking time.Duration // what hold cost since the accounts were opened
+
+	// What looking at others has cost this process since the account of tasks was opened, and by when that of self was:
+	// work for the kernel, the more of it the more threads they have, and no part of a run.
+	looking, looked time.Duration
 
 	mu      sync.Mutex
 	watched []*watching // guarded by mu: disturbances change them
@@ -69,13 +72,19 @@ func newUsing(p *Plan) *using {
 	return u
 }
 
-// hold returns what this process and then the watched ones hold. To find that out is work for the kernel, which is no part
-// of a run.
-func (u *using) hold() []footprint {
+// look counts what it costs to look at others.
+func (u *using) look() (done func()) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	start := proc.Thread()
-	defer func() { u.looking += proc.Thread() - start }()
+	return func() {
+		u.looking += proc.Thread() - start
+		runtime.UnlockOSThread()
+	}
+}
+
+// hold returns what this process and then the watched ones hold.
+func (u *using) hold() []footprint {
+	defer u.look()()
 	of := func(pids []int) footprint {
 		memory, err := proc.Memory(pids)
 		if err != nil {
@@ -96,19 +105,26 @@ func (u *using) hold() []footprint {
 	return list
 }
 
-// open opens the accounts.
+// open opens the accounts, and end closes them in the opposite order.
 func (u *using) open() error {
-	u.looking = 0
 	var err error
-	if u.tasks, err = proc.LookAtTasks(); err != nil { // first here and last in end: looking at every thread is work itself
+	if u.tasks, err = proc.LookAtTasks(); err != nil {
 		return err
 	}
-	if u.self, err = proc.CPU([]int{os.Getpid()}); err != nil {
+	u.looking = 0
+	if err = u.openWatched(); err != nil {
 		return err
 	}
+	u.looked = u.looking
 	if u.machine, err = proc.LookAtMachine(); err != nil {
 		return err
 	}
+	u.self = proc.Self()
+	return nil
+}
+
+func (u *using) openWatched() (err error) {
+	defer u.look()()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, w := range u.watched {
@@ -148,16 +164,24 @@ func (u *using) enter(who string, pids []int) {
 // end closes the account and puts it into the result. A watched process that has died by itself, or was killed by what
 // tells nothing of it, has a warning instead of a figure.
 func (u *using) end(res *Result) error {
-	self, err := proc.CPU([]int{os.Getpid()})
-	if err != nil {
-		return err
-	}
+	self, looking := proc.Self()-u.self, u.looking-u.looked
 	machine, err := proc.LookAtMachine()
 	if err != nil {
 		return err
 	}
-	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - u.self - u.looking, Memory: u.then[0].memory, Before: u.before[0].memory}
-	res.Machine = Use{Role: "machine", CPU: max(0, machine.Since(u.machine)-u.looking)}
+	res.Client = Use{Role: "client", Name: "homing-bench", CPU: self - looking, Memory: u.then[0].memory, Before: u.before[0].memory}
+	res.Machine = Use{Role: "machine", CPU: max(0, machine.Since(u.machine)-looking)}
+	u.endWatched(res)
+	tasks, err := proc.LookAtTasks()
+	if err != nil {
+		return err
+	}
+	res.Tasks = tasks.Since(u.tasks) - u.looking
+	return nil
+}
+
+func (u *using) endWatched(res *Result) {
+	defer u.look()()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i, w := range u.watched {
@@ -171,12 +195,6 @@ func (u *using) end(res *Result) error {
 		}
 		res.Watched = append(res.Watched, use)
 	}
-	tasks, err := proc.LookAtTasks()
-	if err != nil {
-		return err
-	}
-	res.Tasks = tasks.Since(u.tasks) - u.looking
-	return nil
 }
 
 // thisHost describes the machine. What cannot be read is empty.

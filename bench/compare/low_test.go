@@ -107,7 +107,8 @@ func TestRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := []*arm{
-		{Arm: &report.Arm{Key: "a"}, running: running}, {Arm: &report.Arm{Key: "b"}, running: running},
+		{Arm: &report.Arm{Key: "a"}, running: running},
+		{Arm: &report.Arm{Key: "b"}, running: running},
 		{Arm: &report.Arm{Key: "c", Failed: "it did not start"}},
 	}
 	test := &report.Test{Scenario: report.Rest, Plan: bench.Plan{Duration: time.Minute}}

@@ -161,8 +161,11 @@ func (o *Options) arms(scenario string) []*arm {
 		direct := b.Family == balancers.FamilyDirect
 		switch scenario {
 		case report.Low, report.Rest:
-			if o.homeByAddress(b) && !(direct && scenario == report.Rest) {
-				add(b, b.Key, b.Name, all) // a client that goes direct to one of them, as its conns do through a balancer
+			if direct && scenario == report.Rest { // which does nothing
+				continue
+			}
+			if o.homeByAddress(b) {
+				add(b, b.Key, b.Name, all) // each client that goes direct to one of them, as its conns do through a balancer
 			}
 		case string(bench.Churn), string(bench.Failover):
 			if !direct { // which has nowhere to go

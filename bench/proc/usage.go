@@ -3,7 +3,9 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -75,37 +77,57 @@ func ofThreads(fs procfs.FS, pid int, each func(tid int, cpu time.Duration)) err
 func isGone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // Tasks is what each thread on the machine has used, those of the kernel included, at one moment.
-type Tasks map[int]time.Duration // by thread ID
+type Tasks struct {
+	used map[int]time.Duration // by thread ID, without the one that looked
+	own  int                   // which that is
+	// What it had used before it looked, and when it had done so: the look itself is no part of what is between two looks.
+	before, after time.Duration
+}
 
 // LookAtTasks reads the accounts of all threads.
-func LookAtTasks() (Tasks, error) { return lookAtTasks(procfs.DefaultMountPoint) }
+func LookAtTasks() (Tasks, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := Thread()
+	t, err := lookAtTasks(procfs.DefaultMountPoint, unix.Gettid())
+	t.before, t.after = before, Thread()
+	return t, err
+}
 
-func lookAtTasks(mount string) (Tasks, error) {
+func lookAtTasks(mount string, own int) (Tasks, error) {
+	t := Tasks{used: map[int]time.Duration{}, own: own}
 	fs, err := procfs.NewFS(mount)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
 	all, err := fs.AllProcs()
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	tasks := Tasks{}
 	for _, p := range all {
-		err := ofThreads(fs, p.PID, func(tid int, cpu time.Duration) { tasks[tid] = cpu })
+		err := ofThreads(fs, p.PID, func(tid int, cpu time.Duration) {
+			if tid != own {
+				t.used[tid] = cpu
+			}
+		})
 		if err != nil && !isGone(err) {
-			return nil, fmt.Errorf("CPU time of process %d: %w", p.PID, err)
+			return t, fmt.Errorf("CPU time of process %d: %w", p.PID, err)
 		}
 	}
-	return tasks, nil
+	return t, nil
 }
 
 // Since returns the CPU time that all threads have used since an earlier look, to the nanosecond: where Machine tells of
 // 10 ms, it tells of one conn's work. Not in it are threads that have ended meanwhile, interrupts that come to an idle CPU,
-// and, of a thread that runs just now, what it has used since the last tick.
+// and, of another thread that runs just now, what it has used since the last tick.
 func (t Tasks) Since(earlier Tasks) time.Duration {
+	then := maps.Clone(earlier.used)
+	then[earlier.own] = earlier.after
+	now := maps.Clone(t.used)
+	now[t.own] = t.before
 	var sum time.Duration
-	for tid, cpu := range t {
-		before := earlier[tid]
+	for tid, cpu := range now {
+		before := then[tid]
 		if before > cpu { // another one has its ID now
 			before = 0
 		}
@@ -116,9 +138,14 @@ func (t Tasks) Since(earlier Tasks) time.Duration {
 
 // Thread returns the CPU time that the calling thread has used since it started, to the nanosecond. The goroutine has to be
 // bound to it.
-func Thread() time.Duration {
+func Thread() time.Duration { return clock(unix.CLOCK_THREAD_CPUTIME_ID) }
+
+// Self returns the CPU time that this process has used since it started, threads that have ended included, to the nanosecond.
+func Self() time.Duration { return clock(unix.CLOCK_PROCESS_CPUTIME_ID) }
+
+func clock(id int32) time.Duration {
 	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) // which every kernel has
+	_ = unix.ClockGettime(id, &ts) // every kernel has these
 	return time.Duration(ts.Nano())
 }
 

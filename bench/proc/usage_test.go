@@ -167,7 +167,7 @@ func procDir(t *testing.T, files map[string]string) string {
 func TestTasksCountEveryThread(t *testing.T) {
 	look := func(files map[string]string) Tasks {
 		t.Helper()
-		tasks, err := lookAtTasks(procDir(t, files))
+		tasks, err := lookAtTasks(procDir(t, files), 5)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,18 +175,23 @@ func TestTasksCountEveryThread(t *testing.T) {
 	}
 	before := look(map[string]string{
 		"1/task/1/schedstat": "100 5 1\n", "1/task/2/schedstat": "2000 5 1\n", "7/task/7/schedstat": "30000 5 1\n", "9/task/9/schedstat": "999999 5 1\n",
+		"5/task/5/schedstat": "1 5 1\n",
 	})
+	before.before, before.after = 1_000_000, 3_000_000
 	after := look(map[string]string{
 		"1/task/1/schedstat": "101 6 2\n", "1/task/3/schedstat": "500 5 1\n", "7/task/7/schedstat": "30040 5 1\n", "9/task/9/schedstat": "2000 5 1\n",
-		"11/stat": "",
+		"11/stat": "", "5/task/5/schedstat": "2 5 1\n",
 	})
-	if got, want := after.Since(before), 1+500+40+2000*time.Nanosecond; got != want {
+	after.before, after.after = 3_070_000, 9_000_000
+	if got, want := after.Since(before), 1+500+40+2000+70_000*time.Nanosecond; got != want { // and no look
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := before.Since(before); got != 0 {
-		t.Errorf("in no time %v were used", got)
+	after.own = 6 // the goroutine that looks has another thread now
+	after.used[5] = 3_000_007
+	if got, want := after.Since(before), 1+500+40+2000+7+3_070_000*time.Nanosecond; got != want {
+		t.Errorf("%v, want %v", got, want)
 	}
-	if _, err := lookAtTasks(procDir(t, map[string]string{"1/task/1/schedstat": "junk"})); err == nil {
+	if _, err := lookAtTasks(procDir(t, map[string]string{"1/task/1/schedstat": "junk"}), 5); err == nil {
 		t.Error("junk was taken for a time")
 	}
 }
@@ -198,17 +203,17 @@ func TestTasksKnowThisThread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const work = 20 * time.Millisecond // several ticks
-	start := Thread()
+	const work = 2 * time.Millisecond // less than a tick
+	self, start := Self(), Thread()
 	for Thread()-start < work {
+		runtime.Gosched()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := Until(ctx, func() (bool, error) {
-		after, err := LookAtTasks()
-		return err == nil && after.Since(before) >= work, err
-	}); err != nil {
-		t.Error(err)
+	after, err := LookAtTasks()
+	if used := after.Since(before); err != nil || used < work {
+		t.Errorf("this thread has worked for %v, all for %v: %v", work, used, err)
+	}
+	if used := Self() - self; used < work {
+		t.Errorf("this process has worked for %v: %v", work, used)
 	}
 }
 

@@ -87,8 +87,8 @@ func TestTheBetterEngineHasTheHarderLimit(t *testing.T) {
 // Rounds that differ by more than what is beyond the limit leave it open, but do not pass.
 func TestGatesAreUnsure(t *testing.T) {
 	r := lowReport(50, lowArm("x", balancers.FamilyHoming, 100, 700, 1, 2), lowArm("haproxy-source", balancers.FamilyHAProxy, 100, 700, 7, 2))
-	for i, p99 := range []time.Duration{1, 4, 3} {
-		r.Tests[0].Arms[0].Rounds[i].Handshake.P99 = p99 * time.Millisecond
+	for i, p99 := range []time.Duration{time.Millisecond, 4 * time.Millisecond, 3 * time.Millisecond} {
+		r.Tests[0].Arms[0].Rounds[i].Handshake.P99 = p99
 	}
 	if got := texts(r)["99 % of handshakes, of HAProxy's, x"]; got != "1.50 of 1.00 unsure" {
 		t.Errorf("%q", got)
