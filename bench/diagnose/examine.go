@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -44,12 +45,7 @@ const (
 )
 
 func (o *Options) fill() error {
-	if o.Tries == 0 {
-		o.Tries = DefaultTries
-	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
+	o.Tries, o.Timeout = cmp.Or(o.Tries, DefaultTries), cmp.Or(o.Timeout, DefaultTimeout)
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
 	}

@@ -71,17 +71,9 @@ func Judge(r *Report) {
 	}
 	// All addresses skipped is nothing examined.
 	r.Incomplete = r.Incomplete || !slices.ContainsFunc(r.Addresses, func(a Address) bool { return a.examined() })
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		switch {
-		case a.Problem == b.Problem:
-			return 0
-		case a.Problem:
-			return -1
-		default:
-			return 1
-		}
-	})
-	r.Lost = len(r.Findings) > 0 && r.Findings[0].Problem
+	problems := slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return !f.Problem })
+	r.Lost = len(problems) > 0
+	r.Findings = append(problems, slices.DeleteFunc(r.Findings, func(f Finding) bool { return f.Problem })...)
 	r.Fixes = fixes(r)
 	r.Caching = "Session resumption (caching): " + r.sentence(tlscore.OfferID)
 	r.Tickets = "Session resumption (tickets): " + r.sentence(tlscore.OfferTicket)

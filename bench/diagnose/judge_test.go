@@ -213,3 +213,23 @@ func TestNothingSeen(t *testing.T) {
 		t.Error("a report of nothing is taken for a whole one")
 	}
 }
+
+// What a report may want has remedies, each with something to write or to run.
+func TestFixesOfEveryGoal(t *testing.T) {
+	r := &Report{Findings: []Finding{
+		{Code: CodeApart}, {Code: CodeBalancers}, {Code: CodeBound}, {Code: CodeRenewed}, {Code: CodeNoCache}, {Code: CodeUnsure},
+	}}
+	list := fixes(r)
+	r.Findings = append(r.Findings, Finding{Code: CodeMixed})
+	list = append(list, fixes(r)...)
+	for _, f := range list {
+		if f.For == "" || f.Text == "" || len(f.Lines) == 0 {
+			t.Errorf("%+v", f)
+		}
+	}
+	for _, goal := range []string{goalHome, goalShare, goalContext, goalKey, goalAllKey, goalTickets, goalCache, goalMore} {
+		if !slices.ContainsFunc(list, func(f Fix) bool { return f.Goal == goal }) {
+			t.Errorf("nothing is known that would %s", goal)
+		}
+	}
+}

@@ -89,14 +89,6 @@ func resolve(ctx context.Context, r Resolver, host string) ([]netip.Addr, error)
 	for i := range ips {
 		ips[i] = ips[i].Unmap()
 	}
-	slices.SortStableFunc(ips, func(a, b netip.Addr) int {
-		if a.Is4() != b.Is4() {
-			if a.Is4() {
-				return -1
-			}
-			return 1
-		}
-		return a.Compare(b)
-	})
+	slices.SortFunc(ips, netip.Addr.Compare) // IPv4 first
 	return ips, nil
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
 	"slices"
 )
 
@@ -42,19 +43,14 @@ func named(tickets [][]byte, n, least int) []Key {
 	slices.SortFunc(tickets, bytes.Compare)
 	tickets = slices.CompactFunc(tickets, bytes.Equal)
 	groups := map[string]int{}
-	var order []string
 	for _, t := range tickets {
 		if len(t) <= statefulBytes+n { // too short to hold a session behind a name
 			continue
 		}
-		name := hex.EncodeToString(t[:n])
-		if groups[name] == 0 {
-			order = append(order, name)
-		}
-		groups[name]++
+		groups[hex.EncodeToString(t[:n])]++
 	}
 	var keys []Key
-	for _, name := range order {
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		if groups[name] >= least && name != noName {
 			keys = append(keys, Key{Name: name, Tickets: groups[name]})
 		}

@@ -39,7 +39,9 @@ type handshake struct {
 }
 
 // await says who takes the next message, and of which kind that must be; 0: take decides.
-func (h *handshake) await(kind byte, take func(c *Conn, kind byte, body []byte) error) { h.kind, h.due = kind, take }
+func (h *handshake) await(kind byte, take func(c *Conn, kind byte, body []byte) error) {
+	h.kind, h.due = kind, take
+}
 
 // message takes one whole handshake message, header and all.
 func (c *Conn) message(msg []byte) error {

@@ -20,7 +20,9 @@ func newSchedule(s *suite, psk []byte) *schedule {
 
 // next goes from the early to the handshake secret (with the shared secret of the key exchange), and from there to the
 // main secret (with nil).
-func (k *schedule) next(secret []byte) { k.extract(k.derive("derived", k.suite.hash().Sum(nil)), secret) }
+func (k *schedule) next(secret []byte) {
+	k.extract(k.derive("derived", k.suite.hash().Sum(nil)), secret)
+}
 
 func (k *schedule) extract(salt, secret []byte) {
 	if secret == nil {
