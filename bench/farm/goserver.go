@@ -51,7 +51,7 @@ const (
 
 // NewGoServer returns a server with the given name and certificate. Without tickets TLS 1.2 resumes by session ID alone,
 // and TLS 1.3 not at all.
-func NewGoServer(name string, cert tls.Certificate, tickets Tickets) (*GoServer, error) {
+func NewGoServer(name string, cert tls.Certificate, tickets Tickets) *GoServer {
 	// The config makes nameless ticket keys, so each server needs its own.
 	s := &GoServer{name: name, config: &tls.Config{
 		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: tickets == NoTickets,
@@ -64,11 +64,7 @@ func NewGoServer(name string, cert tls.Certificate, tickets Tickets) (*GoServer,
 		s.byID = &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}}
 	}
 	if tickets == Named {
-		key, err := tlsserver.NewTicketKey()
-		if err != nil {
-			return nil, fmt.Errorf("farm: %w", err)
-		}
-		key.Configure(s.config)
+		tlsserver.NewTicketKey().Configure(s.config)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +84,7 @@ func NewGoServer(name string, cert tls.Certificate, tickets Tickets) (*GoServer,
 		ErrorLog:    log.New(io.Discard, "", 0), // clients report what goes wrong
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
-	return s, nil
+	return s
 }
 
 // connKey is the key of a request's conn in its context.
@@ -119,10 +115,7 @@ func StartGo(ctx context.Context, name string, cert *Certificate) (*GoServer, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := NewGoServer(name, pair, Nameless)
-	if err != nil {
-		return nil, err
-	}
+	s := NewGoServer(name, pair, Nameless)
 	addr, err := FreeAddr(ctx)
 	if err != nil {
 		return nil, err

@@ -29,10 +29,7 @@ func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := farm.NewGoServer(name, pair, tickets)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := farm.NewGoServer(name, pair, tickets)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -11,39 +11,58 @@ import (
 )
 
 func TestTicketKey(t *testing.T) {
-	ours, err := NewTicketKey()
+	cert, err := New(ECDSA, "a.test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := NewTicketKey()
+	pair, err := cert.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := []byte("the state of a session")
-	one, err := ours.seal(state)
+	ours, theirs := &tls.Config{Certificates: []tls.Certificate{pair}}, &tls.Config{}
+	NewTicketKey().Configure(ours)
+	NewTicketKey().Configure(theirs)
+	var conn tls.ConnectionState
+	var state *tls.SessionState
+	keeping := ours.Clone()
+	keeping.WrapSession = func(c tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
+		conn, state = c, s
+		return ours.WrapSession(c, s)
+	}
+	if resumed, err := meet(t, &tls.Config{ServerName: "a.test", RootCAs: Roots(cert)}, keeping); err != nil || !resumed {
+		t.Fatalf("resumed %v, %v", resumed, err)
+	}
+	one, err := ours.WrapSession(conn, state)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := ours.seal(state)
+	two, err := ours.WrapSession(conn, state)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(one[:nameBytes], two[:nameBytes]) || bytes.Equal(one[nameBytes:], two[nameBytes:]) {
 		t.Error("two tickets of one key must share its name and nothing else")
 	}
-	if got, ok := ours.open(one); !ok || !bytes.Equal(got, state) {
-		t.Errorf("opened %q, %v", got, ok)
+	opens := func(server *tls.Config, ticket []byte) bool {
+		got, err := server.UnwrapSession(ticket, conn)
+		if err != nil {
+			t.Errorf("a ticket that does not open is an error: %v", err)
+		}
+		return got != nil
 	}
-	if _, ok := theirs.open(one); ok {
+	if !opens(ours, one) {
+		t.Error("a ticket does not open")
+	}
+	if opens(theirs, one) {
 		t.Error("another server opened the ticket")
 	}
 	for n := range one {
-		if _, ok := ours.open(one[:n]); ok {
+		if opens(ours, one[:n]) {
 			t.Errorf("a prefix of %d bytes was opened", n)
 		}
 		forged := bytes.Clone(one)
 		forged[n] ^= 1
-		if _, ok := ours.open(forged); ok {
+		if opens(ours, forged) {
 			t.Errorf("a ticket with byte %d changed was opened", n)
 		}
 	}
@@ -147,22 +166,14 @@ func TestTicketsOfAnotherKeyAreRefused(t *testing.T) {
 	}
 	client := &tls.Config{ServerName: "a.test", RootCAs: Roots(cert)}
 	server := &tls.Config{Certificates: []tls.Certificate{pair}}
-	key, err := NewTicketKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key.Configure(server)
+	NewTicketKey().Configure(server)
 	if resumed, err := meet(t, client, server); err != nil || !resumed {
 		t.Errorf("the same key: resumed %v, %v", resumed, err)
 	}
 	changing := server.Clone()
 	changing.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		next, err := NewTicketKey()
-		if err != nil {
-			return nil, err
-		}
 		c := server.Clone()
-		next.Configure(c)
+		NewTicketKey().Configure(c)
 		return c, nil
 	}
 	if resumed, err := meet(t, client, changing); err != nil || resumed {

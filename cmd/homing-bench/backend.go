@@ -36,10 +36,7 @@ func newBackendCommand() *cobra.Command {
 			if noTickets {
 				tickets = farm.NoTickets
 			}
-			s, err := farm.NewGoServer(name, pair, tickets)
-			if err != nil {
-				return plain(err)
-			}
+			s := farm.NewGoServer(name, pair, tickets)
 			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s: %w", listen, errors.Unwrap(err))
