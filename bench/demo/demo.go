@@ -96,11 +96,11 @@ const (
 // startFront starts a balancer before the backends and returns its address.
 func startFront(ctx context.Context, name string, o *Options) (addr string, stop func() error, err error) {
 	if name == roundRobin {
-		r, err := startRelay(ctx, o.Backends.Addrs())
+		r, err := farm.Launch(ctx, "demo", name, "", o.plain)
 		if err != nil {
-			return "", nil, err
+			return "", nil, fmt.Errorf("demo: %w", err)
 		}
-		return r.addr(), r.stop, nil
+		return r.Addr(), r.Stop, nil
 	}
 	list, err := balancers.Select([]string{balancers.Homing})
 	if err != nil {
@@ -111,6 +111,21 @@ func startFront(ctx context.Context, name string, o *Options) (addr string, stop
 		return "", nil, fmt.Errorf("demo: %w", err)
 	}
 	return h.Addrs()[0], h.Stop, nil
+}
+
+// plain is how homing is started as what it is compared with: a balancer by turns that reads nothing of TLS.
+func (o *Options) plain(s *farm.Server) (farm.Recipe, error) {
+	r := farm.Recipe{Args: []string{"run", "--listen", s.Addr(), "--tls", "off", "--log-level", "warn"}}
+	for _, addr := range o.Backends.Addrs() {
+		r.Args = append(r.Args, "--backend", addr)
+	}
+	for _, p := range o.Kit.Programs() {
+		if p.Name == balancers.FamilyHoming {
+			r.Program = p.Path
+			return r, nil
+		}
+	}
+	return r, errors.New("homing is not found: give --homing")
 }
 
 // row is what one kind of client met behind one balancer.

@@ -31,7 +31,11 @@ func report(out io.Writer, o *Options, rows []row) error {
 			fmt.Fprintf(&b, "%s: homing lost %d while it learned the ticket keys; TLS 1.3 hides them until a ticket is used.\n", r.kind, lost)
 		}
 	}
-	b.WriteString("Server CPU is the backends' own, for handshake, request and answer of a reconnect; neither the balancer\nnor the clients are in it. The handshake's time is the client's, from connect on; loopback has no round trip,\na real network adds one more to each refused TLS 1.2 offer.\n")
+	b.WriteString(`Server CPU is the backends' own, for handshake, request and answer of a reconnect; neither the balancer
+nor the clients are in it. The handshake's time is the client's, from connect on; loopback has no round trip,
+a real network adds one more to each refused TLS 1.2 offer. Round robin is homing with --tls off, which reads
+nothing.
+`)
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return fmt.Errorf("demo: write report: %w", err)
 	}
