@@ -21,6 +21,11 @@
 // C, answers with recorded first flights instead: what a balancer itself costs per conn, per GB and per idle conn, beside
 // HAProxy; the README's table of one loop is by it ("make perf"), and what it says of sessions is of no use.
 //
+// The scenario low of "homing-bench compare" lies between them: real TLS, but evenly paced and so slow that a balancer mostly
+// waits, where to wake up costs more than to work. It says what a conn and what a quiet minute cost, and whether that is
+// within what is asked of homing. CPU time of the machine is there the sum of what all threads have used, in nanoseconds
+// (schedstat of proc(5)), for the account of /proc/stat is in ticks.
+//
 // CPU time is taken from the beginning of measuring to the end of draining, so that it is that of the conns recorded and of
 // no others.
 package bench

@@ -60,8 +60,9 @@ Whatever is not installed is named as absent. Scenarios:
   failover   two nodes of each balancer, one of which is killed
   fragment   hellos that are large, or cut over records and segments
   slow       clients that send and read slowly
-  low        nobody connects, then 20 to 2,000 conns/s, evenly paced: what each conn costs a balancer that mostly waits; HAProxy
-             and nginx in the way that brings home clients that keep their address; 3 rounds, 6 minutes in all
+  low        nobody connects, then 20 to 2,000 conns/s, evenly paced: what a quiet minute and a conn cost a balancer that
+             mostly waits, and whether homing passes what is asked of it there; HAProxy and nginx balance by address, so
+             that sessions are found; 3 rounds, 6 minutes in all
 
 Every figure is the median of the rounds and has their spread beside it; a comparison that the spread of its rounds
 explains is called equal. An interrupt ends the run and prints what there is until then.
@@ -75,6 +76,7 @@ func newCompareCommand() *cobra.Command {
 		Long:  compareLong,
 		Example: `  homing-bench compare --json resume.json --html resume.html
   homing-bench compare --scenario second,steady --kind psk --through direct,homing,haproxy-rr
+  homing-bench compare --scenario low --json low.json
   homing-bench compare --scenario distance --kind full12,id,ticket --delay 50ms`,
 		GroupID: groupTool,
 		Args:    usage.NoArgs,
@@ -93,7 +95,7 @@ func newCompareCommand() *cobra.Command {
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each test through each balancer; fewer can tell less (default 5, in low 3)")
 	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
-	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come)")
+	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come; low then has this one alone)")
 	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
 	f.DurationVar(&o.delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
 	f.IntVar(&o.threads, "threads", 1, "threads of each balancer")
