@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -79,17 +80,17 @@ func (c *Config) setDefaults() error {
 	if c.Store == nil {
 		return fmt.Errorf("balancer: no affinity store")
 	}
-	c.Loops = or(c.Loops, 1)
-	c.HelloTimeout = or(c.HelloTimeout, DefaultHelloTimeout)
-	c.ConnectTimeout = or(c.ConnectTimeout, DefaultConnectTimeout)
-	c.HandshakeTimeout = max(or(c.HandshakeTimeout, DefaultHandshakeTimeout), 0)
-	c.IdleTimeout = or(c.IdleTimeout, DefaultIdleTimeout)
-	c.HalfClosedTimeout = or(c.HalfClosedTimeout, DefaultHalfClosedTimeout)
-	c.HoldTimeout = or(c.HoldTimeout, DefaultHoldTimeout)
-	c.KeepAlive = max(or(c.KeepAlive, DefaultKeepAlive), 0)
-	c.UserTimeout = max(or(c.UserTimeout, DefaultUserTimeout), 0)
-	c.HelloLimit = or(c.HelloLimit, tlsparse.DefaultHelloLimit)
-	c.HoldLimit = or(c.HoldLimit, DefaultHoldLimit)
+	c.Loops = cmp.Or(c.Loops, 1)
+	c.HelloTimeout = cmp.Or(c.HelloTimeout, DefaultHelloTimeout)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, DefaultConnectTimeout)
+	c.HandshakeTimeout = max(cmp.Or(c.HandshakeTimeout, DefaultHandshakeTimeout), 0)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
+	c.HalfClosedTimeout = cmp.Or(c.HalfClosedTimeout, DefaultHalfClosedTimeout)
+	c.HoldTimeout = cmp.Or(c.HoldTimeout, DefaultHoldTimeout)
+	c.KeepAlive = max(cmp.Or(c.KeepAlive, DefaultKeepAlive), 0)
+	c.UserTimeout = max(cmp.Or(c.UserTimeout, DefaultUserTimeout), 0)
+	c.HelloLimit = cmp.Or(c.HelloLimit, tlsparse.DefaultHelloLimit)
+	c.HoldLimit = cmp.Or(c.HoldLimit, DefaultHoldLimit)
 	if c.MaxPreHello == 0 {
 		if c.MaxPreHello = (c.MaxConns + 1) / 2; c.MaxConns == 0 {
 			c.MaxPreHello = Off
@@ -114,21 +115,12 @@ func (c *Config) setDefaults() error {
 func (c *Config) limits() Limits {
 	l := Limits{
 		MaxConns: c.MaxConns, MaxPreHello: max(c.MaxPreHello, 0), Clients: c.Clients,
-		BufferMemory: c.BufferMemory, MemoryLimit: c.MemoryLimit,
+		BufferMemory: c.BufferMemory,
 	}
 	if c.MemoryLimit > 0 {
 		l.ConnMemory = c.connMemory()
 	}
 	return l
-}
-
-// or is v, or the default where v is the zero value.
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 // Engine is the kernel's interface that the loops stand on.

@@ -189,7 +189,7 @@ func withPool(edit func(*pool.Options)) func(*Config) {
 		}
 		opt := *p.Snapshot().Options()
 		edit(&opt)
-		if _, err := p.Reconfigure(specs, opt); err != nil {
+		if err := p.Reconfigure(specs, opt); err != nil {
 			panic(err)
 		}
 	}

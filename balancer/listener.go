@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -114,7 +115,7 @@ func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 	if ln.Mode > 0o777 {
 		return nil, fmt.Errorf("balancer: listener %s has the mode %o: give permission bits, such as 660", ln.Name, ln.Mode)
 	}
-	ln.Mode = or(ln.Mode, DefaultMode)
+	ln.Mode = cmp.Or(ln.Mode, DefaultMode)
 	if ln.MaxConns < 0 {
 		return nil, fmt.Errorf("balancer: listener %s has a limit of %d conns: give 0 for none", ln.Name, ln.MaxConns)
 	}

@@ -5,6 +5,7 @@ package balancer
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"homing/tlsparse"
@@ -94,14 +95,11 @@ func (m *matcher) protocol(name string) (uint64, error) {
 
 // addChoice adds c behind those that come before it.
 func addChoice(list []choice, c choice) []choice {
-	if c.alpn == 0 {
+	i := slices.IndexFunc(list, func(other choice) bool { return other.alpn == 0 })
+	if c.alpn == 0 || i < 0 {
 		return append(list, c)
 	}
-	i := 0
-	for i < len(list) && list[i].alpn != 0 {
-		i++
-	}
-	return append(list[:i:i], append([]choice{c}, list[i:]...)...)
+	return slices.Insert(list, i, c)
 }
 
 // match is the pool of the most specific route for a server name, in lower case, empty for none, and a list of

@@ -2,7 +2,10 @@
 
 package balancer
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // What a conn takes of the process' own memory, in bytes, as far as homing can know it: conns_test.go compares the sums
 // with what the heap really grows by. The kernel's part, socket buffers and pipes, is not in it: it is bounded by the
@@ -26,13 +29,13 @@ const (
 // setMemory fills in what follows from MemoryLimit and refuses what cannot be meant.
 func (c *Config) setMemory() error {
 	if c.MemoryLimit == 0 {
-		c.BufferMemory = or(c.BufferMemory, defaultBufferMemory)
+		c.BufferMemory = cmp.Or(c.BufferMemory, defaultBufferMemory)
 		return nil
 	}
 	if c.MemoryLimit < leastMemory {
 		return fmt.Errorf("balancer: a memory limit of %d bytes: give at least %d, or 0 for none", c.MemoryLimit, leastMemory)
 	}
-	c.BufferMemory = or(c.BufferMemory, c.MemoryLimit/4)
+	c.BufferMemory = cmp.Or(c.BufferMemory, c.MemoryLimit/4)
 	if c.connMemory() < leastMemory/4 {
 		return fmt.Errorf("balancer: the buffer memory of %d bytes may double and leaves no room for conns in "+
 			"a memory limit of %d: lower it to %d, or give none", c.BufferMemory, c.MemoryLimit, c.MemoryLimit/4)

@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,12 +43,12 @@ func (s *ClientLimits) check() error {
 	case s.Burst < 0:
 		return errors.New("balancer: a burst per source is negative")
 	}
-	s.Prefix4, s.Prefix6 = or(s.Prefix4, DefaultPrefix4), or(s.Prefix6, DefaultPrefix6)
+	s.Prefix4, s.Prefix6 = cmp.Or(s.Prefix4, DefaultPrefix4), cmp.Or(s.Prefix6, DefaultPrefix6)
 	if s.Prefix4 < MinPrefix4 || s.Prefix4 > 32 || s.Prefix6 < MinPrefix6 || s.Prefix6 > 128 {
 		return fmt.Errorf("balancer: sources of /%d and /%d: give 8 to 32 bits of IPv4 and 16 to 128 of IPv6",
 			s.Prefix4, s.Prefix6)
 	}
-	s.Burst = max(or(s.Burst, int(s.Rate)), 1)
+	s.Burst = max(cmp.Or(s.Burst, int(s.Rate)), 1)
 	if s.Rate > 0 && float64(s.Burst)/s.Rate > MaxSourceWait {
 		return fmt.Errorf("balancer: a burst of %d at %v conns a second takes more than %d s: lower it",
 			s.Burst, s.Rate, MaxSourceWait)

@@ -73,19 +73,10 @@ func (l Lost) String() string {
 
 // lostOf translates affinity's reason.
 func lostOf(r affinity.Reason) Lost {
-	switch r {
-	case affinity.ReasonUnknown:
-		return LostUnknown
-	case affinity.ReasonExpired:
-		return LostExpired
-	case affinity.ReasonRotated:
-		return LostRotated
-	case affinity.ReasonMoved:
-		return LostMoved
-	case affinity.ReasonNotKept:
-		return LostNotKept
-	}
-	return LostUnknown
+	return [...]Lost{
+		affinity.ReasonUnknown: LostUnknown, affinity.ReasonExpired: LostExpired, affinity.ReasonRotated: LostRotated,
+		affinity.ReasonMoved: LostMoved, affinity.ReasonNotKept: LostNotKept,
+	}[r]
 }
 
 // Refusal says which rule of a listener a conn was refused by.

@@ -4,8 +4,9 @@ package balancer
 
 import (
 	"cmp"
-	"maps"
+	"fmt"
 	"math/bits"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,6 @@ type Limits struct {
 	MaxPreHello  int   // of PreHello
 	BufferMemory int64 // of BufferBytes
 	ConnMemory   int64 // of ConnBytes, in bytes: the part of MemoryLimit that is for conns
-	MemoryLimit  int64 // in bytes
 	Clients      ClientLimits
 }
 
@@ -128,66 +128,30 @@ func dec(n *uint64) { atomic.AddUint64(n, ^uint64(0)) }
 
 func addTime(n *time.Duration, d time.Duration) { atomic.AddInt64((*int64)(n), int64(d)) }
 
-// add adds from, which a loop may write meanwhile.
-func (c *ListenerCounts) add(from *ListenerCounts) {
-	for _, f := range [...]struct{ to, from *uint64 }{
-		{&c.Accepted, &from.Accepted}, {&c.Open, &from.Open}, {&c.NoAccepts, &from.NoAccepts},
-	} {
-		*f.to += atomic.LoadUint64(f.from)
-	}
-	for i := range c.Held {
-		loadTime(&c.Held[i], &from.Held[i])
-	}
-	for i := range c.Terminations {
-		add(c.Terminations[i][:], from.Terminations[i][:])
-	}
-	add(c.Hellos[:], from.Hellos[:])
-	add(c.Refused[:], from.Refused[:])
-}
+// add adds from, which a loop may write meanwhile, to to: a count or a time, an array of them, or a struct of such.
+func add[T any](to, from *T) { addValues(reflect.ValueOf(to).Elem(), reflect.ValueOf(from).Elem()) }
 
-// add adds from, which a loop may write meanwhile.
-func (c *PoolCounts) add(from *PoolCounts) {
-	for _, f := range [...]struct{ to, from *uint64 }{
-		{&c.Open, &from.Open},
-		{&c.BytesIn, &from.BytesIn},
-		{&c.BytesOut, &from.BytesOut},
-		{&c.Routed, &from.Routed},
-		{&c.IssuedIDs, &from.IssuedIDs},
-		{&c.IssuedTickets, &from.IssuedTickets},
-		{&c.Excess, &from.Excess},
-		{&c.Connects, &from.Connects},
-		{&c.ConnectFailures, &from.ConnectFailures},
-		{&c.ConnectTimeouts, &from.ConnectTimeouts},
-		{&c.NoPorts, &from.NoPorts},
-		{&c.NoDescriptors, &from.NoDescriptors},
-		{&c.NoSockets, &from.NoSockets},
-		{&c.Replays, &from.Replays},
-		{&c.SecondChances, &from.SecondChances},
-		{&c.NoBudget, &from.NoBudget},
-		{&c.Unroutable, &from.Unroutable},
-		{&c.HandshakeTimeouts, &from.HandshakeTimeouts},
-		{&c.Waiting, &from.Waiting},
-		{&c.Queued, &from.Queued},
-		{&c.QueueTimeouts, &from.QueueTimeouts},
-		{&c.QueueFull, &from.QueueFull},
-	} {
-		*f.to += atomic.LoadUint64(f.from)
+func addValues(to, from reflect.Value) {
+	switch to.Kind() {
+	case reflect.Struct:
+		for i := range to.NumField() {
+			addValues(to.Field(i), from.Field(i))
+		}
+	case reflect.Array:
+		for i := range to.Len() {
+			addValues(to.Index(i), from.Index(i))
+		}
+	default:
+		switch n := from.Addr().Interface().(type) {
+		case *uint64:
+			to.SetUint(to.Uint() + atomic.LoadUint64(n))
+		case *time.Duration:
+			to.SetInt(to.Int() + atomic.LoadInt64((*int64)(n)))
+		default:
+			panic(fmt.Sprintf("a count of the type %s", to.Type()))
+		}
 	}
-	for i := range c.Terminations {
-		add(c.Terminations[i][:], from.Terminations[i][:])
-	}
-	for i := range c.Verdicts {
-		add(c.Verdicts[i][:], from.Verdicts[i][:])
-	}
-	add(c.Offers[:], from.Offers[:])
-	add(c.Decisions[:], from.Decisions[:])
-	add(c.Lost[:], from.Lost[:])
-	c.ConnectTimes.add(&from.ConnectTimes)
-	c.AnswerTimes.add(&from.AnswerTimes)
-	loadTime(&c.QueueTime, &from.QueueTime)
 }
-
-func loadTime(to, from *time.Duration) { *to += time.Duration(atomic.LoadInt64((*int64)(from))) }
 
 // Stats sums up what the loops have counted.
 func (b *Balancer) Stats() Stats {
@@ -199,18 +163,18 @@ func (b *Balancer) Stats() Stats {
 		l.count.addTo(&s)
 		s.BufferBytes += uint64(l.buffers.Used())
 		for name, count := range l.listeners {
-			entry(listeners, name).add(count)
+			add(&entry(listeners, name).ListenerCounts, count)
 		}
 		for name, share := range l.shares {
-			entry(pools, name).add(&share.count)
+			add(&entry(pools, name).PoolCounts, &share.count)
 		}
 	}
 	for name, one := range listeners {
 		one.Name = name
 		s.NoAccepts += one.NoAccepts
-		add(s.Hellos[:], one.Hellos[:])
-		add(s.Refused[:], one.Refused[:])
-		addTerminations(&s.Terminations, &one.Terminations)
+		add(&s.Hellos, &one.Hellos)
+		add(&s.Refused, &one.Refused)
+		add(&s.Terminations, &one.Terminations)
 		if i := slices.IndexFunc(b.set.cfg.Listeners, func(ln Listener) bool { return ln.Name == name }); i >= 0 {
 			one.MaxConns = b.set.cfg.Listeners[i].MaxConns
 		} else if one.Open == 0 {
@@ -219,16 +183,16 @@ func (b *Balancer) Stats() Stats {
 	}
 	for name, one := range pools {
 		one.Name = name
-		s.add(&one.PoolCounts)
-		addTerminations(&s.Terminations, &one.Terminations)
+		add(&s.PoolCounts, &one.PoolCounts)
+		add(&s.Terminations, &one.Terminations)
 		if one.Open == 0 && !b.set.hasPool(name) {
 			delete(pools, name)
 		}
 	}
-	for one := range maps.Values(listeners) {
+	for _, one := range listeners {
 		s.Listeners = append(s.Listeners, *one)
 	}
-	for one := range maps.Values(pools) {
+	for _, one := range pools {
 		s.Pools = append(s.Pools, *one)
 	}
 	slices.SortFunc(s.Listeners, func(a, b ListenerStats) int { return cmp.Compare(a.Name, b.Name) })
@@ -257,19 +221,6 @@ func (c *counters) addTo(s *Stats) {
 	s.ConnBytes += c.open.Load()*connBytes + c.handshakes.Load()*handshakeBytes
 }
 
-func addTerminations(to, from *[NumCauses][NumPhases]uint64) {
-	for i := range to {
-		add(to[i][:], from[i][:])
-	}
-}
-
-// add adds from, which a loop may write meanwhile.
-func add(to, from []uint64) {
-	for i := range from {
-		to[i] += atomic.LoadUint64(&from[i])
-	}
-}
-
 const (
 	// leastTime is the upper bound of a Histogram's first bucket; each further one is twice as wide. A backend in the
 	// same rack answers a connect in a tenth of it.
@@ -294,9 +245,4 @@ func (h *Histogram) count(d time.Duration) {
 	d = max(d, 0) // the clock is read once a batch: what lies within one took no time
 	inc(&h.Counts[min(bits.Len64(uint64(max(d-1, 0)/leastTime)), NumTimes)])
 	addTime(&h.Sum, d)
-}
-
-func (h *Histogram) add(from *Histogram) {
-	add(h.Counts[:], from.Counts[:])
-	loadTime(&h.Sum, &from.Sum)
 }

@@ -37,14 +37,14 @@ func TestHistogram(t *testing.T) {
 func TestCountsAreSummed(t *testing.T) {
 	var one, all PoolCounts
 	n := fillCounts(t, reflect.ValueOf(&one).Elem(), 0)
-	all.add(&one)
-	all.add(&one)
+	add(&all, &one)
+	add(&all, &one)
 	if got := sumCounts(reflect.ValueOf(all)); got != n*(n+1) { // twice 1 + 2 + ... + n
 		t.Errorf("%d of %d", got, n*(n+1))
 	}
 	var listener, listeners ListenerCounts
 	n = fillCounts(t, reflect.ValueOf(&listener).Elem(), 0)
-	listeners.add(&listener)
+	add(&listeners, &listener)
 	if got := sumCounts(reflect.ValueOf(listeners)); got != n*(n+1)/2 {
 		t.Errorf("%d of %d", got, n*(n+1)/2)
 	}
@@ -100,6 +100,6 @@ func sumCounts(v reflect.Value) (sum int) {
 func BenchmarkPoolCounts(b *testing.B) {
 	var to, from PoolCounts
 	for b.Loop() {
-		to.add(&from)
+		add(&to, &from)
 	}
 }

@@ -5,28 +5,18 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
-	"time"
 
 	"homing/cluster/internal/bound"
 )
 
-// maxLogKinds bounds the kinds that are told apart: those of memberlist are fewer.
-const maxLogKinds = 256
-
 // gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in
-// addresses, names and numbers only are one kind, of which one line is written in bound.LogEvery.
+// addresses, names and numbers only are one kind.
 type gossipLog struct {
-	to  slog.Handler
-	now func() time.Time
-
-	mu   sync.Mutex
-	said bound.Recent[string] // kinds; guarded by mu
+	to    slog.Handler
+	quiet *bound.Quiet
 }
 
-func newGossipLog(to slog.Handler) *gossipLog {
-	return &gossipLog{to: to, now: time.Now, said: bound.Recent[string]{Max: maxLogKinds}}
-}
+func newGossipLog(log *slog.Logger) *gossipLog { return &gossipLog{log.Handler(), bound.NewQuiet(log)} }
 
 // Enabled implements slog.Handler: what a line's level is shows in its text only.
 func (g *gossipLog) Enabled(context.Context, slog.Level) bool { return true }
@@ -43,14 +33,11 @@ func (g *gossipLog) Handle(ctx context.Context, r slog.Record) error {
 	if strings.Contains(text, net.ErrClosed.Error()) || strings.HasSuffix(text, errUnproven.Error()) {
 		level = slog.LevelDebug // its goroutines outlive Shutdown by a moment; it passes over whom we have yet to ask
 	}
-	if !g.to.Enabled(ctx, level) || !g.fresh(text) {
-		return nil
+	if g.to.Enabled(ctx, level) {
+		g.quiet.Say(level, kindOf(text), "cluster: gossip", slog.String("says", text))
 	}
-	record := slog.NewRecord(r.Time, level, "cluster: gossip", 0)
-	record.AddAttrs(slog.String("says", text))
-	return g.to.Handle(ctx, record)
+	return nil
 }
-
 // parseGossipLine splits a line. What memberlist tells as information is of interest to somebody who looks for a fault:
 // membership is logged by us.
 func parseGossipLine(line string) (slog.Level, string) {
@@ -81,12 +68,4 @@ func kindOf(text string) string {
 		kind = kind[:i]
 	}
 	return kind
-}
-
-// fresh says that no line of the kind was written lately.
-func (g *gossipLog) fresh(text string) bool {
-	kind, now := kindOf(text), g.now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return !g.said.Has(kind, now) && g.said.Note(kind, now.Add(bound.LogEvery), now)
 }

@@ -35,6 +35,7 @@ type Membership struct {
 	hearing   bound.Wake  // somebody is to be asked
 	commands  chan []byte // sealed commands, behind who asks; never closed
 	quiet     *bound.Quiet
+	gossip    *gossipLog
 
 	// Atomic.
 	nodeKeys atomic.Pointer[[][]byte]

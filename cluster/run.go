@@ -32,7 +32,7 @@ func Create(cfg Config) (*Membership, error) {
 		commands: make(chan []byte, 16),
 		meta:     cfg.Meta,
 		hearing:  make(bound.Wake, 1),
-		quiet:    bound.NewQuiet(cfg.Log),
+		quiet:    bound.NewQuiet(cfg.Log), gossip: newGossipLog(cfg.Log),
 		refusals: make(map[string]string), replays: bound.Recent[[nonceBytes]byte]{Max: maxReplays},
 		standing: make(standing), roll: newRoll(cfg.Meta.Role == RoleAgent),
 		questions: make(map[[nonceBytes]byte]*question),
@@ -118,6 +118,7 @@ func (m *Membership) Run(ctx context.Context) {
 			return
 		case <-lines.C:
 			m.quiet.Sweep()
+			m.gossip.quiet.Sweep()
 		case <-orders.C:
 			m.FollowOrders()
 		case message := <-m.commands:
@@ -180,6 +181,6 @@ func (c *Config) memberlist(m *Membership) *memberlist.Config {
 	conf.GossipToTheDeadTime = cmp.Or(c.forget, conf.GossipToTheDeadTime)
 	conf.EnableCompression = false // our messages are small, and what is not decompressed cannot blow up
 	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = m, m, m, m
-	conf.Logger = slog.NewLogLogger(newGossipLog(c.Log.Handler()), slog.LevelDebug)
+	conf.Logger = slog.NewLogLogger(m.gossip, slog.LevelDebug)
 	return conf
 }

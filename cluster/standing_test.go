@@ -190,7 +190,7 @@ func TestDrainIsGivenToWhoJoins(t *testing.T) {
 	late := poolOf(t, other)
 	c := start(key(1), late, a)
 	testkit.Eventually(t, "all see all", func() bool { return len(c.Members()) == 3 && len(a.Members()) == 3 })
-	if _, err := late.Reconfigure([]pool.Spec{{Addr: one}, {Addr: other}}, pool.Options{}); err != nil {
+	if err := late.Reconfigure([]pool.Spec{{Addr: one}, {Addr: other}}, pool.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "a backend that comes later is drained", func() bool { return mode(c, one) == "soft" })

@@ -1,6 +1,9 @@
 package affinity
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Home is the answer to an offer: the rule that spoke, and what it says. Whether the backends live and have room is not
 // looked at here.
@@ -21,6 +24,9 @@ type Home struct {
 	Ident   int    // the identity that was known; -1: the session ID
 	Expires uint32 // source session: when it is forgotten, in Unix seconds by the store's clock
 }
+
+// Has says whether a backend is the home, or one of the set.
+func (h *Home) Has(id uint32) bool { return h.Any || h.ID == id || slices.Contains(h.Set, id) }
 
 // Known says that backends proved to be able to accept the offer: it is no guess.
 func (h *Home) Known() bool { return h.Source == SourceSession || h.Source == SourceTicketKey }

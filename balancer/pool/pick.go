@@ -1,6 +1,6 @@
 package pool
 
-import "slices"
+import "homing/balancer/affinity"
 
 // Policy says how a backend is chosen for a fresh handshake.
 type Policy uint8
@@ -48,21 +48,6 @@ func (k *Skip) Has(id ID) bool {
 	return false
 }
 
-// Homes is the backends that can accept what a conn offers; the zero value none, else one of ID, Set and Any is set.
-type Homes struct {
-	ID  ID       // the only one
-	Set []uint32 // any of several, by their IDs; a snapshot: not to be modified
-	Any bool     // any live backend
-
-	Hash    uint64 // by which one of several is chosen
-	Doubted uint64 // members of Set that others are to be preferred to: bit i is that of Set[i]
-}
-
-// Has says whether b is one of them.
-func (h *Homes) Has(b *Backend) bool {
-	return h.Any || h.ID == b.ID || slices.Contains(h.Set, uint32(b.ID))
-}
-
 // One is the backend of that ID, if it can take its own and is not skipped. nil: it cannot, and why.
 func (s *Snapshot) One(id ID, skip *Skip) (b *Backend, why Unusable) {
 	if b = s.byID[id]; b == nil || skip.Has(id) {
@@ -74,16 +59,16 @@ func (s *Snapshot) One(id ID, skip *Skip) (b *Backend, why Unusable) {
 	return b, UsableOK
 }
 
-// Home picks one of the homes that can take its own and is not skipped. nil: none can, and why is what the one says that is
+// Home is the backend that is h, or one of the set that h is, if it can take its own and is not skipped. nil: none can, and why is what the one says that is
 // nearest to it; UsableDown where there is none.
-func (s *Snapshot) Home(h *Homes, skip *Skip) (b *Backend, why Unusable) {
+func (s *Snapshot) Home(h *affinity.Home, skip *Skip) (b *Backend, why Unusable) {
 	switch {
 	case h.Any:
 		b = s.Maglev(h.Hash, *skip)
 	case len(h.Set) > 0:
 		b = s.homeOfSet(h, skip)
 	default:
-		return s.One(h.ID, skip)
+		return s.One(ID(h.ID), skip)
 	}
 	if b == nil {
 		why = s.whyNone(h, skip)
@@ -92,7 +77,7 @@ func (s *Snapshot) Home(h *Homes, skip *Skip) (b *Backend, why Unusable) {
 }
 
 // homeOfSet is one of several homes: of those that are not doubted, while one of them can be used.
-func (s *Snapshot) homeOfSet(h *Homes, skip *Skip) *Backend {
+func (s *Snapshot) homeOfSet(h *affinity.Home, skip *Skip) *Backend {
 	if h.Doubted != 0 {
 		trusted := *skip
 		for i, id := range h.Set[:min(len(h.Set), 64)] {
@@ -108,7 +93,7 @@ func (s *Snapshot) homeOfSet(h *Homes, skip *Skip) *Backend {
 }
 
 // whyNone is the reason of that one of several homes which is nearest to taking its own.
-func (s *Snapshot) whyNone(h *Homes, skip *Skip) Unusable {
+func (s *Snapshot) whyNone(h *affinity.Home, skip *Skip) Unusable {
 	why := UsableDown
 	nearer := func(b *Backend) {
 		if u := s.Usable(b); u > UsableDown && (why == UsableDown || u < why) && !skip.Has(b.ID) {

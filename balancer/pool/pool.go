@@ -74,7 +74,7 @@ func New(name string, specs []Spec, opt Options) (*Pool, error) {
 		known:     make(map[string]lookup),
 	}
 	p.snapshot.Store(&Snapshot{pool: p, opt: &opt, replaced: make(chan struct{})})
-	if _, err := p.Reconfigure(specs, opt); err != nil {
+	if err := p.Reconfigure(specs, opt); err != nil {
 		return nil, err
 	}
 	return p, nil

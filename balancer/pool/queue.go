@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"homing/balancer/affinity"
 )
 
 // Waiter is a conn that waits for a place at a backend of its pool, because all that could take it have as many conns as
@@ -23,7 +25,7 @@ type Waiter struct {
 // Wish says which backend a conn had rather than others: one of its homes, then the one that it has been given, then
 // whichever the policy says.
 type Wish struct {
-	Homes  Homes
+	Home   affinity.Home
 	Given  ID     // that it would have had but for those who wait; NoID: none
 	Client uint64 // hash of the client, for Options.Policy
 	Skip   Skip   // backends that it must not have
@@ -139,12 +141,12 @@ func (q *queue) serve(s *Snapshot) {
 // granted is a backend that w names, if one has room. full: no live one has, only a drained one may.
 func (s *Snapshot) granted(w *Wish, full bool) *Backend {
 	if full && !slices.ContainsFunc(s.rest, func(b *Backend) bool {
-		named := b.ID == w.Given || !w.Homes.Any && w.Homes.Has(b)
+		named := b.ID == w.Given || !w.Home.Any && w.Home.Has(uint32(b.ID))
 		return named && s.Usable(b) == UsableOK
 	}) {
 		return nil
 	}
-	if b, _ := s.Home(&w.Homes, &w.Skip); b != nil {
+	if b, _ := s.Home(&w.Home, &w.Skip); b != nil {
 		return b
 	}
 	b, _ := s.One(w.Given, &w.Skip)
@@ -158,7 +160,7 @@ func (s *Snapshot) hope(w *Wish) bool {
 			return true
 		}
 	}
-	_, why := s.Home(&w.Homes, &w.Skip)
+	_, why := s.Home(&w.Home, &w.Skip)
 	return why == UsableFull
 }
 

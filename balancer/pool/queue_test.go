@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"homing/balancer/affinity"
 )
 
 // told collects whom a queue has told that the waiting is over, in order.
@@ -124,7 +126,7 @@ func TestQueueHome(t *testing.T) {
 	p := newPool(t, Options{}, bounded(3, 1)...)
 	fill(p)
 	var owner told
-	w := wait(t, p, &Waiter{Owner: &owner, Wish: Wish{Homes: Homes{ID: member(p, 1).ID}}})
+	w := wait(t, p, &Waiter{Owner: &owner, Wish: Wish{Home: affinity.Home{ID: uint32(member(p, 1).ID)}}})
 	for i := range 3 {
 		member(p, i).open.Add(-1)
 	}
@@ -137,7 +139,7 @@ func TestQueueHome(t *testing.T) {
 
 	p.SetDraining(member(p, 1), DrainSoft)
 	other := wait(t, p, &Waiter{Owner: &owner, Tag: 1})
-	own := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Wish: Wish{Homes: Homes{ID: member(p, 1).ID}}})
+	own := wait(t, p, &Waiter{Owner: &owner, Tag: 2, Wish: Wish{Home: affinity.Home{ID: uint32(member(p, 1).ID)}}})
 	owner.take()
 	member(p, 1).Release()
 	if got := owner.take(); len(got) != 1 || got[0] != 2 {

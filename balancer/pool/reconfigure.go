@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"homing/balancer/netaddr"
 )
 
 // Plan is another configuration of a pool that was found to be possible, and not done yet.
@@ -18,28 +16,16 @@ type Plan struct {
 	warnings []string
 }
 
-// Changes is what a reconfiguration did to the backends of a pool, each list sorted by address.
-type Changes struct {
-	Added, Removed []netaddr.Addr
-	Changed        []netaddr.Addr // another weight or another bound of conns
-}
-
-// None says that all backends are as they were.
-func (c *Changes) None() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
-
 // Set is Reconfigure with the options that the pool has.
-func (p *Pool) Set(specs []Spec) error {
-	_, err := p.Reconfigure(specs, *p.Snapshot().opt)
-	return err
-}
+func (p *Pool) Set(specs []Spec) error { return p.Reconfigure(specs, *p.Snapshot().opt) }
 
 // Reconfigure gives the pool other specs and options: Plan and Apply in one.
-func (p *Pool) Reconfigure(specs []Spec, opt Options) (Changes, error) {
+func (p *Pool) Reconfigure(specs []Spec, opt Options) error {
 	plan, err := p.Plan(specs, opt)
-	if err != nil {
-		return Changes{}, err
+	if err == nil {
+		plan.Apply()
 	}
-	return plan.Apply(), nil
+	return err
 }
 
 // Plan does all of a reconfiguration that can fail, and changes nothing: it checks specs and options and resolves
@@ -75,7 +61,7 @@ func (p *Pool) Plan(specs []Spec, opt Options) (*Plan, error) {
 
 // Apply does what was planned. Backends whose address stays keep their identity: whether they are up, their open conns,
 // counters and draining. Conns of backends that go run on. Loops follow from their next decision on.
-func (plan *Plan) Apply() Changes {
+func (plan *Plan) Apply() {
 	p := plan.pool
 	p.resolving.Lock()
 	defer p.resolving.Unlock()
@@ -87,14 +73,12 @@ func (plan *Plan) Apply() Changes {
 		}
 		p.discovered = nil
 	}
-	before := settingsOf(p.Snapshot())
 	p.targets = plan.targets
 	p.forgetWeights()
 	p.swapOptions(plan.opt)
 	p.applyStatic(plan.want, plan.warnings)
 	kick(p.kick)
 	kick(p.renamed)
-	return changes(before, settingsOf(p.Snapshot()))
 }
 
 // swapOptions gives the loops other options with the same backends.
@@ -102,39 +86,4 @@ func (p *Pool) swapOptions(opt *Options) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.publish(p.Snapshot().all, opt)
-}
-
-// setting is what a spec decides of a backend.
-type setting struct {
-	addr             netaddr.Addr
-	weight, maxConns int
-}
-
-// settingsOf is the settings of all backends, sorted by address.
-func settingsOf(s *Snapshot) []setting {
-	all := make([]setting, len(s.all))
-	for i, b := range s.all {
-		all[i] = setting{b.Addr, b.Weight(), b.MaxConns()}
-	}
-	return all
-}
-
-// changes compares two lists that are sorted by address.
-func changes(before, after []setting) (c Changes) {
-	for len(before) > 0 || len(after) > 0 {
-		switch {
-		case len(after) == 0 || len(before) > 0 && before[0].addr.Compare(after[0].addr) < 0:
-			c.Removed = append(c.Removed, before[0].addr)
-			before = before[1:]
-		case len(before) == 0 || before[0].addr != after[0].addr:
-			c.Added = append(c.Added, after[0].addr)
-			after = after[1:]
-		default:
-			if before[0] != after[0] {
-				c.Changed = append(c.Changed, after[0].addr)
-			}
-			before, after = before[1:], after[1:]
-		}
-	}
-	return c
 }

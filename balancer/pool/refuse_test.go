@@ -43,7 +43,7 @@ func TestRefuse(t *testing.T) {
 	discover(t, p, found("192.0.2.9:443", 1, DrainOff), found("192.0.2.3:443", 1, DrainOff))
 	check("announced", p, bads, "192.0.2.1:443", "192.0.2.3:443")
 	opt.Refuse = nil
-	if _, err := p.Reconfigure([]Spec{{Addr: "192.0.2.1:443"}}, opt); err != nil {
+	if err := p.Reconfigure([]Spec{{Addr: "192.0.2.1:443"}}, opt); err != nil {
 		t.Fatal(err)
 	}
 	check("no longer refused", p, nil, "192.0.2.1:443", "192.0.2.3:443", "192.0.2.9:443")

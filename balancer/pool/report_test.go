@@ -54,7 +54,7 @@ func TestReport(t *testing.T) {
 	if err := p.SetReport(b, Report{Drain: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Reconfigure([]Spec{{Addr: "192.0.2.1:443", Weight: 10}, {Addr: "192.0.2.2:443", Weight: 100}}, Options{}); err != nil {
+	if err := p.Reconfigure([]Spec{{Addr: "192.0.2.1:443", Weight: 10}, {Addr: "192.0.2.2:443", Weight: 100}}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if fresh() != 0 || b.Weight() != 10 || b.MaxConns() != 0 {

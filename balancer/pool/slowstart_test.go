@@ -271,7 +271,7 @@ func TestSlowStartReload(t *testing.T) {
 		}
 		reload := func(slow time.Duration) {
 			t.Helper()
-			if _, err := p.Reconfigure(numbered(3), Options{SlowStart: slow}); err != nil {
+			if err := p.Reconfigure(numbered(3), Options{SlowStart: slow}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -91,16 +91,10 @@ func (q *Question) guess(d *Decision, known *affinity.Pool, s *pool.Snapshot) {
 // home is rules 1 to 3: the backend, or one of the set, that is known to be able to accept the offer, or the client's.
 // false: there is none, and d.Rule is the rule that comes next.
 func (q *Question) home(d *Decision, s *pool.Snapshot) bool {
-	d.Rule = q.Home.Source
-	switch {
-	case q.Home.ID != 0: // the only home, or the client's
-		d.Backend, d.Why = s.One(pool.ID(q.Home.ID), q.Tried)
-	case q.Home.Known():
-		homes := q.homes()
-		d.Backend, d.Why = s.Home(&homes, q.Tried)
-	default:
+	if d.Rule = q.Home.Source; q.Home.ID == 0 && !q.Home.Known() {
 		return false
 	}
+	d.Backend, d.Why = s.Home(q.Home, q.Tried)
 	if d.Backend != nil && !q.MayClaim(d.Backend) {
 		d.Backend, d.Why = nil, pool.UsableHardDrained // it is, for this client
 	}
@@ -123,15 +117,6 @@ func (q *Question) home(d *Decision, s *pool.Snapshot) bool {
 
 // MayClaim says whether the conn may go to b for the sake of what it offers.
 func (q *Question) MayClaim(b *pool.Backend) bool { return q.Claims.May(q.Offer.Network, b, q.Now) }
-
-// homes is who is known to be able to accept the offer.
-func (q *Question) homes() pool.Homes {
-	h := q.Home
-	if !h.Known() {
-		return pool.Homes{}
-	}
-	return pool.Homes{ID: pool.ID(h.ID), Set: h.Set, Any: h.Any, Hash: h.Hash, Doubted: h.Doubted}
-}
 
 // explore is rule 4: a backend that may have issued the unknown identifier, the same on every node, passing over those that
 // have refused its kind.
@@ -161,7 +146,10 @@ func (q *Question) Second(known *affinity.Pool, s *pool.Snapshot) Decision {
 // Wish is what the conn waits for that cannot have d's backend now, or that has none: its homes, but for those that it may
 // not claim, then that backend, then any.
 func (q *Question) Wish(d *Decision, s *pool.Snapshot) pool.Wish {
-	w := pool.Wish{Homes: q.homes(), Client: q.Client, Skip: *q.Tried}
+	w := pool.Wish{Client: q.Client, Skip: *q.Tried}
+	if q.Home.Known() {
+		w.Home = *q.Home
+	}
 	if d.Backend != nil {
 		w.Given = d.Backend.ID
 	}
@@ -169,12 +157,12 @@ func (q *Question) Wish(d *Decision, s *pool.Snapshot) pool.Wish {
 		b := s.ByID(id)
 		return b == nil || q.MayClaim(b) || w.Skip.Add(id)
 	}
-	may := mayWait(w.Homes.ID)
-	for _, id := range w.Homes.Set {
+	may := mayWait(pool.ID(w.Home.ID))
+	for _, id := range w.Home.Set {
 		may = may && mayWait(pool.ID(id))
 	}
 	if !may { // too many to name
-		w.Homes = pool.Homes{}
+		w.Home = affinity.Home{}
 	}
 	return w
 }
@@ -182,10 +170,9 @@ func (q *Question) Wish(d *Decision, s *pool.Snapshot) pool.Wish {
 // Placed is what becomes of d for a conn that has waited, and was given a place at b: at home, at the backend that it would
 // have had, or elsewhere.
 func (q *Question) Placed(d Decision, b *pool.Backend) Decision {
-	homes := q.homes()
 	switch {
 	case b == d.Backend:
-	case homes.Has(b):
+	case q.Home.Known() && q.Home.Has(uint32(b.ID)):
 		d.Rule, d.Why = q.Home.Source, pool.UsableOK
 	default:
 		if d.Rule = affinity.SourceFresh; d.Why == pool.UsableOK && q.Home.Known() {

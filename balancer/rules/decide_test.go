@@ -122,7 +122,10 @@ func TestDecide(t *testing.T) {
 		if again := Decide(q, s.known, snapshot); again != d || snapshot.Turn() != turn {
 			t.Fatalf("asked again: %s, before: %s", s.describe(&again), s.describe(&d))
 		}
-		homes := q.homes()
+		var homes affinity.Home
+		if q.Home.Known() {
+			homes = *q.Home
+		}
 		switch b := d.Backend; {
 		case b == nil:
 		case q.Tried.Has(b.ID) && !d.Anew:
@@ -131,7 +134,7 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s is drained hard", s.describe(&d))
 		case !b.Up() && snapshot.LastDown() != b:
 			t.Errorf("%s is down", s.describe(&d))
-		case q.Home.Known() && (d.Rule == q.Home.Source) != (homes.Has(b) && d.Why == pool.UsableOK):
+		case q.Home.Known() && (d.Rule == q.Home.Source) != (homes.Has(uint32(b.ID)) && d.Why == pool.UsableOK):
 			t.Errorf("%s, home is %+v", s.describe(&d), *q.Home)
 		}
 		home, _ := snapshot.Home(&homes, q.Tried)
@@ -143,7 +146,7 @@ func TestDecide(t *testing.T) {
 		w := &pool.Waiter{Wish: q.Wish(&d, snapshot), Owner: &told}
 		if b, result := s.pool.Wait(w); result != pool.WaitServed {
 			t.Errorf("%s: result %d", s.describe(&d), result)
-		} else if placed := q.Placed(d, b); placed.Rule != q.Home.Source || placed.Why != pool.UsableOK || !homes.Has(b) {
+		} else if placed := q.Placed(d, b); placed.Rule != q.Home.Source || placed.Why != pool.UsableOK || !homes.Has(uint32(b.ID)) {
 			t.Errorf("%s, and with room %s", s.describe(&d), s.describe(&placed))
 		} else {
 			homeAfterAll++

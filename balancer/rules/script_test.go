@@ -374,11 +374,11 @@ func (s *script) describe(d *Decision) string {
 
 func (s *script) describeWish(w *pool.Wish) string {
 	var parts []string
-	switch h := &w.Homes; {
+	switch h := &w.Home; {
 	case h.Any:
 		parts = append(parts, "any by hash")
-	case h.ID != pool.NoID:
-		parts = append(parts, s.name(h.ID))
+	case h.ID != 0:
+		parts = append(parts, s.name(pool.ID(h.ID)))
 	case len(h.Set) > 0:
 		var set, doubted []string
 		for i, id := range h.Set {
@@ -393,7 +393,7 @@ func (s *script) describeWish(w *pool.Wish) string {
 		}
 		parts = append(parts, part)
 	}
-	if w.Given != pool.NoID && w.Given != w.Homes.ID {
+	if w.Given != pool.NoID && w.Given != pool.ID(w.Home.ID) {
 		parts = append(parts, s.name(w.Given))
 	}
 	out := strings.Join(append(parts, "any"), ", ")

@@ -32,7 +32,7 @@ var allowedEdges = map[string][]string{
 	"tlsparse":                      {},
 	"balancer/affinity":             {},
 	"balancer/netaddr":              {},
-	"balancer/pool":                 {"balancer/netaddr"},
+	"balancer/pool":                 {"balancer/netaddr", "balancer/affinity"}, // what a home is
 	"balancer/internal/netio":       {"balancer/netaddr"},
 	"balancer/internal/proxyheader": {},
 	"balancer/rules":                {"balancer/affinity", "balancer/pool"},
