@@ -132,24 +132,25 @@ func addTime(n *time.Duration, d time.Duration) { atomic.AddInt64((*int64)(n), i
 func add[T any](to, from *T) { addValues(reflect.ValueOf(to).Elem(), reflect.ValueOf(from).Elem()) }
 
 func addValues(to, from reflect.Value) {
-	switch to.Kind() {
-	case reflect.Struct:
+	if to.Kind() == reflect.Struct {
 		for i := range to.NumField() {
 			addValues(to.Field(i), from.Field(i))
 		}
-	case reflect.Array:
+		return
+	}
+	if to.Kind() == reflect.Array {
 		for i := range to.Len() {
 			addValues(to.Index(i), from.Index(i))
 		}
+		return
+	}
+	switch n := from.Addr().Interface().(type) {
+	case *uint64:
+		to.SetUint(to.Uint() + atomic.LoadUint64(n))
+	case *time.Duration:
+		to.SetInt(to.Int() + atomic.LoadInt64((*int64)(n)))
 	default:
-		switch n := from.Addr().Interface().(type) {
-		case *uint64:
-			to.SetUint(to.Uint() + atomic.LoadUint64(n))
-		case *time.Duration:
-			to.SetInt(to.Int() + atomic.LoadInt64((*int64)(n)))
-		default:
-			panic(fmt.Sprintf("a count of the type %s", to.Type()))
-		}
+		panic(fmt.Sprintf("a count of the type %s", to.Type()))
 	}
 }
 

@@ -16,7 +16,7 @@ type gossipLog struct {
 	quiet *bound.Quiet
 }
 
-func newGossipLog(log *slog.Logger) *gossipLog { return &gossipLog{log.Handler(), bound.NewQuiet(log)} }
+func newGossipLog(to *slog.Logger) *gossipLog { return &gossipLog{to.Handler(), bound.NewQuiet(to)} }
 
 // Enabled implements slog.Handler: what a line's level is shows in its text only.
 func (g *gossipLog) Enabled(context.Context, slog.Level) bool { return true }
@@ -38,6 +38,7 @@ func (g *gossipLog) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return nil
 }
+
 // parseGossipLine splits a line. What memberlist tells as information is of interest to somebody who looks for a fault:
 // membership is logged by us.
 func parseGossipLine(line string) (slog.Level, string) {

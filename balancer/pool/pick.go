@@ -59,8 +59,8 @@ func (s *Snapshot) One(id ID, skip *Skip) (b *Backend, why Unusable) {
 	return b, UsableOK
 }
 
-// Home is the backend that is h, or one of the set that h is, if it can take its own and is not skipped. nil: none can, and why is what the one says that is
-// nearest to it; UsableDown where there is none.
+// Home is the backend that is h, or one of the set that h is, if it can take its own and is not skipped. nil: none can,
+// and why is what the one says that is nearest to it; UsableDown where there is none.
 func (s *Snapshot) Home(h *affinity.Home, skip *Skip) (b *Backend, why Unusable) {
 	switch {
 	case h.Any:

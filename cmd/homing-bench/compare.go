@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,13 +90,17 @@ func newCompareCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringSliceVar(&o.scenarios, "scenario", []string{"resume"}, "scenarios, by comma, or all")
-	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"}, "how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
-	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"}, "where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
-	f.StringSliceVar(&o.through, "through", nil, "what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
+	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"},
+		"how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
+	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"},
+		"where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
+	f.StringSliceVar(&o.through, "through", nil,
+		"what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each test through each balancer; fewer can tell less (default 5, in low 3)")
 	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
-	f.Float64Var(&o.rate, "rate", 0, "conns per second (default: what suits the scenario; second and bulk go as fast as answers come; low then has this one alone)")
+	f.Float64Var(&o.rate, "rate", 0,
+		"conns per second (default: what suits the scenario; second and bulk go as fast as answers come; low then has this one alone)")
 	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
 	f.DurationVar(&o.delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
 	f.IntVar(&o.threads, "threads", 1, "threads of each balancer")
@@ -139,13 +144,7 @@ func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 		rep.Ended = "interrupted"
 		err = errors.New("compare: interrupted, what there is until then is printed")
 	}
-	if err := errors.Join(rep.WriteText(stdout), out.write(rep), stopped); err != nil {
-		return usage.Failed(err)
-	}
-	if err != nil {
-		return usage.Failed(err)
-	}
-	return nil
+	return usage.Failed(cmp.Or(errors.Join(rep.WriteText(stdout), out.write(rep), stopped), err))
 }
 
 // options turns flags into what compare wants, but for the backends, which are started last.

@@ -61,10 +61,7 @@ func runDemo(ctx context.Context, cmd *cobra.Command, o demo.Options, homing str
 	case err == nil:
 		_, err = fmt.Fprint(cmd.OutOrStdout(), table.String())
 	}
-	if err != nil {
-		return usage.Failed(err)
-	}
-	return nil
+	return usage.Failed(err)
 }
 
 // demoProgress draws a bar on a terminal, and writes a line for each step elsewhere.

@@ -54,7 +54,8 @@ wrong.`,
 	flags.StringSliceVar(&f.options.ALPN, "alpn", nil, "`protocols` to offer, such as h2,http/1.1; default: none")
 	flags.BoolVar(&f.options.Insecure, "insecure", false, "take any certificate")
 	flags.StringVar(&f.ca, "ca", "", "PEM `file` with the authorities to trust; default: the system's")
-	flags.StringSliceVar(&f.sources, "source", nil, "`addresses` of this machine to connect from: the first gets sessions, the others offer them too; default: any")
+	flags.StringSliceVar(&f.sources, "source", nil,
+		"`addresses` of this machine to connect from: the first gets sessions, the others offer them too; default: any")
 	flags.IntVar(&f.options.Tries, "tries", diagnose.DefaultTries, "offers of each kind, 1 to 100")
 	flags.DurationVar(&f.options.Timeout, "timeout", diagnose.DefaultTimeout, "for one conn, such as 5s")
 	flags.BoolVar(&f.json, "json", false, "print the report as JSON")

@@ -51,10 +51,7 @@ several runs stand beside each other in every chart, with the letters A, B and s
 					return usage.Failed(err)
 				}
 			}
-			if err := out.write(reports...); err != nil {
-				return usage.Failed(err)
-			}
-			return nil
+			return usage.Failed(out.write(reports...))
 		},
 	}
 	cmd.Flags().StringVar(&html, "html", "", "write a page with charts to this file")

@@ -28,6 +28,7 @@ from when they should have begun, and what it cost clients, balancer and backend
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
 	root.AddCommand(newScenarioCommands()...)
 	root.AddCommand(newCompareCommand(), newReportCommand())
-	root.AddCommand(newServeCommand(), newBackendCommand(), newDiagnoseCommand(), newDemoCommand(), usage.NewVersionCommand(version), manual.NewCommand(version))
+	root.AddCommand(newServeCommand(), newBackendCommand(), newDiagnoseCommand(), newDemoCommand())
+	root.AddCommand(usage.NewVersionCommand(version), manual.NewCommand(version))
 	return root
 }

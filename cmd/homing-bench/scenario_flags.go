@@ -55,11 +55,13 @@ func (f *scenarioFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&sizeValue{&f.response}, "response", "size of an answer, as a range of /data; 0: what / answers")
 	flags.DurationVar(&f.lifetime, "lifetime", 0, "age at which a client drops its session; 0: what the server allows")
 	flags.Var(&sizeValue{&f.readRate}, "read-rate", "most that a client reads per second; 0: all that comes")
-	flags.StringSliceVar(&p.Names, "name", nil, "server names to send and to find in the certificate, dealt out to the clients (default the target's host)")
+	flags.StringSliceVar(&p.Names, "name", nil,
+		"server names to send and to find in the certificate, dealt out to the clients (default the target's host)")
 	flags.StringVar(&f.ca, "ca", "", "file with the certificates to trust, in PEM (default the system's)")
 	flags.Var((*stringValue)(&p.Verify), "verify", "check certificates: once (each chain), always, off (default once)")
 	flags.BoolVar(&p.ReuseKeyShare, "reuse-key-share", false, "send the same key shares again and again, to spare the clients' CPU")
-	flags.Var((*stringValue)(&p.Sources), "sources", "addresses of the clients: own, roam (a new one for each conn), shared (as behind a NAT), kernel (default own on loopback)")
+	flags.Var((*stringValue)(&p.Sources), "sources",
+		"addresses of the clients: own, roam (a new one for each conn), shared (as behind a NAT), kernel (default own on loopback)")
 	flags.DurationVar(&p.Delay, "delay", 0, "time that every byte takes from client to target, and as much back")
 	flags.IntVar(&p.Loops, "loops", 0, "threads that carry the clients (default one per CPU)")
 	flags.Uint64Var(&p.Seed, "seed", 0, "order of the clients, to have the same again (default drawn)")
@@ -67,7 +69,8 @@ func (f *scenarioFlags) register(flags *pflag.FlagSet) {
 		flags.Float64SliceVar(&p.Steps, "steps", nil, "rates to try, rising (default from --rate in steps of a tenth)")
 	}
 	flags.StringVar(&f.control, "control", "", "control address of homing-bench serve: gives targets, names, certificates and processes")
-	flags.StringArrayVar(&f.watch, "watch", nil, "processes whose CPU and memory to show: ROLE:NAME=PID[,PID...], where ROLE is backend or balancer; may be repeated")
+	flags.StringArrayVar(&f.watch, "watch", nil,
+		"processes whose CPU and memory to show: ROLE:NAME=PID[,PID...], where ROLE is backend or balancer; may be repeated")
 	if p.Scenario == bench.Churn || p.Scenario == bench.Failover {
 		flags.StringArrayVar(&f.disturb, "disturb", nil, "what happens when, as in 5s=down:backend1 or 8s=up:backend1; may be repeated")
 		flags.StringVar(&f.down, "down-command", "", "shell command that takes down what $WHO names (default: --control does it)")

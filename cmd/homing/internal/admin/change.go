@@ -23,6 +23,12 @@ type chosen struct {
 	backend *pool.Backend
 }
 
+// order is o, about this backend.
+func (c *chosen) order(o cluster.Order) cluster.Order {
+	o.Pool, o.Backend = c.pool.Hash(), c.backend.Addr.IP()
+	return o
+}
+
 // choose finds the backends of an address, or of a configured name, which may stand for several addresses.
 func (s *Server) choose(r *http.Request) ([]chosen, error) {
 	name, in := r.PathValue("backend"), r.FormValue("pool")
@@ -84,7 +90,22 @@ func (s *Server) viewChosen(found []chosen) []api.Backend {
 	return out
 }
 
-func (s *Server) drain(r *http.Request, in *api.DrainRequest) (api.Changed, error) {
+// changing is a request that changes the backends that it names; one is done at a time.
+func changing[In any](
+	do func(s *Server, ctx context.Context, found []chosen, in *In) (api.Changed, error),
+) func(*Server, *http.Request, *In) (api.Changed, error) {
+	return func(s *Server, r *http.Request, in *In) (api.Changed, error) {
+		found, err := s.choose(r)
+		if err != nil {
+			return api.Changed{}, err
+		}
+		s.changing.Lock()
+		defer s.changing.Unlock()
+		return do(s, r.Context(), found, in)
+	}
+}
+
+func (s *Server) drain(ctx context.Context, found []chosen, in *api.DrainRequest) (api.Changed, error) {
 	span := time.Duration(in.For * float64(time.Second))
 	if in.For == 0 {
 		span = api.DefaultDrain
@@ -97,37 +118,20 @@ func (s *Server) drain(r *http.Request, in *api.DrainRequest) (api.Changed, erro
 	if in.Hard {
 		plan.Mode = pool.DrainHard
 	}
-	found, err := s.choose(r)
-	if err != nil {
-		return api.Changed{}, err
-	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
 	if !in.Force {
 		if err := lastOnes(found); err != nil {
 			return api.Changed{}, err
 		}
 	}
-	return s.drainAll(r.Context(), found, plan, in.ThisNode)
+	return s.drainAll(ctx, found, plan, in.ThisNode)
 }
 
-func (s *Server) undrain(r *http.Request, in *api.UndrainRequest) (api.Changed, error) {
-	found, err := s.choose(r)
-	if err != nil {
-		return api.Changed{}, err
-	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return s.drainAll(r.Context(), found, pool.DrainPlan{Mode: pool.DrainOff}, in.ThisNode)
+func (s *Server) undrain(ctx context.Context, found []chosen, in *api.UndrainRequest) (api.Changed, error) {
+	return s.drainAll(ctx, found, pool.DrainPlan{Mode: pool.DrainOff}, in.ThisNode)
 }
 
-func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan,
-	thisNode bool,
-) (api.Changed, error) {
-	return s.change(ctx, found, thisNode,
-		func(c chosen) cluster.Order {
-			return cluster.Order{Op: cluster.OpDrain, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Plan: plan}
-		},
+func (s *Server) drainAll(ctx context.Context, found []chosen, plan pool.DrainPlan, thisNode bool) (api.Changed, error) {
+	return s.change(ctx, found, thisNode, cluster.Order{Op: cluster.OpDrain, Plan: plan},
 		func(c chosen) error { return c.pool.Drain(c.backend, plan) })
 }
 
@@ -149,27 +153,16 @@ func lastOnes(found []chosen) error {
 		"do it all the same with --force", p.Name())
 }
 
-func (s *Server) weight(r *http.Request, in *api.WeightRequest) (api.Changed, error) {
+func (s *Server) weight(ctx context.Context, found []chosen, in *api.WeightRequest) (api.Changed, error) {
 	if in.Weight < 0 || in.Weight > pool.MaxWeight {
 		return api.Changed{}, refusef(http.StatusBadRequest, "weight %d is not from 0 to %d", in.Weight, pool.MaxWeight)
 	}
-	found, err := s.choose(r)
-	if err != nil {
-		return api.Changed{}, err
-	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return s.change(r.Context(), found, in.ThisNode,
-		func(c chosen) cluster.Order {
-			return cluster.Order{
-				Op: cluster.OpWeight, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(), Weight: in.Weight,
-			}
-		},
+	return s.change(ctx, found, in.ThisNode, cluster.Order{Op: cluster.OpWeight, Weight: in.Weight},
 		func(c chosen) error { return c.pool.SetWeight(c.backend, in.Weight) })
 }
 
 // change makes a change at all nodes, or at this one, and waits until the loops of those that answer follow it.
-func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, order func(chosen) cluster.Order,
+func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, order cluster.Order,
 	here func(chosen) error,
 ) (api.Changed, error) {
 	out := api.Changed{Nodes: []api.NodeAnswer{{Node: s.src.Node}}}
@@ -184,7 +177,7 @@ func (s *Server) change(ctx context.Context, found []chosen, thisNode bool, orde
 			}
 			continue
 		}
-		answers, err := s.src.Order(ctx, order(c))
+		answers, err := s.src.Order(ctx, c.order(order))
 		if err != nil {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 		}
@@ -236,9 +229,7 @@ func (s *Server) drained(r *http.Request) (api.Changed, error) {
 		if s.src.Order == nil || c.backend.Addr.IsUnix() {
 			continue
 		}
-		answers, err := s.src.Order(r.Context(), cluster.Order{
-			Op: cluster.OpIdle, Pool: c.pool.Hash(), Backend: c.backend.Addr.IP(),
-		})
+		answers, err := s.src.Order(r.Context(), c.order(cluster.Order{Op: cluster.OpIdle}))
 		if err != nil && !errors.Is(err, cluster.ErrBusy) {
 			return out, refusef(http.StatusConflict, "%s: %v", c.backend.Addr, err)
 		}

@@ -111,10 +111,10 @@ const (
 	maxIdentifier = 1<<16 - 1
 )
 
-// decodeBytes reads at most so many bytes in hex, with or without colons and spaces as openssl prints it, or base64 of any kind. What could be
-// both is hex.
+// decodeBytes reads at most so many bytes in hex, with or without colons and spaces as openssl prints it, or base64 of
+// any kind. What could be both is hex.
 func decodeBytes(text string, most int) ([]byte, error) {
-	plain := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ':' || r == ' ' || r == '\n' || r == '\t' || r == '\r' }), "")
+	plain := strings.NewReplacer(":", "", " ", "", "\n", "", "\t", "", "\r", "").Replace(text)
 	b, err := hex.DecodeString(strings.TrimPrefix(plain, "0x"))
 	if err != nil {
 		unpadded := strings.TrimRight(plain, "=")

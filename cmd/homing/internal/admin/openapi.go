@@ -155,7 +155,7 @@ func structSchema(t reflect.Type, schemas object) object {
 	schemas[t.Name()] = schema
 	for field := range t.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		property := object{"description": field.Tag.Get("doc")}
+		property := object{"description": api.DocOf(t, field)}
 		maps.Copy(property, schemaOf(field.Type, schemas))
 		properties[name] = property
 		if !strings.HasPrefix(options, "omit") {

@@ -30,7 +30,7 @@ func TestDocumented(t *testing.T) {
 			seen[typ] = true
 			for field := range typ.Fields() {
 				name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-				doc := field.Tag.Get("doc")
+				doc := api.DocOf(typ, field)
 				if name == "" || name != strings.ToLower(name) || !strings.HasSuffix(doc, ".") || strings.Contains(doc, "\n") {
 					t.Errorf("%s.%s: name %q, doc %q: want a name in lower case and a sentence", typ.Name(), field.Name, name, doc)
 				}

@@ -35,7 +35,7 @@ func TestAgentWatch(t *testing.T) {
 	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
 	server.StartTLS()
 	o := defaultOptions()
-	o.backend, o.checkInterval, o.rise, o.fall = addr, 10*time.Millisecond, 3, 2
+	o.backend, o.checks.Interval, o.checks.Rise, o.checks.Fall = addr, 10*time.Millisecond, 3, 2
 	log := slog.New(slog.DiscardHandler)
 	checker, err := newChecker(o, log)
 	if err != nil {
@@ -77,7 +77,7 @@ func (l lines) Write(b []byte) (int, error) {
 func TestAgentSaysWhyDown(t *testing.T) {
 	listener := listenHere(t)
 	o := defaultOptions()
-	o.backend, o.checkInterval = netip.MustParseAddrPort(listener.Addr().String()), 100*time.Millisecond
+	o.backend, o.checks.Interval = netip.MustParseAddrPort(listener.Addr().String()), 100*time.Millisecond
 	listener.Close()
 	said := make(lines, 64)
 	log := slog.New(slog.NewTextHandler(said, nil))
@@ -92,7 +92,7 @@ func TestAgentSaysWhyDown(t *testing.T) {
 	if line := <-said; !strings.Contains(line, `level=WARN msg="the backend does not answer"`) || !strings.Contains(line, "connection refused") {
 		t.Error(line)
 	}
-	time.Sleep(10 * o.checkInterval) // the lines that must not come
+	time.Sleep(10 * o.checks.Interval) // the lines that must not come
 	cancel()
 	watching.Wait()
 	if len(said) != 0 {

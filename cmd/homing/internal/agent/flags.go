@@ -21,10 +21,8 @@ type options struct {
 	pool    string
 	weight  int
 
-	question                    config.Question
-	checkInterval, checkTimeout time.Duration
-	rise, fall                  int
-	drainTime                   time.Duration
+	checks    config.Checks
+	drainTime time.Duration
 
 	log      value.LogFormat
 	logLevel slog.Level
@@ -34,59 +32,46 @@ type options struct {
 func defaultOptions() *options {
 	return &options{
 		Member: config.Member{Label: "homing"},
-		pool:   "default", weight: 1, question: config.DefaultQuestion(),
-		checkInterval: time.Second, checkTimeout: time.Second, rise: 2, fall: 2,
+		pool:   config.DefaultPool, weight: 1,
+		checks: config.Checks{
+			Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 2, Question: config.DefaultQuestion(),
+		},
 	}
 }
 
 // flagTable is every flag of `homing agent`, bound to o.
 func flagTable(o *options) []config.Group {
+	flag := func(name string, v value.Value, doc string) config.Row {
+		return config.Row{Flag: name, Value: v, Doc: doc}
+	}
+	span := func(p *time.Duration, least, most time.Duration) value.Duration {
+		return value.Duration{P: p, Min: least, Max: most}
+	}
 	return []config.Group{
 		{Title: "What is announced", Rows: []config.Row{
-			{
-				Flag: "backend", Value: value.AddrPort{P: &o.backend},
-				Doc: "the server beside this agent, as nodes connect to it, such as 192.0.2.7:443",
-			},
-			{
-				Flag: "pool", Value: value.Text{P: &o.pool, Check: value.CheckPath, Kind: "NAME"},
-				Doc: "the pool that it serves",
-			},
-			{
-				Flag: "weight", Value: value.Int{P: &o.weight, Min: 1, Max: 1000},
-				Doc: "its share of fresh handshakes relative to the others",
-			},
-			{Flag: "drain-time", Value: value.Duration{
-				P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, Zero: value.ZeroItself,
-			}, Doc: "on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"},
+			flag("backend", value.AddrPort{P: &o.backend},
+				"the server beside this agent, as nodes connect to it, such as 192.0.2.7:443"),
+			flag("pool", value.Path(&o.pool, "NAME"), "the pool that it serves"),
+			flag("weight", value.Int{P: &o.weight, Min: 1, Max: 1000}, "its share of fresh handshakes relative to the others"),
+			flag("drain-time",
+				value.Duration{P: &o.drainTime, Min: time.Millisecond, Max: 30 * 24 * time.Hour, Zero: value.ZeroItself},
+				"on SIGTERM: ask for no fresh handshakes for so long, then leave; 0: leave at once"),
 		}},
 		{Title: "Checks", Rows: append([]config.Row{
-			{Flag: "check-interval", Value: value.Duration{
-				P: &o.checkInterval, Min: 100 * time.Millisecond, Max: time.Hour,
-			}, Doc: "between two checks"},
-			{Flag: "check-timeout", Value: value.Duration{
-				P: &o.checkTimeout, Min: 10 * time.Millisecond, Max: time.Hour,
-			}, Doc: "for one check"},
-			{
-				Flag: "rise", Value: value.Int{P: &o.rise, Min: 1, Max: 100},
-				Doc: "successes in a row until it is announced again; at the start one is enough",
-			},
-			{
-				Flag: "fall", Value: value.Int{P: &o.fall, Min: 1, Max: 100},
-				Doc: "failures in a row until it is withdrawn",
-			},
-		}, config.QuestionRows(&o.question)...)},
+			flag("check-interval", span(&o.checks.Interval, 100*time.Millisecond, time.Hour), "between two checks"),
+			flag("check-timeout", span(&o.checks.Timeout, 10*time.Millisecond, time.Hour), "for one check"),
+			flag("rise", value.Int{P: &o.checks.Rise, Min: 1, Max: 100},
+				"successes in a row until it is announced again; at the start one is enough"),
+			flag("fall", value.Int{P: &o.checks.Fall, Min: 1, Max: 100}, "failures in a row until it is withdrawn"),
+		}, config.QuestionRows(&o.checks.Question)...)},
 		{Title: "Cluster", Rows: append(config.MemberRows(&o.Member),
-			config.Row{
-				Flag: "cluster-bind", Value: value.AddrPort{P: &o.Bind},
-				Doc: "gossip here, TCP and UDP; nodes connect to it; not given: the address of --backend, any port",
-			})},
+			flag("cluster-bind", value.AddrPort{P: &o.Bind},
+				"gossip here, TCP and UDP; nodes connect to it; not given: the address of --backend, any port"))},
 		{Title: "Seeing", Rows: []config.Row{
-			{Flag: "log", Value: value.LogFormats(&o.log), Doc: "how to log"},
-			{Flag: "log-level", Value: value.LogLevels(&o.logLevel), Doc: "log nothing below this"},
-			{
-				Flag: "log-file", Value: value.Text{P: &o.logFile, Check: value.CheckPath, Kind: "FILE"},
-				Doc: "append the log to this file; not given: stderr, which a Windows service does not have",
-			},
+			flag("log", value.LogFormats(&o.log), "how to log"),
+			flag("log-level", value.LogLevels(&o.logLevel), "log nothing below this"),
+			flag("log-file", value.Path(&o.logFile, "FILE"),
+				"append the log to this file; not given: stderr, which a Windows service does not have"),
 		}},
 	}
 }

@@ -16,13 +16,11 @@ import (
 
 // newChecker is what looks at the backend.
 func newChecker(o *options, log *slog.Logger) (*health.Checker, error) {
-	check, err := o.question.Check()
+	cfg, err := o.checks.Config(log)
 	if err != nil {
 		return nil, err
 	}
-	return health.New(nil, health.Config{
-		Interval: o.checkInterval, Timeout: o.checkTimeout, Rise: o.rise, Fall: o.fall, Check: check, Log: log,
-	})
+	return health.New(nil, cfg)
 }
 
 // watch checks the backend until ctx is done, and sends each change; the first that it is up comes with the first

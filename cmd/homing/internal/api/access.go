@@ -41,7 +41,8 @@ func (a *Access) Check() error {
 	case a.Address.TLS:
 		return wrong("admin", "--admin=%s: leave out https://, --admin-tls-cert says that it speaks TLS", a.Address)
 	case !a.Address.Local() && a.TokenFile == "" && a.ClientCAFile == "":
-		return wrong("admin", "--admin=%s can be reached from other machines: give --admin-token-file, or --admin-tls-cert, --admin-tls-key and --admin-client-ca, or listen on 127.0.0.1 or unix:/PATH", a.Address)
+		return wrong("admin", "--admin=%s can be reached from other machines: give --admin-token-file, or --admin-tls-cert, "+
+			"--admin-tls-key and --admin-client-ca, or listen on 127.0.0.1 or unix:/PATH", a.Address)
 	}
 	return nil
 }

@@ -10,13 +10,13 @@ type Backend struct {
 	ID      string `json:"id" doc:"Its ID in tables and on other nodes, in hex."`
 
 	Health         string    `json:"health" doc:"up, down, or trial: it was down, and one conn at a time may try it."`
-	HealthSince    time.Time `json:"health_since,omitzero" doc:"When it went down or came back last; left out when it has been up since it joined."`
+	HealthSince    time.Time `json:"health_since,omitzero"`
 	HealthWhy      string    `json:"health_why,omitempty" doc:"Why it did, as the log has it; left out likewise."`
 	State          string    `json:"state" doc:"in service, draining, or drained: no conn is open and none can come."`
 	Drain          Drain     `json:"drain" doc:"How it is being emptied."`
 	Report         string    `json:"report" doc:"What it says of itself: ready, or drain, a percentage of its weight and a bound of conns."`
 	Weight         int       `json:"weight" doc:"Share of fresh handshakes relative to the others."`
-	FreshShare     int       `json:"fresh_share_percent" doc:"Percentage of its weight that counts for fresh handshakes: below 100 while it starts slowly."`
+	FreshShare     int       `json:"fresh_share_percent"`
 	WholeAt        time.Time `json:"whole_at,omitzero" doc:"When all of its weight will count; left out when it does."`
 	MaxConns       int       `json:"max_conns" doc:"Bound of the open conns, 0 for none."`
 	ConnectsFailed int       `json:"connects_failed" doc:"Connects that failed since the last that succeeded."`
@@ -39,7 +39,7 @@ type Backend struct {
 
 // Drain is how a backend is being emptied.
 type Drain struct {
-	Mode  string    `json:"mode" doc:"off; soft: no fresh handshakes, but its own resumptions; hard: no new conns. A soft one becomes hard when its time is over."`
+	Mode  string    `json:"mode"`
 	Since time.Time `json:"since,omitzero" doc:"When it began; left out when it has not."`
 	Until time.Time `json:"until,omitzero" doc:"When its own resumptions end, or ended; left out for never."`
 }
@@ -50,7 +50,7 @@ type Known struct {
 	Sessions   int       `json:"sessions" doc:"Live session IDs, tickets and identities that only this backend accepts."`
 	Clients    int       `json:"clients" doc:"Clients whose last handshake was there."`
 	TicketKeys int       `json:"ticket_keys" doc:"Ticket keys that it holds; each routes any number of tickets."`
-	Doubtful   int       `json:"ticket_keys_doubtful" doc:"Of them, those whose tickets it has only refused for a while; see the list of ticket keys."`
+	Doubtful   int       `json:"ticket_keys_doubtful"`
 }
 
 // Probe is what the probe found at a backend.
@@ -93,7 +93,7 @@ const DefaultDrain = time.Hour
 // DrainRequest says how a backend is to be emptied.
 type DrainRequest struct {
 	Hard     bool    `json:"hard,omitempty" doc:"Not even its own resumptions: no new conns at once."`
-	For      float64 `json:"for_seconds,omitempty" doc:"How long its own resumptions are admitted; with hard, how long its conns are expected to last. 0: 3600. At most 604800."`
+	For      float64 `json:"for_seconds,omitempty"`
 	ThisNode bool    `json:"this_node,omitempty" doc:"Only at this node; otherwise at all nodes of its cluster."`
 	Force    bool    `json:"force,omitempty" doc:"Although no backend would be left for fresh handshakes."`
 }

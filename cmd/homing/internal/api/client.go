@@ -149,7 +149,8 @@ func (e *UnreachableError) Error() string {
 	case errors.Is(e.Err, syscall.ECONNREFUSED), errors.Is(e.Err, os.ErrNotExist):
 		why = "nobody listens there: does homing run, with this --admin?"
 	case errors.Is(e.Err, os.ErrPermission):
-		why = "permission denied: the socket is for root, and for the user and the group that homing runs as: use sudo, or add this user to that group"
+		why = "permission denied: the socket is for root, and for the user and the group that homing runs as: use sudo, " +
+			"or add this user to that group"
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		why = "it does not answer in time"
 	}

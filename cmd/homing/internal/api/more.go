@@ -27,7 +27,7 @@ type TicketKeyHome struct {
 	Count   uint64    `json:"count" doc:"Tickets under it that this node saw issued or accepted there."`
 
 	Refused  uint64 `json:"refused" doc:"Tickets under it that this node saw refused there since then, counted up to about 8."`
-	Doubtful bool   `json:"doubtful" doc:"Whether it has only refused them for 10 s and more, 8 and more of clients in 4 networks: the others are preferred, and the probe looks into it."`
+	Doubtful bool   `json:"doubtful"`
 }
 
 // Tables is a list of them.
@@ -40,7 +40,7 @@ type LookupRequest struct {
 	Identifier string `json:"identifier,omitempty" doc:"A session ID, a ticket or a PSK identity, in hex or base64; or else a hello."`
 	Kind       string `json:"kind,omitempty" doc:"id, ticket or psk; empty: whatever it may be by its length."`
 	Hello      string `json:"hello,omitempty" doc:"All that a client sends of its hello, from the first TLS record on, in hex or base64."`
-	Client     string `json:"client,omitempty" doc:"With a hello: the address that it comes from. A client's home counts only then, for it is known by both."`
+	Client     string `json:"client,omitempty"`
 	Pool       string `json:"pool,omitempty" doc:"Only in this pool; empty: in all."`
 }
 
@@ -54,7 +54,7 @@ type Lookup struct {
 type Match struct {
 	Pool    string    `json:"pool" doc:"The pool."`
 	Kind    string    `json:"kind" doc:"id or ticket, as which a PSK identity is looked up; of a hello psk or none, too."`
-	Rule    string    `json:"rule" doc:"session: the identifier is known; ticket_key: its key is; client: the hello's client is; explore: none of them, a ticket goes by consistent hash; fresh: nothing is known of a session ID."`
+	Rule    string    `json:"rule"`
 	Homes   []string  `json:"homes" doc:"The backends that are known to accept it, that is the client's, or that explore asks first."`
 	Backend string    `json:"backend,omitempty" doc:"The one that it would go to now; left out when the policy or chance decides."`
 	Why     string    `json:"why,omitempty" doc:"Why no home can be used: backend_down, full, overloaded or drained; left out when one can."`

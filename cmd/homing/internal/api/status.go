@@ -24,8 +24,8 @@ type Status struct {
 type Shortage struct {
 	Pool     string    `json:"pool,omitempty" doc:"The pool; left out when it is a listener's or the node's."`
 	Listener string    `json:"listener,omitempty" doc:"The listener; left out when it is a pool's or the node's."`
-	Cause    string    `json:"cause" doc:"Of a pool: queue_full, queue_timeout, no_backend, connect_timeout, handshake_timeout, source, ports, connect_descriptors, sockets, buffers, itself. Of a listener: max_conns, listener_conns, memory_full, memory, descriptors, pre_hello, source_conns, source_rate. Of the node: shed, log."`
-	Count    uint64    `json:"count" doc:"How often since it began: conns, connects or lines of the log; of what keeps clients waiting, milliseconds."`
+	Cause    string    `json:"cause"`
+	Count    uint64    `json:"count"`
 	Since    time.Time `json:"since" doc:"When it began."`
 	Last     time.Time `json:"last" doc:"When it was last seen."`
 	What     string    `json:"what" doc:"What has happened since then, in words."`
@@ -44,18 +44,18 @@ type Totals struct {
 	BytesOut        uint64 `json:"bytes_out" doc:"Bytes received from backends."`
 	Connects        uint64 `json:"connects" doc:"Connects to backends that were tried."`
 	ConnectFailures uint64 `json:"connect_failures" doc:"Of them, refused, unreachable, forbidden or timed out."`
-	ConnectTimeouts uint64 `json:"connect_timeouts" doc:"Of these, timed out: the backend does not accept as fast as clients come, or is gone."`
+	ConnectTimeouts uint64 `json:"connect_timeouts"`
 	Replays         uint64 `json:"replays" doc:"Connects to another backend because one had failed."`
 	SecondChances   uint64 `json:"second_chances" doc:"Connects to another backend because of the first one's answer."`
 	Unroutable      uint64 `json:"unroutable" doc:"Conns that no backend took."`
 	Shed            uint64 `json:"shed" doc:"Conns given up before their hello was whole, for want of buffer memory."`
 	Fresh           uint64 `json:"fresh" doc:"Hellos that offer nothing to resume."`
 
-	Refused map[string]uint64 `json:"refused" doc:"Conns that a listener refused, by its rule: no_route, no_tls, proxy_header, denied, source_conns, source_rate, pre_hello or memory."`
+	Refused map[string]uint64 `json:"refused"`
 
 	Offers []Offer           `json:"offers" doc:"Hellos that offer to resume, by what they offer."`
 	Routes map[string]uint64 `json:"routes" doc:"Conns by the rule that named their backend: session, ticket_key, client, explore or fresh."`
-	Lost   map[string]uint64 `json:"lost" doc:"Offers refused, or not routable to their home, by reason: unknown, expired, rotated, moved, not_kept (a session ID that its backend did not have a minute later, or that is of one which keeps none), backend_down, overloaded, drained or ech."`
+	Lost   map[string]uint64 `json:"lost"`
 }
 
 // Offer is how one kind of offers fares.
@@ -117,5 +117,5 @@ type Table struct {
 type TableShare struct {
 	Pool    string `json:"pool" doc:"The pool's name."`
 	Entries int    `json:"entries" doc:"Entries of the pool; those that have expired count for some minutes."`
-	Evicted uint64 `json:"evicted" doc:"Live entries of the pool that gave way, and new ones that found no place: it held more than the others."`
+	Evicted uint64 `json:"evicted"`
 }

@@ -78,19 +78,10 @@ type Pool struct {
 
 // PoolSettings is what a pool has, and what the top of the file gives to all.
 type PoolSettings struct {
-	Policy       pool.Policy
-	ECH          bool    // the backends hold ECH keys
-	LoadFactor   float64 // at least 1
-	SecondChance pool.SecondChance
-	Queue        int // conns that may wait for a backend, or pool.NoQueue
-	QueueTimeout time.Duration
-	ProxyHeader  pool.ProxyHeader
-	Sources      []netip.Addr // that backends are connected from; none: what the system chooses
-	Transparent  bool         // they are connected from the clients' addresses
+	pool.Options // as far as they are settings: what depends on the rest, the service fills in
+
 	Checks       Checks
 	Agent        health.Agent
-	SlowStart    time.Duration // 0: a backend that comes up again has its whole share at once
-	OnDown       pool.OnDown
 	Probe        Probe
 	DiscoverFrom []DiscoverSource // empty: an agent's own address only
 
@@ -191,9 +182,11 @@ func Default() *Config {
 	return &Config{
 		Listener: ListenerSettings{Mode: balancer.DefaultMode},
 		Pool: PoolSettings{
-			LoadFactor:   pool.DefaultLoadFactor,
-			SecondChance: pool.SecondChance{Tries: pool.DefaultSecondTries, Budget: pool.DefaultSecondBudget},
-			Queue:        pool.DefaultQueue, QueueTimeout: pool.DefaultQueueTimeout,
+			Options: pool.Options{
+				LoadFactor:   pool.DefaultLoadFactor,
+				SecondChance: pool.SecondChance{Tries: pool.DefaultSecondTries, Budget: pool.DefaultSecondBudget},
+				Queue:        pool.DefaultQueue, QueueTimeout: pool.DefaultQueueTimeout,
+			},
 			Checks: Checks{
 				Interval: health.DefaultInterval, Timeout: health.DefaultTimeout, Rise: health.DefaultRise, Fall: health.DefaultFall,
 				Question: DefaultQuestion(),

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"homing/balancer/pool"
@@ -43,10 +44,8 @@ func differ[T any](what string, old, next []T, name func(*T) string, inside func
 	var changes []string
 	say := func(sign, name string) { changes = append(changes, sign+what+" "+name) }
 	find := func(list []T, wanted string) *T {
-		for i := range list {
-			if name(&list[i]) == wanted {
-				return &list[i]
-			}
+		if i := slices.IndexFunc(list, func(one T) bool { return name(&one) == wanted }); i >= 0 {
+			return &list[i]
 		}
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -13,18 +14,13 @@ import (
 
 // Question is what a check asks of a backend, at a node or at an agent.
 type Question struct {
-	Kind         health.Kind
-	Port         int // 0: the backend's own
-	ServerName   string
-	ALPN         []string
+	health.Check        // its Roots are those of CAFile
 	CAFile       string // "": no certificate is looked at
-	Method, Path string
-	Expect       []health.StatusRange // empty: 200 to 399
 }
 
 // DefaultQuestion is whether it accepts a conn.
 func DefaultQuestion() Question {
-	return Question{Method: health.DefaultMethod, Path: health.DefaultPath}
+	return Question{Check: health.Check{Method: health.DefaultMethod, Path: health.DefaultPath}}
 }
 
 // QuestionRows is what nodes and agents have in common, bound to q.
@@ -32,7 +28,7 @@ func QuestionRows(q *Question) []Row {
 	return []Row{
 		pools("check", "checks.kind", value.Words(&q.Kind, health.CheckTCP, health.CheckTLS, health.CheckHTTPS),
 			"tcp: a backend accepts a conn; tls: it completes a handshake; https: it answers a request"),
-		pools("check-port", "checks.port", value.Int{P: &q.Port, Min: 1, Max: 65535, Zero: "auto"},
+		pools("check-port", "checks.port", value.Port{P: &q.Port, Min: 1, Max: 65535, Zero: "auto"},
 			"check this port; auto: the backend's own"),
 		pools("check-server-name", "checks.server_name", serverName{value.Text{P: &q.ServerName, Kind: "NAME"}},
 			"the name that a check by tls or https asks for").like("www.example.org"),
@@ -102,26 +98,25 @@ func (q *Question) contradiction() string {
 	return ""
 }
 
-// Check is the check that asks it. It reads the file of certificates.
-func (q *Question) Check() (health.Check, error) {
-	check := health.Check{
-		Kind: q.Kind, Port: uint16(q.Port), ServerName: q.ServerName, ALPN: q.ALPN,
-		Method: q.Method, Path: q.Path, Expect: q.Expect,
+// Config is the configuration of what asks it. It reads the file of certificates.
+func (k *Checks) Config(log *slog.Logger) (health.Config, error) {
+	cfg := health.Config{
+		Interval: k.Interval, Timeout: k.Timeout, Rise: k.Rise, Fall: k.Fall, Check: k.Check, Log: log,
 	}
-	if text := q.contradiction(); text != "" {
-		return check, errors.New(text)
+	if text := k.contradiction(); text != "" {
+		return cfg, errors.New(text)
 	}
-	if q.CAFile == "" || q.Kind == health.CheckTCP {
-		return check, nil
+	if k.CAFile == "" || k.Kind == health.CheckTCP {
+		return cfg, nil
 	}
-	pem, err := os.ReadFile(q.CAFile)
+	pem, err := os.ReadFile(k.CAFile)
 	if err != nil {
-		return check, fmt.Errorf("--check-ca-file: %w", err)
+		return cfg, fmt.Errorf("--check-ca-file: %w", err)
 	}
-	check.Roots = x509.NewCertPool()
-	if !check.Roots.AppendCertsFromPEM(pem) {
-		return check, fmt.Errorf("--check-ca-file %s: there is no certificate in it: "+
-			"give PEM, which begins with -----BEGIN CERTIFICATE-----", q.CAFile)
+	cfg.Check.Roots = x509.NewCertPool()
+	if !cfg.Check.Roots.AppendCertsFromPEM(pem) {
+		return cfg, fmt.Errorf("--check-ca-file %s: there is no certificate in it: "+
+			"give PEM, which begins with -----BEGIN CERTIFICATE-----", k.CAFile)
 	}
-	return check, nil
+	return cfg, nil
 }

@@ -25,9 +25,10 @@ func TestQuestionCheck(t *testing.T) {
 		{"a file without certificates", empty, "a.example", "there is no certificate in it: give PEM", health.CheckTLS},
 		{"no name", empty, "", "--check-ca-file needs --check-server-name", health.CheckTLS},
 	} {
-		q := DefaultQuestion()
-		q.Kind, q.CAFile, q.ServerName, q.Port = tt.kind, tt.file, tt.name, 8443
-		check, err := q.Check()
+		k := Checks{Question: DefaultQuestion()}
+		k.Kind, k.CAFile, k.ServerName, k.Port = tt.kind, tt.file, tt.name, 8443
+		cfg, err := k.Config(nil)
+		check := cfg.Check
 		if tt.want == "" && (err != nil || check.Port != 8443 || check.Kind != tt.kind || check.Path != "/") ||
 			tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %+v, %v, want %q", tt.why, check, err, tt.want)

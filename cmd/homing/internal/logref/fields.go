@@ -98,7 +98,10 @@ func Events() []Field {
 		{"changes", Text, "What is other than before, in words.", nil},
 		{"client_entries", Number, "Entries that the table of clients is made for.", nil},
 		{"config", Text, "The configuration file.", nil},
-		{"count", Number, "What a shortage has cost since the last line about it: conns, connects or lines, or milliseconds that clients have waited.", nil},
+		{
+			"count", Number, "What a shortage has cost since the last line about it: conns, connects or lines, or milliseconds " +
+				"that clients have waited.", nil,
+		},
 		{"cut", Number, "Conns that were reset because the time of the drain was over.", nil},
 		{"delay_seconds", Seconds, "How long conns are taken yet, while everybody is told that the node goes.", nil},
 		{"discovers", Flag, "Whether backends are taken from agents.", nil},

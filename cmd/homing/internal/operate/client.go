@@ -27,8 +27,13 @@ const (
 
 // adminClient finds the admin server of a running node.
 type adminClient struct {
-	address                              string
-	tokenFile, caFile, certFile, keyFile string
+	address          string
+	api.ClientConfig // without its Address, which is parsed when it is used
+}
+
+// bindBool adds a flag that is on when it is given.
+func bindBool(flags *pflag.FlagSet, p *bool, name, doc string) {
+	flags.VarPF(value.Bool{P: p}, name, "", doc).NoOptDefVal = "true"
 }
 
 // bind adds the flags by which the server is found.
@@ -36,13 +41,11 @@ func (c *adminClient) bind(flags *pflag.FlagSet) {
 	flags.Var(value.Text{P: &c.address, Check: value.CheckAdmin, Kind: "ADDR"}, "admin",
 		"the --admin of a running node: HOST:PORT, https://HOST:PORT or unix:/PATH; else $"+adminEnv+", "+
 			adminSocket+" or "+adminDefault)
-	file := func(p *string, name, doc string) {
-		flags.Var(value.Text{P: p, Check: value.CheckPath, Kind: "FILE"}, name, doc)
-	}
-	file(&c.tokenFile, "admin-token-file", "the token that it wants")
-	file(&c.caFile, "admin-ca", "who signed its certificate, PEM; else the system's authorities")
-	file(&c.certFile, "admin-cert", "the client certificate to show, PEM")
-	file(&c.keyFile, "admin-key", "and its key")
+	file := func(p *string, name, doc string) { flags.Var(value.Path(p, "FILE"), name, doc) }
+	file(&c.TokenFile, "admin-token-file", "the token that it wants")
+	file(&c.CAFile, "admin-ca", "who signed its certificate, PEM; else the system's authorities")
+	file(&c.CertFile, "admin-cert", "the client certificate to show, PEM")
+	file(&c.KeyFile, "admin-key", "and its key")
 }
 
 // connect makes the client. Nothing is sent yet.
@@ -58,15 +61,15 @@ func (c *adminClient) connect() (*api.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", from, text, err)
 	}
-	if (c.certFile == "") != (c.keyFile == "") {
+	if (c.CertFile == "") != (c.KeyFile == "") {
 		return nil, errors.New("--admin-cert and --admin-key go together: give both, or none")
 	}
-	if !address.TLS && cmp.Or(c.caFile, c.certFile) != "" {
+	if !address.TLS && cmp.Or(c.CAFile, c.CertFile) != "" {
 		return nil, fmt.Errorf("--admin-ca and --admin-cert are for TLS: write --admin https://%s", address)
 	}
-	return api.NewClient(api.ClientConfig{
-		Address: address, TokenFile: c.tokenFile, CAFile: c.caFile, CertFile: c.certFile, KeyFile: c.keyFile,
-	})
+	cfg := c.ClientConfig
+	cfg.Address = address
+	return api.NewClient(cfg)
 }
 
 // get asks for a path once.

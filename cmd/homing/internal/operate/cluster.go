@@ -83,16 +83,14 @@ func (c *clusterClient) keyCommand() *cobra.Command {
 				return c.send(cmd.Context(), cmd.OutOrStdout(), op.op, args[0])
 			},
 		}
-		one.Flags().VarPF(value.Bool{P: &c.force}, "force", "",
-			"although members would be cut off").NoOptDefVal = "true"
+		bindBool(one.Flags(), &c.force, "force", "although members would be cut off")
 		cmd.AddCommand(one)
 	}
 	return cmd
 }
 
 func (c *clusterClient) bindNodeKey(flags *pflag.FlagSet) {
-	flags.VarPF(value.Text{P: &c.nodeKeyFile, Check: value.CheckPath, Kind: "FILE"}, "node-key-file", "",
-		"the key that only nodes have: it seals the command")
+	flags.Var(value.Path(&c.nodeKeyFile, "FILE"), "node-key-file", "the key that only nodes have: it seals the command")
 }
 
 // send has all nodes change their keys, and says how far it got.

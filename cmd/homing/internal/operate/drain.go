@@ -28,8 +28,7 @@ type drainer struct {
 // bindDrain adds the flags that say how far and how long a backend is drained.
 func bindDrain(flags *pflag.FlagSet, hard *bool, span *time.Duration) {
 	*span = api.DefaultDrain
-	flags.VarPF(value.Bool{P: hard}, "hard", "",
-		"not even its own resumptions: no new conns at once").NoOptDefVal = "true"
+	bindBool(flags, hard, "hard", "not even its own resumptions: no new conns at once")
 	flags.Var(value.Duration{P: span, Min: time.Second, Max: pool.MaxDrain}, "for", "admit its own resumptions for "+
 		"so long; then they are balanced as fresh; with --hard --wait, wait so long for its conns")
 }
@@ -54,10 +53,8 @@ func drainCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	bindDrain(flags, &d.hard, &d.span)
-	flags.VarPF(value.Bool{P: &d.wait}, "wait", "",
-		"print how far it is, until it is drained at all nodes or the time is over").NoOptDefVal = "true"
-	flags.VarPF(value.Bool{P: &d.force}, "force", "",
-		"although no backend is left for fresh handshakes").NoOptDefVal = "true"
+	bindBool(flags, &d.wait, "wait", "print how far it is, until it is drained at all nodes or the time is over")
+	bindBool(flags, &d.force, "force", "although no backend is left for fresh handshakes")
 	d.bindCommon(flags)
 	return cmd
 }
@@ -81,7 +78,7 @@ func undrainCommand() *cobra.Command {
 func (d *drainer) bindCommon(flags *pflag.FlagSet) {
 	flags.Var(value.Text{P: &d.pool, Check: value.CheckName, Kind: "NAME"}, "pool",
 		"the backend's pool, where several have one of that name")
-	flags.VarPF(value.Bool{P: &d.thisNode}, "this-node", "", "only at the node that is asked").NoOptDefVal = "true"
+	bindBool(flags, &d.thisNode, "this-node", "only at the node that is asked")
 	d.bind(flags)
 }
 

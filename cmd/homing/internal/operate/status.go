@@ -51,8 +51,7 @@ both directions, the share of offers that it resumed, and how many of its own we
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarPF(value.Bool{P: &v.watch}, "watch", "",
-		"again and again, until interrupted; on a terminal as much as it shows, q ends").NoOptDefVal = "true"
+	bindBool(flags, &v.watch, "watch", "again and again, until interrupted; on a terminal as much as it shows, q ends")
 	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every",
 		"with --watch: the time between two looks")
 	flags.Var(value.Enum[statusSort]{P: &v.sort, Choices: []value.Choice[statusSort]{
@@ -63,8 +62,7 @@ both directions, the share of offers that it resumed, and how many of its own we
 	}}, "sort", "by pool and address, or the busiest first: by conns open, bytes per second or lost resumptions")
 	flags.Var(value.Int{P: &v.rows, Min: 0, Max: 1_000_000}, "rows",
 		"no more backends than these; 0: all, with --watch as many as the terminal shows")
-	flags.VarPF(value.Bool{P: &v.json}, "json", "",
-		"print what the admin API says, see /v1/openapi.json").NoOptDefVal = "true"
+	bindBool(flags, &v.json, "json", "print what the admin API says, see /v1/openapi.json")
 	v.bind(flags)
 	return cmd
 }

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"runtime"
 
 	"homing/balancer"
@@ -10,12 +11,7 @@ import (
 	"homing/cmd/homing/internal/logref"
 )
 
-func loopsOf(c *config.Config) int {
-	if c.Loops == 0 {
-		return runtime.NumCPU()
-	}
-	return c.Loops
-}
+func loopsOf(c *config.Config) int { return cmp.Or(c.Loops, runtime.NumCPU()) }
 
 // maxConns is as many as the limit of open files allows, unless the configuration says otherwise.
 func (s *service) maxConns(c *config.Config) int {

@@ -52,14 +52,12 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 	if settings.Checks.Disabled {
 		return nil
 	}
-	check, err := settings.Checks.Check()
+	checks, err := settings.Checks.Config(s.log)
 	if err != nil {
 		return err
 	}
-	p.checks, err = health.New([]*pool.Pool{p.Pool}, health.Config{
-		Interval: settings.Checks.Interval, Timeout: settings.Checks.Timeout, Rise: settings.Checks.Rise,
-		Fall: settings.Checks.Fall, Check: check, Agent: settings.Agent, Log: s.log,
-	})
+	checks.Agent = settings.Agent
+	p.checks, err = health.New([]*pool.Pool{p.Pool}, checks)
 	return err
 }
 
@@ -109,12 +107,10 @@ func nodeOf(c *config.Config) string {
 }
 
 func (s *service) poolOptions(c *config.Config, p *config.Pool) pool.Options {
-	return pool.Options{
-		Policy: p.Policy, ECH: p.ECH, SecondChance: p.SecondChance, ProxyHeader: p.ProxyHeader, Sources: p.Sources,
-		Transparent: p.Transparent, SlowStart: p.SlowStart, OnDown: p.OnDown, QueueTimeout: p.QueueTimeout, Queue: p.Queue,
-		Fall: p.Checks.Fall, LoadFactor: p.LoadFactor, NoChecks: p.Checks.Disabled, Discover: c.Discovers(p),
-		CheckFirst: !p.Checks.Disabled, Node: nodeOf(c), Refuse: s.refuses(c), Log: s.log,
-	}
+	o := p.Options
+	o.Fall, o.NoChecks, o.CheckFirst = p.Checks.Fall, p.Checks.Disabled, !p.Checks.Disabled
+	o.Discover, o.Node, o.Refuse, o.Log = c.Discovers(p), nodeOf(c), s.refuses(c), s.log
+	return o
 }
 
 // plain is the pools without what looks at them.

@@ -91,7 +91,7 @@ func (s *service) replace() (*running, error) {
 		return nil, err
 	}
 	if err = s.balancer.Reload(s.balancerConfig(next)); err != nil {
-		return nil, explainReload(err)
+		return nil, explainListeners(err)
 	}
 	s.follow(old, next, plans)
 	if s.cluster != nil {
@@ -100,7 +100,7 @@ func (s *service) replace() (*running, error) {
 	return next, nil
 }
 
-func explainReload(err error) error {
+func explainListeners(err error) error {
 	if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
 		return explainListen("--listen", refused.Addr, refused.Err)
 	}

@@ -159,10 +159,7 @@ func (s *service) take(c *config.Config) (err error) {
 	cfg := s.balancerConfig(now)
 	cfg.Import = s.importSockets(cfg.Listeners)
 	if s.balancer, err = balancer.New(cfg); err != nil {
-		if refused, ok := errors.AsType[*balancer.ListenError](err); ok {
-			return explainListen("--listen", refused.Addr, refused.Err)
-		}
-		return err
+		return explainListeners(err)
 	}
 	if s.cluster != nil {
 		if err = s.cluster.join(now, s.settle); err != nil {

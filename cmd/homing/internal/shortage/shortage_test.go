@@ -157,7 +157,7 @@ func allCauses() []string {
 // TestDocumented: the API names every cause.
 func TestDocumented(t *testing.T) {
 	field, _ := reflect.TypeFor[api.Shortage]().FieldByName("Cause")
-	documented := strings.FieldsFunc(field.Tag.Get("doc"), func(r rune) bool { return strings.ContainsRune(" ,.:", r) })
+	documented := strings.FieldsFunc(api.DocOf(reflect.TypeFor[api.Shortage](), field), func(r rune) bool { return strings.ContainsRune(" ,.:", r) })
 	for _, cause := range allCauses() {
 		if !slices.Contains(documented, cause) {
 			t.Errorf("/v1/openapi.json does not name the cause %s", cause)
