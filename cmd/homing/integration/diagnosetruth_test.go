@@ -221,7 +221,7 @@ func stunnel(t *testing.T, cert *farm.Certificate, option string) string {
 	addr, behind := testkit.FreeAddr(t), nginxes(t, cert, farm.NginxConfig{})[0]
 	program(t, addr, "/usr/bin/stunnel4", map[string]string{
 		"both.pem":     string(cert.Chain) + string(cert.Key),
-		"stunnel.conf": "foreground = yes\npid =\n[farm]\naccept = " + addr + "\nconnect = " + behind + "\ncert = DIR/both.pem\n" + option + "\n",
+		"stunnel.conf": "foreground = yes\ndebug = err\npid =\n[farm]\naccept = " + addr + "\nconnect = " + behind + "\ncert = DIR/both.pem\n" + option + "\n",
 	}, func(dir string) []string { return []string{dir + "/stunnel.conf"} })
 	return addr
 }

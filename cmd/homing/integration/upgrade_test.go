@@ -337,7 +337,9 @@ func TestIntegrationSocketActivation(t *testing.T) {
 	l := newLineage(t, addrs(servers), "--loops", "2")
 	unused := testkit.FreeAddr(t)
 	l.start(t, tool, "--listen="+l.addr, "--listen="+l.admin, "--listen="+unused, "--fdname=web:admin:spare")
-	if n := l.said(t, "spare of systemd ("+unused+")"); n != 1 {
+	spare := "spare of systemd (" + unused + ")"
+	testkit.Eventually(t, "the socket that nobody uses is named", func() bool { return l.said(t, spare) > 0 })
+	if n := l.said(t, spare); n != 1 {
 		t.Errorf("the socket that nobody uses is named %d times", n)
 	}
 	clients := startLoad(t, l.addr, mixed(t, l.addr, cert)...)
