@@ -16,21 +16,6 @@ const (
 	Invalid
 )
 
-// String returns the name of the status in lower case.
-func (s Status) String() string {
-	switch s {
-	case NeedMore:
-		return "need more"
-	case Got:
-		return "got"
-	case Opaque:
-		return "opaque"
-	case Invalid:
-		return "invalid"
-	}
-	return "unknown"
-}
-
 const (
 	// MaxHelloLimit is the highest limit there is for a ClientHello, in bytes, with
 	// its header of four. Post-quantum hellos have 1.8 kB; tickets that hold a chain

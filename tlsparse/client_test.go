@@ -37,7 +37,7 @@ func TestClientFields(t *testing.T) {
 	if h.PSKCount() != 2 || !bytes.Equal(h.PSK(0), fill(240, 1)) || !bytes.Equal(h.PSK(1), fill(32, 2)) || h.PSK(2) != nil || h.PSK(-1) != nil {
 		t.Errorf("PSKs:\n%s", &r)
 	}
-	if !h.HasALPN("h2") || !h.HasALPN("http/1.1") || h.HasALPN("http") || (&Hello{}).HasALPN("h2") {
+	if !h.offers("h2") || !h.offers("http/1.1") || h.offers("http") || (&Hello{}).offers("h2") {
 		t.Errorf("ALPN %q", h.ALPN)
 	}
 }

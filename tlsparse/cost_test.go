@@ -32,7 +32,7 @@ func TestAllocations(t *testing.T) {
 					for name, rest := NextALPN(h.ALPN); name != nil; name, rest = NextALPN(rest) {
 						_ = name
 					}
-					_ = h.HasALPN("h2")
+					_ = h.offers("h2")
 				}
 			}); n != 0 {
 				t.Errorf("%s: %v allocations", g.name, n)

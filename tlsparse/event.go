@@ -31,32 +31,3 @@ const (
 	// holds: a second ticket, or more than MaxAnswer. It is final.
 	EventExcess
 )
-
-// String returns the name of the event in lower case.
-func (e Event) String() string {
-	switch e {
-	case EventNone:
-		return "none"
-	case EventHello:
-		return "hello"
-	case EventRetry:
-		return "retry"
-	case EventTicketPart:
-		return "ticket part"
-	case EventTicket:
-		return "ticket"
-	case EventMessage:
-		return "message"
-	case EventChangeCipherSpec:
-		return "change cipher spec"
-	case EventAlert:
-		return "alert"
-	case EventOpaque:
-		return "opaque"
-	case EventInvalid:
-		return "invalid"
-	case EventExcess:
-		return "excess"
-	}
-	return "unknown"
-}

@@ -94,16 +94,6 @@ func NextALPN(list []byte) (name, rest []byte) {
 	return proto, s
 }
 
-// HasALPN reports whether the client offers the application protocol.
-func (h *Hello) HasALPN(protocol string) bool {
-	for name, rest := NextALPN(h.ALPN); name != nil; name, rest = NextALPN(rest) {
-		if string(name) == protocol {
-			return true
-		}
-	}
-	return false
-}
-
 // unmarshal reads a ClientHello with its message header (RFC 9846, Section
 // 4.2.2; RFC 5246, Section 7.4.1.2) and reports whether it is well-formed. If
 // not, h holds part of it.

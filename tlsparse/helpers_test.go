@@ -130,3 +130,25 @@ func cutEach(msg []byte, n int) []byte {
 	}
 	return out
 }
+
+func (s Status) String() string {
+	return [...]string{NeedMore: "need more", Got: "got", Opaque: "opaque", Invalid: "invalid"}[s]
+}
+
+func (e Event) String() string {
+	return [...]string{
+		EventNone: "none", EventHello: "hello", EventRetry: "retry", EventTicketPart: "ticket part", EventTicket: "ticket",
+		EventMessage: "message", EventChangeCipherSpec: "change cipher spec", EventAlert: "alert", EventOpaque: "opaque",
+		EventInvalid: "invalid", EventExcess: "excess",
+	}[e]
+}
+
+// offers reports whether the client offers the application protocol.
+func (h *Hello) offers(protocol string) bool {
+	for name, rest := NextALPN(h.ALPN); name != nil; name, rest = NextALPN(rest) {
+		if string(name) == protocol {
+			return true
+		}
+	}
+	return false
+}

@@ -71,9 +71,6 @@ func (s *Server) PSKAccepted() (index int, ok bool) {
 	return int(s.identity), s.selected >= versionTLS13 && s.saw(extensionPreSharedKey)
 }
 
-// HasTicketExt reports whether the ServerHello announces a NewSessionTicket.
-func (s *Server) HasTicketExt() bool { return s.saw(extensionSessionTicket) }
-
 // TicketPart returns, after EventTicketPart, a piece of a ticket. It aliases the
 // chunk that Next was given.
 func (s *Server) TicketPart() []byte { return s.part }
@@ -84,10 +81,6 @@ func (s *Server) TicketLifetime() uint32 { return s.lifetime }
 
 // TicketLen returns the length of the latest NewSessionTicket's ticket, in bytes.
 func (s *Server) TicketLen() int { return int(s.ticketLen) }
-
-// MessageType returns the type of the latest handshake message (RFC 5246,
-// Section 7.4).
-func (s *Server) MessageType() uint8 { return s.message }
 
 // Alert returns the latest alert (RFC 5246, Section 7.2).
 func (s *Server) Alert() (level, description uint8) { return s.alert[0], s.alert[1] }

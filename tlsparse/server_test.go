@@ -65,14 +65,14 @@ func describe(s *Server, ev Event, ticket []byte) string {
 		if i, ok := s.PSKAccepted(); ok {
 			psk = fmt.Sprintf(",psk=%d", i)
 		}
-		if s.HasTicketExt() {
+		if s.saw(extensionSessionTicket) {
 			psk += ",ticket"
 		}
 		return fmt.Sprintf("hello(%04x,id=%d%s)", s.Version(), len(s.SessionID()), psk)
 	case EventTicket:
 		return fmt.Sprintf("ticket(%d,%d,%x)", s.TicketLifetime(), s.TicketLen(), ticket)
 	case EventMessage:
-		return fmt.Sprintf("message(%d)", s.MessageType())
+		return fmt.Sprintf("message(%d)", s.message)
 	case EventAlert:
 		level, description := s.Alert()
 		return fmt.Sprintf("alert(%d,%d)", level, description)
