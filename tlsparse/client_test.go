@@ -355,11 +355,3 @@ func TestClientSecond(t *testing.T) {
 		})
 	}
 }
-
-func TestStatusString(t *testing.T) {
-	for st, want := range map[Status]string{NeedMore: "need more", Got: "got", Opaque: "opaque", Invalid: "invalid", 9: "unknown"} {
-		if got := st.String(); got != want {
-			t.Errorf("%d: %s", st, got)
-		}
-	}
-}

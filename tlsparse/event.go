@@ -6,8 +6,8 @@ type Event uint8
 const (
 	// EventNone says that all bytes were consumed and nothing is to be told.
 	EventNone Event = iota
-	// EventHello says that the ServerHello is complete: Version, SessionID,
-	// PSKAccepted and HasTicketExt are known.
+	// EventHello says that the ServerHello is complete: Version, SessionID
+	// and PSKAccepted are known.
 	EventHello
 	// EventRetry says that a HelloRetryRequest is complete. A second ServerHello follows.
 	EventRetry
@@ -17,7 +17,7 @@ const (
 	// EventTicket says that a NewSessionTicket is complete: TicketLifetime, TicketLen.
 	EventTicket
 	// EventMessage says that the header of another TLS <= 1.2 handshake message
-	// was read: MessageType. Its body is skipped.
+	// was read. Its body is skipped.
 	EventMessage
 	// EventChangeCipherSpec says that the TLS <= 1.2 server turns to its new keys.
 	EventChangeCipherSpec

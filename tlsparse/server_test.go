@@ -276,16 +276,3 @@ func TestServerFinal(t *testing.T) {
 		}
 	}
 }
-
-func TestEventString(t *testing.T) {
-	seen := map[string]bool{}
-	for ev := EventNone; ev <= EventExcess; ev++ {
-		if s := ev.String(); s == "unknown" || seen[s] {
-			t.Errorf("%d: %s", ev, s)
-		}
-		seen[ev.String()] = true
-	}
-	if Event(99).String() != "unknown" {
-		t.Error("99 is known")
-	}
-}
