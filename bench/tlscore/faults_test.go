@@ -171,7 +171,7 @@ func TestConnSecondHello(t *testing.T) {
 		ext := appendExtension(nil, extensionSupportedVersions, []byte{3, 4})
 		ext = appendExtension(ext, extensionKeyShare, uint16s(tls.CurveP384))
 		ext = appendExtension(ext, extensionCookie, appendVector16(nil, []byte("cookie")))
-		body := appendVector8(join([]byte{3, 3}, retryRandom()), first[39:39+32])
+		body := appendVector8(join([]byte{3, 3}, []byte(retryRandom)), first[39:39+32])
 		body = appendVector16(append(body, 0x13, 1, 0), ext)
 		if err := c.Receive(appendVector16([]byte{recordHandshake, 3, 3}, message(typeServerHello, body)), nil); err != nil {
 			t.Fatal(err)

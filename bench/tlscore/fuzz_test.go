@@ -100,7 +100,7 @@ func FuzzReceive(f *testing.F) {
 	}
 	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint16(3), false)
 	f.Add([]byte{recordAlert, 3, 3, 0, 2, alertFatal, 40}, uint16(1), true)
-	f.Add(append([]byte{recordHandshake, 3, 3, 0, 54, 2, 0, 0, 50}, join([]byte{3, 3}, retryRandom(), []byte{0, 0x13, 1, 0, 0, 10})...), uint16(1), true)
+	f.Add(append([]byte{recordHandshake, 3, 3, 0, 54, 2, 0, 0, 50}, join([]byte{3, 3}, []byte(retryRandom), []byte{0, 0x13, 1, 0, 0, 10})...), uint16(1), true)
 	shares, err := NewKeyShares(tls.X25519) // drawn anew, they would make each run another for the fuzzer
 	if err != nil {
 		f.Fatal(err)

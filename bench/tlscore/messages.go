@@ -34,16 +34,12 @@ type serverHello struct {
 }
 
 // retryRandom is the random of a HelloRetryRequest, RFC 9846 section 4.1.3.
-func retryRandom() []byte {
-	return []byte{
-		0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
-		0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
-	}
-}
+const retryRandom = "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91" +
+	"\xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c"
 
 // retry reports whether it is a HelloRetryRequest.
 func (s *serverHello) retry() bool {
-	return s.version == tls.VersionTLS13 && bytes.Equal(s.random, retryRandom())
+	return s.version == tls.VersionTLS13 && string(s.random) == retryRandom
 }
 
 func parseServerHello(body []byte) (*serverHello, error) {
@@ -53,7 +49,7 @@ func parseServerHello(body []byte) (*serverHello, error) {
 	s.sessionID = bytes.Clone(r.vector8())
 	s.suite = r.uint16()
 	compression := r.uint8()
-	retry := bytes.Equal(s.random, retryRandom())
+	retry := string(s.random) == retryRandom
 	if len(r.b) > 0 { // RFC 5246 section 7.4.1.2: no extensions may mean no field
 		if !r.extensions(func(id uint16, ext *reader) { s.extension(id, ext, retry) }) {
 			return nil, malformed("ServerHello")

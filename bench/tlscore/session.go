@@ -17,20 +17,7 @@ const (
 	OfferPSK                // by TLS 1.3 pre-shared key, RFC 9846
 )
 
-func (k Kind) String() string {
-	switch k {
-	case OfferNone:
-		return "none"
-	case OfferID:
-		return "session ID"
-	case OfferTicket:
-		return "ticket"
-	case OfferPSK:
-		return "PSK"
-	default:
-		return "unknown"
-	}
-}
+func (k Kind) String() string { return [...]string{"none", "session ID", "ticket", "PSK"}[k] }
 
 // maxTicket is the longest ticket that is kept: the longest that servers are known to issue, JSSE's, have 1.1 kB, with a chain
 // of client certificates inside some 10 kB.

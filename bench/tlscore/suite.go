@@ -22,26 +22,7 @@ type suite struct {
 	modern   bool                                  // of TLS 1.3
 	mac      func() hash.Hash                      // with CBC
 	rsa      bool                                  // the client sends the secret under the server's RSA key: no ECDHE
-}
-
-// suiteOf returns the cipher suite of that number, nil when the client does not speak it.
-func suiteOf(id uint16) *suite {
-	switch id {
-	case tls.TLS_AES_128_GCM_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, modern: true}
-	case tls.TLS_AES_256_GCM_SHA384:
-		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, modern: true}
-	case tls.TLS_CHACHA20_POLY1305_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 32, aead: chacha20poly1305.New, modern: true}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, explicit: true}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:
-		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, explicit: true}
-	case tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 32, aead: chacha20poly1305.New}
-	default:
-		return oldSuite(id)
-	}
+	name     string                                // where crypto/tls has none
 }
 
 // Cipher suites of TLS 1.2 that crypto/tls has no name for, RFC 5246 appendix A.5 and RFC 5289 section 3.
@@ -51,57 +32,65 @@ const (
 	rsa256CBCSHA256        = 0x003d
 )
 
-// oldSuite returns a cipher suite that Options must name to be offered.
-func oldSuite(id uint16) *suite {
-	switch id {
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA:
-		return &suite{id: id, hash: sha256.New, key: 16, mac: sha1.New}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:
-		return &suite{id: id, hash: sha256.New, key: 32, mac: sha1.New}
-	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 16, mac: sha256.New}
-	case ecdheECDSA256CBCSHA384, ecdheRSA256CBCSHA384:
-		return &suite{id: id, hash: sha512.New384, key: 32, mac: sha512.New384}
-	case tls.TLS_RSA_WITH_AES_128_GCM_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 16, aead: gcm, explicit: true, rsa: true}
-	case tls.TLS_RSA_WITH_AES_256_GCM_SHA384:
-		return &suite{id: id, hash: sha512.New384, key: 32, aead: gcm, explicit: true, rsa: true}
-	case tls.TLS_RSA_WITH_AES_128_CBC_SHA256:
-		return &suite{id: id, hash: sha256.New, key: 16, mac: sha256.New, rsa: true}
-	case rsa256CBCSHA256:
-		return &suite{id: id, hash: sha256.New, key: 32, mac: sha256.New, rsa: true}
-	case tls.TLS_RSA_WITH_AES_128_CBC_SHA:
-		return &suite{id: id, hash: sha256.New, key: 16, mac: sha1.New, rsa: true}
-	case tls.TLS_RSA_WITH_AES_256_CBC_SHA:
-		return &suite{id: id, hash: sha256.New, key: 32, mac: sha1.New, rsa: true}
-	default:
-		return nil
+// suites are all that are spoken: those of TLS 1.3, those with an AEAD and ECDHE of TLS 1.2, then the old ones, the best
+// first.
+func suites() [23]suite {
+	return [...]suite{
+		{id: tls.TLS_AES_128_GCM_SHA256, hash: sha256.New, key: 16, aead: gcm, modern: true},
+		{id: tls.TLS_AES_256_GCM_SHA384, hash: sha512.New384, key: 32, aead: gcm, modern: true},
+		{id: tls.TLS_CHACHA20_POLY1305_SHA256, hash: sha256.New, key: 32, aead: chacha20poly1305.New, modern: true},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, hash: sha256.New, key: 16, aead: gcm, explicit: true},
+		{id: tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, hash: sha256.New, key: 16, aead: gcm, explicit: true},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, hash: sha512.New384, key: 32, aead: gcm, explicit: true},
+		{id: tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, hash: sha512.New384, key: 32, aead: gcm, explicit: true},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, hash: sha256.New, key: 32, aead: chacha20poly1305.New},
+		{id: tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, hash: sha256.New, key: 32, aead: chacha20poly1305.New},
+
+		{id: ecdheECDSA256CBCSHA384, hash: sha512.New384, key: 32, mac: sha512.New384, name: "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384"},
+		{id: ecdheRSA256CBCSHA384, hash: sha512.New384, key: 32, mac: sha512.New384, name: "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, hash: sha256.New, key: 16, mac: sha256.New},
+		{id: tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256, hash: sha256.New, key: 16, mac: sha256.New},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, hash: sha256.New, key: 32, mac: sha1.New},
+		{id: tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, hash: sha256.New, key: 32, mac: sha1.New},
+		{id: tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, hash: sha256.New, key: 16, mac: sha1.New},
+		{id: tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, hash: sha256.New, key: 16, mac: sha1.New},
+		{id: tls.TLS_RSA_WITH_AES_128_GCM_SHA256, hash: sha256.New, key: 16, aead: gcm, explicit: true, rsa: true},
+		{id: tls.TLS_RSA_WITH_AES_256_GCM_SHA384, hash: sha512.New384, key: 32, aead: gcm, explicit: true, rsa: true},
+		{id: rsa256CBCSHA256, hash: sha256.New, key: 32, mac: sha256.New, rsa: true, name: "TLS_RSA_WITH_AES_256_CBC_SHA256"},
+		{id: tls.TLS_RSA_WITH_AES_128_CBC_SHA256, hash: sha256.New, key: 16, mac: sha256.New, rsa: true},
+		{id: tls.TLS_RSA_WITH_AES_256_CBC_SHA, hash: sha256.New, key: 32, mac: sha1.New, rsa: true},
+		{id: tls.TLS_RSA_WITH_AES_128_CBC_SHA, hash: sha256.New, key: 16, mac: sha1.New, rsa: true},
 	}
+}
+
+// suiteOf returns the cipher suite of that number, nil when the client does not speak it.
+func suiteOf(id uint16) *suite {
+	list := suites()
+	for i := range list {
+		if list[i].id == id {
+			s := list[i] // the list stays on the stack
+			return &s
+		}
+	}
+	return nil
 }
 
 // OldSuites returns the cipher suites that are spoken, but offered only where Options name them: with AES-CBC, or without
 // ECDHE. Servers that know nothing better are old; a client that is to find out about them all offers these last.
 func OldSuites() []uint16 {
-	return []uint16{
-		ecdheECDSA256CBCSHA384, ecdheRSA256CBCSHA384,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-		tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-		rsa256CBCSHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA256,
-		tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+	var old []uint16
+	for _, s := range suites() {
+		if s.mac != nil || s.rsa {
+			old = append(old, s.id)
+		}
 	}
+	return old
 }
 
 // suiteName names a suite for people.
 func suiteName(id uint16) string {
-	switch id {
-	case ecdheECDSA256CBCSHA384:
-		return "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384"
-	case ecdheRSA256CBCSHA384:
-		return "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"
-	case rsa256CBCSHA256:
-		return "TLS_RSA_WITH_AES_256_CBC_SHA256"
+	if s := suiteOf(id); s != nil && s.name != "" {
+		return s.name
 	}
 	return tls.CipherSuiteName(id)
 }

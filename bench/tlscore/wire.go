@@ -48,7 +48,6 @@ const (
 	extensionSupportedVersions = 43     // RFC 9846 section 4.3.1
 	extensionCookie            = 44     // RFC 9846 section 4.3.2
 	extensionPSKModes          = 45     // RFC 9846 section 4.3.9
-	extensionPostHandshakeAuth = 49     // RFC 9846 section 4.3.6
 	extensionKeyShare          = 51     // RFC 9846 section 4.3.8
 	extensionApplication       = 0x44cd // ALPS of Chromium, draft-vvv-tls-alps
 	extensionECH               = 0xfe0d // RFC 9849 section 5
