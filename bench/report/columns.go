@@ -102,12 +102,7 @@ func (t *Test) rivals(subject *Arm) []*Arm {
 
 // measured reports whether the arm got through any round.
 func (a *Arm) measured() bool {
-	for _, r := range a.Rounds {
-		if r != nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(a.Rounds, func(r *Round) bool { return r != nil })
 }
 
 // settings says in one line what each round of a test was.

@@ -64,18 +64,15 @@ func percent(v float64) string {
 
 func count(v float64) string { return thousands(int64(math.Round(v))) }
 
-func micros(v float64) string {
-	if math.Abs(v) < 10 {
-		return strconv.FormatFloat(v, 'f', 1, 64) + " us"
-	}
-	return thousands(int64(math.Round(v))) + " us"
-}
+func micros(v float64) string { return rounded(v) + " us" }
+func millis(v float64) string { return rounded(v) + " ms" }
 
-func millis(v float64) string {
-	if math.Abs(v) < 10 {
-		return strconv.FormatFloat(v, 'f', 1, 64) + " ms"
+// rounded has a digit behind the point below 10.
+func rounded(v float64) string {
+	if v < 10 {
+		return tenths(v)
 	}
-	return thousands(int64(math.Round(v))) + " ms"
+	return count(v)
 }
 
 func tenths(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }
