@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -26,8 +23,7 @@ func newBackendCommand() *cobra.Command {
 		Hidden: true,
 		Args:   usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
+			ctx := cmd.Context()
 			pair, err := tls.LoadX509KeyPair(cert, key)
 			if err != nil {
 				return fmt.Errorf("--cert %s: %w", cert, err)

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,15 +23,14 @@ import (
 
 // compareOptions is what the flags of `homing-bench compare` say.
 type compareOptions struct {
-	scenarios, kinds, sources, through []string
+	compare.Options
+	kinds, sources, through []string
 
-	rounds, clients, threads, backends int
-	duration, warmUp, delay            time.Duration
-	rate                               float64
-
-	servers, key           string
-	homing, haproxy, nginx string
-	json, html, title      string
+	backends     farm.Options
+	servers, key string
+	programs     balancers.Paths
+	files        outputs
+	title        string
 }
 
 const compareLong = `Starts balancers before the same backends, lets the same clients through each of them by turns, and prints what
@@ -82,58 +79,54 @@ func newCompareCommand() *cobra.Command {
 		GroupID: groupTool,
 		Args:    usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return o.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringSliceVar(&o.scenarios, "scenario", []string{"resume"}, "scenarios, by comma, or all")
+	f.StringSliceVar(&o.Scenarios, "scenario", []string{"resume"}, "scenarios, by comma, or all")
 	f.StringSliceVar(&o.kinds, "kind", []string{"id", "ticket", "psk"},
 		"how clients resume: id, ticket (TLS 1.2), psk, 0rtt (TLS 1.3), or full12, full13")
 	f.StringSliceVar(&o.sources, "sources", []string{"own", "roam"},
 		"where clients of resume come from: own (an address each), roam (a new one each time), shared (one for all)")
 	f.StringSliceVar(&o.through, "through", nil,
 		"what to compare, by comma; haproxy and nginx stand for all their ways (default: all that is installed)")
-	f.IntVar(&o.rounds, "rounds", 0, "rounds of each test through each balancer; fewer can tell less (default 5, in low 3)")
-	f.DurationVar(&o.duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
-	f.DurationVar(&o.warmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
-	f.Float64Var(&o.rate, "rate", 0,
+	f.IntVar(&o.Rounds, "rounds", 0, "rounds of each test through each balancer; fewer can tell less (default 5, in low 3)")
+	f.DurationVar(&o.Duration, "duration", 0, "what is measured in each round (default: what suits the scenario, 1s to 15s)")
+	f.DurationVar(&o.WarmUp, "warm-up", 0, "before that, in each round (default: what suits the scenario)")
+	f.Float64Var(&o.Rate, "rate", 0,
 		"conns per second (default: what suits the scenario; second and bulk go as fast as answers come; low then has this one alone)")
-	f.IntVar(&o.clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
-	f.DurationVar(&o.delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
-	f.IntVar(&o.threads, "threads", 1, "threads of each balancer")
-	f.IntVar(&o.backends, "backends", 3, "number of backends")
+	f.IntVar(&o.Clients, "clients", 0, "clients in all, each with a session of its own (default: what suits the scenario)")
+	f.DurationVar(&o.Delay, "delay", 50*time.Millisecond, "each way, in the scenario distance")
+	f.IntVar(&o.Threads, "threads", 1, "threads of each balancer")
+	f.IntVar(&o.backends.N, "backends", 3, "number of backends")
 	f.StringVar(&o.servers, "servers", "nginx", "what the backends are: nginx, or go (servers of this program)")
 	f.StringVar(&o.key, "key", "rsa", "key of their certificate: rsa (2048 bits) or ecdsa (P-256)")
-	f.StringVar(&o.homing, "homing", "", "path of homing (default: beside this program, or in PATH)")
-	f.StringVar(&o.haproxy, "haproxy", "", "path of HAProxy (default: in PATH or /usr/sbin)")
-	f.StringVar(&o.nginx, "nginx", "", "path of the nginx that balances (default: in PATH or /usr/sbin)")
-	f.StringVar(&o.json, "json", "", "write all figures to this file, for homing-bench report")
-	f.StringVar(&o.html, "html", "", "write a page with charts to this file")
+	f.StringVar(&o.programs.Homing, "homing", "", "path of homing (default: beside this program, or in PATH)")
+	f.StringVar(&o.programs.HAProxy, "haproxy", "", "path of HAProxy (default: in PATH or /usr/sbin)")
+	f.StringVar(&o.programs.Nginx, "nginx", "", "path of the nginx that balances (default: in PATH or /usr/sbin)")
+	f.StringVar(&o.files.json, "json", "", "write all figures to this file, for homing-bench report")
+	f.StringVar(&o.files.html, "html", "", "write a page with charts to this file")
 	f.StringVar(&o.title, "title", "", "name of the run, to tell it from others")
 	return cmd
 }
 
 // run makes the comparison, prints it and writes the files. What was measured until an error is printed and written too.
 func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
-	opts, err := o.options(ctx, stderr)
-	if err != nil {
+	if err := o.finish(ctx, stderr); err != nil {
 		return err
 	}
-	out := &outputs{json: o.json, html: o.html}
-	if err := out.create(); err != nil { // before an hour of measuring, not after it
+	if err := o.files.create(); err != nil { // before an hour of measuring, not after it
 		return err
 	}
-	defer out.discard()
-	servers, err := o.startBackends(ctx)
+	defer o.files.discard()
+	servers, err := startBackends(ctx, o.backends, "take --servers go")
 	if err != nil {
 		return err
 	}
 	bar := newBar(stderr)
-	opts.Backends, opts.Progress = servers, bar.show
-	rep, err := compare.Run(ctx, opts)
+	o.Backends, o.Progress = servers, bar.show
+	rep, err := compare.Run(ctx, o.Options)
 	bar.end()
 	stopped := servers.Stop()
 	if rep == nil {
@@ -144,54 +137,47 @@ func (o *compareOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 		rep.Ended = "interrupted"
 		err = errors.New("compare: interrupted, what there is until then is printed")
 	}
-	return usage.Failed(cmp.Or(errors.Join(rep.WriteText(stdout), out.write(rep), stopped), err))
+	return usage.Failed(cmp.Or(errors.Join(rep.WriteText(stdout), o.files.write(rep), stopped), err))
 }
 
-// options turns flags into what compare wants, but for the backends, which are started last.
-func (o *compareOptions) options(ctx context.Context, stderr io.Writer) (compare.Options, error) {
-	kit, err := balancers.NewKit(ctx, balancers.Paths{Homing: o.homing, HAProxy: o.haproxy, Nginx: o.nginx})
+// finish turns flags into what compare wants, but for the backends, which are started last.
+func (o *compareOptions) finish(ctx context.Context, stderr io.Writer) error {
+	kit, err := balancers.NewKit(ctx, o.programs)
 	if err != nil {
-		return compare.Options{}, err
+		return err
 	}
 	asked, err := balancers.Select(o.through)
 	if err != nil {
-		return compare.Options{}, fmt.Errorf("--through: %w", err)
+		return fmt.Errorf("--through: %w", err)
 	}
-	c := compare.Options{
-		Scenarios: o.scenarios, Rounds: o.rounds, Duration: o.duration, WarmUp: o.warmUp, Rate: o.rate, Clients: o.clients, Delay: o.delay,
-		Threads: o.threads, Kit: kit, ServerName: farm.BackendsName, Run: bench.Run, Watch: bench.Watch,
-	}
-	if len(o.scenarios) == 1 && o.scenarios[0] == "all" {
-		c.Scenarios = compare.Scenarios()
+	o.Kit, o.ServerName, o.Run, o.Watch = kit, farm.BackendsName, bench.Run, bench.Watch
+	if len(o.Scenarios) == 1 && o.Scenarios[0] == "all" {
+		o.Scenarios = compare.Scenarios()
 	}
 	for _, k := range o.kinds {
-		c.Kinds = append(c.Kinds, bench.Kind(k))
+		o.Kinds = append(o.Kinds, bench.Kind(k))
 	}
 	for _, s := range o.sources {
-		c.Sources = append(c.Sources, bench.Sources(s))
+		o.Sources = append(o.Sources, bench.Sources(s))
 	}
-	if o.backends < 1 || o.backends > 64 {
-		return c, fmt.Errorf("--backends %d: not between 1 and 64", o.backends)
+	if o.backends.N < 1 || o.backends.N > 64 {
+		return fmt.Errorf("--backends %d: not between 1 and 64", o.backends.N)
 	}
-	if o.threads < 1 || o.threads > 256 {
-		return c, fmt.Errorf("--threads %d: not between 1 and 256", o.threads)
+	if o.Threads < 1 || o.Threads > 256 {
+		return fmt.Errorf("--threads %d: not between 1 and 256", o.Threads)
 	}
-	c.Balancers, c.Absent = kit.Choose(asked)
-	if err := c.CheckFlags(); err != nil {
-		return c, err
+	o.Balancers, o.Absent = kit.Choose(asked)
+	if err := o.CheckFlags(); err != nil {
+		return err
 	}
-	for _, a := range c.Absent {
+	for _, a := range o.Absent {
 		fmt.Fprintf(stderr, "homing-bench: absent: %s: %s\n", a.Name, a.Why)
 	}
-	return c, nil
-}
-
-func (o *compareOptions) startBackends(ctx context.Context) (*farm.Backends, error) {
-	b := farm.Options{N: o.backends, Key: tlsserver.Key(o.key), EarlyData: true}
-	if b.Nginx = o.servers == "nginx"; !b.Nginx && o.servers != "go" {
-		return nil, fmt.Errorf("--servers %q: neither nginx nor go", o.servers)
+	o.backends.Key, o.backends.EarlyData = tlsserver.Key(o.key), true
+	if o.backends.Nginx = o.servers == "nginx"; !o.backends.Nginx && o.servers != "go" {
+		return fmt.Errorf("--servers %q: neither nginx nor go", o.servers)
 	}
-	return startBackends(ctx, b, "take --servers go")
+	return nil
 }
 
 // describe completes a report by what only the command knows.

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -31,9 +27,7 @@ cost the servers and how long the handshakes took. It takes less than 30 seconds
   homing-bench demo --nginx`,
 		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return runDemo(ctx, cmd, o, homing)
+			return runDemo(cmd, o, homing)
 		},
 	}
 	f := cmd.Flags()
@@ -43,7 +37,8 @@ cost the servers and how long the handshakes took. It takes less than 30 seconds
 	return cmd
 }
 
-func runDemo(ctx context.Context, cmd *cobra.Command, o demo.Options, homing string) (err error) {
+func runDemo(cmd *cobra.Command, o demo.Options, homing string) (err error) {
+	ctx := cmd.Context()
 	if o.Kit, err = balancers.NewKit(ctx, balancers.Paths{Homing: homing}); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"homing/cmd/internal/usage"
 )
@@ -19,7 +21,10 @@ import (
 var version = "unstamped"
 
 func main() {
-	os.Exit(command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // command runs one command line and returns its exit code. An error is one line on stderr, whatever it wraps.

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -88,12 +86,10 @@ started. A run is bounded in any case: warm-up, duration and the timeout for the
 what was seen until then is printed.`,
 		Example: examples(h.scenario),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			if err := f.finish(ctx, cmd, args); err != nil {
+			if err := f.finish(cmd.Context(), cmd, args); err != nil {
 				return err
 			}
-			return f.run(ctx, cmd.OutOrStdout())
+			return f.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
 	plan, err := bench.NewPlan(h.scenario)

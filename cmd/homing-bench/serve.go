@@ -8,11 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,9 +54,7 @@ certificate, processes, and how to stop a backend and start it again.`,
 			if o.Addrs, err = countUp(listen, o.N); err != nil {
 				return fmt.Errorf("--listen %q: %w", listen, err)
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return serve(ctx, o, control, ca, cmd.OutOrStdout())
+			return serve(cmd.Context(), o, control, ca, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
