@@ -105,9 +105,7 @@ func (c *Config) setDefaults() error {
 	if err := c.Clients.check(); err != nil {
 		return err
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 )
 
 // foreign is a session cache that offers another ticket each time, which nobody has issued, with a state that the
@@ -30,26 +31,13 @@ func (j foreign) Get(string) (*tls.ClientSessionState, bool) {
 func newForeign(t testing.TB) foreign {
 	t.Helper()
 	cache := tls.NewLRUClientSessionCache(1)
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{newCertificate()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		if c, err := ln.Accept(); err == nil {
-			_, _ = c.Write([]byte{1}) // an error shows at the client
-			_ = c.Close()
-		}
-	}()
-	c, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{ServerName: "a.test", InsecureSkipVerify: true, ClientSessionCache: cache})
+	addr := testkit.Serve(t, tlsServer(1, false))
+	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true, ClientSessionCache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
 	read(t, c, 1)
 	c.Close()
-	<-served
 	session, ok := cache.Get("a.test")
 	if !ok {
 		t.Fatal("no session")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,9 +110,7 @@ func ParseListenAddr(text string) (netaddr.Addr, error) {
 // check fills in the name and refuses what cannot be meant. The matcher is the routes', by indexes into pools, to which
 // it adds what is new.
 func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
-	if ln.Name == "" {
-		ln.Name = ln.Addr
-	}
+	ln.Name = cmp.Or(ln.Name, ln.Addr)
 	if ln.Mode > 0o777 {
 		return nil, fmt.Errorf("balancer: listener %s has the mode %o: give permission bits, such as 660", ln.Name, ln.Mode)
 	}
@@ -145,10 +144,8 @@ func (ln *Listener) check(pools *[]*pool.Pool) (*matcher, error) {
 
 // addPool is the index of p in pools, where it is added if it is not there yet.
 func addPool(pools *[]*pool.Pool, p *pool.Pool) int {
-	for i, other := range *pools {
-		if other == p {
-			return i
-		}
+	if i := slices.Index(*pools, p); i >= 0 {
+		return i
 	}
 	*pools = append(*pools, p)
 	return len(*pools) - 1

@@ -4,6 +4,7 @@ package balancer
 
 import (
 	"net/netip"
+	"slices"
 
 	"homing/balancer/internal/proxyheader"
 )
@@ -11,12 +12,9 @@ import (
 // speaksFor says whether a peer is one of those that tell in a PROXY header whom they pass on.
 func (g *gate) speaksFor(peer netip.AddrPort) bool {
 	addr := peer.Addr().Unmap().WithZone("")
-	for _, trusted := range g.AcceptProxy {
-		if trusted.Contains(addr) || !addr.IsValid() && trusted == (netip.Prefix{}) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.AcceptProxy, func(trusted netip.Prefix) bool {
+		return trusted.Contains(addr) || !addr.IsValid() && trusted == (netip.Prefix{})
+	})
 }
 
 // sift judges the first bytes of a client whose hello is not read, before any backend has them: it must not begin with

@@ -8,6 +8,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/bench/tlsserver"
 )
 
 // TestResume is the main job: whatever a client offers goes where it was issued, over three backends with keys of their
@@ -124,12 +125,9 @@ func (r *rig) keys16() int {
 // Backends that share a ticket key share its resumptions, once TLS 1.2 traffic has shown it.
 func TestSharedTicketKey(t *testing.T) {
 	r := newRig(t)
-	var shared tls.Config
-	nameTickets(t, &shared)
+	shared := tlsserver.NewTicketKey()
 	for range 2 {
-		r.serveTLS(false, func(c *tls.Config) {
-			c.WrapSession, c.UnwrapSession = shared.WrapSession, shared.UnwrapSession
-		})
+		r.serveTLS(false, shared.Configure)
 	}
 	r.serveTLS(true)
 	r.start()

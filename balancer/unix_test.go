@@ -102,18 +102,8 @@ func TestUnixResumption(t *testing.T) {
 		dir := r.socketDir()
 		var backends []string
 		for i := range byte(3) {
-			cfg := &tls.Config{Certificates: []tls.Certificate{newCertificate()}}
-			nameTickets(t, cfg)
-			backends = append(backends, r.serveUnix(filepath.Join(dir, string('a'+i)), func(raw *net.UnixConn) {
-				c := tls.Server(raw, cfg)
-				if c.Handshake() != nil {
-					return
-				}
-				if _, err := c.Write([]byte{i}); err != nil {
-					return
-				}
-				_, _ = io.Copy(io.Discard, c) // until the client closes
-			}))
+			handle := tlsServer(i, true)
+			backends = append(backends, r.serveUnix(filepath.Join(dir, string('a'+i)), func(raw *net.UnixConn) { handle(raw) }))
 		}
 		path := r.startUnix(pool.Options{}, backends)
 		visit := func(b *browser) (byte, bool) {

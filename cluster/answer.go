@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 func TestCommandRoundTrip(t *testing.T) {

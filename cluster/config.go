@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,9 +96,7 @@ const (
 
 // check is the only place that rejects a config or fills in defaults.
 func (c *Config) check() error {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.Changed == nil {
 		c.Changed = func() {}
 	}

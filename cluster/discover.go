@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // DiscoverPool is a pool that takes backends that announce themselves (pool.Options.Discover).
@@ -84,9 +84,7 @@ type Discovery struct {
 
 // NewDiscovery makes a Discovery; Run makes it work.
 func NewDiscovery(from Directory, cfg DiscoverConfig) *Discovery {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	d := &Discovery{
 		cfg: cfg, from: from, wake: make(bound.Wake, 1), judged: make(map[string]string),
 		quiet: bound.NewQuiet(cfg.Log), watched: make(map[*pool.Pool]bool),

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // Whoever has the gossip key may say anything of anybody: memberlist believes each message that it can decrypt. So

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"net"
 	"strings"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // gossipLog turns memberlist's lines ("[WARN] memberlist: text") into records of their level. Lines that differ in

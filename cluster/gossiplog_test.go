@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 func TestParseGossipLine(t *testing.T) {

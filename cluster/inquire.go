@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // restPer is how many entries of the roll one look at it may go through for each millisecond of rest: it costs less

@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"homing/balancer/pool"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // Membership is one member's view of the cluster, and its part in it. Its methods may be called by any goroutine.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // Op is what an order does at every node.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // memberlist gives a member that died up for good: after GossipToTheDeadTime (30 s) nobody talks to it any more, and

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // Bounds of the roll. An address is the sender's of all that is said at it, for only who has it can answer there.

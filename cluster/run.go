@@ -13,7 +13,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // maxSpeak bounds the tries to hand memberlist a change. Each needs a refutation at the same moment to fail, which

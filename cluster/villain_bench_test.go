@@ -7,7 +7,7 @@ import (
 	"net"
 	"testing"
 
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // BenchmarkFakes says what 5,000 fakes cost who sends them, and both sides together: the difference is the node's.

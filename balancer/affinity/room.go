@@ -1,6 +1,9 @@
 package affinity
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 const (
 	// roomTickets is how many tickets of a backend wait for a second one with the same prefix.
@@ -82,12 +85,8 @@ func (r *room) add(t *Ident) int {
 
 // holds reports whether a ticket with this prefix waits here.
 func (r *room) holds(length int, k Key) bool {
-	for i := range min(r.n, roomTickets) {
-		if r.tickets[i].prefix[length] == k {
-			return true
-		}
-	}
-	return false
+	here := func(w waiting) bool { return w.prefix[length] == k }
+	return slices.ContainsFunc(r.tickets[:min(r.n, roomTickets)], here)
 }
 
 // try advances the trials by one ticket. stands is called for a name that the ticket shows again, falls for one that

@@ -8,11 +8,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"log/slog"
 	"math/big"
 	"net"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +17,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 )
 
 // certificate makes a certificate that has expired: the probe must not mind.
@@ -153,14 +151,13 @@ type laboratory struct {
 	pool   *pool.Pool
 	known  *affinity.Pool
 	prober *Prober
-	log    *logBuffer
+	log    testkit.Log
 }
 
 // newLab makes a prober of which nothing runs but the store it teaches.
 func newLab(t *testing.T, edit func(*ProbeConfig), addrs ...string) *laboratory {
 	t.Helper()
-	lab := &laboratory{t: t, log: new(logBuffer)}
-	log := slog.New(slog.NewTextHandler(lab.log, nil))
+	lab := &laboratory{t: t}
 	var specs []pool.Spec
 	for _, addr := range addrs {
 		specs = append(specs, pool.Spec{Addr: addr})
@@ -176,7 +173,7 @@ func newLab(t *testing.T, edit func(*ProbeConfig), addrs ...string) *laboratory 
 		t.Fatal(err)
 	}
 	lab.known = lab.store.Pool(lab.pool.Hash())
-	cfg := ProbeConfig{Store: lab.store, Log: log, Timeout: 3 * time.Second}
+	cfg := ProbeConfig{Store: lab.store, Log: lab.log.Logger(), Timeout: 3 * time.Second}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -201,39 +198,4 @@ func (lab *laboratory) round(tg *target) (outcome, Findings) {
 	lab.t.Helper()
 	result := tg.round(lab.t.Context())
 	return result, tg.findings(uint32(time.Now().Unix()))
-}
-
-// await asks until cond holds. What the store is taught takes effect a moment later.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain for " + what)
-		}
-	}
-}
-
-// logBuffer is the log of goroutines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-// lines are those since the last call, without the time.
-func (l *logBuffer) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var lines []string
-	for line := range strings.Lines(l.b.String()) {
-		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
-		lines = append(lines, line)
-	}
-	l.b.Reset()
-	return lines
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,10 +179,9 @@ func (k *Check) request(ctx context.Context, conn *tls.Conn, addr netaddr.Addr) 
 		return fmt.Errorf("HTTPS request: %s", reason(err))
 	}
 	_ = answer.Body.Close() // only the status is asked for
-	for _, r := range k.Expect {
-		if r.From <= answer.StatusCode && answer.StatusCode <= r.To {
-			return nil
-		}
+	code := answer.StatusCode
+	if slices.ContainsFunc(k.Expect, func(r StatusRange) bool { return r.From <= code && code <= r.To }) {
+		return nil
 	}
 	return fmt.Errorf("HTTPS request: status %d, wanted %v", answer.StatusCode, k.Expect)
 }

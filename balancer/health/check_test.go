@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -283,8 +282,8 @@ func (a *agentAt) say(line string) {
 // TestAgentIsHeard: what the agent says happens to the backend; what it cannot mean, or its silence, changes nothing.
 func TestAgentIsHeard(t *testing.T) {
 	backend, agent := speaker(t, "x"), startAgent(t)
-	logged := &logBuffer{}
-	log := slog.New(slog.NewTextHandler(logged, nil))
+	var logged testkit.Log
+	log := logged.Logger()
 	p, err := pool.New("web", []pool.Spec{{Addr: backend.String(), Weight: 100}}, pool.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -317,10 +316,10 @@ func TestAgentIsHeard(t *testing.T) {
 	} {
 		agent.say(step.line)
 		before := agent.asked.Load()
-		await(t, "two more questions", func() bool { return agent.asked.Load() > before+2 })
-		await(t, fmt.Sprintf("%q makes %s", step.line, step.want), func() bool { return share() == step.want })
+		testkit.Eventually(t, "two more questions", func() bool { return agent.asked.Load() > before+2 })
+		testkit.Eventually(t, fmt.Sprintf("%q makes %s", step.line, step.want), func() bool { return share() == step.want })
 	}
-	text := strings.Join(logged.lines(), "\n")
+	text := strings.Join(logged.Take(), "\n")
 	for _, want := range []string{"its agent says down: disk full", "nothing to go by", "nonsense", "more than is understood", "its agent says maint", "no newline at its end"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log lacks %q:\n%s", want, text)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/bench/testkit"
 )
 
 // TestClaims: a backend that issues tickets under the name of another one's key draws nothing to itself by that, whatever
@@ -55,7 +56,7 @@ func TestClaims(t *testing.T) {
 				return home, drawn
 			}
 			lab.round(holder)
-			await(t, "the key", func() bool { home, _ := goesTo(); return home == 100 })
+			testkit.Eventually(t, "the key", func() bool { home, _ := goesTo(); return home == 100 })
 			lab.round(other)
 			for range 5 {
 				lab.refuse(holder, keyA, 1)
@@ -70,7 +71,7 @@ func TestClaims(t *testing.T) {
 				lab.round(other)
 			}
 			if tt.shared {
-				await(t, "the second home", func() bool { _, drawn := goesTo(); return drawn == 100 })
+				testkit.Eventually(t, "the second home", func() bool { _, drawn := goesTo(); return drawn == 100 })
 			}
 			if home, _ := goesTo(); home != 100 {
 				t.Errorf("%d of 100 may go to the holder", home)

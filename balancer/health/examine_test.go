@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"homing/bench/testkit"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -180,7 +182,7 @@ func TestFindings(t *testing.T) {
 				t.Errorf("outcome %d, want %d", result, tt.result)
 			}
 			if tt.want != "" { // how a backend hangs up is a matter of chance
-				await(t, "the findings "+tt.want+", got "+words(f), func() bool {
+				testkit.Eventually(t, "the findings "+tt.want+", got "+words(f), func() bool {
 					return words(target.findings(uint32(time.Now().Unix()))) == tt.want
 				})
 				if diff := cmp.Diff(tt.log, lab.logged()); diff != "" {
@@ -188,7 +190,7 @@ func TestFindings(t *testing.T) {
 				}
 			}
 			_, _ = lab.round(target)
-			if again := lab.log.lines(); tt.want != "" && len(again) > 0 {
+			if again := lab.log.Take(); tt.want != "" && len(again) > 0 {
 				t.Errorf("a second probe has logged again: %q", again)
 			}
 			if !lab.pool.Snapshot().All()[0].Up() || lab.pool.Snapshot().All()[0].Failures() != 0 {
@@ -205,7 +207,7 @@ func TestFindings(t *testing.T) {
 func (lab *laboratory) logged() []string {
 	addr := lab.pool.Snapshot().All()[0].Addr.String()
 	var lines []string
-	for _, line := range lab.log.lines() {
+	for _, line := range lab.log.Take() {
 		lines = append(lines, strings.ReplaceAll(line, addr, "ADDR"))
 	}
 	return lines

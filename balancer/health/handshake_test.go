@@ -14,6 +14,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // The backend sees a client that shakes hands and says goodbye: no data, no reset, no error to log.
@@ -127,13 +128,13 @@ func TestRefusalLeadsToNewKey(t *testing.T) {
 			return lab.known.Find(&o, uint32(time.Now().Unix())).Source == affinity.SourceTicketKey
 		}
 	}
-	await(t, "the first key", key(keyA))
+	testkit.Eventually(t, "the first key", key(keyA))
 	s.rename(keyB)
 	var old affinity.Offer
 	old.Kind = affinity.OfferPSK
 	old.Add(lab.known.HashIdent(fmt.Appendf(nil, "%s%0100d", keyA, 0)))
 	lab.known.Refused(&old, affinity.SourceTicketKey, uint32(lab.pool.Snapshot().All()[0].ID), uint32(time.Now().Unix()))
-	await(t, "the second key", key(keyB))
+	testkit.Eventually(t, "the second key", key(keyB))
 }
 
 // crypto/tls as a server gives each ticket a week.

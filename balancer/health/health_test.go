@@ -1,11 +1,9 @@
 package health
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -19,6 +17,7 @@ import (
 
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 )
 
 // network answers checks in place of backends.
@@ -66,7 +65,7 @@ type scene struct {
 	*network
 	t    *testing.T
 	pool *pool.Pool
-	log  bytes.Buffer
+	log  testkit.Log
 	end  func()
 }
 
@@ -74,7 +73,7 @@ type scene struct {
 func bubble(t *testing.T, cfg Config, f func(*scene)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{network: &network{fails: map[string]error{}, checks: map[string]int{}}, t: t}
-		cfg.Log = slog.New(slog.NewTextHandler(&s.log, nil))
+		cfg.Log = s.log.Logger()
 		p, err := pool.New("web", []pool.Spec{{Addr: one}, {Addr: two}}, pool.Options{Log: cfg.Log})
 		if err != nil {
 			t.Fatal(err)

@@ -1,10 +1,8 @@
 package health
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,14 +12,15 @@ import (
 	"time"
 
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // TestWatchOne: the first success counts at once, then Rise and Fall do, and what this machine lacks does not.
 func TestWatchOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{fails: map[string]error{}, checks: map[string]int{}}
-		var log bytes.Buffer
-		c, err := New(nil, Config{Interval: time.Second, Rise: 3, Fall: 2, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		var log testkit.Log
+		c, err := New(nil, Config{Interval: time.Second, Rise: 3, Fall: 2, Log: log.Logger()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"homing/balancer/pool"
+	"homing/bench/testkit"
 )
 
 func TestSuspectAllocatesNothing(t *testing.T) {
@@ -69,15 +70,15 @@ func TestRunLeavesNothing(t *testing.T) {
 		for range 4 {
 			<-connected
 		}
-		await(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
+		testkit.Eventually(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
 		cancel()
 		<-ended
-		await(t, "closed descriptors", func() bool { return openFiles(t) <= files })
+		testkit.Eventually(t, "closed descriptors", func() bool { return openFiles(t) <= files })
 		if len(lab.prober.Findings()) != 0 {
 			t.Error("findings are left")
 		}
 	})
-	await(t, "the end of all goroutines", func() bool { return runtime.NumGoroutine() <= before })
+	testkit.Eventually(t, "the end of all goroutines", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 // Backends that accept and say nothing do not keep others from being probed, however many there are and however long
@@ -94,7 +95,7 @@ func TestTarpits(t *testing.T) {
 	}
 	lab := newLab(t, func(cfg *ProbeConfig) { cfg.Timeout = time.Hour }, addrs...)
 	background(t, lab.prober.Run, func() {})
-	await(t, "all that do not answer: none waits for the others", func() bool { return len(connected) == tarpits })
+	testkit.Eventually(t, "all that do not answer: none waits for the others", func() bool { return len(connected) == tarpits })
 	specs := []pool.Spec{{Addr: serve(t, named(keyA), nil).addr}}
 	for _, addr := range addrs {
 		specs = append(specs, pool.Spec{Addr: addr})
@@ -102,7 +103,7 @@ func TestTarpits(t *testing.T) {
 	if err := lab.pool.Set(specs); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the key of the one that answers", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
+	testkit.Eventually(t, "the key of the one that answers", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
 }
 
 func openFiles(t *testing.T) int {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // A backend that listens on nothing is none of the probe's business: the checks say so.
@@ -23,7 +24,7 @@ func TestFindingsUnreachable(t *testing.T) {
 	if result != outcomeFailed || f.Err != "connection refused" || !f.Success.IsZero() || f.Last.IsZero() {
 		t.Errorf("outcome %d, findings %+v", result, f)
 	}
-	if lines := lab.log.lines(); len(lines) > 0 {
+	if lines := lab.log.Take(); len(lines) > 0 {
 		t.Errorf("log: %q", lines)
 	}
 }
@@ -44,7 +45,7 @@ func TestFindingsSharedKey(t *testing.T) {
 	}
 	want := map[string]int{a.addr: 2, b.addr: 2, c.addr: 1}
 	for _, tg := range targets {
-		await(t, fmt.Sprintf("%s to share its key", tg.backend.Addr), func() bool { return homes(tg) == want[tg.backend.Addr.String()] })
+		testkit.Eventually(t, fmt.Sprintf("%s to share its key", tg.backend.Addr), func() bool { return homes(tg) == want[tg.backend.Addr.String()] })
 	}
 }
 
@@ -59,7 +60,7 @@ func TestFindingsRotation(t *testing.T) {
 	if result, f := lab.round(tg); result != outcomeNews || f.KeyChanges != 0 {
 		t.Errorf("the first probe: outcome %d, %d key changes", result, f.KeyChanges)
 	}
-	await(t, "the first key", learned(1))
+	testkit.Eventually(t, "the first key", learned(1))
 	if result, f := lab.round(tg); result != outcomeSame || f.KeyChanges != 0 {
 		t.Errorf("the second: outcome %d, %d key changes", result, f.KeyChanges)
 	}
@@ -67,7 +68,7 @@ func TestFindingsRotation(t *testing.T) {
 	if result, f := lab.round(tg); result != outcomeNews || f.KeyChanges != 1 {
 		t.Errorf("after the rotation: outcome %d, %d key changes", result, f.KeyChanges)
 	}
-	await(t, "the second key", learned(2))
+	testkit.Eventually(t, "the second key", learned(2))
 	if result, f := lab.round(tg); result != outcomeSame || f.KeyChanges != 1 {
 		t.Errorf("the last: outcome %d, %d key changes", result, f.KeyChanges)
 	}
@@ -83,8 +84,8 @@ func TestFindingsOldKey(t *testing.T) {
 	lab := newLab(t, func(cfg *ProbeConfig) { cfg.KeyAge = time.Nanosecond }, s.addr)
 	tg := lab.targets()[0]
 	lab.round(tg)
-	await(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
-	lab.log.lines()
+	testkit.Eventually(t, "the key", func() bool { return lab.store.Stats().Pools[0].Keys[2] == 1 })
+	lab.log.Take()
 	tg.warned = nil
 	lab.round(tg)
 	lab.round(tg)
@@ -143,11 +144,11 @@ func TestNames(t *testing.T) {
 	want := "() alert from the backend: internal error " +
 		"(a.example) 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes; " +
 		"(b.example) 1.3: 2 tickets resumed 168h0m0s 16 bytes; 1.2: 2 tickets resumed 16 bytes"
-	await(t, "two keys", func() bool { return words(tg.findings(uint32(time.Now().Unix()))) == want })
+	testkit.Eventually(t, "two keys", func() bool { return words(tg.findings(uint32(time.Now().Unix()))) == want })
 	if result != outcomeNews {
 		t.Errorf("outcome %d", result)
 	}
-	if lines := lab.log.lines(); len(lines) > 0 {
+	if lines := lab.log.Take(); len(lines) > 0 {
 		t.Errorf("a backend may refuse a hello without a name: %q", lines)
 	}
 	worst := tg.findings(uint32(time.Now().Unix()))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"homing/balancer/affinity"
+	"homing/bench/testkit"
 )
 
 // running is the laboratory's targets, where each finds the others.
@@ -104,16 +105,16 @@ func TestSettle(t *testing.T) {
 				lab.round(tg)
 			}
 			first := len(slices.DeleteFunc(slices.Clone(tt.keys), func(k string) bool { return k != keyA }))
-			await(t, "the first keys", func() bool { return len(lab.homes(list, keyA)) == first })
+			testkit.Eventually(t, "the first keys", func() bool { return len(lab.homes(list, keyA)) == first })
 			tt.after(lab, servers)
-			await(t, "what was done", func() bool {
+			testkit.Eventually(t, "what was done", func() bool {
 				return len(lab.homes(list, keyA)) >= len(tt.homes) && slices.Contains(lab.homes(list, keyA), 2)
 			})
 			for network := range uint32(3) { // too few for doubt: the probe is asked for each
 				lab.refuse(list[2], keyA, network)
 			}
 			result, _ := lab.round(list[2])
-			await(t, "the end", func() bool { return slices.Equal(lab.homes(list, keyA), tt.homes) })
+			testkit.Eventually(t, "the end", func() bool { return slices.Equal(lab.homes(list, keyA), tt.homes) })
 			if gone := len(tt.homes) < 3; gone && result != outcomeNews {
 				t.Errorf("outcome %d", result)
 			}
@@ -121,7 +122,7 @@ func TestSettle(t *testing.T) {
 			for _, tg := range list {
 				lab.round(tg)
 			}
-			await(t, "the same", func() bool { return slices.Equal(lab.homes(list, keyA), tt.homes) })
+			testkit.Eventually(t, "the same", func() bool { return slices.Equal(lab.homes(list, keyA), tt.homes) })
 		})
 	}
 }
@@ -142,7 +143,7 @@ func TestSettleAsksLittle(t *testing.T) {
 			lab.round(tg)
 		}
 	}
-	await(t, "the key", func() bool { return len(lab.homes(list, keyA)) == 2 })
+	testkit.Eventually(t, "the key", func() bool { return len(lab.homes(list, keyA)) == 2 })
 	before := a.conns.Load() + b.conns.Load()
 	for _, tg := range list {
 		lab.round(tg)

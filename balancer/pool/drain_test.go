@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // running starts Run until the test is over.
@@ -57,8 +58,8 @@ func TestDrainTakesNoFresh(t *testing.T) {
 
 func TestDrainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
-		p := newPool(t, Options{Log: log.logger()}, numbered(3)...)
+		var log testkit.Log
+		p := newPool(t, Options{Log: log.Logger()}, numbered(3)...)
 		running(t, p)
 		b := member(p, 0)
 		hold(b, 2)
@@ -84,18 +85,18 @@ func TestDrainEnds(t *testing.T) {
 		}
 		b.Release()
 		time.Sleep(time.Minute)
-		lines := log.take()
+		lines := log.Take()
 		if slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "backend drained") }) {
 			t.Errorf("it is said to be drained with a conn open: %q", lines)
 		}
 		b.Release()
 		time.Sleep(2 * drainLook)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{`level=INFO msg="backend drained" pool=web backend=10.0.0.1:443 took_seconds=3661`}, log.take()); diff != "" {
+		if diff := cmp.Diff([]string{`level=INFO msg="backend drained" pool=web backend=10.0.0.1:443 took_seconds=3661`}, log.Take()); diff != "" {
 			t.Errorf("the log (-want +got):\n%s", diff)
 		}
 		time.Sleep(time.Hour)
-		if more := log.take(); more != nil {
+		if more := log.Take(); more != nil {
 			t.Errorf("and again: %q", more)
 		}
 

@@ -1,12 +1,8 @@
 package pool
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"strings"
-	"sync"
 	"testing"
 )
 
@@ -58,36 +54,3 @@ func skipping(backends ...*Backend) Skip {
 
 // hashes gives the same well-spread hashes in every run.
 func hashes() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
-
-// logBuffer collects log lines without times.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(line)
-}
-
-// take returns the lines since the last take.
-func (l *logBuffer) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := strings.TrimSpace(l.buf.String())
-	l.buf.Reset()
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, "\n")
-}
-
-func (l *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-}

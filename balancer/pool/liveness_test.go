@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"homing/bench/testkit"
 )
 
 func TestUsable(t *testing.T) {
@@ -127,8 +129,8 @@ func TestPassiveCounting(t *testing.T) {
 // returns, with how long it was down.
 func TestAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
-		p := newPool(t, Options{NoChecks: true, Log: log.logger()}, numbered(2)...)
+		var log testkit.Log
+		p := newPool(t, Options{NoChecks: true, Log: log.Logger()}, numbered(2)...)
 		b := member(p, 0)
 		var heard []string
 		p.OnChange(func(b *Backend, up bool, why string) {
@@ -147,7 +149,7 @@ func TestAnnouncements(t *testing.T) {
 			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="2 checks in a row succeeded" down_seconds=90 live="2 of 2"`,
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="check: connection refused" live="1 of 2"`,
 		}
-		if got := log.take(); !slices.Equal(got, wantLog) {
+		if got := log.Take(); !slices.Equal(got, wantLog) {
 			t.Errorf("log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(wantLog, "\n"))
 		}
 		want := []string{
@@ -192,8 +194,8 @@ func TestLastDown(t *testing.T) {
 // TestHalfOpen: without active checks a backend that is down is tried again after RetryAfter, by one conn at a time.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
-		p := newPool(t, Options{NoChecks: true, Log: log.logger()}, numbered(2)...)
+		var log testkit.Log
+		p := newPool(t, Options{NoChecks: true, Log: log.Logger()}, numbered(2)...)
 		defer run(p)()
 		b := member(p, 0)
 		for range 3 {
@@ -234,7 +236,7 @@ func TestHalfOpen(t *testing.T) {
 			`level=WARN msg="backend down" pool=web backend=10.0.0.1:443 why="3 connects in a row failed, the last: connection refused" live="1 of 2"`,
 			`level=INFO msg="backend up" pool=web backend=10.0.0.1:443 why="a connect succeeded" down_seconds=22 live="2 of 2"`,
 		}
-		if got := log.take(); !slices.Equal(got, want) {
+		if got := log.Take(); !slices.Equal(got, want) {
 			t.Errorf("log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})

@@ -170,9 +170,7 @@ func (o *Options) check() error {
 	if o.Resolver == nil {
 		o.Resolver = askSystem
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return nil
 }
 

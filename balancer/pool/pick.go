@@ -1,6 +1,10 @@
 package pool
 
-import "homing/balancer/affinity"
+import (
+	"slices"
+
+	"homing/balancer/affinity"
+)
 
 // Policy says how a backend is chosen for a fresh handshake.
 type Policy uint8
@@ -40,12 +44,7 @@ func (k *Skip) Add(id ID) bool {
 
 // Has says whether a backend is to be passed over.
 func (k *Skip) Has(id ID) bool {
-	for i := range min(k.N, len(k.IDs)) {
-		if k.IDs[i] == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(k.IDs[:min(k.N, len(k.IDs))], id)
 }
 
 // One is the backend of that ID, if it can take its own and is not skipped. nil: it cannot, and why.

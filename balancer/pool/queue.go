@@ -155,10 +155,8 @@ func (s *Snapshot) granted(w *Wish, full bool) *Backend {
 
 // hope says whether there is a backend that w could have if it had fewer conns.
 func (s *Snapshot) hope(w *Wish) bool {
-	for _, b := range s.live {
-		if b.live() && !w.Skip.Has(b.ID) {
-			return true
-		}
+	if slices.ContainsFunc(s.live, func(b *Backend) bool { return b.live() && !w.Skip.Has(b.ID) }) {
+		return true
 	}
 	_, why := s.Home(&w.Home, &w.Skip)
 	return why == UsableFull

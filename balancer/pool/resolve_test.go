@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"homing/balancer/netaddr"
+	"homing/bench/testkit"
 )
 
 // zone is a resolver of a few names.
@@ -91,12 +92,12 @@ func TestResolve(t *testing.T) {
 		z := &zone{names: map[string]string{
 			"web": "10.0.0.2 10.0.0.1 2001:db8::1", "mapped": "::ffff:10.0.0.9 10.0.0.9", "empty": "",
 		}}
-		var log logBuffer
+		var log testkit.Log
 		specs := make([]Spec, len(tt.specs))
 		for i, text := range tt.specs {
 			specs[i].Addr = text
 		}
-		p, err := New("web", specs, Options{Resolver: z.resolve, Log: log.logger()})
+		p, err := New("web", specs, Options{Resolver: z.resolve, Log: log.Logger()})
 		if err != nil {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
@@ -104,7 +105,7 @@ func TestResolve(t *testing.T) {
 		if got := addrs(p); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.why, got, tt.want)
 		}
-		lines := log.take()
+		lines := log.Take()
 		if tt.log == "" && len(lines) != 0 || tt.log != "" && (len(lines) != 1 || !strings.Contains(lines[0], tt.log)) {
 			t.Errorf("%s: log %q, want a line with %q", tt.why, lines, tt.log)
 		}
@@ -132,13 +133,13 @@ func TestResolveAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := &zone{}
 		z.set("web", "10.0.0.1 10.0.0.2")
-		var log logBuffer
-		p := newPool(t, Options{Resolver: z.resolve, Log: log.logger()}, Spec{Addr: "web:443", Weight: 2}, Spec{Addr: "late:443"}, Spec{Addr: "10.9.9.9:443"})
+		var log testkit.Log
+		p := newPool(t, Options{Resolver: z.resolve, Log: log.Logger()}, Spec{Addr: "web:443", Weight: 2}, Spec{Addr: "late:443"}, Spec{Addr: "10.9.9.9:443"})
 		defer run(p)()
 		first := member(p, 0)
 		p.SetUp(first, false, "test")
 		first.Acquire()
-		log.take()
+		log.Take()
 		later := func(want, why string, lines int) {
 			t.Helper()
 			time.Sleep(31 * time.Second)
@@ -146,7 +147,7 @@ func TestResolveAgain(t *testing.T) {
 			if got := addrs(p); got != want {
 				t.Errorf("%s: %s, want %s", why, got, want)
 			}
-			if got := log.take(); len(got) != lines {
+			if got := log.Take(); len(got) != lines {
 				t.Errorf("%s: log %q, want %d lines", why, got, lines)
 			}
 		}
@@ -224,8 +225,8 @@ func TestResolveDeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := &zone{}
 		z.set("web", "10.0.0.1 2001:db8::1")
-		var log logBuffer
-		p := newPool(t, Options{Resolver: z.resolve, Log: log.logger()}, Spec{Addr: "web:443"})
+		var log testkit.Log
+		p := newPool(t, Options{Resolver: z.resolve, Log: log.Logger()}, Spec{Addr: "web:443"})
 		defer run(p)()
 		z.change(func() { z.deaf = errors.New("server misbehaving") })
 		z.set("web", "10.0.0.2")
@@ -234,7 +235,7 @@ func TestResolveDeaf(t *testing.T) {
 		if got, want := addrs(p), "10.0.0.2:443 [2001:db8::1]:443"; got != want {
 			t.Errorf("half deaf: %s, want %s", got, want)
 		}
-		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], "server misbehaving") {
+		if lines := log.Take(); len(lines) != 1 || !strings.Contains(lines[0], "server misbehaving") {
 			t.Errorf("log %q, want one line", lines)
 		}
 		z.change(func() { z.deaf = nil })
@@ -247,7 +248,7 @@ func TestResolveDeaf(t *testing.T) {
 		z.change(func() { z.deaf = errors.New("refused") })
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
-		if lines := log.take(); len(lines) != 0 {
+		if lines := log.Take(); len(lines) != 0 {
 			t.Errorf("log %q of a family that has never had an address", lines)
 		}
 	})
@@ -289,12 +290,12 @@ func TestSlowNameHoldsNobodyUp(t *testing.T) {
 func TestCollision(t *testing.T) {
 	small, large := findCollision(t)
 	for _, specs := range [][]Spec{{{Addr: small}, {Addr: large}}, {{Addr: large}, {Addr: small}}} {
-		var log logBuffer
-		p := newPool(t, Options{Log: log.logger()}, specs...)
+		var log testkit.Log
+		p := newPool(t, Options{Log: log.Logger()}, specs...)
 		if got := addrs(p); got != small {
 			t.Errorf("of %v the pool keeps %s, want %s", specs, got, small)
 		}
-		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], large) || !strings.Contains(lines[0], "refused") {
+		if lines := log.Take(); len(lines) != 1 || !strings.Contains(lines[0], large) || !strings.Contains(lines[0], "refused") {
 			t.Errorf("log %q, want one line that %s is refused", lines, large)
 		}
 	}
@@ -324,12 +325,12 @@ func TestManyBackends(t *testing.T) {
 	for i := range specs {
 		specs[i].Addr = fmt.Sprintf("10.1.%d.%d:443", i>>8, i&255)
 	}
-	var log logBuffer
-	p := newPool(t, Options{Log: log.logger()}, specs...)
+	var log testkit.Log
+	p := newPool(t, Options{Log: log.Logger()}, specs...)
 	if n := len(p.Snapshot().All()); n != MaxBackends {
 		t.Errorf("the pool has %d backends, want %d", n, MaxBackends)
 	}
-	if lines := log.take(); len(lines) != 2 {
+	if lines := log.Take(); len(lines) != 2 {
 		t.Errorf("%d warnings, want one for each backend that is refused", len(lines))
 	}
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -56,9 +57,7 @@ func parseSpec(spec Spec) (target, error) {
 	fail := func(format string, args ...any) (target, error) {
 		return target{}, &SpecError{spec.Addr, fmt.Errorf(format, args...)}
 	}
-	if spec.Weight == 0 {
-		spec.Weight = 1
-	}
+	spec.Weight = cmp.Or(spec.Weight, 1)
 	if spec.Weight < 1 || spec.Weight > MaxWeight {
 		return fail("weight %d is not from 1 to %d", spec.Weight, MaxWeight)
 	}

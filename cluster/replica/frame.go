@@ -9,7 +9,7 @@ import (
 	"io"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // protocolVersion is the first byte of every frame.

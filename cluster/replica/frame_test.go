@@ -13,7 +13,7 @@ import (
 	"testing/quick"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 func TestHelloRoundTrip(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/bench/testkit"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // silence keeps connections open that say nothing, until the test ends: one that is closed comes again.

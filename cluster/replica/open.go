@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // dial opens a stream to the peer and serves it to its end. opened says that it got past the hellos.

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // maxTail bounds the facts that a replicator hands over because peers have not acknowledged them yet; who misses more

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 const (
@@ -134,12 +135,8 @@ func New(cfg Config) (r *Replicator, err error) {
 	if cfg.Ring < 0 || cfg.Ring > 1<<28 {
 		return nil, fmt.Errorf("cluster: a ring of %d facts: want 1 to %d", cfg.Ring, 1<<28)
 	}
-	if cfg.Ring == 0 {
-		cfg.Ring = defaultRing
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.Ring = cmp.Or(cfg.Ring, defaultRing)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if cfg.times == (times{}) {
 		cfg.times = realTimes()
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 // Run replicates the store until ctx is done. The store's own Run must be running.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/cluster/internal/bound"
+	"homing/cluster/bound"
 )
 
 const (
@@ -65,12 +66,8 @@ func OpenStateDir(cfg StateDirConfig) (*StateDir, error) {
 		return nil, fmt.Errorf("cluster: state: %w", err)
 	}
 	s := &StateDir{path: filepath.Join(cfg.Dir, stateName), log: cfg.Log, keysOnly: cfg.KeysOnly, every: cfg.every}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.every == 0 {
-		s.every = stateEvery
-	}
+	s.log = cmp.Or(s.log, slog.New(slog.DiscardHandler))
+	s.every = cmp.Or(s.every, stateEvery)
 	s.stats.Store(new(StateDirStats))
 	seed, err := verifyState(s.path)
 	switch {

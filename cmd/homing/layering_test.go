@@ -38,9 +38,9 @@ var allowedEdges = map[string][]string{
 	"balancer/rules":                {"balancer/affinity", "balancer/pool"},
 	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/rules", "balancer/internal/netio", "balancer/internal/proxyheader"},
 	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
-	"cluster/internal/bound":        {},
-	"cluster/replica":               {"balancer/affinity", "cluster/internal/bound"}, // of members it knows nothing
-	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/internal/bound"},
+	"cluster/bound":                 {},
+	"cluster/replica":               {"balancer/affinity", "cluster/bound"}, // of members it knows nothing
+	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/bound"},
 	"bench":                         {},
 	"cmd/homing-bench":              {"bench", "cmd/internal"},
 	"cmd/internal":                  {},
@@ -61,7 +61,7 @@ var allowedEdges = map[string][]string{
 	"homing/upgrade":     {"balancer", "balancer/netaddr"},
 	"homing/shortage":    {"balancer", "homing/api"},
 	"homing/logref":      {"balancer", "balancer/affinity", "balancer/netaddr"},
-	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/replica", "tlsparse", "homing/api"},
+	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/bound", "cluster/replica", "tlsparse", "homing/api"},
 	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
 	"homing/operate":     {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"homing/cluster/bound"
 	"homing/cmd/homing/internal/api"
 )
 
@@ -71,7 +72,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ConnContext: withVisit,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	bounded := &roomy{Listener: listener, most: maxConns}
+	bounded := &roomy{Listener: listener, door: bound.Door{Places: maxConns, PerAddr: maxConns}}
 	var kept sync.WaitGroup
 	defer kept.Wait()
 	ctx, cancel := context.WithCancel(ctx)

@@ -241,9 +241,7 @@ func (r *reader) listener(c *Config, path string, node ast.Node) Listener {
 	}})
 	r.section(node, s)
 	l.ListenerSettings = scratch.Listener
-	if l.Name == "" {
-		l.Name = l.Address
-	}
+	l.Name = cmp.Or(l.Name, l.Address)
 	return l
 }
 

@@ -104,9 +104,7 @@ func (s *service) viewListeners() []api.Listener {
 		if i < len(bound) {
 			view.Address = bound[i].String()
 		}
-		if view.Name == "" {
-			view.Name = view.Address
-		}
+		view.Name = cmp.Or(view.Name, view.Address)
 		for _, r := range l.Routes {
 			view.Routes = append(view.Routes, api.Route{Names: r.Names, ALPN: r.ALPN, Pool: r.Pool})
 		}

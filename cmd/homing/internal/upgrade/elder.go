@@ -3,6 +3,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,15 +56,9 @@ const (
 
 // NewUpgrader makes one.
 func NewUpgrader(cfg Config) *Upgrader {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 30 * time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Stderr == nil {
-		cfg.Stderr = os.Stderr
-	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	cfg.Stderr = cmp.Or(cfg.Stderr, os.Stderr)
 	if cfg.Said == nil {
 		cfg.Said = cfg.Stderr
 	}

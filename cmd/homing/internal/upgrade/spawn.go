@@ -239,10 +239,6 @@ func (l *errorLine) line() string {
 
 // isError tells the lines with which this program, or the runtime of Go, ends from those of the log.
 func isError(line string) bool {
-	for _, prefix := range []string{"homing: ", "panic: ", "fatal error: ", "runtime: ", "SIG"} {
-		if strings.HasPrefix(line, prefix) {
-			return true
-		}
-	}
-	return false
+	begins := []string{"homing: ", "panic: ", "fatal error: ", "runtime: ", "SIG"}
+	return slices.ContainsFunc(begins, func(prefix string) bool { return strings.HasPrefix(line, prefix) })
 }

@@ -1,6 +1,6 @@
-// Package bound limits what others can cost a member: connections that have shown nothing (Door), what an address sends
-// (Budget), what is remembered of them (Recent), lines of the log (Quiet), and how often it looks for what is due (Attend).
-// Packages cluster and replica have nothing else in common.
+// Package bound limits what others can cost a member, or the admin server: connections that have shown nothing (Door),
+// what an address sends (Budget), what is remembered of them (Recent), lines of the log (Quiet), and how often it looks for
+// what is due (Attend).
 package bound
 
 import (
@@ -15,9 +15,9 @@ import (
 const MaxID = 64
 
 // Door bounds the connections that have not shown yet who they are. Everybody is let in at once: when there is no
-// place, another one gives way, first of those that have said nothing, then the oldest. Strangers have their places,
-// and those who are known theirs, so that no number of strangers keeps a peer out. Its methods may be called by any
-// goroutine.
+// place, another one gives way, first of those that have said nothing, then the oldest that asks for nothing, then the
+// oldest. Strangers have their places, and those who are known theirs, so that no number of strangers keeps a peer out.
+// Its methods may be called by any goroutine.
 type Door struct {
 	// Static.
 	Places  int                   // for strangers, and as many for those who are known
@@ -32,7 +32,8 @@ type Door struct {
 type Guest struct {
 	net.Conn
 	Addr  netip.Addr
-	Known bool // somebody known was at the address when it came
+	Known bool         // somebody known was at the address when it came
+	Asks  atomic.Int32 // requests of it that are being answered, where it makes any
 	door  *Door
 	spoke atomic.Bool
 }
@@ -51,8 +52,7 @@ func (d *Door) Enter(conn net.Conn) *Guest {
 	return g
 }
 
-// room takes out who is to go so that g has a place, nil if nobody: of those that take a place of its kind the first
-// that is silent, or else the first. d.mu is held.
+// room takes out who is to go so that g has a place, nil if nobody, of those that take a place of its kind. d.mu is held.
 func (d *Door) room(g *Guest) *Guest {
 	var all, same []*Guest
 	for _, other := range d.inside {
@@ -71,7 +71,11 @@ func (d *Door) room(g *Guest) *Guest {
 	case len(all) < d.Places:
 		return nil
 	}
-	out := may[max(0, slices.IndexFunc(may, func(other *Guest) bool { return !other.spoke.Load() }))]
+	i := slices.IndexFunc(may, func(other *Guest) bool { return !other.spoke.Load() })
+	if i < 0 {
+		i = slices.IndexFunc(may, func(other *Guest) bool { return other.Asks.Load() == 0 })
+	}
+	out := may[max(i, 0)]
 	d.leave(out)
 	return out
 }
