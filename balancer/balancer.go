@@ -149,7 +149,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 		return errors.New("balancer: Run may be called once")
 	}
 	defer b.become(stageEnded, stageRunning, stageReleased, stageEnding)
-	b.announceEngine()
+	cfg := &b.settings().cfg
+	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
 	var logging, running sync.WaitGroup
 	logging.Go(func() { runRecords(b.records) })
 	errs := make([]error, len(b.loops))
@@ -290,12 +291,6 @@ func (b *Balancer) chooseEngine() error {
 		return e, err
 	}
 	return nil
-}
-
-// announceEngine says in the log which engine it is and why.
-func (b *Balancer) announceEngine() {
-	cfg := &b.settings().cfg
-	cfg.Log.Info("engine", "engine", b.engine.Kind.String(), "why", b.engine.Why, "loops", cfg.Loops)
 }
 
 // countNetworks makes the table when the settings are the first that need it.

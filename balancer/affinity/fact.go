@@ -11,9 +11,6 @@ const (
 	FactClient                  // a client's home, new, moved or refreshed
 )
 
-// String is the word in logs.
-func (k FactKind) String() string { return word(int(k), "entry", "key-home", "key-gone", "client") }
-
 // Fact is one thing learned here, for the other nodes.
 type Fact struct {
 	Kind   FactKind

@@ -14,7 +14,7 @@ const (
 
 // String is the word in logs and metrics.
 func (k OfferKind) String() string {
-	return word(int(k), "none", "id", "ticket", "psk")
+	return [...]string{"none", "id", "ticket", "psk"}[k]
 }
 
 // Source is the rule of DESIGN.md section 3.3 that decided on a backend.
@@ -32,7 +32,7 @@ const (
 
 // String is the word in logs and metrics.
 func (s Source) String() string {
-	return word(int(s), "fresh", "session", "ticket_key", "client", "explore")
+	return [...]string{"fresh", "session", "ticket_key", "client", "explore"}[s]
 }
 
 // Reason says why a backend refused an offer, as far as this package can tell.
@@ -47,16 +47,9 @@ const (
 	ReasonNotKept               // sent home, which keeps no session IDs, or none for a minute
 )
 
-// String is the word in logs and metrics.
+// String is the word in the scripts of tests.
 func (r Reason) String() string {
-	return word(int(r), "unknown", "expired", "rotated", "moved", "not_kept")
-}
-
-func word(i int, words ...string) string {
-	if i < len(words) {
-		return words[i]
-	}
-	return "invalid"
+	return [...]string{"unknown", "expired", "rotated", "moved", "not_kept"}[r]
 }
 
 // MaxIdents is how many tickets or PSK identities of one hello are looked at. Real clients send one, rarely two.

@@ -76,10 +76,6 @@ type VersionFinding struct {
 // VersionName is the version in metrics and logs.
 func VersionName(version uint16) string { return tls.VersionName(version) }
 
-func newFindings(p *pool.Pool, b *pool.Backend) Findings {
-	return Findings{Pool: p, Backend: b, Handshakes: make(map[Handshake]uint64)}
-}
-
 // Findings is what the probe knows of each backend, in the order of pools and addresses.
 func (p *Prober) Findings() []Findings {
 	now := p.cfg.Store.Now()

@@ -54,7 +54,7 @@ func newTarget(p *Prober, pl *pool.Pool, b *pool.Backend) *target {
 		prober: p, pool: pl, backend: b,
 		known: p.cfg.Store.Pool(pl.Hash()),
 		wake:  make(chan struct{}, 1),
-		found: newFindings(pl, b),
+		found: Findings{Pool: pl, Backend: b, Handshakes: make(map[Handshake]uint64)},
 	}
 }
 

@@ -81,9 +81,6 @@ func (a Addr) IP() netip.AddrPort { return a.ip }
 // Path is that of a unix socket, or @ and its abstract name; "" for TCP.
 func (a Addr) Path() string { return a.unix }
 
-// IsAbstract says whether it is a unix socket without a file.
-func (a Addr) IsAbstract() bool { return strings.HasPrefix(a.unix, "@") }
-
 // Network is the name of the address's network, as package net has it: tcp or unix.
 func (a Addr) Network() string {
 	if a.unix != "" {

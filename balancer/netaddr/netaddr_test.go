@@ -67,17 +67,17 @@ func TestInZone(t *testing.T) {
 func TestKind(t *testing.T) {
 	tcp, file, abstract := Of(netip.MustParseAddrPort("192.0.2.1:443")), Unix("/run/app.sock"), Unix("@app")
 	for _, row := range []struct {
-		a              Addr
-		network, dial  string
-		unix, abstract bool
+		a             Addr
+		network, dial string
+		unix          bool
 	}{
-		{tcp, "tcp", "192.0.2.1:443", false, false},
-		{file, "unix", "/run/app.sock", true, false},
-		{abstract, "unix", "@app", true, true},
+		{tcp, "tcp", "192.0.2.1:443", false},
+		{file, "unix", "/run/app.sock", true},
+		{abstract, "unix", "@app", true},
 	} {
-		if a := row.a; a.Network() != row.network || a.Dial() != row.dial || a.IsUnix() != row.unix || a.IsAbstract() != row.abstract ||
+		if a := row.a; a.Network() != row.network || a.Dial() != row.dial || a.IsUnix() != row.unix ||
 			(a.Path() != "") != row.unix || a.IP().IsValid() == row.unix {
-			t.Errorf("%s: %s %s, unix %v, abstract %v, path %q, IP %v", a, a.Network(), a.Dial(), a.IsUnix(), a.IsAbstract(), a.Path(), a.IP())
+			t.Errorf("%s: %s %s, unix %v, path %q, IP %v", a, a.Network(), a.Dial(), a.IsUnix(), a.Path(), a.IP())
 		}
 	}
 	all := []Addr{abstract, file, tcp}

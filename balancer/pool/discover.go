@@ -37,7 +37,7 @@ func (p *Pool) SetDiscovered(backends []Discovered) error {
 	backends = slices.Clone(backends)
 	for i := range backends {
 		d := &backends[i]
-		d.Addr = canonical(d.Addr)
+		d.Addr = netaddr.Of(d.Addr).IP()
 		t, err := parseSpec(Spec{Addr: d.Addr.String(), Weight: d.Weight})
 		if err != nil {
 			return err

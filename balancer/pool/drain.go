@@ -2,7 +2,6 @@ package pool
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -138,11 +137,6 @@ func (p *Pool) DrainStatus(b *Backend) DrainStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return DrainStatus{Mode: b.Draining(), Since: b.drained.since, End: b.drained.end}
-}
-
-// drainForever ends the drains whose time is over, and tells the log of those that are through. It is a part of Run.
-func (p *Pool) drainForever(ctx context.Context) {
-	lookAgain(ctx, p.drainKick, func() time.Duration { return p.endDrains(time.Now()) })
 }
 
 // endDrains does what is due of the drains, and says when to look again; 0: when something is drained.

@@ -107,9 +107,9 @@ func (p *Pool) Run(ctx context.Context) {
 	defer p.running.Add(-1)
 	var names sync.WaitGroup // apart, so that a slow resolver delays nothing else
 	defer names.Wait()
-	names.Go(func() { p.refreshForever(ctx) })
-	names.Go(func() { p.drainForever(ctx) })
-	names.Go(func() { p.raiseForever(ctx) })
+	names.Go(func() { lookAgain(ctx, p.renamed, func() time.Duration { return p.refresh(ctx) }) })
+	names.Go(func() { lookAgain(ctx, p.drainKick, func() time.Duration { return p.endDrains(time.Now()) }) })
+	names.Go(func() { lookAgain(ctx, p.shareKick, p.raise) })
 	p.attend(ctx)
 }
 

@@ -74,16 +74,13 @@ func (plan *Plan) Apply() {
 		p.discovered = nil
 	}
 	p.targets = plan.targets
-	p.forgetWeights()
-	p.swapOptions(plan.opt)
+	p.mu.Lock()
+	for _, b := range p.Snapshot().all { // what was said by hand stands until now
+		b.handWeight = 0
+	}
+	p.publish(p.Snapshot().all, plan.opt)
+	p.mu.Unlock()
 	p.applyStatic(plan.want, plan.warnings)
 	kick(p.kick)
 	kick(p.renamed)
-}
-
-// swapOptions gives the loops other options with the same backends.
-func (p *Pool) swapOptions(opt *Options) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.publish(p.Snapshot().all, opt)
 }

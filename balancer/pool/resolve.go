@@ -41,11 +41,6 @@ const (
 	resolveRetry = 5 * time.Second
 )
 
-// refreshForever resolves each name again when it is due. It is a part of Run.
-func (p *Pool) refreshForever(ctx context.Context) {
-	lookAgain(ctx, p.renamed, func() time.Duration { return p.refresh(ctx) })
-}
-
 // refresh resolves the names again that are due, and says when the next one is; 0: there is no name. When nothing at
 // all can be resolved everything stays as it is.
 func (p *Pool) refresh(ctx context.Context) (wait time.Duration) {

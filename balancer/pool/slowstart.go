@@ -79,11 +79,6 @@ func (p *Pool) joins(b *Backend, now time.Time) {
 	kick(p.shareKick)
 }
 
-// raiseForever takes the steps of slow starts. It is a part of Run.
-func (p *Pool) raiseForever(ctx context.Context) {
-	lookAgain(ctx, p.shareKick, p.raise)
-}
-
 // kick has lookAgain look, on whatever goroutine that is, or attend reconcile.
 func kick(kicked chan<- struct{}) {
 	select {

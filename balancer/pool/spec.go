@@ -96,8 +96,3 @@ func parseSpec(spec Spec) (target, error) {
 	}
 	return t, nil
 }
-
-// canonical is the one form of an address that IDs are made of: 4-in-6 is unmapped.
-func canonical(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}

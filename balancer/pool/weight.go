@@ -99,12 +99,3 @@ func (b *Backend) effectiveWeight() int {
 	}
 	return weight
 }
-
-// forgetWeights ends all SetWeight: the specs are given anew.
-func (p *Pool) forgetWeights() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, b := range p.Snapshot().all {
-		b.handWeight = 0
-	}
-}

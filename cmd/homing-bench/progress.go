@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"time"
 
 	"homing/bench"
@@ -13,10 +12,6 @@ type progress struct {
 	line  *liveLine
 	quiet bool
 	phase string
-}
-
-func newProgress(out io.Writer, quiet bool) *progress {
-	return &progress{line: newLiveLine(out), quiet: quiet}
 }
 
 func (p *progress) show(now bench.Progress) {
@@ -44,6 +39,3 @@ func (p *progress) show(now bench.Progress) {
 	}
 	p.line.show(line)
 }
-
-// end removes the line.
-func (p *progress) end() { p.line.clear() }

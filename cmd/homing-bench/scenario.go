@@ -169,9 +169,9 @@ func (f *scenarioFlags) askControl(ctx context.Context) error {
 
 // run carries the plan out and prints the result.
 func (f *scenarioFlags) run(ctx context.Context, stdout io.Writer) error {
-	bar := newProgress(os.Stderr, f.quiet)
+	bar := &progress{line: newLiveLine(os.Stderr), quiet: f.quiet}
 	res, err := bench.Run(ctx, f.plan, bar.show)
-	bar.end()
+	bar.line.clear()
 	if err != nil {
 		return plain(err)
 	}

@@ -117,7 +117,7 @@ func source(t testing.TB) Source {
 		Started: time.Now().Add(-time.Hour),
 		Store:   storeOf(t, p),
 		Listeners: func() []api.Listener {
-			return []api.Listener{{Name: "web", Address: "192.0.2.9:443", TLS: "auto", Default: "default", Routes: []api.Route{{Names: []string{"*.example.org"}, Pool: "default"}}}}
+			return []api.Listener{{Name: "web", Address: "192.0.2.9:443", TLS: "auto", Default: "default", Routes: []api.Route{{Names: []string{"*.example.org"}, ALPN: []string{}, Pool: "default"}}}}
 		},
 		Sync: func(context.Context) error { return nil },
 		Members: func() []api.Member {
@@ -127,7 +127,7 @@ func source(t testing.TB) Source {
 			return []cluster.Answer{{Node: "node-a"}, {Node: "node-b", Error: "no answer"}}, nil
 		},
 		LogLevel: new(slog.LevelVar),
-		Events:   NewEvents(slog.DiscardHandler),
+		Events:   NewEvents(),
 	}
 }
 

@@ -20,11 +20,9 @@ const (
 	maxField = 512
 )
 
-// Events is a log handler that keeps the last lines of level info and above, and hands on what the handler behind it
-// wants. Lines per conn do not belong here.
+// Events is a log handler that keeps the last lines of level info and above. Lines per conn do not belong here.
 type Events struct {
 	*eventRing
-	next   slog.Handler
 	prefix string // of the names of fields, from WithGroup
 	with   []slog.Attr
 }
@@ -36,35 +34,21 @@ type eventRing struct {
 	last   uint64      // guarded by mu; number of the last
 }
 
-// NewEvents stands before a handler.
-func NewEvents(next slog.Handler) *Events { return &Events{eventRing: new(eventRing), next: next} }
-
-// EventsOf is the Events that a log is made of, nil for none.
-func EventsOf(log *slog.Logger) *Events {
-	events, _ := log.Handler().(*Events)
-	return events
-}
+// NewEvents has kept nothing yet.
+func NewEvents() *Events { return &Events{eventRing: new(eventRing)} }
 
 // Enabled implements slog.Handler.
-func (e *Events) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || e.next.Enabled(ctx, level)
-}
+func (e *Events) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 
 // Handle implements slog.Handler.
-func (e *Events) Handle(ctx context.Context, record slog.Record) error {
-	if record.Level >= slog.LevelInfo {
-		e.keep(&record)
-	}
-	if e.next.Enabled(ctx, record.Level) {
-		return e.next.Handle(ctx, record)
-	}
+func (e *Events) Handle(_ context.Context, record slog.Record) error {
+	e.keep(&record)
 	return nil
 }
 
 // WithAttrs implements slog.Handler.
 func (e *Events) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *e
-	c.next = e.next.WithAttrs(attrs)
 	c.with = append([]slog.Attr(nil), e.with...)
 	for _, a := range attrs {
 		c.with = append(c.with, slog.Attr{Key: e.prefix + a.Key, Value: a.Value})
@@ -78,7 +62,6 @@ func (e *Events) WithGroup(name string) slog.Handler {
 		return e
 	}
 	c := *e
-	c.next = e.next.WithGroup(name)
 	c.prefix = e.prefix + name + "."
 	return &c
 }

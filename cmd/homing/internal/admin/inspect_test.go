@@ -98,8 +98,9 @@ func TestLookup(t *testing.T) {
 func TestLookupKeepsNothing(t *testing.T) {
 	var log bytes.Buffer
 	src := source(t)
-	src.Events = NewEvents(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := New(api.Access{Address: api.Address{Network: "unix"}}, src, slog.New(src.Events))
+	src.Events = NewEvents()
+	handler := slog.NewMultiHandler(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}), src.Events)
+	s, err := New(api.Access{Address: api.Address{Network: "unix"}}, src, slog.New(handler))
 	if err != nil {
 		t.Fatal(err)
 	}

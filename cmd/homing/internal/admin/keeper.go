@@ -70,8 +70,6 @@ func (k *keeper) tablesLately(now time.Time) affinity.Stats {
 	return fresh.stats
 }
 
-func newKeeper(src *Source) *keeper { return &keeper{src: src} }
-
 // known is the last census, nil before the first. The next will be of later.
 func (k *keeper) known() *counted {
 	k.asked.Store(time.Now().UnixNano())

@@ -51,10 +51,6 @@ func withVisit(ctx context.Context, conn net.Conn) context.Context {
 // places bounds the requests that are being answered.
 type places struct{ busy, open chan struct{} }
 
-func newPlaces() places {
-	return places{make(chan struct{}, maxBusy), make(chan struct{}, maxOpen)}
-}
-
 // take begins to answer a request, and gives what ends that.
 func (p *places) take(e *endpoint, r *http.Request) (leave func(), err error) {
 	room := p.busy

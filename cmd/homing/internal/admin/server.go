@@ -45,7 +45,7 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{
 		src: src, log: log, guard: newGuard(access.Address, token), tls: secured, endpoints: endpoints(),
-		registry: prometheus.NewRegistry(), keeper: newKeeper(&src), places: newPlaces(), closing: make(chan struct{}),
+		registry: prometheus.NewRegistry(), keeper: &keeper{src: &src}, places: places{make(chan struct{}, maxBusy), make(chan struct{}, maxOpen)}, closing: make(chan struct{}),
 	}
 	s.registry.MustRegister(
 		newCollector(s.src),

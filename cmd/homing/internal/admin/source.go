@@ -27,7 +27,7 @@ type Source struct {
 	Store     *affinity.Store
 	Probe     func() []health.Findings
 	Pools     func() []*pool.Pool
-	Listeners func() []api.Listener
+	Listeners func() []api.Listener // never nil, nor is a list in it
 	Unready   func() string         // why conns are not welcome, "" when they are
 	Shortages func() []api.Shortage // what stands, never nil
 	Config    func() ConfigState

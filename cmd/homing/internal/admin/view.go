@@ -21,14 +21,14 @@ func (s *Server) status(*http.Request) (api.Status, error) {
 	why, counted := src.Unready(), src.Stats()
 	return api.Status{
 		Version: src.Version, Node: src.Name, NodeID: src.Node, Now: now, Started: src.Started.UTC(), Ready: why == "",
-		NotReady: why, LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: s.viewListeners(),
+		NotReady: why, LogLevel: s.level(), Totals: viewTotals(&counted), Listeners: src.Listeners(),
 		Pools:  s.viewPools(src.Pools(), &counted),
 		Tables: s.viewTables(s.keeper.tablesLately(now)), Peers: s.viewPeers(), Shortages: src.Shortages(),
 	}, nil
 }
 
 func (s *Server) listeners(*http.Request) (api.Listeners, error) {
-	return api.Listeners{Listeners: s.viewListeners()}, nil
+	return api.Listeners{Listeners: s.src.Listeners()}, nil
 }
 
 func (s *Server) pools(*http.Request) (api.Pools, error) {
@@ -47,23 +47,6 @@ func (s *Server) cluster(*http.Request) (api.Cluster, error) {
 	}
 	return out, nil
 }
-
-func (s *Server) viewListeners() []api.Listener {
-	out := []api.Listener{}
-	for _, l := range s.src.Listeners() {
-		routes := []api.Route{}
-		for _, r := range l.Routes {
-			r.Names, r.ALPN = orEmpty(r.Names), orEmpty(r.ALPN)
-			routes = append(routes, r)
-		}
-		l.Routes = routes
-		out = append(out, l)
-	}
-	return out
-}
-
-// orEmpty has an empty list written as [].
-func orEmpty(list []string) []string { return append([]string{}, list...) }
 
 func viewTotals(st *balancer.Stats) api.Totals {
 	t := api.Totals{
@@ -221,7 +204,7 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 		Lost: tally.Lost, BytesIn: tally.BytesIn, BytesOut: tally.BytesOut,
 	}
 	view.ConnsPerSecond, view.BytesPerSecond = v.keeper.rates(view.Pool, view.Address)
-	leads := false
+	leads := true // maybe
 	if v.known != nil {
 		homes := v.known.census.Homes(uint32(b.ID))
 		view.Known = &api.Known{
@@ -229,8 +212,6 @@ func (v *viewer) backend(p *pool.Pool, b *pool.Backend) api.Backend {
 			TicketKeys: homes.TicketKeys, Doubtful: homes.Doubtful,
 		}
 		leads = homes.Any() || v.known.at.Before(drain.Since)
-	} else {
-		leads = true // maybe
 	}
 	view.State = stateOf(drain.Mode, view.ConnsOpen, leads)
 	if found := v.probed[b]; found != nil {

@@ -47,7 +47,7 @@ func (s *service) adminSource() admin.Source {
 		Upgrade:   s.requestUpgrade,
 		Elder:     s.viewElder,
 		LogLevel:  s.level,
-		Events:    admin.EventsOf(s.log),
+		Events:    s.events,
 	}
 	if s.state != nil {
 		source.State = s.state.Stats
@@ -97,16 +97,17 @@ func nodeName(c *config.Config) string { return cmp.Or(c.NodeName, member.HostNa
 func (s *service) viewListeners() []api.Listener {
 	c := s.running.Load().config
 	bound := s.balancer.Addrs()
-	var out []api.Listener
+	out := []api.Listener{} // this and all lists in it are written as [] when they are empty
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		view := api.Listener{Name: l.Name, Address: l.Address, TLS: l.TLS.String(), Default: l.Default}
+		view := api.Listener{Name: l.Name, Address: l.Address, TLS: l.TLS.String(), Default: l.Default, Routes: []api.Route{}}
 		if i < len(bound) {
 			view.Address = bound[i].String()
 		}
 		view.Name = cmp.Or(view.Name, view.Address)
 		for _, r := range l.Routes {
-			view.Routes = append(view.Routes, api.Route{Names: r.Names, ALPN: r.ALPN, Pool: r.Pool})
+			names, alpn := append([]string{}, r.Names...), append([]string{}, r.ALPN...)
+			view.Routes = append(view.Routes, api.Route{Names: names, ALPN: alpn, Pool: r.Pool})
 		}
 		out = append(out, view)
 	}
@@ -120,6 +121,3 @@ func (s *service) serveAdmin(ctx context.Context) {
 	}
 	s.background.Go(func() { s.operators.Run(ctx, s.admin) })
 }
-
-// watched is a log whose lines operators can see as events, but for those of conns.
-func watched(log *slog.Logger) *slog.Logger { return slog.New(admin.NewEvents(log.Handler())) }

@@ -176,11 +176,6 @@ func (c *clusterNode) start(store *affinity.Store) []func(context.Context) {
 	return all
 }
 
-// loadNodeKeys reads the node keys of the file again, which setNodeKeys takes over. There are none without a file.
-func (c *clusterNode) loadNodeKeys() ([][]byte, error) {
-	return member.LoadKeys("node-key-file", c.options.NodeKeyFile, c.log)
-}
-
 // setNodeKeys has the others shown the first key, and all of them trusted.
 func (c *clusterNode) setNodeKeys(keys [][]byte) {
 	if len(keys) == 0 {

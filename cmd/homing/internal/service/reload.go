@@ -14,6 +14,7 @@ import (
 	"homing/balancer"
 	"homing/balancer/pool"
 	"homing/cmd/homing/internal/config"
+	"homing/cmd/homing/internal/member"
 	"homing/cmd/internal/usage"
 )
 
@@ -82,7 +83,7 @@ func (s *service) replace() (*running, error) {
 	}
 	var nodeKeys [][]byte
 	if s.cluster != nil {
-		if nodeKeys, err = s.cluster.loadNodeKeys(); err != nil {
+		if nodeKeys, err = member.LoadKeys("node-key-file", c.Cluster.NodeKeyFile, s.log); err != nil {
 			return nil, err
 		}
 	}

@@ -46,6 +46,7 @@ type service struct {
 	version   string       // of the program
 	log       *slog.Logger // what operators see as events too
 	logs      *logging.Logs
+	events    *admin.Events
 	store     *affinity.Store
 	balancer  *balancer.Balancer
 	level     *slog.LevelVar    // of log
@@ -128,7 +129,8 @@ func assemble(c *config.Config, version string, estate *upgrade.Estate, logs *lo
 	if c.Limits.Memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.HeapMemory())
 	}
-	s := &service{version: version, log: watched(logs.Logger), logs: logs, level: level, files: raiseFiles()}
+	s := &service{version: version, logs: logs, events: admin.NewEvents(), level: level, files: raiseFiles()}
+	s.log = slog.New(slog.NewMultiHandler(logs.Handler(), s.events))
 	s.shortages = shortage.New(s.log)
 	s.reloads.Store(new(admin.ConfigState))
 	var err error
@@ -246,7 +248,7 @@ func (s *service) announce() {
 	s.log.Info("loops", slog.Int("loops", loopsOf(c)), slog.Int("gomaxprocs", runtime.GOMAXPROCS(0)),
 		slog.Int("max_conns", s.maxConns(c)))
 	s.log.Info("tables", slog.Int("table_entries", c.Tables.Entries),
-		slog.Int("client_entries", c.Tables.ClientEntries), slog.String("memory", formatMemory(s.store.TableBytes())))
+		slog.Int("client_entries", c.Tables.ClientEntries), slog.String("memory", fmt.Sprintf("%.1fMiB", float64(s.store.TableBytes())/(1<<20))))
 	if s.admin != nil {
 		s.log.Info("admin", slog.String("addr", s.admin.Addr().String()))
 	}
@@ -330,9 +332,4 @@ func explainListen(flag, addr string, err error) error {
 		return fmt.Errorf("%s %s: cannot listen: %w", flag, addr, err)
 	}
 	return fmt.Errorf("%s %s: %s", flag, addr, remedy)
-}
-
-// formatMemory writes a size for people, rounded.
-func formatMemory(n int) string {
-	return fmt.Sprintf("%.1fMiB", float64(n)/(1<<20))
 }

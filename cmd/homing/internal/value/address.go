@@ -39,17 +39,14 @@ func (v AddrPort) Set(s string) error {
 }
 
 // CheckPath checks the name of a file or directory, which need not exist yet.
-func CheckPath(s string) error {
-	if s == "" {
-		return errors.New("empty: give a path")
-	}
-	return CheckPrintable(s)
-}
+func CheckPath(s string) error { return checkGiven(s, "path") }
 
 // CheckName checks the name of something that exists elsewhere.
-func CheckName(s string) error {
+func CheckName(s string) error { return checkGiven(s, "name") }
+
+func checkGiven(s, what string) error {
 	if s == "" {
-		return errors.New("empty: give a name")
+		return errors.New("empty: give a " + what)
 	}
 	return CheckPrintable(s)
 }
