@@ -95,14 +95,14 @@ func TestIntegrationReloadChangesTheTicketKey(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{})
 	a, c := servers[0], client(cert, tls.VersionTLS12)
 	get(t, c, a.Addr())
-	before := c.Ticket()
+	before := c.Session().Ticket
 	if err := a.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if r := get(t, c, a.Addr()); r.Resumed {
 		t.Errorf("a ticket of before the reload was accepted: %+v", r)
 	}
-	after := c.Ticket()
+	after := c.Session().Ticket
 	if string(before[:16]) == string(after[:16]) {
 		t.Error("the key name is the same after the reload")
 	}

@@ -213,7 +213,7 @@ func TestGoServer(t *testing.T) {
 			if r := get(t, c, conn.server.Addr()); r.Resumed != conn.resumed || r.Backend != conn.server.Name() || r.Version != version {
 				t.Errorf("%s, conn %d: %+v", tls.VersionName(version), i, r)
 			}
-			tickets = append(tickets, string(c.Ticket()[:4]))
+			tickets = append(tickets, string(c.Session().Ticket[:4]))
 		}
 		slices.Sort(tickets)
 		if len(slices.Compact(tickets)) < 4 {

@@ -1,6 +1,6 @@
-// Package tlsclient holds the clients that tests, demo and benchmarks send through a balancer: each
-// remembers its TLS session, offers it again on the next conn, comes from another address every
-// time, and tells what became of the offer.
+// Package tlsclient holds the client that tests and demo send through a balancer: it remembers its TLS session, offers it
+// again on the next conn, comes from another address every time, and tells what became of the offer. Its conns (Conn,
+// Stream) put tlscore on a net.Conn.
 package tlsclient
 
 import (
@@ -13,8 +13,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"sync"
 	"time"
+
+	"homing/bench/tlscore"
 )
 
 // Timeout bounds one conn of a client, from connect to the end of the answer.
@@ -31,7 +32,7 @@ type Result struct {
 
 // Config says what a client does.
 type Config struct {
-	// Version is the only TLS version offered: tls.VersionTLS12 or tls.VersionTLS13.
+	// Version is the only TLS version offered: tls.VersionTLS12 or tls.VersionTLS13. NewID does not look at it.
 	Version uint16
 	// ServerName is sent as SNI and verified.
 	ServerName string
@@ -41,78 +42,77 @@ type Config struct {
 	Source func() *net.TCPAddr
 }
 
-// Client is a crypto/tls client that resumes by TLS 1.2 ticket or TLS 1.3 PSK. It is not safe for
-// concurrent use: one client is one user.
+// Client is one user. It is not safe for concurrent use.
 type Client struct {
-	tls    *tls.Config
-	source func() *net.TCPAddr
-	cache  *session
+	options tlscore.Options
+	source  func() *net.TCPAddr
 }
 
-// New returns a client without a session.
+// New returns a client without a session that resumes by TLS 1.2 ticket or TLS 1.3 PSK, as its version is.
 func New(cfg Config) *Client {
-	c := &Client{source: cfg.Source, cache: &session{}}
+	c := newClient(cfg)
+	c.options.MinVersion, c.options.MaxVersion, c.options.Tickets = cfg.Version, cfg.Version, true
+	return c
+}
+
+// NewID returns a client without a session that resumes by TLS 1.2 session ID, and asks for no ticket.
+func NewID(cfg Config) *Client {
+	c := newClient(cfg)
+	c.options.MaxVersion = tls.VersionTLS12
+	return c
+}
+
+func newClient(cfg Config) *Client {
+	c := &Client{source: cfg.Source, options: tlscore.Options{ServerName: cfg.ServerName, Roots: cfg.Roots}}
 	if c.source == nil {
 		c.source = RandomLoopback
-	}
-	c.tls = &tls.Config{
-		MinVersion:         cfg.Version,
-		MaxVersion:         cfg.Version,
-		ServerName:         cfg.ServerName,
-		RootCAs:            cfg.Roots,
-		ClientSessionCache: c.cache,
 	}
 	return c
 }
 
-// Get makes one conn to addr, sends a request and reads the answer to its end. In TLS 1.3 the
-// server's new ticket comes with the answer, so the session is renewed then.
+// Session returns what the client would offer next, nil for a fresh handshake.
+func (c *Client) Session() *tlscore.Session { return c.options.Session }
+
+// Copy returns a client with the same session, so that one offer can be made to several servers.
+func (c *Client) Copy() *Client {
+	twin := *c
+	return &twin
+}
+
+// Hello returns the bytes of the ClientHello that the client would send next, record header included.
+func (c *Client) Hello() ([]byte, error) {
+	hello, err := c.options.Hello()
+	if err != nil {
+		return nil, fmt.Errorf("tlsclient: %w", err)
+	}
+	return hello, nil
+}
+
+// Get makes one conn to addr, sends a request and reads the answer to its end. In TLS 1.3 the server's new ticket comes
+// with the answer, so the session is renewed then.
 func (c *Client) Get(ctx context.Context, addr string) (Result, error) {
-	res := Result{Offered: c.Ticket() != nil}
+	res := Result{Offered: c.options.Session != nil}
 	start := time.Now()
 	raw, err := Dial(ctx, c.source(), addr)
 	if err != nil {
 		return res, err
 	}
 	defer func() { _ = raw.Close() }() // the answer has been read by then
-	conn := tls.Client(raw, c.tls)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return res, fmt.Errorf("tlsclient: handshake: %w", err)
+	conn, err := NewConn(raw, &c.options)
+	if err != nil {
+		return res, err
+	}
+	if err := conn.Handshake(); err != nil {
+		return res, err
 	}
 	res.Handshake = time.Since(start)
-	state := conn.ConnectionState()
-	res.Resumed, res.Version = state.DidResume, state.Version
-	res.Backend, err = exchange(conn)
+	state := conn.State()
+	res.Resumed, res.Version = state.Resumed, state.Version
+	res.Backend, err = Exchange(conn)
+	if s := conn.Session(); s != nil || !state.Resumed { // what was refused is of no more use
+		c.options.Session = s
+	}
 	return res, err
-}
-
-// Ticket returns the ticket or PSK identity the client would offer next, nil without one.
-func (c *Client) Ticket() []byte {
-	cs, ok := c.cache.Get("")
-	if !ok {
-		return nil
-	}
-	ticket, _, err := cs.ResumptionState()
-	if err != nil {
-		return nil
-	}
-	return ticket
-}
-
-// Forget drops the session, so that the next conn is a fresh handshake.
-func (c *Client) Forget() { c.cache.Put("", nil) }
-
-// Hello returns the bytes of the ClientHello the client would send next, record header included.
-func (c *Client) Hello() ([]byte, error) {
-	// A failed handshake makes crypto/tls forget the session, so it fails on a copy.
-	cfg, rec, cache := c.tls.Clone(), &recorder{}, &session{}
-	cache.state, _ = c.cache.Get("")
-	cfg.ClientSessionCache = cache
-	err := tls.Client(rec, cfg).Handshake()
-	if len(rec.hello) == 0 {
-		return nil, fmt.Errorf("tlsclient: record hello: %w", err)
-	}
-	return rec.hello, nil
 }
 
 // Dial connects from the given local address (nil: the kernel's choice) with a deadline for all
@@ -149,8 +149,8 @@ func Loopback(n int) *net.TCPAddr {
 // request asks for an answer that ends with the conn.
 const request = "GET / HTTP/1.0\r\n\r\n"
 
-// exchange sends the request and returns the first word of the answer's body: the backend's name.
-func exchange(rw io.ReadWriter) (string, error) {
+// Exchange sends a request and returns the first word of the answer's body: the backend's name.
+func Exchange(rw io.ReadWriter) (string, error) {
 	if _, err := io.WriteString(rw, request); err != nil {
 		return "", fmt.Errorf("tlsclient: send request: %w", err)
 	}
@@ -165,40 +165,3 @@ func exchange(rw io.ReadWriter) (string, error) {
 	}
 	return string(words[0]), nil
 }
-
-// session is a tls.ClientSessionCache that remembers the newest session whatever its server.
-type session struct {
-	mu    sync.Mutex
-	state *tls.ClientSessionState
-}
-
-func (s *session) Get(string) (*tls.ClientSessionState, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state, s.state != nil
-}
-
-func (s *session) Put(_ string, state *tls.ClientSessionState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state = state
-}
-
-var errRecorded = errors.New("the hello is recorded, there is no server")
-
-// recorder is a net.Conn that keeps the first write and refuses all else.
-type recorder struct {
-	net.Conn
-	hello []byte
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.hello != nil {
-		return 0, errRecorded
-	}
-	r.hello = append([]byte(nil), b...)
-	return len(b), nil
-}
-
-func (r *recorder) Read([]byte) (int, error) { return 0, errRecorded }
-func (r *recorder) Close() error             { return nil }

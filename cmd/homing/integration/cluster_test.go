@@ -16,7 +16,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // alternate makes n conns of clients that go to another node each time, or on to the next when one does not accept.
@@ -192,7 +191,7 @@ func TestIntegrationAgent(t *testing.T) {
 	first := servers[0].Addr()
 	proc := w.agent(t, first, "--weight", "3")
 	within("announced", w.everywhere(t, first))
-	client := tlsclient.New(clientConfig(cert, tls.VersionTLS12))
+	client := newGoClient(clientConfig(cert, tls.VersionTLS12))
 	if _, err := client.Get(t.Context(), w.nodes[1].addr); err != nil {
 		t.Fatal(err)
 	}

@@ -83,11 +83,11 @@ func newFloodScene(t *testing.T, flags ...string) *floodScene {
 		return cfg
 	}
 	var err error
-	if s.hello, err = tlsclient.New(at(tls.VersionTLS13)).Hello(); err != nil {
+	if s.hello, err = newGoClient(at(tls.VersionTLS13)).Hello(); err != nil {
 		t.Fatal(err)
 	}
 	for range floodGoodUsers {
-		for _, u := range []user{tlsclient.New(at(tls.VersionTLS12)), tlsclient.New(at(tls.VersionTLS13)), tlsclient.NewID(at(tls.VersionTLS12))} {
+		for _, u := range []user{newGoClient(at(tls.VersionTLS12)), newGoClient(at(tls.VersionTLS13)), tlsclient.NewID(at(tls.VersionTLS12))} {
 			for range 2 { // the second teaches what the first could not
 				if _, err := u.Get(t.Context(), h.addr); err != nil {
 					t.Fatal(err)

@@ -160,7 +160,7 @@ func TestIntegrationHealthConnectTimeout(t *testing.T) {
 		for range 12 {
 			all.Go(func() {
 				began := time.Now()
-				_, err := tlsclient.New(clientConfig(cert, tls.VersionTLS13)).Get(t.Context(), h.addr)
+				_, err := newGoClient(clientConfig(cert, tls.VersionTLS13)).Get(t.Context(), h.addr)
 				if took := time.Since(began); took > 20*time.Second || (err == nil) != (h == served) {
 					t.Errorf("a client has waited %v and got %v", took, err)
 				} else {
@@ -184,7 +184,7 @@ func TestIntegrationHealthClients(t *testing.T) {
 	stranger, one, two := startNginx(t, "stranger", cert), startNginx(t, "one", cert), startNginx(t, "two", cert)
 	for _, flags := range [][]string{{"--no-checks", "--fall", "1"}, {"--check", "tls", "--check-interval", "100ms", "--fall", "1"}} {
 		h := startHoming(t, []string{one, two}, append(flags, "--hello-timeout", "1s")...)
-		hello, err := tlsclient.New(clientConfig(cert, tls.VersionTLS12)).Hello()
+		hello, err := newGoClient(clientConfig(cert, tls.VersionTLS12)).Hello()
 		testkit.Check(t, err)
 		rude := map[string]func(c *net.TCPConn) error{
 			"junk":        func(c *net.TCPConn) error { return send(c, bytes.Repeat([]byte{0x16, 3, 1, 0, 9, 0xff}, 100)) },
@@ -259,7 +259,7 @@ func TestIntegrationHealthSlowStart(t *testing.T) {
 	home := func(addr string) (list []user) { // that have their session at the sick one
 		t.Helper()
 		for range 60 {
-			u := tlsclient.New(clientConfig(cert, tls.VersionTLS12))
+			u := newGoClient(clientConfig(cert, tls.VersionTLS12))
 			r, err := u.Get(t.Context(), addr)
 			testkit.Check(t, err)
 			if r.Backend == sick.Name() {

@@ -11,7 +11,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 const (
@@ -56,7 +55,7 @@ func hostile(t *testing.T, buffers int64, sheds bool) {
 	}
 	var hellos [][]byte
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		hello, err := tlsclient.New(clientConfig(cert, version)).Hello()
+		hello, err := newGoClient(clientConfig(cert, version)).Hello()
 		testkit.Check(t, err)
 		hellos = append(hellos, hello)
 	}

@@ -38,7 +38,7 @@ func TestIntegrationJunk(t *testing.T) {
 		t.Fatalf("refused before there was any junk: %v", &before)
 	}
 
-	ticket12, ticket13, id := list[0].(*tlsclient.Client), list[9].(*tlsclient.Client), list[18].(*tlsclient.IDClient)
+	ticket12, ticket13, id := list[0].(*goClient), list[9].(*goClient), list[18].(*tlsclient.Client)
 	knownName := func(i int) []byte {
 		if i%2 == 0 {
 			return junkTicket(t, ticket12)
@@ -94,7 +94,7 @@ func goodUntil(ctx context.Context, t *testing.T, addr string, list []user) tall
 }
 
 // junkTicket is a hello of a real client, with all but the key's name in its ticket or PSK identity replaced.
-func junkTicket(t *testing.T, c *tlsclient.Client) []byte {
+func junkTicket(t *testing.T, c *goClient) []byte {
 	t.Helper()
 	hello, err := c.Hello()
 	testkit.Check(t, err)

@@ -12,7 +12,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // The example's addresses are moved into a network that is for benchmarks (RFC 2544), so that nothing real has them.
@@ -101,7 +100,7 @@ func TestIntegrationKeepalived(t *testing.T) {
 	var list []user
 	met := map[string]bool{}
 	testkit.Eventually(t, "the address serves both backends", func() bool {
-		u := tlsclient.New(config)
+		u := newGoClient(config)
 		r, err := u.Get(t.Context(), service)
 		if err != nil {
 			return false

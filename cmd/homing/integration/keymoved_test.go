@@ -164,7 +164,7 @@ func TestIntegrationKeyStays(t *testing.T) {
 			var flood sync.WaitGroup
 			flood.Go(func() {
 				for i := 0; ctx.Err() == nil; i++ {
-					junk := junkTicket(t, list[i%len(list)].(*tlsclient.Client).Copy())
+					junk := junkTicket(t, list[i%len(list)].(*goClient).Copy())
 					if _, err := firstAnswer(context.WithoutCancel(ctx), h.addr, tlsclient.Loopback(1<<16+i*131), junk); err != nil {
 						t.Error(err)
 						return
@@ -176,7 +176,7 @@ func TestIntegrationKeyStays(t *testing.T) {
 			for range 4 {
 				time.Sleep(3 * time.Second)
 				for _, u := range list {
-					r, err := u.(*tlsclient.Client).Copy().Get(t.Context(), h.addr)
+					r, err := u.(*goClient).Copy().Get(t.Context(), h.addr)
 					if err != nil {
 						t.Error(err)
 						break

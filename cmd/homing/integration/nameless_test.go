@@ -77,10 +77,10 @@ func stayer(cert *farm.Certificate) func() user {
 	}
 }
 
-func stayingAt(cert *farm.Certificate, addr *net.TCPAddr) *tlsclient.Client {
+func stayingAt(cert *farm.Certificate, addr *net.TCPAddr) *goClient {
 	cfg := clientConfig(cert, tls.VersionTLS13)
 	cfg.Source = func() *net.TCPAddr { return addr }
-	return tlsclient.New(cfg)
+	return newGoClient(cfg)
 }
 
 // Backends without names of ticket keys. TLS 1.2 shows what it issues, so nothing is lost. In TLS 1.3 a client that keeps
@@ -222,7 +222,7 @@ func TestIntegrationOneAddress(t *testing.T) {
 				from := tlsclient.Loopback(1 << 17)
 				first, later, met := map[string]int{}, map[string]int{}, map[string]int{}
 				var c tally
-				list := make([]*tlsclient.Client, people)
+				list := make([]*goClient, people)
 				for i := range list {
 					list[i] = stayingAt(cert, from)
 				}

@@ -12,7 +12,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // TestIntegrationOneWay loses the packets of one node to the other, but not those the other way, while both learn. The
@@ -84,7 +83,7 @@ func loseOneWay(t *testing.T, w *town, cert *farm.Certificate, lose, heal func()
 	t.Helper()
 	config := clientConfig(cert, tls.VersionTLS12)
 	config.Source = func() *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(outside)} }
-	newUser := func() user { return tlsclient.New(config) }
+	newUser := func() user { return newGoClient(config) }
 	learn := func() (lists [2][]user) {
 		for i, n := range w.nodes {
 			lists[i] = users(t, n.addr, 25, newUser)

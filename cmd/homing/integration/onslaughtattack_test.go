@@ -118,7 +118,7 @@ func newAttacker(t *testing.T, o *onslaught) *attacker {
 		cfg.Source = func() *net.TCPAddr { return clientAt(251, 1+mrand.IntN(254)) }
 		return cfg
 	}
-	id, ticket, psk := tlsclient.NewID(at(tls.VersionTLS12)), tlsclient.New(at(tls.VersionTLS12)), tlsclient.New(at(tls.VersionTLS13))
+	id, ticket, psk := tlsclient.NewID(at(tls.VersionTLS12)), newGoClient(at(tls.VersionTLS12)), newGoClient(at(tls.VersionTLS13))
 	var err error
 	if a.fresh, err = psk.Hello(); err != nil {
 		t.Fatal(err)

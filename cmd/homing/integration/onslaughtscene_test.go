@@ -215,8 +215,8 @@ func (o *onslaught) newRegulars(t *testing.T, nodes []*homing) *regulars {
 	}
 	for _, one := range []func() user{
 		func() user { return tlsclient.NewID(at(tls.VersionTLS12)) },
-		func() user { return tlsclient.New(at(tls.VersionTLS12)) },
-		func() user { return tlsclient.New(at(tls.VersionTLS13)) },
+		func() user { return newGoClient(at(tls.VersionTLS12)) },
+		func() user { return newGoClient(at(tls.VersionTLS13)) },
 	} {
 		free := make(chan user, onslaughtUsers)
 		for i, u := range users(t, nodes[0].addr, onslaughtUsers, one) {

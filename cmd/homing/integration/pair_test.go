@@ -14,7 +14,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // servers' addresses, on the bridge, so that a node can lose the way to them and to nothing else.
@@ -133,9 +132,9 @@ func TestIntegrationPair(t *testing.T) {
 	p := &vrrpPair{t, startPair(t, w, args...)}
 	config := clientConfig(cert, tls.VersionTLS12)
 	config.Source = func() *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(outside)} }
-	var list []*tlsclient.Client
+	var list []*goClient
 	for range 10 {
-		list = append(list, tlsclient.New(config))
+		list = append(list, newGoClient(config))
 	}
 	// clients come again, one after the other, until each is served; want is how many offers are refused.
 	clients := func(what string, want int) {
@@ -189,7 +188,7 @@ func TestIntegrationPair(t *testing.T) {
 		p.ready(n, none)
 	}
 	p.stays(first, moves+2)
-	if _, err := tlsclient.New(config).Get(t.Context(), service); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+	if _, err := newGoClient(config).Get(t.Context(), service); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 		t.Errorf("without a backend: %v, want a reset, at once", err)
 	}
 	for _, s := range servers {
@@ -211,7 +210,7 @@ func TestIntegrationPair(t *testing.T) {
 			ended = true
 		default:
 		}
-		if _, err := tlsclient.New(config).Get(t.Context(), service); err != nil {
+		if _, err := newGoClient(config).Get(t.Context(), service); err != nil {
 			failed++
 		} else {
 			served++

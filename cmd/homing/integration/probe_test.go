@@ -9,7 +9,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // probeMetric names a series of the probe about one backend.
@@ -42,8 +41,8 @@ func (h *homing) probed(t *testing.T, servers []*farm.Nginx) map[string]float64 
 	return m
 }
 
-func newUser13(cert *farm.Certificate) *tlsclient.Client {
-	return tlsclient.New(clientConfig(cert, tls.VersionTLS13))
+func newUser13(cert *farm.Certificate) *goClient {
+	return newGoClient(clientConfig(cert, tls.VersionTLS13))
 }
 
 // With the probe the very first resumption after the start is accepted, in TLS 1.3 alone, where no ticket can be seen:
@@ -162,7 +161,7 @@ func TestIntegrationProbeSharedKey(t *testing.T) {
 	testkit.Eventually(t, "the probe sees that the key is shared", func() bool {
 		return h.metrics(t)[probeMetric("ticket_key_backends", servers[0].Addr(), tls13)] == 3
 	})
-	list := make(chan *tlsclient.Client, 8)
+	list := make(chan *goClient, 8)
 	for range cap(list) {
 		u := newUser13(cert)
 		if _, err := u.Get(t.Context(), h.addr); err != nil {

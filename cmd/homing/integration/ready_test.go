@@ -11,7 +11,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 )
 
 // readyz is what /readyz says: its status and its line.
@@ -37,7 +36,7 @@ func TestIntegrationReady(t *testing.T) {
 	dead := []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}
 	backends := append(dead, servers[0].Addr())
 	h := startHoming(t, backends, "--check-interval", "200ms", "--fall", "2", "--rise", "1", "--probe", "off")
-	client := tlsclient.New(clientConfig(cert, tls.VersionTLS13))
+	client := newGoClient(clientConfig(cert, tls.VersionTLS13))
 	for range 20 {
 		if _, err := client.Get(t.Context(), h.addr); err != nil {
 			t.Errorf("as soon as it listens: %v", err)

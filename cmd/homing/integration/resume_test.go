@@ -20,7 +20,7 @@ const (
 )
 
 func goUser(cert *farm.Certificate, version uint16) func() user {
-	return func() user { return tlsclient.New(clientConfig(cert, version)) }
+	return func() user { return newGoClient(clientConfig(cert, version)) }
 }
 
 func idUser(cert *farm.Certificate) func() user {

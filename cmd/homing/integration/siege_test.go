@@ -20,7 +20,6 @@ import (
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
-	"homing/bench/tlsclient"
 	"homing/cluster"
 	"homing/cmd/homing/internal/api"
 )
@@ -174,7 +173,7 @@ func (s *siege) under(attack func()) (now seen) {
 		config.Source = func() *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(siegeNetwork + "1")} }
 		for n := 0; ctx.Err() == nil; n++ {
 			limit, stop := context.WithTimeout(s.t.Context(), testkit.Patience)
-			if _, err := tlsclient.New(config).Get(limit, siegeNode+":443"); err != nil {
+			if _, err := newGoClient(config).Get(limit, siegeNode+":443"); err != nil {
 				now.failed++
 				now.why = err
 			} else {

@@ -21,13 +21,13 @@ type asker interface {
 	directly(ctx context.Context, addr string) (tlsclient.Result, error)
 }
 
-type goAsker struct{ *tlsclient.Client }
+type goAsker struct{ *goClient }
 
 func (a goAsker) directly(ctx context.Context, addr string) (tlsclient.Result, error) {
 	return a.Copy().Get(ctx, addr)
 }
 
-type idAsker struct{ *tlsclient.IDClient }
+type idAsker struct{ *tlsclient.Client }
 
 func (a idAsker) directly(ctx context.Context, addr string) (tlsclient.Result, error) {
 	return a.Copy().Get(ctx, addr)
@@ -142,10 +142,10 @@ func resumptions() []resumption {
 			return idAsker{tlsclient.NewID(clientConfig(c, tls.VersionTLS12))}
 		}},
 		{"ticket", "ticket", func(c *farm.Certificate) asker {
-			return goAsker{tlsclient.New(clientConfig(c, tls.VersionTLS12))}
+			return goAsker{newGoClient(clientConfig(c, tls.VersionTLS12))}
 		}},
 		{"TLS13", "psk", func(c *farm.Certificate) asker {
-			return goAsker{tlsclient.New(clientConfig(c, tls.VersionTLS13))}
+			return goAsker{newGoClient(clientConfig(c, tls.VersionTLS13))}
 		}},
 	}
 }
@@ -221,7 +221,7 @@ func TestIntegrationStacksResumeTheirOwnSessionsOnly(t *testing.T) {
 		t.Run(stack.String(), func(t *testing.T) {
 			servers := startServers(t, stack, cert)
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-				c := tlsclient.New(clientConfig(cert, version))
+				c := newGoClient(clientConfig(cert, version))
 				for i, want := range []struct {
 					server  int
 					resumed bool
