@@ -91,26 +91,6 @@ func TestIntegrationNginxResumesByID(t *testing.T) {
 	}
 }
 
-func TestIntegrationReloadChangesTheTicketKey(t *testing.T) {
-	servers, cert := three(t, farm.NginxConfig{})
-	a, c := servers[0], client(cert, tls.VersionTLS12)
-	get(t, c, a.Addr())
-	before := c.Session().Ticket
-	if err := a.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if r := get(t, c, a.Addr()); r.Resumed {
-		t.Errorf("a ticket of before the reload was accepted: %+v", r)
-	}
-	after := c.Session().Ticket
-	if string(before[:16]) == string(after[:16]) {
-		t.Error("the key name is the same after the reload")
-	}
-	if r := get(t, c, a.Addr()); !r.Resumed {
-		t.Errorf("a ticket of after the reload was refused: %+v", r)
-	}
-}
-
 func TestIntegrationSharedTicketKey(t *testing.T) {
 	servers, cert := three(t, farm.NginxConfig{TicketKey: []byte(strings.Repeat("0123456789abcdef", 5))})
 	c := client(cert, tls.VersionTLS13)

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"homing/bench/tlsclient"
@@ -18,26 +16,13 @@ import (
 	"homing/bench/tlsserver"
 )
 
-// Tickets says which tickets a GoServer gives.
-type Tickets uint8
-
-// The kinds of tickets.
-const (
-	Named    Tickets = iota // laid out as OpenSSL's, under a key with a name
-	Nameless                // crypto/tls's own: since Go 1.21 they carry no name of their key
-	NoTickets
-)
-
 // GoServer is a TLS server in this process with a session cache and a ticket key of its own: TLS 1.2 by session ID and by
-// ticket, TLS 1.3 by PSK. It answers as an Nginx made for load does. One whose tickets are Nameless is crypto/tls alone,
-// which knows no session IDs.
+// ticket, TLS 1.3 by PSK. It answers as an Nginx made for load does.
 type GoServer struct {
 	name   string
 	config *tls.Config
-	byID   *tlscore.Server // nil with Nameless
+	byID   *tlscore.Server
 	http   *http.Server
-	addr   string
-	hellos atomic.Int64
 }
 
 const (
@@ -45,25 +30,19 @@ const (
 	idleTimeout = 5 * time.Minute
 	// maxRequest bounds the head of a request, in bytes.
 	maxRequest = 16 << 10
-	// stopTimeout bounds the wait for a GoServer's open conns.
-	stopTimeout = 10 * time.Second
 )
 
 // NewGoServer returns a server with the given name and certificate. Without tickets TLS 1.2 resumes by session ID alone,
 // and TLS 1.3 not at all.
-func NewGoServer(name string, cert tls.Certificate, tickets Tickets) *GoServer {
-	// The config makes nameless ticket keys, so each server needs its own.
-	s := &GoServer{name: name, config: &tls.Config{
-		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: tickets == NoTickets,
-	}}
-	s.config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		s.hellos.Add(1)
-		return nil, nil // which says: the config that asked
+func NewGoServer(name string, cert tls.Certificate, tickets bool) *GoServer {
+	s := &GoServer{
+		name: name,
+		config: &tls.Config{
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: !tickets,
+		},
+		byID: &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}},
 	}
-	if tickets != Nameless {
-		s.byID = &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}}
-	}
-	if tickets == Named {
+	if tickets {
 		tlsserver.NewTicketKey().Configure(s.config)
 	}
 	mux := http.NewServeMux()
@@ -109,50 +88,11 @@ func (zeros) ReadAt(b []byte, _ int64) (int, error) {
 	return len(b), nil
 }
 
-// StartGo starts a GoServer with nameless tickets on a free port.
-func StartGo(ctx context.Context, name string, cert *Certificate) (*GoServer, error) {
-	pair, err := cert.TLS()
-	if err != nil {
-		return nil, err
-	}
-	s := NewGoServer(name, pair, Nameless)
-	addr, err := FreeAddr(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("farm: start %s: %w", name, err)
-	}
-	s.addr = addr
-	go func() { _ = s.Serve(l) }() // until Stop
-	return s, nil
-}
-
 // Serve accepts until the listener or the server is closed, and returns why it ended.
 func (s *GoServer) Serve(l net.Listener) error { return s.http.Serve(goListener{l, s}) }
 
-// Name returns the name given to the server.
-func (s *GoServer) Name() string { return s.name }
-
-// Addr returns the host:port that StartGo has it listen on.
-func (s *GoServer) Addr() string { return s.addr }
-
-// Hellos returns the number of ClientHellos that crypto/tls has answered.
-func (s *GoServer) Hellos() int { return int(s.hellos.Load()) }
-
 // Close ends all conns at once, and Serve.
 func (s *GoServer) Close() error { return s.http.Close() }
-
-// Stop ends Serve and waits until the last conn has ended, which is within 10 s.
-func (s *GoServer) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("farm: stop %s: %w", s.name, err), s.Close())
-	}
-	return nil
-}
 
 // goListener gives conns that shake hands when they are read first.
 type goListener struct {
@@ -205,15 +145,12 @@ func (c *goConn) Close() error {
 // none.
 func (c *goConn) shake() error {
 	seen := &replay{Conn: c.Conn}
-	if c.s.byID != nil {
-		core := c.s.byID.New()
-		byID := tlsclient.NewStream(seen, core)
-		err := byID.Handshake()
-		if !errors.Is(err, tlscore.ErrNotForID) {
-			seen.over, seen.seen = true, nil
-			c.opened(byID, core.Resumed)
-			return err
-		}
+	core := c.s.byID.New()
+	byID := tlsclient.NewStream(seen, core)
+	if err := byID.Handshake(); !errors.Is(err, tlscore.ErrNotForID) {
+		seen.over, seen.seen = true, nil
+		c.opened(byID, core.Resumed)
+		return err
 	}
 	seen.over = true
 	modern := tls.Server(seen, c.s.config)

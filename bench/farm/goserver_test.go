@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +22,7 @@ import (
 )
 
 // startServer starts a server in Go and returns its address and what clients have to trust.
-func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets farm.Tickets) string {
+func startServer(t *testing.T, cert *tlsserver.Certificate, name string, tickets bool) string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(cert.Chain, cert.Key)
 	if err != nil {
@@ -73,7 +72,7 @@ func shortPlan(t *testing.T, cert *tlsserver.Certificate, mix string, targets ..
 // A server in Go stands in for nginx: it resumes in every way, and what others issued it refuses.
 func TestServerResumesItsOwnSessionsOnly(t *testing.T) {
 	cert := newCertificate(t)
-	addrs := []string{startServer(t, cert, "a", farm.Named), startServer(t, cert, "b", farm.Named)}
+	addrs := []string{startServer(t, cert, "a", true), startServer(t, cert, "b", true)}
 	res := run(t, shortPlan(t, cert, "id,ticket,psk,full12,full13", addrs...))
 	for i := range res.Groups {
 		g := &res.Groups[i]
@@ -93,7 +92,7 @@ func TestServerResumesItsOwnSessionsOnly(t *testing.T) {
 
 func TestServerWithoutTickets(t *testing.T) {
 	cert := newCertificate(t)
-	res := run(t, shortPlan(t, cert, "id,ticket,psk", startServer(t, cert, "a", farm.NoTickets)))
+	res := run(t, shortPlan(t, cert, "id,ticket,psk", startServer(t, cert, "a", false)))
 	for i, accepted := range []bool{true, false, false} {
 		if g := &res.Groups[i]; g.Failed() != 0 || g.Done == 0 || (g.Accepted == g.Done) != accepted || !accepted && g.Offered != 0 {
 			t.Errorf("%s: %+v", g.Name, g.Tally)
@@ -103,7 +102,7 @@ func TestServerWithoutTickets(t *testing.T) {
 
 func TestServerAnswers(t *testing.T) {
 	cert := newCertificate(t)
-	addr := startServer(t, cert, "a", farm.Named)
+	addr := startServer(t, cert, "a", true)
 	p := shortPlan(t, cert, "id,psk", addr)
 	for i := range p.Groups {
 		p.Groups[i].Response, p.Groups[i].Requests = 200_000, 2
@@ -145,7 +144,7 @@ func TestServerAnswers(t *testing.T) {
 func TestIntegrationOpenSSLResumesByID(t *testing.T) {
 	needServers(t)
 	cert := newCertificate(t)
-	addr := startServer(t, cert, "a", farm.Named)
+	addr := startServer(t, cert, "a", true)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "openssl", "s_client", "-connect", addr, "-tls1_2", "-no_ticket", "-reconnect")
@@ -185,47 +184,6 @@ func TestIntegrationGoFarm(t *testing.T) {
 	for _, pid := range pids {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
 			t.Errorf("process %d is left", pid)
-		}
-	}
-}
-
-// crypto/tls has no names for its ticket keys: neither two tickets of one server nor of two begin alike.
-func TestGoServer(t *testing.T) {
-	cert, err := farm.NewECDSA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := farm.StartGo(t.Context(), "a", cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := farm.StartGo(t.Context(), "b", cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		c := client(cert, version)
-		var tickets []string
-		for i, conn := range []struct {
-			server  *farm.GoServer
-			resumed bool
-		}{{a, false}, {a, true}, {b, false}, {b, true}} {
-			if r := get(t, c, conn.server.Addr()); r.Resumed != conn.resumed || r.Backend != conn.server.Name() || r.Version != version {
-				t.Errorf("%s, conn %d: %+v", tls.VersionName(version), i, r)
-			}
-			tickets = append(tickets, string(c.Session().Ticket[:4]))
-		}
-		slices.Sort(tickets)
-		if len(slices.Compact(tickets)) < 4 {
-			t.Errorf("%s: tickets that begin alike: %x", tls.VersionName(version), tickets)
-		}
-	}
-	if a.Hellos() != 4 || b.Hellos() != 4 {
-		t.Errorf("%d and %d hellos were counted, want 4 each", a.Hellos(), b.Hellos())
-	}
-	for _, s := range []*farm.GoServer{a, b} {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
 		}
 	}
 }

@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"text/template"
-
-	"homing/bench/proc"
 )
 
 // NginxConfig says how one nginx differs from Debian's defaults.
@@ -62,8 +59,7 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	}
 	s, err := Launch(ctx, "nginx", cfg.Name, cfg.Addr, func(s *Server) (Recipe, error) {
 		files, err := (&Nginx{s}).files(&cfg)
-		run := append([]string{path}, nginxArgs(s)...)
-		run = append(run, "-g", "daemon off;")
+		run := []string{path, "-p", s.dir, "-c", s.File("nginx.conf"), "-g", "daemon off;"}
 		if cfg.Room != "" {
 			run = append([]string{"ip", "netns", "exec", cfg.Room}, run...) // it becomes nginx
 		}
@@ -75,49 +71,11 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 	return &Nginx{s}, nil
 }
 
-func nginxArgs(s *Server) []string { return []string{"-p", s.dir, "-c", s.File("nginx.conf")} }
-
 // Socket returns the path of the unix socket that it listens on, with NginxConfig.Unix.
 func (n *Nginx) Socket() string { return n.File("nginx.sock") }
 
-// workers are the processes of PIDs but for the master.
-func (n *Nginx) workers() []int { return n.PIDs()[1:] }
-
 // LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER" per request.
 func (n *Nginx) LogPath() string { return n.File("access.log") }
-
-// Reload does what "nginx -s reload" does and returns when no worker of before is left, so that
-// every conn from now on meets the new ticket key. Conns open on old workers end within 1 s.
-func (n *Nginx) Reload(ctx context.Context) error {
-	path, err := Find("nginx", "nginx")
-	if err != nil {
-		return err
-	}
-	before := n.workers()
-	out, err := exec.CommandContext(ctx, path, append(nginxArgs(n.Server), "-s", "reload")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("farm: reload %s: %w: %s", n.name, err, out)
-	}
-	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
-	defer cancel()
-	err = proc.Until(ctx, func() (bool, error) {
-		now := n.workers()
-		old := slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) })
-		return len(now) > 0 && !old, nil
-	})
-	if err != nil {
-		return fmt.Errorf("farm: wait for the new workers of %s: %w", n.name, err)
-	}
-	return nil
-}
-
-// SetTicketKey replaces the file that NginxConfig.TicketKey became. It holds from the next Reload on.
-func (n *Nginx) SetTicketKey(key []byte) error {
-	if err := os.WriteFile(n.File(ticketKeyFile), key, 0o600); err != nil {
-		return fmt.Errorf("farm: replace the ticket key of %s: %w", n.name, err)
-	}
-	return nil
-}
 
 // ticketKeyFile lies in the directory of the configuration.
 const ticketKeyFile = "ticket.key"

@@ -28,11 +28,7 @@ func newBackendCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--cert %s: %w", cert, err)
 			}
-			tickets := farm.Named
-			if noTickets {
-				tickets = farm.NoTickets
-			}
-			s := farm.NewGoServer(name, pair, tickets)
+			s := farm.NewGoServer(name, pair, !noTickets)
 			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s: %w", listen, errors.Unwrap(err))

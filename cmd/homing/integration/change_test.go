@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestIntegrationReload(t *testing.T) {
 				testkit.Check(t, err)
 				at[r.Backend] = append(at[r.Backend], u)
 			}
-			testkit.Check(t, servers[0].Reload(t.Context()))
+			reload(t, servers[0])
 			most := 0
 			if tt.holders {
 				most = len(at["a"]) + perKey
@@ -221,4 +222,37 @@ func TestIntegrationSharedTicketKey(t *testing.T) {
 			}
 		}
 	}
+}
+
+// reload does what "nginx -s reload" does and returns when no worker of before is left, so that every conn from now on
+// meets the new ticket key. Conns open on old workers end within 1 s.
+func reload(t *testing.T, n *farm.Nginx) {
+	t.Helper()
+	path, err := farm.Find("nginx", "nginx")
+	testkit.Check(t, err)
+	before := n.PIDs()[1:] // but for the master
+	testkit.Run(t, path, "-p", n.Dir(), "-c", n.File("nginx.conf"), "-s", "reload")
+	testkit.Eventually(t, "nginx has new workers alone", func() bool {
+		now := n.PIDs()[1:]
+		return len(now) > 0 && !slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) })
+	})
+}
+
+func TestIntegrationReloadChangesTheTicketKey(t *testing.T) {
+	servers, cert := three(t, farm.NginxConfig{}, farm.NewECDSA)
+	a, c := servers[0], newGoClient(clientConfig(cert, tls.VersionTLS12))
+	get := func(resumed bool) []byte {
+		r, err := c.Get(t.Context(), a.Addr())
+		if err != nil || r.Resumed != resumed {
+			t.Errorf("%+v, %v, want resumed %v", r, err, resumed)
+		}
+		return c.Ticket()
+	}
+	before := get(false)
+	reload(t, a)
+	after := get(false)
+	if string(before[:16]) == string(after[:16]) {
+		t.Error("the key name is the same after the reload")
+	}
+	get(true)
 }

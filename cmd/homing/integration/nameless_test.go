@@ -1,12 +1,17 @@
 package integration
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"homing/bench/farm"
@@ -39,25 +44,72 @@ func namelessFarms() []namelessFarm {
 	}
 }
 
-// startGo starts three servers of crypto/tls.
-func startGo(t *testing.T, cert *farm.Certificate) []*farm.GoServer {
+// goServer is a server of crypto/tls, whose tickets do not name their key.
+type goServer struct {
+	addr   string
+	hellos atomic.Int64
+}
+
+func startGoServer(t *testing.T, name string, cert *farm.Certificate) *goServer {
 	t.Helper()
-	var list []*farm.GoServer
+	s := &goServer{}
+	config := &tls.Config{Certificates: []tls.Certificate{testkit.Pair(t, cert)}}
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		s.hellos.Add(1)
+		return nil, nil // which says: the config that asked
+	}
+	s.addr = testkit.ServeTLS(t, config, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\n"+name+"\n") // the client sees what is missing
+		}
+	})
+	return s
+}
+
+// startGo starts three servers of crypto/tls.
+func startGo(t *testing.T, cert *farm.Certificate) []*goServer {
+	t.Helper()
+	var list []*goServer
 	for _, name := range []string{"a", "b", "c"} {
-		s, err := farm.StartGo(t.Context(), name, cert)
-		testkit.Check(t, err)
-		stops(t, s)
-		list = append(list, s)
+		list = append(list, startGoServer(t, name, cert))
 	}
 	return list
 }
 
-func serversOf(list []*farm.GoServer) []string {
+func serversOf(list []*goServer) []string {
 	var addrs []string
 	for _, s := range list {
-		addrs = append(addrs, s.Addr())
+		addrs = append(addrs, s.addr)
 	}
 	return addrs
+}
+
+// crypto/tls has no names for its ticket keys: neither two tickets of one server nor of two begin alike.
+func TestIntegrationGoServer(t *testing.T) {
+	cert := newECDSA(t)
+	a, b := startGoServer(t, "a", cert), startGoServer(t, "b", cert)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c := newGoClient(clientConfig(cert, version))
+		var tickets []string
+		for i, conn := range []struct {
+			server  *goServer
+			name    string
+			resumed bool
+		}{{a, "a", false}, {a, "a", true}, {b, "b", false}, {b, "b", true}} {
+			r, err := c.Get(t.Context(), conn.server.addr)
+			if err != nil || r.Resumed != conn.resumed || r.Backend != conn.name || r.Version != version {
+				t.Errorf("%s, conn %d: %+v, %v", tls.VersionName(version), i, r, err)
+			}
+			tickets = append(tickets, string(c.Ticket()[:4]))
+		}
+		slices.Sort(tickets)
+		if len(slices.Compact(tickets)) < 4 {
+			t.Errorf("%s: tickets that begin alike: %x", tls.VersionName(version), tickets)
+		}
+	}
+	if a.hellos.Load() != 4 || b.hellos.Load() != 4 {
+		t.Errorf("%d and %d hellos were counted, want 4 each", a.hellos.Load(), b.hellos.Load())
+	}
 }
 
 func newECDSA(t *testing.T) *farm.Certificate {
@@ -157,7 +209,7 @@ func TestIntegrationNamelessSecondChance(t *testing.T) {
 		// The clients made one conn each before their first offer.
 		extra := -c.conns - 40
 		for _, s := range servers {
-			extra += s.Hellos()
+			extra += int(s.hellos.Load())
 		}
 		m := h.metrics(t)
 		t.Logf("%v; %d extra handshakes, %.2f per resumption", c, extra, float64(extra)/offers)

@@ -103,7 +103,7 @@ func TestIntegrationProbeNoticesReload(t *testing.T) {
 			holders++
 		}
 	}
-	testkit.Check(t, servers[0].Reload(t.Context()))
+	reload(t, servers[0])
 	begun := time.Now()
 	changed := false
 	var c tally
