@@ -84,7 +84,7 @@ func (c *Conn) Receive(b []byte, data func(plain []byte)) error {
 	if c.err != nil {
 		return c.err
 	}
-	err := c.receive(b, func(record []byte) error { return c.take(record, data) })
+	err := c.receive(b, data, c)
 	if err == nil {
 		return nil
 	}
@@ -95,39 +95,6 @@ func (c *Conn) Receive(b []byte, data func(plain []byte)) error {
 	}
 	c.h = nil
 	return c.err
-}
-
-// take opens one record and does what it asks for.
-func (c *Conn) take(record []byte, data func([]byte)) error {
-	kind, body, err := c.in.unseal(record)
-	if err != nil {
-		return err
-	}
-	switch kind {
-	case 0:
-		return nil // it said nothing
-	case recordData:
-		if !c.shaken || len(c.pending) > 0 {
-			return fail(alertUnexpectedMessage, "data amid the handshake")
-		}
-		data(body)
-		return nil
-	case recordAlert:
-		c.ended = true
-		if !c.shaken {
-			return errClosed
-		}
-		return nil
-	case recordChangeCipherSpec:
-		if len(c.pending) > 0 || len(body) != 1 || body[0] != 1 {
-			return fail(alertUnexpectedMessage, "a ChangeCipherSpec amid a handshake message")
-		}
-		return c.changed()
-	case recordHandshake:
-		return c.messages(body, c)
-	default:
-		return fail(alertUnexpectedMessage, "a record of type %d", kind)
-	}
 }
 
 // State returns what the handshake came to.

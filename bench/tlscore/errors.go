@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// errClosed says that the server closed the conn in an orderly way where it should have gone on.
-var errClosed = errors.New("the server closed the conn")
+// errClosed says that the other side closed the conn in an orderly way where it should have gone on.
+var errClosed = errors.New("the other side closed the conn")
 
 // violation is a fault of the server that the client answers with an alert.
 type violation struct {

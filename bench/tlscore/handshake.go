@@ -70,7 +70,7 @@ func (c *Conn) message(msg []byte) error {
 // changed takes a ChangeCipherSpec of TLS 1.2.
 func (c *Conn) changed() error {
 	if c.h == nil || c.h.change == nil {
-		return fail(alertUnexpectedMessage, "a ChangeCipherSpec out of place")
+		return outOfPlace()
 	}
 	return c.h.change(c)
 }
@@ -204,6 +204,8 @@ func (h *handshake) record(msg []byte) {
 }
 
 func (h *handshake) sum() []byte { return h.transcript.Sum(nil) }
+
+func outOfPlace() error { return fail(alertUnexpectedMessage, "a ChangeCipherSpec out of place") }
 
 func unexpected(kind byte) error {
 	return fail(alertUnexpectedMessage, "handshake message %d out of place", kind)

@@ -145,11 +145,11 @@ func (c *Conn) exchangeKeys() error {
 		return err
 	}
 	c.send(message(typeClientKeyExchange, answer))
-	label, seed := "master secret", join(h.hello.random, h.server.random)
-	if h.server.extended { // RFC 7627 section 4
-		label, seed = "extended master secret", h.sum()
+	var session []byte
+	if h.server.extended {
+		session = h.sum()
 	}
-	h.master = prf(h.suite.hash, premaster, label, seed, masterBytes)
+	h.master = h.suite.master(premaster, h.hello.random, h.server.random, session)
 	return nil
 }
 

@@ -105,7 +105,7 @@ func (s *shares) agree(group tls.CurveID, theirs []byte) ([]byte, error) {
 	}
 	first, err := k.mlkem.Decapsulate(sealed)
 	if err != nil {
-		return nil, fail(alertIllegalParameter, "the server's key share: %w", err)
+		return nil, fail(alertIllegalParameter, "the other side's key share: %w", err)
 	}
 	second, err := k.agree(tls.X25519, point)
 	if err != nil {
@@ -117,11 +117,11 @@ func (s *shares) agree(group tls.CurveID, theirs []byte) ([]byte, error) {
 func (k *KeyShares) agree(group tls.CurveID, theirs []byte) ([]byte, error) {
 	point, err := curveOf(group).NewPublicKey(theirs)
 	if err != nil {
-		return nil, fail(alertIllegalParameter, "the server's key share: %w", err)
+		return nil, fail(alertIllegalParameter, "the other side's key share: %w", err)
 	}
 	secret, err := k.curves[group].ECDH(point)
 	if err != nil { // a point of small order
-		return nil, fail(alertIllegalParameter, "the server's key share: %w", err)
+		return nil, fail(alertIllegalParameter, "the other side's key share: %w", err)
 	}
 	return secret, nil
 }

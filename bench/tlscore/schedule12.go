@@ -38,6 +38,14 @@ func prf(hash func() hash.Hash, secret []byte, label string, seed []byte, n int)
 	return out[:n]
 }
 
+// master is the master secret: RFC 5246 section 8.1, or with the hash of the transcript the extended one, RFC 7627 section 4.
+func (s *suite) master(premaster, clientRandom, serverRandom, session []byte) []byte {
+	if session != nil {
+		return prf(s.hash, premaster, "extended master secret", session, masterBytes)
+	}
+	return prf(s.hash, premaster, "master secret", join(clientRandom, serverRandom), masterBytes)
+}
+
 // protectors derives both directions' keys, RFC 5246 section 6.3.
 func (s *suite) protectors(master, clientRandom, serverRandom []byte) (client, server *protector) {
 	mac, iv := s.macBytes(), s.ivBytes()

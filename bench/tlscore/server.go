@@ -2,7 +2,6 @@ package tlscore
 
 import (
 	"crypto"
-	"crypto/ecdh"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -37,7 +36,8 @@ type ServerConn struct {
 	random     []byte
 	id         [32]byte
 	suite      *suite
-	key        *ecdh.PrivateKey
+	shares     shares
+	group      tls.CurveID
 	master     []byte
 	resumed    bool
 	transcript hash.Hash
@@ -60,28 +60,16 @@ func (c *ServerConn) Receive(b []byte, data func(plain []byte)) error {
 	if c.err != nil {
 		return c.err
 	}
-	c.err = c.receive(b, func(record []byte) error { return c.take(record, data) })
+	c.err = c.receive(b, data, c)
 	return c.err
 }
 
-func (c *ServerConn) take(record []byte, data func([]byte)) error {
-	kind, body, err := c.in.unseal(record)
-	if err != nil {
-		return err
+// changed takes the client's ChangeCipherSpec.
+func (c *ServerConn) changed() error {
+	if c.due != nil || c.theirs == nil || c.shaken {
+		return outOfPlace()
 	}
-	switch {
-	case kind == 0: // it said nothing
-	case kind == recordAlert:
-		c.ended = true
-	case kind == recordData && c.shaken:
-		data(body)
-	case kind == recordHandshake:
-		return c.messages(body, c)
-	case kind == recordChangeCipherSpec && c.due == nil && c.theirs != nil && !c.shaken && len(c.pending) == 0 && len(body) == 1 && body[0] == 1:
-		c.in.open, c.kind, c.due = c.theirs, typeFinished, c.finished
-	default:
-		return fail(alertUnexpectedMessage, "a record of type %d", kind)
-	}
+	c.in.open, c.kind, c.due = c.theirs, typeFinished, c.finished
 	return nil
 }
 
@@ -171,12 +159,11 @@ func (c *ServerConn) serverHello() {
 
 // keyExchange sends our share and signs it, RFC 8422 section 5.4.
 func (c *ServerConn) keyExchange(signer crypto.Signer, isRSA bool) error {
-	group := tls.X25519
-	if !slices.Contains(c.hello.groups, uint16(group)) {
-		group = tls.CurveP256
+	c.group = tls.X25519
+	if !slices.Contains(c.hello.groups, uint16(c.group)) {
+		c.group = tls.CurveP256
 	}
-	c.key = sure(curveOf(group).GenerateKey(rand.Reader))
-	params := appendVector8([]byte{3, byte(group >> 8), byte(group)}, c.key.PublicKey().Bytes()) // 3: named_curve
+	params := appendVector8([]byte{3, byte(c.group >> 8), byte(c.group)}, c.shares.public(c.group)) // 3: named_curve
 	scheme, opts := tls.ECDSAWithP256AndSHA256, crypto.SignerOpts(crypto.SHA256)
 	if isRSA {
 		scheme = tls.PKCS1WithSHA256
@@ -200,19 +187,15 @@ func (c *ServerConn) clientKeyExchange(body []byte) error {
 	if !r.whole() {
 		return malformed("ClientKeyExchange")
 	}
-	public, err := c.key.Curve().NewPublicKey(point)
+	premaster, err := c.shares.agree(c.group, point)
 	if err != nil {
-		return fail(alertIllegalParameter, "the client's key share: %w", err)
+		return err
 	}
-	premaster, err := c.key.ECDH(public)
-	if err != nil {
-		return fail(alertIllegalParameter, "the client's key share: %w", err)
+	var session []byte
+	if c.hello.extended {
+		session = c.transcript.Sum(nil)
 	}
-	label, seed := "master secret", join(c.hello.random, c.random)
-	if c.hello.extended { // RFC 7627 section 4
-		label, seed = "extended master secret", c.transcript.Sum(nil)
-	}
-	c.master = prf(c.suite.hash, premaster, label, seed, masterBytes)
+	c.master = c.suite.master(premaster, c.hello.random, c.random, session)
 	c.expect()
 	return nil
 }

@@ -41,13 +41,19 @@ func (s *side) Shaken() bool { return s.shaken }
 // Closed reports whether the other side said that no more data comes (close_notify).
 func (s *side) Closed() bool { return s.ended }
 
-// receive gives each whole record to take. On an error Output holds what the other side is to be told of it.
-func (s *side) receive(b []byte, take func(record []byte) error) error {
+// taker is what the sides do in their own way.
+type taker interface {
+	message(msg []byte) error // takes a handshake message, header and all
+	changed() error           // takes a ChangeCipherSpec of TLS 1.2
+}
+
+// receive takes bytes from the other side. On an error Output holds what that is to be told of it.
+func (s *side) receive(b []byte, data func(plain []byte), t taker) error {
 	err := s.in.feed(b, func(record []byte) error {
 		if s.ended {
 			return nil // RFC 9846 section 6.1: what comes behind close_notify is ignored
 		}
-		return take(record)
+		return s.take(record, data, t)
 	})
 	if err == nil {
 		return nil
@@ -58,8 +64,41 @@ func (s *side) receive(b []byte, take func(record []byte) error) error {
 	return err
 }
 
-// messages gives each handshake message that b completes to the taker, header and all.
-func (s *side) messages(b []byte, taker interface{ message(msg []byte) error }) error {
+// take opens one record and does what it asks for.
+func (s *side) take(record []byte, data func([]byte), t taker) error {
+	kind, body, err := s.in.unseal(record)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case 0:
+		return nil // it said nothing
+	case recordData:
+		if !s.shaken || len(s.pending) > 0 {
+			return fail(alertUnexpectedMessage, "data amid the handshake")
+		}
+		data(body)
+		return nil
+	case recordAlert:
+		s.ended = true
+		if !s.shaken {
+			return errClosed
+		}
+		return nil
+	case recordChangeCipherSpec:
+		if len(s.pending) > 0 || len(body) != 1 || body[0] != 1 {
+			return fail(alertUnexpectedMessage, "a ChangeCipherSpec amid a handshake message")
+		}
+		return t.changed()
+	case recordHandshake:
+		return s.messages(body, t)
+	default:
+		return fail(alertUnexpectedMessage, "a record of type %d", kind)
+	}
+}
+
+// messages gives each handshake message that b completes to the taker.
+func (s *side) messages(b []byte, t taker) error {
 	if len(s.pending) > 0 {
 		s.pending = append(s.pending, b...)
 		b = s.pending
@@ -75,7 +114,7 @@ func (s *side) messages(b []byte, taker interface{ message(msg []byte) error }) 
 		msg := b[:n:n]
 		b = b[n:]
 		keys := s.in.open
-		if err := taker.message(msg); err != nil {
+		if err := t.message(msg); err != nil {
 			return err
 		}
 		if s.in.open != keys && len(b) > 0 { // RFC 9846 section 5.1
