@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -63,12 +64,7 @@ func (r *Result) writeHead(b *strings.Builder) {
 	fmt.Fprintf(b, "Command: %s\n", r.Host.Command)
 }
 
-func orUnknown(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
-}
+func orUnknown(s string) string { return cmp.Or(s, "unknown") }
 
 // WriteTable aligns all columns but the first to the right. The first has so many columns of the terminal at least.
 func WriteTable(b *strings.Builder, rows [][]string, first int) {
@@ -277,34 +273,20 @@ func (r *Result) writeOutages(b *strings.Builder) {
 
 // words explains a class.
 func (c Class) words() string {
-	switch c {
-	case ConnectRefused:
-		return "connection refused"
-	case Unreachable:
-		return "no way to the target"
-	case NoPorts:
-		return "no free port on this machine"
-	case NoDescriptors:
-		return "no free descriptor in this process"
-	case TimedOut:
-		return "no end within the timeout"
-	case Reset:
-		return "reset by the other side"
-	case Closed:
-		return "closed by the other side before its time"
-	case Alert:
-		return "a fatal TLS alert"
-	case Certificate:
-		return "the certificate was not accepted"
-	case Version:
-		return "another TLS version than the kind needs"
-	case Protocol:
-		return "bytes that are not what TLS has there"
-	case Answer:
-		return "an answer that is none, or not of status 2xx"
-	case Lost:
-		return "still open, or not begun yet, when the run ended"
-	case Other:
-	}
-	return "something else"
+	return cmp.Or(map[Class]string{
+		ConnectRefused: "connection refused",
+		Unreachable:    "no way to the target",
+		NoPorts:        "no free port on this machine",
+		NoDescriptors:  "no free descriptor in this process",
+		TimedOut:       "no end within the timeout",
+		Reset:          "reset by the other side",
+		Closed:         "closed by the other side before its time",
+		Alert:          "a fatal TLS alert",
+		Certificate:    "the certificate was not accepted",
+		Version:        "another TLS version than the kind needs",
+		Protocol:       "bytes that are not what TLS has there",
+		Answer:         "an answer that is none, or not of status 2xx",
+		Lost:           "still open, or not begun yet, when the run ended",
+		Other:          "something else",
+	}[c], "something else")
 }

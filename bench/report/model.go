@@ -172,16 +172,6 @@ func drawn(l *bench.Latency) *bench.Latency {
 	return &bench.Latency{Resumed: l.Resumed, Full: l.Full, Answer: l.Answer, Handshake: l.Handshake}
 }
 
-// Test returns the test of that key; nil without one.
-func (r *Report) Test(key string) *Test {
-	for i := range r.Tests {
-		if r.Tests[i].Key == key {
-			return &r.Tests[i]
-		}
-	}
-	return nil
-}
-
 // Arm returns the arm of that key; nil without one, or without a test.
 func (t *Test) Arm(key string) *Arm {
 	if t == nil {
