@@ -67,9 +67,9 @@ func count(v float64) string { return thousands(int64(math.Round(v))) }
 func micros(v float64) string { return rounded(v) + " us" }
 func millis(v float64) string { return rounded(v) + " ms" }
 
-// rounded has a digit behind the point below 10.
+// rounded has a digit behind the point between -10 and 10.
 func rounded(v float64) string {
-	if v < 10 {
+	if math.Abs(v) < 10 {
 		return tenths(v)
 	}
 	return count(v)

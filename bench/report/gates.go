@@ -12,8 +12,8 @@ import (
 type Gate struct {
 	// What is asked of the arm with the key Arm.
 	What, Arm string
-	// Limit is the most that Figure may be: the median of the rounds, or of the ratios to HAProxy's by round. Not a number:
-	// it was not measured, and the gate is neither passed nor failed.
+	// Limit is the most that Figure may be, which is the median of the rounds, or of the ratios to HAProxy's by round. Not a
+	// number: it was not measured, and the gate is neither passed nor failed.
 	Limit, Figure float64
 	Passed        bool
 	// Unsure: it is beyond the limit, by no more than the spread of its rounds explains.
@@ -26,7 +26,6 @@ type Gate struct {
 const (
 	bestOwnCPU    = 1.05 // of HAProxy's own CPU time per conn, on the engine that needs less
 	otherOwnCPU   = 1.10 // and on the other one
-	mostAbove     = 1.00 // of HAProxy's CPU time of the machine per conn, above direct
 	mostHandshake = 1.00 // of HAProxy's 99th percentile of the handshake
 	mostVoluntary = 8    // switches per conn
 	mostWakeUps   = 20   // per second, when nobody connects
@@ -80,7 +79,7 @@ func (t *Test) lowGates() []Gate {
 		list = append(list, t.ratioGate(a, "own CPU, of HAProxy's,"+at, mBalancer, limit))
 	}
 	for _, a := range t.subjects() {
-		list = append(list, t.ratioGate(a, "machine's CPU above direct, of HAProxy's,"+at, mAbove, mostAbove))
+		list = append(list, t.aboveGate(a, "machine's CPU above direct, of HAProxy's,"+at))
 	}
 	for _, a := range t.subjects() {
 		list = append(list, newGate(t, a, "voluntary switches per conn"+at, mVoluntary, mostVoluntary))
@@ -113,12 +112,12 @@ func newGate(t *Test, a *Arm, what, key string, limit float64) Gate {
 // ratioGate asks that a measure of an arm be no more than so many times HAProxy's.
 func (t *Test) ratioGate(a *Arm, what, key string, limit float64) Gate {
 	g := Gate{What: what, Arm: a.Key, Limit: limit, Figure: math.NaN(), format: factor}
-	haproxy := slices.IndexFunc(t.Arms, func(o Arm) bool { return o.Family == balancers.FamilyHAProxy })
-	if haproxy < 0 {
+	haproxy := t.haproxy()
+	if haproxy == nil {
 		return g
 	}
 	m := measure(key)
-	atMost := m.Values(t, &t.Arms[haproxy])
+	atMost := m.Values(t, haproxy)
 	g.Figure = ratioOf(m.Values(t, a), atMost).Median
 	for i := range atMost {
 		atMost[i] *= limit
@@ -126,6 +125,40 @@ func (t *Test) ratioGate(a *Arm, what, key string, limit float64) Gate {
 	g.Passed = g.Figure <= limit
 	g.Unsure = g.Figure > limit && ratioOf(m.Values(t, a), atMost).Verdict == Equal
 	return g
+}
+
+// aboveGate asks that the CPU time of the machine above direct be no more than HAProxy's. It compares differences and no
+// ratios, for on a machine with other work either may be below nothing.
+func (t *Test) aboveGate(a *Arm, what string) Gate {
+	m := measure(mAbove)
+	g := Gate{What: what, Arm: a.Key, Limit: math.NaN(), Figure: math.NaN(), format: m.format}
+	haproxy := t.haproxy()
+	if haproxy == nil {
+		return g
+	}
+	own, other := m.Values(t, a), m.Values(t, haproxy)
+	var beyond []float64
+	for i := range min(len(own), len(other)) {
+		if d := own[i] - other[i]; !math.IsNaN(d) {
+			beyond = append(beyond, d)
+		}
+	}
+	if len(beyond) == 0 {
+		return g
+	}
+	g.Limit, g.Figure = m.Stat(t, haproxy).Median, m.Stat(t, a).Median
+	g.Passed = g.Figure <= g.Limit
+	g.Unsure = !g.Passed && len(beyond) > 1 && insideSpread(beyond)
+	return g
+}
+
+// haproxy is the arm that ratios are to; nil without one.
+func (t *Test) haproxy() *Arm {
+	at := slices.IndexFunc(t.Arms, func(a Arm) bool { return a.Family == balancers.FamilyHAProxy })
+	if at < 0 {
+		return nil
+	}
+	return &t.Arms[at]
 }
 
 // Text is the figure, its limit, and what they make.

@@ -46,8 +46,8 @@ func TestGatesOfLow(t *testing.T) {
 	for key, want := range map[string]string{
 		"own CPU, of HAProxy's, x":                    "1.04 of 1.05 passed",
 		"own CPU, of HAProxy's, y":                    "1.09 of 1.10 passed", // the engine that needs more
-		"machine's CPU above direct, of HAProxy's, x": "1.00 of 1.00 passed",
-		"machine's CPU above direct, of HAProxy's, y": "1.10 of 1.00 FAILED",
+		"machine's CPU above direct, of HAProxy's, x": "200 us of 200 us passed",
+		"machine's CPU above direct, of HAProxy's, y": "220 us of 200 us FAILED",
 		"voluntary switches per conn x":               "8.0 of 8.0 passed",
 		"voluntary switches per conn y":               "9.0 of 8.0 FAILED",
 		"99 % of handshakes, of HAProxy's, x":         "0.95 of 1.00 passed",
@@ -95,6 +95,22 @@ func TestGatesAreUnsure(t *testing.T) {
 	}
 	if !strings.Contains(r.gateTable().Caption, ": 2 of 3 passed, 1 beyond") {
 		t.Errorf("%s", r.gateTable().Caption)
+	}
+}
+
+// On a machine with other work to do, what a balancer costs above direct may be less than nothing: it still can be compared.
+func TestGatesBelowNothing(t *testing.T) {
+	const what = "machine's CPU above direct, of HAProxy's, x"
+	r := lowReport(50, lowArm("direct", balancers.FamilyDirect, 0, 500, 0, 1), lowArm("x", balancers.FamilyHoming, 100, 400, 1, 2),
+		lowArm("haproxy-source", balancers.FamilyHAProxy, 100, 300, 7, 2))
+	if got := texts(r)[what]; got != "-100 us of -200 us FAILED" {
+		t.Errorf("%q", got)
+	}
+	for i, machine := range []time.Duration{40 * time.Millisecond, 70 * time.Millisecond, 10 * time.Millisecond} {
+		r.Tests[0].Arms[1].Rounds[i].Tasks = machine
+	}
+	if got := texts(r)[what]; got != "-100 us of -200 us unsure" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -77,6 +77,7 @@ func TestFormats(t *testing.T) {
 		{percent(0.3333), "33.3 %"},
 		{micros(3.14159), "3.1 us"},
 		{micros(1234.5), "1,235 us"},
+		{micros(-1234.5), "-1,235 us"},
 		{millis(0.04), "0.0 ms"},
 		{latency(250_000), "0.25 ms"},
 		{latency(25_000_000), "25.0 ms"},
