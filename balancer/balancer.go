@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -286,7 +287,10 @@ func (b *Balancer) chooseEngine() error {
 		e, err := choice.Open(bufferMemory)
 		if err != nil && cfg.Engine == EngineAuto && choice.Kind == EngineUring {
 			cfg.Log.Warn("engine refused, using epoll for a loop", "engine", choice.Kind, "error", err)
-			return netio.NewEpoll(bufferMemory)
+			e, err = netio.NewEpoll(bufferMemory)
+		}
+		if err == nil && runtime.GOMAXPROCS(0) <= cfg.Loops {
+			e.ParkAtOnce() // what a loop that watches keeps, nobody else would have
 		}
 		return e, err
 	}

@@ -293,6 +293,8 @@ func (e *fakeEngine) pending() bool {
 }
 
 func (e *fakeEngine) Now() netio.Time          { return e.now }
+func (e *fakeEngine) Bound() bool              { return false }
+func (e *fakeEngine) ParkAtOnce()              {}
 func (e *fakeEngine) Wake()                    { e.woken = true }
 func (e *fakeEngine) Buffers() *netio.Buffers  { return e.buffers }
 func (e *fakeEngine) Stats() netio.EngineStats { return netio.EngineStats{Socks: e.open()} }

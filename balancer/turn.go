@@ -8,10 +8,12 @@ import (
 	"homing/balancer/internal/netio"
 )
 
-// run is the loop's thread.
+// run is the loop.
 func (l *loop) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if l.eng.Bound() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	defer l.shut()
 	l.running = true
 	if err := l.listen(); err != nil {

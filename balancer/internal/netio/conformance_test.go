@@ -114,6 +114,8 @@ var conformance = []struct {
 
 	// The turn.
 	{name: "WaitDeadline", test: testWaitDeadline},
+	{name: "WaitsAgain", test: testWaitsAgain},
+	{name: "WatchLetsTheWorldStop", test: testWatchLetsTheWorldStop},
 	{name: "WaitEndsByEvent", test: testWaitEndsByEvent},
 	{name: "WaitInterrupted", test: testWaitInterrupted},
 	{name: "Wake", test: testWake},

@@ -19,6 +19,8 @@ type core struct {
 	own    engine
 	wakeFd int32
 	base   time.Time
+	parker *parker
+	bellFd int32 // the parker's, if it is an eventfd that Wake must count up itself; 0: it need not
 
 	// Owned by the loop.
 	slots     slots
@@ -33,6 +35,8 @@ type core struct {
 	runHead   int
 	runBatch  int // entries of run that belong to this batch
 	now       Time
+	watchFor  time.Duration
+	quiet     bool // the last Wait has met its deadline and nothing else
 
 	// Guarded by mu, for Wake.
 	mu   sync.Mutex
@@ -41,6 +45,12 @@ type core struct {
 
 // engine is what each engine does in a way of its own.
 type engine interface {
+	// block waits raw, up to left, until something has ended, and reports whether something has. 0 only looks.
+	block(left time.Duration) (some bool, errno syscall.Errno)
+	// arm makes the parker's descriptor readable as soon as something ends, and reports whether something has already.
+	arm() bool
+	// disarm ends that.
+	disarm()
 	Close(s Sock, reset bool)
 	// connect begins to connect s, a socket that is ready for it. An errno is this machine's, and closes s. See
 	// Engine.Connect for first and given.
@@ -63,13 +73,17 @@ type turn struct {
 	gen  uint32
 }
 
-// open makes the core that own embeds.
-func (e *core) open(own engine, bufferLimit int64) error {
+// open makes the core that own embeds; parkFd is for its parker, which closes it.
+func (e *core) open(own engine, parkFd int32, bufferLimit int64) (err error) {
+	if e.parker, err = newParker(own, parkFd); err != nil {
+		return err
+	}
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
+		e.parker.close()
 		return fmt.Errorf("netio: eventfd: %w", err)
 	}
-	e.own, e.wakeFd, e.base = own, int32(fd), time.Now()
+	e.own, e.wakeFd, e.base, e.watchFor = own, int32(fd), time.Now(), watchTime
 	e.buffers, e.listeners = NewBuffers(bufferLimit), map[int32]*listener{}
 	return nil
 }
@@ -109,6 +123,8 @@ func (e *core) clock() Time { return Time(time.Since(e.base)) }
 func (e *core) Now() Time         { return e.now }
 func (e *core) Buffers() *Buffers { return e.buffers }
 
+func (e *core) ParkAtOnce() { e.watchFor = 0 }
+
 func (e *core) Stats() EngineStats {
 	return EngineStats{Socks: e.slots.open, Pipes: e.pipes.made, IdlePipes: len(e.pipes.idle)}
 }
@@ -120,6 +136,9 @@ func (e *core) Wake() {
 		return // the descriptor may be another file's by now
 	}
 	sysCount(e.wakeFd)
+	if e.bellFd != 0 {
+		sysCount(e.bellFd)
+	}
 }
 
 // shutting closes all sockets, at the first call: the caller releases then.
@@ -140,10 +159,38 @@ func (e *core) shutting() bool {
 	return true
 }
 
+// rest waits until something has ended, at most until the clock shows deadline: it watches, and parks when nothing comes.
+// After a Wait in vain it parks at once. An errno is the engine's.
+func (e *core) rest(deadline Time) syscall.Errno {
+	now := e.clock()
+	if now >= deadline {
+		_, errno := e.own.block(0)
+		return errno
+	}
+	watched := now.Add(e.watchFor)
+	if e.quiet {
+		watched = now
+	}
+	for e.quiet = false; now < deadline; now = e.clock() {
+		watch := min(deadline, watched).Sub(now)
+		if watch <= 0 {
+			watch = 0
+			e.parker.park(deadline.Sub(now))
+		}
+		// EINTR is how the world is stopped, here.
+		if some, errno := e.own.block(watch); some || errno != 0 && errno != unix.EINTR {
+			return errno
+		}
+	}
+	e.quiet = true
+	return 0
+}
+
 // release frees what the core owns; nothing is open, and the kernel is done with all of it.
 func (e *core) release() {
 	e.spares.shut()
 	e.pipes.shut()
 	e.buffers.shut()
+	e.parker.close()
 	sysClose(e.wakeFd)
 }

@@ -10,8 +10,8 @@
 //
 // Rules, on every engine:
 //
-//   - An Engine and everything it returned belong to one loop, whose goroutine is locked to its thread; only Wake may
-//     be called from elsewhere.
+//   - An Engine and everything it returned belong to one loop, whose goroutine is locked to its thread if the engine
+//     is Bound; only Wake may be called from elsewhere.
 //   - A socket has at most one Recv or Splice from it and one Send or Splice to it in flight. Breaking this rule
 //     panics.
 //   - After Close no completion of that socket is delivered, and whatever was in flight on it is released when the
@@ -19,8 +19,7 @@
 //   - What the kernel may hold beyond a call lies outside the Go heap.
 //   - An end is told once it is reached, never early, and a RST never as FIN.
 //   - Unix sockets keep these rules too; what they cannot do stands in unix.go.
-//   - Calls that cannot block are made raw, without telling the Go scheduler; the one that can block (Wait with nothing
-//     ready) is not, nor are the rare ones.
+//   - Calls are made raw, without telling the Go scheduler, but for the rare ones; how Wait blocks stands in park.go.
 //
 // The conformance suite (testEngine) is the long form of these rules.
 //
@@ -39,6 +38,7 @@
 //     one.
 //   - spare.go: spares, unconnected sockets that are kept for the next Connect.
 //   - unix.go: unix sockets, and knocks, connects that wait for a server whose queue is full.
+//   - park.go: how a loop waits: it watches, then parks.
 //   - pipe.go, room.go, buffers.go: pipes of splices, a source's receive buffer, the loop's pool.
 //   - sys.go, addr.go, source.go, errno.go: calls, addresses, where a connection comes from, what errors mean.
 //

@@ -34,28 +34,47 @@ const (
 type epoll struct {
 	core
 	fd     int32 // constant
+	outer  int32 // constant: the parker's, an epoll instance of which fd is the only member
 	woken  bool
 	lent   []byte
 	events [maxEvents]unix.EpollEvent
+	found  int // of events, by the last call
 }
 
 // NewEpoll returns an epoll engine whose pool has the given soft limit in bytes.
 func NewEpoll(bufferLimit int64) (Engine, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	fd, err := epollCreate()
 	if err != nil {
-		return nil, fmt.Errorf("netio: epoll_create1: %w", err)
-	}
-	e := &epoll{fd: int32(fd), lent: make([]byte, RecvSize)}
-	if err := e.open(e, bufferLimit); err != nil {
-		sysClose(e.fd)
 		return nil, err
 	}
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData}
-	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, e.wakeFd, &ev); errno != 0 {
+	outer, err := epollCreate()
+	if err != nil {
+		sysClose(fd)
+		return nil, err
+	}
+	e := &epoll{fd: fd, outer: outer, lent: make([]byte, RecvSize)}
+	if err := e.open(e, outer, bufferLimit); err != nil {
+		sysClose(fd)
+		return nil, err
+	}
+	errno := sysEpollCtl(fd, unix.EPOLL_CTL_ADD, e.wakeFd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData})
+	if errno == 0 {
+		errno = sysEpollCtl(outer, unix.EPOLL_CTL_ADD, fd, new(unix.EpollEvent))
+	}
+	if errno != 0 {
 		e.Shut()
-		return nil, fmt.Errorf("netio: epoll_ctl of the eventfd: %w", errno)
+		return nil, fmt.Errorf("netio: epoll_ctl: %w", errno)
 	}
 	return e, nil
+}
+
+// epollCreate makes an epoll instance that the runtime's poller would take: one that does not block.
+func epollCreate() (int32, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("netio: epoll_create1: %w", err)
+	}
+	return int32(fd), unix.SetNonblock(fd, true) // cannot fail: it is there
 }
 
 // register makes epoll report the given events of s, which must include those reported so far. Epoll reports at once
@@ -81,9 +100,11 @@ func (e *epoll) register(s Sock, sl *slot, events uint32) syscall.Errno {
 
 func (e *epoll) Wait(deadline Time) error {
 	e.compact()
-	n, errno := sysEpollPoll(e.fd, e.events[:])
-	if n == 0 && errno == 0 && len(e.run) == 0 {
-		n, errno = e.block(e.knocks.until(e.spares.expire(e.clock(), deadline)))
+	var errno syscall.Errno
+	if len(e.run) > 0 {
+		_, errno = e.block(0)
+	} else {
+		errno = e.rest(e.knocks.until(e.spares.expire(e.clock(), deadline)))
 	}
 	e.now = e.clock()
 	e.knock(e.now)
@@ -95,28 +116,39 @@ func (e *epoll) Wait(deadline Time) error {
 		}
 		return fmt.Errorf("netio: epoll_pwait: %w", errno)
 	}
-	for i := range e.events[:n] {
+	for i := range e.events[:e.found] {
 		e.collect(&e.events[i])
 	}
 	e.runBatch = len(e.run)
 	return nil
 }
 
-// block waits for an event until deadline. It tells the scheduler, so that a garbage collection need not wait for
-// traffic.
-func (e *epoll) block(deadline Time) (int, syscall.Errno) {
-	left := deadline.Sub(e.clock())
-	if left <= 0 {
-		return 0, 0
-	}
+// Bound: a goroutine that parks comes back by one context switch, and by three when it is locked.
+func (e *epoll) Bound() bool { return false }
+
+func (e *epoll) block(left time.Duration) (some bool, errno syscall.Errno) {
 	// Rounded up: waking before the deadline would only poll once more.
-	ms := int(min((left-1)/time.Millisecond+1, 1<<30))
-	n, err := unix.EpollWait(int(e.fd), e.events[:], ms)
-	if err != nil {
-		errno, _ := err.(syscall.Errno) // EpollWait returns nothing else
-		return 0, errno
+	n, errno := sysEpollWait(e.fd, e.events[:], int((left+time.Millisecond-1)/time.Millisecond))
+	e.found = max(n, 0)
+	return n > 0, errno
+}
+
+// arm needs no look: epoll tells of what is ready already.
+func (e *epoll) arm() bool {
+	e.tellOuter(unix.EPOLLIN | unix.EPOLLONESHOT)
+	return false
+}
+
+// disarm takes the event, by which fd is disarmed; where the deadline came first there is none.
+func (e *epoll) disarm() {
+	if n, _ := sysEpollWait(e.outer, e.events[:1], 0); n == 0 { // it cannot fail
+		e.tellOuter(0)
 	}
-	return n, 0
+}
+
+func (e *epoll) tellOuter(events uint32) {
+	ev := unix.EpollEvent{Events: events}
+	_ = sysEpollCtl(e.outer, unix.EPOLL_CTL_MOD, e.fd, &ev) // cannot fail: it is there
 }
 
 // collect turns one event into flags. Nothing is called here, so that sockets closed later in the batch cannot confuse

@@ -118,6 +118,11 @@ type Engine interface {
 	// Persist sets the options that only a conn that lives for some time needs.
 	Persist(s Sock, o Options)
 
+	// Bound reports whether all calls but Wake must come from one thread, to which the loop's goroutine is to be locked.
+	Bound() bool
+	// ParkAtOnce makes Wait give back the P whenever it blocks, and not only when nothing comes for some time: for a
+	// process that has no more Ps than loops. Before the first Wait.
+	ParkAtOnce()
 	// Wait collects what has ended; it blocks until something has, at most until the clock shows deadline.
 	Wait(deadline Time) error
 	// Next hands out one completion of those that Wait collected. What is submitted meanwhile ends in a later batch.

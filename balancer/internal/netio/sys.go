@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The calls of this file cannot block, because every descriptor is non-blocking: they are made raw, which spares the
+// But for sysEpollWait, the calls of this file cannot block, because every descriptor is non-blocking: they are made raw, which spares the
 // hand-over of the P that costs about as much as the call itself.
 
 func sysRecv(fd int32, b []byte, flags uintptr) (int, syscall.Errno) {
@@ -189,10 +189,10 @@ func sysEpollCtl(epfd int32, op uintptr, fd int32, ev *unix.EpollEvent) syscall.
 	return errno
 }
 
-// sysEpollPoll takes what is ready and does not wait.
-func sysEpollPoll(epfd int32, evs []unix.EpollEvent) (int, syscall.Errno) {
+// sysEpollWait takes what is ready. It blocks for at most ms milliseconds, without telling the scheduler.
+func sysEpollWait(epfd int32, evs []unix.EpollEvent, ms int) (int, syscall.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(evs))),
-		uintptr(len(evs)), 0, 0, 0)
+		uintptr(len(evs)), uintptr(ms), 0, 0)
 	return int(n), errno
 }
 

@@ -65,7 +65,13 @@ func newUring(bufferLimit int64, o ringOptions) (_ Engine, err error) {
 		e.releaseRing()
 		return nil, fmt.Errorf("netio: %w", err)
 	}
-	if err = e.open(e, bufferLimit); err != nil {
+	fd, err := e.ring.tell()
+	if err == nil {
+		// A kernel that is woken by one eventfd counts up another in vain, but for the first time (Linux 6.18).
+		e.bellFd = fd
+		err = e.open(e, fd, bufferLimit)
+	}
+	if err != nil {
 		e.releaseRing()
 		return nil, err
 	}
@@ -135,20 +141,8 @@ func (e *uring) Wait(deadline Time) error {
 	for errno == 0 && len(e.ring.late) > 0 { // each call takes a queue of them; none may wait for what the others bring
 		errno = e.ring.poll()
 	}
-	for errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
-		now := e.clock()
-		e.knock(now)
-		if len(e.run) > 0 {
-			break
-		}
-		until := e.knocks.until(e.spares.expire(now, deadline))
-		if now >= deadline {
-			break
-		}
-		errno = e.ring.wait(until.Sub(now))
-		if errno == unix.ETIME && until < deadline {
-			errno = 0
-		}
+	if errno == 0 && e.ring.end() == e.ring.cqHead && len(e.run) == 0 {
+		errno = e.rest(e.knocks.until(e.spares.expire(e.clock(), deadline)))
 	}
 	e.now = e.clock()
 	e.knock(e.now)
@@ -156,7 +150,7 @@ func (e *uring) Wait(deadline Time) error {
 	e.batch = e.ring.end()
 	e.runBatch = len(e.run)
 	switch errno {
-	case 0, unix.ETIME, unix.EINTR:
+	case 0, unix.EINTR:
 		e.short = 0
 		return nil
 	case unix.EBUSY:
@@ -168,6 +162,30 @@ func (e *uring) Wait(deadline Time) error {
 	}
 	return fmt.Errorf("netio: io_uring_enter: %w", errno)
 }
+
+func (e *uring) block(left time.Duration) (some bool, errno syscall.Errno) {
+	if left == 0 {
+		errno = e.ring.poll()
+	} else {
+		errno = e.ring.wait(left)
+	}
+	if errno == unix.ETIME {
+		errno = 0
+	}
+	return e.ring.end() != e.ring.cqHead, errno
+}
+
+// Bound: the ring takes calls from the thread that has enabled it alone.
+func (e *uring) Bound() bool { return true }
+
+// arm looks, since the kernel does not tell of what came before. An error comes again with the next Wait.
+func (e *uring) arm() bool {
+	e.ring.telling(true)
+	some, errno := e.block(0)
+	return some || errno != 0
+}
+
+func (e *uring) disarm() { e.ring.telling(false) }
 
 // endure waits a moment for the kernel to have memory for requests again; what was filled is submitted again then. It
 // reports false when that has lasted for too long.

@@ -109,8 +109,12 @@ const (
 	enterNoIowait   = 1 << 7 // 6.15
 )
 
+// eventsOff in the completion queue's flags keeps the kernel from counting up the ring's eventfd (5.8).
+const eventsOff = 1 << 0
+
 // Operations of io_uring_register(2).
 const (
+	registerEventFd   = 4 // 5.2
 	registerProbe     = 8
 	registerEnable    = 12
 	registerRingFds   = 20 // 5.18

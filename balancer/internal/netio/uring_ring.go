@@ -39,6 +39,7 @@ type ring struct {
 	cqes         []cqe
 	kernelCQHead *uint32
 	cqTail       *uint32
+	cqFlags      *uint32
 	cqHead       uint32
 
 	arg     *enterArg
@@ -124,7 +125,7 @@ func (r *ring) mapQueues(p *ringParams) error {
 	}
 	word := func(at uint32) *uint32 { return (*uint32)(unsafe.Pointer(&queues[at])) }
 	r.kernelHead, r.kernelTail = word(p.sq.head), word(p.sq.tail)
-	r.kernelCQHead, r.cqTail = word(p.cq.head), word(p.cq.tail)
+	r.kernelCQHead, r.cqTail, r.cqFlags = word(p.cq.head), word(p.cq.tail), word(p.cq.flags)
 	r.sqes = unsafe.Slice((*sqe)(unsafe.Pointer(&entries[0])), p.sqEntries)
 	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&queues[p.cq.cqes])), p.cqEntries)
 	r.arg = (*enterArg)(unsafe.Pointer(&own[0]))
@@ -171,6 +172,29 @@ func (r *ring) enable() error {
 		}
 	}
 	return nil
+}
+
+// tell makes an eventfd, the caller's, that the kernel counts up when there is something to complete while telling.
+func (r *ring) tell() (fd int32, err error) {
+	r.telling(false)
+	n, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("eventfd: %w", err)
+	}
+	fd = int32(n)
+	if _, errno := r.register(registerEventFd, unsafe.Pointer(&fd), 1); errno != 0 {
+		sysClose(fd)
+		return -1, fmt.Errorf("io_uring: registering an eventfd: %w", errno)
+	}
+	return fd, nil
+}
+
+func (r *ring) telling(on bool) {
+	if on {
+		atomic.StoreUint32(r.cqFlags, 0)
+	} else {
+		atomic.StoreUint32(r.cqFlags, eventsOff)
+	}
 }
 
 // register is io_uring_register(2). It may sleep.
@@ -287,7 +311,7 @@ func (r *ring) enter(flags uintptr) syscall.Errno {
 	return errno
 }
 
-// wait is poll, but lasts until something has completed, at most for left. It tells the scheduler.
+// wait is poll, but lasts until something has completed, at most for left.
 func (r *ring) wait(left time.Duration) syscall.Errno {
 	r.publish()
 	r.calls++
@@ -299,7 +323,7 @@ func (r *ring) wait(left time.Duration) syscall.Errno {
 		flags |= enterNoIowait
 	}
 	r.timeout.sec, r.timeout.nsec = int64(left/time.Second), int64(left%time.Second)
-	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFd), uintptr(r.tail-r.head), 1, flags,
+	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFd), uintptr(r.tail-r.head), 1, flags,
 		uintptr(unsafe.Pointer(r.arg)), unsafe.Sizeof(*r.arg))
 	r.head = atomic.LoadUint32(r.kernelHead)
 	return errno
