@@ -133,7 +133,8 @@ func (g *Group) row() []string {
 	l := &g.Latency
 	return []string{
 		g.Name, n(int64(g.Clients)), n(g.Attempts), n(g.Failed()), n(g.Offered), n(g.Accepted), share,
-		quantile(l.Resumed, 0.5), quantile(l.Full, 0.5), quantile(l.Answer, 0.5), quantile(l.Answer, 0.99), quantile(l.Answer, 0.999), quantile(l.Service, 0.99),
+		quantile(l.Resumed, 0.5), quantile(l.Full, 0.5), quantile(l.Answer, 0.5), quantile(l.Answer, 0.99), quantile(l.Answer, 0.999),
+		quantile(l.Service, 0.99),
 	}
 }
 
@@ -268,7 +269,8 @@ func (r *Result) writeOutages(b *strings.Builder) {
 	if failed == 1 {
 		conns = "conn"
 	}
-	fmt.Fprintf(b, "%d %s failed, between %s and %s.\n", failed, conns, span(time.Duration(first)*TimelineTick), span(time.Duration(last+1)*TimelineTick))
+	fmt.Fprintf(b, "%d %s failed, between %s and %s.\n", failed, conns,
+		span(time.Duration(first)*TimelineTick), span(time.Duration(last+1)*TimelineTick))
 }
 
 // words explains a class.

@@ -51,7 +51,10 @@ func All() []Balancer {
 		{Key: HomingURing, Name: "homing (io_uring)", Family: FamilyHoming, About: "sends a session home, else round robin", engine: "io_uring"},
 		{Key: HomingEpoll, Name: "homing (epoll)", Family: FamilyHoming, About: "sends a session home, else round robin", engine: "epoll"},
 		{Key: HAProxyRR, Name: "HAProxy round robin", Family: FamilyHAProxy, About: "balance roundrobin", config: haproxyRoundRobin},
-		{Key: HAProxyID, Name: "HAProxy session ID", Family: FamilyHAProxy, About: "stick table on payload_lv(43,1), learned from ServerHellos", config: haproxySessionID},
+		{
+			Key: HAProxyID, Name: "HAProxy session ID", Family: FamilyHAProxy,
+			About: "stick table on payload_lv(43,1), learned from ServerHellos", config: haproxySessionID,
+		},
 		{Key: HAProxySource, Name: "HAProxy source", Family: FamilyHAProxy, About: "balance source", config: haproxySource},
 		{Key: NginxRR, Name: "nginx round robin", Family: FamilyNginx, About: "stream, round robin", config: nginxRoundRobin},
 		{Key: NginxHash, Name: "nginx hash", Family: FamilyNginx, About: "stream, hash $remote_addr consistent", config: nginxHash},

@@ -65,7 +65,8 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 	}
 	r.report.Took = time.Since(start)
 	for _, w := range r.warnings {
-		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("%s (so in %d of %d rounds)", strings.TrimSuffix(w.text, "."), w.rounds, rounds))
+		text := strings.TrimSuffix(w.text, ".")
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("%s (so in %d of %d rounds)", text, w.rounds, rounds))
 	}
 	switch {
 	case r.report.Ended != "":

@@ -1,9 +1,11 @@
 package diagnose
 
 import (
+	_ "embed" // the sentences
 	"fmt"
 	"slices"
 	"strings"
+	"text/template"
 )
 
 // What settles a judgement that is not certain.
@@ -14,132 +16,113 @@ const (
 	settleEach  = "each server by itself (HOST:PORT of each)"
 )
 
+// findingTexts are the sentences of findings.
+//
+//go:embed findings.tmpl
+var findingTexts string
+
+var texts = template.Must(template.New("findings").Parse(findingTexts)) //nolint:gochecknoglobals // a constant, but for the language
+
+// say returns the sentence of that name.
+func say(name string, data any) string {
+	var b strings.Builder
+	if err := texts.ExecuteTemplate(&b, name, data); err != nil {
+		panic(err) // a mistake in this package
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// facts are what the sentences on an address speak of.
+type facts struct {
+	*Address
+	Keys   []Key
+	Least  int  // how many servers there are at least
+	IDLost bool // session IDs are refused
+}
+
+func factsOf(a *Address) *facts {
+	keys := a.keys()
+	return &facts{Address: a, Keys: keys, Least: max(len(keys), a.Ticket.Kinds, a.PSK.Kinds), IDLost: a.SessionID.lost()}
+}
+
+// KeyNames lists the keys for people: the first eight hex digits tell them apart.
+func (f *facts) KeyNames() string { return keyNames(f.Keys) }
+
+// Failed counts the conns that came to no end.
+func (f *facts) Failed() int { return f.SessionID.Failed + f.Ticket.Failed + f.PSK.Failed }
+
+// Shortest is the shortest lifetime in seconds that a ticket was given, 0 without one.
+func (f *facts) Shortest() int {
+	short := min(f.Ticket.LifetimeSeconds, f.PSK.LifetimeSeconds)
+	if short == 0 {
+		return max(f.Ticket.LifetimeSeconds, f.PSK.LifetimeSeconds)
+	}
+	return short
+}
+
+// reason is something that refused offers come from.
+type reason struct {
+	is        bool
+	code      string
+	certainty Certainty
+	settle    string
+	text      string // its name
+	evidence  string
+}
+
+// finding is that of the first reason that is.
+func finding(list []reason, data any) *Finding {
+	r := list[slices.IndexFunc(list, func(r reason) bool { return r.is })]
+	return &Finding{Code: r.code, Certainty: r.certainty, Settle: r.settle, Text: say(r.text, data), Evidence: r.evidence}
+}
+
 // cause says why offers are refused at an address, nil when none are. There is a sentence for whatever was seen. What tells
 // servers apart comes first: it proves that there are several. Counts come next.
 func cause(a *Address) *Finding {
-	ticketsLost := a.Ticket.lost() || a.PSK.lost()
-	if !a.SessionID.lost() && !ticketsLost {
+	f := factsOf(a)
+	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
+	lost := ticket.lost() || psk.lost()
+	if !id.lost() && !lost {
 		return nil
 	}
-	f := toldApart(a, ticketsLost)
-	if f == nil {
-		f = counted(a, ticketsLost)
-	}
-	f.Evidence = strings.Join(slices.DeleteFunc([]string{f.Evidence, counts(a)}, func(s string) bool { return s == "" }), "; ")
-	return f
-}
-
-// toldApart judges by what tells servers apart, nil where nothing does.
-func toldApart(a *Address, ticketsLost bool) *Finding {
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	keys := a.keys()
-	least := max(len(keys), ticket.Kinds, psk.Kinds)
-	turns := ticket.TakingTurns || psk.TakingTurns
-	switch {
-	case (ticketsLost || id.lost()) && (ticket.mixed() || psk.mixed()):
-		return &Finding{Code: CodeMixed, Certainty: Certain, Text: fmt.Sprintf("At least %d backends stand behind this address, and they do not all give tickets%s. "+
-			"A session of one that gives none is good only there, and its tickets mean nothing to it.", least,
-			also(len(keys) > 0, fmt.Sprintf(" (those that do: under %d key%s, %s)", len(keys), also(len(keys) > 1, "s"), keyNames(keys)))), Evidence: mixture(a)}
-	case ticketsLost && len(keys) > 1 && !turns:
-		return &Finding{Code: CodeChanged, Certainty: Likely, Settle: settleLater, Text: fmt.Sprintf("The ticket key has changed while the address was examined (%s), "+
-			"and tickets of before are refused: a server was reloaded or restarted, or another backend has taken over.", keyNames(keys))}
-	case ticketsLost && len(keys) > 1:
-		return &Finding{Code: CodeApart, Certainty: Certain, Text: fmt.Sprintf("At least %d backends stand behind this address, each with a ticket key of its own (%s)%s. "+
-			"A session is good only at the backend that gave it.", least, keyNames(keys), also(id.lost(), " and a session cache of its own")), Evidence: "the keys take turns"}
-	}
-	return nil
-}
-
-// counted judges by counts.
-func counted(a *Address, ticketsLost bool) *Finding {
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
+	turns, keys := ticket.TakingTurns || psk.TakingTurns, len(f.Keys)
+	byHolder, byOther := ticket.RefusedBySameKey+psk.RefusedBySameKey, ticket.RefusedByOther+psk.RefusedByOther
 	losses := []loss{id.loss(), ticket.loss(), psk.loss()}
-	is := func(l loss) bool { return slices.Contains(losses, l) }
-	keys := a.keys()
-	switch {
-	case is(spread):
-		return several(a, ticketsLost)
-	case is(unsure):
-		return &Finding{Code: CodeUnsure, Certainty: Open, Settle: settleMore + ", and " + settleEach, Text: "Some offers are refused, more than one server would refuse now and then and fewer " +
-			"than backends in turn would: backends of unequal weight, or a server that loses sessions (a full cache, several processes)."}
-	case !slices.ContainsFunc(losses, func(l loss) bool { return l != noLoss && l != never }):
-		return neverAccepted(a, ticketsLost)
-	case is(renewedLost):
-		return &Finding{Code: CodeRenewed, Certainty: Likely, Settle: settleMore, Text: "One server stands behind this address, or several that share all, and it refuses the sessions " +
-			"that it gives in resumed conns, while it accepts those of full handshakes: every second conn of a client that takes the newest is a full handshake." +
-			also(psk.Stateful, " Its TLS 1.3 tickets are only names of entries in its memory.")}
-	case is(changed):
-		return &Finding{Code: CodeChanged, Certainty: Open, Settle: settleLater, Text: "A session was refused each time, and one that came later accepted each time: something has changed " +
-			"while the address was examined (a server restarted, a backend gone), or a server refuses some by a rule of its own."}
-	}
-	return &Finding{
-		Code: CodeMomentary, Certainty: Likely, Settle: settleMore, Text: "Offers are refused now and then, and the same sessions accepted later: that is not how several backends look that do not " +
-			"know each other's sessions. One server was not ready, or a balancer has learned meanwhile whose they are" + also(len(keys) == 1, " (key "+keyNames(keys)+")") + ".",
-	}
-}
+	how := func(l loss) bool { return slices.Contains(losses, l) }
+	atTimes := how(spread) // sessions are accepted at times, and refused at others
+	none := !slices.ContainsFunc(losses, func(l loss) bool { return l != noLoss && l != never })
+	const (
+		settleOr   = settleMore + ", or " + settleEach
+		settleAnd  = settleMore + ", and " + settleEach
+		settleMany = settleMore + " tells it from more backends than tries"
+	)
+	held := fmt.Sprintf("%d tickets under this key were refused by servers that give tickets under it", byHolder)
+	found := finding([]reason{
+		{ticket.mixed() || psk.mixed(), CodeMixed, Certain, "", "mixed", mixture(a)},
+		{lost && keys > 1 && !turns, CodeChanged, Likely, settleLater, "another key", ""},
+		{lost && keys > 1, CodeApart, Certain, "", "apart by key", "the keys take turns"},
 
-// several judges where sessions are accepted at times and refused at others.
-func several(a *Address, ticketsLost bool) *Finding {
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	keys := a.keys()
-	byHolder := ticket.RefusedBySameKey + psk.RefusedBySameKey
-	f := &Finding{Code: CodeApart, Certainty: Likely, Settle: settleMore + ", or " + settleEach}
-	switch {
-	case ticketsLost && byHolder > 0 && ticket.RefusedByOther+psk.RefusedByOther == 0:
-		f.Code, f.Settle = CodeBound, settleName
-		f.Evidence = fmt.Sprintf("%d tickets under this key were refused by servers that give tickets under it", byHolder)
-		f.Text = fmt.Sprintf("Servers that have the same ticket key (%s) refuse each other's tickets%s: they bind sessions to something else that differs. "+
-			"Node.js does, to a hash of its command line unless sessionIdContext says what; others to a server name, or to the authorities for client certificates.",
-			keyNames(keys), also(id.lost(), ", and share no session cache"))
-	case ticketsLost && (ticket.loss() == spread || psk.loss() == spread):
-		f.Text = fmt.Sprintf("Several backends stand behind this address (the same session is accepted at times and refused at others), "+
-			"each with a ticket key%s of its own. A session is good only at the backend that gave it.", also(id.lost(), " and a session cache"))
-	case ticketsLost:
-		f.Text = "Several backends stand behind this address (the same session ID is accepted at times and refused at others), " +
-			"each with a session cache and a ticket key of its own. A session is good only at the backend that gave it."
-	case ticket.Verdict == Yes || psk.Verdict == Yes:
-		f.Code = CodeCacheApart
-		f.Text = "Session IDs are known to some of those that answer at this address and not to others, while tickets are accepted by all: " +
-			"several backends share a ticket key and no session cache, or one server has a cache for each of its processes."
-	default:
-		f.Text = "Several backends, or processes of one, stand behind this address, each with a session cache of its own: " +
-			"the same session ID is accepted at times and refused at others."
-	}
-	return f
-}
+		{atTimes && lost && byHolder > 0 && byOther == 0, CodeBound, Likely, settleName, "bound", held},
+		{atTimes && lost && (ticket.loss() == spread || psk.loss() == spread), CodeApart, Likely, settleOr, "apart", ""},
+		{atTimes && lost, CodeApart, Likely, settleOr, "apart by ID", ""},
+		{atTimes && (ticket.Verdict == Yes || psk.Verdict == Yes), CodeCacheApart, Likely, settleOr, "caches apart", ""},
+		{atTimes, CodeApart, Likely, settleOr, "caches apart, no tickets", ""},
 
-// neverAccepted judges where a kind of session is never accepted.
-func neverAccepted(a *Address, ticketsLost bool) *Finding {
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	keys := a.keys()
-	f := &Finding{Certainty: Likely, Settle: settleMore + " tells it from more backends than tries"}
-	switch {
-	case ticketsLost && !id.lost() && len(keys) == 1:
-		f.Code = CodeTicketRefused
-		f.Text = fmt.Sprintf("The server refuses the tickets that it gives (key %s): it may let them expire at once, "+
-			"draw a new key under the same name, or reject them by a rule of its own.", keyNames(keys))
-	case ticketsLost && !id.lost():
-		f.Code, f.Certainty, f.Settle = CodeTicketsUnnamed, Open, settleMore+", or "+settleEach
-		f.Text = "The server refuses the tickets that it gives. They do not name their key, so it cannot be seen whether " +
-			"several backends with keys of their own stand behind this address or one server that does not keep its key."
-	case ticketsLost:
-		f.Code, f.Certainty, f.Settle = CodeNoneAccepted, Open, settleMore+", or "+settleEach
-		f.Text = fmt.Sprintf("Nothing that the server gives is ever accepted%s: more backends than tries stand behind this address, "+
-			"each on its own, or one server keeps neither a session cache nor its ticket key.", also(len(keys) == 1, " (tickets of the key "+keyNames(keys)+")"))
-	case psk.Verdict == Yes && ticket.Verdict != Yes:
-		f.Code = CodeNoCache
-		f.Text = "In TLS 1.2 the server gives session IDs and accepts none, and its tickets are good in TLS 1.3 only: it keeps no session cache, " +
-			"or several backends share a ticket key and no cache. Every conn of a TLS 1.2 client is a full handshake."
-	case ticket.Verdict == Yes:
-		f.Code = CodeNoCache
-		f.Text = "The server gives session IDs and accepts none, while its tickets are good: it keeps no session cache, " +
-			"or several backends share a ticket key and no cache. Clients without tickets start anew at every conn."
-	default:
-		f.Code = CodeNoCacheAtAll
-		f.Text = "The server gives session IDs and accepts none, and there are no tickets to make up for it: it keeps no session cache, " +
-			"or more backends than tries stand behind this address, each with a cache of its own. Every conn is a full handshake."
-	}
-	return f
+		{how(unsure), CodeUnsure, Open, settleAnd, "unsure", ""},
+
+		{none && lost && !id.lost() && keys == 1, CodeTicketRefused, Likely, settleMany, "tickets refused", ""},
+		{none && lost && !id.lost(), CodeTicketsUnnamed, Open, settleOr, "unnamed tickets refused", ""},
+		{none && lost, CodeNoneAccepted, Open, settleOr, "nothing accepted", ""},
+		{none && psk.Verdict == Yes && ticket.Verdict != Yes, CodeNoCache, Likely, settleMany, "no cache, tickets of TLS 1.3", ""},
+		{none && ticket.Verdict == Yes, CodeNoCache, Likely, settleMany, "no cache", ""},
+		{none, CodeNoCacheAtAll, Likely, settleMany, "nothing kept", ""},
+
+		{how(renewedLost), CodeRenewed, Likely, settleMore, "renewed", ""},
+		{how(changed), CodeChanged, Open, settleLater, "changed", ""},
+		{true, CodeMomentary, Likely, settleMore, "momentary", ""},
+	}, f)
+	found.Evidence = strings.Join(slices.DeleteFunc([]string{found.Evidence, counts(a)}, func(s string) bool { return s == "" }), "; ")
+	return found
 }
 
 // mixture says how many handshakes gave tickets and how many none.

@@ -92,8 +92,7 @@ func (r *Report) noteSource() {
 		}
 		r.add(Finding{
 			Code: CodeOneSource, Addresses: []string{a.Addr},
-			Text: "All conns came from one client address: a balancer that goes by it (balance source, ip_hash) looks as good, and loses the sessions of clients " +
-				"whose address changes. To settle it: --source with two addresses of this machine.",
+			Text: say("one source", nil),
 		})
 	}
 }
@@ -118,30 +117,47 @@ func (r *Report) add(f Finding) {
 
 // judgeAddress returns what is to be said of one address.
 func judgeAddress(a *Address) []Finding {
-	var list []Finding
-	say := func(problem bool, code, text string) {
-		list = append(list, Finding{Code: code, Problem: problem, Addresses: []string{a.Addr}, Text: text})
-	}
+	addresses := []string{a.Addr}
 	switch {
 	case a.Skipped:
-		say(false, CodeSkipped, "This machine has no way to the address, so nothing is known of it.")
-		return list
+		return []Finding{{Code: CodeSkipped, Addresses: addresses, Text: say("skipped", nil)}}
 	case !a.examined():
-		say(false, CodeUnreachable, sentenceOf(a.Error))
-		return list
+		return []Finding{{Code: CodeUnreachable, Addresses: addresses, Text: sentenceOf(a.Error)}}
 	}
+	var list []Finding
 	if f := cause(a); f != nil {
-		f.Problem, f.Addresses = true, []string{a.Addr}
+		f.Problem, f.Addresses = true, addresses
 		list = append(list, *f)
 	}
-	if a.SessionID.Verdict == NotIssued && a.Ticket.Verdict == NotIssued {
-		say(true, CodeNothingIssued, "In TLS 1.2 the server gives neither session IDs nor tickets: every conn is a full handshake.")
-	}
-	if a.PSK.Verdict == NotIssued {
-		say(true, CodeNoTickets13, "In TLS 1.3 the server gives no tickets: every conn is a full handshake.")
-	}
-	for _, n := range notes(a) {
-		say(false, n.Code, n.Text)
+	f := factsOf(a)
+	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
+	issues := func(p *Probe) bool { return p.Verdict != NotIssued && p.Verdict != NotTried }
+	classic := id.Verdict != NotTried || ticket.Verdict != NotTried
+	short := f.Shortest()
+	for _, n := range []struct {
+		is, problem bool
+		code, text  string
+	}{
+		{id.Verdict == NotIssued && ticket.Verdict == NotIssued, true, CodeNothingIssued, "nothing issued"},
+		{psk.Verdict == NotIssued, true, CodeNoTickets13, "no TLS 1.3 tickets"},
+		{len(f.Keys) > 1 && !ticket.lost() && !psk.lost(), false, CodeSeveral, "several keys"},
+		{f.Failed() > 0, false, CodeFailed, "failed"},
+		{classic && psk.Refused, false, CodeOnly12, "only 1.2"},
+		{!classic && id.Refused, false, CodeOnly13, "only 1.3"},
+		{classic && psk.Verdict == NotTried && !psk.Refused, false, CodeNotTried, "1.3 not tried"},
+		{!classic && !id.Refused, false, CodeNotTried, "1.2 not tried"},
+		{classic && (id.Verdict == NotTried) != (ticket.Verdict == NotTried), false, CodeNotTried, "a kind not tried"},
+		{id.Verdict == NotIssued && issues(ticket), false, CodeIDsEmpty, "no IDs"},
+		{ticket.Verdict == NotIssued && issues(id), false, CodeNoTickets12, "no TLS 1.2 tickets"},
+		{psk.Stateful && psk.EntryTickets < psk.Issued, false, CodeStateful, "some stateful"},
+		{psk.Stateful && psk.EntryTickets == psk.Issued, false, CodeStateful, "stateful"},
+		{ticket.SingleUse || psk.SingleUse, false, CodeSingleUse, "single use"},
+		{a.AsksClient, false, CodeClientCert, "client certificate"},
+		{short > 0 && short < shortLived, false, CodeShortLived, "short lived"},
+	} {
+		if n.is {
+			list = append(list, Finding{Code: n.code, Problem: n.problem, Addresses: addresses, Text: say(n.text, f)})
+		}
 	}
 	return list
 }
@@ -164,55 +180,6 @@ func keyNames(keys []Key) string {
 		list = append(list, fmt.Sprintf("%d more", len(keys)-most))
 	}
 	return strings.Join(list, ", ")
-}
-
-// notes returns what is good to know of an address. Code and Text are set.
-func notes(a *Address) []Finding {
-	var list []Finding
-	note := func(is bool, code, format string, args ...any) {
-		if is {
-			list = append(list, Finding{Code: code, Text: fmt.Sprintf(format, args...)})
-		}
-	}
-	id, ticket, psk := &a.SessionID, &a.Ticket, &a.PSK
-	keys := a.keys()
-	note(len(keys) > 1 && !ticket.lost() && !psk.lost(), CodeSeveral, "%d ticket keys are in use at this address (%s), and every session is accepted: "+
-		"several backends stand behind it and sessions find their own, or a server has just changed its key.", len(keys), keyNames(keys))
-	failed := id.Failed + ticket.Failed + psk.Failed
-	note(failed > 0, CodeFailed, "%d conns came to no end while others did: a backend may be down.", failed)
-	classic := id.Verdict != NotTried || ticket.Verdict != NotTried
-	note(classic && psk.Refused, CodeOnly12, "The server does not speak TLS 1.3.")
-	note(!classic && id.Refused, CodeOnly13, "The server does not speak TLS 1.2.")
-	note(classic && psk.Verdict == NotTried && !psk.Refused, CodeNotTried, "TLS 1.3 was not examined: %s.", psk.Error)
-	note(!classic && !id.Refused, CodeNotTried, "TLS 1.2 was not examined: %s.", id.Error)
-	note(classic && (id.Verdict == NotTried) != (ticket.Verdict == NotTried), CodeNotTried,
-		"One kind of TLS 1.2 client was not examined: %s.", id.Error+ticket.Error)
-	note(id.Verdict == NotIssued && ticket.Verdict != NotIssued && ticket.Verdict != NotTried, CodeIDsEmpty,
-		"In TLS 1.2 the server gives no session IDs: clients without tickets start anew at every conn.")
-	note(ticket.Verdict == NotIssued && id.Verdict != NotIssued && id.Verdict != NotTried, CodeNoTickets12,
-		"In TLS 1.2 the server gives no tickets: clients that resume by ticket alone, as Firefox does, start anew at every conn.")
-	note(psk.Stateful && psk.EntryTickets < psk.Issued, CodeStateful,
-		"Some TLS 1.3 tickets are only names of entries in a server's memory: no other server can accept them, whatever key they share.")
-	note(psk.Stateful && psk.EntryTickets == psk.Issued, CodeStateful,
-		"The TLS 1.3 tickets (%d bytes) are only names of entries in the server's memory: no other server can accept them, whatever key they share.", psk.TicketBytes)
-	single := ticket.SingleUse || psk.SingleUse
-	note(single, CodeSingleUse, "A ticket is accepted once only: clients that open several conns at a time run out of tickets.")
-	note(a.AsksClient, CodeClientCert, "The server asks for a client certificate, and lets in clients without one, as this is: nothing is known of those that have one. "+
-		"To settle it: openssl s_client -connect %[1]s -cert C -key K -sess_out S, and then with -sess_in S.", a.Addr)
-	short := shortest(ticket, psk)
-	note(short > 0 && short < shortLived, CodeShortLived, "Tickets are good for %d s: clients that come back later start anew.", short)
-	return list
-}
-
-// shortest returns the shortest lifetime in seconds that was given, 0 without one.
-func shortest(list ...*Probe) int {
-	short := 0
-	for _, p := range list {
-		if n := p.LifetimeSeconds; n > 0 && (short == 0 || n < short) {
-			short = n
-		}
-	}
-	return short
 }
 
 // sentence is what a scanner prints of one kind.

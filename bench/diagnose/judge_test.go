@@ -150,14 +150,18 @@ func fixed() map[string][]Address {
 	stateful := base("192.0.2.10:443", probeOf(Yes, false, 0), probeOf(NotIssued, false, 0), probeOf(Yes, false, 0))
 	stateful.PSK.EntryTickets, stateful.PSK.Stateful, stateful.PSK.TicketBytes, stateful.PSK.SingleUse, stateful.PSK.LifetimeSeconds = stateful.PSK.Issued, true, 32, true, 60
 	return map[string][]Address{
-		"well":       {well},
-		"apart":      {base("192.0.2.10:443", probeOf(No, true, 0), probeOf(No, true, 2), probeOf(No, true, 2))},
-		"no-cache":   {base("192.0.2.10:443", probeOf(No, false, 0), probeOf(Yes, false, 1), probeOf(Yes, false, 1))},
-		"nothing":    {base("192.0.2.10:443", probeOf(NotIssued, false, 0), probeOf(NotIssued, false, 0), probeOf(NotIssued, false, 0))},
-		"iis":        {iis},
-		"stateful":   {stateful},
-		"across":     {well, other},
-		"incomplete": {well, {Target: "www.example.org:443", Addr: "192.0.2.12:443", Name: "www.example.org", Error: "cannot connect: connection refused"}, {Addr: "[2001:db8::1]:443", Name: "www.example.org", Error: "cannot connect: network is unreachable", Skipped: true}},
+		"well":     {well},
+		"apart":    {base("192.0.2.10:443", probeOf(No, true, 0), probeOf(No, true, 2), probeOf(No, true, 2))},
+		"no-cache": {base("192.0.2.10:443", probeOf(No, false, 0), probeOf(Yes, false, 1), probeOf(Yes, false, 1))},
+		"nothing":  {base("192.0.2.10:443", probeOf(NotIssued, false, 0), probeOf(NotIssued, false, 0), probeOf(NotIssued, false, 0))},
+		"iis":      {iis},
+		"stateful": {stateful},
+		"across":   {well, other},
+		"incomplete": {
+			well,
+			{Target: "www.example.org:443", Addr: "192.0.2.12:443", Name: "www.example.org", Error: "cannot connect: connection refused"},
+			{Addr: "[2001:db8::1]:443", Name: "www.example.org", Error: "cannot connect: network is unreachable", Skipped: true},
+		},
 	}
 }
 
@@ -230,6 +234,23 @@ func TestFixesOfEveryGoal(t *testing.T) {
 	for _, goal := range []string{goalHome, goalShare, goalContext, goalKey, goalAllKey, goalTickets, goalCache, goalMore} {
 		if !slices.ContainsFunc(list, func(f Fix) bool { return f.Goal == goal }) {
 			t.Errorf("nothing is known that would %s", goal)
+		}
+	}
+}
+
+// Each sentence is named by something that says it: a name that is written wrongly leaves one unsaid.
+func TestEverySentenceIsSaid(t *testing.T) {
+	source := strings.ReplaceAll(findingTexts, "{{define \"", "")
+	for _, name := range []string{"cause.go", "across.go", "judge.go"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source += string(b)
+	}
+	for _, s := range texts.Templates() {
+		if s.Name() != texts.Name() && !strings.Contains(source, `"`+s.Name()+`"`) {
+			t.Errorf("nothing says %q", s.Name())
 		}
 	}
 }

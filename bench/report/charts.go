@@ -168,7 +168,9 @@ func timelines(t *Test, choices []choice) []chart {
 		c := chart{
 			Title: one.name + ", " + kindName(t.Kind),
 			Alt:   fmt.Sprintf("Conns over time. %s of the offers were accepted, %s conns failed.", share, thousands(a.Tally.Failed())),
-			Plot:  plot{Kind: "timeline", Series: []series{{Name: "resumed", Class: "good"}, {Name: "full handshake", Class: "full"}, {Name: "failed", Class: "bad"}}},
+			Plot: plot{Kind: "timeline", Series: []series{
+				{Name: "resumed", Class: "good"}, {Name: "full handshake", Class: "full"}, {Name: "failed", Class: "bad"},
+			}},
 		}
 		// The last ones, which are not whole, are left out.
 		for i := 0; i+timelineTicks <= len(a.Timeline); i += timelineTicks {

@@ -113,7 +113,8 @@ func (t *Test) settings(rounds int) string {
 	case t.Scenario == string(bench.Rate):
 		s = append(s, "rising rates")
 	case t.Scenario == Rest:
-		return fmt.Sprintf("nobody connects, all of them at once, %d %s of %s", rounds, plural(rounds, "round"), span(p.Duration.Round(time.Millisecond)))
+		return fmt.Sprintf("nobody connects, all of them at once, %d %s of %s", rounds, plural(rounds, "round"),
+			span(p.Duration.Round(time.Millisecond)))
 	case p.Rate == 0:
 		s = append(s, "as fast as answers come")
 	default:

@@ -106,7 +106,8 @@ func sectionPlans() []sectionPlan {
 			charts: rising,
 		},
 		{
-			id: "bulk", title: "Large answers", scenarios: []string{string(bench.Bulk)}, lead: "A few clients fetch large answers, one after another.",
+			id: "bulk", title: "Large answers", scenarios: []string{string(bench.Bulk)},
+			lead: "A few clients fetch large answers, one after another.",
 			tables: []tablePlan{
 				{mGbit, "Gbit/s read by the clients", nil},
 				{mBalancerGB, "The balancer's own CPU time per GB", balancing},
