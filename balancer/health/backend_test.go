@@ -168,7 +168,7 @@ func newLab(t *testing.T, edit func(*ProbeConfig), addrs ...string) *laboratory 
 	}
 	if lab.store, err = affinity.NewStore(affinity.Config{
 		TableEntries: 1024, ClientEntries: 1024,
-		Suspect: func(pool, id uint32, doubtful bool) { lab.prober.Suspect(pool, id, doubtful) },
+		Suspect: func(_, id uint32, doubtful bool) { lab.prober.Suspect(id, doubtful) },
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func newLab(t *testing.T, edit func(*ProbeConfig), addrs ...string) *laboratory 
 	if edit != nil {
 		edit(&cfg)
 	}
-	if lab.prober, err = NewProber([]*pool.Pool{lab.pool}, cfg); err != nil {
+	if lab.prober, err = NewProber(lab.pool, cfg); err != nil {
 		t.Fatal(err)
 	}
 	background(t, lab.store.Run, func() { lab.store.Close() })
@@ -188,7 +188,7 @@ func newLab(t *testing.T, edit func(*ProbeConfig), addrs ...string) *laboratory 
 func (lab *laboratory) targets() []*target {
 	var list []*target
 	for _, b := range lab.pool.Snapshot().All() {
-		list = append(list, newTarget(lab.prober, lab.pool, b))
+		list = append(list, newTarget(lab.prober, b))
 	}
 	return list
 }

@@ -289,7 +289,7 @@ func TestAgentIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := p.Snapshot().All()[0]
-	checker, err := New([]*pool.Pool{p}, Config{Interval: MinInterval, Timeout: 5 * time.Second, Rise: 1, Fall: 1, Agent: Agent{Port: agent.port}, Log: log})
+	checker, err := New(p, Config{Interval: MinInterval, Timeout: 5 * time.Second, Rise: 1, Fall: 1, Agent: Agent{Port: agent.port}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,8 @@ const (
 // lookInto looks at a backend that is up and that conns have failed to reach, until it is clear what to make of that.
 // It is down when checks have failed for doubtLasts, and no conn has come through: a backend that was killed is known
 // as such before the next of its regular checks. One success of either ends the doubt.
-func (c *Checker) lookInto(ctx context.Context, p *pool.Pool, b *pool.Backend) {
+func (c *Checker) lookInto(ctx context.Context, b *pool.Backend) {
+	p := c.pool
 	before, began := progressOf(b), time.Now()
 	for b.Up() {
 		err := c.once(ctx, b.Addr, p.Snapshot().Options().ProxyHeader)
@@ -45,7 +46,7 @@ func (c *Checker) lookInto(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 }
 
 // rest waits for the next check of a backend, and looks into doubts meanwhile. It says whether ctx still stands.
-func (c *Checker) rest(ctx context.Context, p *pool.Pool, b *pool.Backend, d time.Duration) bool {
+func (c *Checker) rest(ctx context.Context, b *pool.Backend, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	gap := time.NewTimer(0) // it is over
@@ -60,7 +61,7 @@ func (c *Checker) rest(ctx context.Context, p *pool.Pool, b *pool.Backend, d tim
 		case <-gap.C:
 			doubted = b.Doubted()
 		case <-doubted:
-			c.lookInto(ctx, p, b)
+			c.lookInto(ctx, b)
 			if ctx.Err() != nil {
 				return false
 			}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"homing/bench/testkit"
-
 	"github.com/google/go-cmp/cmp"
+
+	"homing/bench/testkit"
 )
 
 // Names of ticket keys begin differently, as real ones do.

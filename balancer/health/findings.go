@@ -76,17 +76,11 @@ type VersionFinding struct {
 // VersionName is the version in metrics and logs.
 func VersionName(version uint16) string { return tls.VersionName(version) }
 
-// Findings is what the probe knows of each backend, in the order of pools and addresses.
-func (p *Prober) Findings() []Findings {
+// Findings is what the probe knows of each backend, in the order of addresses.
+func (p *Prober) Findings() (all []Findings) {
 	now := p.cfg.Store.Now()
-	targets := p.targets.Load()
-	var all []Findings
-	for _, pl := range p.pools {
-		list := slices.Clone(targets.byPool[pl.Hash()])
-		slices.SortFunc(list, func(a, b *target) int { return a.backend.Addr.Compare(b.backend.Addr) })
-		for _, t := range list {
-			all = append(all, t.findings(now))
-		}
+	for _, t := range p.list() {
+		all = append(all, t.findings(now))
 	}
 	return all
 }

@@ -92,11 +92,11 @@ func (c *Config) validate() error {
 	return c.Check.validate()
 }
 
-// Checker checks the backends of some pools.
+// Checker checks the backends of a pool, or one (WatchOne).
 type Checker struct {
 	// Static after construction.
-	pools []*pool.Pool
-	cfg   Config
+	pool *pool.Pool
+	cfg  Config
 	// check is nil for a backend that is as it should be; tests have their own.
 	check func(ctx context.Context, addr netaddr.Addr, header pool.ProxyHeader) error
 
@@ -104,23 +104,17 @@ type Checker struct {
 	short atomic.Bool // this machine lacks something that checks need, and the log says so
 }
 
-// New makes a Checker. An error says in one line what is wrong with the config.
-func New(pools []*pool.Pool, cfg Config) (*Checker, error) {
+// New makes a Checker; of is not used by WatchOne. An error says in one line what is wrong with the config.
+func New(of *pool.Pool, cfg Config) (*Checker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Checker{pools: pools, cfg: cfg, check: cfg.Check.run}, nil
+	return &Checker{pool: of, cfg: cfg, check: cfg.Check.run}, nil
 }
 
-// Run checks each backend at once and then at the interval, until ctx is done. Backends that join a pool are checked
+// Run checks each backend at once and then at the interval, until ctx is done. Backends that join the pool are checked
 // from then on, those that leave no more. When Run returns, all it started has ended.
-func (c *Checker) Run(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, p := range c.pools {
-		all.Go(func() { follow(ctx, p, func(ctx context.Context, b *pool.Backend) { c.watch(ctx, p, b) }) })
-	}
-	all.Wait()
-}
+func (c *Checker) Run(ctx context.Context) { follow(ctx, c.pool, c.watch) }
 
 // follow keeps one goroutine in watch for each backend of a pool, with a context that ends when the backend leaves or
 // ctx is done. When it returns, all of them have.
@@ -154,7 +148,8 @@ func follow(ctx context.Context, p *pool.Pool, watch func(ctx context.Context, b
 }
 
 // watch checks one backend until ctx is done.
-func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
+func (c *Checker) watch(ctx context.Context, b *pool.Backend) {
+	p := c.pool
 	count := tally{rise: c.cfg.Rise, fall: c.cfg.Fall}
 	agent := agentWatch{agent: &c.cfg.Agent, log: c.cfg.Log, stand: newStand(p.Report(b))}
 	for {
@@ -182,7 +177,7 @@ func (c *Checker) watch(ctx context.Context, p *pool.Pool, b *pool.Backend) {
 				p.SetUp(b, !up, count.why(err))
 			}
 		}
-		if !c.rest(ctx, p, b, spread(c.cfg.Interval, rand.Float64())) {
+		if !c.rest(ctx, b, spread(c.cfg.Interval, rand.Float64())) {
 			return
 		}
 	}

@@ -79,7 +79,7 @@ func bubble(t *testing.T, cfg Config, f func(*scene)) {
 			t.Fatal(err)
 		}
 		s.pool = p
-		c, err := New([]*pool.Pool{p}, cfg)
+		c, err := New(p, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestUnchecked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := New([]*pool.Pool{p}, Config{})
+		c, err := New(p, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestFirstCheck(t *testing.T) {
 			t.Error("a backend that nobody has looked at is to be tried, and not called up")
 		}
 		var fails atomic.Bool
-		c, err := New([]*pool.Pool{p}, Config{})
+		c, err := New(p, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +345,7 @@ func TestRealBackend(t *testing.T) {
 	}
 	changes := make(chan string, 10)
 	p.OnChange(func(b *pool.Backend, up bool, why string) { changes <- fmt.Sprint(b.Addr, " ", up, " ", why) })
-	c, err := New([]*pool.Pool{p}, Config{Interval: MinInterval})
+	c, err := New(p, Config{Interval: MinInterval})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,63 +79,58 @@ func (c *ProbeConfig) validate() error {
 	return nil
 }
 
-// Prober probes the backends of some pools.
+// Prober probes the backends of a pool.
 type Prober struct {
 	// Static after construction.
 	cfg       ProbeConfig
-	pools     []*pool.Pool
+	pool      *pool.Pool
+	known     *affinity.Pool
 	slots     chan struct{} // one token for each handshake under way
 	handshake handshaker    // tests have their own
 
-	// Atomic; written under mu, read by loops.
-	targets atomic.Pointer[targetIndex]
+	// Atomic; written under mu, read by loops. By the backends' IDs; never changed, but replaced.
+	targets atomic.Pointer[map[uint32]*target]
 
 	mu sync.Mutex
 }
 
-// targetIndex is the backends that are probed. It is never changed, but replaced.
-type targetIndex struct {
-	byID   map[uint64]*target   // by poolID
-	byPool map[uint32][]*target // by the pool's hash
-}
-
-func poolID(pool, id uint32) uint64 { return uint64(pool)<<32 | uint64(id) }
-
 // NewProber makes a Prober. An error says in one line what is wrong with the config.
-func NewProber(pools []*pool.Pool, cfg ProbeConfig) (*Prober, error) {
+func NewProber(of *pool.Pool, cfg ProbeConfig) (*Prober, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	p := &Prober{cfg: cfg, pools: pools, slots: make(chan struct{}, cfg.Concurrent), handshake: handshake}
-	p.targets.Store(&targetIndex{})
-	for _, pl := range pools {
-		pl.OnChange(func(b *pool.Backend, up bool, _ string) {
-			if up { // after a restart every key is new
-				p.Suspect(pl.Hash(), uint32(b.ID), true)
-			}
-		})
+	p := &Prober{
+		cfg: cfg, pool: of, known: cfg.Store.Pool(of.Hash()), slots: make(chan struct{}, cfg.Concurrent), handshake: handshake,
 	}
+	p.targets.Store(&map[uint32]*target{})
+	of.OnChange(func(b *pool.Backend, up bool, _ string) {
+		if up { // after a restart every key is new
+			p.Suspect(uint32(b.ID), true)
+		}
+	})
 	return p, nil
 }
 
 // Run probes each backend at once and then at the interval, until ctx is done. When it returns, all it started has
 // ended.
 func (p *Prober) Run(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, pl := range p.pools {
-		defer p.cfg.Store.Pool(pl.Hash()).Watch()()
-		all.Go(func() {
-			follow(ctx, pl, func(ctx context.Context, b *pool.Backend) {
-				t := newTarget(p, pl, b)
-				p.edit(func(list []*target) []*target { return append(list, t) }, t)
-				t.watch(ctx)
-				p.edit(func(list []*target) []*target {
-					return slices.DeleteFunc(list, func(other *target) bool { return other == t })
-				}, t)
-			})
+	defer p.known.Watch()()
+	follow(ctx, p.pool, func(ctx context.Context, b *pool.Backend) {
+		t, id := newTarget(p, b), uint32(b.ID)
+		p.edit(func(all map[uint32]*target) { all[id] = t })
+		t.watch(ctx)
+		p.edit(func(all map[uint32]*target) {
+			if all[id] == t { // else it has come back meanwhile
+				delete(all, id)
+			}
 		})
-	}
-	all.Wait()
+	})
+}
+
+// list is the targets in the order of their addresses.
+func (p *Prober) list() []*target {
+	return slices.SortedFunc(maps.Values(*p.targets.Load()),
+		func(a, b *target) int { return a.backend.Addr.Compare(b.backend.Addr) })
 }
 
 // slotPatience is for how long a handshake keeps its slot: several times what one takes. What goes on for longer waits
@@ -157,35 +153,25 @@ func (p *Prober) takeSlot(ctx context.Context) (free func()) {
 	}
 }
 
-// edit replaces the index by one in which the pool of t has other targets.
-func (p *Prober) edit(change func([]*target) []*target, t *target) {
+// edit replaces the targets by others.
+func (p *Prober) edit(change func(map[uint32]*target)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.targets.Load()
-	next := &targetIndex{byID: make(map[uint64]*target), byPool: make(map[uint32][]*target)}
-	for hash, list := range old.byPool {
-		next.byPool[hash] = slices.Clone(list)
-	}
-	hash := t.pool.Hash()
-	next.byPool[hash] = change(next.byPool[hash])
-	for hash, list := range next.byPool {
-		for _, t := range list {
-			next.byID[poolID(hash, uint32(t.backend.ID))] = t
-		}
-	}
-	p.targets.Store(next)
+	next := maps.Clone(*p.targets.Load())
+	change(next)
+	p.targets.Store(&next)
 }
 
-// Suspect asks for a probe of a backend that may hold an unknown ticket key; id 0 stands for any of the pool. It is
-// made to be affinity's Config.Suspect: it never blocks and allocates nothing, and may be called for every refusal. How
-// soon the probe comes is the target's to say, unless atOnce.
-func (p *Prober) Suspect(pool, id uint32, atOnce bool) {
-	targets := p.targets.Load()
-	if id == 0 {
-		for _, t := range targets.byPool[pool] {
+// Suspect asks for a probe of a backend that may hold an unknown ticket key; id 0 stands for any. It is made for affinity's
+// Config.Suspect: it never blocks and allocates nothing, and may be called for every refusal. How soon the probe comes is
+// the target's to say, unless atOnce.
+func (p *Prober) Suspect(id uint32, atOnce bool) {
+	targets := *p.targets.Load()
+	if t := targets[id]; t != nil {
+		t.ask(atOnce)
+	} else if id == 0 {
+		for _, t := range targets {
 			t.ask(atOnce)
 		}
-	} else if t := targets.byID[poolID(pool, id)]; t != nil {
-		t.ask(atOnce)
 	}
 }

@@ -15,20 +15,20 @@ import (
 func TestSuspectAllocatesNothing(t *testing.T) {
 	lab := newLab(t, nil, one, two)
 	for _, tg := range lab.targets() {
-		lab.prober.edit(func(list []*target) []*target { return append(list, tg) }, tg)
+		lab.prober.edit(func(all map[uint32]*target) { all[uint32(tg.backend.ID)] = tg })
 	}
-	hash := lab.pool.Hash()
 	id := uint32(lab.pool.Snapshot().All()[0].ID)
 	if n := testing.AllocsPerRun(100, func() {
-		lab.prober.Suspect(hash, id, false)
-		lab.prober.Suspect(hash, 0, true)
+		lab.prober.Suspect(id, false)
+		lab.prober.Suspect(0, true)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func TestProbeConfig(t *testing.T) {
-	store := newLab(t, nil, one).store
+	lab := newLab(t, nil, one)
+	store := lab.store
 	for _, tt := range []struct {
 		sentence string
 		cfg      ProbeConfig
@@ -42,7 +42,7 @@ func TestProbeConfig(t *testing.T) {
 		{"or key age", ProbeConfig{Store: store, KeyAge: -1}, false},
 		{"or number of probes", ProbeConfig{Store: store, Concurrent: -1}, false},
 	} {
-		if _, err := NewProber(nil, tt.cfg); (err == nil) != tt.ok {
+		if _, err := NewProber(lab.pool, tt.cfg); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.sentence, err)
 		}
 	}

@@ -49,12 +49,10 @@ const (
 	outcomeFailed                // no handshake succeeded
 )
 
-func newTarget(p *Prober, pl *pool.Pool, b *pool.Backend) *target {
+func newTarget(p *Prober, b *pool.Backend) *target {
 	return &target{
-		prober: p, pool: pl, backend: b,
-		known: p.cfg.Store.Pool(pl.Hash()),
-		wake:  make(chan struct{}, 1),
-		found: Findings{Pool: pl, Backend: b, Handshakes: make(map[Handshake]uint64)},
+		prober: p, pool: p.pool, known: p.known, backend: b, wake: make(chan struct{}, 1),
+		found: Findings{Pool: p.pool, Backend: b, Handshakes: make(map[Handshake]uint64)},
 	}
 }
 

@@ -56,7 +56,7 @@ func perform(t *testing.T, edit func(*ProbeConfig), f func(*stage), addrs ...str
 		if edit != nil {
 			edit(&cfg)
 		}
-		if s.prober, err = NewProber([]*pool.Pool{s.pool}, cfg); err != nil {
+		if s.prober, err = NewProber(s.pool, cfg); err != nil {
 			t.Fatal(err)
 		}
 		s.prober.handshake = s.handshake
@@ -120,7 +120,7 @@ func (s *stage) after(d time.Duration, addr string) string {
 
 func (s *stage) id(i int) uint32 { return uint32(s.pool.Snapshot().All()[i].ID) }
 
-func (s *stage) suspect(id uint32, atOnce bool) { s.prober.Suspect(s.pool.Hash(), id, atOnce) }
+func (s *stage) suspect(id uint32, atOnce bool) { s.prober.Suspect(id, atOnce) }
 
 func TestScheduleInterval(t *testing.T) {
 	perform(t, nil, func(s *stage) {
@@ -167,7 +167,6 @@ func TestScheduleAsked(t *testing.T) {
 		}
 		s.suspect(0, false)
 		s.suspect(12345, true)
-		s.prober.Suspect(1, 0, true)
 		if a, b := s.after(0, one), s.after(0, two); a != "45" || b != "45" {
 			t.Errorf("all were asked, probed at %q and %q", a, b)
 		}

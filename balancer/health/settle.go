@@ -73,7 +73,7 @@ func (t *target) settle(ctx context.Context) (lost bool) {
 
 // others are the other backends of the pool that can be asked.
 func (t *target) others() (list []*target) {
-	for _, other := range t.prober.targets.Load().byPool[t.pool.Hash()] {
+	for _, other := range t.prober.list() {
 		if other.backend != t.backend && other.backend.Up() && other.backend.Draining() != pool.DrainHard {
 			list = append(list, other)
 		}

@@ -13,7 +13,7 @@ import (
 func (lab *laboratory) running() []*target {
 	list := lab.targets()
 	for _, tg := range list {
-		lab.prober.edit(func(all []*target) []*target { return append(all, tg) }, tg)
+		lab.prober.edit(func(all map[uint32]*target) { all[uint32(tg.backend.ID)] = tg })
 	}
 	return list
 }

@@ -41,7 +41,7 @@ func mayBeTransparent(c *config.Config) error {
 // newWatch gives a pool its checks and its probe.
 func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (err error) {
 	if probed(c, settings) {
-		p.probe, err = health.NewProber([]*pool.Pool{p.Pool}, health.ProbeConfig{
+		p.probe, err = health.NewProber(p.Pool, health.ProbeConfig{
 			Store: s.store, Interval: settings.Probe.Interval, Names: settings.Probe.Names,
 			FromTraffic: settings.Probe.FromTraffic, Log: s.log,
 		})
@@ -57,7 +57,7 @@ func (s *service) newWatch(c *config.Config, settings *config.Pool, p *pooled) (
 		return err
 	}
 	checks.Agent = settings.Agent
-	p.checks, err = health.New([]*pool.Pool{p.Pool}, checks)
+	p.checks, err = health.New(p.Pool, checks)
 	return err
 }
 
@@ -126,7 +126,7 @@ func (now *running) plain() []*pool.Pool {
 func (s *service) suspect(hash, id uint32, doubtful bool) {
 	for _, p := range s.running.Load().pools {
 		if p.Hash() == hash && p.probe != nil {
-			p.probe.Suspect(hash, id, doubtful)
+			p.probe.Suspect(id, doubtful)
 		}
 	}
 }

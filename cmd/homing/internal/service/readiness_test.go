@@ -65,7 +65,7 @@ func TestUnable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checks, err := health.New([]*pool.Pool{p}, health.Config{})
+			checks, err := health.New(p, health.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
