@@ -17,13 +17,10 @@ import (
 // settings is one generation of the configuration: what a reload replaces as a whole. It is never changed once it is
 // made, and shared by all loops. A conn keeps the settings under which its hello was read for as long as it is open.
 type settings struct {
-	cfg      Config // with its defaults filled in
-	options  netio.Options
-	matchers []*matcher   // by listener, to indexes of pools
-	allowed  []prefixSet  // by listener
-	denied   []prefixSet  // by listener
-	pools    []*pool.Pool // each once
-	known    []*affinity.Pool
+	cfg    Config       // with its defaults filled in
+	models []gate       // by listener, what the gates of all loops have in common
+	pools  []*pool.Pool // each once
+	known  []*affinity.Pool
 }
 
 // newSettings checks the configuration. It changes nothing but what affinity.Store holds: a pool that is asked for is
@@ -32,24 +29,23 @@ func newSettings(cfg Config) (*settings, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	set := &settings{cfg: cfg, options: netio.Options{KeepAlive: cfg.KeepAlive, UserTimeout: cfg.UserTimeout}}
+	set := &settings{cfg: cfg}
 	set.cfg.Listeners = make([]Listener, len(cfg.Listeners)) // names are filled in
+	options := netio.Options{KeepAlive: cfg.KeepAlive, UserTimeout: cfg.UserTimeout}
 	for i, ln := range cfg.Listeners {
-		m, err := ln.check(&set.pools)
-		if err != nil {
+		g := gate{cfg: &set.cfg, options: options}
+		var err error
+		if g.match, err = ln.check(&set.pools); err != nil {
 			return nil, err
 		}
-		set.cfg.Listeners[i] = ln
-		set.matchers = append(set.matchers, m)
-		allowed, err := newPrefixSet(ln.Allow)
-		if err == nil {
-			set.allowed = append(set.allowed, allowed)
-			allowed, err = newPrefixSet(ln.Deny)
-			set.denied = append(set.denied, allowed)
+		if g.allowed, err = newPrefixSet(ln.Allow); err == nil {
+			g.denied, err = newPrefixSet(ln.Deny)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("balancer: listener %s: %w", set.cfg.Listeners[i].Name, err)
+			return nil, fmt.Errorf("balancer: listener %s: %w", ln.Name, err)
 		}
+		g.Listener, set.cfg.Listeners[i] = ln, ln
+		set.models = append(set.models, g)
 	}
 	if err := set.checkNames(); err != nil {
 		return nil, err
@@ -109,27 +105,20 @@ func (set *settings) gates(listeners map[string]*ListenerCounts, shares map[stri
 			shares[p.Name()] = of[i]
 		}
 	}
-	all := make([]*gate, len(set.cfg.Listeners))
-	for i, ln := range set.cfg.Listeners {
-		g := &gate{
-			Listener: ln, cfg: &set.cfg, options: set.options,
-			match: set.matchers[i], allowed: set.allowed[i], denied: set.denied[i],
-			lanes: make([]lane, len(set.pools)), count: listeners[ln.Name],
-		}
-		if g.count == nil {
-			g.count = &ListenerCounts{}
-			listeners[ln.Name] = g.count
-		}
+	all := slices.Clone(set.models)
+	gates := make([]*gate, len(all))
+	for i := range all {
+		g := &all[i]
+		gates[i], g.lanes, g.count = g, make([]lane, len(set.pools)), entry(listeners, g.Name)
 		g.entry = lane{gate: g, cfg: &set.cfg}
 		for j, p := range set.pools {
 			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.known[j], share: of[j]}
-			if p == ln.Default {
+			if p == g.Default {
 				g.fallback = &g.lanes[j]
 			}
 		}
-		all[i] = g
 	}
-	return all
+	return gates
 }
 
 // full says whether the listener has as many conns as it may.

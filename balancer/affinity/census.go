@@ -75,7 +75,7 @@ func (c *Census) of(id uint32) *Homes {
 }
 
 func (s *Store) countKeys(c *Census, now uint32) {
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		d := p.directory.Load()
 		for _, k := range d.keys {
 			if d.constant(k) {

@@ -237,7 +237,7 @@ func (p *Pool) evictBefore(now uint32) bool {
 // age drops what has had no proof for the ticket's time to live.
 func (s *Store) age(now uint32) {
 	ttl := s.ttl.ticket
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		for _, k := range p.keys {
 			p.dropIf(k, func(m *member) bool { return elapsed(m.last.Load(), now) >= ttl })
 		}

@@ -59,7 +59,7 @@ func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
 func (s *Store) ExportKeys() Cursor { return Cursor{stage: exportKeys, keys: s.keyFacts(), only: true} }
 
 func (s *Store) keyFacts() (facts []Fact) {
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		d := p.directory.Load()
 		for h, at := range d.gone {
 			facts = append(facts, Fact{Kind: FactKeyGone, Pool: p.hash, Key: h.key, ID: h.id, Time: at})

@@ -17,7 +17,7 @@ func image(s *Store) (words [][]uint64, keys []Key) {
 		}
 		words = append(words, w)
 	}
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		for k := range p.directory.Load().keys {
 			keys = append(keys, k)
 		}

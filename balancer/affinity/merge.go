@@ -157,7 +157,7 @@ func (s *Store) takeMerges(first ...merger) {
 			seen = append(seen, m.seen)
 			return
 		}
-		if p := s.pools.get(m.fact.Pool, maxPools, s.newPool); p != nil {
+		if p := s.pool(m.fact.Pool, maxPools); p != nil {
 			clean := !p.dirty
 			p.mergeHome(m.fact, m.now)
 			if clean && p.dirty {

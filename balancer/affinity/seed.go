@@ -59,7 +59,7 @@ func (s *Store) reseed(seed Seed) {
 			close(m.seen)
 		}
 	}
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		// A pool made after this loop reads the new seed.
 		p.hasher.Store(newHasher(seed.Value, p.hash))
 		p.untold = nil

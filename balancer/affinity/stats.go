@@ -42,7 +42,7 @@ func (s *Store) stats(now uint32) Stats {
 		Refusals: s.refusals.stats(now), Hints: s.hints.stats(now),
 		Overflow: s.overflow.Load(),
 	}
-	for _, p := range s.pools.all() {
+	for _, p := range s.allPools() {
 		d := p.directory.Load()
 		ps := PoolStats{Hash: p.hash, Keys: d.count, Entries: s.entries.share(p.hash), Clients: s.clients.share(p.hash)}
 		for _, k := range d.keys {

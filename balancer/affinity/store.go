@@ -133,9 +133,11 @@ type Store struct {
 	overflow atomic.Uint64
 	changes  atomic.Uint64
 	seed     atomic.Pointer[Seed] // written by Run
-	pools    poolMap
-	survey   survey // owned by who makes the store, then by Run
-	clock    clock  // static after NewStore
+	survey   survey               // owned by who makes the store, then by Run
+	clock    clock                // static after NewStore
+
+	mu    sync.Mutex
+	pools map[uint32]*Pool // guarded by mu; by hash
 }
 
 // Pool is what is known of one pool. All its methods may be called by any loop.
@@ -173,7 +175,7 @@ func NewStore(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, ring: make(chan evidence, ringSize),
-		merges: make(chan merger, mergeSize), reseeds: make(chan reseed), clock: newClock(cfg.ahead),
+		merges: make(chan merger, mergeSize), reseeds: make(chan reseed), pools: make(map[uint32]*Pool), clock: newClock(cfg.ahead),
 	}
 	s.ttl.session = seconds(cfg.SessionTTL)
 	s.ttl.ticket = seconds(cfg.TicketTTL)
@@ -233,48 +235,32 @@ func (s *Store) TableBytes() (n int) {
 }
 
 // Pool is the pool with this hash, made when it is asked for the first time.
-func (s *Store) Pool(hash uint32) *Pool {
-	return s.pools.get(hash, math.MaxInt, s.newPool)
-}
+func (s *Store) Pool(hash uint32) *Pool { return s.pool(hash, math.MaxInt) }
 
-func (s *Store) newPool(hash uint32) *Pool {
-	p := &Pool{
-		store: s,
-		hash:  hash,
-		keys:  make(map[Key]*ticketKey),
-		rooms: make(map[uint32]*room),
-		gone:  make(map[holding]uint32),
-	}
-	p.hasher.Store(newHasher(s.Seed().Value, hash))
-	p.publish()
-	return p
-}
-
-// poolMap is the pools of a store by hash.
-type poolMap struct {
-	mu sync.Mutex
-	m  map[uint32]*Pool // guarded by mu
-}
-
-// get makes the pool if there are fewer than most, else it is nil.
-func (l *poolMap) get(hash uint32, most int, create func(uint32) *Pool) *Pool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.m[hash]
-	if p == nil && len(l.m) < most {
-		p = create(hash)
-		if l.m == nil {
-			l.m = make(map[uint32]*Pool)
+// pool makes the pool if there are fewer than most, else it is nil.
+func (s *Store) pool(hash uint32, most int) *Pool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pools[hash]
+	if p == nil && len(s.pools) < most {
+		p = &Pool{
+			store: s,
+			hash:  hash,
+			keys:  make(map[Key]*ticketKey),
+			rooms: make(map[uint32]*room),
+			gone:  make(map[holding]uint32),
 		}
-		l.m[hash] = p
+		p.hasher.Store(newHasher(s.Seed().Value, hash))
+		p.publish()
+		s.pools[hash] = p
 	}
 	return p
 }
 
-func (l *poolMap) all() []*Pool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.SortedFunc(maps.Values(l.m), func(a, b *Pool) int { return int(int64(a.hash) - int64(b.hash)) })
+func (s *Store) allPools() []*Pool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.pools), func(a, b *Pool) int { return int(int64(a.hash) - int64(b.hash)) })
 }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }

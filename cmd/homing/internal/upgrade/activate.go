@@ -132,12 +132,35 @@ func (p *Parcel) AddListeners(sockets []balancer.ExportedSocket) {
 }
 
 // File takes the listening socket that the elder used under that name, else one of systemd, if it is bound to that
-// address: HOST:PORT of tcp or udp, or a path of unix. It is nil where there is none.
+// address: HOST:PORT of tcp or udp, or a path of unix. It is nil where there is none;
+// others under the name are closed.
 func (e *Estate) File(name, network, address string) *os.File {
-	for _, fd := range e.socketsAt(name, network, address) {
-		return os.NewFile(uintptr(fd), name)
+	want, err := netaddr.Unix(address), error(nil)
+	if network != "unix" {
+		want, err = balancer.ParseListenAddr(address)
 	}
-	return nil
+	fits := func(s *socket) bool {
+		return err == nil && s.packet == (network == "udp") && s.at(want)
+	}
+	files := e.Take(name)
+	files = slices.DeleteFunc(files, func(fd int) bool {
+		s, err := inspect(name, fd)
+		// Port 0 is any, so the one that the elder got.
+		if err == nil && want.IP().IsValid() && want.IP().Port() == 0 && s.addr.IP().IsValid() {
+			s.addr = netaddr.Of(netip.AddrPortFrom(s.addr.IP().Addr(), 0))
+		}
+		if err == nil && fits(&s) {
+			return false
+		}
+		closeAll([]int{fd})
+		return true
+	})
+	files = append(files, e.take(fits)...)
+	if len(files) == 0 {
+		return nil
+	}
+	closeAll(files[1:])
+	return os.NewFile(uintptr(files[0]), name)
 }
 
 // Listener is File as a listener of tcp; nil where there is none.
@@ -163,36 +186,6 @@ func opened[T any](file *os.File, open func(*os.File) (T, error)) any {
 		return nil // the file is such a socket: no error is known
 	}
 	return made
-}
-
-// socketsAt takes the sockets that are bound to an address, at most one; others under the name are closed.
-func (e *Estate) socketsAt(name, network, address string) []int {
-	want, err := netaddr.Unix(address), error(nil)
-	if network != "unix" {
-		want, err = balancer.ParseListenAddr(address)
-	}
-	fits := func(s *socket) bool {
-		return err == nil && s.packet == (network == "udp") && s.at(want)
-	}
-	files := e.Take(name)
-	files = slices.DeleteFunc(files, func(fd int) bool {
-		s, err := inspect(name, fd)
-		// Port 0 is any, so the one that the elder got.
-		if err == nil && want.IP().IsValid() && want.IP().Port() == 0 && s.addr.IP().IsValid() {
-			s.addr = netaddr.Of(netip.AddrPortFrom(s.addr.IP().Addr(), 0))
-		}
-		if err == nil && fits(&s) {
-			return false
-		}
-		closeAll([]int{fd})
-		return true
-	})
-	files = append(files, e.take(fits)...)
-	if len(files) > 1 {
-		closeAll(files[1:])
-		files = files[:1]
-	}
-	return files
 }
 
 // Unused names the sockets that nobody took, for a line in the log, when all has been taken.
