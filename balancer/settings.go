@@ -20,11 +20,9 @@ type settings struct {
 	cfg    Config       // with its defaults filled in
 	models []gate       // by listener, what the gates of all loops have in common
 	pools  []*pool.Pool // each once
-	known  []*affinity.Pool
 }
 
-// newSettings checks the configuration. It changes nothing but what affinity.Store holds: a pool that is asked for is
-// made.
+// newSettings checks the configuration, and changes nothing.
 func newSettings(cfg Config) (*settings, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
@@ -51,9 +49,6 @@ func newSettings(cfg Config) (*settings, error) {
 		return nil, err
 	}
 	set.sayShares()
-	for _, p := range set.pools {
-		set.known = append(set.known, cfg.Store.Pool(p.Hash()))
-	}
 	return set, nil
 }
 
@@ -112,7 +107,7 @@ func (set *settings) gates(listeners map[string]*ListenerCounts, shares map[stri
 		gates[i], g.lanes, g.count = g, make([]lane, len(set.pools)), entry(listeners, g.Name)
 		g.entry = lane{gate: g, cfg: &set.cfg}
 		for j, p := range set.pools {
-			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.known[j], share: of[j]}
+			g.lanes[j] = lane{gate: g, cfg: &set.cfg, pool: p, known: set.cfg.Store.Pool(p.Hash()), share: of[j]}
 			if p == g.Default {
 				g.fallback = &g.lanes[j]
 			}

@@ -91,8 +91,8 @@ func other(t *testing.T, row Row) string {
 		return value.FormatBytes(v.Min)
 	case value.Bool:
 		return fmt.Sprint(!*v.P)
-	case interface{ Words() []string }:
-		words := v.Words()
+	}
+	if words := strings.Split(row.Value.Type(), "|"); slices.Contains(words, row.Value.String()) {
 		return words[(slices.Index(words, row.Value.String())+1)%len(words)]
 	}
 	if text := row.Value.String(); text != "" && row.Example == "" {

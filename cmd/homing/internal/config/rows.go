@@ -43,7 +43,7 @@ func Table(c *Config) []Group {
 		}},
 		{"Second chances", []Row{
 			pools("second-chance", "second_chance.mode", value.Enum[bool]{
-				P: &p.SecondChance.Auto, Choices: []value.Choice[bool]{{Word: "off", Is: false}, {Word: "auto", Is: true}},
+				P: &p.SecondChance.Auto, Words: []string{"off", "auto"}, Values: []bool{false, true},
 			}, "auto: an offer that a guessed backend refused goes to another, whose full handshake it costs; for backends without "+
 				"ticket key names"),
 			pools("second-chance-tries", "second_chance.tries",

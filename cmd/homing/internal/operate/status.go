@@ -37,6 +37,8 @@ const (
 	sortLost
 )
 
+func (s statusSort) String() string { return [...]string{"name", "conns", "bytes", "lost"}[s] }
+
 func statusCommand() *cobra.Command {
 	v := &statusViewer{every: 2 * time.Second}
 	cmd := &cobra.Command{
@@ -54,12 +56,8 @@ both directions, the share of offers that it resumed, and how many of its own we
 	bindBool(flags, &v.watch, "watch", "again and again, until interrupted; on a terminal as much as it shows, q ends")
 	flags.Var(value.Duration{P: &v.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every",
 		"with --watch: the time between two looks")
-	flags.Var(value.Enum[statusSort]{P: &v.sort, Choices: []value.Choice[statusSort]{
-		{Word: "name", Is: sortName},
-		{Word: "conns", Is: sortConns},
-		{Word: "bytes", Is: sortBytes},
-		{Word: "lost", Is: sortLost},
-	}}, "sort", "by pool and address, or the busiest first: by conns open, bytes per second or lost resumptions")
+	flags.Var(value.Words(&v.sort, sortName, sortConns, sortBytes, sortLost), "sort",
+		"by pool and address, or the busiest first: by conns open, bytes per second or lost resumptions")
 	flags.Var(value.Int{P: &v.rows, Min: 0, Max: 1_000_000}, "rows",
 		"no more backends than these; 0: all, with --watch as many as the terminal shows")
 	bindBool(flags, &v.json, "json", "print what the admin API says, see /v1/openapi.json")

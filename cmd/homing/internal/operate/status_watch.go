@@ -85,17 +85,12 @@ func (v *statusViewer) watchOn(ctx context.Context, client *api.Client, on termi
 	}
 }
 
-// sortOf is the order that a key asks for.
+// sortOf is the order that a key asks for, by its first letter.
 func sortOf(key terminalEvent, now statusSort) statusSort {
-	switch key {
-	case 'n':
-		return sortName
-	case 'c':
-		return sortConns
-	case 'b':
-		return sortBytes
-	case 'l':
-		return sortLost
+	for s := sortName; s <= sortLost; s++ {
+		if s.String()[0] == byte(key) {
+			return s
+		}
 	}
 	return now
 }

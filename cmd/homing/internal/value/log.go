@@ -12,14 +12,12 @@ const (
 	LogOff
 )
 
+func (f LogFormat) String() string { return [...]string{"text", "json", "off"}[f] }
+
 // LogFormats is a LogFormat by its word.
-func LogFormats(p *LogFormat) Enum[LogFormat] {
-	return Enum[LogFormat]{p, []Choice[LogFormat]{{"text", LogText}, {"json", LogJSON}, {"off", LogOff}}}
-}
+func LogFormats(p *LogFormat) Enum[LogFormat] { return Words(p, LogText, LogJSON, LogOff) }
 
 // LogLevels is a level by its word.
 func LogLevels(p *slog.Level) Enum[slog.Level] {
-	return Enum[slog.Level]{p, []Choice[slog.Level]{
-		{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError},
-	}}
+	return Words(p, slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError)
 }

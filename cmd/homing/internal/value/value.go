@@ -182,59 +182,43 @@ func FormatBytes(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// Choice is one word of an Enum.
-type Choice[T comparable] struct {
-	Word string
-	Is   T
+// Enum is one of some words, each of which stands for the value at its place.
+type Enum[T comparable] struct {
+	P      *T
+	Words  []string
+	Values []T
 }
 
-// Words is an Enum of values that have names.
+// Words is an Enum of values that have names, which are written in lower case.
 func Words[T interface {
 	comparable
 	fmt.Stringer
 }](p *T, all ...T) Enum[T] {
-	v := Enum[T]{P: p}
+	v := Enum[T]{P: p, Values: all}
 	for _, is := range all {
-		v.Choices = append(v.Choices, Choice[T]{is.String(), is})
+		v.Words = append(v.Words, strings.ToLower(is.String()))
 	}
 	return v
 }
 
-// Enum is one of some words.
-type Enum[T comparable] struct {
-	P       *T
-	Choices []Choice[T]
-}
-
 func (v Enum[T]) String() string {
-	i := slices.IndexFunc(v.Choices, func(c Choice[T]) bool { return c.Is == *v.P })
-	if i < 0 {
-		return ""
+	if i := slices.Index(v.Values, *v.P); i >= 0 {
+		return v.Words[i]
 	}
-	return v.Choices[i].Word
+	return ""
 }
 
 // Type implements Value.
-func (v Enum[T]) Type() string { return strings.Join(v.Words(), "|") }
-
-// Words is the words, in the order of the choices.
-func (v Enum[T]) Words() []string {
-	words := make([]string, len(v.Choices))
-	for i, c := range v.Choices {
-		words[i] = c.Word
-	}
-	return words
-}
+func (v Enum[T]) Type() string { return strings.Join(v.Words, "|") }
 
 // Set implements Value.
 func (v Enum[T]) Set(s string) error {
-	for _, c := range v.Choices {
-		if c.Word == s {
-			*v.P = c.Is
-			return nil
-		}
+	i := slices.Index(v.Words, s)
+	if i < 0 {
+		return errors.New("not known: give " + strings.Join(v.Words, " or "))
 	}
-	return errors.New("not known: give " + strings.Join(v.Words(), " or "))
+	*v.P = v.Values[i]
+	return nil
 }
 
 // Bool is a switch. Worded, it is written on or off; else its flag needs no value. Both read all of these words.
