@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -56,10 +57,32 @@ func statusLine(status string) string {
 	return "STATUS=" + strings.ReplaceAll(status, "\n", " ")
 }
 
+// notifyPatience is how long a message may wait for room in the other end's queue, which holds ten in a fresh network
+// namespace (net.unix.max_dgram_qlen). Nothing that this process does waits any longer for whoever does not read.
+const notifyPatience = time.Second
+
 func (n *Notifier) tell(lines ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
+	if err := notify(strings.Join(lines, "\n")); err != nil {
 		n.log.Warn("systemd cannot be told", slog.String("what", lines[0]), slog.Any("error", err))
 	}
+}
+
+// notify is daemon.SdNotify, which waits for ever.
+func notify(state string) error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(notifyPatience)); err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(state))
+	return err
 }
 
 // monotonic is CLOCK_MONOTONIC in microseconds, as systemd wants it.

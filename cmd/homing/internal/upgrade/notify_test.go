@@ -38,6 +38,18 @@ func systemd(t *testing.T) func() string {
 	}
 }
 
+// Whoever does not read what he is told keeps nobody waiting, and it is said.
+func TestNotifyUnread(t *testing.T) {
+	systemd(t)
+	var said testkit.Log
+	n := NewNotifier(said.Logger())
+	testkit.Within(t, 20*time.Second, "the queue is full", func() bool {
+		n.Status("x")
+		return said.Lines("systemd cannot be told") > 0
+	})
+	n.Stopping("draining", time.Second) // a hang, if it waited
+}
+
 func TestNotify(t *testing.T) {
 	told := systemd(t)
 	n := NewNotifier(slog.New(slog.DiscardHandler))
