@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -144,16 +145,17 @@ func (c *goConn) Close() error {
 // shake decides by the hello who shakes hands: whoever can do better than session IDs is served by crypto/tls, which has
 // none.
 func (c *goConn) shake() error {
-	seen := &replay{Conn: c.Conn}
+	var seen bytes.Buffer
+	raw := &replay{c.Conn, io.TeeReader(c.Conn, &seen)}
 	core := c.s.byID.New()
-	byID := tlsclient.NewStream(seen, core)
+	byID := tlsclient.NewStream(raw, core)
 	if err := byID.Handshake(); !errors.Is(err, tlscore.ErrNotForID) {
-		seen.over, seen.seen = true, nil
+		raw.from = c.Conn
 		c.opened(byID, core.Resumed)
 		return err
 	}
-	seen.over = true
-	modern := tls.Server(seen, c.s.config)
+	raw.from = io.MultiReader(&seen, c.Conn)
+	modern := tls.Server(raw, c.s.config)
 	if err := modern.Handshake(); err != nil {
 		return err
 	}
@@ -167,22 +169,10 @@ func (c *goConn) opened(conn net.Conn, resumed func() bool) {
 	c.tls, c.resumed = conn, resumed
 }
 
-// replay is a conn that gives what was read of it again, once it is over.
+// replay is a conn that is read from elsewhere.
 type replay struct {
 	net.Conn
-	seen []byte
-	over bool
+	from io.Reader
 }
 
-func (r *replay) Read(b []byte) (int, error) {
-	if r.over && len(r.seen) > 0 {
-		n := copy(b, r.seen)
-		r.seen = r.seen[n:]
-		return n, nil
-	}
-	n, err := r.Conn.Read(b)
-	if !r.over {
-		r.seen = append(r.seen, b[:n]...)
-	}
-	return n, err
-}
+func (r *replay) Read(b []byte) (int, error) { return r.from.Read(b) }

@@ -34,13 +34,8 @@ type Extension struct {
 // Plain returns the shape of a client that sends what it needs and nothing else.
 func Plain() *Shape {
 	return &Shape{
-		Name: "plain",
-		Suites: []uint16{
-			tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
+		Name:   "plain",
+		Suites: suitesThat(false),
 		Groups: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384},
 		Shares: []tls.CurveID{tls.X25519},
 		Signatures: []tls.SignatureScheme{

@@ -77,14 +77,17 @@ func suiteOf(id uint16) *suite {
 
 // OldSuites returns the cipher suites that are spoken, but offered only where Options name them: with AES-CBC, or without
 // ECDHE. Servers that know nothing better are old; a client that is to find out about them all offers these last.
-func OldSuites() []uint16 {
-	var old []uint16
+func OldSuites() []uint16 { return suitesThat(true) }
+
+// suitesThat lists the old cipher suites, or the others.
+func suitesThat(old bool) []uint16 {
+	var list []uint16
 	for _, s := range suites() {
-		if s.mac != nil || s.rsa {
-			old = append(old, s.id)
+		if old == (s.mac != nil || s.rsa) {
+			list = append(list, s.id)
 		}
 	}
-	return old
+	return list
 }
 
 // suiteName names a suite for people.
