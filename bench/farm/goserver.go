@@ -41,7 +41,7 @@ func NewGoServer(name string, cert tls.Certificate, tickets bool) *GoServer {
 		config: &tls.Config{
 			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: !tickets,
 		},
-		byID: &tlscore.Server{Certificate: cert, Sessions: &tlscore.ServerSessions{}},
+		byID: tlscore.NewServer(cert),
 	}
 	if tickets {
 		tlsserver.NewTicketKey().Configure(s.config)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+
+	lru "github.com/hashicorp/golang-lru"
 )
 
 // ErrNotForID says that a hello can do better than resume by session ID: it offers TLS 1.3 or tickets. Nothing was sent, and
@@ -20,8 +22,33 @@ var ErrNotForID = errors.New("tlscore: the hello offers TLS 1.3 or tickets")
 // Server is the server's side of TLS 1.2 with session IDs (RFC 5246 section 7.3), for clients that offer neither tickets nor
 // TLS 1.3: ECDHE over P-256 or X25519, AES-128-GCM.
 type Server struct {
-	Certificate tls.Certificate // with an RSA or a P-256 key
-	Sessions    *ServerSessions
+	certificate tls.Certificate
+	sessions    *lru.Cache // of serverSession by [32]byte
+}
+
+// maxServerSessions bounds the sessions of a Server; those longest not asked for go first.
+const maxServerSessions = 100_000
+
+// serverSession is what a server keeps of a session.
+type serverSession struct {
+	suite    uint16
+	master   []byte
+	extended bool
+}
+
+// NewServer returns a server with the certificate, which has an RSA or a P-256 key, and no sessions.
+func NewServer(certificate tls.Certificate) *Server {
+	return &Server{certificate, sure(lru.New(maxServerSessions))}
+}
+
+// session returns a session that the server keeps.
+func (s *Server) session(id []byte) (serverSession, bool) {
+	if len(id) != 32 {
+		return serverSession{}, false
+	}
+	kept, _ := s.sessions.Get([32]byte(id))
+	session, ok := kept.(serverSession)
+	return session, ok
 }
 
 // ServerConn is one conn of a Server, without the conn itself, as Conn is: what a client sends goes to Receive, what it is to be sent
@@ -106,7 +133,7 @@ func (c *ServerConn) clientHello(body []byte) error {
 	c.in.classic = true
 	c.random = make([]byte, 32)
 	_, _ = rand.Read(c.random) // it never fails
-	if s, ok := c.s.Sessions.get(c.hello.sessionID); ok && s.extended == c.hello.extended && slices.Contains(c.hello.suites, s.suite) {
+	if s, ok := c.s.session(c.hello.sessionID); ok && s.extended == c.hello.extended && slices.Contains(c.hello.suites, s.suite) {
 		c.resumed, c.id, c.suite, c.master = true, [32]byte(c.hello.sessionID), suiteOf(s.suite), s.master
 		c.serverHello()
 		c.finish()
@@ -114,7 +141,7 @@ func (c *ServerConn) clientHello(body []byte) error {
 	}
 	_, _ = rand.Read(c.id[:]) // it never fails
 	id := tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-	signer, _ := c.s.Certificate.PrivateKey.(crypto.Signer)
+	signer, _ := c.s.certificate.PrivateKey.(crypto.Signer)
 	if signer == nil {
 		return fail(alertInternalError, "the server's key cannot sign")
 	}
@@ -128,7 +155,7 @@ func (c *ServerConn) clientHello(body []byte) error {
 	c.suite = suiteOf(id)
 	c.serverHello()
 	var list []byte
-	for _, der := range c.s.Certificate.Certificate {
+	for _, der := range c.s.certificate.Certificate {
 		list = append(append(list, byte(len(der)>>16), byte(len(der)>>8), byte(len(der))), der...)
 	}
 	c.send(typeCertificate, append([]byte{byte(len(list) >> 16), byte(len(list) >> 8), byte(len(list))}, list...))
@@ -229,6 +256,6 @@ func (c *ServerConn) finished(body []byte) error {
 	}
 	c.transcript.Write(message(typeFinished, body))
 	c.finish()
-	c.s.Sessions.put(c.id, serverSession{suite: c.suite.id, master: c.master, extended: c.hello.extended})
+	c.s.sessions.Add(c.id, serverSession{suite: c.suite.id, master: c.master, extended: c.hello.extended})
 	return nil
 }

@@ -51,7 +51,7 @@ func newServer(t *testing.T, isRSA bool) (*Server, *x509.CertPool) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(leaf)
-	return &Server{Certificate: cert, Sessions: &ServerSessions{}}, roots
+	return NewServer(cert), roots
 }
 
 // converse carries a handshake and an echo between client and server, in pieces of so many bytes.
@@ -101,7 +101,7 @@ func TestServerResumesByID(t *testing.T) {
 	for _, isRSA := range []bool{false, true} {
 		s, roots := newServer(t, isRSA)
 		other, _ := newServer(t, isRSA)
-		other.Certificate = s.Certificate
+		other.certificate = s.certificate
 		for _, piece := range []int{1, 7, 1 << 20} {
 			o := Options{MaxVersion: tls.VersionTLS12, ServerName: "server.test", Roots: roots}
 			for i, want := range []struct {
@@ -207,7 +207,7 @@ func TestServerNoticesEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Session = c.Session()
-	cached := len(s.Sessions.order)
+	cached := s.sessions.Len()
 	for _, resume := range []bool{false, true} {
 		o := o
 		if !resume {
@@ -243,8 +243,8 @@ func TestServerNoticesEveryChange(t *testing.T) {
 			}
 		}
 	}
-	if len(s.Sessions.order) != cached {
-		t.Errorf("%d sessions of handshakes that failed are kept", len(s.Sessions.order)-cached)
+	if s.sessions.Len() != cached {
+		t.Errorf("%d sessions of handshakes that failed are kept", s.sessions.Len()-cached)
 	}
 }
 
@@ -287,21 +287,5 @@ func TestServerRefuses(t *testing.T) {
 	conn := s.New()
 	if err := conn.Receive([]byte("GET / HTTP/1.1\r\n"), nil); err == nil || conn.Write(nil) == nil {
 		t.Errorf("plain text: %v", err)
-	}
-}
-
-func TestServerSessionsAreBounded(t *testing.T) {
-	c := ServerSessions{Max: 3}
-	for i := range 10 {
-		c.put([32]byte{byte(i)}, serverSession{suite: uint16(i)})
-	}
-	for i := range 10 {
-		id := [32]byte{byte(i)}
-		if s, ok := c.get(id[:]); ok != (i >= 7) || ok && s.suite != uint16(i) {
-			t.Errorf("session %d: %v, %v", i, s, ok)
-		}
-	}
-	if _, ok := c.get(nil); ok || len(c.byID) != 3 || len(c.order) != 3 {
-		t.Errorf("%d sessions", len(c.byID))
 	}
 }
