@@ -215,30 +215,30 @@ func (r *Report) sentence(k tlscore.Kind) string {
 	if k == tlscore.OfferPSK {
 		version = "TLS 1.3"
 	}
-	switch {
-	case !tried && reason == "":
-		return "not examined"
-	case !tried && refused:
-		return fmt.Sprintf("No (%s is not spoken)", version)
-	case !tried:
-		return fmt.Sprintf("not examined (%s)", reason)
-	case !issued && k == tlscore.OfferID:
-		return "No (IDs empty)"
-	case !issued:
-		return "No (no tickets issued)"
-	case here.Accepted == 0 && k == tlscore.OfferID:
-		return "No (IDs assigned but not accepted)"
-	case here.Accepted == 0:
-		return "No (tickets issued but not accepted)"
-	case here.lost():
-		return fmt.Sprintf("Partly (%d of %d accepted)", here.Accepted, here.Offered)
-	case moved.lost():
-		return fmt.Sprintf("Yes from the same client address, not from the next (%d of %d accepted)", moved.Accepted, moved.Offered)
-	case there.lost():
-		return fmt.Sprintf("Yes at the same address, not at the next (%d of %d accepted)", there.Accepted, there.Offered)
-	default:
-		return "Yes"
+	id := k == tlscore.OfferID
+	part := func(format string, o Offers) string {
+		return fmt.Sprintf(format+" (%d of %d accepted)", o.Accepted, o.Offered)
 	}
+	for _, s := range []struct {
+		is   bool
+		text string
+	}{
+		{!tried && reason == "", "not examined"},
+		{!tried && refused, fmt.Sprintf("No (%s is not spoken)", version)},
+		{!tried, fmt.Sprintf("not examined (%s)", reason)},
+		{!issued && id, "No (IDs empty)"},
+		{!issued, "No (no tickets issued)"},
+		{here.Accepted == 0 && id, "No (IDs assigned but not accepted)"},
+		{here.Accepted == 0, "No (tickets issued but not accepted)"},
+		{here.lost(), part("Partly", here)},
+		{moved.lost(), part("Yes from the same client address, not from the next", moved)},
+		{there.lost(), part("Yes at the same address, not at the next", there)},
+	} {
+		if s.is {
+			return s.text
+		}
+	}
+	return "Yes"
 }
 
 // sentenceOf makes a sentence of an error.

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
-
-	"homing/bench/tlscore"
 )
 
 // textWidth is where the sentences are broken: a terminal of 80 columns shows them whole.
@@ -127,43 +125,27 @@ func (o *Offers) cell() string {
 // ticketRows is what is to be told of the tickets of an address.
 func (a *Address) ticketRows() [][]string {
 	var rows [][]string
-	for _, k := range kinds() {
-		p := a.probe(k)
-		if k == tlscore.OfferID || p.Issued == 0 {
-			continue
+	for _, of := range []struct {
+		label string
+		*Probe
+	}{{"TLS 1.2 tickets:", &a.Ticket}, {"TLS 1.3 tickets:", &a.PSK}} {
+		if of.Issued > 0 {
+			rows = append(rows, []string{a.Addr, of.label, say("tickets", of.Probe)})
 		}
-		what := fmt.Sprintf("%d bytes", p.TicketBytes)
-		if p.PerHandshake > 1 {
-			what = fmt.Sprintf("%d of %s each time", p.PerHandshake, what)
-		}
-		lifetime := "no lifetime given"
-		if p.LifetimeSeconds > 0 {
-			lifetime = fmt.Sprintf("good for %s", duration(p.LifetimeSeconds))
-		}
-		key := "no key named"
-		switch n := len(p.Keys); {
-		case p.Stateful && p.EntryTickets == p.Issued:
-			key = "names of entries in the server's memory"
-		case n == 1:
-			key = "key " + keyNames(p.Keys) + " (age unknown)"
-		case n > 1:
-			key = fmt.Sprintf("%d keys: %s", n, keyNames(p.Keys))
-		}
-		label := "TLS 1.2 tickets:"
-		if k == tlscore.OfferPSK {
-			label = "TLS 1.3 tickets:"
-		}
-		row := what + ", " + lifetime + ", " + key
-		if p.Stateful && p.EntryTickets < p.Issued {
-			row += ", others names of entries in a server's memory"
-		}
-		if p.EarlyDataBytes > 0 {
-			row += fmt.Sprintf(", 0-RTT data up to %d bytes", p.EarlyDataBytes)
-		}
-		rows = append(rows, []string{a.Addr, label, row})
 	}
 	return rows
 }
+
+// Good is how long tickets are good for, empty where no lifetime is given.
+func (p *Probe) Good() string {
+	if p.LifetimeSeconds == 0 {
+		return ""
+	}
+	return duration(p.LifetimeSeconds)
+}
+
+// KeyNames lists the keys for people.
+func (p *Probe) KeyNames() string { return keyNames(p.Keys) }
 
 // duration says a number of seconds in the unit that fits it.
 func duration(seconds int) string {
