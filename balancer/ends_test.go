@@ -84,20 +84,28 @@ func (r *rig) dial() *net.TCPConn {
 // dialFrom connects from an address of 127.0.0.0/8.
 func (r *rig) dialFrom(from netip.Addr) *net.TCPConn {
 	r.Helper()
+	c, err := r.tryDial(from)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return c
+}
+
+// tryDial is dialFrom for whose conn may be reset before the system has told of it.
+func (r *rig) tryDial(from netip.Addr) (*net.TCPConn, error) {
 	var local *net.TCPAddr
 	if from.IsValid() {
 		local = &net.TCPAddr{IP: from.AsSlice()}
 	}
 	to, err := net.ResolveTCPAddr("tcp", r.addr)
 	if err != nil {
-		r.Fatal(err)
+		return nil, err
 	}
 	c, err := net.DialTCP("tcp", local, to)
-	if err != nil {
-		r.Fatal(err)
+	if err == nil {
+		r.track(c)
 	}
-	r.track(c)
-	return c
+	return c, err
 }
 
 // source is the n-th of many client addresses, each in a network of its own.

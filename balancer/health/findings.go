@@ -41,7 +41,6 @@ const (
 	HandshakeResumed                        // the session offered was accepted
 	HandshakeRefused                        // it was not
 	HandshakeFailed                         // no handshake came about
-	NumHandshakeResults
 )
 
 // String is the word in metrics.

@@ -157,7 +157,7 @@ func (s *StateDir) write(store *affinity.Store) (took time.Duration) {
 	}
 	s.failing, s.seed, s.changes = false, seed, changes
 	stats.Writes++
-	stats.Bytes, stats.Took, stats.At = n, took, time.Unix(time.Now().Unix(), 0)
+	stats.Bytes, stats.Took = n, took
 	return took
 }
 
@@ -180,7 +180,6 @@ type StateDirStats struct {
 	Writes, Failures uint64
 	Bytes            int64         // of the last
 	Took             time.Duration // the last
-	At               time.Time     // the last, in whole seconds; zero: none yet
 }
 
 // Stats may be called by any goroutine.

@@ -11,14 +11,13 @@ type Stats struct {
 	Learned uint64 // facts learned here
 	Merged  uint64 // facts of other nodes that were news
 	Refused uint64 // streams that did not open: wrong key, garbage, version, too many at once
-	Ring    int    // facts that the ring holds
 	Peers   []PeerStats
 }
 
 // PeerStats is the state of one peer.
 type PeerStats struct {
-	ID, Addr string
-	State    PeerState
+	ID    string
+	State PeerState
 
 	Lag     time.Duration // age of the oldest fact learned here that the peer has not acknowledged
 	Unacked uint64        // facts that it has not
@@ -37,7 +36,6 @@ type PeerStats struct {
 func (r *Replicator) Stats() Stats {
 	st := Stats{
 		Learned: r.ring.head.Load() - r.ring.began.Load(), Merged: r.merged.Load(), Refused: r.refused.Load(),
-		Ring: len(r.ring.slots),
 	}
 	now, head := r.ticks(), r.ring.head.Load()
 	r.mu.Lock()
@@ -48,8 +46,7 @@ func (r *Replicator) Stats() Stats {
 			continue
 		}
 		ps := PeerStats{
-			ID: id, Addr: p.addr,
-			FactsIn: p.factsIn.Load(), FactsOut: p.factsOut.Load(), BytesIn: p.bytesIn.Load(),
+			ID: id, FactsIn: p.factsIn.Load(), FactsOut: p.factsOut.Load(), BytesIn: p.bytesIn.Load(),
 			BytesOut: p.bytesOut.Load(), Streams: p.streams.Load(), Resumed: p.resumed.Load(),
 			Resyncs: p.resyncs.Load(), Filled: p.filled.Load(),
 			Overflow: p.missed.Load(),

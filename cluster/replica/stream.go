@@ -121,10 +121,4 @@ const (
 )
 
 // String is the word in logs and metrics.
-func (s PeerState) String() string {
-	words := [...]string{"lost", "resyncing", "streaming"}
-	if int(s) < len(words) {
-		return words[s]
-	}
-	return "invalid"
-}
+func (s PeerState) String() string { return [...]string{"lost", "resyncing", "streaming"}[s] }

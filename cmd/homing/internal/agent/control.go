@@ -19,17 +19,7 @@ const (
 	orderStop
 )
 
-func (o order) String() string {
-	switch o {
-	case orderDrain:
-		return "drain"
-	case orderServe:
-		return "serve"
-	case orderStop:
-		return "stop"
-	}
-	return "invalid"
-}
+func (o order) String() string { return [...]string{"drain", "serve", "stop"}[o] }
 
 // bySignals runs an agent that gets its orders by signals.
 func bySignals(run func(<-chan order) error, orders map[os.Signal]order) error {
