@@ -175,3 +175,23 @@ func TestLead(t *testing.T) {
 		t.Errorf("without a test of resumption it says %q", got)
 	}
 }
+
+// What the plans of the sections name is there.
+func TestSectionPlansNameWhatIs(t *testing.T) {
+	for _, p := range sectionPlans() {
+		if drawings()[p.Charts] == nil && p.Charts != "" || p.ID == "" || p.Title == "" || p.Lead == "" {
+			t.Errorf("section %+v", p)
+		}
+		for _, s := range p.Scenarios {
+			if !slices.Contains(allScenarios(), s) {
+				t.Errorf("section %s: there is no scenario %s", p.ID, s)
+			}
+		}
+		for _, table := range p.Tables {
+			known := slices.ContainsFunc(measures(), func(m Measure) bool { return m.Key == table.Measure })
+			if !known || table.Caption == "" || leavings()[table.Of] == nil && table.Of != "" {
+				t.Errorf("section %s: table %+v", p.ID, table)
+			}
+		}
+	}
+}
