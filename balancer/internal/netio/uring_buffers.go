@@ -13,7 +13,8 @@ import (
 const recvGroup = 0
 
 // recvBuffers is a ring of receive buffers of RecvSize that the kernel takes from when something has arrived: a Recv
-// that waits has none. Only the pages that were written to cost memory.
+// that waits has none. Only the pages that were written to cost memory: the kernel takes one buffer after the other, so
+// that it has no more than were once needed at the same time.
 //
 // The kernel takes buffers in enter alone, in the calling thread, so that the tail needs no barrier.
 type recvBuffers struct {
@@ -21,7 +22,11 @@ type recvBuffers struct {
 	mem     []byte // of the entries, then of the buffers
 	bufs    []byte
 	tail    uint16
+	given   int // how many the kernel has been given
 }
+
+// firstRecv is how many buffers the kernel has at first: what arrives at a loop that is not busy, in one batch.
+const firstRecv = 16
 
 // newRecvBuffers registers n buffers, a power of two.
 func newRecvBuffers(r *ring, n int) (*recvBuffers, error) {
@@ -38,10 +43,18 @@ func newRecvBuffers(r *ring, n int) (*recvBuffers, error) {
 		_ = unix.Munmap(mem) // a mapping of ours: cannot fail
 		return nil, fmt.Errorf("io_uring: registering receive buffers: %w", errno)
 	}
-	for i := range n {
-		b.give(uint16(i))
+	for range firstRecv {
+		b.another()
 	}
 	return b, nil
+}
+
+// another gives the kernel one buffer more, if there is one.
+func (b *recvBuffers) another() {
+	if b.given < len(b.entries) {
+		b.give(uint16(b.given))
+		b.given++
+	}
 }
 
 // at is the first n bytes of buffer id.

@@ -124,6 +124,7 @@ func (e *uring) endRecv(s Sock, sl *slot, q cqe, c *Completion) bool {
 	case unix.ENOBUFS:
 		// All buffers were lent or full. Those of this batch are back before the next one begins.
 		e.starved++
+		e.bufs.another()
 		e.receive(s, sl)
 		return false
 	case unix.EAGAIN, unix.EINTR:

@@ -124,8 +124,11 @@ func TestRingLate(t *testing.T) {
 // A batch has all that has happened, in however many pieces the kernel hands it
 // out.
 func TestUringWholeBatch(t *testing.T) {
-	r, _ := newUringRig(t, func(*ringOptions) {})
+	r, e := newUringRig(t, func(*ringOptions) {})
 	const width = 100
+	for range width {
+		e.bufs.another() // so many were needed before
+	}
 	var peers []*net.TCPConn
 	for range width {
 		s, peer := r.accepted()
@@ -147,34 +150,42 @@ func TestUringWholeBatch(t *testing.T) {
 	r.ended = nil
 }
 
-// When more arrives than there are buffers, the receives that found none are made
-// again, and none is lost or doubled.
+// When more arrives than the kernel has buffers, the receives that found none are made
+// again, and none is lost or doubled; and it has as many more of them from then on, up to all.
 func TestUringStarved(t *testing.T) {
-	r, e := newUringRig(t, func(o *ringOptions) { o.buffers = 2 })
-	const width = 20
-	socks := map[Sock]byte{}
-	var peers []*net.TCPConn
-	for range width {
-		s, peer := r.accepted()
-		r.Recv(s)
-		socks[s] = byte(len(peers))
-		peers = append(peers, peer)
-	}
-	r.settle()
-	for i, peer := range peers {
-		write(t, peer, []byte{byte(i)})
-	}
-	for len(socks) > 0 {
-		c := r.take(OpRecv, NoSock)
-		if want, ok := socks[c.Sock]; !ok || c.Errno != 0 || c.N != 1 || c.Buf[0] != want {
-			t.Fatalf("got %+v, want byte %d, known %t", c, want, ok)
+	const width = 2 * firstRecv
+	for _, most := range []int{2, 256} {
+		r, e := newUringRig(t, func(o *ringOptions) { o.buffers = most })
+		if want := min(most, firstRecv); e.bufs.given != want {
+			t.Errorf("of %d buffers the kernel has %d at first, want %d", most, e.bufs.given, want)
 		}
-		delete(socks, c.Sock)
+		socks := map[Sock]byte{}
+		var peers []*net.TCPConn
+		for range width {
+			s, peer := r.accepted()
+			r.Recv(s)
+			socks[s] = byte(len(peers))
+			peers = append(peers, peer)
+		}
+		r.settle()
+		for i, peer := range peers {
+			write(t, peer, []byte{byte(i)})
+		}
+		for len(socks) > 0 {
+			c := r.take(OpRecv, NoSock)
+			if want, ok := socks[c.Sock]; !ok || c.Errno != 0 || c.N != 1 || c.Buf[0] != want {
+				t.Fatalf("got %+v, want byte %d, known %t", c, want, ok)
+			}
+			delete(socks, c.Sock)
+		}
+		if e.starved == 0 {
+			t.Error("there were buffers enough: the test tests nothing")
+		}
+		if least, high := min(most, firstRecv+1), min(most, width); e.bufs.given < least || e.bufs.given > high {
+			t.Errorf("of %d buffers the kernel has %d, want %d to %d", most, e.bufs.given, least, high)
+		}
+		r.quiet("all is received")
 	}
-	if e.starved == 0 {
-		t.Error("there was no want of buffers")
-	}
-	r.quiet("all is received")
 }
 
 // Completions that do not fit the queue are kept by the kernel, and come in order.
