@@ -5,23 +5,29 @@ package usage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// SetVersion has --version print what the version command prints.
+// SetVersion has --version print what the version command prints. Cobra's own flag wants a template, and who can run one may
+// call any method: the linker would keep all that there are, an eighth of the program.
 func SetVersion(root *cobra.Command, version string) {
-	root.Version = version
-	root.SetVersionTemplate(versionLine(root, version))
-	root.InitDefaultVersionFlag()
-	root.Flags().Lookup("version").Usage = "print the version"
+	wanted := root.Flags().BoolP("version", "v", false, "print the version")
+	run := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *wanted {
+			return writeVersion(cmd, version)
+		}
+		return run(cmd, args)
+	}
 }
 
-func versionLine(root *cobra.Command, version string) string {
-	return fmt.Sprintf("%s %s %s %s/%s\n", root.Name(), version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func writeVersion(cmd *cobra.Command, version string) error {
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s %s/%s\n", cmd.Root().Name(), version, runtime.Version(), runtime.GOOS,
+		runtime.GOARCH)
+	return err
 }
 
 // NewVersionCommand returns the command that prints the version of the root command's program.
@@ -30,10 +36,7 @@ func NewVersionCommand(version string) *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(cmd.OutOrStdout(), versionLine(cmd.Root(), version))
-			return err
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return writeVersion(cmd, version) },
 	}
 }
 
