@@ -16,21 +16,23 @@ type Census struct {
 	homes map[uint32]*Homes
 	table int    // of sessions, then of clients
 	next  uint64 // bucket of the table
+	seen  [2]folding
 }
 
 // CensusSlice is the number of buckets that one Count looks at: 1 MiB of memory, a fraction of a millisecond.
 const CensusSlice = 16_384
 
 // Count looks at the next slice of the tables and reports whether there is more. What several backends accept is
-// nobody's. What changes meanwhile is counted as it was, as it is, or both.
+// nobody's. What changes meanwhile is counted as it was, as it is, or both; when a table grows the count begins anew.
 func (s *Store) Count(c *Census, now uint32) (more bool) {
-	if c.homes == nil {
-		c.homes = make(map[uint32]*Homes)
+	tables := [...]*Table{s.entries, s.clients}
+	if seen := [...]folding{tables[0].seen(), tables[1].seen()}; c.homes == nil || c.seen != seen {
+		*c = Census{homes: make(map[uint32]*Homes), seen: seen}
 		s.countKeys(c, now)
 	}
-	tables := [...]*Table{s.entries, s.clients}
 	t := tables[c.table]
-	end := min(c.next+CensusSlice, t.buckets)
+	buckets := t.sizes[c.seen[c.table].folds()]
+	end := min(c.next+CensusSlice, buckets)
 	var last *Homes
 	var lastID uint32
 	for ; c.next < end; c.next++ {
@@ -50,7 +52,7 @@ func (s *Store) Count(c *Census, now uint32) (more bool) {
 			}
 		}
 	}
-	if c.next < t.buckets {
+	if c.next < buckets {
 		return true
 	}
 	c.table, c.next = c.table+1, 0

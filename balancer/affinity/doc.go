@@ -19,9 +19,9 @@
 // refused for a minute, doubt, and that the probe looks earlier. Raw identifiers are never kept, only keyed hashes.
 // Time is Unix seconds as uint32, by Store.Now, and always an argument.
 //
-// What is hashed: key.go, ident.go, offer.go. Tables: table.go, share.go (whose entry gives way), survey.go,
-// tablefile.go and mapping_*.go (their memory). Ticket keys: ticketkeys.go (the directory), evidence.go (its owner),
-// room.go (names that wait), doubt.go, claim.go, refuted.go, probe.go. What the loops ask and tell: find.go, learn.go,
-// clients.go, lost.go. What leaves and comes: fact.go, export.go, merge.go, import.go (tables by descriptor), seed.go,
-// clock.go. What people see: stats.go, census.go, inspect.go.
+// What is hashed: key.go, ident.go, offer.go. Tables: table.go, fold.go (how they grow), share.go (whose entry gives
+// way), survey.go, tablefile.go and mapping_*.go (their memory). Ticket keys: ticketkeys.go (the directory), evidence.go
+// (its owner), room.go (names that wait), doubt.go, claim.go, refuted.go, probe.go. What the loops ask and tell: find.go,
+// learn.go, clients.go, lost.go. What leaves and comes: fact.go, export.go, merge.go, import.go (tables by descriptor),
+// seed.go, clock.go. What people see: stats.go, census.go, inspect.go.
 package affinity

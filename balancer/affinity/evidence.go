@@ -49,11 +49,14 @@ func (p *Pool) hand(e evidence) {
 }
 
 // Run is the one owner of every pool's directory: it takes evidence as it comes, with no timer in the way, and lets
-// keys die of age. It returns when ctx is done. The loops work without it, but learn no ticket key.
+// keys die of age, and tables grow. It returns when ctx is done. The loops work without it, but learn no ticket key.
 func (s *Store) Run(ctx context.Context) {
 	s.nameFiles()
 	tick := time.NewTicker(ageEvery)
 	defer tick.Stop()
+	always := make(chan struct{})
+	close(always)
+	var grows chan struct{} // always, while there is more to do
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,6 +72,11 @@ func (s *Store) Run(ctx context.Context) {
 		case <-tick.C:
 			s.age(s.Now())
 			s.survey.step(s.tables(), s.Now())
+			grows = always
+		case <-grows:
+			if !s.grow(s.Now()) {
+				grows = nil
+			}
 		}
 	}
 }

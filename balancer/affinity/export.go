@@ -3,9 +3,10 @@ package affinity
 // Cursor is how far an Export has come. The zero Cursor is its beginning.
 type Cursor struct {
 	stage exportStage
-	next  uint64 // bucket of the table
-	keys  []Fact // what is left of the ticket keys
-	only  bool   // ticket keys and nothing else
+	next  uint64  // bucket of the table
+	seen  folding // of the table when the walk through it began
+	keys  []Fact  // what is left of the ticket keys
+	only  bool    // ticket keys and nothing else
 }
 
 type exportStage uint8
@@ -40,12 +41,12 @@ func (s *Store) Export(c *Cursor, facts []Fact, now uint32) []Fact {
 				c.stage = exportDone
 			}
 		case exportClients:
-			if facts = s.clients.export(&c.next, FactClient, facts, now); c.next < s.clients.buckets {
+			if facts = c.walk(s.clients, FactClient, facts, now); c.next < s.clients.inUse() {
 				return facts
 			}
 			c.next, c.stage = 0, exportEntries
 		case exportEntries:
-			if facts = s.entries.export(&c.next, FactEntry, facts, now); c.next < s.entries.buckets {
+			if facts = c.walk(s.entries, FactEntry, facts, now); c.next < s.entries.inUse() {
 				return facts
 			}
 			c.stage = exportDone
@@ -77,15 +78,20 @@ func (s *Store) keyFacts() (facts []Fact) {
 	return facts
 }
 
-// export appends the live entries of the buckets from *next on, whole buckets only, as long as facts has room for one
-// more.
-func (t *Table) export(next *uint64, kind FactKind, facts []Fact, now uint32) []Fact {
-	for ; *next < t.buckets && len(facts)+ways <= cap(facts); *next++ {
-		bucket := t.bucket(*next)
+// walk appends the live entries of the buckets that come next, whole buckets only, as long as facts has room for one more.
+// When entries get other places it begins anew, lest it miss one.
+func (c *Cursor) walk(t *Table, kind FactKind, facts []Fact, now uint32) []Fact {
+	t.settle(now)
+	l := t.seen()
+	if l != c.seen {
+		c.seen, c.next = l, 0
+	}
+	for ; c.next < t.sizes[l.folds()] && len(facts)+ways <= cap(facts); c.next++ {
+		bucket := t.bucket(c.next)
 		for i := 0; i < bucketWords; i += 2 {
 			k, w1 := bucket.entry(i)
 			// A pair that was read while it was written has a key that belongs elsewhere.
-			if a, b := t.candidates(k); uint32(w1) <= now || bucket != a && bucket != b {
+			if a, b := t.candidates(k, l.folds()); uint32(w1) <= now || bucket != a && bucket != b {
 				continue
 			}
 			expiry := uint32(w1)

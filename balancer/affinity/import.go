@@ -112,7 +112,7 @@ func (s *shelf) imported(p tableSpec, seed Seed) *Table {
 func (s *shelf) successor(p tableSpec, seed Seed) (*Table, error) {
 	path := s.path(p.name)
 	buckets, words := p.size()
-	fill := func(m mapping) { header(m.words[:headerWords]).write(seed, buckets) }
+	fill := func(m mapping) { header(m.words[:headerWords]).begin(seed, buckets) }
 	mem, err := createMapping(path+".heir", words, fill)
 	if err != nil {
 		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)

@@ -100,7 +100,7 @@ func TestImportRefuses(t *testing.T) {
 		{"another size", func(_ *Store, c *Config) { c.TableEntries += 7 }, "bytes, not"},
 		{"another seed", func(_ *Store, c *Config) { c.Seed++ }, "another seed"},
 		{"a seed of another time", func(_ *Store, c *Config) { c.SeedMade++ }, "another seed"},
-		{"another layout", func(e *Store, _ *Config) { e.entries.header[0].Add(1) }, "a table of version 3, not 2"},
+		{"another layout", func(e *Store, _ *Config) { e.entries.header[0].Add(1) }, "a table of version 4, not 3"},
 		{"a header that is being written", func(e *Store, _ *Config) { e.entries.header.forget() }, "a broken header"},
 		{"no such table", func(_ *Store, c *Config) { c.Import[0].Name = "others" }, ""},
 		{"another directory", func(_ *Store, c *Config) { c.Memory = memoryDir(t) }, "another directory"},

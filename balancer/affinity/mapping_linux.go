@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -14,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapping is memory outside the Go heap, all of it present from the start: a loop never takes a page fault in it.
+// mapping is memory outside the Go heap. Of a file, what is to be used is taken before, so that a loop finds its pages
+// there; memory that is no file's is there from the start.
 type mapping struct {
 	words []atomic.Uint64
 	raw   []byte // what words lies in
@@ -23,11 +25,11 @@ type mapping struct {
 
 // newMapping maps n words of zeros, aligned to a page.
 func newMapping(n int) (mapping, error) {
-	return mapWords(-1, n, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	return mapWords(-1, n, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 }
 
 func mapWords(fd, n, flags int) (mapping, error) {
-	raw, err := unix.Mmap(fd, 0, n*8, unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_POPULATE)
+	raw, err := unix.Mmap(fd, 0, n*8, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
 		return mapping{}, err
 	}
@@ -53,8 +55,25 @@ func (m mapping) share() (fd int, err error) {
 	return unix.FcntlInt(uintptr(m.file), unix.F_DUPFD_CLOEXEC, 3) // 0 means none, here
 }
 
+// take takes the memory from one byte to another, and maps it. Of a file that is folded it is not there before: to touch
+// it without is a page fault, and more where there is no memory.
+func (m mapping) take(from, to int) error {
+	if m.file == 0 {
+		return nil
+	}
+	if err := takeBytes(m.file, int64(from), int64(to)); err != nil {
+		return err
+	}
+	const leastPage = 4096 / 8
+	for i := from / 8; i < to/8; i += leastPage {
+		m.words[i].Load()
+	}
+	return nil
+}
+
 // exportableMapping maps n words of zeros of a file without a name (memfd_create(2)), which other processes can map
-// that are given its descriptor. errors.ErrUnsupported: the system has no such files, or forbids them.
+// that are given its descriptor. Its memory is there when it is taken, or touched. errors.ErrUnsupported: the system has
+// no such files, or forbids them.
 func exportableMapping(name string, n int) (mapping, error) {
 	const flags = unix.MFD_CLOEXEC
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
@@ -68,7 +87,22 @@ func exportableMapping(name string, n int) (mapping, error) {
 	default:
 		return mapping{}, fmt.Errorf("memfd_create: %w", err)
 	}
-	return fileMapping(fd, func() (mapping, error) { return reserveAndMap(fd, n) })
+	return fileMapping(fd, func() (mapping, error) {
+		if overcommits("/proc/sys/vm/overcommit_memory") {
+			if err := unix.Ftruncate(fd, int64(n)*8); err != nil {
+				return mapping{}, fmt.Errorf("size of %d bytes: %w", n*8, err)
+			}
+			return mapWords(fd, n, unix.MAP_SHARED)
+		}
+		return reserveAndMap(fd, n)
+	})
+}
+
+// overcommits says that the kernel finds memory for a page that is touched, whoever has to give way for it. If not, by
+// the setting at path, it is a SIGBUS.
+func overcommits(path string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && strings.TrimSpace(string(b)) != "2"
 }
 
 // fileMapping is what open maps of the file, with a descriptor of its own; fd is closed.
@@ -187,7 +221,7 @@ func reserveAndMap(fd, n int) (mapping, error) {
 	if kind := uint32(st.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC {
 		return mapping{}, errors.New("not on a tmpfs: a loop would wait for the disk")
 	}
-	if err := takeBytes(fd, int64(n)*8); err != nil {
+	if err := takeBytes(fd, 0, int64(n)*8); err != nil {
 		return mapping{}, fmt.Errorf("take %d bytes: %w", n*8, err)
 	}
 	return mapWords(fd, n, unix.MAP_SHARED)
@@ -196,11 +230,12 @@ func reserveAndMap(fd, n int) (mapping, error) {
 // takePiece is how many bytes are taken by one call: 256 pages, well below a millisecond.
 const takePiece = 1 << 20
 
-// takeBytes gives the file size bytes of memory. A tmpfs gives up all that a call has taken when a signal arrives
-// (Linux 6.1: EINTR), and the Go scheduler sends them: only small pieces get done under its fire.
-func takeBytes(fd int, size int64) error {
-	for at := int64(0); at < size; {
-		piece := min(size-at, takePiece)
+// takeBytes gives the file memory from one byte to another, and that size at least. A tmpfs gives up all that a call has
+// taken when a signal arrives (Linux 6.1: EINTR), and the Go scheduler sends them: only small pieces get done under its
+// fire.
+func takeBytes(fd int, at, end int64) error {
+	for at < end {
+		piece := min(end-at, takePiece)
 		switch err := unix.Fallocate(fd, 0, at, piece); err {
 		case nil:
 			at += piece

@@ -23,6 +23,8 @@ func newMapping(n int) (mapping, error) {
 
 func (m mapping) close() error { return nil }
 
+func (m mapping) take(int, int) error { return nil }
+
 func (m mapping) share() (int, error) { return -1, errors.ErrUnsupported }
 
 func exportableMapping(string, int) (mapping, error) { return mapping{}, errors.ErrUnsupported }

@@ -41,7 +41,8 @@ func (t *Table) crowdedOut(k Key) {
 // Age is the time since an entry was last written, which is when a server last proved it: how long a server says that
 // its tickets live gains nothing. What was written by a clock ahead of ours counts as old as that clock is ahead. An
 // entry of a pool that holds nothing is one whose words are torn: it goes first.
-func (t *Table) victim(k Key, a, b *bucket, now uint32) (p tableSlot) {
+func (t *Table) victim(k Key, folds int, now uint32) (p tableSlot) {
+	a, b := t.candidates(k, folds)
 	most, oldest := int32(0), uint32(0)
 	for _, bucket := range [2]*bucket{a, b} {
 		for i := 0; i < bucketWords; i += 2 {

@@ -23,7 +23,7 @@ func sessionOf(p *Pool, i int) Key { return p.HashID([]byte{byte(i), byte(i >> 8
 func TestSharePerPool(t *testing.T) {
 	const entries, few = 30_000, 10_000
 	s := newStore(t, func(c *Config) { c.TableEntries = entries })
-	slots := s.entries.Bytes() / 16
+	slots := s.entries.MaxBytes() / 16
 	good, bad, late := s.Pool(1), s.Pool(2), s.Pool(3)
 	for i := range few {
 		good.IssuedID(sessionOf(good, i), 1, t0)

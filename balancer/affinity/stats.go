@@ -12,7 +12,7 @@ type Stats struct {
 type TableStats struct {
 	Used     int // live entries; an estimate in large tables
 	Capacity int
-	Bytes    int
+	Bytes    int // of memory in use; a full table has more
 	Inserts  uint64
 	Evicted  uint64 // live entries that gave way to new ones
 }

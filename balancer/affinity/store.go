@@ -59,15 +59,15 @@ type Config struct {
 	// begins empty.
 	Import []ExportedTable
 
-	// Log gets a line for each file that is set aside. nil = nobody.
+	// Log gets a line for each file that is set aside, and for a table that finds no memory. nil = nobody.
 	Log *slog.Logger
 
-	// TableEntries is how many session IDs, tickets and identities are kept, at 27 bytes each. Default
+	// TableEntries is how many session IDs, tickets and identities are kept, at 27 bytes each when all are. Default
 	// DefaultTableEntries. To size: new sessions per second, times their time to live in seconds; tickets under a known
 	// ticket key need no entry. At most MaxEntries.
 	TableEntries int
 
-	// ClientEntries is how many client homes are kept, at 27 bytes, at most MaxEntries. Default DefaultClientEntries.
+	// ClientEntries is how many client homes are kept, likewise, at most MaxEntries. Default DefaultClientEntries.
 	ClientEntries int
 
 	// Times to live, MinTTL to MaxTTL.
@@ -168,7 +168,8 @@ type Pool struct {
 	untold []Fact
 }
 
-// NewStore takes all the memory the store will need.
+// NewStore reserves the memory that the store may need and takes what it needs now; Run takes more as the tables fill.
+// With Memory, and where the kernel gives no more than it has (vm.overcommit_memory is 2), all of it is taken here.
 func NewStore(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -200,6 +201,9 @@ func (s *Store) mapTables(seed *Seed) (err error) {
 		if *p.table, err = shelf.table(p, seed); err != nil {
 			return err
 		}
+		if err = (*p.table).takeInUse(); err != nil {
+			return fmt.Errorf("affinity: take %d bytes for the table of %s: %w", (*p.table).Bytes(), p.name, err)
+		}
 		if (*p.table).found {
 			s.changes.Store(1) // it knows something
 			followed = followed || (*p.table).header.follow(&s.clock)
@@ -226,10 +230,10 @@ func (s *Store) tables() []*Table {
 	return slices.DeleteFunc(all, func(t *Table) bool { return t == nil })
 }
 
-// TableBytes is the memory of all tables together.
+// TableBytes is the memory of all tables together when they are full.
 func (s *Store) TableBytes() (n int) {
 	for _, t := range s.tables() {
-		n += t.Bytes()
+		n += t.MaxBytes()
 	}
 	return n
 }

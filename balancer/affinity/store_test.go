@@ -134,8 +134,8 @@ func TestStats(t *testing.T) {
 	if len(st.Pools) != 1 || st.Pools[0].Keys != [NumLengths]int{0, 0, 1, 0, 0} || st.Pools[0].Shared != 1 || st.Pools[0].Hash != 3 {
 		t.Errorf("pools: %+v", st.Pools)
 	}
-	if want := st.Entries.Bytes + st.Clients.Bytes + st.Refusals.Bytes + st.Hints.Bytes; s.TableBytes() != want {
-		t.Errorf("TableBytes %d, want %d", s.TableBytes(), want)
+	if got := st.Entries.Bytes + st.Clients.Bytes + st.Refusals.Bytes + st.Hints.Bytes; s.TableBytes() < got {
+		t.Errorf("TableBytes %d, in use %d", s.TableBytes(), got)
 	}
 	_ = s.Stats() // by the clock: everything above has a future expiry or none
 }

@@ -11,7 +11,8 @@ const (
 // where a slot was read while it was written, or when another process writes to the table too. Owned by Store.Run.
 type survey struct {
 	table int
-	next  uint64 // bucket
+	next  uint64  // bucket
+	seen  folding // of the table when the walk began
 	began [1 << shareBits]struct{ in, out uint32 }
 	found [1 << shareBits]uint32
 }
@@ -19,16 +20,24 @@ type survey struct {
 // step looks at the next slice of one of the tables.
 func (v *survey) step(tables []*Table, now uint32) {
 	t := tables[v.table%len(tables)]
-	if v.slice(t, max(surveySlice, t.buckets/surveySteps), now) {
+	if v.slice(t, max(surveySlice, t.inUse()/surveySteps), now) {
 		v.table = (v.table + 1) % len(tables)
 	}
 }
 
 // whole looks at all of a table at once.
-func (v *survey) whole(t *Table, now uint32) { v.slice(t, t.buckets, now) }
+func (v *survey) whole(t *Table, now uint32) {
+	for !v.slice(t, t.buckets, now) { // it has unfolded
+	}
+}
 
-// slice looks at n buckets and reports whether they were the table's last.
+// slice looks at n buckets and reports whether they were the table's last. When entries get other places it begins anew.
 func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
+	l := t.seen()
+	if l != v.seen {
+		v.seen, v.next = l, 0
+	}
+	buckets := t.sizes[l.folds()]
 	if v.next == 0 {
 		clear(v.found[:])
 		for i := range t.shares {
@@ -37,7 +46,7 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 			}
 		}
 	}
-	for end := min(v.next+n, t.buckets); v.next < end; v.next++ {
+	for end := min(v.next+n, buckets); v.next < end; v.next++ {
 		bucket := t.bucket(v.next)
 		for i := 0; i < bucketWords; i += 2 {
 			k, w1 := bucket.entry(i)
@@ -53,7 +62,7 @@ func (v *survey) slice(t *Table, n uint64, now uint32) (done bool) {
 			}
 		}
 	}
-	if v.next < t.buckets {
+	if v.next < buckets || t.seen() != l {
 		return false
 	}
 	v.next = 0
@@ -70,7 +79,7 @@ const aheadSlack = 10
 // bound brings the expiry of an entry forward that was written by a clock ahead of ours: nothing else would, for it is
 // younger than all others.
 func (t *Table) bound(bucket *bucket, slot int, w1 uint64, k Key, expiry uint32) {
-	if a, b := t.candidates(k); bucket != a && bucket != b {
+	if a, b := t.candidates(k, t.seen().folds()); bucket != a && bucket != b {
 		return // half of a pair
 	}
 	next := word1(uint32(w1>>32), expiry&^clientBits|uint32(w1)&clientBits)

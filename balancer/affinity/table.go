@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"sync"
 	"sync/atomic"
 )
 
@@ -23,9 +24,10 @@ const (
 	MaxEntries = min(1<<31-1, math.MaxInt/64)
 )
 
-// Table maps keys to backends: a fixed-size array of 16-byte entries in buckets of four, in memory outside the Go heap.
-// There is no rehash, no chain and nothing for the garbage collector to look at. All methods but Close may be called by
-// any number of goroutines at once; none of them locks, allocates or makes a system call.
+// Table maps keys to backends: a fixed-size array of 16-byte entries in buckets of four, in memory outside the Go heap, of
+// which it uses as much as it needs; see fold.go. There is no chain and nothing for the garbage collector to look at. All
+// exported methods but Close may be called by any number of goroutines at once; none of them locks, allocates or makes a
+// system call.
 //
 // An entry is two 64-bit words:
 //
@@ -47,6 +49,9 @@ type Table struct {
 	header  header          // mem's; empty in memory that ends with the process
 	words   []atomic.Uint64 // mem's
 	buckets uint64
+	sizes   [maxFolds + 1]uint64 // of its buckets in use, by folds
+	folding *atomic.Uint64       // a folding: in header, or whole
+	whole   atomic.Uint64        // 0
 	entries int
 
 	found    bool // it may have entries from the start
@@ -55,9 +60,17 @@ type Table struct {
 	shares *[1 << shareBits]share // by Key.share
 
 	// Owned by who makes the store, then by Store.Run.
-	renames string // the file at that path, with ".heir", is to get its name
+	renames    string // the file at that path, with ".heir", is to get its name
+	taken      uint64 // buckets whose memory is there
+	known      folding
+	knownSince uint32 // Unix seconds
+
+	settling sync.Mutex // no loop's
+	settles  folding    // guarded by settling: the one that is being settled
+	settled  uint64     // guarded by settling: buckets
 
 	// Atomic.
+	short   atomic.Bool   // there is no memory to unfold into
 	inserts atomic.Uint64 // new keys since the start
 	evicted atomic.Uint64 // live entries that gave way to new keys, and new keys for which none did
 }
@@ -74,7 +87,15 @@ func NewTable(entries int) (*Table, error) {
 		bytes := buckets * bucketBytes
 		return nil, fmt.Errorf("affinity: map %d bytes for a table of %d entries: %w", bytes, entries, err)
 	}
-	return &Table{mem: mem, words: mem.words, buckets: uint64(buckets), entries: entries, shares: newShares()}, nil
+	return wholeTable(mem, entries, uint64(buckets)), nil
+}
+
+// wholeTable is a table that is in use as a whole.
+func wholeTable(mem mapping, entries int, buckets uint64) *Table {
+	t := &Table{mem: mem, words: mem.words, buckets: buckets, entries: entries, shares: newShares()}
+	t.sizes, _ = foldSizes(buckets)
+	t.folding = &t.whole
+	return t
 }
 
 // bucketsFor is how many buckets hold about entries.
@@ -85,8 +106,10 @@ func bucketsFor(entries int) int {
 
 // clear frees every slot.
 func (t *Table) clear() {
-	for i := 1; i < len(t.words); i += 2 {
-		t.words[i].Store(0)
+	for at := uint64(0); at < t.inUse(); at++ {
+		for i, bucket := 1, t.bucket(at); i < bucketWords; i += 2 {
+			bucket[i].Store(0)
+		}
 	}
 	for i := range t.shares {
 		t.shares[i].empty()
@@ -103,14 +126,15 @@ func (t *Table) Close() error {
 	return err
 }
 
-// candidates are the two buckets that may hold k, whatever its span, never the same one twice where there are two. The
-// key is a hash already, so its high bits choose the first.
-func (t *Table) candidates(k Key) (a, b *bucket) {
+// candidates are the two buckets that may hold k, whatever its span, when the table is folded so often; never the same
+// one twice where there are two. The key is a hash already, so its high bits choose the first.
+func (t *Table) candidates(k Key, folds int) (a, b *bucket) {
 	k &^= spanMask
-	x, _ := bits.Mul64(uint64(k), t.buckets)
-	y, _ := bits.Mul64(bits.RotateLeft64(uint64(k), 32)*0x9e3779b97f4a7c15, t.buckets)
+	n := t.sizes[folds&maxFolds]
+	x, _ := bits.Mul64(uint64(k), n)
+	y, _ := bits.Mul64(bits.RotateLeft64(uint64(k), 32)*0x9e3779b97f4a7c15, n)
 	if x == y {
-		if y++; y == t.buckets {
+		if y++; y == n {
 			y = 0
 		}
 	}
@@ -132,15 +156,24 @@ func word1(id, expiry uint32) uint64 { return uint64(id)<<32 | uint64(expiry) }
 
 // Lookup finds the entry of k that has not expired at now.
 func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
-	a, b := t.candidates(k)
-	w := match(a, k)
-	if w == 0 {
-		w = match(b, k)
+	l := t.seen()
+	w := t.find(k, l.folds())
+	for folds := l.folds() + 1; w == 0 && folds <= l.oldest(); folds++ {
+		w = t.find(k, folds)
 	}
 	if uint32(w) <= now {
 		return 0, 0, false
 	}
 	return uint32(w >> 32), uint32(w), true
+}
+
+// find is word 1 of k's entry in a folding, 0 for none.
+func (t *Table) find(k Key, folds int) uint64 {
+	a, b := t.candidates(k, folds)
+	if w := match(a, k); w != 0 {
+		return w
+	}
+	return match(b, k)
 }
 
 // match is word 1 of k's entry in the bucket, 0 for none.
@@ -154,7 +187,7 @@ func match(b *bucket, k Key) uint64 {
 }
 
 // Insert sets the entry of k. It overwrites k's own entry, else takes a free slot (an expired entry is free) in the
-// emptier of the two buckets, else evicts; see victim. It reports whether the entry is there: none is made that has
+// emptier of the two buckets, else unfolds the table, else evicts; see victim. It reports whether the entry is there: none is made that has
 // expired, nor for a pool that holds more than those whose entries would have to give way.
 func (t *Table) Insert(k Key, id, expiry, now uint32) bool {
 	if expiry <= now {
@@ -206,10 +239,29 @@ type tableSlot struct {
 	same   bool   // it holds the key already
 }
 
-// slotFor chooses the slot for k. Copies of k beyond the first are freed.
+// slotFor chooses the slot for k.
 func (t *Table) slotFor(k Key, now uint32) tableSlot {
-	a, b := t.candidates(k)
-	var same, free tableSlot
+	for {
+		l := t.seen()
+		same, free := t.slotIn(k, now, l.folds())
+		for folds := l.folds() + 1; same.bucket == nil && folds <= l.oldest(); folds++ {
+			same, _ = t.slotIn(k, now, folds)
+		}
+		switch {
+		case same.bucket != nil:
+			return same
+		case free.bucket != nil:
+			return free
+		case t.makeRoom(k, l, now, roomDepth), t.unfold(l):
+		default:
+			return t.victim(k, l.folds(), now)
+		}
+	}
+}
+
+// slotIn is the slot that holds k in a folding, and a free one for it. Copies of k beyond the first are freed.
+func (t *Table) slotIn(k Key, now uint32, folds int) (same, free tableSlot) {
+	a, b := t.candidates(k, folds)
 	most := 0 // free slots in the bucket of free
 	for _, bucket := range [2]*bucket{a, b} {
 		n := 0
@@ -235,30 +287,28 @@ func (t *Table) slotFor(k Key, now uint32) tableSlot {
 			most, free = n, first
 		}
 	}
-	switch {
-	case same.bucket != nil:
-		return same
-	case free.bucket != nil:
-		return free
-	default:
-		return t.victim(k, a, b, now)
-	}
+	return same, free
 }
 
-// free ends an entry of k with word 1 w1, if it is there still.
-func (t *Table) free(slot *atomic.Uint64, w1 uint64, k Key) {
-	if slot.CompareAndSwap(w1, 0) {
-		t.shares[k.share()].out.Add(1)
+// free ends an entry of k with word 1 w1. It reports whether it was there still.
+func (t *Table) free(slot *atomic.Uint64, w1 uint64, k Key) bool {
+	if !slot.CompareAndSwap(w1, 0) {
+		return false
 	}
+	t.shares[k.share()].out.Add(1)
+	return true
 }
 
 // Delete frees the entry of k. Word 0 stays: the slot may have a new owner the moment word 1 is 0.
 func (t *Table) Delete(k Key) {
-	a, b := t.candidates(k)
-	for _, bucket := range [2]*bucket{a, b} {
-		for i := 0; i < bucketWords; i += 2 {
-			if held, w1 := bucket.entry(i); (held^k)&^spanMask == 0 && w1 != 0 {
-				t.free(&bucket[i+1], w1, k)
+	l := t.seen()
+	for folds := l.folds(); folds <= l.oldest(); folds++ {
+		a, b := t.candidates(k, folds)
+		for _, bucket := range [2]*bucket{a, b} {
+			for i := 0; i < bucketWords; i += 2 {
+				if held, w1 := bucket.entry(i); (held^k)&^spanMask == 0 && w1 != 0 {
+					t.free(&bucket[i+1], w1, k)
+				}
 			}
 		}
 	}
@@ -270,10 +320,11 @@ const sampleBuckets = 65_536
 // Used is the number of live entries: exact in a table of up to 262,144 slots, estimated from evenly spread buckets
 // above.
 func (t *Table) Used(now uint32) int {
-	sample := min(t.buckets, sampleBuckets)
+	n := t.inUse()
+	sample := min(n, sampleBuckets)
 	live := 0
 	for i := range sample {
-		at := i * t.buckets / sample
+		at := i * n / sample
 		bucket := t.bucket(at)
 		for j := 1; j < bucketWords; j += 2 {
 			if uint32(bucket[j].Load()) > now {
@@ -281,8 +332,11 @@ func (t *Table) Used(now uint32) int {
 			}
 		}
 	}
-	return int(uint64(live) * t.buckets / sample)
+	return int(uint64(live) * n / sample)
 }
 
-// Bytes is the memory of the table.
-func (t *Table) Bytes() int { return int(t.buckets) * bucketBytes }
+// Bytes is the memory in use.
+func (t *Table) Bytes() int { return int(t.inUse()) * bucketBytes }
+
+// MaxBytes is the memory that is in use when the table is whole.
+func (t *Table) MaxBytes() int { return int(t.buckets) * bucketBytes }

@@ -15,16 +15,20 @@ const (
 	// A table's file begins with one page of header, so that buckets stay aligned to cache lines and the rest to pages.
 	headerWords = 4096 / 8
 
-	// headerMagic is "homing" and the version of the layout, 2.
-	headerMagic = 0x686f_6d69_6e67_0002
+	// headerMagic is "homing" and the version of what follows, 3. One of version 2 is always whole, and so is the folding
+	// that it has.
+	headerMagic = 0x686f_6d69_6e67_0003
+	wholeMagic  = 0x686f_6d69_6e67_0002
 )
 
 // header is the first words of a table's file:
 //
-//	magic | seed | when it was made | buckets | checksum of these four | its time, see clock.go (2)
+//	magic | seed | when it was made | buckets | checksum of these four | its time, see clock.go (2) | its folding
 //
 // It is nil for a table that ends with the process.
 type header []atomic.Uint64
+
+const headerFolding = 7
 
 func (h header) sum() uint64 {
 	sum := uint64(0)
@@ -53,17 +57,27 @@ func (h header) write(seed Seed, buckets uint64) {
 	h[4].Store(h.sum())
 }
 
+// begin is write for a table that holds nothing: it is folded as often as it can be.
+func (h header) begin(seed Seed, buckets uint64) {
+	_, most := foldSizes(buckets)
+	h[headerFolding].Store(uint64(foldingOf(most, most)))
+	h.write(seed, buckets)
+}
+
 // read is the seed in a header of a table with so many buckets, and what else it may be that makes it useless.
 func (h header) read(buckets uint64) (Seed, error) {
+	_, most := foldSizes(buckets)
 	switch {
 	case h[0].Load()>>16 != headerMagic>>16:
 		return Seed{}, errors.New("not a table of homing")
-	case h[0].Load() != headerMagic:
+	case h[0].Load() != headerMagic && h[0].Load() != wholeMagic:
 		return Seed{}, fmt.Errorf("a table of version %d, not %d", uint16(h[0].Load()), headerMagic&0xffff)
 	case h[4].Load() != h.sum():
 		return Seed{}, errors.New("a broken header")
 	case h[3].Load() != buckets:
 		return Seed{}, fmt.Errorf("a table of %d buckets, not %d", h[3].Load(), buckets)
+	case !folding(h[headerFolding].Load()).valid(most):
+		return Seed{}, errors.New("a folding that cannot be")
 	}
 	return Seed{Value: h[1].Load(), Made: uint32(h[2].Load())}, nil
 }
@@ -121,7 +135,7 @@ func (s *shelf) nameless(p tableSpec, seed Seed) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("affinity: table of %d %s: %w", p.entries, p.name, err)
 	}
-	header(mem.words[:headerWords]).write(seed, buckets)
+	header(mem.words[:headerWords]).begin(seed, buckets)
 	return fileTable(mem, p.entries, buckets), nil
 }
 
@@ -151,7 +165,7 @@ func (s *shelf) stored(p tableSpec, seed *Seed) (*Table, error) {
 			return nil, err
 		}
 	}
-	mem, err = createMapping(path, words, func(m mapping) { header(m.words[:headerWords]).write(*seed, buckets) })
+	mem, err = createMapping(path, words, func(m mapping) { header(m.words[:headerWords]).begin(*seed, buckets) })
 	if err != nil {
 		return nil, fmt.Errorf("affinity: table of %d entries in %s: %w", p.entries, path, err)
 	}
@@ -160,10 +174,10 @@ func (s *shelf) stored(p tableSpec, seed *Seed) (*Table, error) {
 }
 
 func fileTable(mem mapping, entries int, buckets uint64) *Table {
-	return &Table{
-		mem: mem, header: mem.words[:headerWords], words: mem.words[headerWords:],
-		buckets: buckets, entries: entries, shares: newShares(),
-	}
+	t := wholeTable(mem, entries, buckets)
+	t.header, t.words = mem.words[:headerWords], mem.words[headerWords:]
+	t.folding = &t.header[headerFolding]
+	return t
 }
 
 // SetAside renames a file that cannot be trusted to path.bad-<Unix seconds> and says so in one line. Of each path one

@@ -79,10 +79,11 @@ func TestMemoryThatCannotBeTrusted(t *testing.T) {
 		harm     func(t *testing.T, path string)
 		says     string
 	}{
-		{"an older version", word(0, 0), "a table of version 0, not 2"},
+		{"an older version", word(0, 0), "a table of version 0, not 3"},
 		{"another program's file", word(4, 1, 2, 3, 4), "not a table of homing"},
 		{"a changed seed", word(8, 1, 2, 3), "a broken header"},
 		{"another size inside", word(24, 7), "a broken header"},
+		{"a folding that cannot be", word(56, 3), "a folding that cannot be"},
 		{"a shorter file", func(t *testing.T, path string) { testkit.Check(t, os.Truncate(path, 4096)) }, "a file of 4096 bytes"},
 		{"an empty file", func(t *testing.T, path string) { testkit.Check(t, os.Truncate(path, 0)) }, "a file of 0 bytes"},
 		{"one that others may write", func(t *testing.T, path string) { testkit.Check(t, os.Chmod(path, 0o622)) }, "mode 0622"},

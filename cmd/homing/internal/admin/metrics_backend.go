@@ -84,7 +84,7 @@ func tableMetrics() []metric {
 		gauge(tables, "homing_table_capacity_entries", func(t *table) int { return t.Capacity },
 			"Entries the table is made for."),
 		gauge(tables, "homing_table_bytes", func(t *table) int { return t.Bytes },
-			"Memory of the table."),
+			"Memory that the table uses: it grows as it fills, up to 27 bytes for each entry it is made for."),
 		counter(tables, "homing_table_inserts_total", func(t *table) uint64 { return t.Inserts },
 			"Entries written."),
 		counter(tables, "homing_table_evictions_total", func(t *table) uint64 { return t.Evicted },

@@ -106,7 +106,7 @@ type Table struct {
 	Name     string `json:"name" doc:"sessions, clients, refusals or hints."`
 	Used     int    `json:"used" doc:"Live entries; an estimate in large tables."`
 	Capacity int    `json:"capacity" doc:"Entries that it is made for."`
-	Bytes    int    `json:"bytes" doc:"Memory that it takes."`
+	Bytes    int    `json:"bytes" doc:"Memory that it uses: it grows as it fills."`
 	Inserts  uint64 `json:"inserts" doc:"Entries written."`
 	Evicted  uint64 `json:"evicted" doc:"Live entries that gave way to new ones: the table is too small."`
 

@@ -182,9 +182,9 @@ func memoryRows(c *Config) []Row {
 	t := &c.Tables
 	return []Row{
 		top("table-entries", "tables.entries", value.Int{P: &t.Entries, Min: 1024, Max: 1_000_000_000},
-			"sessions and exact tickets; about 27 bytes each, taken at start").fixed(),
+			"sessions and exact tickets; about 27 bytes each, taken as they come, with --table-dir at start").fixed(),
 		top("client-entries", "tables.client_entries", value.Int{P: &t.ClientEntries, Min: 1024, Max: 100_000_000},
-			"clients whose last home is remembered; about 27 bytes each, taken at start").fixed(),
+			"clients whose last home is remembered; about 27 bytes each, taken likewise").fixed(),
 		top("session-ttl", "tables.session_ttl", span(&t.SessionTTL, affinity.MinTTL, 7*day),
 			"a TLS 1.2 session ID is remembered, counted from its last acceptance").fixed(),
 		top("ticket-ttl", "tables.ticket_ttl", span(&t.TicketTTL, affinity.MinTTL, 7*day),

@@ -132,7 +132,7 @@ func Events() []Field {
 		{"loops", Number, "Loops that carry conns.", nil},
 		{"max_conns", Number, "Bound of conns: of the process, or of a backend; 0: none.", nil},
 		{"member", Text, "ID of a member of the cluster.", nil},
-		{"memory", Text, "Memory of the tables.", nil},
+		{"memory", Text, "Memory of the tables when they are full.", nil},
 		{"mode", Text, "How a backend is drained: off, soft or hard.", nil},
 		{"more", Number, "Ticket keys that were learned beside those that have lines of their own.", nil},
 		{"name", Text, "Name in the configuration, of this node or another member of the cluster.", nil},
