@@ -106,6 +106,7 @@ func (s *service) run(ctx context.Context, told *signals) error {
 	s.start(ctx)
 	defer s.alone.Stop()
 	s.announce()
+	forgetStart()
 	s.background.Go(func() { s.reloadAt(ctx, told.reload) })
 	upgrading := task.Start(ctx, func(ctx context.Context) { s.upgradeAt(ctx, told.upgrade) })
 	e := ending{signals: told.end, kill: cancel, ended: ended}
