@@ -29,6 +29,14 @@ func TestIntegrationIdle(t *testing.T) {
 	}
 }
 
+// needEngine skips the test where the engine is not to be had.
+func needEngine(t *testing.T, engine string) {
+	t.Helper()
+	if b, _ := os.ReadFile("/proc/sys/kernel/io_uring_disabled"); engine == "io_uring" && strings.TrimSpace(string(b)) == "2" {
+		t.Skip("kernel.io_uring_disabled is 2")
+	}
+}
+
 // idleGroup is one homing with its clients and backends.
 type idleGroup struct {
 	h     *homing
@@ -37,11 +45,7 @@ type idleGroup struct {
 }
 
 func idle(t *testing.T, engine string, conns int) {
-	if engine == "io_uring" {
-		if b, _ := os.ReadFile("/proc/sys/kernel/io_uring_disabled"); strings.TrimSpace(string(b)) == "2" {
-			t.Skip("kernel.io_uring_disabled is 2")
-		}
-	}
+	needEngine(t, engine)
 	most := (fileLimit(t) - 1000) / 2 // a conn has two descriptors on either side of homing
 	n := (conns + most - 1) / most
 	var groups []*idleGroup
