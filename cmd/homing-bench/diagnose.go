@@ -71,6 +71,9 @@ func (f *diagnoseFlags) run(cmd *cobra.Command, args []string) error {
 	f.options.Progress = line.show
 	defer line.clear()
 	report, err := diagnose.Run(cmd.Context(), targets, f.options)
+	if cmd.Context().Err() != nil {
+		return usage.Failed(errors.New("diagnose: interrupted"))
+	}
 	if err != nil {
 		return err
 	}
