@@ -40,7 +40,8 @@ func (e *core) hasConns(l *listener) {
 func (e *core) nextConn(c *Completion) bool {
 	for len(e.ready) > 0 {
 		l := e.ready[0]
-		if e.accepts >= maxAccepts {
+		// Where there was nothing else to do a second one has hardly come, and the next Wait tells of it.
+		if e.accepts >= maxAccepts || e.alone && e.accepts > 0 {
 			e.unready(l)
 			e.own.awaitConns(l)
 			continue

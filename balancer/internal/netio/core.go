@@ -36,7 +36,10 @@ type core struct {
 	runBatch  int // entries of run that belong to this batch
 	now       Time
 	watchFor  time.Duration
+	alone     bool // nothing but one event has come of the last Wait
 	quiet     bool // the last Wait has met its deadline and nothing else
+	sparse    bool // conns come at greater distances than a loop watches
+	looked    bool // the last Wait has asked the kernel
 
 	// Guarded by mu, for Wake.
 	mu   sync.Mutex
@@ -160,18 +163,21 @@ func (e *core) shutting() bool {
 }
 
 // rest waits until something has ended, at most until the clock shows deadline: it watches, and parks when nothing comes.
-// After a Wait in vain it parks at once. An errno is the engine's.
+// It parks at once when there is no socket and the last time that took long, and after a Wait in vain. An errno is the
+// engine's.
 func (e *core) rest(deadline Time) syscall.Errno {
-	now := e.clock()
-	if now >= deadline {
+	begun := e.clock()
+	if begun >= deadline {
 		_, errno := e.own.block(0)
 		return errno
 	}
-	watched := now.Add(e.watchFor)
-	if e.quiet {
-		watched = now
+	empty := e.slots.open == 0
+	watched := begun.Add(e.watchFor)
+	if e.quiet || empty && e.sparse {
+		watched = begun
 	}
-	for e.quiet = false; now < deadline; now = e.clock() {
+	e.quiet = false
+	for now := begun; now < deadline; now = e.clock() {
 		watch := min(deadline, watched).Sub(now)
 		if watch <= 0 {
 			watch = 0
@@ -179,6 +185,9 @@ func (e *core) rest(deadline Time) syscall.Errno {
 		}
 		// EINTR is how the world is stopped, here.
 		if some, errno := e.own.block(watch); some || errno != 0 && errno != unix.EINTR {
+			if empty {
+				e.sparse = e.clock().Sub(begun) > e.watchFor
+			}
 			return errno
 		}
 	}

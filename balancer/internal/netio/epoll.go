@@ -101,11 +101,16 @@ func (e *epoll) register(s Sock, sl *slot, events uint32) syscall.Errno {
 func (e *epoll) Wait(deadline Time) error {
 	e.compact()
 	var errno syscall.Errno
-	if len(e.run) > 0 {
-		_, errno = e.block(0)
-	} else {
+	switch {
+	case len(e.run) == 0:
 		errno = e.rest(e.knocks.until(e.spares.expire(e.clock(), deadline)))
+	case e.looked: // every other time is often enough
+		e.found = 0
+	default:
+		_, errno = e.block(0)
 	}
+	e.looked = len(e.run) == 0 || !e.looked
+	e.alone = e.found == 1 && len(e.run) == 0
 	e.now = e.clock()
 	e.knock(e.now)
 	e.accepts = 0
