@@ -96,6 +96,14 @@ func several[T any](
 	}}
 }
 
+// byWord is a counter for each of some words, from the first on, which are the last label.
+func byWord[T any, E interface {
+	~uint8
+	fmt.Stringer
+}](of things[T], name, label string, first E, counts func(*T) []uint64, help string) metric {
+	return several(counters, of, name, label, func(thing *T, out emit) { out.words(words(first, counts(thing))) }, help)
+}
+
 func histogram[T any](of things[T], name string, times func(*T) *balancer.Histogram, help string) metric {
 	return metric{name: name, help: help, labels: of.labels, times: func(s *sample, out visitor[balancer.Histogram]) {
 		of.visit(s, func(thing *T, labels ...string) { out(times(thing), labels...) })

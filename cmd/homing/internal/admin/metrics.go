@@ -149,15 +149,12 @@ func tlsMetrics() []metric {
 	node := things[stats]{visit: func(s *sample, each visitor[stats]) { each(&s.balancer) }}
 	verdicts := things[stats]{[]string{"offer"}, node.visit}
 	return []metric{
-		several(counters, node, "homing_hellos_total", "outcome", func(s *stats, out emit) {
-			out.words(words(balancer.HelloOutcome(0), s.Hellos[:]))
-		}, "What the clients' first bytes were."),
-		several(counters, node, "homing_offers_total", "offer", func(s *stats, out emit) {
-			out.words(words(affinity.OfferNone, s.Offers[:]))
-		}, "ClientHellos by what they offer to resume; none: fresh."),
-		several(counters, node, "homing_routes_total", "source", func(s *stats, out emit) {
-			out.words(words(affinity.Source(0), s.Decisions[:]))
-		}, "Conns by what named their backend."),
+		byWord(node, "homing_hellos_total", "outcome", balancer.HelloOutcome(0), func(s *stats) []uint64 { return s.Hellos[:] },
+			"What the clients' first bytes were."),
+		byWord(node, "homing_offers_total", "offer", affinity.OfferNone, func(s *stats) []uint64 { return s.Offers[:] },
+			"ClientHellos by what they offer to resume; none: fresh."),
+		byWord(node, "homing_routes_total", "source", affinity.Source(0), func(s *stats) []uint64 { return s.Decisions[:] },
+			"Conns by what named their backend."),
 		several(counters, verdicts, "homing_verdicts_total", "verdict", func(s *stats, out emit) {
 			for offer := affinity.OfferNone + 1; offer < affinity.NumOfferKinds; offer++ {
 				out.words(words(balancer.VerdictNone+1, s.Verdicts[offer][:]), offer.String())
@@ -167,9 +164,8 @@ func tlsMetrics() []metric {
 			out(float64(s.IssuedIDs), affinity.OfferID.String())
 			out(float64(s.IssuedTickets), affinity.OfferTicket.String())
 		}, "Session IDs and tickets learned from the backends that issued them."),
-		several(counters, node, "homing_lost_total", "reason", func(s *stats, out emit) {
-			out.words(words(balancer.LostNone+1, s.Lost[:]))
-		}, "Offers refused, or not routable to their home, by reason."),
+		byWord(node, "homing_lost_total", "reason", balancer.LostNone+1, func(s *stats) []uint64 { return s.Lost[:] },
+			"Offers refused, or not routable to their home, by reason."),
 	}
 }
 
@@ -194,10 +190,9 @@ func listenerMetrics() []metric {
 			}
 		}, "Time in which clients were left waiting in the kernel's queue of a listener, because it, the node, or "+
 			"the memory for conns was full; the sum of all loops."),
-		several(counters, listeners, "homing_listener_refused_total", "reason", func(l *stats, out emit) {
-			out.words(words(balancer.RefusedNone+1, l.Refused[:]))
-		}, "Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong "+
-			"PROXY header, a limit of clients, of conns without a hello or of memory."),
+		byWord(listeners, "homing_listener_refused_total", "reason", balancer.RefusedNone+1, func(l *stats) []uint64 { return l.Refused[:] },
+			"Conns closed by the rules of a listener: no route and no default pool, no TLS where it must be, a wrong "+
+				"PROXY header, a limit of clients, of conns without a hello or of memory."),
 	}
 }
 
@@ -246,12 +241,10 @@ func poolMetrics() []metric {
 		counter(pools, "homing_pool_excess_answers_total", func(p *stats) uint64 { return p.Excess },
 			"Answers of backends that went on in clear beyond a handshake, a second session ticket or 512 KiB: "+
 				"passed on, and nothing more learned."),
-		several(counters, pools, "homing_pool_offers_total", "offer", func(p *stats, out emit) {
-			out.words(words(affinity.OfferNone, p.Offers[:]))
-		}, "ClientHellos by what they offer to resume, by pool."),
-		several(counters, pools, "homing_pool_routes_total", "source", func(p *stats, out emit) {
-			out.words(words(affinity.Source(0), p.Decisions[:]))
-		}, "Conns by what named their backend, by pool."),
+		byWord(pools, "homing_pool_offers_total", "offer", affinity.OfferNone, func(p *stats) []uint64 { return p.Offers[:] },
+			"ClientHellos by what they offer to resume, by pool."),
+		byWord(pools, "homing_pool_routes_total", "source", affinity.Source(0), func(p *stats) []uint64 { return p.Decisions[:] },
+			"Conns by what named their backend, by pool."),
 		several(counters, pools, "homing_pool_verdicts_total", "verdict", func(p *stats, out emit) {
 			for verdict := balancer.VerdictNone + 1; verdict < balancer.NumVerdicts; verdict++ {
 				sum := uint64(0)
@@ -261,9 +254,8 @@ func poolMetrics() []metric {
 				out(float64(sum), verdict.String())
 			}
 		}, "What the backends of a pool answered to offers."),
-		several(counters, pools, "homing_pool_lost_total", "reason", func(p *stats, out emit) {
-			out.words(words(balancer.LostNone+1, p.Lost[:]))
-		}, "Offers refused, or not routable to their home, by pool."),
+		byWord(pools, "homing_pool_lost_total", "reason", balancer.LostNone+1, func(p *stats) []uint64 { return p.Lost[:] },
+			"Offers refused, or not routable to their home, by pool."),
 	}
 }
 

@@ -88,15 +88,6 @@ type PoolSettings struct {
 	DiscoverWeight int // of what is announced from one address, together
 }
 
-// Checks is how backends are looked at.
-type Checks struct {
-	Disabled          bool
-	Interval, Timeout time.Duration
-	Rise, Fall        int
-
-	Question
-}
-
 // Probe is how backends are asked for the names of their ticket keys.
 type Probe struct {
 	Enabled     bool
@@ -173,9 +164,6 @@ type Log struct {
 	Level  slog.Level
 	Conns  bool
 }
-
-// DefaultPool is the name of the pool that flags alone describe, and that agents announce to unless told otherwise.
-const DefaultPool = "default"
 
 // Default is the configuration of which nothing has been said: no listener, no pool.
 func Default() *Config {

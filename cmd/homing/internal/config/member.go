@@ -7,6 +7,9 @@ import (
 	"homing/cmd/homing/internal/value"
 )
 
+// DefaultPool is the name of the pool that flags alone describe, and that agents announce to unless told otherwise.
+const DefaultPool = "default"
+
 // Member is what a member of a cluster is told, be it a node or an agent. Without Bind there is no cluster.
 type Member struct {
 	Bind, Advertise netip.AddrPort

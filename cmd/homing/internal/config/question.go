@@ -7,10 +7,20 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"homing/balancer/health"
 	"homing/cmd/homing/internal/value"
 )
+
+// Checks is how backends are looked at.
+type Checks struct {
+	Disabled          bool
+	Interval, Timeout time.Duration
+	Rise, Fall        int
+
+	Question
+}
 
 // Question is what a check asks of a backend, at a node or at an agent.
 type Question struct {
