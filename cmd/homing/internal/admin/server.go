@@ -45,7 +45,8 @@ func New(access api.Access, src Source, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{
 		src: src, log: log, guard: newGuard(access.Address, token), tls: secured, endpoints: endpoints(),
-		registry: prometheus.NewRegistry(), keeper: &keeper{src: &src}, places: places{make(chan struct{}, maxBusy), make(chan struct{}, maxOpen)}, closing: make(chan struct{}),
+		registry: prometheus.NewRegistry(), keeper: &keeper{src: &src}, closing: make(chan struct{}),
+		places: places{make(chan struct{}, maxBusy), make(chan struct{}, maxOpen)},
 	}
 	s.registry.MustRegister(
 		newCollector(s.src),
