@@ -136,7 +136,7 @@ func (t *Table) settle(now uint32) {
 }
 
 // settleSlice moves the entries of some buckets to where they belong and reports whether there are more. Who looks for
-// one meanwhile finds it at its old or its new place, but for an instant between, and what is written meanwhile stays.
+// one meanwhile finds it at its old or its new place, and what is written meanwhile stays.
 func (t *Table) settleSlice(now uint32) (more bool) {
 	t.settling.Lock()
 	defer t.settling.Unlock()
@@ -193,6 +193,18 @@ func (t *Table) makeRoom(k Key, l folding, now uint32, depth int) bool {
 	return false
 }
 
+// catchUp moves the entry of k from where it belonged before l, and reports false if there is none. It is written where it
+// belongs: who settles the table would pass by what is written behind its back.
+func (t *Table) catchUp(k Key, l folding, now uint32) bool {
+	for folds := l.folds() + 1; folds <= l.oldest(); folds++ {
+		if old, _ := t.slotIn(k, now, folds); old.bucket != nil {
+			t.move(old.bucket, old.slot, old.held, old.old, now, roomDepth)
+			return true
+		}
+	}
+	return false
+}
+
 // move writes the entry of k that is in a slot of from where it belongs, and frees the slot.
 func (t *Table) move(from *bucket, slot int, k Key, w1 uint64, now uint32, depth int) {
 	for {
@@ -219,8 +231,8 @@ func (t *Table) move(from *bucket, slot int, k Key, w1 uint64, now uint32, depth
 		}
 		if t.put(k, w1, now, p) {
 			t.inserts.Add(math.MaxUint64) // less one: it is not new
-			// Another process may have moved it too: then the slot is free. If it was written meanwhile, that counts.
-			if !t.free(&from[slot+1], w1, k) && from[slot+1].Load() != 0 {
+			// Moved by somebody else too, written or deleted meanwhile: that counts.
+			if !t.free(&from[slot+1], w1, k) {
 				t.free(&p.bucket[p.slot+1], w1, k)
 			}
 			return

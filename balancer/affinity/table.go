@@ -161,6 +161,9 @@ func (t *Table) Lookup(k Key, now uint32) (id, expiry uint32, ok bool) {
 	for folds := l.folds() + 1; w == 0 && folds <= l.oldest(); folds++ {
 		w = t.find(k, folds)
 	}
+	if w == 0 && !l.settled() {
+		w = t.find(k, t.seen().folds()) // it has been moved meanwhile
+	}
 	if uint32(w) <= now {
 		return 0, 0, false
 	}
@@ -244,12 +247,10 @@ func (t *Table) slotFor(k Key, now uint32) tableSlot {
 	for {
 		l := t.seen()
 		same, free := t.slotIn(k, now, l.folds())
-		for folds := l.folds() + 1; same.bucket == nil && folds <= l.oldest(); folds++ {
-			same, _ = t.slotIn(k, now, folds)
-		}
 		switch {
 		case same.bucket != nil:
 			return same
+		case t.catchUp(k, l, now):
 		case free.bucket != nil:
 			return free
 		case t.makeRoom(k, l, now, roomDepth), t.unfold(l):
