@@ -146,9 +146,21 @@ func (e *epoll) arm() bool {
 
 // disarm takes the event, by which fd is disarmed; where the deadline came first there is none.
 func (e *epoll) disarm() {
-	if n, _ := sysEpollWait(e.outer, e.events[:1], 0); n == 0 { // it cannot fail
-		e.tellOuter(0)
+	if !e.takeOuter() {
+		e.hush()
 	}
+}
+
+// hush disarms fd. What has come at the last moment is taken too: epoll does not tell twice of what is in its queue, so
+// that arm would be silent of what it finds.
+func (e *epoll) hush() {
+	e.tellOuter(0)
+	e.takeOuter()
+}
+
+func (e *epoll) takeOuter() bool {
+	n, _ := sysEpollWait(e.outer, e.events[:1], 0) // it cannot fail
+	return n > 0
 }
 
 func (e *epoll) tellOuter(events uint32) {

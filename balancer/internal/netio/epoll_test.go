@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"homing/bench/testkit"
 )
 
 // newEpollRig gives a look inside, for what the conformance suite cannot force.
@@ -273,5 +275,44 @@ func TestSlots(t *testing.T) {
 	}
 	if len(table.pages) != 3 {
 		t.Errorf("%d pages, want 3", len(table.pages))
+	}
+}
+
+// Arming tells of what is there, also when something came at the very moment of the last disarming.
+func TestEpollArmsAfterRace(t *testing.T) {
+	eng, err := NewEpoll(1 << 20)
+	testkit.Check(t, err)
+	defer eng.Shut()
+	e := eng.(*epoll)
+	poller, err := epollCreate()
+	testkit.Check(t, err)
+	defer sysClose(poller)
+	// As the runtime's poller has it.
+	if errno := sysEpollCtl(poller, unix.EPOLL_CTL_ADD, e.outer, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}); errno != 0 {
+		t.Fatal(errno)
+	}
+	told := func() bool {
+		var evs [1]unix.EpollEvent
+		n, errno := sysEpollWait(poller, evs[:], 0)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		return n == 1
+	}
+	e.arm()
+	e.Wake()
+	if !told() {
+		t.Fatal("an armed engine does not tell")
+	}
+	e.hush()
+	sysTakeCount(e.wakeFd)
+	e.block(0)
+	if told() {
+		t.Error("a disarmed engine tells")
+	}
+	e.Wake()
+	e.arm()
+	if !told() {
+		t.Error("nothing tells of what was there when it was armed")
 	}
 }
