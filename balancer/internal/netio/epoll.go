@@ -34,7 +34,7 @@ const (
 type epoll struct {
 	core
 	fd     int32 // constant
-	outer  int32 // constant: the parker's, an epoll instance of which fd is the only member
+	outer  int32 // constant: the parker's, an epoll instance of which fd is the only member, if any
 	woken  bool
 	lent   []byte
 	events [maxEvents]unix.EpollEvent
@@ -156,6 +156,12 @@ func (e *epoll) disarm() {
 func (e *epoll) hush() {
 	e.tellOuter(0)
 	e.takeOuter()
+}
+
+// leaveOuter has the loop wait without the runtime's poller.
+func (e *epoll) leaveOuter() {
+	_ = sysEpollCtl(e.outer, unix.EPOLL_CTL_DEL, e.fd, nil) // fails when it has left before
+	e.parker.callFd = e.fd
 }
 
 func (e *epoll) takeOuter() bool {

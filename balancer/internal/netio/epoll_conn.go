@@ -14,7 +14,12 @@ func (e *epoll) Listen(fd int, tag uint32) error {
 	// Level-triggered: what one batch leaves in the queue is reported again. The slot number of a listener is its
 	// descriptor, mapped below wakeData.
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData - 1 - int32(fd)}
-	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev); errno != 0 {
+	errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev)
+	if errno == unix.EINVAL { // a file may be in a hundred instances that are two levels deep
+		e.leaveOuter()
+		errno = sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev)
+	}
+	if errno != 0 {
 		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
 	}
 	e.listeners[int32(fd)] = &listener{fd: int32(fd), tag: tag}

@@ -3,7 +3,10 @@
 package netio
 
 import (
+	"net"
+	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -314,5 +317,36 @@ func TestEpollArmsAfterRace(t *testing.T) {
 	e.arm()
 	if !told() {
 		t.Error("nothing tells of what was there when it was armed")
+	}
+}
+
+// However many loops take from one queue, each may, and waits as it is to.
+func TestEpollManyLoopsOneQueue(t *testing.T) {
+	const loops = 130 // the kernel has no more than 100 nested as deep
+	r, e := newEpollRig(t)
+	e.watchFor = 0
+	fd, err := ListenTCP(netip.MustParseAddrPort("127.0.0.1:0"), false)
+	testkit.Check(t, err)
+	defer CloseListener(fd)
+	addr, err := LocalAddr(fd)
+	testkit.Check(t, err)
+	for range loops {
+		other, err := NewEpoll(1 << 20)
+		testkit.Check(t, err)
+		defer other.Shut()
+		testkit.Check(t, other.Listen(fd, 0))
+	}
+	testkit.Check(t, r.Listen(fd, 7))
+	if e.parker.callFd == 0 {
+		t.Skip("this kernel has no such limit")
+	}
+	r.turn(r.Now().Add(time.Millisecond))
+	time.AfterFunc(time.Millisecond, e.Wake)
+	r.take(OpWake, NoSock)
+	conn, err := net.Dial("tcp", addr.IP().String())
+	testkit.Check(t, err)
+	defer conn.Close()
+	if c := r.take(OpAccept, NoSock); c.Tag != 7 || c.Errno != 0 {
+		t.Errorf("got %+v", c)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A loop waits in two ways.
@@ -34,7 +36,8 @@ type parker struct {
 	waits func(uintptr) bool // wait, made once
 
 	parked  bool
-	limited bool // file has a deadline
+	limited bool  // file has a deadline
+	callFd  int32 // of an engine that the poller cannot wait for: a call does; 0: it can
 }
 
 // newParker makes one of fd, which does not block and becomes the parker's.
@@ -54,6 +57,10 @@ func newParker(own engine, fd int32) (*parker, error) {
 
 // park returns when something may have ended, and after left at the latest.
 func (p *parker) park(left time.Duration) {
+	if p.callFd != 0 {
+		p.call(left)
+		return
+	}
 	if limited := left < farOff; limited || p.limited {
 		var until time.Time
 		if limited {
@@ -65,6 +72,13 @@ func (p *parker) park(left time.Duration) {
 	p.parked = false
 	_ = p.conn.Read(p.waits) // fails at the deadline
 	p.own.disarm()
+}
+
+// call waits for callFd. The scheduler knows of it.
+func (p *parker) call(left time.Duration) {
+	const longest = time.Hour // who parks does so again
+	ms := (min(left, longest) + time.Millisecond - 1) / time.Millisecond
+	_, _ = unix.Poll([]unix.PollFd{{Fd: p.callFd, Events: unix.POLLIN}}, int(ms)) // EINTR: likewise
 }
 
 // wait is called before the goroutine parks, and when it has been woken.
