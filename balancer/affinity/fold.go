@@ -231,9 +231,12 @@ func (t *Table) move(from *bucket, slot int, k Key, w1 uint64, now uint32, depth
 		}
 		if t.put(k, w1, now, p) {
 			t.inserts.Add(math.MaxUint64) // less one: it is not new
-			// Moved by somebody else too, written or deleted meanwhile: that counts.
+			// If it was written meanwhile, that counts. If it is gone, somebody else who moves it has, as likely as not, seen it
+			// where it is now.
 			if !t.free(&from[slot+1], w1, k) {
-				t.free(&p.bucket[p.slot+1], w1, k)
+				if held, written := from.entry(slot); written != 0 && (held^k)&^spanMask == 0 {
+					t.free(&p.bucket[p.slot+1], w1, k)
+				}
 			}
 			return
 		}

@@ -37,19 +37,6 @@ func TestFoldWrittenWhileMoved(t *testing.T) {
 	}
 }
 
-// What is deleted while who settles the table has it in hand stays deleted.
-func TestFoldDeletedWhileMoved(t *testing.T) {
-	tab, k, from, slot, w1 := outgrownEntry(t, 1)
-	tab.Delete(k)
-	tab.move(from, slot, k, w1, t0, roomDepth)
-	if id, _, ok := tab.Lookup(k, t0); ok {
-		t.Errorf("it is there again: %d", id)
-	}
-	if n := tab.held(); n != 0 {
-		t.Errorf("%d entries are counted", n)
-	}
-}
-
 // Two who move the same entry leave one.
 func TestFoldMovedTwice(t *testing.T) {
 	tab, k, from, slot, w1 := outgrownEntry(t, 1)
