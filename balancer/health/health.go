@@ -102,6 +102,9 @@ type Checker struct {
 
 	// Atomic; written by all checks.
 	short atomic.Bool // this machine lacks something that checks need, and the log says so
+
+	mu   sync.Mutex
+	beat time.Time // guarded by mu: the next time that checks are made together
 }
 
 // New makes a Checker; of is not used by WatchOne. An error says in one line what is wrong with the config.
@@ -177,10 +180,31 @@ func (c *Checker) watch(ctx context.Context, b *pool.Backend) {
 				p.SetUp(b, !up, count.why(err))
 			}
 		}
-		if !c.rest(ctx, b, spread(c.cfg.Interval, rand.Float64())) {
+		if !c.rest(ctx, b, c.pause(time.Now())) {
 			return
 		}
 	}
+}
+
+// together is how many backends a pool may have for its checks to be made at one time: the process wakes once for all, and
+// that is most of what a check costs. More of them would be a burst.
+const together = 8
+
+// pause is how long a backend whose check has ended at now waits for its next.
+func (c *Checker) pause(now time.Time) time.Duration {
+	own := spread(c.cfg.Interval, rand.Float64())
+	if len(c.pool.Snapshot().All()) > together {
+		return own
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !now.Before(c.beat) {
+		c.beat = now.Add(own)
+	}
+	if left := c.beat.Sub(now); left >= c.cfg.Interval/2 {
+		return left
+	}
+	return own // it has taken long: no two checks in a row
 }
 
 // made reports whether a check that has come to err says anything: not for want of something on this machine, of which

@@ -75,7 +75,7 @@ func hostile(t *testing.T, buffers int64, sheds bool) {
 		t.Errorf("good clients lost %d resumptions and %d conns", during.refused(), failed)
 	}
 	a.report(t, clock)
-	took := h.recovers(t, files, loops, 10*time.Second)
+	took := h.recovers(t, files, loops, 20*time.Second)
 	after := goodDuring(t, h.addr, groups[:], 2*time.Second)
 	t.Logf("good clients afterwards: %v", &after)
 	if failed := after.failures(clock); after.refused() > 0 || failed > 0 {
@@ -135,7 +135,7 @@ func TestIntegrationHostileSizes(t *testing.T) {
 		}
 		close(release)
 		sending.Wait()
-		h.recovers(t, files, 1, 10*time.Second)
+		h.recovers(t, files, 1, 20*time.Second)
 	}
 	if _, peak := h.memory(t); peak > rss+limit+constant {
 		t.Errorf("%s of memory, bound %s", mebi(peak), mebi(rss+limit+constant))
