@@ -327,7 +327,7 @@ func TestEpollManyLoopsOneQueue(t *testing.T) {
 	e.watchFor = 0
 	fd, err := ListenTCP(netip.MustParseAddrPort("127.0.0.1:0"), false)
 	testkit.Check(t, err)
-	defer CloseListener(fd)
+	defer func() { _ = CloseListener(fd) }() // of no use any more
 	addr, err := LocalAddr(fd)
 	testkit.Check(t, err)
 	for range loops {
