@@ -39,7 +39,6 @@ type core struct {
 	alone     bool // nothing but one event has come of the last Wait
 	quiet     bool // the last Wait has met its deadline and nothing else
 	sparse    bool // conns come at greater distances than a loop watches
-	looked    bool // the last Wait has asked the kernel
 
 	// Guarded by mu, for Wake.
 	mu   sync.Mutex

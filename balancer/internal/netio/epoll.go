@@ -38,7 +38,8 @@ type epoll struct {
 	woken  bool
 	lent   []byte
 	events [maxEvents]unix.EpollEvent
-	found  int // of events, by the last call
+	found  int  // of events, by the last call
+	looked bool // the last Wait has asked the kernel
 }
 
 // NewEpoll returns an epoll engine whose pool has the given soft limit in bytes.
