@@ -1,9 +1,9 @@
 package affinity
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +38,13 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	suspects                    who was asked to be probed since the last time, *: all; and for doubt
 //	entries                     how many exact entries and hints there are
 func TestScripts(t *testing.T) {
-	testkit.Scripts(t, *update, func(t *testing.T, text string) []byte { return newScript(t).run(text) })
+	testkit.Scripts(t, *update, func(t *testing.T, out io.Writer) func([]string) {
+		s := newScript(t)
+		return func(words []string) {
+			fmt.Fprint(out, s.command(words))
+			s.p.store.takeEvidence()
+		}
+	})
 }
 
 type script struct {
@@ -56,34 +62,6 @@ func newScript(t testing.TB) *script {
 	s := &script{t: t, now: t0, stacks: map[string]string{}, names: map[Key]string{}}
 	s.p = newStore(t, func(c *Config) { c.Suspect = s.suspect }).Pool(1)
 	return s
-}
-
-// run executes the commands and returns the text with what they really print.
-func (s *script) run(text string) []byte {
-	var out bytes.Buffer
-	expected := false // skipping the old output, which ends with an empty line
-	var printed bytes.Buffer
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		switch {
-		case expected:
-			if line == "" {
-				expected = false
-				fmt.Fprintln(&out)
-			}
-		case line == "----":
-			expected = true
-			fmt.Fprintf(&out, "----\n%s", printed.Bytes())
-			printed.Reset()
-		default:
-			fmt.Fprintln(&out, line)
-			if line != "" && line[0] != '#' {
-				printed.WriteString(s.command(strings.Fields(line)))
-				s.p.store.takeEvidence()
-			}
-		}
-	}
-	return out.Bytes()
 }
 
 func (s *script) command(f []string) string {

@@ -1,9 +1,11 @@
 package rules
 
 import (
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"homing/balancer/affinity"
@@ -13,8 +15,8 @@ import (
 // several is a script's pool with a bit of everything known: session s of B, key K of A and B, of which D has been drained, key L of
 // C alone, one ticket of M, a client x at home at C, and refusals of N everywhere.
 func several(t testing.TB) *script {
-	s := &script{TB: t}
-	s.run(`pool ABCD
+	s := &script{TB: t, out: io.Discard}
+	for line := range strings.Lines(`pool ABCD
 issue B s
 issue A K.1-2
 issue B K.3-4
@@ -30,7 +32,9 @@ refuse C N.1
 refuse D N.1
 drain D
 claim D K.1-3
-`)
+`) {
+		s.command(strings.Fields(line))
+	}
 	return s
 }
 

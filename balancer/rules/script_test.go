@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strconv"
@@ -39,7 +40,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	wait NAME OFFER                  it is decided and waits by that name, behind those who do; whoever is served is told of
 //	leave NAME                       it waits no more
 func TestScripts(t *testing.T) {
-	testkit.Scripts(t, *update, func(t *testing.T, text string) []byte { return (&script{TB: t}).run(text) })
+	testkit.Scripts(t, *update, func(t *testing.T, out io.Writer) func([]string) { return (&script{TB: t, out: out}).command })
 }
 
 type script struct {
@@ -53,7 +54,7 @@ type script struct {
 	now     uint32
 	network uint32
 	waiting []*waiter
-	printed bytes.Buffer
+	out     io.Writer
 }
 
 // waiter is a conn in the pool's queue.
@@ -66,32 +67,6 @@ type waiter struct {
 }
 
 func (w *waiter) WaitOver(uint64) { w.over = true }
-
-// run executes the commands and returns the text with what they really print.
-func (s *script) run(text string) []byte {
-	var out bytes.Buffer
-	expected := false // skipping the old output, which ends with an empty line
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		switch {
-		case expected:
-			if line == "" {
-				expected = false
-				fmt.Fprintln(&out)
-			}
-		case line == "----":
-			expected = true
-			fmt.Fprintf(&out, "----\n%s", s.printed.Bytes())
-			s.printed.Reset()
-		default:
-			fmt.Fprintln(&out, line)
-			if line != "" && line[0] != '#' {
-				s.command(strings.Fields(line))
-			}
-		}
-	}
-	return out.Bytes()
-}
 
 func (s *script) command(f []string) {
 	verb, args, opts := f[0], []string(nil), map[string]string{}
@@ -120,7 +95,7 @@ func (s *script) command(f []string) {
 	case "second":
 		q := s.question(args, opts)
 		d := q.Second(s.known, s.pool.Snapshot())
-		fmt.Fprintln(&s.printed, s.describe(&d))
+		fmt.Fprintln(s.out, s.describe(&d))
 	case "wait":
 		s.wait(args[0], s.question(args[1:], opts))
 	case "leave":
@@ -334,7 +309,7 @@ func (s *script) decide(args []string, opts map[string]string) {
 		lines = append(lines, line+"\n")
 	}
 	slices.Sort(lines)
-	s.printed.WriteString(strings.Join(lines, ""))
+	fmt.Fprint(s.out, strings.Join(lines, ""))
 }
 
 // decideOne also sees to it that a decision changes nothing.
@@ -420,18 +395,18 @@ func (s *script) wait(name string, q *Question) {
 	case pool.WaitServed:
 		s.placed(w, b)
 	case pool.WaitQueued:
-		fmt.Fprintf(&s.printed, "%s waits\n", name)
+		fmt.Fprintf(s.out, "%s waits\n", name)
 		s.waiting = append(s.waiting, w)
 	case pool.WaitFull:
-		fmt.Fprintf(&s.printed, "%s: the queue is full\n", name)
+		fmt.Fprintf(s.out, "%s: the queue is full\n", name)
 	case pool.WaitNobody:
-		fmt.Fprintf(&s.printed, "%s: nobody to wait for\n", name)
+		fmt.Fprintf(s.out, "%s: nobody to wait for\n", name)
 	}
 }
 
 func (s *script) placed(w *waiter, b *pool.Backend) {
 	d := w.q.Placed(w.d, b)
-	fmt.Fprintf(&s.printed, "%s: %s\n", w.name, s.describe(&d))
+	fmt.Fprintf(s.out, "%s: %s\n", w.name, s.describe(&d))
 }
 
 func (s *script) leave(name string) {
@@ -452,7 +427,7 @@ func (s *script) served() {
 		if b, _ := s.pool.Leave(&w.Waiter); b != nil {
 			s.placed(w, b)
 		} else {
-			fmt.Fprintf(&s.printed, "%s: nobody left to wait for\n", w.name)
+			fmt.Fprintf(s.out, "%s: nobody left to wait for\n", w.name)
 		}
 		return true
 	})
