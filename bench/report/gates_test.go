@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"homing/bench"
 	"homing/bench/balancers"
 )
@@ -43,7 +45,7 @@ func TestGatesOfLow(t *testing.T) {
 	direct := lowArm("direct", balancers.FamilyDirect, 0, 500, 0, 1)
 	haproxy := lowArm("haproxy-source", balancers.FamilyHAProxy, 100, 700, 7, 2)
 	got := texts(lowReport(50, direct, lowArm("x", balancers.FamilyHoming, 104, 700, 8, 1.9), lowArm("y", balancers.FamilyHoming, 109, 720, 9, 2.4), haproxy))
-	for key, want := range map[string]string{
+	want := map[string]string{
 		"own CPU, of HAProxy's, x":                    "1.04 of 1.05 passed",
 		"own CPU, of HAProxy's, y":                    "1.09 of 1.10 passed", // the engine that needs more
 		"machine's CPU above direct, of HAProxy's, x": "200 us of 200 us passed",
@@ -52,14 +54,9 @@ func TestGatesOfLow(t *testing.T) {
 		"voluntary switches per conn y":               "9.0 of 8.0 FAILED",
 		"99 % of handshakes, of HAProxy's, x":         "0.95 of 1.00 passed",
 		"99 % of handshakes, of HAProxy's, y":         "1.20 of 1.00 FAILED",
-	} {
-		if got[key] != want {
-			t.Errorf("%s: %q, want %q", key, got[key], want)
-		}
-		delete(got, key)
 	}
-	if len(got) > 0 {
-		t.Errorf("beside these %q", got)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -137,16 +134,15 @@ func TestGatesOfRest(t *testing.T) {
 		return Arm{Key: key, Family: balancers.FamilyHoming, Rounds: []*Round{{Took: 10 * time.Second, Voluntary: wakes, Balancer: cpu, Resident: resident}}}
 	}
 	got := texts(&Report{Tests: []Test{{Scenario: Rest, Arms: []Arm{arm("x", 200, 10*time.Millisecond, 20e6), arm("y", 201, 11*time.Millisecond, 21e6)}}}})
-	for key, want := range map[string]string{
+	want := map[string]string{
 		"at rest: wake-ups per second x": "20.0 of 20.0 passed",
 		"at rest: wake-ups per second y": "20.1 of 20.0 FAILED",
 		"at rest: own CPU per minute x":  "60 ms of 60 ms passed",
 		"at rest: own CPU per minute y":  "66 ms of 60 ms FAILED",
 		"at rest: resident set x":        "20.0 MB of 20.0 MB passed",
 		"at rest: resident set y":        "21.0 MB of 20.0 MB FAILED",
-	} {
-		if got[key] != want {
-			t.Errorf("%s: %q, want %q", key, got[key], want)
-		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
