@@ -183,7 +183,8 @@ func TestIntegrationHealthClients(t *testing.T) {
 	cert := newECDSA(t)
 	stranger, one, two := startNginx(t, "stranger", cert), startNginx(t, "one", cert), startNginx(t, "two", cert)
 	for _, flags := range [][]string{{"--no-checks", "--fall", "1"}, {"--check", "tls", "--check-interval", "100ms", "--fall", "1"}} {
-		h := startHoming(t, []string{one, two}, append(flags, "--hello-timeout", "1s")...)
+		// A good client may take long to send its hello on a machine that is busy with the rude ones.
+		h := startHoming(t, []string{one, two}, append(flags, "--hello-timeout", testkit.Patience.String())...)
 		hello, err := newGoClient(clientConfig(cert, tls.VersionTLS12)).Hello()
 		testkit.Check(t, err)
 		rude := map[string]func(c *net.TCPConn) error{
@@ -235,6 +236,9 @@ func TestIntegrationHealthClients(t *testing.T) {
 			})
 		}
 		all.Wait()
+		if t.Failed() {
+			t.Logf("%v: ended as %v", flags, h.by(t, "homing_terminations_total", "code"))
+		}
 		for addr, b := range backendsOf(t, h, "default") {
 			if b.Health != "up" || !b.HealthSince.IsZero() || b.ConnectsFailed != 0 {
 				t.Errorf("%v: %s is %s since %v (%s), %d connects failed", flags, addr, b.Health, b.HealthSince, b.HealthWhy, b.ConnectsFailed)

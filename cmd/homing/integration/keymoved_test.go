@@ -195,13 +195,13 @@ func TestIntegrationKeyStays(t *testing.T) {
 	}
 }
 
-// untilBack lets users reconnect at twenty a second until 60 in a row were accepted, or 350 have come, and counts the
-// refusals until then.
+// untilBack lets users reconnect at twenty a second until 60 in a row were accepted, or a thousand have come, and counts the
+// refusals until then. Without a probe it takes 17 to 140 of them.
 func untilBack(t *testing.T, h *homing, list []user) (refusals int, took time.Duration) {
 	t.Helper()
 	begun := time.Now()
-	// Conns teach, and not the time between them: these take 20 s on a machine that has time.
-	for row, left := 0, 350; row < 60 && left > 0; left-- {
+	// Conns teach, and not the time between them.
+	for row, left := 0, 1000; row < 60 && left > 0; left-- {
 		row++
 		if c := reconnect(t, h.addr, list, 1); c.refused() > 0 {
 			refusals, row = refusals+1, 0
@@ -215,12 +215,18 @@ func untilBack(t *testing.T, h *homing, list []user) (refusals int, took time.Du
 // lost is homing_lost_total by reason, without those that are zero.
 func (h *homing) lost(t *testing.T) map[string]float64 {
 	t.Helper()
-	lost := map[string]float64{}
+	return h.by(t, "homing_lost_total", "reason")
+}
+
+// by is a metric by its only label, without those that are zero.
+func (h *homing) by(t *testing.T, metric, label string) map[string]float64 {
+	t.Helper()
+	counts := map[string]float64{}
 	for name, n := range h.metrics(t) {
-		var reason string
-		if _, err := fmt.Sscanf(name, `homing_lost_total{reason=%q}`, &reason); err == nil && n > 0 {
-			lost[reason] = n
+		var value string
+		if _, err := fmt.Sscanf(name, metric+"{"+label+"=%q}", &value); err == nil && n > 0 {
+			counts[value] = n
 		}
 	}
-	return lost
+	return counts
 }

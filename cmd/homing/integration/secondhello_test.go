@@ -24,6 +24,7 @@ type poisoner struct {
 	retry    []byte             // what each of the three asks with
 	sessions []*tlscore.Session // by server
 	resumed  int                // its handshakes that did
+	open     []net.Conn         // those of crowd
 }
 
 // newPoisoner gets the sessions at the servers themselves: through homing it would take longer, and no more.
@@ -82,25 +83,25 @@ func (p *poisoner) shake(ctx context.Context, s *tlscore.Session, first *tlscore
 	return c.State().Resumed, c.Ask(httpRequest)
 }
 
-// crowd opens conns that hold their places at the backend of a name and say no more, so that the next one under the name goes
-// elsewhere: more than 64 above one and a half times the mean.
-func (p *poisoner) crowd(ctx context.Context, name []byte) (leave func(), err error) {
-	var open []net.Conn
-	leave = func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}
-	for range 160 {
-		raw, err := p.stay(ctx, name)
+// crowd opens so many conns that hold their places at the backend of a name and say no more: where there are more than 64 above one
+// and a half times the mean, the next one under the name goes elsewhere.
+func (p *poisoner) crowd(t *testing.T, name []byte, conns int) {
+	t.Helper()
+	for range conns {
+		raw, err := p.stay(t.Context(), name)
 		if raw != nil {
-			open = append(open, raw)
+			p.open = append(p.open, raw)
 		}
-		if err != nil {
-			return leave, err
-		}
+		testkit.Check(t, err)
 	}
-	return leave, nil
+}
+
+// leave closes what crowd opened.
+func (p *poisoner) leave() {
+	for _, c := range p.open {
+		c.Close()
+	}
+	p.open = nil
 }
 
 // stay opens one of them, which the caller closes, on an error too.
@@ -149,8 +150,7 @@ func (p *poisoner) underOthers(t *testing.T) {
 	const tries = 160
 	for victim := range p.sessions {
 		name := p.sessions[victim].Ticket[:16]
-		leave, err := p.crowd(t.Context(), name)
-		testkit.Check(t, err)
+		p.crowd(t, name, 160)
 		for i := range tries {
 			first := &tlscore.Deviation{NoShares: true, Identities: [][]byte{junkUnder(name)}}
 			list := orders()
@@ -159,11 +159,16 @@ func (p *poisoner) underOthers(t *testing.T) {
 			}
 			// Whether it comes to the server of that one is chance: by turns it could keep step with the balancer's own turns, and never come.
 			other := (victim + 1 + mrand.IntN(2)) % len(p.sessions)
+			resumed := p.resumed
 			if err := p.try(t.Context(), p.sessions[other], first, list[i/4%len(list)]); err != nil {
 				t.Errorf("try %d: %v", i, err)
 			}
+			// The crowd stands at the limit. Where its last one left room for one more, that one would be each try.
+			if p.resumed == resumed {
+				p.crowd(t, name, 1)
+			}
 		}
-		leave()
+		p.leave()
 	}
 }
 
