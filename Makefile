@@ -98,10 +98,11 @@ tidy-check: need-go
 layering: need-go ## the import graph of the house plan
 	go test -count=1 -run '^TestLayering' ./cmd/homing
 
-# The agent runs on Windows too, with the cluster and what that stands on.
+# The agent runs on Windows too, with the cluster and what that stands on, and so does diagnose.
 cross: need-go
-	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing ./cmd/homing/internal/agent ./cmd/homing/internal/operate
+	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing ./cmd/homing/internal/agent ./cmd/homing/internal/operate ./cmd/homing-bench ./bench/diagnose
 	GOOS=windows go build -o /dev/null ./cmd/homing
+	GOOS=windows go build -o /dev/null ./cmd/homing-bench
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 	for arch in 386 arm; do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./... || exit; done
 

@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // liveLine is a line on a terminal that is drawn over again and again; elsewhere it is not drawn at all.
@@ -28,9 +26,9 @@ func newLiveLine(out io.Writer) *liveLine {
 		return l
 	}
 	info, err := f.Stat()
-	l.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 1 {
-		l.columns = int(size.Col) - 1
+	l.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && drawsOver
+	if columns := columnsOf(f); columns > 1 {
+		l.columns = columns - 1
 	}
 	return l
 }

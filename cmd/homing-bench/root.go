@@ -26,9 +26,8 @@ from when they should have begun, and what it cost clients, balancer and backend
 	root.CompletionOptions.DisableDefaultCmd = true
 	usage.SetVersion(root, version)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Scenarios:"}, &cobra.Group{ID: groupTool, Title: "Tools:"})
-	root.AddCommand(newScenarioCommands()...)
-	root.AddCommand(newCompareCommand(), newReportCommand())
-	root.AddCommand(newServeCommand(), newBackendCommand(), newDiagnoseCommand(), newDemoCommand())
+	root.AddCommand(platformCommands()...)
+	root.AddCommand(newDiagnoseCommand())
 	root.AddCommand(usage.NewVersionCommand(version), manual.NewCommand(version))
 	return root
 }
