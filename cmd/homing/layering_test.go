@@ -65,6 +65,10 @@ var allowedEdges = map[string][]string{
 	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
 	"homing/operate":     {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},
+
+	// Who observes reads as the balancer reads.
+	"homing/observe/flow": {"tlsparse"},
+
 	"homing/service": {
 		"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica",
 		"homing/admin", "homing/api", "homing/config", "homing/logging", "homing/logref", "homing/member", "homing/shortage", "homing/task", "homing/upgrade", "cmd/internal",

@@ -1,0 +1,17 @@
+// Package flow makes of captured packets what a balancer in their place would have seen: conns to the observed ports, their
+// hellos, and the servers' answers as long as they are in clear.
+//
+//	Packet ─► link layers, tunnels, fragments ─► TCP ─► the conn's two streams ─► tlsparse.Client, tlsparse.Server ─► Handler
+//	                                              └─► a conn whose handshake is dark: looked up, and no more
+//
+// # The rule
+//
+// A conn is judged by what its server has read, or not at all. What a capture lacks (a packet lost, cut by the snap length,
+// captured from the middle on) and what a hostile sender says twice in two ways ends a handshake with a reason, see [End],
+// and is counted. It never becomes an event.
+//
+// # What it holds
+//
+// The bytes of both sides from their first on until the answer goes dark, and packets that are ahead of a missing one. All
+// that is bounded for a conn and in all, see [Config]. Behind that point a conn is an entry in a table.
+package flow
