@@ -5,8 +5,8 @@ package balancer
 import (
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 )
 
 // state of a conn; see the package comment.

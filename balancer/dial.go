@@ -6,8 +6,8 @@ import (
 	"net/netip"
 
 	"homing/balancer/internal/netio"
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 	"homing/tlsparse"
 )
 

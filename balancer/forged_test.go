@@ -9,8 +9,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 )
 
 // forger is a client of a listener that takes PROXY headers from others than it, or from it once.

@@ -7,7 +7,7 @@ import (
 
 	"homing/balancer/affinity"
 	"homing/balancer/internal/netio"
-	"homing/balancer/internal/proxyheader"
+	"homing/balancer/proxyheader"
 	"homing/tlsparse"
 )
 

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"homing/balancer/internal/proxyheader"
+	"homing/balancer/proxyheader"
 )
 
 // speaksFor says whether a peer is one of those that tell in a PROXY header whom they pass on.

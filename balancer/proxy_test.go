@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 )
 
 // header is what a proxy or the balancer says first.

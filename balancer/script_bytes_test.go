@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/balancer/internal/proxyheader"
+	"homing/balancer/proxyheader"
 )
 
 // chunk is bytes that somebody has said, and what a script calls them.

@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 )
 
 // sockets is a directory whose paths are short enough for unix sockets.

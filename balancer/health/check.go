@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"homing/balancer/internal/proxyheader"
 	"homing/balancer/netaddr"
 	"homing/balancer/pool"
+	"homing/balancer/proxyheader"
 )
 
 // Kind says what a check asks of a backend. Each asks what the one before it asks, and more.

@@ -29,21 +29,21 @@ const testKit = "bench/testkit"
 // homing/x is the package x below cmd/homing/internal. The packages of bench are one box, and "bench" stands for them all:
 // nothing that is shipped as homing knows of it; likewise cmd/internal, which is of both commands.
 var allowedEdges = map[string][]string{
-	"tlsparse":                      {},
-	"balancer/affinity":             {},
-	"balancer/netaddr":              {},
-	"balancer/pool":                 {"balancer/netaddr", "balancer/affinity"}, // what a home is
-	"balancer/internal/netio":       {"balancer/netaddr"},
-	"balancer/internal/proxyheader": {},
-	"balancer/rules":                {"balancer/affinity", "balancer/pool"},
-	"balancer":                      {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/rules", "balancer/internal/netio", "balancer/internal/proxyheader"},
-	"balancer/health":               {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/internal/proxyheader"},
-	"cluster/bound":                 {},
-	"cluster/replica":               {"balancer/affinity", "cluster/bound"}, // of members it knows nothing
-	"cluster":                       {"balancer/netaddr", "balancer/pool", "cluster/bound"},
-	"bench":                         {},
-	"cmd/homing-bench":              {"bench", "cmd/internal"},
-	"cmd/internal":                  {},
+	"tlsparse":                {},
+	"balancer/affinity":       {},
+	"balancer/netaddr":        {},
+	"balancer/pool":           {"balancer/netaddr", "balancer/affinity"}, // what a home is
+	"balancer/internal/netio": {"balancer/netaddr"},
+	"balancer/proxyheader":    {},
+	"balancer/rules":          {"balancer/affinity", "balancer/pool"},
+	"balancer":                {"tlsparse", "balancer/affinity", "balancer/netaddr", "balancer/pool", "balancer/rules", "balancer/internal/netio", "balancer/proxyheader"},
+	"balancer/health":         {"balancer/netaddr", "balancer/pool", "balancer/affinity", "balancer/proxyheader"},
+	"cluster/bound":           {},
+	"cluster/replica":         {"balancer/affinity", "cluster/bound"}, // of members it knows nothing
+	"cluster":                 {"balancer/netaddr", "balancer/pool", "cluster/bound"},
+	"bench":                   {},
+	"cmd/homing-bench":        {"bench", "cmd/internal"},
+	"cmd/internal":            {},
 
 	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
 
@@ -67,7 +67,7 @@ var allowedEdges = map[string][]string{
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},
 
 	// Who observes reads as the balancer reads.
-	"homing/observe/flow": {"tlsparse"},
+	"homing/observe/flow": {"tlsparse", "balancer/proxyheader"},
 
 	"homing/service": {
 		"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica",
