@@ -45,7 +45,7 @@ var allowedEdges = map[string][]string{
 	"cmd/homing-bench":        {"bench", "cmd/internal"},
 	"cmd/internal":            {},
 
-	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
+	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/observe", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
 
 	"cmd/homing/integration": {},
 
@@ -58,12 +58,18 @@ var allowedEdges = map[string][]string{
 
 	// What concerns the data plane knows nothing of commands, and they nothing of it: an operator's know its API, and an
 	// agent knows its cluster.
-	"homing/upgrade":     {"balancer", "balancer/netaddr"},
-	"homing/shortage":    {"balancer", "homing/api"},
-	"homing/logref":      {"balancer", "balancer/affinity", "balancer/netaddr"},
-	"homing/admin":       {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/bound", "cluster/replica", "tlsparse", "homing/api"},
-	"homing/agent":       {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
-	"homing/operate":     {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
+	"homing/upgrade":  {"balancer", "balancer/netaddr"},
+	"homing/shortage": {"balancer", "homing/api"},
+	"homing/logref":   {"balancer", "balancer/affinity", "balancer/netaddr"},
+	"homing/admin":    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/bound", "cluster/replica", "tlsparse", "homing/api"},
+	"homing/agent":    {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
+	"homing/operate":  {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
+
+	// What looks at others' traffic knows nothing of a running homing.
+	"homing/observe":        {"homing/value", "homing/observe/capture", "homing/observe/flow", "homing/observe/judge", "homing/observe/report", "cmd/internal"},
+	"homing/observe/judge":  {"tlsparse", "balancer/affinity", "homing/observe/flow"},
+	"homing/observe/report": {"homing/observe/judge"},
+
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},
 
 	// Who observes reads as the balancer reads.

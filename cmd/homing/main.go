@@ -7,10 +7,11 @@
 //
 // The rooms below internal: config (a setting, its flag, key, default, help: a row of rows.go), service (one running
 // homing: pools, reload, upgrade, drain), admin (its API and page; a metric: a row of metrics*.go), api (the words of
-// that API), operate (what operators ask and order: status, drain, cluster), shortage (what clients are refused for, a
-// row a cause), upgrade (from one process to the next), agent (the command beside a backend), member (what node and
-// agent share), logging and logref (how it is written, what each line means), value (how a setting is read), transparent
-// (the rules of --transparent), task. What more than one test needs is in bench/testkit.
+// that API), operate (what operators ask and order: status, drain, cluster), observe (what becomes of sessions in traffic
+// that flows already), shortage (what clients are refused for, a row a cause), upgrade (from one process to the next),
+// agent (the command beside a backend), member (what node and agent share), logging and logref (how it is written, what
+// each line means), value (how a setting is read), transparent (the rules of --transparent), task. What more than one
+// test needs is in bench/testkit.
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 
 	"homing/cmd/homing/internal/agent"
 	"homing/cmd/homing/internal/logging"
+	"homing/cmd/homing/internal/observe"
 	"homing/cmd/homing/internal/operate"
 	"homing/cmd/internal/manual"
 	"homing/cmd/internal/usage"
@@ -51,7 +53,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
 	root.AddCommand(operate.Commands()...)
-	root.AddCommand(agent.NewCommand(version), usage.NewVersionCommand(version),
+	root.AddCommand(agent.NewCommand(version), observe.NewCommand(version), usage.NewVersionCommand(version),
 		manual.NewCommand(version, platformPages()...))
 	return root
 }
