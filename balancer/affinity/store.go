@@ -135,6 +135,7 @@ type Store struct {
 	seed     atomic.Pointer[Seed] // written by Run
 	survey   survey               // owned by who makes the store, then by Run
 	clock    clock                // static after NewStore
+	stepped  uint32               // owned by who calls Step: the last now
 
 	mu    sync.Mutex
 	pools map[uint32]*Pool // guarded by mu; by hash

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -151,5 +152,43 @@ func TestWords(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Step is Run for who has the store to itself: what was told is known at the next question, at whatever time.
+func TestStep(t *testing.T) {
+	for _, now := range []uint32{1, 1_000_000, t0, math.MaxUint32 - 100_000_000} {
+		s := newStore(t, func(*Config) {})
+		p := s.Pool(1)
+		ticket := func(i byte) Ident {
+			b := make([]byte, 200)
+			copy(b, "the key's name..")
+			for at := 16; at < len(b); at++ {
+				b[at] = i ^ byte(at)
+			}
+			return p.HashIdent(b)
+		}
+		for i := range byte(2) {
+			p.IssuedTicket(ticket(i), 0, 7, now)
+			s.Step(now)
+		}
+		o := Offer{Kind: OfferTicket}
+		o.Add(ticket(9))
+		if h := p.Find(&o, now); h.Source != SourceTicketKey || h.ID != 7 {
+			t.Errorf("at %d after two tickets: %+v", now, h)
+		}
+		s.Step(now + 1)
+		for i := range byte(2) {
+			p.IssuedID(p.HashID([]byte{i}), 7, now)
+		}
+		later := now + seconds(DefaultTicketTTL)
+		s.Step(later)
+		if h := p.Find(&o, later); h.Source != SourceExplore {
+			t.Errorf("at %d a day later: %+v", now, h)
+		}
+		s.Step(now) // a clock that goes back
+		if h := p.Find(&o, now); h.Source != SourceExplore {
+			t.Errorf("at %d again: %+v", now, h)
+		}
 	}
 }
