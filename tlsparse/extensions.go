@@ -11,6 +11,7 @@ const (
 	extensionSupportedVersions    = 43
 	extensionCookie               = 44
 	extensionPSKModes             = 45
+	extensionKeyShare             = 51
 	extensionEncryptedClientHello = 0xfe0d
 )
 
@@ -58,6 +59,11 @@ func (h *Hello) readExtensions(extensions cursor) bool {
 			// RFC 9846, Section 4.3.10
 			h.EarlyData = true
 			ok = data.empty()
+		case extensionKeyShare:
+			// RFC 9846, Section 4.3.8
+			if list := data; list.readVector16(&data) {
+				h.KeyShares = data
+			}
 		case extensionEncryptedClientHello:
 			// RFC 9849, Section 5
 			h.ECH = true

@@ -96,7 +96,7 @@ func (r *reading) equal(o *reading) bool {
 	a, b := &r.hello, &o.hello
 	return a.Version == b.Version && a.TLS13 == b.TLS13 && a.EarlyData == b.EarlyData && a.ECH == b.ECH &&
 		a.HasTicket == b.HasTicket && a.HasPSK == b.HasPSK && a.ManyNames == b.ManyNames && a.NoHostName == b.NoHostName && a.Shape == b.Shape &&
-		bytes.Equal(a.SessionID, b.SessionID) && bytes.Equal(a.Ticket, b.Ticket) && bytes.Equal(a.ALPN, b.ALPN) &&
+		bytes.Equal(a.SessionID, b.SessionID) && bytes.Equal(a.Ticket, b.Ticket) && bytes.Equal(a.ALPN, b.ALPN) && bytes.Equal(a.KeyShares, b.KeyShares) &&
 		bytes.Equal(a.ServerName(), b.ServerName()) && a.nPSKs == b.nPSKs && slices.EqualFunc(a.psks[:], b.psks[:], bytes.Equal)
 }
 

@@ -27,6 +27,10 @@ type Hello struct {
 	// ALPN is the body of the ProtocolNameList, to be walked with NextALPN.
 	ALPN []byte
 
+	// KeyShares is the list of the key_share extension, to be walked with
+	// NextKeyShare. What is in it is not checked: nobody is routed by it.
+	KeyShares []byte
+
 	// TLS13 says that supported_versions has TLS 1.3.
 	TLS13 bool
 	// EarlyData says that the client goes on sending before the server answers.
@@ -57,7 +61,7 @@ type Hello struct {
 // reset empties h. The extension set is not touched: it is empty between calls.
 func (h *Hello) reset() {
 	h.Version = 0
-	h.SessionID, h.Ticket, h.ALPN = nil, nil, nil
+	h.SessionID, h.Ticket, h.ALPN, h.KeyShares = nil, nil, nil, nil
 	h.HasTicket, h.TLS13, h.EarlyData, h.ECH, h.HasPSK = false, false, false, false, false
 	h.ManyNames, h.NoHostName = false, false
 	h.Shape = 0
@@ -92,6 +96,18 @@ func NextALPN(list []byte) (name, rest []byte) {
 		return nil, nil
 	}
 	return proto, s
+}
+
+// NextKeyShare takes the group of the first share off Hello.KeyShares, or off a
+// rest of it (RFC 9846, Section 4.3.8; the IANA registry "TLS Supported Groups").
+// ok is false when there is no further share, or what follows is none.
+func NextKeyShare(shares []byte) (group uint16, rest []byte, ok bool) {
+	s := cursor(shares)
+	var share cursor
+	if !s.readUint16(&group) || !s.readVector16(&share) {
+		return 0, nil, false
+	}
+	return group, s, true
 }
 
 // unmarshal reads a ClientHello with its message header (RFC 9846, Section

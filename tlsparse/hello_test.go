@@ -238,3 +238,34 @@ func TestShapeRules(t *testing.T) {
 		seen[shape(s)] = name
 	}
 }
+
+// The key shares are there as they stand; what is none ends the walk, and no hello is refused for it.
+func TestKeyShares(t *testing.T) {
+	share := func(group, size int) []byte { return join(u16(group), vec16(fill(size, 1))) }
+	for _, tc := range []struct {
+		name string
+		body []byte
+		want []uint16
+	}{
+		{"X25519MLKEM768 and X25519", vec16(share(0x11ec, 1216), share(29, 32)), []uint16{0x11ec, 29}},
+		{"none: the server is to ask", vec16(), nil},
+		{"nothing", nil, nil},
+		{"a cut share", vec16(share(29, 32), []byte{0, 23, 0, 65}), []uint16{29}},
+		{"a cut list", []byte{0, 9, 0, 29}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var h Hello
+			spec := extensionsOnly(ext(51, tc.body))
+			if !h.unmarshal(spec.message()) {
+				t.Fatal("refused")
+			}
+			var got []uint16
+			for group, rest, ok := NextKeyShare(h.KeyShares); ok; group, rest, ok = NextKeyShare(rest) {
+				got = append(got, group)
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("groups %x, want %x", got, tc.want)
+			}
+		})
+	}
+}
