@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 )
 
@@ -24,7 +26,7 @@ const (
 type FileError struct {
 	File    string
 	Packets uint64 // read of this file before, and good
-	Offset  int64  // in bytes from the beginning, of the uncompressed file; -1: not known
+	Offset  int64  // of what could not be read, in bytes from the beginning, unpacked
 	Problem string // what is wrong
 	Remedy  string // what helps; empty: nothing is known to
 	Err     error  // what the reader said; nil: nothing
@@ -33,7 +35,7 @@ type FileError struct {
 func (e *FileError) Error() string {
 	text := e.File + ": " + e.Problem
 	if e.Packets > 0 {
-		text += fmt.Sprintf(" at byte %d, behind %d packets that are good", e.Offset, e.Packets)
+		text += fmt.Sprintf(", at byte %d behind %d packets that are good", e.Offset, e.Packets)
 	}
 	if e.Remedy != "" {
 		text += "; " + e.Remedy
@@ -52,10 +54,11 @@ type file struct {
 	dropped *atomic.Uint64
 
 	read    func() ([]byte, gopacket.CaptureInfo, error)
-	link    layers.LinkType // of every packet, where ci has none
-	offset  func() int64    // of what is read next
+	link    layers.LinkType // pcap: of every packet
 	packets uint64
-	at      int64
+	at      int64    // pcap: the offset of the next packet
+	blocks  *blocks  // pcapng
+	lost    []uint64 // pcapng: by interface of the section, what it said it dropped
 }
 
 // counter counts what is read of a file.
@@ -108,12 +111,31 @@ func (f *file) beginPcap(r *bufio.Reader) error {
 }
 
 func (f *file) beginPcapng(r *bufio.Reader) error {
-	p, err := pcapgo.NewNgReader(r, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	f.blocks = &blocks{r: r}
+	p, err := pcapgo.NewNgReader(bufio.NewReaderSize(f.blocks, readAhead), pcapgo.NgReaderOptions{
+		WantMixedLinkType:  true,
+		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) { f.lost = nil },
+		StatisticsCallback: f.drops,
+	})
 	if err != nil {
 		return err
 	}
 	f.read = p.ZeroCopyReadPacketData
 	return nil
+}
+
+// drops hears what an interface of a pcapng file dropped since it began.
+func (f *file) drops(id int, stats pcapgo.NgInterfaceStatistics) {
+	if stats.PacketsDropped == pcapgo.NgNoValue64 {
+		return
+	}
+	for len(f.lost) <= id {
+		f.lost = append(f.lost, 0)
+	}
+	if more := stats.PacketsDropped - f.lost[id]; stats.PacketsDropped > f.lost[id] {
+		f.dropped.Add(more)
+		f.lost[id] = stats.PacketsDropped
+	}
 }
 
 // next returns the next packet, or the reader's error.
@@ -136,16 +158,37 @@ func (f *file) next() (Packet, error) {
 
 // fault makes of a reader's error what a user is told; nil at the end of the file.
 func (f *file) fault(err error) error {
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	offset := f.at
+	if f.blocks != nil {
+		offset = f.blocks.block
+		if f.blocks.err != nil {
+			err = f.blocks.err // the reader may have wrapped it
+		}
+	}
+	if err == io.EOF {
 		return nil
 	}
-	e := &FileError{File: f.name, Packets: f.packets, Offset: f.at, Err: err, Problem: err.Error()}
-	var k kind
+	e := &FileError{File: f.name, Packets: f.packets, Offset: offset, Err: err}
+	var (
+		k     kind
+		block *blockError
+		disk  *os.PathError
+	)
 	switch {
 	case errors.As(err, &k):
 		e.Problem, e.Remedy = k.Error(), k.remedy()
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		e.Problem, e.Remedy = "the file ends in the middle of a packet", "copy it again when its capture has ended"
+		e.Problem, e.Remedy = "the file is cut off", "copy it again when its capture has ended"
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, new(flate.CorruptInputError)):
+		e.Problem, e.Remedy = "what gzip packed is damaged", "pack or copy it again"
+	case errors.Is(err, pcapgo.ErrNgVersionMismatch):
+		e.Problem, e.Remedy = "a section is of a pcapng version that is not known", "convert it: editcap -F pcapng OLD NEW (editcap comes with Wireshark)"
+	case errors.As(err, &disk):
+		e.Problem = disk.Op + ": " + disk.Err.Error()
+	case errors.As(err, &block):
+		e.Problem, e.Remedy = "the file is damaged: "+block.problem, "copy or capture it again"
+	default:
+		e.Problem, e.Remedy = "the file is damaged: "+err.Error(), "copy or capture it again"
 	}
 	return e
 }
