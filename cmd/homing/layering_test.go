@@ -74,7 +74,7 @@ var allowedEdges = map[string][]string{
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},
 
 	// Who observes reads as the balancer reads.
-	"homing/observe/flow": {"tlsparse", "balancer/proxyheader"},
+	"homing/observe/flow": {"tlsparse", "balancer/proxyheader", "homing/observe/capture"},
 
 	"homing/service": {
 		"balancer", "balancer/affinity", "balancer/health", "balancer/netaddr", "balancer/pool", "cluster", "cluster/replica",
