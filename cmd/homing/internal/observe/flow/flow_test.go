@@ -24,7 +24,7 @@ func TestHandshakes(t *testing.T) {
 	)
 	for name, want := range map[string][]string{
 		"TLS 1.2, full": {
-			hello + "0, ticket true 0, psks 0" + from, "answer: 303, id 0, psk false, retried false", "event 5", "event 5", "event 5",
+			hello + "32, ticket true 0, psks 0" + from, "answer: 303, id 0, psk false, retried false", "event 5", "event 5", "event 5",
 			"ticket: DIGEST", "event 6", "event 8", "close: fin, settled true, flight N",
 		},
 		"TLS 1.2, ticket": {
@@ -40,11 +40,11 @@ func TestHandshakes(t *testing.T) {
 			"close: fin, settled true, flight N",
 		},
 		"TLS 1.3, retried": {
-			hello + "32, ticket true 0, psks 0" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket false 0, psks 0" + from,
+			hello + "32, ticket true 0, psks 0" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket true 0, psks 0" + from,
 			"answer: 304, id 32, psk false, retried true", "event 8", "replied", "close: fin, settled true, flight N",
 		},
 		"TLS 1.3, retried, PSK": {
-			hello + "32, ticket true 0, psks 1" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket false 0, psks 1" + from,
+			hello + "32, ticket true 0, psks 1" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket true 0, psks 1" + from,
 			"answer: 304, id 32, psk true, retried true", "event 8", "replied", "close: fin, settled true, flight N",
 		},
 		"PROXY, version 1": {

@@ -96,9 +96,13 @@ func (h *half) caughtUp() {
 	h.ahead = left
 }
 
-// missing says whether the stream is known to go on behind its end as we have it.
+// missing says whether the stream is known to go on behind its end as we have it. FIN is acknowledged as a byte.
 func (h *half) missing() bool {
-	return h.lost || len(h.ahead) > 0 || h.acked > len(h.stream) || h.fin > len(h.stream) || h.cutAt >= 0
+	acked := h.acked
+	if h.fin >= 0 && acked == h.fin+1 {
+		acked--
+	}
+	return h.lost || len(h.ahead) > 0 || acked > len(h.stream) || h.fin > len(h.stream) || h.cutAt >= 0
 }
 
 // ended says whether the stream is here up to its FIN.
