@@ -57,12 +57,16 @@ type track struct {
 	fins    [2]bool
 
 	// What is said behind the dark, from the headers of segments alone.
+	greeted   bool // the server's ServerHello was read
 	follow    follow
 	flightAt  uint32 // sequence numbers: where the server's first flight begins,
 	darkAt    uint32 // where its stream goes dark,
 	answersAt uint32 // where the client's stream goes on behind its hello,
 	repliedAt uint32 // and ends with its protected flight;
-	ackedAt   uint32 // what it had of the server's then
+	ackedAt   uint32 // what it had of the server's then;
+	lateSeq   uint32 // the server's segment that has acknowledged most,
+	lateAck   uint32 // and what it has acknowledged;
+	lateData  bool   // it begins like application data
 }
 
 // New returns an Assembler with nothing in it.

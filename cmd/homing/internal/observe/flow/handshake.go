@@ -21,6 +21,7 @@ const (
 	versionTLS13 = 0x0304
 
 	recordChangeCipherSpec = 20
+	recordAlert            = 21
 	recordHandshake        = 22
 	recordApplicationData  = 23
 
@@ -231,12 +232,17 @@ func (a *Assembler) settle(c *Conn) {
 	hs := c.hs
 	c.Settled = true
 	c.fins = [2]bool{hs.halves[client].fin >= 0, hs.halves[server].fin >= 0}
+	c.greeted = hs.greeted
 	if hs.greeted && !hs.early && (hs.server.Version() >= versionTLS13 || hs.resumes) {
 		c.follow = followClient
 	}
-	c.flightAt = hs.halves[server].begin + uint32(hs.flight)
-	c.darkAt = hs.halves[server].begin + uint32(hs.fed)
-	c.answersAt = hs.halves[client].begin + uint32(hs.answers)
+	mine, other := &hs.halves[client], &hs.halves[server]
+	c.flightAt, c.darkAt = other.begin+uint32(hs.flight), other.begin+uint32(hs.fed)
+	c.answersAt = mine.begin + uint32(hs.answers)
+	c.lateAck = c.answersAt
+	if b := mine.stream[hs.answers:]; c.follow == followClient && len(b) > 0 {
+		a.clientReplied(c, c.answersAt, other.begin+uint32(other.acked), b) // it came before what it answers
+	}
 	a.giveHandshake(c)
 	a.move(c, stageDark)
 }

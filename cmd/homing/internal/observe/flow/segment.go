@@ -194,31 +194,40 @@ func (a *Assembler) dark(c *Conn, from side) {
 }
 
 // followed watches for the end of a handshake whose last flights are protected, as a balancer does: see Handler.Replied.
-// What the client sends counts from behind its hello on, and what the server sends if the client did not have it when it
-// finished, and the server has had what the client sent.
+// What the client sends counts from behind its hello on, once it has had the server's answer, and what the server sends if
+// the client did not have it when it finished, and the server has had what the client sent. A mirror may deliver the server's
+// before the client's. A segment that begins like no record begins within one, and says nothing.
 func (a *Assembler) followed(c *Conn, from side, b []byte) {
 	tcp := &a.dec.tcp
 	switch {
-	case c.follow == followClient && from == client:
-		if int32(tcp.Seq-c.answersAt) < 0 || int32(tcp.Ack-c.darkAt) < 0 {
-			return
-		}
-		switch {
-		case b[0] == recordChangeCipherSpec && len(b) <= changeCipherSpecLen: // the Finished comes
-		case b[0] == recordChangeCipherSpec || b[0] == recordApplicationData || b[0] == recordHandshake:
+	case from == client && c.follow == followClient:
+		a.clientReplied(c, tcp.Seq, tcp.Ack, b)
+	case from == server && int32(tcp.Ack-c.lateAck) > 0 && int32(tcp.Seq-c.darkAt) >= 0 &&
+		(b[0] == recordApplicationData || b[0] == recordAlert):
+		c.lateSeq, c.lateAck, c.lateData = tcp.Seq, tcp.Ack, b[0] == recordApplicationData
+	}
+	if c.follow != followServer || int32(c.lateSeq-c.ackedAt) < 0 || int32(c.lateAck-c.repliedAt) < 0 {
+		return
+	}
+	c.follow = followNone
+	if c.lateData {
+		a.cfg.Handler.Replied(c)
+	}
+}
+
+// clientReplied looks at what a client sends with the header of its segment: whether it is its protected flight.
+func (a *Assembler) clientReplied(c *Conn, seq, ack uint32, b []byte) {
+	if int32(seq-c.answersAt) < 0 || int32(ack-c.darkAt) < 0 {
+		return
+	}
+	switch b[0] {
+	case recordChangeCipherSpec, recordApplicationData, recordHandshake:
+		if b[0] != recordChangeCipherSpec || len(b) > changeCipherSpecLen { // or the Finished is still to come
 			c.follow = followServer
-			c.repliedAt, c.ackedAt = tcp.Seq+uint32(len(b)), tcp.Ack
-		default:
-			c.follow = followNone // an alert
+			c.repliedAt, c.ackedAt = seq+uint32(len(b)), ack
 		}
-	case c.follow == followServer && from == server:
-		if int32(tcp.Seq-c.ackedAt) < 0 || int32(tcp.Ack-c.repliedAt) < 0 {
-			return
-		}
+	case recordAlert:
 		c.follow = followNone
-		if b[0] == recordApplicationData {
-			a.cfg.Handler.Replied(c)
-		}
 	}
 }
 
@@ -226,14 +235,11 @@ func (a *Assembler) followed(c *Conn, from side, b []byte) {
 func (a *Assembler) answered(c *Conn) {
 	const most = 16 << 20 // bytes: more is no flight
 	tcp := &a.dec.tcp
-	if c.Flight != 0 || len(tcp.Payload) == 0 || !tcp.ACK {
+	if c.Flight != 0 || len(tcp.Payload) == 0 || !tcp.ACK || c.hs == nil && !c.greeted || c.hs != nil && !c.hs.greeted {
 		return
 	}
 	from, greeted, hello := c.flightAt, c.darkAt, c.answersAt
 	if hs := c.hs; hs != nil {
-		if !hs.greeted {
-			return
-		}
 		h := &hs.halves[server]
 		from, greeted = h.begin+uint32(hs.flight), h.begin+uint32(hs.fed)
 		hello = hs.halves[client].begin + uint32(hs.answers)
