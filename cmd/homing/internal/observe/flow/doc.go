@@ -1,8 +1,8 @@
 // Package flow makes of captured packets what a balancer in their place would have seen: conns to the observed ports, their
 // hellos, and the servers' answers as long as they are in clear.
 //
-//	Packet ─► link layers, tunnels, fragments ─► TCP ─► the conn's two streams ─► tlsparse.Client, tlsparse.Server ─► Handler
-//	                                              └─► a conn whose handshake is dark: looked up, and no more
+//	Packet ─► link layers, tunnels, fragments ─► TCP ─► the two streams ─► tlsparse ─► Handler
+//	                                              └───► a dark conn: looked up, and no more
 //
 // # The rule
 //

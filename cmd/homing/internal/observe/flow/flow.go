@@ -95,7 +95,7 @@ func (e End) String() string {
 type Config struct {
 	// Ports are those of the servers. A SYN to none of them is no matter of ours, nor what follows it. None: every port.
 	Ports []uint16
-	// MaxConns bounds the conns that are tracked, about 400 bytes each, and 1 kB more in a handshake; 0 means
+	// MaxConns bounds the conns that are tracked, about 550 bytes each, and as many more in a handshake; 0 means
 	// DefaultMaxConns. Beyond, those give way first that are closed, then those whose handshake is over, then those that
 	// have not begun one, then the eldest. Of one that has given way, what comes later is a conn with EndUnseen.
 	MaxConns int

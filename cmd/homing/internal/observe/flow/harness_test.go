@@ -336,7 +336,8 @@ func recorded(tb testing.TB) map[string][]said {
 	all["TLS 1.3, retried"] = speak(tb, again, retry)
 	all["TLS 1.3, retried, PSK"] = speak(tb, again, retry)
 	proxied := all["TLS 1.3, full"]
-	all["PROXY, version 1"] = append([]said{{client, append([]byte("PROXY TCP4 203.0.113.9 203.0.113.1 4711 443\r\n"), proxied[0].data...)}}, proxied[1:]...)
+	header := []byte("PROXY TCP4 203.0.113.9 203.0.113.1 4711 443\r\n")
+	all["PROXY, version 1"] = append([]said{{client, append(header, proxied[0].data...)}}, proxied[1:]...)
 	all["HTTP"] = []said{{client, []byte("GET / HTTP/1.1\r\nHost: www\r\n\r\n")}, {server, []byte("HTTP/1.1 200 OK\r\n\r\n")}}
 	all["server speaks first"] = []said{{server, []byte("220 mail\r\n")}, {client, []byte("EHLO www\r\n")}, {server, []byte("250 mail\r\n")}}
 	all["nothing"] = nil

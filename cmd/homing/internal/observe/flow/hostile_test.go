@@ -91,7 +91,8 @@ func TestEnds(t *testing.T) {
 
 		{"another begin of the hello before the true one", insert(first, spoilt(all[first])), nothing, EndConflict},
 		{"another begin of the hello behind the true one", insert(second, spoilt(all[first])), nothing, EndConflict},
-		{"another end of the hello ahead, then the true one", slices.Concat(all[:first], []seen{spoilt(all[second])}, all[second:]), nothing, EndConflict},
+		{"another end of the hello ahead, then the true one", slices.Concat(all[:first], []seen{spoilt(all[second])}, all[second:]),
+			nothing, EndConflict},
 		{"another end of the hello behind it, before the answer", insert(answer, spoilt(all[second])), unjudged, EndConflict},
 		{"another hello when the handshake is dark", insert(reply, spoilt(all[first])), judged, EndFIN},
 		{"another answer before the true one", insert(answer, func() seen {
@@ -105,8 +106,9 @@ func TestEnds(t *testing.T) {
 
 		{"a keepalive with a byte of its own", insert(second+1, seen{from: server, seq: all[1].seq + 1, ack: all[answer].ack},
 			seen{from: client, seq: all[answer].ack - 1, ack: all[1].seq + 1, data: []byte{0xff}}), judged, EndFIN},
-		{"a byte like a keepalive's that nobody has acknowledged", insert(second,
-			seen{from: client, seq: all[second].seq - 1, ack: all[1].seq + 1, data: []byte{0xff ^ all[first].data[len(all[first].data)-1]}}), nothing, EndConflict},
+		{"a byte like a keepalive's that nobody has acknowledged", insert(second, seen{
+			from: client, seq: all[second].seq - 1, ack: all[1].seq + 1, data: []byte{0xff ^ all[first].data[len(all[first].data)-1]},
+		}), nothing, EndConflict},
 
 		{"the client resets", insert(answer, rst(client, all[answer].ack)), unjudged, EndReset},
 		{"the server resets", insert(answer, rst(server, all[answer].seq)), unjudged, EndReset},

@@ -244,8 +244,11 @@ func (a *Assembler) answered(c *Conn) {
 		from, greeted = h.begin+uint32(hs.flight), h.begin+uint32(hs.fed)
 		hello = hs.halves[client].begin + uint32(hs.answers)
 	}
-	if int32(tcp.Seq-hello) < 0 || int32(tcp.Ack-greeted) < 0 || tcp.Payload[0] == recordChangeCipherSpec && len(tcp.Payload) <= changeCipherSpecLen {
-		return
+	switch b := tcp.Payload; {
+	case int32(tcp.Seq-hello) < 0 || int32(tcp.Ack-greeted) < 0:
+		return // no answer yet
+	case b[0] == recordChangeCipherSpec && len(b) <= changeCipherSpecLen:
+		return // nor is this
 	}
 	if n := tcp.Ack - from; n < most {
 		c.Flight = int(n)
