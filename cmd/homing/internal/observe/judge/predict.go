@@ -1,0 +1,102 @@
+package judge
+
+import (
+	"math"
+
+	"homing/balancer/affinity"
+)
+
+// Prediction is how many offers would have been accepted with homing in the balancer's place.
+type Prediction struct {
+	Accepted float64 `json:"accepted"` // the best estimate
+	// Low and High are what it lies between: where little was seen, or what was seen does not say, they are far apart.
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+func (p *Prediction) plus(o Prediction) {
+	p.Accepted += o.Accepted
+	p.Low += o.Low
+	p.High += o.High
+}
+
+// ground is what an estimate of one kind of offers stands on.
+type ground struct {
+	hidden  bool // clients have the balancer's address: homing would know them apart, who looks on cannot
+	servers int
+}
+
+// predict says what homing would have made of one kind of offers at servers that are seen one by one. Chance has sent some
+// offers of each stratum where homing would have: their share that was accepted is that of the others, had they gone there
+// too.
+func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
+	var known Cell
+	for _, by := range []Stratum{BySession, ByKey, ByHint, ByProbe} {
+		known.plus(&t.By[by])
+	}
+	home := shareOf(known.HomeAccepted, known.HomeRefused, 1)
+	sure := float64(known.HomeAccepted + known.AwayAccepted)
+	p.plus(Prediction{sure, sure, sure})
+	p.plus(home.times(known.AwayRefused))
+
+	// chance is how often an offer comes home today.
+	chance := 1 / float64(max(g.servers, 1))
+	if at := known.HomeAccepted + known.HomeRefused; at > 0 && known.all() >= fewOffers {
+		chance = float64(at) / float64(known.all())
+	}
+	client := t.By[ByClient]
+	if g.hidden {
+		p.plus(byChance(client.HomeAccepted+client.AwayAccepted, client.HomeRefused+client.AwayRefused, chance))
+	} else {
+		stays := float64(client.HomeAccepted)
+		p.plus(Prediction{stays, stays, stays})
+		rate := shareOf(client.HomeAccepted, client.HomeRefused, home.Accepted)
+		p.plus(rate.times(client.AwayAccepted + client.AwayRefused))
+	}
+	nothing := t.By[ByNothing]
+	if kind == affinity.OfferID { // those refused may be none
+		nothing.AwayRefused = 0
+	}
+	p.plus(byChance(nothing.AwayAccepted, nothing.AwayRefused, chance))
+	return p
+}
+
+// fewOffers is too few for a share.
+const fewOffers = 20
+
+// byChance is of offers whose home nobody knows: where a real one is accepted by chance only, those accepted say how many
+// are real. Today's balancer does as well as it does; better than all there is no doing.
+func byChance(accepted, refused uint64, chance float64) Prediction {
+	least, most := float64(accepted), float64(accepted+refused)
+	return Prediction{Accepted: min(most, least/chance), Low: least, High: most}
+}
+
+// shareOf is the share of successes, with the bounds that hold it in 95 of 100 cases (Wilson, 1927). Without a sample it
+// is what is given, and may be anything.
+func shareOf(yes, no uint64, given float64) Prediction {
+	n := float64(yes + no)
+	if n == 0 {
+		return Prediction{Accepted: given, High: 1}
+	}
+	const z = 1.96
+	share := float64(yes) / n
+	middle := (share + z*z/(2*n)) / (1 + z*z/n)
+	spread := z / (1 + z*z/n) * math.Sqrt(share*(1-share)/n+z*z/(4*n*n))
+	return Prediction{Accepted: share, Low: max(middle-spread, 0), High: min(middle+spread, 1)}
+}
+
+func (p Prediction) times(n uint64) Prediction {
+	f := float64(n)
+	return Prediction{p.Accepted * f, p.Low * f, p.High * f}
+}
+
+// bound says what homing would make of the offers to one address behind which servers cannot be told apart: at least what
+// was accepted, and what one server refused while another would have taken it; at most all. Where offers reach each server
+// alike, as many are accepted as come home.
+func bound(t *Tally, proven uint64, servers int) Prediction {
+	least := float64(t.Accepted)
+	lost := float64(t.Lost())
+	p := Prediction{Low: least + min(float64(proven), lost), High: least + lost}
+	p.Accepted = min(max(least*float64(max(servers, 1)), p.Low), p.High)
+	return p
+}

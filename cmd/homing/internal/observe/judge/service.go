@@ -1,0 +1,212 @@
+package judge
+
+import (
+	"bytes"
+	"net/netip"
+	"strconv"
+
+	"homing/balancer/affinity"
+	"homing/cmd/homing/internal/observe/flow"
+	"homing/tlsparse"
+)
+
+// Role is what stands behind an address.
+type Role uint8
+
+// The roles.
+const (
+	RoleAlone   Role = iota // nothing shows that it has to do with another address: one server, or a balancer
+	RoleBackend             // one of several servers behind a balancer
+	RoleFront               // the balancer, as clients see it
+)
+
+func (r Role) String() string { return [...]string{"alone", "backend", "front"}[r] }
+
+// service is one address and port where a server answers.
+type service struct {
+	id    uint32 // from 1 on; 0: all that there is no room for
+	addr  netip.AddrPort
+	role  Role
+	given bool // by a flag
+	pool  *affinity.Pool
+	proof [3]proofs // by kind: ID, ticket, PSK
+	alive uint64    // PSKs refused between two acceptances under their key
+}
+
+// serviceOf is the service at an address, known from now on.
+func (j *Judge) serviceOf(addr netip.AddrPort) *service {
+	if s := j.services[addr]; s != nil {
+		return s
+	}
+	role, given := j.given(addr)
+	if len(j.order) >= j.cfg.MaxServices && !given || len(j.order) >= 2*j.cfg.MaxServices {
+		return j.rest
+	}
+	s := &service{id: uint32(len(j.order) + 1), addr: addr, role: role, given: given, pool: j.pool}
+	if role == RoleFront {
+		s.pool = j.front
+	}
+	j.services[addr] = s
+	j.order = append(j.order, s)
+	return s
+}
+
+// given is what the flags say of an address.
+func (j *Judge) given(addr netip.AddrPort) (Role, bool) {
+	for _, e := range j.cfg.VIPs {
+		if e.Has(addr) {
+			return RoleFront, true
+		}
+	}
+	for _, e := range j.cfg.Backends {
+		if e.Has(addr) {
+			return RoleBackend, true
+		}
+	}
+	return RoleAlone, false
+}
+
+// poolOf is where what an address proves is learned: a balancer's address issues what its servers do, and may not be taken
+// for one of them.
+func (j *Judge) poolOf(addr netip.AddrPort) *affinity.Pool {
+	if s := j.services[addr]; s != nil {
+		return s.pool
+	}
+	if role, _ := j.given(addr); role == RoleFront {
+		return j.front
+	}
+	return j.pool
+}
+
+// nameOf is the server name of a hello, as it is counted.
+func (j *Judge) nameOf(h *tlsparse.Hello) string {
+	raw := h.ServerName()
+	if name, ok := j.names[string(raw)]; ok { // the compiler makes no string of it
+		return name
+	}
+	if len(j.names) >= j.cfg.MaxNames {
+		return Others
+	}
+	name := string(raw)
+	if bytes.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		name = strconv.QuoteToASCII(name)
+	}
+	j.names[string(raw)] = name
+	return name
+}
+
+// links counts offers of what one server issued to another: they are servers of one balancer.
+type links struct {
+	set map[[2]uint32]uint64 // by IDs, the lower one first
+}
+
+// enough links make two addresses servers of one balancer: a client that takes a ticket elsewhere on purpose does it
+// seldom.
+const enough = 3
+
+// maxLinks bounds the pairs.
+const maxLinks = 4096
+
+func (l *links) add(a, b uint32) {
+	if a == b || a == 0 || b == 0 || a == affinity.AnyID || b == affinity.AnyID {
+		return
+	}
+	if l.set == nil {
+		l.set = make(map[[2]uint32]uint64)
+	}
+	k := [2]uint32{min(a, b), max(a, b)}
+	if _, ok := l.set[k]; ok || len(l.set) < maxLinks {
+		l.set[k]++
+	}
+}
+
+// link notes that what another server issued was offered to st's.
+func (j *Judge) link(st *conn, by Stratum, home bool) {
+	if home || by == ByClient || by == ByNothing {
+		return
+	}
+	s := st.service
+	other := st.home.ID
+	if len(st.home.Set) > 0 {
+		other = st.home.Set[0]
+	}
+	if by == ByHint {
+		other = st.hint
+	}
+	j.links.add(s.id, other)
+	if s.role == RoleAlone && other > 0 && int(other) <= len(j.order) && j.links.set[[2]uint32{min(s.id, other), max(s.id, other)}] >= enough {
+		for _, one := range []*service{s, j.order[other-1]} {
+			if one.role == RoleAlone {
+				one.role = RoleBackend
+			}
+		}
+	}
+}
+
+// pairs finds conns that a capture on the balancer shows twice, from the client and to the server. A client that speaks
+// TLS 1.3 sends 32 random bytes with each hello (RFC 9846, Appendix E.4), which tell them.
+type pairs struct {
+	recent map[affinity.Key]*meeting
+	ring   [recentHellos]affinity.Key
+	next   int
+	counts map[[2]netip.AddrPort]int // first seen at, then at
+	known  *affinity.Pool            // whose hash is used
+}
+
+// recentHellos is how many hellos are remembered: at 10,000 conns a second, 0.4 s. A balancer passes a hello on in less.
+const recentHellos = 4096
+
+// meeting is a hello that was seen.
+type meeting struct {
+	at     netip.AddrPort // the server's side
+	client netip.Addr
+}
+
+// meet looks whether the hello has been seen on its way to another address. Then that one is a balancer's, and its client
+// is the one that counts.
+func (p *pairs) meet(j *Judge, c *flow.Conn, h *tlsparse.Hello) (client netip.Addr, ok bool) {
+	if !h.TLS13 || len(h.SessionID) != 32 {
+		return netip.Addr{}, false
+	}
+	if p.recent == nil {
+		p.recent, p.counts, p.known = make(map[affinity.Key]*meeting), make(map[[2]netip.AddrPort]int), j.front
+	}
+	k := p.known.HashID(h.SessionID)
+	if m := p.recent[k]; m != nil {
+		if m.at == c.Server {
+			return netip.Addr{}, false // it was sent again
+		}
+		pair := [2]netip.AddrPort{m.at, c.Server}
+		if _, known := p.counts[pair]; known || len(p.counts) < maxLinks {
+			p.counts[pair]++
+		}
+		if p.counts[pair] == enough && p.counts[[2]netip.AddrPort{c.Server, m.at}] == 0 {
+			j.found(m.at, c.Server)
+		}
+		return m.client, true
+	}
+	delete(p.recent, p.ring[p.next])
+	p.ring[p.next] = k
+	p.next = (p.next + 1) % len(p.ring)
+	p.recent[k] = &meeting{at: c.Server, client: c.Client.Addr()}
+	return netip.Addr{}, false
+}
+
+// found makes front a balancer's address, and back one of its servers. What was learned before says of both that they
+// issued the same: it is forgotten.
+func (j *Judge) found(front, back netip.AddrPort) {
+	f, b := j.serviceOf(front), j.serviceOf(back)
+	if b != j.rest && b.role == RoleAlone {
+		b.role = RoleBackend
+	}
+	if f == j.rest || f.role == RoleFront || f.given {
+		return
+	}
+	f.role, f.pool = RoleFront, j.front
+	j.pool = j.newPool()
+	for _, s := range j.order {
+		if s.role != RoleFront {
+			s.pool = j.pool
+		}
+	}
+}
