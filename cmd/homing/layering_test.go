@@ -66,9 +66,9 @@ var allowedEdges = map[string][]string{
 	"homing/operate":  {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
 
 	// What looks at others' traffic knows nothing of a running homing.
-	"homing/observe":         {"homing/value", "homing/observe/capture", "homing/observe/flow", "homing/observe/judge", "homing/observe/report", "cmd/internal"},
+	"homing/observe":         {"homing/api", "homing/value", "homing/observe/capture", "homing/observe/flow", "homing/observe/judge", "homing/observe/report", "cmd/internal"},
 	"homing/observe/judge":   {"tlsparse", "balancer/affinity", "homing/observe/flow"},
-	"homing/observe/report":  {"homing/observe/judge"},
+	"homing/observe/report":  {"balancer/affinity", "homing/observe/judge"},
 	"homing/observe/capture": {},
 
 	"homing/transparent": {"balancer", "homing/value", "cmd/internal"},

@@ -53,7 +53,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
 	root.AddCommand(operate.Commands()...)
-	root.AddCommand(agent.NewCommand(version), observe.NewCommand(version), usage.NewVersionCommand(version),
+	root.AddCommand(agent.NewCommand(version), observe.NewCommand(), usage.NewVersionCommand(version),
 		manual.NewCommand(version, platformPages()...))
 	return root
 }

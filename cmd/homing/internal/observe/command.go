@@ -1,16 +1,17 @@
 package observe
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"homing/cmd/homing/internal/observe/capture"
+	"homing/cmd/homing/internal/observe/flow"
 	"homing/cmd/homing/internal/observe/judge"
 	"homing/cmd/homing/internal/value"
 	"homing/cmd/internal/usage"
@@ -22,8 +23,10 @@ type options struct {
 	files   []string
 	device  string
 	ports   []uint16
-	filter  string
 	snap    int64 // bytes
+	buffer  int64 // bytes
+	mirrors bool
+	promisc bool
 	maximum time.Duration
 
 	// What cannot be guessed.
@@ -40,13 +43,15 @@ type options struct {
 	every      time.Duration
 	admin      string
 	anonymize  anonymity
+	// anonymizeKey is a secret of the hashes; empty: the machine's.
+	anonymizeKey string
 }
 
 // anonymity says which outputs hide addresses and names.
 type anonymity uint8
 
 const (
-	anonymizeAuto anonymity = iota // what is no terminal
+	anonymizeAuto anonymity = iota // files
 	anonymizeOn
 	anonymizeOff
 )
@@ -55,11 +60,14 @@ func (a anonymity) String() string { return [...]string{"auto", "on", "off"}[a] 
 
 const (
 	defaultPort = 443
+	anyPort     = 0 // in options.ports
 )
 
 // NewCommand is `homing observe`.
-func NewCommand(version string) *cobra.Command {
-	o := &options{snap: 64 << 10, maxConns: 200_000, memory: 256 << 20, every: 2 * time.Second, certificate: "rsa2048"}
+func NewCommand() *cobra.Command {
+	o := &options{
+		snap: capture.DefaultSnap, buffer: capture.DefaultBuffer, maxConns: 200_000, memory: flow.DefaultMaxBytes, every: 2 * time.Second,
+	}
 	cmd := &cobra.Command{
 		Use:   "observe",
 		Short: "Tell what becomes of TLS resumptions in captured or live traffic, and what homing would save",
@@ -73,7 +81,7 @@ one address stands for all servers: then there are bounds. The report says which
   homing observe --interface eth0 --watch`,
 		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), o, version, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return run(cmd.Context(), o, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	o.bind(cmd)
@@ -88,9 +96,12 @@ func (o *options) bind(cmd *cobra.Command) {
 		"a capture file, pcap or pcapng, gzipped or not; - is stdin; repeatable, in order of time")
 	flags.StringVar(&o.device, "interface", "", "the interface to listen on, any for all (Linux, CAP_NET_RAW)")
 	flags.Var(value.Several[uint16]{P: &o.ports, Parse: parsePort, Kind: "PORT"}, "port",
-		"a port of the servers, repeatable (default 443)")
-	flags.StringVar(&o.filter, "filter", "", "packets to look at, in libpcap's words")
-	flags.Var(value.Bytes{P: &o.snap, Min: 256, Max: 256 << 10}, "snap", "bytes of each packet to take from an interface")
+		"a port of the servers, or any, repeatable (default 443)")
+	flags.BoolVar(&o.promisc, "promiscuous", false, "with --interface: take frames for other machines too, as on a mirror port")
+	flags.BoolVar(&o.mirrors, "mirrors", false, "with --interface: look into GRE, ERSPAN and VXLAN that end here")
+	flags.Var(value.Bytes{P: &o.snap, Min: 256, Max: capture.DefaultSnap}, "snap",
+		"with --interface: bytes of each packet to take; offload makes packets of 64 KiB")
+	flags.Var(value.Bytes{P: &o.buffer, Min: 1 << 20, Max: 4 << 30}, "buffer", "with --interface: bytes of packets that the kernel keeps for us")
 	flags.Var(value.Duration{P: &o.maximum, Max: 365 * 24 * time.Hour, Zero: value.ZeroItself}, "for",
 		"with --interface: stop after this time; 0: when interrupted")
 	endpoint := func(p *[]judge.Endpoint) value.Several[judge.Endpoint] {
@@ -98,8 +109,9 @@ func (o *options) bind(cmd *cobra.Command) {
 	}
 	flags.Var(endpoint(&o.backends), "backend", "the address of a server behind the balancer, repeatable")
 	flags.Var(endpoint(&o.vips), "vip", "an address of the balancer for clients, repeatable")
-	flags.StringVar(&o.certificate, "certificate", o.certificate,
-		"what a full handshake costs a server: rsa2048, rsa3072, rsa4096, p256 or p384, measured here, or a time such as 900us")
+	flags.Var(value.Text{P: &o.certificate, Check: checkCertificate, Kind: "TYPE"}, "certificate",
+		"what a full handshake costs a server: the time to sign with rsa2048, rsa3072, rsa4096, p256 or p384, measured here, or one "+
+			"such as 900us (default: rsa2048 and p256)")
 	flags.Var(value.Int{P: &o.maxConns, Min: 100, Max: 10_000_000}, "max-conns", "conns followed at a time; what gives way is counted")
 	flags.Var(value.Bytes{P: &o.memory, Min: 1 << 20, Max: 64 << 30}, "memory-limit", "bytes of handshakes that wait for packets before them")
 	flags.StringVar(&o.json, "json", "", "write the findings as JSON to this file; - is stdout, instead of the text")
@@ -108,7 +120,8 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.Var(value.Duration{P: &o.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every", "with --watch: the time between two looks")
 	flags.StringVar(&o.admin, "admin", "", "with --interface: serve Prometheus metrics here, such as 127.0.0.1:9091 or unix:/PATH")
 	flags.Var(value.Words(&o.anonymize, anonymizeAuto, anonymizeOn, anonymizeOff), "anonymize",
-		"hashes in place of addresses and names; auto: in all that is not for a terminal")
+		"hashes in place of addresses and names; auto: in what is written to files")
+	flags.StringVar(&o.anonymizeKey, "anonymize-key", "", "a secret of these hashes, to have the same ones on several machines (default: this machine's)")
 }
 
 func parseFile(s string) (string, error) {
@@ -119,6 +132,9 @@ func parseFile(s string) (string, error) {
 }
 
 func parsePort(s string) (uint16, error) {
+	if s == "any" {
+		return anyPort, nil
+	}
 	if err := value.CheckPort(s, 1); err != nil {
 		return 0, err
 	}
@@ -137,6 +153,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("--interface is for Linux: on %s give --pcap FILE", runtime.GOOS)
 	case o.device == "" && o.admin != "":
 		return errors.New("--admin is for --interface: a file is soon over")
+	case o.watch && o.json == "-":
+		return errors.New("--watch and --json - would both write to stdout: give --json a file")
+	case o.promisc && o.device == "any":
+		return errors.New("--promiscuous needs one interface: give --interface its name")
 	case o.device == "" && o.maximum != 0:
 		return errors.New("--for is for --interface: a file is read to its end")
 	}
@@ -160,13 +180,11 @@ func (o *options) validate() error {
 			}
 		}
 	}
-	return nil
-}
-
-// run is the whole life of the command.
-func run(_ context.Context, o *options, _ string, _, _ io.Writer) error {
-	if err := o.validate(); err != nil {
-		return err
+	if slices.Contains(o.ports, anyPort) {
+		o.ports = nil
 	}
-	return usage.Failed(errors.New("nothing can be read yet"))
+	if slices.Contains(o.ports, anyPort) {
+		o.ports = nil
+	}
+	return nil
 }

@@ -122,6 +122,16 @@ type Costs struct {
 	RoundTripTime float64 `json:"round_trip_seconds"` // of one, between client and server as far as conns here reach; 0: not seen
 	Bytes         float64 `json:"bytes"`              // of certificates and signatures, by the lengths of the servers' flights
 	Handshakes    uint64  `json:"full_handshakes"`    // of which each costs a signature
+	// CPU is what the signatures take of a server, by kind of certificate, which is not to be seen in all versions. The
+	// command fills it in.
+	CPU []CPU `json:"server_cpu"`
+}
+
+// CPU is the price of the signatures.
+type CPU struct {
+	Certificate string  `json:"certificate"`
+	Each        float64 `json:"seconds_each"`
+	All         float64 `json:"seconds"`
 }
 
 // Key is one ticket key.

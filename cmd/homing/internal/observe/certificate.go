@@ -1,0 +1,97 @@
+package observe
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"homing/cmd/homing/internal/observe/judge"
+)
+
+// certificates is the kinds whose signatures are measured, by their words.
+func certificates() map[string]string {
+	return map[string]string{
+		"rsa2048": "RSA 2048", "rsa3072": "RSA 3072", "rsa4096": "RSA 4096", "p256": "ECDSA P-256", "p384": "ECDSA P-384",
+	}
+}
+
+func checkCertificate(s string) error {
+	if _, ok := certificates()[s]; ok {
+		return nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 && d < time.Minute {
+		return nil
+	}
+	return errors.New("not known: give rsa2048, rsa3072, rsa4096, p256 or p384, or a time such as 900us")
+}
+
+// price says what the signatures of the lost resumptions take of a server. Nothing else in a full handshake costs as much;
+// the key exchange is made in a resumption of TLS 1.3 too.
+func price(f *judge.Findings, given string) {
+	if f.Costs.Handshakes == 0 {
+		return
+	}
+	kinds := []string{"rsa2048", "p256"}
+	if given != "" {
+		kinds = []string{given}
+	}
+	for _, kind := range kinds {
+		c := judge.CPU{Certificate: certificates()[kind]}
+		if c.Certificate == "" {
+			d, err := time.ParseDuration(kind)
+			if err != nil {
+				continue
+			}
+			c.Certificate, c.Each = "as given", d.Seconds()
+		} else if c.Each = signature(kind).Seconds(); c.Each == 0 {
+			continue
+		}
+		c.All = c.Each * float64(f.Costs.Handshakes)
+		f.Costs.CPU = append(f.Costs.CPU, c)
+	}
+}
+
+// signature measures how long this machine takes to sign as a server does in a handshake: the least of some, for whatever
+// else the machine does only adds to it. 0: no key could be made.
+func signature(kind string) (least time.Duration) {
+	signer, err := newSigner(kind)
+	if err != nil {
+		return 0
+	}
+	digest := sha256.Sum256([]byte(kind))
+	var opts crypto.SignerOpts = crypto.SHA256
+	if _, ok := signer.(*rsa.PrivateKey); ok {
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256} // RFC 9846, Section 4.5.2
+	}
+	const most, enough = 50, 100 * time.Millisecond
+	begun := time.Now()
+	for n := 0; n < most && time.Since(begun) < enough || n < 3; n++ {
+		at := time.Now()
+		if _, err := signer.Sign(rand.Reader, digest[:], opts); err != nil {
+			return 0
+		}
+		if took := time.Since(at); least == 0 || took < least {
+			least = took
+		}
+	}
+	return least
+}
+
+func newSigner(kind string) (crypto.Signer, error) {
+	switch kind {
+	case "p256":
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "p384":
+		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case "rsa3072":
+		return rsa.GenerateKey(rand.Reader, 3072)
+	case "rsa4096":
+		return rsa.GenerateKey(rand.Reader, 4096)
+	}
+	return rsa.GenerateKey(rand.Reader, 2048)
+}

@@ -1,0 +1,190 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"homing/cmd/homing/internal/observe/capture"
+	"homing/cmd/homing/internal/observe/flow"
+	"homing/cmd/homing/internal/observe/judge"
+	"homing/cmd/homing/internal/observe/report"
+	"homing/cmd/internal/usage"
+)
+
+// session is one run: a source and what is found in it.
+type session struct {
+	// Static.
+	options *options
+	source  capture.Source
+
+	mu    sync.Mutex
+	flow  *flow.Assembler // guarded by mu
+	judge *judge.Judge    // guarded by mu
+	ended []string        // guarded by mu: why the source, or a file, ended before its end
+}
+
+// run is the whole life of the command. All that needs a privilege, or may be refused, comes before the first packet.
+func run(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if o.maximum > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.maximum)
+		defer cancel()
+	}
+	out, err := openOutputs(o, stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, usage.Failed(out.close())) }()
+	s := &session{options: o}
+	if s.source, err = open(ctx, o, stdin); err != nil {
+		return err
+	}
+	defer s.source.Close() //nolint:errcheck // it was read, and nothing is written to it
+	if s.judge, err = judge.New(judge.Config{Backends: o.backends, VIPs: o.vips}); err != nil {
+		return usage.Failed(err)
+	}
+	defer s.judge.Free() //nolint:errcheck // the process ends
+	s.flow = flow.New(flow.Config{Ports: o.ports, MaxConns: o.maxConns, MaxBytes: int(o.memory), Handler: s.judge})
+	serving, err := serve(o, s.look)
+	if err != nil {
+		return err
+	}
+	defer serving()
+	if o.device != "" {
+		if err := capture.DropPrivileges(); err != nil {
+			return usage.Failed(err)
+		}
+	}
+	ended := s.beside(ctx, out, stderr)
+	err = s.read()
+	ended()
+	return errors.Join(usage.Failed(out.write(s.final())), usage.Failed(err))
+}
+
+// open opens the source.
+func open(ctx context.Context, o *options, stdin io.Reader) (capture.Source, error) {
+	if o.device == "" {
+		return capture.Open(ctx, o.files, stdin)
+	}
+	return capture.Listen(ctx, capture.Options{
+		Interface: o.device, Ports: o.ports, Mirrors: o.mirrors, Promiscuous: o.promisc, Snap: int(o.snap), Buffer: int(o.buffer),
+	})
+}
+
+// read takes all packets. A file that cannot be read to its end is no reason to leave out the next one: the error is the
+// first of them.
+func (s *session) read() (first error) {
+	for {
+		p, err := s.source.Next()
+		switch {
+		case err == nil:
+			s.mu.Lock()
+			s.flow.Packet(p)
+			s.mu.Unlock()
+			continue
+		case errors.Is(err, io.EOF):
+			return first
+		}
+		if first == nil {
+			first = err
+		}
+		s.mu.Lock()
+		s.ended = append(s.ended, err.Error())
+		s.mu.Unlock()
+		if _, more := errors.AsType[*capture.FileError](err); !more {
+			return first
+		}
+	}
+}
+
+// look is what has been found so far.
+func (s *session) look() *judge.Findings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.judge.Findings()
+	stats, packets := s.source.Stats(), s.flow.Stats()
+	f.Capture = judge.Capture{
+		Source: stats.Source, Packets: stats.Packets, Bytes: stats.Bytes, Dropped: stats.Dropped, Cut: packets.Cut,
+		Link: packets.Link,
+	}
+	if n := len(s.options.files); n > 1 {
+		f.Capture.Source = fmt.Sprintf("%d files", n)
+	} else if n == 1 {
+		f.Capture.Source = s.options.files[0]
+	}
+	if n := len(s.ended); n > 0 {
+		f.Capture.Ended = s.ended[0]
+	}
+	return f
+}
+
+// final is what has been found in all.
+func (s *session) final() *judge.Findings {
+	s.mu.Lock()
+	s.flow.Flush()
+	s.mu.Unlock()
+	f := s.look()
+	price(f, s.options.certificate)
+	return f
+}
+
+// beside starts what goes on while packets are read: looks at the findings, or at how far a file is. The function that it
+// returns ends it.
+func (s *session) beside(ctx context.Context, out *outputs, stderr io.Writer) (end func()) {
+	every, tell := 200*time.Millisecond, func() {}
+	clear := func() {}
+	terminal := isTerminal(stderr)
+	switch {
+	case s.options.watch:
+		var w report.Watch
+		every = s.options.every
+		tell = func() { out.screen(w.Screen(out.hide(s.look(), false))) }
+	case s.options.device == "" && terminal:
+		begun := time.Now()
+		tell = func() { fmt.Fprintf(stderr, "\r%s\x1b[K", progress(s.source.Stats(), time.Since(begun))) }
+		clear = func() { fmt.Fprint(stderr, "\r\x1b[K") }
+	default:
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				tell()
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		clear()
+	}
+}
+
+// progress is how far the files are read.
+func progress(s capture.Stats, passed time.Duration) string {
+	speed := float64(s.Read) / 1e6 / max(passed.Seconds(), 1e-3)
+	if s.Size <= 0 {
+		return fmt.Sprintf("%s: %d packets, %.0f MB, %.0f MB/s", s.Source, s.Packets, float64(s.Read)/1e6, speed)
+	}
+	return fmt.Sprintf("%s: %d packets, %.0f of %.0f MB, %.0f MB/s", s.Source, s.Packets, float64(s.Read)/1e6, float64(s.Size)/1e6, speed)
+}

@@ -1,0 +1,44 @@
+package observe
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"homing/cmd/homing/internal/api"
+	"homing/cmd/homing/internal/observe/judge"
+	"homing/cmd/homing/internal/observe/report"
+)
+
+// serve serves metrics at --admin, if that is given, until the function that it returns is called. They are for this
+// machine alone: addresses of servers are in them.
+func serve(o *options, look func() *judge.Findings) (end func(), err error) {
+	if o.admin == "" {
+		return func() {}, nil
+	}
+	address, err := api.ParseAddress(o.admin)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--admin %s: %w", o.admin, err)
+	case address.TLS || !address.Local():
+		return nil, fmt.Errorf("--admin %s: is for this machine alone: give a loopback address such as 127.0.0.1:9091, or unix:/PATH", o.admin)
+	}
+	listener, err := net.Listen(address.Network, address.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("--admin: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(report.Collector(look)); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	go server.Serve(listener)             //nolint:errcheck // it ends by Close
+	return func() { server.Close() }, nil //nolint:errcheck // the process ends
+}
