@@ -29,7 +29,7 @@ DEMO_FLAGS ?=
 COMPARE_FLAGS ?=
 
 SERVERS := nginx=nginx stunnel4=stunnel4 nodejs=nodejs dnsmasq=dnsmasq-base socat=socat haproxy=haproxy openssl=openssl curl=curl gnutls-cli=gnutls-bin apache2=apache2-bin lighttpd=lighttpd keepalived=keepalived chromium=chromium promtool=prometheus ip=iproute2 nft=nftables strace=strace sysctl=procps \
-	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd systemd-analyze=systemd bird=bird2 named=bind9 nsupdate=bind9-dnsutils javac=default-jdk-headless
+	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd systemd-analyze=systemd bird=bird2 named=bind9 nsupdate=bind9-dnsutils javac=default-jdk-headless tcpdump=tcpdump tshark=tshark bzip2=bzip2
 COMPILER := gcc=gcc ld=binutils /usr/include/stdlib.h=libc6-dev
 
 .PHONY: help build test packages unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
@@ -54,7 +54,8 @@ unit: need-go ## unit tests
 # The tests named TestIntegration* start real servers; they skip themselves unless HOMING_INTEGRATION=1.
 integration: build ## tests with real servers and clients; installs them when root
 	@.ci/packages $(SERVERS)
-	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -p 1 -timeout 60m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
+	@.ci/captures bin/captures
+	HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' HOMING_CAPTURES='$(CURDIR)/bin/captures' go test -count=1 -p 1 -timeout 60m -run '^TestIntegration' ./... | { grep -v -e 'no test files' -e 'no tests to run' || true; }
 
 # HOMING_SEED=n repeats the conns of another run.
 soak: build ## hostile clients, busy loops, every byte of 11,000 random conns, 50,000 idle ones, a flood, 25,000 slow ones, ten minutes of dying nodes and backends, and ten of all attacks at once

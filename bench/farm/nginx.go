@@ -38,6 +38,8 @@ type NginxConfig struct {
 	Room, Addr string
 	// Unix makes it listen on a unix socket too, see Nginx.Socket.
 	Unix bool
+	// LogPort has each line of the access log end with the client's port.
+	LogPort bool
 	// QuietLog turns the access log off, for load tests.
 	QuietLog bool
 	// Load makes room for many conns that stay open for long, logs no conn that a client broke off, and serves ranges of
@@ -74,7 +76,8 @@ func StartNginx(ctx context.Context, cfg NginxConfig) (*Nginx, error) {
 // Socket returns the path of the unix socket that it listens on, with NginxConfig.Unix.
 func (n *Nginx) Socket() string { return n.File("nginx.sock") }
 
-// LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER" per request.
+// LogPath returns the path of the access log: "REUSED PROTOCOL CLIENT STATUS REQUEST-NUMBER" per request, and the
+// client's port with NginxConfig.LogPort.
 func (n *Nginx) LogPath() string { return n.File("access.log") }
 
 // ticketKeyFile lies in the directory of the configuration.
@@ -96,7 +99,7 @@ events { worker_connections 4096; }
 	fastcgi_temp_path fastcgi;
 	uwsgi_temp_path uwsgi;
 	scgi_temp_path scgi;
-	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status $connection_requests';
+	log_format homing '$ssl_session_reused $ssl_protocol $remote_addr $status $connection_requests{{if .LogPort}} $remote_port{{end}}';
 	access_log {{if .QuietLog}}off{{else}}access.log homing{{end}};
 {{if .Load}}	keepalive_timeout 300s;
 	keepalive_requests 1000000;

@@ -85,6 +85,12 @@ func (o *openssl) Get(ctx context.Context, addr string) (tlsclient.Result, error
 // each. The process keeps its sessions in memory: the first conn is fresh, the others offer to resume.
 func curl(t *testing.T, cert *farm.Certificate, addr string, n int, flags ...string) []tlsclient.Result {
 	t.Helper()
+	return curlFrom(t, cert, tlsclient.RandomLoopback, addr, n, flags...)
+}
+
+// curlFrom is curl from addresses of the caller's choice.
+func curlFrom(t *testing.T, cert *farm.Certificate, source func() *net.TCPAddr, addr string, n int, flags ...string) []tlsclient.Result {
+	t.Helper()
 	path, err := farm.Find("curl", "curl")
 	testkit.Check(t, err)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
@@ -97,7 +103,7 @@ func curl(t *testing.T, cert *farm.Certificate, addr string, n int, flags ...str
 			args = append(args, "--next")
 		}
 		args = append(args, "--silent", "--show-error", "--fail", "--cacert", roots, "--http1.0",
-			"--resolve", farm.ServerName+":"+port+":"+host, "--interface", tlsclient.RandomLoopback().IP.String())
+			"--resolve", farm.ServerName+":"+port+":"+host, "--interface", source().IP.String())
 		args = append(args, flags...)
 		args = append(args, fmt.Sprintf("https://%s:%s/", farm.ServerName, port))
 	}
