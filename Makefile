@@ -130,7 +130,8 @@ kernel: need-go ## the tests of both engines on Debian's kernels, emulated (KERN
 	@.ci/packages qemu-system-x86_64=qemu-system-x86 busybox=busybox-static
 	@bench/kernel/boot.sh $(KERNELS)
 
-dist: need-go $(NFPM) ## .deb, .rpm, archives, checksums and SBOM in dist/ (ARCHS='amd64 arm64')
+dist: need-go $(NFPM) ## .deb, .rpm, archives (one for Windows), checksums and SBOM in dist/ (ARCHS='amd64 arm64')
+	@.ci/packages zip=zip
 	cmd/homing/packaging/dist.sh $(VERSION) $(ARCHS)
 
 # Builds twice, compares the bytes, installs the package on a fresh Debian root and on one that systemd has booted; ten minutes, needs root.

@@ -42,7 +42,6 @@ func (e *ListenError) Unwrap() error { return e.Err }
 type socket struct {
 	// Static after construction.
 	alias  bool          // a second descriptor of another loop's socket
-	shared bool          // it has aliases, or is one
 	closed chan struct{} // closed when fd is
 
 	// Owned by the loop's thread, once it runs.
@@ -67,16 +66,11 @@ func (s *socket) dup() (int, error) {
 
 func newSocket(fd int) *socket { return &socket{fd: fd, closed: make(chan struct{})} }
 
-// newAlias is a second descriptor of s, which no loop has yet, for another loop.
-func (s *socket) newAlias() (*socket, error) {
-	fd, err := netio.DupListener(s.fd)
-	if err != nil {
-		return nil, err
-	}
-	other := newSocket(fd)
-	other.alias, other.handed = true, true
-	s.shared, other.shared = true, true
-	return other, nil
+// newAlias is a second descriptor of another loop's socket.
+func newAlias(fd int) *socket {
+	s := newSocket(fd)
+	s.alias, s.handed = true, true
+	return s
 }
 
 func (s *socket) open() bool {
@@ -190,13 +184,14 @@ func (p *endpoint) bindUnix(mode uint32) error {
 	p.file.Store(&file)
 	first := newSocket(fd)
 	for i := range p.sockets {
-		s := first
 		if i > 0 {
-			if s, err = first.newAlias(); err != nil {
+			if fd, err = netio.DupListener(first.fd); err != nil {
 				return errors.Join(err, p.close())
 			}
+			p.sockets[i] = []*socket{newAlias(fd)}
+			continue
 		}
-		p.sockets[i] = []*socket{s}
+		p.sockets[i] = []*socket{first}
 	}
 	return nil
 }
@@ -257,11 +252,11 @@ func importEndpoint(asked netaddr.Addr, from ExportedSocket, loops int) (*endpoi
 				continue
 			}
 		}
-		s, err := all[i%len(all)].newAlias()
+		fd, err := netio.DupListener(all[i%len(all)].fd)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
-		p.sockets[i] = []*socket{s}
+		p.sockets[i] = []*socket{newAlias(fd)}
 	}
 	return p, nil
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# dist.sh VERSION [ARCH...]: builds packages, archives, checksums and SBOMs into dist/, the same bytes each time for the
-# same commit and toolchain. Called by `make dist`, which has built bin/tools/nfpm.
+# dist.sh VERSION [ARCH...]: builds packages, archives for Linux and Windows, checksums and SBOMs into dist/, the same bytes
+# each time for the same commit and toolchain. Called by `make dist`, which has built bin/tools/nfpm.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1; shift
@@ -38,8 +38,17 @@ for ARCH in "${@:-amd64}"; do
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$STAGE" -cf - . | gzip -9n >"dist/$name.tar.gz"
   go run ./cmd/internal/sbom/generate "$STAGE/homing" homing "$version" >"dist/$name.sbom.json"
 done
-# The agent is what runs beside IIS.
-CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o dist/homing_${package}_windows_amd64.exe ./cmd/homing
+# What runs beside IIS: the agent, observe on capture files, and diagnose.
+STAGE=dist/stage/windows name=homing_${package}_windows_amd64
+mkdir -p "$STAGE"
+for command in homing homing-bench; do
+  CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$STAGE/$command.exe" ./cmd/$command
+done
+cp README.md LICENSE cmd/homing/packaging/iis.md "$STAGE/"
+export TZ=UTC # an archive has the time of day and no zone
+touch -d "@$SOURCE_DATE_EPOCH" "$STAGE"/*
+(cd "$STAGE" && printf '%s\n' * | LC_ALL=C sort | zip -q -X -9 -@ "../../$name.zip")
+go run ./cmd/internal/sbom/generate "$STAGE/homing.exe" homing "$version" >"dist/$name.sbom.json"
 rm -rf dist/stage
 (cd dist && sha256sum -- * >SHA256SUMS)
 cat dist/SHA256SUMS
