@@ -85,7 +85,8 @@ func New(cfg Config) *Assembler {
 	}
 	a.lib = a.newLibrary()
 	a.lists = [numStages]list{
-		stageBare: {wait: cfg.Idle}, stageYoung: {wait: cfg.Idle}, stageDark: {wait: darkIdle}, stageGone: {wait: goneLinger},
+		stageBare: {wait: cfg.Idle}, stageYoung: {wait: cfg.Idle}, stageDark: {wait: darkIdle},
+		stageStray: {wait: darkIdle}, stageGone: {wait: goneLinger},
 	}
 	return a
 }
@@ -93,7 +94,7 @@ func New(cfg Config) *Assembler {
 // Stats returns what was counted so far.
 func (a *Assembler) Stats() Stats {
 	s := a.stats
-	s.Open = len(a.conns) - a.lists[stageGone].n
+	s.Open = len(a.conns) - a.lists[stageGone].n - a.lists[stageStray].n
 	s.Held = a.held + a.dec.pieces.held
 	return s
 }
@@ -105,7 +106,7 @@ func (a *Assembler) Flush() {
 			a.close(c, EndCapture)
 		}
 	}
-	for c := a.lists[stageGone].first; c != nil; c = a.lists[stageGone].first {
+	for c := a.eldest(stageStray, stageGone); c != nil; c = a.eldest(stageStray, stageGone) {
 		a.forget(c)
 	}
 	a.dec.pieces.forget()
@@ -184,7 +185,11 @@ func (a *Assembler) segment() {
 		a.young(c, from)
 	case stageDark:
 		a.dark(c, from)
-	case stageGone:
+	case stageStray:
+		if tcp.RST || tcp.FIN {
+			a.move(c, stageGone)
+		}
+	case stageGone, numStages:
 	}
 }
 
@@ -222,9 +227,9 @@ func (a *Assembler) begin(c *Conn, name pair, src, dst endpoint) *Conn {
 	case !a.observed(to.port) || tcp.RST:
 		return c
 	case c == nil:
-	case c.stage != stageGone && tcp.ACK:
+	case c.stage < stageStray && tcp.ACK:
 		return c // it answers no SYN that we have seen: an older conn's, or there was one that the server ignores
-	case c.stage != stageGone:
+	case c.stage < stageStray:
 		a.close(c, EndReplaced)
 		a.forget(c)
 	default:
@@ -251,30 +256,43 @@ func (a *Assembler) unseen(name pair, src, dst endpoint) {
 	a.close(a.open(name, src, dst), EndUnseen)
 }
 
-// close ends a conn. It stays in the table for a while.
+// close ends a conn. It stays in the table for a while, so that what still comes of it is known.
 func (a *Assembler) close(c *Conn, why End) {
-	if hs := c.hs; hs != nil {
-		switch why {
-		case EndFIN, EndReset, EndIdle, EndCapture, EndReplaced:
-			server, client := &hs.halves[server], &hs.halves[client]
-			switch waits := !c.clientDone(); {
-			case waits && client.cutAt >= 0 || server.cutAt >= 0:
-				why = EndCut
-			case waits && client.missing() || server.missing():
-				why = EndGap
-			}
-		case EndUnseen, EndGap, EndCut, EndConflict, EndMemory, NumEnds:
-		}
+	to := stageStray
+	switch why {
+	case EndFIN, EndReset, EndReplaced:
+		to = stageGone
+		why = c.lacking(why)
+	case EndIdle, EndCapture:
+		why = c.lacking(why)
+	case EndUnseen, EndGap, EndCut, EndConflict, EndMemory, NumEnds:
+	}
+	if c.hs != nil {
 		a.giveHandshake(c)
 	}
 	a.stats.Ends[why]++
 	if !c.Settled {
 		a.stats.Unsettled[why]++
 	}
-	a.move(c, stageGone)
+	a.move(c, to)
 	c.Now = a.now
 	a.cfg.Handler.Close(c, why)
 	c.Data = nil
+}
+
+// lacking is why a conn ends if nothing of its handshake is missing, and otherwise what that is for.
+func (c *Conn) lacking(why End) End {
+	if c.hs == nil {
+		return why
+	}
+	mine, other := &c.hs.halves[client], &c.hs.halves[server]
+	switch waits := !c.clientDone(); {
+	case waits && mine.cutAt >= 0 || other.cutAt >= 0:
+		return EndCut
+	case waits && mine.missing() || other.missing():
+		return EndGap
+	}
+	return why
 }
 
 // takeHandshake lends a handshake.

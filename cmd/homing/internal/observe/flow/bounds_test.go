@@ -158,8 +158,12 @@ func TestLate(t *testing.T) {
 	if s := a.Stats(); s.Open != 1 || s.Ends[EndGap] != 1 && s.Ends[EndIdle] != 1 {
 		t.Errorf("%d open behind 2 minutes: %v", s.Open, s.Ends)
 	}
+	at = feed(t, a, clientOf(1), at.Add(2*time.Minute), all[reply:reply+1]) // of one that is told of no more
+	if s := a.Stats(); s.Conns != 3 {
+		t.Errorf("%d conns: one counts again", s.Conns)
+	}
 	tick(at.Add(30 * time.Minute))
-	tick(at.Add(31 * time.Minute))
+	tick(at.Add(50 * time.Minute))
 	if s := a.Stats(); s.Open != 0 || len(a.conns) != 0 {
 		t.Errorf("%d open behind half an hour, %d in the table", s.Open, len(a.conns))
 	}

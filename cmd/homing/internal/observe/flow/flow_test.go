@@ -51,6 +51,26 @@ func TestHandshakes(t *testing.T) {
 			hello + "32, ticket true 0, psks 0, from 203.0.113.9:4711", "answer: 304, id 32, psk false, retried false", "event 8",
 			"replied", "close: fin, settled true, flight N",
 		},
+		"PROXY, version 2": {
+			hello + "32, ticket true 0, psks 0, from 203.0.113.9:4711", "answer: 304, id 32, psk false, retried false", "event 8",
+			"replied", "close: fin, settled true, flight N",
+		},
+		"PROXY, for itself": {
+			hello + "32, ticket true 0, psks 0" + from, "answer: 304, id 32, psk false, retried false", "event 8",
+			"replied", "close: fin, settled true, flight N",
+		},
+		"TLS 1.3, retried, early data refused": {
+			hello + "32, ticket true 0, psks 1" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket true 0, psks 1" + from,
+			"answer: 304, id 32, psk true, retried true", "event 8", "replied", "close: fin, settled true, flight N",
+		},
+		"TLS 1.3, retried before it was asked for": {
+			hello + "32, ticket true 0, psks 1" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket true 0, psks 1" + from,
+			"answer: 304, id 32, psk true, retried true", "event 8", "replied", "close: fin, settled true, flight N",
+		},
+		"TLS 1.3, retried, and no second hello": {
+			hello + "32, ticket true 0, psks 1" + from, "event 2", "answer: 304, id 32, psk true, retried true", "event 8",
+			"close: fin, settled true, flight 0",
+		},
 		"HTTP":                {"no TLS: 2", "close: fin, settled true, flight 0"},
 		"server speaks first": {"no TLS: 2", "close: fin, settled true, flight 0"},
 		"nothing":             {"close: fin, settled false, flight 0"},

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"homing/balancer/proxyheader"
 	"homing/cmd/homing/internal/observe/capture"
 	"homing/tlsparse"
 )
@@ -338,6 +340,27 @@ func recorded(tb testing.TB) map[string][]said {
 	proxied := all["TLS 1.3, full"]
 	header := []byte("PROXY TCP4 203.0.113.9 203.0.113.1 4711 443\r\n")
 	all["PROXY, version 1"] = append([]said{{client, append(header, proxied[0].data...)}}, proxied[1:]...)
+	v2, err := proxyheader.Append(nil, proxyheader.V2, &proxyheader.Header{
+		Client: netip.MustParseAddrPort("203.0.113.9:4711"), Local: netip.MustParseAddrPort("203.0.113.1:443"), Name: []byte("www.example.org"),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all["PROXY, version 2"] = append([]said{{client, append(v2, proxied[0].data...)}}, proxied[1:]...)
+	local, err := proxyheader.Append(nil, proxyheader.V2, &proxyheader.Header{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all["PROXY, for itself"] = append([]said{{client, append(local, proxied[0].data...)}}, proxied[1:]...)
+	retried := all["TLS 1.3, retried, PSK"]
+	early := bytes.Repeat(append([]byte{recordApplicationData, 3, 3, 0, 200}, make([]byte, 200)...), 20)
+	all["TLS 1.3, retried, early data refused"] = append([]said{
+		{client, slices.Concat(retried[0].data, early)}, retried[1], {client, slices.Concat(early, retried[2].data)},
+	}, retried[3:]...)
+	all["TLS 1.3, retried before it was asked for"] = append([]said{
+		{client, slices.Concat(retried[0].data, retried[2].data)}, {server, slices.Concat(retried[1].data, retried[3].data)},
+	}, retried[4:]...)
+	all["TLS 1.3, retried, and no second hello"] = []said{retried[0], retried[1], {client, []byte{21, 3, 3, 0, 2, 2, 40}}, retried[3]}
 	all["HTTP"] = []said{{client, []byte("GET / HTTP/1.1\r\nHost: www\r\n\r\n")}, {server, []byte("HTTP/1.1 200 OK\r\n\r\n")}}
 	all["server speaks first"] = []said{{server, []byte("220 mail\r\n")}, {client, []byte("EHLO www\r\n")}, {server, []byte("250 mail\r\n")}}
 	all["nothing"] = nil

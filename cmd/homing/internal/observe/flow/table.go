@@ -61,12 +61,13 @@ const (
 	stageBare  stage = iota // neither side has sent a byte of its stream
 	stageYoung              // in the handshake
 	stageDark               // the handshake is over, or there is none
-	stageGone               // closed: kept for a while, for what comes late or twice
+	stageStray              // nothing more is told, but it goes on: its begin was not seen, or it cannot be judged
+	stageGone               // over: kept for a while, for what comes late or twice
 	numStages
 )
 
 const (
-	darkIdle   = 15 * time.Minute
+	darkIdle   = 15 * time.Minute // as long as balancers let a conn be idle, and longer
 	goneLinger = 5 * time.Second
 )
 
@@ -137,7 +138,7 @@ func (a *Assembler) expire() {
 				l.put(c, touched)
 				continue
 			}
-			if c.stage != stageGone {
+			if c.stage < stageStray {
 				a.close(c, EndIdle)
 			} else {
 				a.forget(c)
@@ -149,14 +150,11 @@ func (a *Assembler) expire() {
 // makeRoom has no more conns than there may be, and no more bytes held.
 func (a *Assembler) makeRoom() {
 	for len(a.conns) > a.cfg.MaxConns {
-		switch gone := a.lists[stageGone].first; {
-		case gone != nil:
-			a.forget(gone)
-		default:
-			c := a.eldest(stageDark, stageBare, stageYoung)
+		c := a.eldest(stageGone, stageStray, stageDark, stageBare, stageYoung)
+		if c.stage < stageStray {
 			a.close(c, EndMemory)
-			a.forget(c)
 		}
+		a.forget(c)
 	}
 	for a.held+a.dec.pieces.held > a.cfg.MaxBytes {
 		if c := a.eldest(stageYoung); c != nil {
