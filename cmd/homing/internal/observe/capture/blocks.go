@@ -41,6 +41,8 @@ type blocks struct {
 	big   bool     // the byte order of the section is big-endian
 	snaps []uint32 // the snap lengths of the section's interfaces; 0: none
 	told  uint32   // the bytes that describe them
+	asked bool     // the reader was asked for a packet and has not got to one
+	last  int64    // the offset of the last packet's block
 	left  int64    // of the block that is being passed on, in bytes
 	at    int64    // the offset of the next byte of r
 	block int64    // the offset of the block that is being passed on
@@ -145,10 +147,16 @@ func (b *blocks) check(kind, size uint32) (pass bool, err error) {
 		}
 		b.snaps = append(b.snaps, b.word(head[12:]))
 	case blockPacket, blockEnhanced:
+		if err := b.count(); err != nil {
+			return false, err
+		}
 		if length := b.word(head[20:]); length > size-least {
 			return false, &blockError{fmt.Sprintf("a packet claims to have %d bytes in a block of %d", length, size)}
 		}
 	case blockSimple:
+		if err := b.count(); err != nil {
+			return false, err
+		}
 		length := b.word(head[8:])
 		if len(b.snaps) > 0 && b.snaps[0] != 0 {
 			length = min(length, b.snaps[0])
@@ -158,4 +166,14 @@ func (b *blocks) check(kind, size uint32) (pass bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// count notes that a packet is passed on. If the reader was asked for none, it is still in the block of the last one.
+func (b *blocks) count() error {
+	if !b.asked {
+		b.block = b.last
+		return &blockError{"a packet's options go on behind their block"}
+	}
+	b.asked, b.last = false, b.block
+	return nil
 }

@@ -140,12 +140,18 @@ func (f *file) drops(id int, stats pcapgo.NgInterfaceStatistics) {
 
 // next returns the next packet, or the reader's error.
 func (f *file) next() (Packet, error) {
+	if f.blocks != nil {
+		f.blocks.asked = true
+	}
 	data, ci, err := f.read()
 	if err != nil {
 		if errors.Is(err, io.EOF) && ci.CaptureLength > 0 {
 			err = io.ErrUnexpectedEOF // the header of a packet, and nothing of it
 		}
 		return Packet{}, err
+	}
+	if data == nil {
+		data = []byte{} // none at all is a live source's
 	}
 	link := f.link
 	if len(ci.AncillaryData) > 0 {
@@ -161,8 +167,8 @@ func (f *file) fault(err error) error {
 	offset := f.at
 	if f.blocks != nil {
 		offset = f.blocks.block
-		if f.blocks.err != nil {
-			err = f.blocks.err // the reader may have wrapped it
+		if e := f.blocks.err; e != nil && e != io.EOF {
+			err = e // the reader may have wrapped it
 		}
 	}
 	if err == io.EOF {
