@@ -7,7 +7,7 @@ import (
 )
 
 // MaxPorts is how many ports a filter can name: the kernel takes 4096 instructions.
-const MaxPorts = 500
+const MaxPorts = 400
 
 // EtherTypes and protocol numbers, as IANA has them.
 const (
@@ -39,7 +39,7 @@ const (
 const maxTags = 2
 
 // filter returns the program that runs on every packet from its network header on, as a packet socket without link layers has it. It
-// takes TCP of the ports whole, later fragments of TCP and what has IPv6 extension headers (their ports are not looked for), with
+// takes TCP of the ports whole, later fragments of TCP and TCP behind IPv6 extension headers (their ports are not looked for), with
 // mirrors also what may carry one. A packet that the loopback interface sends comes back at once as one that it receives, so the
 // first is left. The program stands on the kernel's ancillary loads, so that it fits every link layer.
 func filter(o Options) ([]bpf.RawInstruction, error) {
@@ -134,8 +134,18 @@ func network6(o Options, ports []bpf.Instruction) []bpf.Instruction {
 		rest = when(protoGRE, take(o), when(protoIPv4, take(o), when(protoIPv6, take(o),
 			when(protoUDP, append(header[:len(header):len(header)], udp(o)...), leave()))))
 	}
-	for _, extension := range []uint32{0, 43, 44, 51, 60} { // RFC 8200, section 4: hop by hop, routing, fragment, authentication, options
-		rest = when(extension, take(o), rest)
+	extensions := []uint32{0, 43, 44, 51, 60} // RFC 8200, section 4: hop by hop, routing, fragment, authentication, options
+	behind := leave()
+	followers := append([]uint32{protoTCP}, extensions...)
+	if o.Mirrors {
+		followers = append(followers, protoGRE, protoIPv4, protoIPv6, protoUDP)
+	}
+	for _, follower := range followers {
+		behind = when(follower, take(o), behind)
+	}
+	behind = append([]bpf.Instruction{bpf.LoadIndirect{Off: 40, Size: 1}}, behind...) // an extension begins with what follows it
+	for _, extension := range extensions {
+		rest = when(extension, behind, rest)
 	}
 	return append([]bpf.Instruction{bpf.LoadIndirect{Off: 6, Size: 1}},
 		when(protoTCP, append(header[:len(header):len(header)], ports...), rest)...)

@@ -46,7 +46,7 @@ func sniff(r *bufio.Reader) (kind, error) {
 		{"\x1f\x8b", kindGzip},
 		{"\xd4\xc3\xb2\xa1", kindPcap}, {"\xa1\xb2\xc3\xd4", kindPcap}, // microseconds
 		{"\x4d\x3c\xb2\xa1", kindPcap}, {"\xa1\xb2\x3c\x4d", kindPcap}, // nanoseconds
-		{"\x34\xcd\xb2\xa1", kindModified}, {"\xa1\xb2\xcd\x34", kindModified}, // Kuznetzov's, longer record headers
+		{"\x34\xcd\xb2\xa1", kindModified}, {"\xa1\xb2\xcd\x34", kindModified}, // longer record headers
 		{"\x0a\x0d\x0d\x0a", kindPcapng},
 		{"snoop\x00\x00\x00", kindSnoop},
 		{"GMBU", kindNetmon}, {"RTSS", kindNetmon},

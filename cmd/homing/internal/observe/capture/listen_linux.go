@@ -21,7 +21,7 @@ const linkCooked = layers.LinkTypeLinuxSLL
 
 // Listen opens what an interface receives and sends, through a filter in the kernel; nothing is sent. It needs CAP_NET_RAW, and only
 // until it returns: DropPrivileges may follow. Every packet has a Linux cooked header (LinkTypeLinuxSLL) whatever its interface is,
-// and has lost the VLAN tag that the kernel takes off. On a loopback interface each packet is seen once, when it is received.
+// and no VLAN tags. On a loopback interface each packet is seen once, when it is received.
 // Next returns io.EOF when the context is done, TickEvery later at most.
 func Listen(ctx context.Context, o Options) (Source, error) {
 	program, err := filter(o)

@@ -130,8 +130,9 @@ func (r *ring) take() Packet {
 	h := (*unix.Tpacket3Hdr)(r.packet)
 	from := (*unix.RawSockaddrLinklayer)(unsafe.Add(r.packet, addressAt))
 	data := unsafe.Slice((*byte)(unsafe.Add(r.packet, int(h.Mac)-cooked)), cooked+int(h.Snaplen))
-	cook(data, from)
-	p := Packet{Time: time.Unix(int64(h.Sec), int64(h.Nsec)), Data: data, Length: cooked + int(h.Len), LinkType: linkCooked}
+	data = cook(data, from)
+	length := len(data) + int(h.Len) - int(h.Snaplen)
+	p := Packet{Time: time.Unix(int64(h.Sec), int64(h.Nsec)), Data: data, Length: length, LinkType: linkCooked}
 	r.left--
 	if r.left > 0 {
 		r.packet = unsafe.Add(r.packet, h.Next_offset)
@@ -182,33 +183,57 @@ func (r *ring) close() error {
 	return err
 }
 
-// cook writes the cooked header before a packet (LINKTYPE_LINUX_SLL): all big-endian.
-func cook(data []byte, from *unix.RawSockaddrLinklayer) {
-	protocol := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, from.Protocol))
+// cook writes a cooked header before the packet (LINKTYPE_LINUX_SLL): all big-endian. data has the room for it before the packet.
+// VLAN tags go: the kernel takes off the outer one of what comes, and says of the others what its version makes of them.
+func cook(data []byte, from *unix.RawSockaddrLinklayer) []byte {
+	protocol, tags := untag(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, from.Protocol)), data[cooked:])
+	data = data[tags:]
 	binary.BigEndian.PutUint16(data, uint16(from.Pkttype))
 	binary.BigEndian.PutUint16(data[2:], from.Hatype)
 	binary.BigEndian.PutUint16(data[4:], uint16(from.Halen))
 	copy(data[6:14], from.Addr[:])
-	binary.BigEndian.PutUint16(data[14:], untag(protocol, data[cooked:]))
+	binary.BigEndian.PutUint16(data[14:], protocol)
+	return data
 }
 
-// untag corrects the protocol of a packet that begins with its IP header although the kernel names a tag: before Linux 6.11, what is
-// sent through a device without offload for tags.
-func untag(protocol uint16, data []byte) uint16 {
-	if !isTag(protocol) || len(data) < 20 {
-		return protocol
+// untag returns what stands behind the tags that a packet begins with, and the bytes of them. The protocol that the kernel names is
+// no help: of a packet that came with two tags it is the second's until Linux 6.10 and what is behind it from 6.11 on, and what is
+// sent through a device without offload begins with the IP header although a tag is named. So it counts what the bytes can be.
+func untag(protocol uint16, data []byte) (uint16, int) {
+	at := 0
+	for range maxTags {
+		if len(data) < at+8 {
+			break
+		}
+		inner := binary.BigEndian.Uint16(data[at+2:])
+		if !begins(inner, data[at+4:]) {
+			break
+		}
+		protocol, at = inner, at+4
 	}
-	inner := binary.BigEndian.Uint16(data[2:])
-	if inner == etherIPv4 || inner == etherIPv6 || inner == etherPPP || inner == etherMPLS || isTag(inner) {
-		return protocol
+	if isTag(protocol) { // no tag is here
+		switch {
+		case begins(etherIPv4, data[at:]):
+			protocol = etherIPv4
+		case begins(etherIPv6, data[at:]):
+			protocol = etherIPv6
+		}
 	}
-	switch data[0] >> 4 {
-	case 4:
-		return etherIPv4
-	case 6:
-		return etherIPv6
+	return protocol, at
+}
+
+// begins reports whether the data may be what the EtherType says.
+func begins(protocol uint16, data []byte) bool {
+	switch protocol {
+	case etherIPv4:
+		const least = 20
+		return len(data) >= least && data[0]>>4 == 4 && binary.BigEndian.Uint16(data[2:]) >= least
+	case etherIPv6:
+		return len(data) >= 40 && data[0]>>4 == 6
+	case etherPPP, etherMPLS:
+		return true
 	}
-	return protocol
+	return isTag(protocol) && len(data) >= 4
 }
 
 func isTag(protocol uint16) bool {
