@@ -264,7 +264,9 @@ func stratum(st *conn, id uint32) (by Stratum, home bool) {
 	case affinity.SourceTicketKey:
 		return ByKey, st.home.Has(id)
 	case affinity.SourceClient:
-		return ByClient, st.home.Has(id)
+		if st.offer.Kind != affinity.OfferID { // one that nobody was seen to issue may be invented
+			return ByClient, st.home.Has(id)
+		}
 	}
 	if st.hint != 0 {
 		return ByHint, st.hint == id
