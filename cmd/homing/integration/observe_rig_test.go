@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"homing/bench/farm"
@@ -75,6 +76,16 @@ func (s *observedSite) roundRobin(t *testing.T) *farm.Process {
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	testkit.Check(t, os.WriteFile(file, []byte(conf), 0o600))
 	return s.balancer.Start(t, siteAddr, "/usr/sbin/haproxy", "-db", "-f", file)
+}
+
+// forget has the servers forget all sessions, and empties their logs.
+func (s *observedSite) forget(t *testing.T) {
+	t.Helper()
+	for _, n := range s.servers {
+		n.Kill()
+		testkit.Check(t, os.Remove(n.LogPath()))
+		testkit.Check(t, n.Restart(t.Context()))
+	}
 }
 
 // homing puts homing before them.
@@ -163,6 +174,8 @@ type handshake struct {
 	Version string // nginx's word
 	Offer   string
 	Resumed bool
+
+	session bool // the client had a session
 }
 
 // place is where a handshake was: a server, and the balancer's port.
@@ -238,7 +251,7 @@ func (p *itinerary) note(t *testing.T, what, offer string, r *tlsclient.Result) 
 	if i < 0 {
 		t.Fatalf("%s: an answer of %q", what, r.Backend)
 	}
-	p.met[i] = append(p.met[i], handshake{Offer: offer, Resumed: r.Resumed})
+	p.met[i] = append(p.met[i], handshake{Offer: offer, Resumed: r.Resumed, session: r.Offered})
 }
 
 // run lets callers drawn at random connect n times, one after another, and curl as often as it is said.
@@ -278,6 +291,7 @@ func (p *itinerary) truth(t *testing.T) []handshake {
 		testkit.Eventually(t, "nginx has logged all", func() bool { return len(logLines(t, n)) == len(p.met[i]) })
 		for k, line := range logLines(t, n) {
 			h := p.met[i][k]
+			h.session = false // no log tells it
 			h.Server, h.Version = netip.MustParseAddrPort(n.Addr()), line[1]
 			port, err := strconv.ParseUint(line[5], 10, 16)
 			testkit.Check(t, err)
@@ -325,3 +339,6 @@ func counted(list []handshake) map[kindOf]int {
 	}
 	return counts
 }
+
+// diffCounts is what differs between counts.
+func diffCounts(want, got map[kindOf]int) string { return cmp.Diff(want, got) }

@@ -40,7 +40,7 @@ type testimony struct {
 // handshake is the testimony in the words of the truth.
 func (x *testimony) handshake() handshake {
 	version := map[uint16]string{0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}[x.version]
-	return handshake{x.server, x.client.Port(), version, x.offer, x.resumed}
+	return handshake{Server: x.server, Port: x.client.Port(), Version: version, Offer: x.offer, Resumed: x.resumed}
 }
 
 func (w *witness) Open(c *flow.Conn) {
