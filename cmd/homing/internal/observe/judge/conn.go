@@ -100,7 +100,7 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 // clients' addresses, its own other side tells who they are, if it was captured too.
 func (j *Judge) noteClient(c *flow.Conn, st *conn, h *tlsparse.Hello) {
 	addr := c.Client.Addr()
-	if outer, ok := j.pairs.meet(j, c, h); ok {
+	if outer, ok := j.pairs.meet(j, c, st, h); ok {
 		addr = outer
 	}
 	j.clients.address(c.Client.Addr())

@@ -47,7 +47,7 @@ type Ground struct {
 	exact   bool
 	hidden  bool
 	servers int
-	proven  uint64
+	proven  provenBy
 }
 
 // Outcome is what became of handshakes, and what would have with homing.
@@ -252,10 +252,9 @@ func (g Ground) outcome(kinds *[affinity.NumOfferKinds]Tally) Outcome {
 		all.Plus(t)
 		if g.exact {
 			p.plus(ground{g.hidden, g.servers}.predict(t, affinity.OfferKind(kind)))
+		} else {
+			p.plus(bound(t, g.proven[kind], g.servers))
 		}
-	}
-	if !g.exact {
-		p = bound(&all, g.proven, g.servers)
 	}
 	return newOutcome(&all, p, g.exact)
 }
@@ -303,7 +302,7 @@ func (j *Judge) view() View {
 	case len(j.order) == 0:
 		return View{ViewNothing, "no server has answered a hello"}
 	case by[RoleBackend] > 0 && by[RoleFront] > 0:
-		return View{ViewBoth, fmt.Sprintf("%s of clients was seen again on its way to %s", plural(by[RoleFront], "address", "addresses"), plural(by[RoleBackend]+by[RoleAlone], "server", "servers"))}
+		return View{ViewBoth, fmt.Sprintf("what comes to %s goes on to %s", plural(by[RoleFront], "address", "addresses"), plural(by[RoleBackend]+by[RoleAlone], "server", "servers"))}
 	case by[RoleBackend] > 0:
 		return View{ViewBetween, fmt.Sprintf("%s: %s", plural(by[RoleBackend]+by[RoleAlone], "server", "servers"), how)}
 	case by[RoleAlone]+by[RoleFront] == 1:
@@ -339,7 +338,7 @@ const (
 
 // hidden reports whether clients have the balancer's addresses.
 func (j *Judge) hidden() bool {
-	return j.clients.Addresses <= fewAddresses && j.conns.Opened >= manyConns && len(j.pairs.counts) == 0
+	return j.clients.Addresses <= fewAddresses && j.conns.Opened >= manyConns && !j.pairs.seen()
 }
 
 // findServers sums up by address, and what stands behind those that are one for many.
@@ -361,12 +360,15 @@ func (j *Judge) findServers(f *Findings, counted func(*row) bool) {
 		v := Server{Address: s.name(), Role: s.role.String(), Given: s.given, AtLeast: 1}
 		g := f.Ground
 		if g.exact = g.exact && s.role != RoleFront; !g.exact {
-			v.Proven = s.proven()
+			g.proven = s.proven()
+			v.Proven = g.proven.sum()
 			v.AtLeast, v.KeysAtOnce = j.keys.servers(s, v.Proven)
-			g.proven, g.servers = v.Proven, max(v.AtLeast, v.KeysAtOnce)
+			g.servers = max(v.AtLeast, v.KeysAtOnce)
 			most = max(most, g.servers)
 			if counted(&row{service: s}) {
-				f.Ground.proven += v.Proven
+				for kind, n := range g.proven {
+					f.Ground.proven[kind] += n
+				}
 			}
 		}
 		v.Outcome = g.outcome(t)
@@ -428,7 +430,7 @@ func (j *Judge) findRows(f *Findings, counted func(*row) bool) {
 		byKind[r.key.name][r.key.kind].Plus(&r.Tally)
 	}
 	g := f.Ground
-	g.proven = 0 // it is known by address alone
+	g.proven = provenBy{} // it is known by address alone
 	for k, t := range names {
 		f.ByName = append(f.ByName, Row{Name: k.name, Outcome: g.outcome(byKind[k.name]), Flight: t.flights()})
 	}
@@ -506,7 +508,11 @@ func costs(o *Outcome, t *Tally) Costs {
 
 // findKeys lists the ticket keys.
 func (j *Judge) findKeys(f *Findings) {
-	for _, pool := range []*affinity.Pool{j.pool, j.front} {
+	pools := []*affinity.Pool{j.pool}
+	if !f.Ground.exact {
+		pools = append(pools, j.front)
+	}
+	for _, pool := range pools {
 		for _, k := range pool.HeldKeys(j.now) {
 			key := Key{ID: fmt.Sprintf("%08x", uint32(k.Key>>32)), Length: k.Len}
 			var since, last uint32

@@ -84,9 +84,22 @@ func (p *proofs) aged(born, now uint32, accepted bool) {
 	}
 }
 
-// proven is the offers that an address refused and one of its servers would have taken, as far as can be told.
-func (s *service) proven() uint64 {
-	return s.proof[0].proven() + s.proof[1].proven() + min(s.alive, s.proof[2].proven())
+// proven is the offers that an address refused and one of its servers would have taken, as far as can be told, by kind.
+func (s *service) proven() (by provenBy) {
+	by[affinity.OfferID] = s.proof[0].proven()
+	by[affinity.OfferTicket] = s.proof[1].proven()
+	by[affinity.OfferPSK] = min(s.alive, s.proof[2].proven())
+	return by
+}
+
+// provenBy is what is proven, by kind of offer.
+type provenBy [affinity.NumOfferKinds]uint64
+
+func (p *provenBy) sum() (n uint64) {
+	for _, k := range p {
+		n += k
+	}
+	return n
 }
 
 // keyUses is the ticket keys of each service by their first 16 bytes, which all of one key have in common in most stacks.

@@ -143,57 +143,85 @@ func (j *Judge) link(st *conn, by Stratum, home bool) {
 	}
 }
 
-// pairs finds conns that a capture on the balancer shows twice, from the client and to the server. A client that speaks
-// TLS 1.3 sends 32 random bytes with each hello (RFC 9846, Appendix E.4), which tell them.
+// pairs finds conns that a capture on the balancer shows twice, from the client and to the server: the same hello comes to
+// another address while the first has not been answered. Two conns of one client may look so too, where they offer the same
+// session at the same time; but these come to either address first.
 type pairs struct {
 	recent map[affinity.Key]*meeting
 	ring   [recentHellos]affinity.Key
 	next   int
 	counts map[[2]netip.AddrPort]int // first seen at, then at
-	known  *affinity.Pool            // whose hash is used
 }
 
-// recentHellos is how many hellos are remembered: at 10,000 conns a second, 0.4 s. A balancer passes a hello on in less.
-const recentHellos = 4096
+const (
+	// recentHellos is how many hellos are remembered: at 10,000 conns a second, 0.4 s. A balancer passes one on in less.
+	recentHellos = 4096
+
+	// A hello of TLS 1.3 has 32 random bytes for a session ID (RFC 9846, Appendix E.4), and proves more than one that
+	// offers what others may offer as well.
+	proofRandom = 4
+	proofOffer  = 1
+	proofEnough = 12
+)
 
 // meeting is a hello that was seen.
 type meeting struct {
+	st     *conn
 	at     netip.AddrPort // the server's side
 	client netip.Addr
 }
 
-// meet looks whether the hello has been seen on its way to another address. Then that one is a balancer's, and its client
-// is the one that counts.
-func (p *pairs) meet(j *Judge, c *flow.Conn, h *tlsparse.Hello) (client netip.Addr, ok bool) {
-	if !h.TLS13 || len(h.SessionID) != 32 {
+// meet looks whether the hello is on its way to another address. Then that one is a balancer's, and its client is the one
+// that counts.
+func (p *pairs) meet(j *Judge, c *flow.Conn, st *conn, h *tlsparse.Hello) (client netip.Addr, ok bool) {
+	k, proof := j.front.HashID(h.SessionID), proofOffer
+	switch {
+	case h.TLS13 && len(h.SessionID) == 32:
+		proof = proofRandom
+	case len(h.Ticket) > 0:
+		k = j.front.HashIdent(h.Ticket).Exact
+	}
+	if k == 0 {
 		return netip.Addr{}, false
 	}
 	if p.recent == nil {
-		p.recent, p.counts, p.known = make(map[affinity.Key]*meeting), make(map[[2]netip.AddrPort]int), j.front
+		p.recent, p.counts = make(map[affinity.Key]*meeting), make(map[[2]netip.AddrPort]int)
 	}
-	k := p.known.HashID(h.SessionID)
-	if m := p.recent[k]; m != nil {
-		if m.at == c.Server {
-			return netip.Addr{}, false // it was sent again
-		}
+	m := p.recent[k]
+	if m != nil && m.at != c.Server && m.st.service == nil && m.st.verdict == VerdictNone {
 		pair := [2]netip.AddrPort{m.at, c.Server}
 		if _, known := p.counts[pair]; known || len(p.counts) < maxLinks {
-			p.counts[pair]++
+			p.counts[pair] += proof
 		}
-		if p.counts[pair] == enough && p.counts[[2]netip.AddrPort{c.Server, m.at}] == 0 {
+		if n := p.counts[pair]; n >= proofEnough && n-proof < proofEnough && p.counts[[2]netip.AddrPort{c.Server, m.at}] == 0 {
 			j.found(m.at, c.Server)
 		}
 		return m.client, true
 	}
-	delete(p.recent, p.ring[p.next])
-	p.ring[p.next] = k
-	p.next = (p.next + 1) % len(p.ring)
-	p.recent[k] = &meeting{at: c.Server, client: c.Client.Addr()}
+	if m == nil {
+		delete(p.recent, p.ring[p.next])
+		p.ring[p.next] = k
+		p.next = (p.next + 1) % len(p.ring)
+	}
+	p.recent[k] = &meeting{st: st, at: c.Server, client: c.Client.Addr()}
 	return netip.Addr{}, false
 }
 
+// seen reports whether any front was found, so that clients have their own addresses.
+func (p *pairs) seen() bool {
+	for _, n := range p.counts {
+		if n >= proofEnough {
+			return true
+		}
+	}
+	return false
+}
+
+// earlyHandshakes is how many may be unlearned when a balancer's address is found.
+const earlyHandshakes = 200
+
 // found makes front a balancer's address, and back one of its servers. What was learned before says of both that they
-// issued the same: it is forgotten.
+// issued the same: of a few conns, which do not matter later, and are forgotten at the begin.
 func (j *Judge) found(front, back netip.AddrPort) {
 	f, b := j.serviceOf(front), j.serviceOf(back)
 	if b != j.rest && b.role == RoleAlone {
@@ -203,7 +231,11 @@ func (j *Judge) found(front, back netip.AddrPort) {
 		return
 	}
 	f.role, f.pool = RoleFront, j.front
+	if j.handshakes() > earlyHandshakes {
+		return
+	}
 	j.pool = j.newPool()
+	j.links = links{}
 	for _, s := range j.order {
 		if s.role != RoleFront {
 			s.pool = j.pool

@@ -240,8 +240,11 @@ func (j *Judge) countOffer(st *conn, r *row) {
 	id := st.service.id
 	by, home := stratum(st, id)
 	r.By[by].add(home, accepted)
-	if by == ByNothing && st.offer.N > 0 {
-		j.later.add(j.now, lateOffer{pool: st.pool, ident: st.offer.Idents[0], row: r, id: id, accepted: accepted})
+	why := whyOf(st, by, home, id, j.now)
+	if (by == ByNothing || by == ByClient) && st.offer.N > 0 {
+		j.later.add(j.now, lateOffer{
+			pool: st.pool, ident: st.offer.Idents[0], row: r, id: id, by: by, home: home, accepted: accepted, why: why,
+		})
 	}
 	j.proofs(st, accepted)
 	if accepted {
@@ -249,7 +252,6 @@ func (j *Judge) countOffer(st *conn, r *row) {
 		return
 	}
 	r.Refused++
-	why := whyOf(st, by, home, id, j.now)
 	r.Why[why]++
 	if why == WhyUnknown && st.offer.Kind == affinity.OfferID {
 		r.Junk++
@@ -318,8 +320,8 @@ func (r *row) weigh(st *conn, c *flow.Conn) {
 	}
 }
 
-// later is the offers of which nothing was known, until something is: homing's probe asks each server for tickets, and
-// knows the name of a key before clients offer it.
+// later is the offers under no known key, until it is known: homing's probe asks each server for tickets, and knows the
+// name of a key before clients offer it.
 type later struct {
 	offers []lateOffer
 	looked uint32
@@ -336,7 +338,10 @@ type lateOffer struct {
 	ident    affinity.Ident
 	row      *row
 	id       uint32
+	by       Stratum // where it is counted
+	home     bool    // likewise
 	accepted bool
+	why      Why // of a refused one, likewise
 }
 
 func (l *later) add(now uint32, o lateOffer) {
@@ -363,10 +368,10 @@ func (l *later) look(now uint32) {
 			continue
 		}
 		home := h.Has(o.id)
-		*o.row.By[ByNothing].at(false, o.accepted)--
+		*o.row.By[o.by].at(o.home, o.accepted)--
 		o.row.By[ByProbe].add(home, o.accepted)
 		if !o.accepted {
-			o.row.Why[WhyUnknown]--
+			o.row.Why[o.why]--
 			if home {
 				o.row.Why[WhyExpired]++
 			} else {
