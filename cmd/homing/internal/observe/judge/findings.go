@@ -206,6 +206,7 @@ const day = 24 * time.Hour
 
 // Findings sums up. It may be called at any time.
 func (j *Judge) Findings() *Findings {
+	j.store.Step(j.now)
 	j.later.look(j.now)
 	f := &Findings{
 		Format: Format, Begun: j.first, Ended: j.last, Observed: j.observed.Seconds(), SetBack: j.back,
@@ -290,13 +291,9 @@ func (j *Judge) view() View {
 		by[s.role]++
 		given += int(one(s.given))
 	}
-	var links uint64
-	for _, n := range j.links.set {
-		links += n
-	}
-	how := fmt.Sprintf("%d offers went to an address for what another had issued", links)
-	if links < enough {
-		how = "by --backend"
+	how := "by --backend"
+	if n := j.links.n; n > 0 {
+		how = fmt.Sprintf("%s went to an address for what another had issued", plural(int(n), "offer", "offers"))
 	}
 	switch {
 	case len(j.order) == 0:

@@ -97,48 +97,57 @@ func (j *Judge) nameOf(h *tlsparse.Hello) string {
 
 // links counts offers of what one server issued to another: they are servers of one balancer.
 type links struct {
-	set map[[2]uint32]uint64 // by IDs, the lower one first
+	set map[[2]uint32]int // weights by IDs, the lower one first
+	n   uint64            // offers
 }
 
-// enough links make two addresses servers of one balancer: a client that takes a ticket elsewhere on purpose does it
-// seldom.
-const enough = 3
+const (
+	// maxLinks bounds the pairs.
+	maxLinks = 4096
 
-// maxLinks bounds the pairs.
-const maxLinks = 4096
+	// A few offers make two addresses servers of one balancer: a client that takes a ticket elsewhere on purpose does it
+	// seldom. Where no issuer is known, the last handshake of a client with the same server name is a weaker sign.
+	linkKnown  = 4
+	linkClient = 1
+	linkEnough = 12
+)
 
-func (l *links) add(a, b uint32) {
+// add counts an offer, and reports whether there are enough.
+func (l *links) add(a, b uint32, weight int) bool {
 	if a == b || a == 0 || b == 0 || a == affinity.AnyID || b == affinity.AnyID {
-		return
+		return false
 	}
 	if l.set == nil {
-		l.set = make(map[[2]uint32]uint64)
+		l.set = make(map[[2]uint32]int)
 	}
 	k := [2]uint32{min(a, b), max(a, b)}
 	if _, ok := l.set[k]; ok || len(l.set) < maxLinks {
-		l.set[k]++
+		l.set[k] += weight
 	}
+	l.n++
+	return l.set[k] >= linkEnough
 }
 
 // link notes that what another server issued was offered to st's.
 func (j *Judge) link(st *conn, by Stratum, home bool) {
-	if home || by == ByClient || by == ByNothing {
+	if home || by == ByNothing || by == ByClient && st.name == "" {
 		return
 	}
-	s := st.service
-	other := st.home.ID
-	if len(st.home.Set) > 0 {
+	s, other, weight := st.service, st.home.ID, linkKnown
+	switch {
+	case by == ByHint:
+		other = st.hint
+	case by == ByClient:
+		weight = linkClient
+	case len(st.home.Set) > 0:
 		other = st.home.Set[0]
 	}
-	if by == ByHint {
-		other = st.hint
+	if !j.links.add(s.id, other, weight) || int(other) > len(j.order) {
+		return
 	}
-	j.links.add(s.id, other)
-	if s.role == RoleAlone && other > 0 && int(other) <= len(j.order) && j.links.set[[2]uint32{min(s.id, other), max(s.id, other)}] >= enough {
-		for _, one := range []*service{s, j.order[other-1]} {
-			if one.role == RoleAlone {
-				one.role = RoleBackend
-			}
+	for _, one := range []*service{s, j.order[other-1]} {
+		if one.role == RoleAlone {
+			one.role = RoleBackend
 		}
 	}
 }

@@ -266,7 +266,9 @@ func stratum(st *conn, id uint32) (by Stratum, home bool) {
 	case affinity.SourceTicketKey:
 		return ByKey, st.home.Has(id)
 	case affinity.SourceClient:
-		if st.offer.Kind != affinity.OfferID { // one that nobody was seen to issue may be invented
+		// Of an ID the issue would have been seen: homing would go by the client, but who looks on cannot tell it from one
+		// that the client has invented.
+		if st.offer.Kind != affinity.OfferID {
 			return ByClient, st.home.Has(id)
 		}
 	}
@@ -362,6 +364,7 @@ func (l *later) look(now uint32) {
 		o := &l.offers[i]
 		offer := affinity.Offer{Kind: affinity.OfferPSK, N: 1}
 		offer.Idents[0] = o.ident
+		offer.Idents[0].Exact = 0 // its own acceptance says nothing
 		h := o.pool.Look(&offer, now)
 		if h.Source != affinity.SourceTicketKey {
 			kept = append(kept, *o)
