@@ -129,7 +129,7 @@ func (b *blocks) word(p []byte) uint32 {
 
 // check reports whether the reader needs a block of the type and size. Of a packet's it makes sure that the packet is no longer.
 func (b *blocks) check(kind, size uint32) (pass bool, err error) {
-	least := map[uint32]uint32{blockSection: 28, blockInterface: 20, blockPacket: 32, blockSimple: 16, blockStats: 24, blockEnhanced: 32}[kind]
+	least := shortest(kind)
 	if least == 0 || (size > maxPassed && kind != blockInterface && kind != blockSection) {
 		return false, nil
 	}
@@ -166,6 +166,23 @@ func (b *blocks) check(kind, size uint32) (pass bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// shortest is how long a block is without options and data, in bytes; 0: the reader needs none of its type.
+func shortest(kind uint32) uint32 {
+	switch kind {
+	case blockEnhanced, blockPacket:
+		return 32
+	case blockSection:
+		return 28
+	case blockInterface:
+		return 20
+	case blockSimple:
+		return 16
+	case blockStats:
+		return 24
+	}
+	return 0
 }
 
 // count notes that a packet is passed on. If the reader was asked for none, it is still in the block of the last one.

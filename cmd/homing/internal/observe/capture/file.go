@@ -50,7 +50,6 @@ type file struct {
 	name    string
 	in      io.Reader
 	closer  io.Closer // nil: not ours to close
-	count   *atomic.Int64
 	dropped *atomic.Uint64
 
 	read    func() ([]byte, gopacket.CaptureInfo, error)
@@ -61,21 +60,9 @@ type file struct {
 	lost    []uint64 // pcapng: by interface of the section, what it said it dropped
 }
 
-// counter counts what is read of a file.
-type counter struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
 // begin reads what tells the kind of the file.
 func (f *file) begin() error {
-	r := bufio.NewReaderSize(counter{f.in, f.count}, readAhead)
+	r := bufio.NewReaderSize(f.in, readAhead)
 	kind, err := sniff(r)
 	if err == nil && kind == kindGzip {
 		var unpacked *gzip.Reader
@@ -188,7 +175,8 @@ func (f *file) fault(err error) error {
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, new(flate.CorruptInputError)):
 		e.Problem, e.Remedy = "what gzip packed is damaged", "pack or copy it again"
 	case errors.Is(err, pcapgo.ErrNgVersionMismatch):
-		e.Problem, e.Remedy = "a section is of a pcapng version that is not known", "convert it: editcap -F pcapng OLD NEW (editcap comes with Wireshark)"
+		e.Problem = "a section is of a pcapng version that is not known"
+		e.Remedy = "convert it: editcap -F pcapng OLD NEW (editcap comes with Wireshark)"
 	case errors.As(err, &disk):
 		e.Problem = disk.Op + ": " + disk.Err.Error()
 	case errors.As(err, &block):

@@ -17,7 +17,7 @@ const Stdin = "-"
 //
 // An error of Next that is a *FileError concerns one file: Next may be called again and goes on with the next one.
 func Open(ctx context.Context, names []string, stdin io.Reader) (Source, error) {
-	s := &files{ctx: ctx, names: names, stdin: stdin}
+	s := &files{names: names, stdin: stdin}
 	for _, name := range names {
 		if name == Stdin {
 			s.endless = true
@@ -35,13 +35,15 @@ func Open(ctx context.Context, names []string, stdin io.Reader) (Source, error) 
 			s.size += info.Size()
 		}
 	}
+	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s, nil
 }
 
 // files is the Source of capture files. Its counters are written by Next alone.
 type files struct {
-	ctx     context.Context //nolint // the life of the source, and Next has no other way to hear of its end
-	names   []string        // those that are still to come
+	ctx     context.Context // the life of the source, and Next has no other way to hear of its end
+	cancel  context.CancelFunc
+	names   []string // those that are still to come
 	stdin   io.Reader
 	size    int64
 	endless bool
@@ -80,6 +82,9 @@ func (s *files) Next() (Packet, error) {
 		}
 		err = s.now.fault(err)
 		s.done()
+		if s.ctx.Err() != nil {
+			return Packet{}, io.EOF
+		}
 		if err != nil {
 			return Packet{}, err
 		}
@@ -90,7 +95,7 @@ func (s *files) Next() (Packet, error) {
 func (s *files) turn() error {
 	name := s.names[0]
 	s.names = s.names[1:]
-	f := &file{name: name, in: s.stdin, count: &s.read, dropped: &s.dropped}
+	f := &file{name: name, in: s.stdin, dropped: &s.dropped}
 	if name == Stdin {
 		f.name = "stdin"
 	} else {
@@ -100,6 +105,7 @@ func (s *files) turn() error {
 		}
 		f.in, f.closer = opened, opened
 	}
+	f.in = counter{s.ctx, patient(s.ctx, f.in), &s.read}
 	s.source.Store(&f.name)
 	if err := f.begin(); err != nil {
 		if f.closer != nil {
@@ -130,6 +136,7 @@ func (s *files) Stats() Stats {
 }
 
 func (s *files) Close() error {
+	s.cancel()
 	s.names = nil
 	if s.now != nil {
 		s.done()

@@ -316,6 +316,32 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A pipe from which nothing comes does not keep a source from its end.
+func TestOpenEndsWhileItWaits(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := capture.Open(ctx, []string{capture.Stdin}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := w.Write(onePcap("one")); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Next(); err != nil || string(p.Data) != "one" { // what is there is given at once
+		t.Fatalf("%q, %v", p.Data, err)
+	}
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := s.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("error %v, want EOF", err)
+	}
+}
+
 // What is wrong with a file is told in one line: where, what was read, what helps.
 func TestFileErrors(t *testing.T) {
 	le := little()

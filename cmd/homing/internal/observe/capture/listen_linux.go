@@ -98,7 +98,7 @@ func explain(name string, err error) error {
 
 // live is the Source of an interface.
 type live struct {
-	ctx     context.Context //nolint // the life of the source, and Next has no other way to hear of its end
+	ctx     context.Context // the life of the source, and Next has no other way to hear of its end
 	ring    *ring
 	name    string
 	index   int // 0: all
