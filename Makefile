@@ -32,7 +32,7 @@ SERVERS := nginx=nginx stunnel4=stunnel4 nodejs=nodejs dnsmasq=dnsmasq-base soca
 	/usr/lib/lighttpd/mod_openssl.so=lighttpd-mod-openssl /usr/lib/lighttpd/mod_nss.so=lighttpd-mod-nss /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream systemd-socket-activate=systemd systemd-analyze=systemd bird=bird2 named=bind9 nsupdate=bind9-dnsutils javac=default-jdk-headless tcpdump=tcpdump tshark=tshark bzip2=bzip2
 COMPILER := gcc=gcc ld=binutils /usr/include/stdlib.h=libc6-dev
 
-.PHONY: help build test packages unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare kernel dist dist-test clean need-go
+.PHONY: help build test packages unit integration soak race fuzz golden fmt fmt-check vet lint vuln tidy-check layering cross check demo perf compare speed kernel dist dist-test clean need-go
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -124,6 +124,10 @@ perf: build ## cost per connection and per GB beside HAProxy's, interleaved (ROU
 compare: build ## homing beside HAProxy and nginx: what becomes of sessions, at what cost (about 5 minutes; COMPARE_FLAGS='--scenario second --html report.html')
 	@.ci/packages nginx=nginx haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
 	@bin/homing-bench compare $(COMPARE_FLAGS)
+
+speed: build ## homing observe on a capture of 1 GB with one processor, and live beside 10,000 conns/s (a minute)
+	@.ci/packages nginx=nginx haproxy=haproxy curl=curl tcpdump=tcpdump ip=iproute2 $(COMPILER)
+	HOMING_SPEED=1 HOMING_INTEGRATION=1 HOMING_BINARY='$(CURDIR)/bin/homing' go test -count=1 -v -run '^TestIntegrationObserve(Speed|Live)' ./cmd/homing/integration
 
 KERNELS ?= 6.1 5.10
 kernel: need-go ## the tests of both engines on Debian's kernels, emulated (KERNELS='6.1 5.10', 3 to 10 minutes each)

@@ -158,7 +158,7 @@ func (p *itinerary) halves(t *testing.T, half int, restart bool) {
 func TestIntegrationObserveInventedIDs(t *testing.T) {
 	s := newObservedSite(t, farm.NginxConfig{})
 	s.roundRobin(t)
-	back, front := s.record(t, "back.pcap", mirrorBack), s.record(t, "front.pcap", mirrorFront)
+	back, front, both := s.record(t, "back.pcap", mirrorBack), s.record(t, "front.pcap", mirrorFront), s.record(t, "both.pcap", mirrorBoth)
 	p := newItinerary(t, s, 1)
 	p.callers = p.callers[:1] // one that resumes by ID
 	for range 3 {
@@ -168,7 +168,7 @@ func TestIntegrationObserveInventedIDs(t *testing.T) {
 	}
 	p.run(t, 600)
 	offers, accepted := fared(t, p)
-	for _, m := range []*mirror{back, front} {
+	for _, m := range []*mirror{back, front, both} {
 		f := observe(t, m.end(t))
 		if int(f.Total.Accepted) != accepted || int(f.Total.Accepted+f.Total.Lost) > offers+offers/20 {
 			t.Errorf("%s: %d of %d offers accepted, in truth %d of %d: %+v", f.View.Kind, f.Total.Accepted,
