@@ -160,10 +160,8 @@ func (o *options) validate() error {
 	case o.device == "" && o.maximum != 0:
 		return errors.New("--for is for --interface: a file is read to its end")
 	}
-	if o.admin != "" {
-		if err := value.CheckAdmin(o.admin); err != nil {
-			return fmt.Errorf("--admin %s: %w", o.admin, err)
-		}
+	if _, err := adminAddress(o.admin); err != nil {
+		return err
 	}
 	for _, e := range o.backends {
 		for _, v := range o.vips {

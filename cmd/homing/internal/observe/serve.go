@@ -15,18 +15,29 @@ import (
 	"homing/cmd/homing/internal/observe/report"
 )
 
-// serve serves metrics at --admin, if that is given, until the function that it returns is called. They are for this
-// machine alone: addresses of servers are in them.
+// adminAddress reads --admin. Metrics are for this machine alone: addresses of servers are in them.
+func adminAddress(s string) (api.Address, error) {
+	if s == "" {
+		return api.Address{}, nil
+	}
+	address, err := api.ParseAddress(s)
+	if err != nil {
+		return address, fmt.Errorf("--admin %s: %w", s, err)
+	}
+	if address.TLS || !address.Local() {
+		return address, fmt.Errorf("--admin %s: is for this machine alone: give a loopback address such as 127.0.0.1:9091, or unix:/PATH", s)
+	}
+	return address, nil
+}
+
+// serve serves metrics at --admin, if that is given, until the function that it returns is called.
 func serve(o *options, look func() *judge.Findings) (end func(), err error) {
 	if o.admin == "" {
 		return func() {}, nil
 	}
-	address, err := api.ParseAddress(o.admin)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("--admin %s: %w", o.admin, err)
-	case address.TLS || !address.Local():
-		return nil, fmt.Errorf("--admin %s: is for this machine alone: give a loopback address such as 127.0.0.1:9091, or unix:/PATH", o.admin)
+	address, err := adminAddress(o.admin)
+	if err != nil {
+		return nil, err
 	}
 	listener, err := net.Listen(address.Network, address.Addr)
 	if err != nil {

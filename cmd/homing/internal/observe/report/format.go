@@ -35,8 +35,8 @@ func percent(share float64) string {
 	return s + " %"
 }
 
-// bytes writes a number of bytes.
-func bytes(n float64) string {
+// byteCount writes a number of bytes.
+func byteCount(n float64) string {
 	unit := 0
 	for n >= 999.5 && unit < 4 {
 		n /= 1000

@@ -12,8 +12,19 @@ const leastTime = 60
 // wide is from how many points on bounds are told: closer ones are within what any two hours differ by.
 const wide = 0.05
 
+// much is the share of conns that were not judged from which on it is part of the headline.
+const much = 0.02
+
 // Headline says in a sentence or two what is lost, and what homing would have made of it; and what cannot be said.
 func Headline(f *judge.Findings) string {
+	s := verdict(f)
+	if u := &f.Unjudged; u.Bound > much {
+		s += fmt.Sprintf(" %s of the conns could not be judged, and may have fared otherwise.", percent(u.Bound))
+	}
+	return s
+}
+
+func verdict(f *judge.Findings) string {
 	o := &f.Total
 	offers := o.Accepted + o.Lost
 	switch {

@@ -36,9 +36,10 @@ const (
 func sections(f *judge.Findings) []section {
 	all := []section{seen(f)}
 	if f.Total.Handshakes+f.Total.Undecided == 0 {
-		return append(all, hellos(f))
+		all = append(all, hellos(f))
+	} else {
+		all = append(all, kinds(f), whys(f), servers(f), names(f), costs(f), keys(f), clients(f), hellos(f))
 	}
-	all = append(all, kinds(f), whys(f), servers(f), names(f), costs(f), keys(f), clients(f), hellos(f))
 	return slices.DeleteFunc(all, func(s section) bool { return len(s.Lead) == 0 && len(s.Rows) == 0 })
 }
 
@@ -70,10 +71,10 @@ func seen(f *judge.Findings) section {
 			plural(f.Capture.Dropped, "packet", "packets"))
 	}
 	if f.Capture.Cut > 0 {
-		say("%s were cut by the snap length: capture whole packets (tcpdump -s 0).", plural(f.Capture.Cut, "packet", "packets"))
+		say("Cut by the snap length: %s. Capture whole ones (tcpdump -s 0).", plural(f.Capture.Cut, "packet", "packets"))
 	}
 	if f.Capture.Link > 0 {
-		say("%s are of a link type that is not read.", plural(f.Capture.Link, "packet", "packets"))
+		say("Of a link type that is not read: %s.", plural(f.Capture.Link, "packet", "packets"))
 	}
 	if f.SetBack > 0 {
 		say("The clock of the capture was set back %s: give files in order of time.", plural(f.SetBack, "time", "times"))
@@ -278,7 +279,7 @@ func costs(f *judge.Findings) section {
 	for _, cpu := range c.CPU {
 		add(fmt.Sprintf("server CPU, if %s (%s each)", cpu.Certificate, seconds(cpu.Each)), cpu.All, seconds)
 	}
-	add("certificates on the wire", c.Bytes, bytes)
+	add("certificates on the wire", c.Bytes, byteCount)
 	trips := "round trips more"
 	if c.RoundTripTime > 0 {
 		trips += fmt.Sprintf(" (%s each as seen here)", seconds(c.RoundTripTime))
@@ -348,7 +349,7 @@ func hellos(f *judge.Findings) section {
 	s := section{ID: "hellos", Title: "Hellos", Head: []string{"size", "hellos", "share"}}
 	s.Lead = []string{fmt.Sprintf("%s of %s on average, %s at most. TLS 1.3 %s, post-quantum key share %s, encrypted_client_hello "+
 		"(real or GREASE) %s, early data %s, no server name %s, HelloRetryRequest %s.",
-		plural(h.Count, "hello", "hellos"), bytes(h.MeanBytes), bytes(float64(h.Longest)), percent(h.TLS13),
+		plural(h.Count, "hello", "hellos"), byteCount(h.MeanBytes), byteCount(float64(h.Longest)), percent(h.TLS13),
 		percent(h.PostQuantum), percent(h.ECH), percent(h.EarlyData), percent(h.NoName), percent(h.Retries))}
 	for _, k := range h.Sizes {
 		if k.Count == 0 {
