@@ -1,6 +1,9 @@
 package flow
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // The library puts segments in order and keeps those that are ahead. What it does with a byte that comes twice is no
 // receiver's way: a copy of what it has passed on is dropped unseen, a copy of what is queued replaces it, where Linux keeps
@@ -9,13 +12,15 @@ import "bytes"
 // and a conn with two versions of a byte is not judged; then it does not matter which copy the library takes.
 
 const (
-	// maxAhead is what is kept of a side behind a missing segment, in bytes and in segments: more than a first flight, which
-	// is ten segments for most (RFC 6928), twice over.
+	// maxAhead is how far ahead of what is missing a side's segments are kept, in bytes: a first flight is ten segments for most
+	// senders (RFC 6928), and two frames of 64 KiB for those whose card cuts them up. maxAheadSegments is how many.
 	maxAhead         = 128 << 10
 	maxAheadSegments = 256
-	// pageCost is what the library keeps of a segment for each pageSize bytes of it or part of them, about.
-	pageCost = 2100
-	pageSize = 1900
+	// maxAheadCost is what they may take with the library's copies, in bytes. It keeps pages of pageCost, about, each with
+	// pageSize bytes of one segment or less.
+	maxAheadCost = 3 * maxAhead
+	pageCost     = 2100
+	pageSize     = 1900
 )
 
 // segment is a part of a stream, at an offset from its begin.
@@ -70,15 +75,23 @@ func differ(at int, a []byte, bt int, b []byte) bool {
 	return from < to && !bytes.Equal(a[from-at:to-at], b[from-bt:to-bt])
 }
 
+// costOf is what a segment takes that is ahead.
+func costOf(b []byte) int { return len(b) + (len(b)+pageSize-1)/pageSize*pageCost }
+
 // keep notes b as ahead. It reports whether there was room.
 func (h *half) keep(at int, b []byte) bool {
-	cost := len(b) + (len(b)+pageSize-1)/pageSize*pageCost
-	if len(h.ahead) >= maxAheadSegments || h.cost+cost > 3*maxAhead {
+	cost := costOf(b)
+	if len(h.ahead) >= maxAheadSegments || h.cost+cost > maxAheadCost {
 		return false
 	}
 	h.ahead = append(h.ahead, segment{at: at, data: bytes.Clone(b)})
 	h.cost += cost
 	return true
+}
+
+// covers says whether n bytes from an offset on are ahead already.
+func (h *half) covers(at, n int) bool {
+	return slices.ContainsFunc(h.ahead, func(s segment) bool { return s.at <= at && at+n <= s.at+len(s.data) })
 }
 
 // caughtUp drops what is no longer ahead.
@@ -89,7 +102,7 @@ func (h *half) caughtUp() {
 	for _, s := range h.ahead {
 		if s.at+len(s.data) > n {
 			left = append(left, s)
-			h.cost += len(s.data) + (len(s.data)+pageSize-1)/pageSize*pageCost
+			h.cost += costOf(s.data)
 		}
 	}
 	clear(h.ahead[len(left):])

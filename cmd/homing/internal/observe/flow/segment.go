@@ -127,6 +127,8 @@ func (a *Assembler) take(c *Conn, from side, at int, b []byte) bool {
 		a.move(c, stageYoung)
 	}
 	switch waiting := len(h.stream) + len(b); {
+	case at > next && h.covers(at, len(b)):
+		return true
 	case at > next+maxAhead || at > next && !h.keep(at, b):
 		h.lost = true
 		a.close(c, EndIdle) // for what is missing
