@@ -12,7 +12,7 @@ type Packet struct {
 	// It is the time of the packet before where the capture has none (pcapng's simple packet block), or zero.
 	Time time.Time
 	// Data is what was captured, from the link layer on; good until the next call of Next. It is nil when a live source has seen
-	// nothing for a while (TickEvery): then only Time counts, the present.
+	// nothing for a while (TickEvery): then only Time counts, the present less what a packet may be on its way.
 	Data []byte
 	// Length is the frame's length on the wire, in bytes. More than len(Data): the snap length cut it.
 	Length int

@@ -19,6 +19,9 @@ import (
 // linkCooked is what a live packet begins with, whatever the interface is.
 const linkCooked = layers.LinkTypeLinuxSLL
 
+// onTheWay is how long a packet may be in the ring before it is seen: a block's time, and as much again for a machine that is busy.
+const onTheWay = 2 * ringRetire
+
 // Listen opens what an interface receives and sends, through a filter in the kernel; nothing is sent. It needs CAP_NET_RAW, and only
 // until it returns: DropPrivileges may follow. Every packet has a Linux cooked header (LinkTypeLinuxSLL) whatever its interface is,
 // and no VLAN tags. On a loopback interface each packet is seen once, when it is received.
@@ -116,7 +119,7 @@ func (s *live) Next() (Packet, error) {
 			return p, nil
 		}
 		if waited {
-			return Packet{Time: time.Now()}, nil
+			return Packet{Time: time.Now().Add(-onTheWay)}, nil
 		}
 		if err := s.ring.wait(TickEvery); err != nil {
 			if err := s.gone(err); err != nil {

@@ -49,3 +49,27 @@ func TestUntag(t *testing.T) {
 		}
 	}
 }
+
+// FuzzUntag: whatever comes, the tags are some of its bytes, and what stands behind them is taken for none.
+func FuzzUntag(f *testing.F) {
+	for _, seed := range []string{"0014080045000800000000004006", "4514080045000800", "000a810000148100000a8100000a8100", ""} {
+		data, err := hex.DecodeString(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint16(etherVLAN), data)
+		f.Add(uint16(etherIPv4), data)
+	}
+	f.Fuzz(func(t *testing.T, named uint16, data []byte) {
+		protocol, tags := untag(named, data)
+		if tags > 4*maxTags || tags%4 != 0 || tags > len(data) {
+			t.Fatalf("%d bytes of tags in %d", tags, len(data))
+		}
+		if tags == 0 && protocol != named && (!isTag(named) || !begins(protocol, data)) {
+			t.Errorf("protocol %04x became %04x", named, protocol)
+		}
+		if tags > 0 && !begins(protocol, data[tags:]) {
+			t.Errorf("protocol %04x does not begin behind %d bytes", protocol, tags)
+		}
+	})
+}
