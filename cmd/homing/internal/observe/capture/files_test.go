@@ -160,13 +160,10 @@ func cutFrom(length int, p capture.Packet) capture.Packet {
 
 const second = int64(time.Second)
 
-func TestOpen(t *testing.T) {
+// formats are files that are whole, and what they have.
+func formats() map[string]format {
 	le, be := little(), blocks{binary.BigEndian}
-	for name, test := range map[string]struct {
-		data    []byte
-		want    []capture.Packet
-		dropped uint64
-	}{
+	return map[string]format{
 		"pcap, microseconds": {
 			data: micro().file(micro().record(3, 5, "one", 3), micro().record(4, 0, "two", 1500)),
 			want: []capture.Packet{packet(3*second+5000, "one"), cutFrom(1500, packet(4*second, "two"))},
@@ -213,8 +210,8 @@ func TestOpen(t *testing.T) {
 			want: []capture.Packet{packet(1000, "one"), of(layers.LinkTypeRaw, packet(2000, "two"))},
 		},
 		"pcapng, blocks of names, of secrets and of others": {
-			data: join(le.section(), le.block(4, []byte("no names")), le.block(10, []byte("no secrets")), le.block(0x80000bad, make([]byte, 2<<20)),
-				le.device(1, 0), le.block(0xbad, nil), le.packet(0, 1, "one", 3)),
+			data: join(le.section(), le.block(4, make([]byte, 4)), le.block(10, []byte("KSLT\x04\x00\x00\x00none")), le.block(0x80000bad, make([]byte, 2<<20)),
+				le.device(1, 0), le.block(0xbad, make([]byte, 4)), le.packet(0, 1, "one", 3)),
 			want: []capture.Packet{packet(1000, "one")},
 		},
 		"pcapng, drops are told as sums, by interface and section": {
@@ -223,7 +220,17 @@ func TestOpen(t *testing.T) {
 			dropped: 115,
 		},
 		"pcapng in gzip": {data: zipped(join(le.section(), le.device(1, 0), le.packet(0, 1, "one", 3))), want: []capture.Packet{packet(1000, "one")}},
-	} {
+	}
+}
+
+type format struct {
+	data    []byte
+	want    []capture.Packet
+	dropped uint64
+}
+
+func TestOpen(t *testing.T) {
+	for name, test := range formats() {
 		t.Run(name, func(t *testing.T) {
 			got, st, err := read(t, test.data)
 			if err != nil {
