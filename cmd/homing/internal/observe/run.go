@@ -63,8 +63,8 @@ func run(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Wri
 	}
 	defer serving()
 	if o.device != "" {
-		if err := capture.DropPrivileges(); err != nil {
-			return usage.Failed(err)
+		if err := capture.DropPrivileges(); err != nil { // a container's root may have no more than the right to listen
+			fmt.Fprintln(stderr, "warning:", err)
 		}
 	}
 	ended := s.beside(ctx, out, stderr)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -17,32 +18,30 @@ const nobody = 65534
 
 // DropPrivileges gives up what the process may do beyond reading what it has open: root becomes the user nobody, without groups, all
 // threads lose their capabilities, and nothing that it may execute gives them back (PR_SET_NO_NEW_PRIVS). Call it when all that needs
-// a privilege is open, output files and listeners as well. The error says what is still there; all else is gone.
+// a privilege is open, output files and listeners as well. The error says in one line what is still there, as of a root that has
+// CAP_NET_RAW alone and so cannot become another; all else is gone.
 func DropPrivileges() error {
-	var failed []error
+	var kept []string
 	note := func(what string, err error) {
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", what, err))
+			kept = append(kept, what+" ("+err.Error()+")")
 		}
 	}
 	if os.Geteuid() == 0 {
 		uid, gid := nobodyIDs()
-		note("leave the groups of root", syscall.Setgroups(nil))
-		note("become the group nobody", syscall.Setresgid(gid, gid, gid))
-		note("become the user nobody", syscall.Setresuid(uid, uid, uid))
+		note("the groups of root", syscall.Setgroups(nil))
+		note("the group root", syscall.Setresgid(gid, gid, gid))
+		note("the user root", syscall.Setresuid(uid, uid, uid))
 	}
-	if err := clearCapabilities(); err != nil {
-		// Whoever stops being root has lost them by that, in all threads.
-		if len(failed) > 0 || os.Geteuid() == 0 || hasCapabilities() {
-			note("clear the capabilities", err)
-		}
+	if err := clearCapabilities(); err != nil && hasCapabilities() { // who stops being root loses them by that, in all threads
+		note("capabilities", err)
 	}
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
-	note("forbid new privileges", threads(errno))
-	if len(failed) == 0 {
+	note("new privileges by execution", threads(errno))
+	if len(kept) == 0 {
 		return nil
 	}
-	return fmt.Errorf("privileges are not dropped wholly: %w", errors.Join(failed...))
+	return fmt.Errorf("privileges are dropped but for %s", strings.Join(kept, ", "))
 }
 
 func nobodyIDs() (uid, gid int) {
@@ -84,7 +83,7 @@ func threads(errno syscall.Errno) error {
 	case 0:
 		return nil
 	case syscall.ENOTSUP:
-		return errors.New("not possible in a program built with cgo: build it with CGO_ENABLED=0, as make build does")
+		return errors.New("built with cgo; take CGO_ENABLED=0, as make build does")
 	}
 	return errno
 }

@@ -66,9 +66,10 @@ func TestDropPrivilegesProcess(t *testing.T) {
 }
 
 // dropped returns the different lines that the process printed.
-func dropped(t *testing.T, program string, attr *syscall.SysProcAttr) []string {
+func dropped(t *testing.T, attr *syscall.SysProcAttr, program ...string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, "-test.run", "^TestDropPrivilegesProcess$")
+	program = append(program, "-test.run", "^TestDropPrivilegesProcess$")
+	cmd := exec.CommandContext(t.Context(), program[0], program[1:]...)
 	cmd.Env = append(os.Environ(), dropping+"=1")
 	cmd.SysProcAttr, cmd.Dir = attr, "/"
 	out, err := cmd.CombinedOutput()
@@ -103,21 +104,29 @@ func TestDropPrivileges(t *testing.T) {
 	ids := func(id string) []string {
 		return []string{"error: <nil>", "threads: true", "Uid " + id + " " + id + " " + id + " " + id, "Gid " + id + " " + id + " " + id + " " + id, "Groups"}
 	}
-	if diff := cmp.Diff(append(ids("65534"), none...), dropped(t, program, nil)); diff != "" {
+	if diff := cmp.Diff(append(ids("65534"), none...), dropped(t, nil, program)); diff != "" {
 		t.Errorf("root (-want +got):\n%s", diff)
 	}
 	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}, AmbientCaps: []uintptr{unix.CAP_NET_RAW}}
-	if diff := cmp.Diff(append(ids("4711"), none...), dropped(t, program, user)); diff != "" {
+	if diff := cmp.Diff(append(ids("4711"), none...), dropped(t, user, program)); diff != "" {
 		t.Errorf("a user with CAP_NET_RAW (-want +got):\n%s", diff)
+	}
+	// As in a container that has it alone: root cannot become another.
+	testkit.Need(t, "setpriv")
+	root := ids("0")
+	root[0] = "error: privileges are dropped but for the groups of root (operation not permitted), " +
+		"the group root (operation not permitted), the user root (operation not permitted)"
+	got := dropped(t, nil, "setpriv", "--bounding-set=-all,+net_raw", "--clear-groups", program)
+	if diff := cmp.Diff(append(root, none...), got); diff != "" {
+		t.Errorf("root with CAP_NET_RAW (-want +got):\n%s", diff)
 	}
 }
 
 // With cgo the threads are not all Go's. Root still becomes nobody, and what is left is said.
 func TestDropPrivilegesWithCgo(t *testing.T) {
 	testkit.NeedRooms(t)
-	lines := dropped(t, os.Args[0], nil)
-	want := "error: privileges are not dropped wholly: forbid new privileges: not possible in a program built with cgo: " +
-		"build it with CGO_ENABLED=0, as make build does"
+	lines := dropped(t, nil, os.Args[0])
+	want := "error: privileges are dropped but for new privileges by execution (built with cgo; take CGO_ENABLED=0, as make build does)"
 	if lines[0] == "error: <nil>" {
 		t.Skip("this is no program with cgo")
 	}
