@@ -65,13 +65,13 @@ func newObservedSite(t *testing.T, cfg farm.NginxConfig) *observedSite {
 	return s
 }
 
-// roundRobin puts HAProxy before the servers.
-func (s *observedSite) roundRobin(t *testing.T) *farm.Process {
+// roundRobin puts HAProxy before the servers, each with the given words behind its address.
+func (s *observedSite) roundRobin(t *testing.T, words ...string) *farm.Process {
 	t.Helper()
 	conf := "global\n\tnbthread 1\ndefaults\n\tmode tcp\n\ttimeout connect 5s\n\ttimeout client 30s\n\ttimeout server 30s\n" +
 		"listen farm\n\tbind " + siteAddr + "\n\tbalance roundrobin\n"
 	for _, n := range s.servers {
-		conf += fmt.Sprintf("\tserver %s %s\n", n.Name(), n.Addr())
+		conf += fmt.Sprintf("\tserver %s %s %s\n", n.Name(), n.Addr(), strings.Join(words, " "))
 	}
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	testkit.Check(t, os.WriteFile(file, []byte(conf), 0o600))

@@ -15,6 +15,7 @@ import (
 	"homing/bench/farm"
 	"homing/bench/testkit"
 	"homing/cmd/homing/internal/observe/flow"
+	findings "homing/cmd/homing/internal/observe/judge"
 )
 
 // What flow says of each conn between balancer and servers is what the client offered and what nginx has logged, and the bytes
@@ -47,6 +48,33 @@ func TestIntegrationObserveEachHandshake(t *testing.T) {
 			t.Errorf("%s: %d conns to the balancer, want %d", file, wire, len(truth))
 		}
 		compareShark(t, shark(t, file), list)
+	}
+}
+
+// Where the balancer tells the servers of its clients by PROXY headers, the handshakes behind these are read, and the clients are
+// known.
+func TestIntegrationObserveProxyHeaders(t *testing.T) {
+	s := newObservedSite(t, farm.NginxConfig{Proxy: true})
+	for i, words := range []string{"send-proxy", "send-proxy-v2"} {
+		if i > 0 {
+			s.forget(t)
+		}
+		balancer := s.roundRobin(t, words)
+		back, both := s.record(t, "back.pcap", mirrorBack), s.record(t, "both.pcap", mirrorBoth)
+		p := newItinerary(t, s, 3)
+		p.run(t, 300)
+		truth := p.truth(t)
+		balancer.Stop()
+		file := back.end(t)
+		f := observe(t, file)
+		compareFindings(t, truth, f)
+		checkView(t, f, findings.ViewBetween)
+		if f.Clients.Hidden || f.Clients.Addresses < 200 {
+			t.Errorf("%s: the clients are %+v", words, f.Clients)
+		}
+		f = observe(t, both.end(t))
+		compareFindings(t, truth, f)
+		checkView(t, f, findings.ViewBoth)
 	}
 }
 
