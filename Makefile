@@ -140,7 +140,8 @@ dist: need-go $(NFPM) ## .deb, .rpm, archives (one for Windows), checksums and S
 
 # Builds twice, compares the bytes, installs the package on a fresh Debian root and on one that systemd has booted; ten minutes, needs root.
 dist-test: dist ## the packages: reproducible, installable, removable, and at one with systemd
-	@.ci/packages debootstrap=debootstrap promtool=prometheus systemd-analyze=systemd systemd-nspawn=systemd-container
+	@.ci/packages debootstrap=debootstrap promtool=prometheus systemd-analyze=systemd systemd-nspawn=systemd-container unzip=unzip wine=wine /usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x86-64
+	@.ci/captures bin/captures
 	cmd/homing/packaging/dist_test.sh $(VERSION)
 
 clean: ## remove bin/ and dist/

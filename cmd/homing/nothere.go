@@ -15,7 +15,7 @@ func notHere(system string) (all []*cobra.Command) {
 		all = append(all, &cobra.Command{
 			Use: name, Hidden: true, DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error {
-				return fmt.Errorf("%s is for Linux; on %s there is agent: see homing agent -h", name, system)
+				return fmt.Errorf("%s is for Linux; on %s there are agent and observe: see homing -h", name, system)
 			},
 		})
 	}

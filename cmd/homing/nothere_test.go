@@ -23,7 +23,7 @@ func TestNotHere(t *testing.T) {
 	root := &cobra.Command{Use: "homing", SilenceErrors: true, SilenceUsage: true}
 	root.AddCommand(notHere("windows")...)
 	root.SetArgs([]string{"run", "--listen", ":443"})
-	if err := root.Execute(); err == nil || err.Error() != "run is for Linux; on Windows there is agent: see homing agent -h" {
+	if err := root.Execute(); err == nil || err.Error() != "run is for Linux; on Windows there are agent and observe: see homing -h" {
 		t.Errorf("%v", err)
 	}
 }

@@ -2,8 +2,9 @@
 # dist_test.sh VERSION: dist/ must be the same when built again, its .deb must install on a fresh Debian root and run
 # there with the unit's own command line and the example's configuration, answer `homing status`, leave nothing but state
 # and configuration when removed, and nothing at all when purged; and on one that systemd has booted day_test.sh must find
-# that all it says in an operator's day is true, and boot_test.sh that no conn dies of what systemd does to the service. Needs
-# root, debootstrap, promtool, systemd-analyze, systemd-nspawn; all traffic of the service stays in a network namespace.
+# that all it says in an operator's day is true, and boot_test.sh that no conn dies of what systemd does to the service; and
+# what is for Windows must run under wine. Needs root, debootstrap, promtool, systemd-analyze, systemd-nspawn, wine, MinGW; all
+# traffic of the service stays in a network namespace.
 set -eu
 cd "$(dirname "$0")/../../.."
 version=$1
@@ -14,6 +15,7 @@ root=$work/root
 pid=
 cleanup() {
   [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+  [ ! -d "$work/wine" ] || wineserver -k 2>/dev/null || true
   umount "$root/proc" 2>/dev/null || true
   rm -rf "$work"
 }
@@ -24,6 +26,28 @@ cp dist/SHA256SUMS "$work/sums"
 cmd/homing/packaging/dist.sh "$version" >/dev/null
 diff "$work/sums" dist/SHA256SUMS || fail "a second build has other bytes"
 echo "reproducible: $(wc -l <dist/SHA256SUMS) files are the same when built again"
+
+# What Windows gets runs there as here, as far as wine tells: observe says the same of the same capture, and diagnose reaches a server.
+export WINEPREFIX=$work/wine WINEDEBUG=-all
+mkdir "$work/windows" "$work/linux"
+unzip -q dist/homing_*_windows_amd64.zip -d "$work/windows"
+tar -xzf dist/homing_*_linux_amd64.tar.gz -C "$work/linux"
+wine wineboot -i >"$work/log" 2>&1 || fail "wine does not start"
+# Go asks for a library that wine 8 lacks.
+printf '%s\n' '#include <windows.h>' 'BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);' \
+  '__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE b, SIZE_T n) { return SystemFunction036(b, (ULONG)n); }' >"$work/prng.c"
+x86_64-w64-mingw32-gcc -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" "$work/prng.c" -ladvapi32
+findings() { "$@" observe --pcap - --certificate 1ms --json - <bin/captures/http2_follow_multistream.pcapng | tr -d '\r' | grep -v '"id":'; }
+findings wine "$work/windows/homing.exe" >"$work/there" || fail "observe does not run on Windows"
+findings "$work/linux/homing" | diff - "$work/there" || fail "observe says something else on Windows"
+grep -q '"handshakes": 1,' "$work/there" || fail "observe saw no handshake"
+wineserver -k || true # its sockets are where it was started
+unshare --net -- bash -c 'ip link set lo up; "$0/linux/homing-bench" serve --backends 1 --listen 127.0.0.1:8441 --ca "$0/ca.pem" >"$0/log" 2>&1 & server=$!
+  for i in $(seq 100); do grep -q ^control "$0/log" && break; sleep 0.1; done
+  wine "$0/windows/homing-bench.exe" diagnose --sni backend.test --insecure 127.0.0.1:8441; code=$?; kill $server; exit $code' "$work" >"$work/there" || { cat "$work/there" "$work/log" >&2; fail "diagnose does not run on Windows"; }
+wine "$work/windows/homing.exe" run 2>&1 | grep -q 'run is for Linux' || fail "run does not say that it is not for Windows"
+wineserver -k || true
+echo "Windows: observe and diagnose run"
 
 promtool check rules cmd/homing/packaging/alerts.yml >/dev/null || fail "promtool does not like the rules"
 
