@@ -17,7 +17,7 @@ const backStep = time.Minute
 
 // maxIdleHandshakes bounds the handshakes that are kept for reuse, and maxIdleStream the streams kept with them, in bytes.
 const (
-	maxIdleHandshakes = 1024
+	maxIdleHandshakes = 256
 	maxIdleStream     = 8 << 10
 )
 

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -11,7 +10,6 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"homing/cmd/homing/internal/observe/capture"
-	"homing/tlsparse"
 )
 
 // client n of many.
@@ -195,116 +193,6 @@ func TestDarkCostsNothing(t *testing.T) {
 	if a.held != 0 {
 		t.Errorf("%d bytes held", a.held)
 	}
-}
-
-// FuzzPackets: whatever is captured, what is held is bounded, and what is told keeps its order.
-func FuzzPackets(f *testing.F) {
-	for _, talk := range recorded(f) {
-		f.Add(script(f, segments(talk, 1460)), uint16(1))
-	}
-	f.Add(script(f, full(f)), uint16(1))
-	f.Add(script(f, full(f)), uint16(113))
-	f.Fuzz(func(t *testing.T, b []byte, link uint16) {
-		const most = 1 << 16
-		r := &checker{recorder: recorder{tb: t, quiet: true}}
-		a := New(Config{MaxConns: 4, MaxBytes: most, Handler: r})
-		at := start
-		for len(b) >= 3 {
-			n := min(int(binary.BigEndian.Uint16(b)), len(b)-3)
-			at = at.Add(time.Duration(b[2]) * 100 * time.Millisecond)
-			data := b[3 : 3+n]
-			b = b[3+n:]
-			a.Packet(capture.Packet{Time: at, Data: data, Length: len(data) + int(data0(data))%2, LinkType: layers.LinkType(link)})
-			if s := a.Stats(); s.Held > most || len(a.conns) > 4 || a.libraryConns() > 4 || a.libraryPages()*pageSize > most {
-				t.Fatalf("%d held, %d conns, the library %d conns and %d pages", s.Held, len(a.conns), a.libraryConns(), a.libraryPages())
-			}
-		}
-		a.Flush()
-		checkEmpty(t, a)
-		if len(r.opened) > 0 {
-			t.Errorf("%d conns are not closed", len(r.opened))
-		}
-	})
-}
-
-func data0(b []byte) byte {
-	if len(b) == 0 {
-		return 0
-	}
-	return b[0]
-}
-
-// script is segments as FuzzPackets takes them.
-func script(tb testing.TB, all []seen) (b []byte) {
-	tb.Helper()
-	for i := range all {
-		frame := usual.frame(tb, &all[i])
-		b = append(binary.BigEndian.AppendUint16(b, uint16(len(frame))), 1)
-		b = append(b, frame...)
-	}
-	return b
-}
-
-// checker is a recorder that holds an Assembler to its order.
-type checker struct {
-	recorder
-	hellos, final map[*Conn]int
-}
-
-func (c *checker) Hello(conn *Conn, h *tlsparse.Hello, size int) {
-	if c.hellos == nil {
-		c.hellos, c.final = map[*Conn]int{}, map[*Conn]int{}
-	}
-	c.hellos[conn]++
-	if c.hellos[conn] != conn.Hellos || conn.Hellos > 2 || conn.Hellos == 2 && !conn.Retried {
-		c.tb.Errorf("hello %d, counted as %d, retried %t", c.hellos[conn], conn.Hellos, conn.Retried)
-	}
-	c.recorder.Hello(conn, h, size)
-}
-
-func (c *checker) Answer(conn *Conn, s *tlsparse.Server, ev tlsparse.Event) {
-	if c.hellos[conn] == 0 || c.final[conn] > 0 {
-		c.tb.Errorf("event %d behind %d hellos and %d final events", ev, c.hellos[conn], c.final[conn])
-	}
-	if ev == tlsparse.EventOpaque || ev == tlsparse.EventInvalid || ev == tlsparse.EventExcess {
-		c.final[conn]++
-	}
-	c.recorder.Answer(conn, s, ev)
-}
-
-// FuzzTampered: segments of a handshake in any order, cut and changed in any way: as long as no byte of a copy differs from
-// the true one, what is told is the begin of the truth; and what is told of a conn with other bytes is not judged, or is
-// told of the bytes that came alone.
-func FuzzTampered(f *testing.F) {
-	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
-	f.Add([]byte{0, 1, 2, 4, 3, 3, 5, 7, 6, 8})
-	f.Add([]byte{0, 1, 2, 0x44, 0x83, 3, 5, 7, 6, 8})
-	all := full(f)
-	want, _ := observe(f, Config{}, all)
-	truth, _ := events(want)
-	f.Fuzz(func(t *testing.T, order []byte) {
-		var some []seen
-		for _, o := range order[:min(len(order), 200)] {
-			s := all[int(o&0x3f)%len(all)]
-			if n := len(s.data); o&0x40 != 0 && n > 2 {
-				s.seq, s.data = s.seq+uint32(n/3), s.data[n/3:]
-			}
-			if n := len(s.data); o&0x80 != 0 && n > 2 {
-				s.data, s.fin = s.data[:n*2/3], false
-			}
-			some = append(some, s)
-		}
-		r, a := observe(t, Config{}, some)
-		got, _ := events(r)
-		if a.stats.Conns > 1 {
-			return
-		}
-		for i, line := range got {
-			if i >= len(truth) || truth[i] != line {
-				t.Fatalf("%q, where the truth is %q", got, truth)
-			}
-		}
-	})
 }
 
 // TestMemory: the memory of many conns is what Config says of it.

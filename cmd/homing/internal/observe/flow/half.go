@@ -38,7 +38,7 @@ type half struct {
 	cost   int       // of ahead, with the library's copies
 	acked  int       // offset up to which the other side has had the stream, at least
 	fin    int       // offset of FIN; -1: none was seen
-	cutAt  int       // offset behind what was captured of a segment that goes on; -1: none
+	cutAt  int       // least offset behind what was captured of a segment that goes on; -1: none
 	lost   bool      // the stream goes on behind something that is missing, and that was not kept
 }
 
@@ -117,6 +117,10 @@ func (h *half) missing() bool {
 	}
 	return h.lost || len(h.ahead) > 0 || acked > len(h.stream) || h.fin > len(h.stream) || h.cutAt >= 0
 }
+
+// whole says whether no segment was cut where the stream is known. What comes there another time may be something else: the
+// part that was not captured cannot be compared.
+func (h *half) whole() bool { return h.cutAt < 0 || h.cutAt >= len(h.stream) }
 
 // ended says whether the stream is here up to its FIN.
 func (h *half) ended() bool { return h.fin >= 0 && len(h.stream) >= h.fin }

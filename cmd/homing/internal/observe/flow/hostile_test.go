@@ -87,7 +87,11 @@ func TestEnds(t *testing.T) {
 		{"the hello is cut by the snap length", edit(all, second, func(s *seen) { s.cut = 10 }), nothing, EndCut},
 		{"the answer is cut in its ServerHello", edit(all, answer, func(s *seen) { s.cut = len(s.data) - 20 }), unjudged, EndCut},
 		{"the answer is cut behind its ServerHello", edit(all, answer, func(s *seen) { s.cut = len(s.data) - 1500 }), judged, EndFIN},
-		{"the hello is cut, and sent again", insert(second, func() seen { s := all[second]; s.cut = 10; return s }()), judged, EndFIN},
+		{"the hello is cut, and sent again, who knows how", insert(second, func() seen { s := all[second]; s.cut = 10; return s }()),
+			nothing, EndCut},
+		{"the hello is sent again, cut", insert(answer, func() seen { s := all[second]; s.cut = 10; return s }()), unjudged, EndCut},
+		{"nothing of the hello is captured, then all", insert(first, func() seen { s := all[first]; s.cut = len(s.data); return s }()),
+			nothing, EndCut},
 
 		{"another begin of the hello before the true one", insert(first, spoilt(all[first])), nothing, EndConflict},
 		{"another begin of the hello behind the true one", insert(second, spoilt(all[first])), nothing, EndConflict},

@@ -97,8 +97,18 @@ func (a *Assembler) take(c *Conn, from side, at int, b []byte) bool {
 	hs := c.hs
 	h := &hs.halves[from]
 	next := len(h.stream)
+	if from == client && c.clientDone() {
+		return true
+	}
+	if a.dec.cut && (h.cutAt < 0 || at+len(b) < h.cutAt) {
+		h.cutAt = max(at+len(b), 0)
+	}
+	if !h.whole() {
+		a.close(c, EndCut)
+		return false
+	}
 	switch {
-	case len(b) == 0 || from == client && c.clientDone():
+	case len(b) == 0:
 		return true
 	case len(b) == 1 && at == next-1 && h.acked >= next:
 		return true // keepalive: the byte may be any (RFC 9293, Section 3.8.4)
@@ -120,9 +130,6 @@ func (a *Assembler) take(c *Conn, from side, at int, b []byte) bool {
 		b = b[next-at:]
 		at = next
 	}
-	if a.dec.cut && (h.cutAt < 0 || at+len(b) < h.cutAt) {
-		h.cutAt = at + len(b)
-	}
 	if c.stage == stageBare {
 		a.move(c, stageYoung)
 	}
@@ -141,13 +148,14 @@ func (a *Assembler) take(c *Conn, from side, at int, b []byte) bool {
 		return false
 	}
 	a.queue(c, from, at, b)
-	if h.cutAt >= 0 && len(h.stream) > h.cutAt {
-		h.cutAt = -1 // it was sent again, whole
-	}
 	if len(h.ahead) > 0 {
 		h.caughtUp()
 	}
 	a.account(hs)
+	if !h.whole() {
+		a.close(c, EndCut)
+		return false
+	}
 	return true
 }
 
