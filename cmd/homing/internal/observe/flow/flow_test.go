@@ -40,7 +40,7 @@ func TestHandshakes(t *testing.T) {
 			"close: fin, settled true, flight N",
 		},
 		"TLS 1.3, retried": {
-			hello + "32, ticket true 0, psks 0" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket true 0, psks 0" + from,
+			hello + "32, ticket false 0, psks 0" + from, "event 2", strings.Replace(hello, "1", "2", 1) + "32, ticket false 0, psks 0" + from,
 			"answer: 304, id 32, psk false, retried true", "event 8", "replied", "close: fin, settled true, flight N",
 		},
 		"TLS 1.3, retried, PSK": {

@@ -297,6 +297,20 @@ func speak(tb testing.TB, cc, sc *tls.Config) []said {
 	return talk
 }
 
+// speakAgain is speak where the server sends a HelloRetryRequest: until its ChangeCipherSpec, which it sends at once, comes
+// before the second hello.
+func speakAgain(tb testing.TB, cc, sc *tls.Config) []said {
+	tb.Helper()
+	for range 100 {
+		talk := speak(tb, cc, sc)
+		if bytes.HasSuffix(talk[1].data, []byte{recordChangeCipherSpec, 3, 3, 0, 1, 1}) && len(talk[2].data) > 100 {
+			return talk
+		}
+	}
+	tb.Fatal("the server's ChangeCipherSpec always comes late")
+	return nil
+}
+
 // noted tells of what is written.
 type noted struct {
 	net.Conn
@@ -335,8 +349,11 @@ func recorded(tb testing.TB) map[string][]said {
 	retry.CurvePreferences = []tls.CurveID{tls.CurveP384}
 	again := cc(tls.VersionTLS13)
 	again.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP384}
-	all["TLS 1.3, retried"] = speak(tb, again, retry)
-	all["TLS 1.3, retried, PSK"] = speak(tb, again, retry)
+	fresh := again.Clone()
+	fresh.ClientSessionCache = nil
+	all["TLS 1.3, retried"] = speakAgain(tb, fresh, retry)
+	speak(tb, again, retry)
+	all["TLS 1.3, retried, PSK"] = speakAgain(tb, again, retry)
 	proxied := all["TLS 1.3, full"]
 	header := []byte("PROXY TCP4 203.0.113.9 203.0.113.1 4711 443\r\n")
 	all["PROXY, version 1"] = append([]said{{client, append(header, proxied[0].data...)}}, proxied[1:]...)
