@@ -92,6 +92,7 @@ func (s *session) read() (first error) {
 		case err == nil:
 			s.mu.Lock()
 			s.flow.Packet(p)
+			s.judge.Pass(p.Time)
 			s.mu.Unlock()
 			continue
 		case errors.Is(err, io.EOF):

@@ -154,8 +154,8 @@ func outcomeCells(o *judge.Outcome, first ...string) tableRow {
 func predicted(o *judge.Outcome) string {
 	n := float64(o.Accepted + o.Lost)
 	p := judge.Prediction{Accepted: o.Homing.Accepted / n, Low: o.Homing.Low / n, High: o.Homing.High / n}
-	if !o.Seen {
-		return fmt.Sprintf("%s to %s", percent(clamp(p.Low)), percent(clamp(p.High)))
+	if low, high := percent(clamp(p.Low)), percent(clamp(p.High)); !o.Seen && low != high {
+		return low + " to " + high
 	}
 	if p.High-p.Low > wide {
 		return fmt.Sprintf("%s (%s to %s)", percent(clamp(p.Accepted)), percent(clamp(p.Low)), percent(clamp(p.High)))
