@@ -8,7 +8,10 @@
 //
 // A conn is judged by what its server has read, or not at all. What a capture lacks (a packet lost, cut by the snap length,
 // captured from the middle on) and what a hostile sender says twice in two ways ends a handshake with a reason, see [End],
-// and is counted. It never becomes an event.
+// and is counted. It never becomes an event. Nothing can be done about a sender who knows which of its packets a capture
+// loses: what is read then is the copy that is there.
+//
+// Conns are told apart by their innermost addresses and ports alone, whatever tags and tunnels they come in.
 //
 // # What it holds
 //

@@ -199,6 +199,10 @@ func (a *Assembler) notTLS(c *Conn, status tlsparse.Status) {
 // readAnswer reads on in the server's stream up to its next event. It reports whether there was one.
 func (a *Assembler) readAnswer(c *Conn) bool {
 	hs := c.hs
+	if hs.fed < len(hs.halves[server].stream) && a.dec.pieces.doubtful(c, a.now) {
+		a.close(c, EndGap)
+		return false
+	}
 	n, ev := hs.server.Next(hs.halves[server].stream[hs.fed:])
 	hs.fed += n
 	if ev == tlsparse.EventNone {

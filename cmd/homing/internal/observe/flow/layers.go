@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/ip4defrag"
-	"github.com/gopacket/gopacket/ip6defrag"
 	"github.com/gopacket/gopacket/layers"
 
 	"homing/cmd/homing/internal/observe/capture"
@@ -197,62 +195,4 @@ func erspan3(b []byte) (gopacket.LayerType, []byte) {
 		return ipVersion(b), b
 	}
 	return gopacket.LayerTypeZero, nil
-}
-
-// pieceAge is how long fragments wait for the others of their packet, as with Linux.
-const pieceAge = 30 * time.Second
-
-// pieces are the IP fragments of packets that are not whole. What contradicts itself is dropped by the library, as Linux
-// drops it.
-type pieces struct {
-	four  *ip4defrag.IPv4Defragmenter
-	six   *ip6defrag.IPv6Defragmenter
-	held  int // bytes of fragments, at most: those of packets given up are not taken off
-	limit int
-	since time.Time // nothing that is held is older
-}
-
-// forget gives all of them up.
-func (p *pieces) forget() {
-	p.four, p.six, p.held = ip4defrag.NewIPv4Defragmenter(), ip6defrag.NewIPv6Defragmenter(), 0
-}
-
-// join takes the fragment that d has come to, behind the layer typ, and returns what the packet has that is whole by it.
-func (p *pieces) join(d *decoder, typ gopacket.LayerType, now time.Time) (next gopacket.LayerType, data []byte) {
-	const overhead = 512 // of what the library keeps with each
-	if age := now.Sub(p.since); p.held == 0 {
-		p.since = now
-	} else if age > pieceAge || age < -pieceAge || p.held > p.limit {
-		// The library's clock for those of IPv6 is that of the wall, and neither tells how many bytes it drops: so all go at
-		// once. Fragments of TCP are few, and a handshake that lacks one is not judged.
-		p.forget()
-		p.since = now
-	}
-	if d.cut {
-		return gopacket.LayerTypeZero, nil // the library would take what there is of it for all
-	}
-	if typ == layers.LayerTypeIPv4 {
-		in := d.ip4
-		own := append(append(append([]byte(nil), in.SrcIP...), in.DstIP...), in.Payload...)
-		in.SrcIP, in.DstIP, in.Payload = own[:4:4], own[4:8:8], own[8:]
-		in.Contents, in.Options, in.Padding = nil, nil, nil
-		p.held += len(own) + overhead
-		whole, err := p.four.DefragIPv4WithTimestamp(&in, now)
-		if err != nil || whole == nil {
-			return gopacket.LayerTypeZero, nil
-		}
-		p.held = max(p.held-len(whole.Payload)-overhead, 0)
-		return whole.NextLayerType(), whole.Payload
-	}
-	in, piece := d.ip6, d.piece6
-	own := append(append(append([]byte(nil), in.SrcIP...), in.DstIP...), piece.Payload...)
-	in.SrcIP, in.DstIP, piece.Payload = own[:16:16], own[16:32:32], own[32:]
-	in.Contents, in.Payload, in.HopByHop = nil, nil, nil
-	p.held += len(own) + overhead
-	whole := p.six.DefragIPv6(&in, &piece)
-	if whole == nil {
-		return gopacket.LayerTypeZero, nil
-	}
-	p.held = max(p.held-len(whole.Payload)-overhead, 0)
-	return whole.NextLayerType(), whole.Payload
 }

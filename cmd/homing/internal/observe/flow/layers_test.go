@@ -274,3 +274,48 @@ func TestNotRead(t *testing.T) {
 		t.Errorf("(-want +got):\n%s%s", diff, r.text())
 	}
 }
+
+// TestPiecesInDoubt: what a client sends in fragments may be whole to its server and not to us. Then its other copy is not
+// taken for what the server has read.
+func TestPiecesInDoubt(t *testing.T) {
+	all := full(t)
+	bad := spoilt(all[second])
+	last := func(b [][]byte) [][]byte { return b[:1] } // the pieces come last first
+	for name, tt := range map[string]struct {
+		keep     func([][]byte) [][]byte
+		wait     time.Duration // before the first piece, which completes the packet
+		cut      int
+		datagram bool
+		end      End
+	}{
+		"all pieces":              {func(b [][]byte) [][]byte { return b }, 0, 0, false, EndConflict},
+		"some pieces":             {last, 0, 0, false, EndGap},
+		"of something else":       {last, 0, 0, true, EndFIN},
+		"a piece that is cut":     {func(b [][]byte) [][]byte { return b }, 0, 5, false, EndGap},
+		"all, when given up here": {func(b [][]byte) [][]byte { return b }, 31 * time.Second, 0, false, EndGap},
+	} {
+		for _, e := range []ends{usual, usual6} {
+			if tt.datagram && e == usual6 {
+				continue // all count
+			}
+			r := &recorder{tb: t}
+			a := New(Config{Handler: r})
+			at := feed(t, a, e, start, all[:second])
+			parts := tt.keep(fragments(e.frame(t, &bad), layers.LinkTypeEthernet, 400))
+			for i, b := range parts {
+				if tt.datagram {
+					b[14+9] = byte(layers.IPProtocolUDP)
+				}
+				if i == len(parts)-1 {
+					at = at.Add(tt.wait)
+				}
+				a.Packet(capture.Packet{Time: at, Data: b[:len(b)-tt.cut], Length: len(b), LinkType: layers.LinkTypeEthernet})
+			}
+			feed(t, a, e, at, all[second:])
+			a.Flush()
+			if a.stats.Ends[tt.end] != 1 || r.conns[0].Settled != (tt.end == EndFIN) {
+				t.Errorf("%s, from %v: not %v:\n%s", name, e.client, tt.end, r.text())
+			}
+		}
+	}
+}
