@@ -186,9 +186,9 @@ func formats() map[string]format {
 			data: join(le.section(), le.device(1, 0), le.device(276, 0), le.packet(1, 7, "cooked", 6), le.packet(0, 8, "ether", 5)),
 			want: []capture.Packet{of(layers.LinkType(276), packet(7000, "cooked")), packet(8000, "ether")},
 		},
-		"pcapng, an interface that comes later, and comments": {
-			data: join(le.section(le.option(4, "pktmon")), le.device(1, 0, le.option(2, "eth0")), le.packet(0, 1, "one", 3, le.option(1, "PktGroupId 1")),
-				le.device(101, 0), le.packet(1, 2, "raw", 3)),
+		"pcapng, as etl2pcapng writes it: interfaces as they come, directions and processes of packets": {
+			data: join(le.section(), le.device(1, 0), le.packet(0, 1, "one", 3, le.option(2, "\x01\x00\x00\x00"), le.option(1, "PID=4\x00\x00\x00"), le.option(0, "")),
+				le.device(101, 0), le.packet(1, 2, "raw", 3, le.option(2, "\x02\x00\x00\x00"), le.option(1, "PID=4711"), le.option(0, ""))),
 			want: []capture.Packet{packet(1000, "one"), of(layers.LinkTypeRaw, packet(2000, "raw"))},
 		},
 		"pcapng, resolutions of 100 ns and of 2^-9 s, and an offset": {
