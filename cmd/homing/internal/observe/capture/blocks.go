@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/bits"
+	"time"
 )
 
 // The blocks of a pcapng file that matter here (draft-ietf-opsawg-pcapng, section 4).
@@ -30,6 +32,8 @@ const (
 	// maxInterfaces and maxDescriptions bound what the reader remembers of a section's interfaces: their number, and their bytes.
 	maxInterfaces   = 1 << 16
 	maxDescriptions = 16 << 20
+	// maxOptions is how far into an interface's description its resolution is looked for, in bytes.
+	maxOptions = 4 << 10
 	// blockHead is the longest part of a block that is looked at, in bytes: an enhanced packet's, to the length of the packet.
 	blockHead = 8 + 20
 )
@@ -37,16 +41,17 @@ const (
 // blocks passes on the blocks of a pcapng file that the reader needs, and stops where one cannot be what it says. The reader behind
 // it believes every length, keeps the names and the TLS secrets that a file brings, and so would take what memory a file asks for.
 type blocks struct {
-	r     *bufio.Reader
-	big   bool     // the byte order of the section is big-endian
-	snaps []uint32 // the snap lengths of the section's interfaces; 0: none
-	told  uint32   // the bytes that describe them
-	asked bool     // the reader was asked for a packet and has not got to one
-	last  int64    // the offset of the last packet's block
-	left  int64    // of the block that is being passed on, in bytes
-	at    int64    // the offset of the next byte of r
-	block int64    // the offset of the block that is being passed on
-	err   error    // why there is no more
+	r       *bufio.Reader
+	big     bool      // the byte order of the section is big-endian
+	devices []device  // of the section
+	told    uint32    // the bytes that describe them
+	asked   bool      // the reader was asked for a packet and has not got to one
+	last    int64     // the offset of the last packet's block
+	left    int64     // of the block that is being passed on, in bytes
+	at      int64     // the offset of the next byte of r
+	time    time.Time // of the packet that was passed on last, where the reader has it inexactly; otherwise zero
+	block   int64     // the offset of the block that is being passed on
+	err     error     // why there is no more
 }
 
 // blockError says what is wrong with a block.
@@ -101,7 +106,7 @@ func (b *blocks) enter() error {
 		default:
 			return &blockError{"a section begins here without its byte order"}
 		}
-		b.snaps, b.told = b.snaps[:0], 0
+		b.devices, b.told = b.devices[:0], 0
 	}
 	size := b.word(head[4:])
 	if size < blockFrame || size%4 != 0 || size > maxBlock {
@@ -142,10 +147,13 @@ func (b *blocks) check(kind, size uint32) (pass bool, err error) {
 	}
 	switch kind {
 	case blockInterface:
-		if b.told += size; len(b.snaps) == maxInterfaces || b.told > maxDescriptions {
-			return false, &blockError{fmt.Sprintf("a section has more than %d interfaces", len(b.snaps))}
+		if b.told += size; len(b.devices) == maxInterfaces || b.told > maxDescriptions {
+			return false, &blockError{fmt.Sprintf("a section has more than %d interfaces", len(b.devices))}
 		}
-		b.snaps = append(b.snaps, b.word(head[12:]))
+		if head, err = b.r.Peek(int(min(size, maxOptions))); err != nil {
+			return false, cut(err)
+		}
+		b.devices = append(b.devices, b.describe(head))
 	case blockPacket, blockEnhanced:
 		if err := b.count(); err != nil {
 			return false, err
@@ -153,13 +161,14 @@ func (b *blocks) check(kind, size uint32) (pass bool, err error) {
 		if length := b.word(head[20:]); length > size-least {
 			return false, &blockError{fmt.Sprintf("a packet claims to have %d bytes in a block of %d", length, size)}
 		}
+		b.time = b.stamp(kind, head)
 	case blockSimple:
 		if err := b.count(); err != nil {
 			return false, err
 		}
 		length := b.word(head[8:])
-		if len(b.snaps) > 0 && b.snaps[0] != 0 {
-			length = min(length, b.snaps[0])
+		if len(b.devices) > 0 && b.devices[0].snap != 0 {
+			length = min(length, b.devices[0].snap)
 		}
 		if length > size-least {
 			return false, &blockError{fmt.Sprintf("a packet claims to have %d bytes in a block of %d", length, size)}
@@ -193,4 +202,62 @@ func (b *blocks) count() error {
 	}
 	b.asked, b.last = false, b.block
 	return nil
+}
+
+// device is an interface of a section.
+type device struct {
+	snap   uint32 // the longest that is kept of a packet, in bytes; 0: all
+	binary uint8  // its clock counts in units of 2^-binary s; 0: in a decimal part of a second, which the reader has exactly
+	offset int64  // to be added to its clock, in seconds
+}
+
+// describe reads the beginning of an interface's block.
+func (b *blocks) describe(head []byte) device {
+	const resolution, offset = 9, 14
+	d := device{snap: b.word(head[12:])}
+	for options := head[16:]; len(options) >= 4; {
+		word := b.word(options)
+		code, length := word&0xffff, word>>16
+		if b.big {
+			code, length = length, code
+		}
+		options = options[4:]
+		if code == 0 || int(length) > len(options) {
+			break
+		}
+		switch value := options[:length]; {
+		case code == resolution && length > 0:
+			d.binary = 0
+			if exponent := value[0] & 0x7f; value[0] != exponent && exponent < 64 {
+				d.binary = exponent
+			}
+		case code == offset && length >= 8:
+			if b.big {
+				d.offset = int64(binary.BigEndian.Uint64(value))
+			} else {
+				d.offset = int64(binary.LittleEndian.Uint64(value))
+			}
+		}
+		options = options[min(int(length+3)&^3, len(options)):]
+	}
+	return d
+}
+
+// stamp is the time of a packet from a clock that counts in binary parts of a second: the reader makes whole nanoseconds of the unit
+// before it multiplies, which at 2^-32 s is wrong by a fourteenth.
+func (b *blocks) stamp(kind uint32, head []byte) time.Time {
+	id := b.word(head[8:])
+	if kind == blockPacket { // half of the word is another count
+		if b.big {
+			id >>= 16
+		}
+		id &= 0xffff
+	}
+	if int(id) >= len(b.devices) || b.devices[id].binary == 0 {
+		return time.Time{}
+	}
+	d := b.devices[id]
+	ticks := uint64(b.word(head[12:]))<<32 | uint64(b.word(head[16:]))
+	high, low := bits.Mul64(ticks&(1<<d.binary-1), uint64(time.Second))
+	return time.Unix(int64(ticks>>d.binary)+d.offset, int64(high<<(64-d.binary)|low>>d.binary)).UTC()
 }

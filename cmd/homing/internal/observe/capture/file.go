@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -128,7 +129,7 @@ func (f *file) drops(id int, stats pcapgo.NgInterfaceStatistics) {
 // next returns the next packet, or the reader's error.
 func (f *file) next() (Packet, error) {
 	if f.blocks != nil {
-		f.blocks.asked = true
+		f.blocks.asked, f.blocks.time = true, time.Time{}
 	}
 	data, ci, err := f.read()
 	if err != nil {
@@ -143,6 +144,9 @@ func (f *file) next() (Packet, error) {
 	link := f.link
 	if len(ci.AncillaryData) > 0 {
 		link, _ = ci.AncillaryData[0].(layers.LinkType)
+	}
+	if f.blocks != nil && !f.blocks.time.IsZero() {
+		ci.Timestamp = f.blocks.time
 	}
 	f.packets++
 	f.at += 16 + int64(len(data))

@@ -197,6 +197,16 @@ func formats() map[string]format {
 				le.packet(0, 15, "one", 3), le.packet(1, 512+256, "two", 3), le.packet(2, 1, "three", 5)),
 			want: []capture.Packet{packet(1500, "one"), packet(second+second/2, "two"), packet(100*second+1000, "three")},
 		},
+		"pcapng, binary resolutions, to the nanosecond": {
+			data: join(le.section(), le.device(1, 0, le.option(2, "x"), le.option(9, "\xa0")),
+				le.device(1, 0, le.option(9, "\x94"), le.option(14, string(binary.LittleEndian.AppendUint64(nil, 100)))),
+				le.packet(0, 6<<32-1, "one", 3), le.packet(1, 1<<20|1<<19, "two", 3), le.packet(0, 6<<32|1<<31, "three", 5),
+				be.section(), be.device(1, 0, be.option(9, "\xa0")), be.packet(0, 7<<32|1<<30, "four", 4), be.obsolete(0, 8<<32|1<<31, "five")),
+			want: []capture.Packet{
+				packet(6*second-1, "one"), packet(101*second+second/2, "two"), packet(6*second+second/2, "three"),
+				packet(7*second+second/4, "four"), packet(8*second+second/2, "five"),
+			},
+		},
 		"pcapng, simple packets have the time of the one before": {
 			data: join(le.section(), le.device(1, 4), le.packet(0, 9, "one", 3), le.simple("long", 9), le.simple("two", 3)),
 			want: []capture.Packet{packet(9000, "one"), cutFrom(9, packet(9000, "long")), packet(9000, "two")},
