@@ -49,8 +49,9 @@ type conn struct {
 	digest  affinity.Digest
 	ticket  bool // digest is in use
 	alerted bool
-	row     *row // where it is counted
-	weighed bool // the flight is
+	row     *row   // where it is counted
+	root    uint32 // when, with homing, the session would have begun that is issued here, if another is; 0: here
+	weighed bool   // the flight is
 }
 
 // offered says whether the client offers something: not the random session ID of every TLS 1.3 client.

@@ -66,6 +66,10 @@ type Outcome struct {
 	LostShare   float64           `json:"lost_share"` // of Accepted and Lost
 	Why         map[string]uint64 `json:"why"`        // of Refused
 	Homing      Prediction        `json:"with_homing"`
+	// Outlived is the offers of TLS <= 1.2 that would be too old with homing: a client that is not refused keeps its session
+	// until it is. MayOutlive is those that are older than what was seen of the servers tells. Homing reckons with both.
+	Outlived   uint64 `json:"would_be_too_old"`
+	MayOutlive uint64 `json:"may_be_too_old"`
 	// Saved is the share of Lost that homing would have brought home, with its bounds.
 	Saved Prediction `json:"saved_share"`
 	Seen  bool       `json:"counted"` // servers are seen one by one; otherwise it is an estimate within its bounds
@@ -264,6 +268,7 @@ func newOutcome(t *Tally, p Prediction, exact bool) Outcome {
 	o := Outcome{
 		Handshakes: t.Handshakes(), Fresh: t.Fresh, Failed: t.Failed, Offers: t.Offers(), Accepted: t.Accepted,
 		Refused: t.Refused, Undecided: t.Undecided, DoubtfulIDs: t.Junk, Lost: t.Lost(), Homing: p, Seen: exact,
+		Outlived: t.Outlived, MayOutlive: t.MayOutlive,
 		LostShare: ratio(float64(t.Lost()), float64(t.Accepted+t.Lost())), Why: map[string]uint64{},
 	}
 	for w := range NumWhys {

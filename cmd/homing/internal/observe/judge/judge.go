@@ -2,6 +2,7 @@ package judge
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -59,6 +60,8 @@ type Judge struct {
 	rows     map[rowKey]*row
 	later    later
 	births   *affinity.Table // session ID or ticket -> when it was issued
+	roots    *affinity.Table // likewise -> when what the client would have in its place with homing was, if earlier
+	kept     [affinity.NumOfferKinds]kept
 	keys     keyUses
 	clients  clients
 	hellos   Hellos
@@ -115,6 +118,9 @@ func New(cfg Config) (*Judge, error) {
 	}
 	j.pool, j.front = j.newPool(), j.newPool()
 	if j.births, err = affinity.NewTable(birthEntries); err == nil {
+		j.roots, err = affinity.NewTable(birthEntries)
+	}
+	if err == nil {
 		err = j.clients.init(cmp.Or(cfg.Clients, affinity.DefaultClientEntries))
 	}
 	if err != nil {
@@ -125,14 +131,7 @@ func New(cfg Config) (*Judge, error) {
 
 // Free gives the memory back. The Judge is of no use any more.
 func (j *Judge) Free() error {
-	err := j.store.Close()
-	if e := j.births.Close(); err == nil {
-		err = e
-	}
-	if e := j.clients.close(); err == nil {
-		err = e
-	}
-	return err
+	return errors.Join(j.store.Close(), j.births.Close(), j.roots.Close(), j.clients.close())
 }
 
 func (j *Judge) newPool() *affinity.Pool {

@@ -35,8 +35,8 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 		known.plus(&t.By[by])
 	}
 	home := shareOf(known.HomeAccepted, known.HomeRefused, 1)
-	sure := float64(known.HomeAccepted + known.AwayAccepted)
-	p.plus(Prediction{sure, sure, sure})
+	stays := float64(known.HomeAccepted + known.AwayAccepted)
+	p.plus(Prediction{stays, stays, stays})
 	p.plus(home.times(known.AwayRefused))
 
 	// chance is how often an offer comes home today.
@@ -48,7 +48,7 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 	if g.hidden {
 		p.plus(byChance(client.HomeAccepted+client.AwayAccepted, client.HomeRefused+client.AwayRefused, chance))
 	} else {
-		stays := float64(client.HomeAccepted)
+		stays = float64(client.HomeAccepted)
 		p.plus(Prediction{stays, stays, stays})
 		rate := shareOf(client.HomeAccepted, client.HomeRefused, home.Accepted)
 		p.plus(rate.times(client.AwayAccepted + client.AwayRefused))
@@ -58,6 +58,10 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 		nothing.AwayRefused = 0
 	}
 	p.plus(byChance(nothing.AwayAccepted, nothing.AwayRefused, chance))
+	// Clients that are not refused keep their sessions for longer.
+	sure, may := float64(t.Outlived), float64(t.MayOutlive)
+	p.Accepted = max(p.Accepted-sure-may/2, 0)
+	p.Low, p.High = max(p.Low-sure-may, 0), max(p.High-sure, 0)
 	return p
 }
 

@@ -305,6 +305,9 @@ func (s *script) outcome(name string, o *Outcome) {
 	}
 	if o.Offers > o.DoubtfulIDs {
 		fmt.Fprintf(s.out, "; homing %.1f (%.1f to %.1f)", o.Homing.Accepted, o.Homing.Low, o.Homing.High)
+		if o.Outlived+o.MayOutlive > 0 {
+			fmt.Fprintf(s.out, ", too old %d, perhaps %d", o.Outlived, o.MayOutlive)
+		}
 	}
 	fmt.Fprintln(s.out)
 }

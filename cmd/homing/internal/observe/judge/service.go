@@ -29,6 +29,7 @@ type service struct {
 	role  Role
 	given bool // by a flag
 	pool  *affinity.Pool
+	hint  uint32    // the latest lifetime of its tickets of TLS <= 1.2, in seconds
 	proof [3]proofs // by kind: ID, ticket, PSK
 	alive uint64    // PSKs refused between two acceptances under their key
 }

@@ -99,6 +99,9 @@ type Tally struct {
 	By   [NumStrata]Cell // of Accepted and Refused
 	Junk uint64          // of Refused and WhyUnknown: session IDs, which many clients invent
 
+	// Outlived is the offers that would have been too old with homing, and MayOutlive those that may; see ages.go.
+	Outlived, MayOutlive uint64
+
 	Cost Cost
 }
 
@@ -131,6 +134,8 @@ func (t *Tally) Plus(o *Tally) {
 	t.Refused += o.Refused
 	t.Undecided += o.Undecided
 	t.Junk += o.Junk
+	t.Outlived += o.Outlived
+	t.MayOutlive += o.MayOutlive
 	for i := range t.Why {
 		t.Why[i] += o.Why[i]
 	}
@@ -154,6 +159,8 @@ func (t *Tally) Minus(o *Tally) {
 	t.Accepted -= o.Accepted
 	t.Refused -= o.Refused
 	t.Undecided -= o.Undecided
+	t.Outlived -= o.Outlived
+	t.MayOutlive -= o.MayOutlive
 	t.Junk -= min(o.Junk, t.Junk) // offers move between strata when a key becomes known
 	for i := range t.Why {
 		t.Why[i] -= min(o.Why[i], t.Why[i])
@@ -247,6 +254,7 @@ func (j *Judge) countOffer(st *conn, r *row) {
 		})
 	}
 	j.proofs(st, accepted)
+	j.ages(st, r, by, home, accepted)
 	if accepted {
 		r.Accepted++
 		return

@@ -131,7 +131,9 @@ func (j *Judge) ticketIssued(st *conn, s *tlsparse.Server) {
 	if st.ticket && s.TicketLen() > 0 && st.service != nil {
 		t := st.digest.Ident()
 		st.pool.IssuedTicket(t, s.TicketLifetime(), st.service.id, j.now)
+		st.service.hint = s.TicketLifetime()
 		j.born(t.Exact)
+		j.inherit(st, t.Exact)
 		j.keys.issued(st, t, j.now)
 	}
 	st.ticket = false
@@ -145,6 +147,7 @@ func (j *Judge) serverFinished(c *flow.Conn, st *conn) {
 	if st.issued != 0 {
 		st.pool.IssuedID(st.issued, st.service.id, j.now)
 		j.born(st.issued)
+		j.inherit(st, st.issued)
 	}
 	j.completed(c, st)
 }

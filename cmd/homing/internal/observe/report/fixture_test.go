@@ -69,7 +69,7 @@ func between() *judge.Findings {
 	f.Total.Refused += 30
 	f.Total.Offers += 30
 	f.Total.DoubtfulIDs = 30
-	f.Total.Undecided = 4
+	f.Total.Undecided, f.Total.Outlived, f.Total.MayOutlive = 4, 60, 9
 	f.Total.Why = map[string]uint64{"elsewhere": 4900, "likely_elsewhere": 90, "expired": 50, "rotated": 3, "unknown": 30}
 	f.Tallies[affinity.OfferPSK] = judge.Tally{Accepted: 5000, Refused: 4000}
 	f.Tallies[affinity.OfferID] = judge.Tally{Accepted: 2257, Refused: 1043}

@@ -180,6 +180,10 @@ func kinds(f *judge.Findings) section {
 		s.Lead = append(s.Lead, fmt.Sprintf("%s were refused that nobody is known to have issued. Many clients invent one for "+
 			"a fresh handshake: they are not counted as offers here.", plural(n, "session ID", "session IDs")))
 	}
+	if sure, may := f.Total.Outlived, f.Total.MayOutlive; sure+may > 0 {
+		s.Lead = append(s.Lead, fmt.Sprintf("With homing clients keep a session until it is too old: %s would be so, and %s may be. "+
+			"The prediction reckons with that.", plural(sure, "offer", "offers"), count(may)))
+	}
 	if n := f.Total.Undecided; n > 0 {
 		s.Lead = append(s.Lead, fmt.Sprintf("Of %s the answer does not say: an alert, or the end of the conn.", plural(n, "offer", "offers")))
 	}
