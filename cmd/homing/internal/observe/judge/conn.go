@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"net/netip"
+
 	"homing/balancer/affinity"
 	"homing/cmd/homing/internal/observe/flow"
 	"homing/tlsparse"
@@ -35,6 +37,7 @@ type conn struct {
 	hint      uint32 // the server that proved one ticket that begins like the one offered; 0: none
 	sessionID affinity.Key
 	client    affinity.Key
+	addr      netip.Addr // of the client, in front of the balancer if that was seen
 	psks      int
 	early     bool
 	unread    bool // it is a second hello that counts, and that offers nothing to be read
@@ -51,7 +54,6 @@ type conn struct {
 	alerted bool
 	row     *row   // where it is counted
 	root    uint32 // when, with homing, the session would have begun that is issued here, if another is; 0: here
-	weighed bool   // the flight is
 }
 
 // offered says whether the client offers something: not the random session ID of every TLS 1.3 client.
@@ -88,7 +90,7 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 	}
 	st.offer = offerOf(st.pool, h, st.sessionID)
 	j.noteClient(c, st, h)
-	st.offer.Network = affinity.HashNetwork(c.Client.Addr())
+	st.offer.Network = affinity.HashNetwork(st.addr)
 	if st.offer.Kind != affinity.OfferNone {
 		st.home = st.pool.Look(&st.offer, j.now)
 		if !st.home.Known() {
@@ -100,12 +102,12 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 // noteClient notes whose home a handshake that h begins speaks of once it has completed. Behind a balancer that hides its
 // clients' addresses, its own other side tells who they are, if it was captured too.
 func (j *Judge) noteClient(c *flow.Conn, st *conn, h *tlsparse.Hello) {
-	addr := c.Client.Addr()
+	st.addr = c.Client.Addr()
+	j.clients.address(st.addr)
 	if outer, ok := j.pairs.meet(j, c, st, h); ok {
-		addr = outer
+		st.addr = outer
 	}
-	j.clients.address(c.Client.Addr())
-	st.client = st.pool.HashClient(addr, h.ServerName(), h.Shape)
+	st.client = st.pool.HashClient(st.addr, h.ServerName(), h.Shape)
 	st.offer.Client = st.client
 }
 
@@ -123,7 +125,7 @@ func (j *Judge) readSecond(c *flow.Conn, st *conn, h *tlsparse.Hello) {
 		}
 	}
 	st.early = h.EarlyData
-	st.client = st.pool.HashClient(c.Client.Addr(), h.ServerName(), h.Shape)
+	st.client = st.pool.HashClient(st.addr, h.ServerName(), h.Shape)
 	st.offer.Client = st.client
 }
 

@@ -167,11 +167,12 @@ func (j *Judge) completed(c *flow.Conn, st *conn) {
 	j.finish(c, st)
 }
 
-// finish weighs the server's flight, once, when all of it is there.
+// finish weighs the server's flight, once, when all of it is there. Then there is nothing left to tell of the conn, however
+// long it goes on.
 func (j *Judge) finish(c *flow.Conn, st *conn) {
-	if st.weighed || st.row == nil || c.Flight == 0 {
+	if st.row == nil || c.Flight == 0 {
 		return
 	}
-	st.weighed = true
 	st.row.weigh(st, c)
+	c.Data = nil
 }
