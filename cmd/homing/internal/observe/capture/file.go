@@ -75,14 +75,13 @@ func (f *file) begin() error {
 	if err != nil {
 		return err
 	}
-	switch kind {
-	case kindPcap:
+	if kind == kindPcap {
 		return f.beginPcap(r)
-	case kindPcapng:
-		return f.beginPcapng(r)
-	default:
-		return kind
 	}
+	if kind == kindPcapng {
+		return f.beginPcapng(r)
+	}
+	return kind
 }
 
 func (f *file) beginPcap(r *bufio.Reader) error {

@@ -378,8 +378,10 @@ func TestFileErrors(t *testing.T) {
 		"garbage": {[]byte("GET / HTTP/1.1\r\n\r\n"), "this is no capture file; it takes pcap and pcapng, as tcpdump, Wireshark and pktmon write them"},
 		"short":   {[]byte{0xd4, 0xc3}, "this is no capture file; it takes pcap and pcapng, as tcpdump, Wireshark and pktmon write them"},
 		"etl":     {[]byte("\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"), "this is a Windows event trace; convert it: pktmon etl2pcap FILE (traces of netsh: etl2pcapng FILE NEW)"},
-		"modified": {[]byte("\x34\xcd\xb2\xa1\x00\x00\x00\x00"),
-			"this is the modified pcap of a patched libpcap; convert it: editcap -F pcap OLD NEW (editcap comes with Wireshark)"},
+		"modified": {
+			[]byte("\x34\xcd\xb2\xa1\x00\x00\x00\x00"),
+			"this is the modified pcap of a patched libpcap; convert it: editcap -F pcap OLD NEW (editcap comes with Wireshark)",
+		},
 		"zstd":          {[]byte("\x28\xb5\x2f\xfd\x00\x00\x00\x00"), "the file is compressed, and not by gzip; unpack it first"},
 		"header cut":    {onePcap()[:20], "the file is cut off; copy it again when its capture has ended"},
 		"record cut":    {onePcap("one", "two")[:24+19+5], "the file is cut off, at byte 43 behind 1 packets that are good; copy it again when its capture has ended"},
@@ -393,12 +395,18 @@ func TestFileErrors(t *testing.T) {
 		"block of 0":    {huge(4, 0), "the file is damaged: a block claims to have 0 bytes; copy or capture it again"},
 		"packet of 4GB": {huge(20, 1<<32-1), "the file is damaged: a packet claims to have 4294967295 bytes in a block of 36; copy or capture it again"},
 		"no interface":  {huge(8, 7), "the file is damaged: Interface id 7 not present in section (have only 1 interfaces); copy or capture it again"},
-		"simple packet longer than its block": {join(whole, le.simple("two", 4000)),
-			"the file is damaged: a packet claims to have 4000 bytes in a block of 20, at byte 84 behind 1 packets that are good; copy or capture it again"},
-		"version": {le.block(0x0A0D0D0A, []byte("\x4d\x3c\x2b\x1a\x09\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")),
-			"a section is of a pcapng version that is not known; convert it: editcap -F pcapng OLD NEW (editcap comes with Wireshark)"},
-		"options that go on behind their block": {join(whole, le.packet(0, 1, "two", 3, []byte{1, 0, 200, 0}), bytes.Repeat(le.packet(0, 1, "more", 4), 20)),
-			"the file is damaged: a packet's options go on behind their block, at byte 84 behind 1 packets that are good; copy or capture it again"},
+		"simple packet longer than its block": {
+			join(whole, le.simple("two", 4000)),
+			"the file is damaged: a packet claims to have 4000 bytes in a block of 20, at byte 84 behind 1 packets that are good; copy or capture it again",
+		},
+		"version": {
+			le.block(0x0A0D0D0A, []byte("\x4d\x3c\x2b\x1a\x09\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")),
+			"a section is of a pcapng version that is not known; convert it: editcap -F pcapng OLD NEW (editcap comes with Wireshark)",
+		},
+		"options that go on behind their block": {
+			join(whole, le.packet(0, 1, "two", 3, []byte{1, 0, 200, 0}), bytes.Repeat(le.packet(0, 1, "more", 4), 20)),
+			"the file is damaged: a packet's options go on behind their block, at byte 84 behind 1 packets that are good; copy or capture it again",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := read(t, test.data)

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 )
@@ -132,7 +133,7 @@ func network6(o Options, ports []bpf.Instruction) []bpf.Instruction {
 	rest := leave()
 	if o.Mirrors {
 		rest = when(protoGRE, take(o), when(protoIPv4, take(o), when(protoIPv6, take(o),
-			when(protoUDP, append(header[:len(header):len(header)], udp(o)...), leave()))))
+			when(protoUDP, append(slices.Clip(header), udp(o)...), leave()))))
 	}
 	extensions := []uint32{0, 43, 44, 51, 60} // RFC 8200, section 4: hop by hop, routing, fragment, authentication, options
 	behind := leave()
@@ -148,7 +149,7 @@ func network6(o Options, ports []bpf.Instruction) []bpf.Instruction {
 		rest = when(extension, behind, rest)
 	}
 	return append([]bpf.Instruction{bpf.LoadIndirect{Off: 6, Size: 1}},
-		when(protoTCP, append(header[:len(header):len(header)], ports...), rest)...)
+		when(protoTCP, append(slices.Clip(header), ports...), rest)...)
 }
 
 // tcp judges the ports of the TCP header at X.

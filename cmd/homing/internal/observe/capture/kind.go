@@ -44,13 +44,21 @@ func sniff(r *bufio.Reader) (kind, error) {
 		kind  kind
 	}{
 		{"\x1f\x8b", kindGzip},
-		{"\xd4\xc3\xb2\xa1", kindPcap}, {"\xa1\xb2\xc3\xd4", kindPcap}, // microseconds
-		{"\x4d\x3c\xb2\xa1", kindPcap}, {"\xa1\xb2\x3c\x4d", kindPcap}, // nanoseconds
-		{"\x34\xcd\xb2\xa1", kindModified}, {"\xa1\xb2\xcd\x34", kindModified}, // longer record headers
+		{"\xd4\xc3\xb2\xa1", kindPcap},
+		{"\xa1\xb2\xc3\xd4", kindPcap}, // microseconds
+		{"\x4d\x3c\xb2\xa1", kindPcap},
+		{"\xa1\xb2\x3c\x4d", kindPcap}, // nanoseconds
+		{"\x34\xcd\xb2\xa1", kindModified},
+		{"\xa1\xb2\xcd\x34", kindModified}, // longer record headers
 		{"\x0a\x0d\x0d\x0a", kindPcapng},
 		{"snoop\x00\x00\x00", kindSnoop},
-		{"GMBU", kindNetmon}, {"RTSS", kindNetmon},
-		{"\x28\xb5\x2f\xfd", kindZstd}, {"\xfd7zXZ\x00", kindXz}, {"BZh", kindBzip2}, {"\x04\x22\x4d\x18", kindLz4}, {"PK\x03\x04", kindZip},
+		{"GMBU", kindNetmon},
+		{"RTSS", kindNetmon},
+		{"\x28\xb5\x2f\xfd", kindZstd},
+		{"\xfd7zXZ\x00", kindXz},
+		{"BZh", kindBzip2},
+		{"\x04\x22\x4d\x18", kindLz4},
+		{"PK\x03\x04", kindZip},
 		// An event trace begins with the size of its buffers, commonly 64 KiB, and what is filled of the first.
 		{"\x00\x00\x01\x00\x00\x00\x01\x00", kindETL},
 	}
