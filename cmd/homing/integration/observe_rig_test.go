@@ -119,8 +119,8 @@ func (s *observedSite) within(t *testing.T, f func()) {
 
 // The filters of a mirror port before the balancer, of one behind it, and of one that has both.
 const (
-	mirrorFront = "tcp and net " + siteClientNet
-	mirrorBack  = "tcp and not net " + siteClientNet
+	mirrorFront = "tcp and (net " + siteClientNet + " or host " + siteNetwork + siteClients + ")"
+	mirrorBack  = "tcp and not (net " + siteClientNet + " or host " + siteNetwork + siteClients + ")"
 	mirrorBoth  = "tcp"
 )
 
@@ -292,7 +292,7 @@ func (p *itinerary) truth(t *testing.T) []handshake {
 		for k, line := range logLines(t, n) {
 			h := p.met[i][k]
 			h.session = false // no log tells it
-			h.Server, h.Version = netip.MustParseAddrPort(n.Addr()), line[1]
+			h.Server, h.Version = addrPort(n), line[1]
 			port, err := strconv.ParseUint(line[5], 10, 16)
 			testkit.Check(t, err)
 			h.Port = uint16(port)
@@ -304,6 +304,8 @@ func (p *itinerary) truth(t *testing.T) []handshake {
 	}
 	return all
 }
+
+func addrPort(n *farm.Nginx) netip.AddrPort { return netip.MustParseAddrPort(n.Addr()) }
 
 // logLines is the access log of a server, by words.
 func logLines(t *testing.T, n *farm.Nginx) (lines [][]string) {
