@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -279,6 +280,37 @@ func (p *itinerary) curl(t *testing.T, n int, fresh, offer string, flags ...stri
 	p.site.within(t, func() {
 		for i, r := range curlFrom(t, p.site.cert, p.source, siteAddr, n, flags...) {
 			p.note(t, "curl", map[bool]string{false: fresh, true: offer}[i > 0], &r)
+		}
+	})
+}
+
+// gnutls lets a process of gnutls-cli connect n times: it resumes when it is told to.
+func (p *itinerary) gnutls(t *testing.T, n int, offer, priority string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(siteAddr)
+	testkit.Check(t, err)
+	p.site.within(t, func() {
+		cmd := exec.CommandContext(t.Context(), "gnutls-cli", "--inline-commands", "--insecure", "--sni-hostname", farm.ServerName,
+			"--priority", priority, "--port", port, host)
+		in, err := cmd.StdinPipe()
+		testkit.Check(t, err)
+		var out testkit.Log
+		cmd.Stdout, cmd.Stderr = &out, &out
+		testkit.Check(t, cmd.Start())
+		for i := range n {
+			if i > 0 {
+				fmt.Fprintln(in, "^resume^")
+			}
+			fmt.Fprint(in, "GET / HTTP/1.1\r\nHost: "+farm.ServerName+"\r\n\r\n")
+			testkit.Eventually(t, "gnutls-cli has an answer", func() bool { return len(answerLine.FindAllString(out.String(), -1)) == i+1 })
+		}
+		testkit.Check(t, in.Close())
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("gnutls-cli: %v: %s", err, out.String())
+		}
+		for i, m := range answerLine.FindAllStringSubmatch(out.String(), -1) {
+			r := tlsclient.Result{Backend: m[1], Offered: i > 0, Resumed: m[2] == "r"}
+			p.note(t, "gnutls-cli", map[bool]string{false: offersNothing, true: offer}[r.Offered], &r)
 		}
 	})
 }

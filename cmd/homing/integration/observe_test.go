@@ -28,6 +28,9 @@ func TestIntegrationObserveEachHandshake(t *testing.T) {
 	p.run(t, 600)
 	p.curl(t, 20, offersNothing, offersPSK)
 	p.curl(t, 20, offersNothing, offersID, "--tls-max", "1.2") // curl turns tickets off
+	p.gnutls(t, 10, offersPSK, "NORMAL:-VERS-ALL:+VERS-TLS1.3")
+	p.gnutls(t, 10, offersTicket, "NORMAL:-VERS-ALL:+VERS-TLS1.2")
+	p.gnutls(t, 10, offersID, "NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_TICKETS")
 	truth := p.truth(t)
 	for i, r := range recorders {
 		file := r.end(t)
