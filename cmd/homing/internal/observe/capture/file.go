@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -80,6 +82,9 @@ func (f *file) begin() error {
 	}
 	if kind == kindPcapng {
 		return f.beginPcapng(r)
+	}
+	if kind == kindUnknown && strings.EqualFold(filepath.Ext(f.name), ".etl") {
+		kind = kindETL
 	}
 	return kind
 }

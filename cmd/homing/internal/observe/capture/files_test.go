@@ -317,6 +317,21 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// Windows' own traces are met often, and there is a way to read them.
+func TestOpenNamesEventTraces(t *testing.T) {
+	name := onDisk(t, "PktMon.ETL", []byte("\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"))
+	s, err := capture.Open(t.Context(), []string{name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = s.Next()
+	want := name + ": this is a Windows event trace; convert it: pktmon etl2pcap FILE (traces of netsh: etl2pcapng FILE NEW)"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestOpenEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s, err := capture.Open(ctx, []string{capture.Stdin}, bytes.NewReader(onePcap("one", "two")))
@@ -377,7 +392,6 @@ func TestFileErrors(t *testing.T) {
 		"empty":   {nil, "the file is empty; it takes pcap and pcapng, as tcpdump, Wireshark and pktmon write them"},
 		"garbage": {[]byte("GET / HTTP/1.1\r\n\r\n"), "this is no capture file; it takes pcap and pcapng, as tcpdump, Wireshark and pktmon write them"},
 		"short":   {[]byte{0xd4, 0xc3}, "this is no capture file; it takes pcap and pcapng, as tcpdump, Wireshark and pktmon write them"},
-		"etl":     {[]byte("\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"), "this is a Windows event trace; convert it: pktmon etl2pcap FILE (traces of netsh: etl2pcapng FILE NEW)"},
 		"modified": {
 			[]byte("\x34\xcd\xb2\xa1\x00\x00\x00\x00"),
 			"this is the modified pcap of a patched libpcap; convert it: editcap -F pcap OLD NEW (editcap comes with Wireshark)",

@@ -19,7 +19,7 @@ const (
 	kindModified
 	kindSnoop
 	kindNetmon
-	kindETL
+	kindETL // by its name: its first bytes are sizes
 	kindZstd
 	kindXz
 	kindBzip2
@@ -59,8 +59,6 @@ func sniff(r *bufio.Reader) (kind, error) {
 		{"BZh", kindBzip2},
 		{"\x04\x22\x4d\x18", kindLz4},
 		{"PK\x03\x04", kindZip},
-		// An event trace begins with the size of its buffers, commonly 64 KiB, and what is filled of the first.
-		{"\x00\x00\x01\x00\x00\x00\x01\x00", kindETL},
 	}
 	for _, m := range marks {
 		if bytes.HasPrefix(head, []byte(m.begin)) {
