@@ -27,7 +27,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
 
 // patience bounds every wait of the scripts; nothing that works comes near it.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // TestScript runs testdata/script/*.txtar against the real command, each in a process of its own.
 func TestScript(t *testing.T) {
@@ -146,7 +146,6 @@ func waitLogged(ts *testscript.TestScript, file string, pattern *regexp.Regexp) 
 func scriptDial(ts *testscript.TestScript, _ bool, args []string) {
 	conn, err := net.DialTimeout("tcp", args[1], patience)
 	ts.Check(err)
-	ts.Check(conn.SetDeadline(time.Now().Add(patience)))
 	ts.Defer(func() { conn.Close() })
 	held(ts)[args[0]] = conn
 }
@@ -154,6 +153,7 @@ func scriptDial(ts *testscript.TestScript, _ bool, args []string) {
 // say NAME TEXT: sends the text and wants it back.
 func scriptSay(ts *testscript.TestScript, _ bool, args []string) {
 	conn, text := held(ts)[args[0]], args[1]+"\n"
+	ts.Check(conn.SetDeadline(time.Now().Add(patience)))
 	ts.Check(second(io.WriteString(conn, text)))
 	got := make([]byte, len(text))
 	if _, err := io.ReadFull(conn, got); err != nil || string(got) != text {
@@ -168,7 +168,9 @@ func scriptHangup(ts *testscript.TestScript, _ bool, args []string) {
 
 // cut NAME: the other side ends the conn, in order or not.
 func scriptCut(ts *testscript.TestScript, _ bool, args []string) {
-	n, err := held(ts)[args[0]].Read(make([]byte, 1))
+	conn := held(ts)[args[0]]
+	ts.Check(conn.SetDeadline(time.Now().Add(patience)))
+	n, err := conn.Read(make([]byte, 1))
 	if n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		ts.Fatalf("the conn was not cut: %d bytes, %v", n, err)
 	}
