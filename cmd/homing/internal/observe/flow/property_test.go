@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -213,4 +214,22 @@ func TestLoss(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d conns are judged at a loss of 5 %%", settled, whole)
+}
+
+// TestSides: the two sides may be captured apart, the one ahead of the other by all that it says.
+func TestSides(t *testing.T) {
+	for name, talk := range talks(t) {
+		all := segments(talk, 1460)
+		r, _ := observe(t, Config{}, all)
+		want, wantReplied := events(r)
+		for _, ahead := range []side{client, server} {
+			sorted := slices.Clone(all)
+			slices.SortStableFunc(sorted, func(a, b seen) int { return int(a.from^ahead) - int(b.from^ahead) })
+			r, _ := observe(t, Config{Ports: []uint16{443}}, sorted)
+			got, replied := events(r)
+			if diff := cmp.Diff(want, got); diff != "" || replied && !wantReplied {
+				t.Errorf("%s, side %d ahead, completed %t, in order %t (-in order +got):\n%s", name, ahead, replied, wantReplied, diff)
+			}
+		}
+	}
 }
