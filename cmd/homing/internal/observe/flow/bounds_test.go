@@ -32,7 +32,7 @@ func TestMaxConns(t *testing.T) {
 	if s := a.Stats(); s.Open != 100 || len(a.conns) != 100 || s.Ends[EndMemory] != 902 {
 		t.Errorf("%d open, %d in the table, %d evicted", s.Open, len(a.conns), s.Ends[EndMemory])
 	}
-	at = feed(t, a, clientOf(1), at, all[second:])
+	feed(t, a, clientOf(1), at, all[second:])
 	if c := r.conns[0]; !c.Settled {
 		t.Error("a handshake has given way to bare conns")
 	}

@@ -223,6 +223,7 @@ func (a *Assembler) readAnswer(c *Conn) bool {
 		if hs.greeted && !hs.judged {
 			hs.judged, hs.resumes = true, ev != tlsparse.EventMessage
 		}
+	case tlsparse.EventNone, tlsparse.EventAlert, tlsparse.EventOpaque, tlsparse.EventInvalid, tlsparse.EventExcess:
 	}
 	a.cfg.Handler.Answer(c, &hs.server, ev)
 	if ev == tlsparse.EventOpaque || ev == tlsparse.EventInvalid || ev == tlsparse.EventExcess {

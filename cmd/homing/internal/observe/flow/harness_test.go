@@ -57,8 +57,6 @@ const (
 	serverISN = 0xffffffa0
 )
 
-func isn(s side) uint32 { return [2]uint32{clientISN, serverISN}[s] }
-
 // segments makes a whole conn of what is said, in segments of at most mss bytes.
 func segments(talk []said, mss int) []seen {
 	next := [2]uint32{clientISN + 1, serverISN + 1}

@@ -64,6 +64,7 @@ func TestEnds(t *testing.T) {
 	rst := func(from side, seq uint32) seen {
 		return seen{from: from, seq: seq, ack: [2]uint32{all[answer].seq, all[answer].ack}[from], rst: true}
 	}
+	cut := func(i, n int) seen { return edit(all, i, func(s *seen) { s.cut = n })[i] }
 	inSYN := edit(all, 0, func(s *seen) { s.data = all[first].data })
 	for _, tt := range []struct {
 		name string
@@ -87,16 +88,13 @@ func TestEnds(t *testing.T) {
 		{"the hello is cut by the snap length", edit(all, second, func(s *seen) { s.cut = 10 }), nothing, EndCut},
 		{"the answer is cut in its ServerHello", edit(all, answer, func(s *seen) { s.cut = len(s.data) - 20 }), unjudged, EndCut},
 		{"the answer is cut behind its ServerHello", edit(all, answer, func(s *seen) { s.cut = len(s.data) - 1500 }), judged, EndFIN},
-		{"the hello is cut, and sent again, who knows how", insert(second, func() seen { s := all[second]; s.cut = 10; return s }()),
-			nothing, EndCut},
-		{"the hello is sent again, cut", insert(answer, func() seen { s := all[second]; s.cut = 10; return s }()), unjudged, EndCut},
-		{"nothing of the hello is captured, then all", insert(first, func() seen { s := all[first]; s.cut = len(s.data); return s }()),
-			nothing, EndCut},
+		{"the hello is cut, and sent again, who knows how", insert(second, cut(second, 10)), nothing, EndCut},
+		{"the hello is sent again, cut", insert(answer, cut(second, 10)), unjudged, EndCut},
+		{"nothing of the hello is captured, then all", insert(first, cut(first, len(all[first].data))), nothing, EndCut},
 
 		{"another begin of the hello before the true one", insert(first, spoilt(all[first])), nothing, EndConflict},
 		{"another begin of the hello behind the true one", insert(second, spoilt(all[first])), nothing, EndConflict},
-		{"another end of the hello ahead, then the true one", slices.Concat(all[:first], []seen{spoilt(all[second])}, all[second:]),
-			nothing, EndConflict},
+		{"another end of the hello ahead", slices.Concat(all[:first], []seen{spoilt(all[second])}, all[second:]), nothing, EndConflict},
 		{"another end of the hello behind it, before the answer", insert(answer, spoilt(all[second])), unjudged, EndConflict},
 		{"another hello when the handshake is dark", insert(reply, spoilt(all[first])), judged, EndFIN},
 		{"another answer before the true one", insert(answer, func() seen {

@@ -21,12 +21,26 @@ const (
 
 // Reads says whether frames of a link type are read.
 func Reads(t layers.LinkType) bool {
-	switch t {
-	case layers.LinkTypeEthernet, layers.LinkTypeLinuxSLL, layers.LinkTypeLinuxSLL2, layers.LinkTypeNull, layers.LinkTypeLoop,
-		layers.LinkTypeRaw, layers.LinkTypeIPv4, layers.LinkTypeIPv6, linkTypeRawBSD, linkTypeRawOpenBSD:
-		return true
+	_, _, ok := begin(t)
+	return ok
+}
+
+// begin is what frames of a link type begin with: a layer, or so many bytes and then IP of either version (LayerTypeZero).
+func begin(t layers.LinkType) (layer gopacket.LayerType, skip int, ok bool) {
+	switch t { //nolint:exhaustive // those that are not named are not read
+	case layers.LinkTypeEthernet:
+		return layers.LayerTypeEthernet, 0, true
+	case layers.LinkTypeLinuxSLL:
+		return layers.LayerTypeLinuxSLL, 0, true
+	case layers.LinkTypeLinuxSLL2:
+		return layers.LayerTypeLinuxSLL2, 0, true
+	case layers.LinkTypeNull, layers.LinkTypeLoop:
+		// An address family, whose numbers are those of the system that captured: each has its own for IPv6.
+		return gopacket.LayerTypeZero, 4, true
+	case layers.LinkTypeRaw, layers.LinkTypeIPv4, layers.LinkTypeIPv6, linkTypeRawBSD, linkTypeRawOpenBSD:
+		return gopacket.LayerTypeZero, 0, true
 	}
-	return false
+	return gopacket.LayerTypeZero, 0, false
 }
 
 // decoder finds the TCP segment in a frame. The layers are the library's; the way from one to the next is walked here, as
@@ -77,26 +91,16 @@ const (
 // decode finds the segment in p. Its data aliases p's, or that of a packet that was in fragments.
 func (d *decoder) decode(p *capture.Packet) outcome {
 	d.cut, d.open = false, false
-	data := p.Data
-	var typ gopacket.LayerType
-	switch p.LinkType {
-	case layers.LinkTypeEthernet:
-		typ = layers.LayerTypeEthernet
-	case layers.LinkTypeLinuxSLL:
-		typ = layers.LayerTypeLinuxSLL
-	case layers.LinkTypeLinuxSLL2:
-		typ = layers.LayerTypeLinuxSLL2
-	case layers.LinkTypeNull, layers.LinkTypeLoop:
-		// Four bytes of address family, whose numbers are those of the system that captured: each has its own for IPv6.
-		if len(data) < 4 {
-			return notTCP
-		}
-		data = data[4:]
-		typ = ipVersion(data)
-	case layers.LinkTypeRaw, layers.LinkTypeIPv4, layers.LinkTypeIPv6, linkTypeRawBSD, linkTypeRawOpenBSD:
-		typ = ipVersion(data)
-	default:
+	typ, skip, ok := begin(p.LinkType)
+	switch {
+	case !ok:
 		return notLink
+	case skip > len(p.Data):
+		return notTCP
+	}
+	data := p.Data[skip:]
+	if typ == gopacket.LayerTypeZero {
+		typ = ipVersion(data)
 	}
 	found := d.walk(typ, data, p.Time)
 	if found == isTCP && p.Length > len(p.Data) && d.open {

@@ -73,7 +73,8 @@ func (f factory) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerCo
 
 // Accept says where a stream begins; or that it ends here, where the library has come to.
 func (f factory) Accept(
-	tcp *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection, next reassembly.Sequence, start *bool, _ reassembly.AssemblerContext,
+	tcp *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection, next reassembly.Sequence, start *bool,
+	_ reassembly.AssemblerContext,
 ) bool {
 	switch a := f.a; {
 	case !a.drop:

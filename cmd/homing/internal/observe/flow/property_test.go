@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,10 +20,7 @@ import (
 // for its own tests, recorded between itself and OpenSSL.
 func talks(tb testing.TB) map[string][]said {
 	tb.Helper()
-	all := map[string][]said{}
-	for name, talk := range recorded(tb) {
-		all[name] = talk
-	}
+	all := maps.Clone(recorded(tb))
 	root, err := exec.CommandContext(tb.Context(), "go", "env", "GOROOT").Output()
 	if err != nil {
 		tb.Logf("no go command to ask for GOROOT: %v", err)
