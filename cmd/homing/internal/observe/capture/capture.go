@@ -27,6 +27,7 @@ const TickEvery = 250 * time.Millisecond
 type Source interface {
 	// Next returns the next packet. The error is io.EOF at the end of all, or when the context of the source is done. Any other
 	// error ends the source too, in one line that names the place, what was read so far and the remedy; what was read stays good.
+	// Behind a *FileError alone Next may be called again: it goes on with the next file.
 	Next() (Packet, error)
 	// Stats tells how far the source is. Other goroutines may ask.
 	Stats() Stats

@@ -37,7 +37,11 @@ type FileError struct {
 
 func (e *FileError) Error() string {
 	text := e.File + ": " + e.Problem
-	if e.Packets > 0 {
+	switch e.Packets {
+	case 0:
+	case 1:
+		text += fmt.Sprintf(", at byte %d behind 1 packet that is good", e.Offset)
+	default:
 		text += fmt.Sprintf(", at byte %d behind %d packets that are good", e.Offset, e.Packets)
 	}
 	if e.Remedy != "" {

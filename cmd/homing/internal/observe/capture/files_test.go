@@ -398,12 +398,12 @@ func TestFileErrors(t *testing.T) {
 		},
 		"zstd":          {[]byte("\x28\xb5\x2f\xfd\x00\x00\x00\x00"), "the file is compressed, and not by gzip; unpack it first"},
 		"header cut":    {onePcap()[:20], "the file is cut off; copy it again when its capture has ended"},
-		"record cut":    {onePcap("one", "two")[:24+19+5], "the file is cut off, at byte 43 behind 1 packets that are good; copy it again when its capture has ended"},
-		"data cut":      {onePcap("one", "two")[:24+19+17], "the file is cut off, at byte 43 behind 1 packets that are good; copy it again when its capture has ended"},
-		"no data":       {onePcap("one", "two")[:24+19+16], "the file is cut off, at byte 43 behind 1 packets that are good; copy it again when its capture has ended"},
-		"record of 2GB": {join(onePcap("one"), header), "the file is damaged: capture length exceeds snap length: 2147483648 > 65536, at byte 43 behind 1 packets that are good; copy or capture it again"},
+		"record cut":    {onePcap("one", "two")[:24+19+5], "the file is cut off, at byte 43 behind 1 packet that is good; copy it again when its capture has ended"},
+		"data cut":      {onePcap("one", "two")[:24+19+17], "the file is cut off, at byte 43 behind 1 packet that is good; copy it again when its capture has ended"},
+		"no data":       {onePcap("one", "two")[:24+19+16], "the file is cut off, at byte 43 behind 1 packet that is good; copy it again when its capture has ended"},
+		"record of 2GB": {join(onePcap("one"), header), "the file is damaged: capture length exceeds snap length: 2147483648 > 65536, at byte 43 behind 1 packet that is good; copy or capture it again"},
 		"gzip cut":      {zipped(onePcap("one", "two"))[:20], "the file is cut off; copy it again when its capture has ended"},
-		"gzip damaged":  {join(zipped(onePcap("one")), []byte("more than a header")), "what gzip packed is damaged, at byte 43 behind 1 packets that are good; pack or copy it again"},
+		"gzip damaged":  {join(zipped(onePcap("one")), []byte("more than a header")), "what gzip packed is damaged, at byte 43 behind 1 packet that is good; pack or copy it again"},
 		"block cut":     {whole[:len(whole)-5], "the file is cut off; copy it again when its capture has ended"},
 		"block of 4GB":  {huge(4, 1<<32-4), "the file is damaged: a block claims to have 4294967292 bytes; copy or capture it again"},
 		"block of 0":    {huge(4, 0), "the file is damaged: a block claims to have 0 bytes; copy or capture it again"},
@@ -411,7 +411,7 @@ func TestFileErrors(t *testing.T) {
 		"no interface":  {huge(8, 7), "the file is damaged: Interface id 7 not present in section (have only 1 interfaces); copy or capture it again"},
 		"simple packet longer than its block": {
 			join(whole, le.simple("two", 4000)),
-			"the file is damaged: a packet claims to have 4000 bytes in a block of 20, at byte 84 behind 1 packets that are good; copy or capture it again",
+			"the file is damaged: a packet claims to have 4000 bytes in a block of 20, at byte 84 behind 1 packet that is good; copy or capture it again",
 		},
 		"version": {
 			le.block(0x0A0D0D0A, []byte("\x4d\x3c\x2b\x1a\x09\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")),
@@ -419,7 +419,7 @@ func TestFileErrors(t *testing.T) {
 		},
 		"options that go on behind their block": {
 			join(whole, le.packet(0, 1, "two", 3, []byte{1, 0, 200, 0}), bytes.Repeat(le.packet(0, 1, "more", 4), 20)),
-			"the file is damaged: a packet's options go on behind their block, at byte 84 behind 1 packets that are good; copy or capture it again",
+			"the file is damaged: a packet's options go on behind their block, at byte 84 behind 1 packet that is good; copy or capture it again",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
