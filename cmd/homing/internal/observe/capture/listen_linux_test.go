@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -265,6 +266,35 @@ func TestListenFilter(t *testing.T) {
 			t.Errorf("%d of %d bytes, want 76 of %d", len(p.Data), p.Length, want)
 		}
 	})
+}
+
+// A device without a link layer, as a tunnel is, gives packets like any other.
+func TestListenTunnel(t *testing.T) {
+	room := wire(t, "homing-capture")
+	tunnel, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer tunnel.Close()
+	request, err := unix.NewIfreq("tunnel")
+	testkit.Check(t, err)
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	testkit.Check(t, unix.IoctlIfreq(int(tunnel.Fd()), unix.TUNSETIFF, request))
+	room.IP(t, "link", "set", "tunnel", "up")
+	for _, device := range []string{"tunnel", "any"} {
+		s := listen(t, capture.Options{Interface: device, Ports: []uint16{443}})
+		for _, network := range []gopacket.SerializableLayer{ip4(layers.IPProtocolTCP), ip6(layers.IPProtocolTCP)} {
+			for _, port := range []layers.TCPPort{443, 80} {
+				_, err := tunnel.Write(frame(t, nil, network, tcp(port), said(fmt.Sprint(uint16(port))))[14:])
+				testkit.Check(t, err)
+			}
+		}
+		_, err := tunnel.Write(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(last))[14:])
+		testkit.Check(t, err)
+		if diff := cmp.Diff([]string{"443", "443"}, hear(t, s)); diff != "" {
+			t.Errorf("%s: heard (-want +got):\n%s", device, diff)
+		}
+	}
 }
 
 // What the loopback interface sends it receives: it is seen once. Segments come as long as offload makes them.
