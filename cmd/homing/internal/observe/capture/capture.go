@@ -9,7 +9,8 @@ import (
 // Packet is one captured frame.
 type Packet struct {
 	// Time is when it was captured. A source does not sort: time may go back, in one file and from one file to the next.
-	// It is the time of the packet before where the capture has none (pcapng's simple packet block), or zero.
+	// It is the time of the packet before, or zero, where the capture has none (pcapng's simple packet block) or one that cannot be
+	// (before 1970, behind 2242).
 	Time time.Time
 	// Data is what was captured, from the link layer on; good until the next call of Next. It is nil when a live source has seen
 	// nothing for a while (TickEvery): then only Time counts, the present less what a packet may be on its way.

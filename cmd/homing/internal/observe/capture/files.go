@@ -12,6 +12,9 @@ import (
 // Stdin is the name that stands for the standard input.
 const Stdin = "-"
 
+// latest is the last second that a time may be of, since 1970: it is in 2242, and all that counts in nanoseconds can still hold it.
+const latest = 1<<33 - 1
+
 // Open reads capture files one after the other: pcap and pcapng, each also compressed by gzip; what a file is, its first bytes tell.
 // The name "-" is stdin. A name that cannot be read is an error here, a file that is no capture one of Next, when its turn comes.
 //
@@ -72,7 +75,7 @@ func (s *files) Next() (Packet, error) {
 		}
 		p, err := s.now.next()
 		if err == nil {
-			if p.Time.IsZero() {
+			if at := p.Time.Unix(); at < 0 || at > latest {
 				p.Time = s.last
 			}
 			s.last = p.Time

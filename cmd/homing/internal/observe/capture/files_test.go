@@ -160,6 +160,9 @@ func cutFrom(length int, p capture.Packet) capture.Packet {
 
 const second = int64(time.Second)
 
+// impossible is the format whose times nobody else doubts.
+const impossible = "pcapng, times that cannot be"
+
 // formats are files that are whole, and what they have.
 func formats() map[string]format {
 	le, be := little(), blocks{binary.BigEndian}
@@ -210,6 +213,11 @@ func formats() map[string]format {
 		"pcapng, simple packets have the time of the one before": {
 			data: join(le.section(), le.device(1, 4), le.packet(0, 9, "one", 3), le.simple("long", 9), le.simple("two", 3)),
 			want: []capture.Packet{packet(9000, "one"), cutFrom(9, packet(9000, "long")), packet(9000, "two")},
+		},
+		impossible: {
+			data: join(le.section(), le.device(1, 0), le.device(1, 0, le.option(9, "\x80")), le.packet(0, 9e6, "one", 3),
+				le.packet(1, 1<<63, "two", 3), le.packet(0, 1<<64-1, "three", 5)),
+			want: []capture.Packet{packet(9*second, "one"), packet(9*second, "two"), packet(9*second, "three")},
 		},
 		"pcapng, an obsolete packet": {
 			data: join(le.section(), le.device(1, 0), le.obsolete(0, 3, "old")),
