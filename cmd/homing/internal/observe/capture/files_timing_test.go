@@ -2,7 +2,6 @@ package capture_test
 
 import (
 	"bytes"
-	"io"
 	"strings"
 	"testing"
 
@@ -29,15 +28,17 @@ func BenchmarkNext(b *testing.B) {
 	data := strings.Repeat("p", 300)
 	le := little()
 	record, block := micro().record(1, 0, data, len(data)), le.packet(0, 1, data, len(data))
-	for name, file := range map[string]io.Reader{
-		"pcap":   &again{begin: micro().file(), repeat: bytes.Repeat(record, 4000)},
-		"pcapng": &again{begin: join(le.section(), le.device(1, 0)), repeat: bytes.Repeat(block, 4000)},
+	for name, file := range map[string]again{
+		"pcap":   {begin: micro().file(), repeat: bytes.Repeat(record, 4000)},
+		"pcapng": {begin: join(le.section(), le.device(1, 0)), repeat: bytes.Repeat(block, 4000)},
 	} {
 		b.Run(name, func(b *testing.B) {
-			s, err := capture.Open(b.Context(), []string{capture.Stdin}, file)
+			file := file // each run reads it from its beginning
+			s, err := capture.Open(b.Context(), []string{capture.Stdin}, &file)
 			if err != nil {
 				b.Fatal(err)
 			}
+			defer s.Close()
 			b.SetBytes(int64(len(record)))
 			b.ReportAllocs()
 			for b.Loop() {
