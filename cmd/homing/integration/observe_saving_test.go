@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"testing"
 	"time"
@@ -71,15 +70,28 @@ func fared(t *testing.T, p *itinerary) (offers, accepted int) {
 // What observe predicts of homing, between balancer and servers, is what homing then does for the same clients, and counts are
 // nginx's; before the balancer its bounds hold both.
 func TestIntegrationObservePredicts(t *testing.T) {
-	const half = 1200
-	for _, restart := range []bool{false, true} {
-		t.Run(fmt.Sprintf("restart=%v", restart), func(t *testing.T) {
-			s := newObservedSite(t, farm.NginxConfig{})
+	const half = 1000
+	for _, tt := range []struct {
+		name    string
+		cfg     farm.NginxConfig
+		restart bool
+		within  float64
+	}{
+		{"private keys", farm.NginxConfig{}, false, 0.01},
+		{"one starts anew", farm.NginxConfig{}, true, 0.01},
+		{"a shared key", farm.NginxConfig{TicketKey: sharedTicketKey()}, false, 0.01},
+		{"no session cache", farm.NginxConfig{SessionCache: "none"}, false, 0.01},
+		// Sessions of TLS 1.3 have no names here, and clients that roam come home by chance. Who looks on from behind the
+		// balancer does not see them roam.
+		{"no tickets", farm.NginxConfig{NoTickets: true}, false, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newObservedSite(t, tt.cfg)
 			balancer := s.roundRobin(t)
 			back, front := s.record(t, "back.pcap", mirrorBack), s.record(t, "front.pcap", mirrorFront)
 			both := s.record(t, "both.pcap", mirrorBoth)
 			before := newItinerary(t, s, 6)
-			before.halves(t, half, restart)
+			before.halves(t, half, tt.restart)
 			truth := before.truth(t)
 			offers, accepted := fared(t, before)
 			balancer.Stop()
@@ -88,7 +100,7 @@ func TestIntegrationObservePredicts(t *testing.T) {
 			s.forget(t)
 			s.homing(t)
 			after := newItinerary(t, s, 6)
-			after.halves(t, half, restart)
+			after.halves(t, half, tt.restart)
 			offersAfter, acceptedAfter := fared(t, after)
 			measured := share(acceptedAfter, offersAfter)
 			t.Logf("round robin: %d of %d offers accepted; homing: %d of %d", accepted, offers, acceptedAfter, offersAfter)
@@ -96,15 +108,15 @@ func TestIntegrationObservePredicts(t *testing.T) {
 			f := observe(t, backFile)
 			compareFindings(t, truth, f)
 			checkView(t, f, findings.ViewBetween)
-			checkPrediction(t, f, offers, accepted, measured, 0.01)
+			checkPrediction(t, f, offers, accepted, measured, tt.within)
 			f = observe(t, bothFile)
 			checkView(t, f, findings.ViewBoth)
-			checkPrediction(t, f, offers, accepted, measured, 0.01)
+			checkPrediction(t, f, offers, accepted, measured, tt.within)
 			f = observe(t, frontFile)
 			checkView(t, f, findings.ViewBefore)
 			checkPrediction(t, f, offers, accepted, measured, 1)
 			for _, server := range f.Servers {
-				if server.AtLeast > len(s.servers) || server.AtLeast < 2 {
+				if server.AtLeast > len(s.servers) {
 					t.Errorf("at least %d servers: %+v", server.AtLeast, server)
 				}
 			}
@@ -131,8 +143,9 @@ func checkPrediction(t *testing.T, f *findings.Findings, offers, accepted int, m
 	if int(total.Accepted) != accepted || int(all) > offers || int(all) < offers-offers/100 {
 		t.Errorf("%d of %.0f offers accepted, in truth %d of %d", total.Accepted, all, accepted, offers)
 	}
-	if measured < low-within || measured > high+within || low > best || best > high || high > 1 || low < 0 {
-		t.Errorf("bounds")
+	const rounding = 0.003 // an offer or two
+	if measured < low-rounding || measured > high+rounding || low > best || best > high || high > 1 || low < 0 {
+		t.Errorf("%.4f is not within %.4f and %.4f, or %.4f", measured, low, high, best)
 	}
 	if within < 1 && (best < measured-within || best > measured+within) {
 		t.Errorf("homing brings %.4f home, predicted were %.4f", measured, best)
