@@ -117,8 +117,9 @@ func New(cfg Config) (*Judge, error) {
 		rows: make(map[rowKey]*row), rest: &service{},
 	}
 	j.pool, j.front = j.newPool(), j.newPool()
-	if j.births, err = affinity.NewTable(birthEntries); err == nil {
-		j.roots, err = affinity.NewTable(birthEntries)
+	births := min(cmp.Or(cfg.Sessions, birthEntries), birthEntries)
+	if j.births, err = affinity.NewTable(births); err == nil {
+		j.roots, err = affinity.NewTable(births)
 	}
 	if err == nil {
 		err = j.clients.init(cmp.Or(cfg.Clients, affinity.DefaultClientEntries))
