@@ -13,6 +13,7 @@ import (
 	"homing/cmd/homing/internal/observe/capture"
 	"homing/cmd/homing/internal/observe/flow"
 	"homing/cmd/homing/internal/observe/judge"
+	"homing/cmd/homing/internal/observe/report"
 	"homing/cmd/homing/internal/value"
 	"homing/cmd/internal/usage"
 )
@@ -85,6 +86,10 @@ one address stands for all servers: then there are bounds. The report says which
 		},
 	}
 	o.bind(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use: "json-fields", Short: "Print every field of --json, and what it means", Args: usage.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return report.WriteFields(cmd.OutOrStdout()) },
+	})
 	return cmd
 }
 
@@ -94,7 +99,7 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.Var(value.Several[string]{P: &o.files, Parse: parseFile, Kind: "FILE"}, "pcap",
 		"a capture file, pcap or pcapng, gzipped or not; - is stdin; repeatable, in order of time")
-	flags.StringVar(&o.device, "interface", "", "the interface to listen on, any for all (Linux, CAP_NET_RAW)")
+	flags.Var(value.Path(&o.device, "NAME"), "interface", "the interface to listen on, any for all (Linux, CAP_NET_RAW)")
 	flags.Var(value.Several[uint16]{P: &o.ports, Parse: parsePort, Kind: "PORT"}, "port",
 		"a port of the servers, or any, repeatable (default 443)")
 	flags.BoolVar(&o.promisc, "promiscuous", false, "with --interface: take frames for other machines too, as on a mirror port")
@@ -114,14 +119,17 @@ func (o *options) bind(cmd *cobra.Command) {
 			"such as 900us (default: rsa2048 and p256)")
 	flags.Var(value.Int{P: &o.maxConns, Min: 100, Max: 10_000_000}, "max-conns", "conns followed at a time; what gives way is counted")
 	flags.Var(value.Bytes{P: &o.memory, Min: 1 << 20, Max: 64 << 30}, "memory-limit", "bytes of handshakes that wait for packets before them")
-	flags.StringVar(&o.json, "json", "", "write the findings as JSON to this file; - is stdout, instead of the text")
-	flags.StringVar(&o.html, "html", "", "write the report as one page to this file")
+	flags.Var(value.Path(&o.json, "FILE"), "json",
+		"write the findings as JSON to this file, see homing observe json-fields; - is stdout, instead of the text")
+	flags.Var(value.Path(&o.html, "FILE"), "html", "write the report as one page to this file")
 	flags.BoolVar(&o.watch, "watch", false, "tell again and again while packets come: the last minute, and the whole")
 	flags.Var(value.Duration{P: &o.every, Min: 100 * time.Millisecond, Max: time.Hour}, "every", "with --watch: the time between two looks")
-	flags.StringVar(&o.admin, "admin", "", "with --interface: serve Prometheus metrics here, such as 127.0.0.1:9091 or unix:/PATH")
+	flags.Var(value.Path(&o.admin, "ADDR"), "admin",
+		"with --interface: serve Prometheus metrics here, such as 127.0.0.1:9091 or unix:/PATH")
 	flags.Var(value.Words(&o.anonymize, anonymizeAuto, anonymizeOn, anonymizeOff), "anonymize",
 		"hashes in place of addresses and names; auto: in what is written to files")
-	flags.StringVar(&o.anonymizeKey, "anonymize-key", "", "a secret of these hashes, to have the same ones on several machines (default: this machine's)")
+	flags.Var(value.Path(&o.anonymizeKey, "TEXT"), "anonymize-key",
+		"a secret of these hashes, to have the same ones on several machines (default: this machine's)")
 }
 
 func parseFile(s string) (string, error) {

@@ -190,7 +190,7 @@ func TestUsage(t *testing.T) {
 		{append(file, "--port", "0"), `homing: --port "0": the port "0" is not a number from 1 to 65535`},
 		{append(file, "--certificate", "dsa"), `homing: --certificate "dsa": not known: give rsa2048, rsa3072, rsa4096, p256 or p384, or a time such as 900us`},
 		{append(file, "--json", filepath.Join("no", "such", "dir", "f")), "homing: --json: open " + filepath.Join("no", "such", "dir", "f") + ":"},
-		{append(file, "extra"), `homing: unknown argument "extra": see homing observe -h`},
+		{append(file, "extra"), `homing: unknown command "extra": see homing observe -h`},
 	} {
 		t.Run(fmt.Sprint(tc.args), func(t *testing.T) {
 			code, _, errs := command(nil, tc.args...)

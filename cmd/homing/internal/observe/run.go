@@ -51,7 +51,7 @@ func run(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Wri
 	if s.source, err = open(ctx, o, stdin); err != nil {
 		return err
 	}
-	defer s.source.Close() //nolint:errcheck // it was read, and nothing is written to it
+	defer s.source.Close()
 	if s.judge, err = judge.New(judge.Config{Backends: o.backends, VIPs: o.vips}); err != nil {
 		return usage.Failed(err)
 	}

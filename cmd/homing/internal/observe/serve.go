@@ -50,6 +50,6 @@ func serve(o *options, look func() *judge.Findings) (end func(), err error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-	go server.Serve(listener)             //nolint:errcheck // it ends by Close
-	return func() { server.Close() }, nil //nolint:errcheck // the process ends
+	go server.Serve(listener) //nolint:errcheck // it ends by Close
+	return func() { server.Close() }, nil
 }

@@ -37,6 +37,7 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 		k = st.offer.ID
 	case affinity.OfferTicket:
 		k = st.offer.Idents[0].Exact
+	case affinity.OfferNone, affinity.OfferPSK:
 	}
 	born := j.bornAt(k)
 	if born == 0 || born > j.now || by == ByNothing {

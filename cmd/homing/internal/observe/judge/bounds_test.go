@@ -42,9 +42,13 @@ func TestBounds(t *testing.T) {
 		what      string
 		got, most int
 	}{
-		{"services", len(f.Servers), 8 + 1}, {"rows", len(f.Rows), 2*64 + 16}, {"names", len(f.ByName), 16 + 1},
-		{"keys in use", len(j.keys.uses), maxKeyUses}, {"late offers", len(j.later.offers), maxLate},
-		{"links", len(j.links.set), maxLinks}, {"recent hellos", len(j.pairs.recent), recentHellos + 1},
+		{"services", len(f.Servers), 8 + 1},
+		{"rows", len(f.Rows), 2*64 + 16},
+		{"names", len(f.ByName), 16 + 1},
+		{"keys in use", len(j.keys.uses), maxKeyUses},
+		{"late offers", len(j.later.offers), maxLate},
+		{"links", len(j.links.set), maxLinks},
+		{"recent hellos", len(j.pairs.recent), recentHellos + 1},
 	} {
 		if x.got > x.most {
 			t.Errorf("%d %s, want at most %d", x.got, x.what, x.most)

@@ -8,11 +8,8 @@ import (
 	"homing/tlsparse"
 )
 
-// Wire values of RFC 9846 and RFC 5246.
-const (
-	versionTLS13 = 0x0304
-	alertFatal   = 2
-)
+// versionTLS13 is its number (RFC 9846, Section 4.2.1).
+const versionTLS13 = 0x0304
 
 // Verdict is what the server's answer says of an offer.
 type Verdict uint8
@@ -50,8 +47,7 @@ type conn struct {
 	full    bool // the server makes a full handshake
 	issued  affinity.Key
 	digest  affinity.Digest
-	ticket  bool // digest is in use
-	alerted bool
+	ticket  bool   // digest is in use
 	row     *row   // where it is counted
 	root    uint32 // when, with homing, the session would have begun that is issued here, if another is; 0: here
 }
@@ -74,7 +70,7 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 	j.tick(c)
 	if c.Hellos > 1 {
 		if st, ok := c.Data.(*conn); ok {
-			j.readSecond(c, st, h)
+			j.readSecond(st, h)
 		}
 		return
 	}
@@ -116,7 +112,7 @@ func (j *Judge) noteClient(c *flow.Conn, st *conn, h *tlsparse.Hello) {
 }
 
 // readSecond makes the hello that answers a HelloRetryRequest the one that counts, as balancer/secondhello.go does.
-func (j *Judge) readSecond(c *flow.Conn, st *conn, h *tlsparse.Hello) {
+func (j *Judge) readSecond(st *conn, h *tlsparse.Hello) {
 	if h.ManyNames || h.NoHostName {
 		st.unread = true
 		return

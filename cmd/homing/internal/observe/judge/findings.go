@@ -241,7 +241,9 @@ func (j *Judge) Findings() *Findings {
 	j.findRows(f, counted)
 	f.Costs = costs(&f.Total, &total)
 	j.findKeys(f)
-	f.Keyless = total.By[ByClient].all() + total.By[ByNothing].all() - f.Tallies[affinity.OfferID].By[ByClient].all() - f.Tallies[affinity.OfferID].By[ByNothing].all()
+	for _, kind := range []affinity.OfferKind{affinity.OfferTicket, affinity.OfferPSK} {
+		f.Keyless += f.Tallies[kind].By[ByClient].all() + f.Tallies[kind].By[ByNothing].all()
+	}
 	j.findRest(f)
 	return f
 }
@@ -296,6 +298,7 @@ func (j *Judge) view() View {
 		by[s.role]++
 		given += int(one(s.given))
 	}
+	behind := plural(by[RoleBackend]+by[RoleAlone], "server", "servers")
 	how := "by --backend"
 	if n := j.links.n; n > 0 {
 		how = fmt.Sprintf("%s went to an address for what another had issued", plural(int(n), "offer", "offers"))
@@ -304,9 +307,9 @@ func (j *Judge) view() View {
 	case len(j.order) == 0:
 		return View{ViewNothing, "no server has answered a hello"}
 	case by[RoleBackend] > 0 && by[RoleFront] > 0:
-		return View{ViewBoth, fmt.Sprintf("what comes to %s goes on to %s", plural(by[RoleFront], "address", "addresses"), plural(by[RoleBackend]+by[RoleAlone], "server", "servers"))}
+		return View{ViewBoth, fmt.Sprintf("what comes to %s goes on to %s", plural(by[RoleFront], "address", "addresses"), behind)}
 	case by[RoleBackend] > 0:
-		return View{ViewBetween, fmt.Sprintf("%s: %s", plural(by[RoleBackend]+by[RoleAlone], "server", "servers"), how)}
+		return View{ViewBetween, behind + ": " + how}
 	case by[RoleAlone]+by[RoleFront] == 1:
 		return View{ViewBefore, "one address answers"}
 	case by[RoleFront] > 0 && by[RoleAlone] == 0:

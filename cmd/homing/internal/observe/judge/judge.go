@@ -195,6 +195,7 @@ func unseen(why flow.End) bool {
 	switch why {
 	case flow.EndUnseen, flow.EndGap, flow.EndCut, flow.EndConflict, flow.EndMemory, flow.EndCapture, flow.EndReplaced:
 		return true
+	case flow.EndFIN, flow.EndReset, flow.EndIdle:
 	}
 	return false
 }

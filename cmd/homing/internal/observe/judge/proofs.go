@@ -17,6 +17,7 @@ const birthLife = 24 * 60 * 60
 func (j *Judge) born(k affinity.Key) {
 	if k != 0 {
 		j.births.Insert(k, j.now, j.now+birthLife, j.now)
+		j.roots.Delete(k)
 	}
 }
 
@@ -62,6 +63,7 @@ func (j *Judge) proofs(st *conn, accepted bool) {
 		// Its issue was not to be seen: the client's last handshake was, and nothing that it has is younger.
 		p[2].aged(j.clients.completedAt(st.client, j.now), j.now, accepted)
 		j.keys.offered(st, accepted, j.now)
+	case affinity.OfferNone:
 	}
 }
 

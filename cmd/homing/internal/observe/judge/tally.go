@@ -78,11 +78,12 @@ func (c *Cell) plus(o *Cell) {
 	c.AwayRefused += o.AwayRefused
 }
 
+// minus takes an earlier state of c away. Offers move between cells when a key becomes known.
 func (c *Cell) minus(o *Cell) {
-	c.HomeAccepted -= o.HomeAccepted
-	c.HomeRefused -= o.HomeRefused
-	c.AwayAccepted -= o.AwayAccepted
-	c.AwayRefused -= o.AwayRefused
+	c.HomeAccepted -= min(o.HomeAccepted, c.HomeAccepted)
+	c.HomeRefused -= min(o.HomeRefused, c.HomeRefused)
+	c.AwayAccepted -= min(o.AwayAccepted, c.AwayAccepted)
+	c.AwayRefused -= min(o.AwayRefused, c.AwayRefused)
 }
 
 func (c *Cell) all() uint64 { return c.HomeAccepted + c.HomeRefused + c.AwayAccepted + c.AwayRefused }
@@ -166,13 +167,7 @@ func (t *Tally) Minus(o *Tally) {
 		t.Why[i] -= min(o.Why[i], t.Why[i])
 	}
 	for i := range t.By {
-		was := o.By[i]
-		for _, p := range []struct{ now, was *uint64 }{
-			{&t.By[i].HomeAccepted, &was.HomeAccepted}, {&t.By[i].HomeRefused, &was.HomeRefused},
-			{&t.By[i].AwayAccepted, &was.AwayAccepted}, {&t.By[i].AwayRefused, &was.AwayRefused},
-		} {
-			*p.now -= min(*p.now, *p.was)
-		}
+		t.By[i].minus(&o.By[i])
 	}
 }
 
@@ -279,6 +274,7 @@ func stratum(st *conn, id uint32) (by Stratum, home bool) {
 		if st.offer.Kind != affinity.OfferID {
 			return ByClient, st.home.Has(id)
 		}
+	case affinity.SourceFresh, affinity.SourceExplore:
 	}
 	if st.hint != 0 {
 		return ByHint, st.hint == id
@@ -303,6 +299,7 @@ func whyOf(st *conn, by Stratum, home bool, id, now uint32) Why {
 		return WhyMoved
 	case affinity.ReasonNotKept:
 		return WhyNotKept
+	case affinity.ReasonExpired, affinity.ReasonUnknown:
 	}
 	return WhyExpired
 }
@@ -318,7 +315,7 @@ func (r *row) weigh(st *conn, c *flow.Conn) {
 	case VerdictRefused:
 		k.FullFlight += uint64(c.Flight)
 		k.FullFlights++
-	default:
+	case VerdictNone, VerdictUnknown:
 		return
 	}
 	if r.key.kind != affinity.OfferNone && (st.version < versionTLS13 || st.early) {

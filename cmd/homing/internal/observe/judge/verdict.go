@@ -36,10 +36,7 @@ func (j *Judge) Answer(c *flow.Conn, s *tlsparse.Server, ev tlsparse.Event) {
 		j.judge(c, st, true)
 		j.ticketIssued(st, s)
 		j.serverFinished(c, st)
-	case tlsparse.EventAlert:
-		if level, _ := s.Alert(); level == alertFatal {
-			st.alerted = true
-		}
+	case tlsparse.EventNone, tlsparse.EventAlert, tlsparse.EventOpaque, tlsparse.EventInvalid, tlsparse.EventExcess:
 	}
 }
 
@@ -117,11 +114,13 @@ func (j *Judge) verdict(c *flow.Conn, st *conn, v Verdict, selected int) {
 			st.pool.Accepted(&st.offer, affinity.SelTicket, false, id, j.now)
 		case affinity.OfferID:
 			st.pool.Accepted(&st.offer, affinity.SelID, false, id, j.now)
+		case affinity.OfferNone:
 		}
 	case VerdictRefused:
 		if (st.version >= versionTLS13) == (st.offer.Kind == affinity.OfferPSK) {
 			st.pool.Refused(&st.offer, st.home.Source, id, j.now)
 		}
+	case VerdictNone, VerdictUnknown:
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // vec8 and vec16 are bytes behind their length, and block is a record.
-func vec8(b []byte) []byte  { return append([]byte{byte(len(b))}, b...) }
+func vec8(b []byte) []byte { return append([]byte{byte(len(b))}, b...) }
+
 func vec16(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
 
 func record(typ byte, b []byte) []byte { return append([]byte{typ, 3, 3}, vec16(b)...) }

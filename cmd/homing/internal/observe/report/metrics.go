@@ -18,7 +18,8 @@ type metric struct {
 func metrics() []metric {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	return []metric{
-		{"homing_observe_handshakes_total", "Handshakes with a ServerHello, by address, version, offer and outcome.", counter,
+		{
+			"homing_observe_handshakes_total", "Handshakes with a ServerHello, by address, version, offer and outcome.", counter,
 			[]string{"service", "version", "offer", "outcome"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				type key struct{ service, version, kind, outcome string }
@@ -34,36 +35,56 @@ func metrics() []metric {
 				for k, n := range sums {
 					out(float64(n), k.service, k.version, k.kind, k.outcome)
 				}
-			}},
-		{"homing_observe_refused_total", "Offers that were refused, by why.", counter, []string{"why"},
+			},
+		},
+		{
+			"homing_observe_refused_total", "Offers that were refused, by why.", counter,
+			[]string{"why"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				for w := range judge.NumWhys {
 					out(float64(f.Total.Why[w.String()]), w.String())
 				}
-			}},
-		{"homing_observe_lost", "Offers of known kinds that were refused: resumptions lost.", gauge, nil,
-			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Total.Lost)) }},
-		{"homing_observe_predicted_accepted", "Offers that homing would have had accepted: the estimate and its bounds.", gauge, []string{"bound"},
+			},
+		},
+		{
+			"homing_observe_lost", "Offers of known kinds that were refused: resumptions lost.", gauge, nil,
+			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Total.Lost)) },
+		},
+		{
+			"homing_observe_predicted_accepted", "Offers that homing would have had accepted: the estimate and its bounds.", gauge,
+			[]string{"bound"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				p := f.Total.Homing
 				out(p.Accepted, "estimate")
 				out(p.Low, "low")
 				out(p.High, "high")
-			}},
-		{"homing_observe_ticket_keys", "Ticket keys that are known.", gauge, nil,
-			func(f *judge.Findings, out func(float64, ...string)) { out(float64(len(f.Keys))) }},
-		{"homing_observe_hellos_total", "ClientHellos.", counter, nil,
-			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Hellos.Count)) }},
-		{"homing_observe_unjudged_total", "Conns that were not seen to the end of their handshake, by why.", counter, []string{"why"},
+			},
+		},
+		{
+			"homing_observe_ticket_keys", "Ticket keys that are known.", gauge, nil,
+			func(f *judge.Findings, out func(float64, ...string)) { out(float64(len(f.Keys))) },
+		},
+		{
+			"homing_observe_hellos_total", "ClientHellos.", counter, nil,
+			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Hellos.Count)) },
+		},
+		{
+			"homing_observe_unjudged_total", "Conns that were not seen to the end of their handshake, by why.", counter,
+			[]string{"why"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				for why, n := range f.Unjudged.Why {
 					out(float64(n), why)
 				}
-			}},
-		{"homing_observe_packets_total", "Packets read.", counter, nil,
-			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Capture.Packets)) }},
-		{"homing_observe_dropped_packets_total", "Packets that the kernel dropped.", counter, nil,
-			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Capture.Dropped)) }},
+			},
+		},
+		{
+			"homing_observe_packets_total", "Packets read.", counter, nil,
+			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Capture.Packets)) },
+		},
+		{
+			"homing_observe_dropped_packets_total", "Packets that the kernel dropped.", counter, nil,
+			func(f *judge.Findings, out func(float64, ...string)) { out(float64(f.Capture.Dropped)) },
+		},
 	}
 }
 

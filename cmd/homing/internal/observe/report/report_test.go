@@ -79,19 +79,31 @@ func TestHeadline(t *testing.T) {
 			"of these, and about 96.5 % (62.6 % to 100 %) as far as can be told from here."},
 		{"one server", single(), "You lose 5.6 % of 1,800 resumptions in 20 s. Nothing shows that more than one server is behind what " +
 			"was seen: whether homing would have brought these home, a capture between balancer and servers tells."},
-		{"wide bounds", edit(between(), func(f *judge.Findings) { f.Total.Saved.Low = 0.5 }),
-			"You lose 41 % of 12,300 resumptions an hour; homing would have brought about 98.7 % (50 % to 99 %) of these home."},
-		{"much is missing", edit(between(), func(f *judge.Findings) { f.Unjudged.Bound = 0.05 }),
+		{
+			"wide bounds", edit(between(), func(f *judge.Findings) { f.Total.Saved.Low = 0.5 }),
+			"You lose 41 % of 12,300 resumptions an hour; homing would have brought about 98.7 % (50 % to 99 %) of these home.",
+		},
+		{
+			"much is missing", edit(between(), func(f *judge.Findings) { f.Unjudged.Bound = 0.05 }),
 			"You lose 41 % of 12,300 resumptions an hour; homing would have brought 98.7 % of these home. 5 % of the conns could not be " +
-				"judged, and may have fared otherwise."},
-		{"nothing lost", edit(between(), func(f *judge.Findings) { f.Total = outcome(5, 100, 0, judge.Prediction{}, true) }),
-			"No resumption is lost: all of 100 resumptions an hour were accepted."},
-		{"no offers", edit(between(), func(f *judge.Findings) { f.Total = outcome(5, 0, 0, judge.Prediction{}, true) }),
-			"No client offered a session that servers knew, in 5 handshakes: there is nothing to lose."},
-		{"hellos alone", edit(between(), func(f *judge.Findings) { f.Total = judge.Outcome{} }),
-			"No handshake was seen from its begin to the server's answer: nothing can be said."},
-		{"nothing", &judge.Findings{View: judge.View{Kind: judge.ViewNothing}},
-			"No TLS handshake was seen: is this the port of the servers (--port), and are both directions in the capture?"},
+				"judged, and may have fared otherwise.",
+		},
+		{
+			"nothing lost", edit(between(), func(f *judge.Findings) { f.Total = outcome(5, 100, 0, judge.Prediction{}, true) }),
+			"No resumption is lost: all of 100 resumptions an hour were accepted.",
+		},
+		{
+			"no offers", edit(between(), func(f *judge.Findings) { f.Total = outcome(5, 0, 0, judge.Prediction{}, true) }),
+			"No client offered a session that servers knew, in 5 handshakes: there is nothing to lose.",
+		},
+		{
+			"hellos alone", edit(between(), func(f *judge.Findings) { f.Total = judge.Outcome{} }),
+			"No handshake was seen from its begin to the server's answer: nothing can be said.",
+		},
+		{
+			"nothing", &judge.Findings{View: judge.View{Kind: judge.ViewNothing}},
+			"No TLS handshake was seen: is this the port of the servers (--port), and are both directions in the capture?",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, Headline(tc.f)); diff != "" {

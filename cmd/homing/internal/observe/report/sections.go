@@ -205,6 +205,7 @@ func whyText(w judge.Why) (text, homing string) {
 		return "refused by who held its key, and others hold it now", "goes to them"
 	case judge.WhyNotKept:
 		return "refused by who issued it: it keeps no session IDs", "no help"
+	case judge.WhyUnknown:
 	}
 	return "nobody is known to have issued it", "cannot be said"
 }

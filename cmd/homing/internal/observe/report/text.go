@@ -43,7 +43,7 @@ const textWidth = 110
 func wrap(text, indent string) string {
 	var b strings.Builder
 	n := 0
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		switch long := utf8.RuneCountInString(word); {
 		case n == 0:
 			b.WriteString(indent + word)

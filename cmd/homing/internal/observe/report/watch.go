@@ -48,7 +48,8 @@ func (w *Watch) Screen(f *judge.Findings) string {
 		}
 	}
 	u := &f.Unjudged
-	fmt.Fprintf(&b, "\n  %s not judged, %s dropped by the kernel\n", plural(u.Missing, "conn", "conns"), plural(f.Capture.Dropped, "packet", "packets"))
+	fmt.Fprintf(&b, "\n  %s not judged, %s dropped by the kernel\n", plural(u.Missing, "conn", "conns"),
+		plural(f.Capture.Dropped, "packet", "packets"))
 	return b.String()
 }
 
