@@ -88,8 +88,9 @@ func TestOpenTakesNoClaimedMemory(t *testing.T) {
 	block := le.packet(0, 1, "one", 3)
 	binary.LittleEndian.PutUint32(block[4:], 1<<32-4)
 	binary.LittleEndian.PutUint32(block[20:], 1<<32-100)
-	record := micro().record(0, 0, "", 1<<31)
+	record := micro().record(0, 0, "", 0)
 	binary.LittleEndian.PutUint32(record[8:], 1<<31)
+	binary.LittleEndian.PutUint32(record[12:], 1<<31)
 	deep := micro().file()
 	binary.LittleEndian.PutUint32(deep[16:], 1<<32-1) // the snap length
 	for name, data := range map[string][]byte{

@@ -462,6 +462,7 @@ func TestListenTicks(t *testing.T) {
 
 func TestListenRefuses(t *testing.T) {
 	wire(t, "homing-capture")
+	terabytes := int64(4 << 40)
 	for name, test := range map[string]struct {
 		options capture.Options
 		want    string
@@ -471,7 +472,7 @@ func TestListenRefuses(t *testing.T) {
 			capture.Options{Promiscuous: true}, "to take what is for other machines, name one interface",
 		},
 		"too many ports": {capture.Options{Ports: make([]uint16, 401)}, "401 ports: a filter takes 400; without any it takes all TCP"},
-		"a ring of 4 TB": {capture.Options{Interface: near, Buffer: 4 << 40}, "listening at near: packet ring of 4194304 MiB: cannot allocate memory: take a smaller buffer"},
+		"a ring of 4 TB": {capture.Options{Interface: near, Buffer: int(terabytes)}, "listening at near: packet ring of 4194304 MiB: cannot allocate memory: take a smaller buffer"},
 	} {
 		s, err := capture.Listen(t.Context(), test.options)
 		if err == nil {
