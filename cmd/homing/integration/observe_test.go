@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket/layers"
 
 	"homing/bench/farm"
 	"homing/bench/testkit"
@@ -243,6 +245,34 @@ func TestIntegrationObserveLosses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where the two directions come from two recorders whose clocks differ, one side's packets come before those that they answer.
+// The same is seen.
+func TestIntegrationObserveSkew(t *testing.T) {
+	s := newObservedSite(t, farm.NginxConfig{})
+	s.roundRobin(t)
+	recorder := s.record(t, "back.pcap", mirrorBack)
+	p := newItinerary(t, s, 4)
+	p.run(t, 400)
+	truth := map[place]handshake{}
+	for _, h := range p.truth(t) {
+		truth[place{h.Server, h.Port}] = h
+	}
+	whole := frames(t, recorder.end(t))
+	for _, skew := range []time.Duration{-time.Second, -20 * time.Millisecond, -time.Millisecond, time.Millisecond, 20 * time.Millisecond, time.Second} {
+		list := slices.Clone(whole)
+		for i := range list {
+			if tcp := decode(list[i]).TransportLayer().(*layers.TCP); tcp.DstPort == 443 {
+				list[i].at = list[i].at.Add(skew)
+			}
+		}
+		slices.SortStableFunc(list, func(a, b frame) int { return a.at.Compare(b.at) })
+		testimonies, stats := testify(t, writeFrames(t, list), 443)
+		if judged := checkClaims(t, truth, testimonies); judged != len(truth) {
+			t.Errorf("%v: %d of %d judged; %+v", skew, judged, len(truth), stats)
+		}
 	}
 }
 
