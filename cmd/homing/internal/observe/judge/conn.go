@@ -36,6 +36,7 @@ type conn struct {
 	client    affinity.Key
 	addr      netip.Addr // of the client, in front of the balancer if that was seen
 	psks      int
+	passed    *passing // on to a server behind this one; nil: not as far as was seen
 	early     bool
 	unread    bool // it is a second hello that counts, and that offers nothing to be read
 

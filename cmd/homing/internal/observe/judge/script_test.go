@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 // Options: client=ADDR, name=N, tls12 (the client speaks no TLS 1.3), id=S, ticket=K.1, psk=K.1, early, retry (a
 // HelloRetryRequest comes first), issue=K.1 or new=S (the ticket or session ID that A gives), by=F (the conn goes through
-// F, whose both sides are seen), v12 (A speaks no TLS 1.3), unfinished, flight=BYTES, xN (so often; {} is the number).
+// F, whose both sides are seen), asked=B (the balancer has asked B before, which has not answered), v12 (A speaks no TLS 1.3), unfinished, flight=BYTES, xN (so often; {} is the number).
 func TestScripts(t *testing.T) {
 	testkit.Scripts(t, *update, func(t *testing.T, out io.Writer) func([]string) {
 		s := &script{T: t, out: out, now: time.Unix(1_800_000_000, 0)}
@@ -128,6 +128,11 @@ func (s *script) conn(f []string) {
 	if by := o["by"]; by != "" {
 		sides = append(sides, s.open(client, server(by)))
 		client = server(by).Addr()
+	}
+	if by := o["asked"]; by != "" {
+		c := s.open(client, server(by))
+		s.hello(c, h)
+		defer s.judge.Close(c.Conn, flow.EndReset)
 	}
 	sides = append(sides, s.open(client, server(f[1])))
 	for _, c := range sides {
@@ -277,8 +282,11 @@ func (s *script) see() {
 	}
 	for i := range f.Servers {
 		v := &f.Servers[i]
-		ap := netip.MustParseAddrPort(v.Address)
-		s.outcome(fmt.Sprintf("%c %s", ap.Addr().As4()[3], v.Role), &v.Outcome)
+		name := v.Address
+		if ap, err := netip.ParseAddrPort(name); err == nil {
+			name = string(rune(ap.Addr().As4()[3]))
+		}
+		s.outcome(name+" "+v.Role, &v.Outcome)
 		if !v.Seen {
 			fmt.Fprintf(s.out, "  servers %d or more, keys %d, refused and good %d\n", v.AtLeast, v.KeysAtOnce, v.Proven)
 		}

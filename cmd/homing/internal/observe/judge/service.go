@@ -199,13 +199,7 @@ func (p *pairs) meet(j *Judge, c *flow.Conn, st *conn, h *tlsparse.Hello) (clien
 	}
 	m := p.recent[k]
 	if m != nil && m.at != c.Server && m.st.service == nil && m.st.verdict == VerdictNone {
-		pair := [2]netip.AddrPort{m.at, c.Server}
-		if _, known := p.counts[pair]; known || len(p.counts) < maxLinks {
-			p.counts[pair] += proof
-		}
-		if n := p.counts[pair]; n >= proofEnough && n-proof < proofEnough && p.counts[[2]netip.AddrPort{c.Server, m.at}] == 0 {
-			j.found(m.at, c.Server)
-		}
+		m.st.passed = &passing{pair: [2]netip.AddrPort{m.at, c.Server}, proof: proof, back: st}
 		return m.client, true
 	}
 	if m == nil {
@@ -215,6 +209,30 @@ func (p *pairs) meet(j *Judge, c *flow.Conn, st *conn, h *tlsparse.Hello) (clien
 	}
 	p.recent[k] = &meeting{st: st, at: c.Server, client: c.Client.Addr()}
 	return netip.Addr{}, false
+}
+
+// passing is a hello that was seen on its way to another address.
+type passing struct {
+	pair  [2]netip.AddrPort
+	proof int
+	back  *conn
+}
+
+// answered notes that st's server has answered. It is a balancer if the one behind it has answered before: a server that
+// does not answer, in whose place a balancer asks another, is none.
+func (p *pairs) answered(j *Judge, st *conn) {
+	by := st.passed
+	if by == nil || by.back.service == nil {
+		return
+	}
+	st.passed = nil
+	if _, known := p.counts[by.pair]; known || len(p.counts) < maxLinks {
+		p.counts[by.pair] += by.proof
+	}
+	n := p.counts[by.pair]
+	if n >= proofEnough && n-by.proof < proofEnough && p.counts[[2]netip.AddrPort{by.pair[1], by.pair[0]}] == 0 {
+		j.found(by.pair[0], by.pair[1])
+	}
 }
 
 // seen reports whether any front was found, so that clients have their own addresses.

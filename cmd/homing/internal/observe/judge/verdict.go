@@ -48,6 +48,7 @@ func (j *Judge) serverHello(c *flow.Conn, st *conn, s *tlsparse.Server) {
 	st.version = s.Version()
 	if st.service == nil {
 		st.service = j.serviceOf(c.Server)
+		j.pairs.answered(j, st)
 	}
 	if st.version < versionTLS13 {
 		if id := s.SessionID(); len(id) > 0 {

@@ -231,6 +231,9 @@ func servers(f *judge.Findings) section {
 	s := section{ID: "servers", Title: "By address", Head: append(outcomeHead("address"), "servers", "keys")}
 	for i := range f.Servers[:min(len(f.Servers), maxRows)] {
 		v := &f.Servers[i]
+		if v.Handshakes+v.Undecided == 0 {
+			continue
+		}
 		name := v.Address
 		if v.Role == "front" {
 			name += " (balancer)"
