@@ -3,6 +3,7 @@ package observe
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -82,7 +83,7 @@ one address stands for all servers: then there are bounds. The report says which
   homing observe --interface eth0 --watch`,
 		Args: usage.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), o, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return run(cmd.Context(), o, cmd.InOrStdin(), cmd.OutOrStdout(), os.Stderr)
 		},
 	}
 	o.bind(cmd)

@@ -30,8 +30,9 @@ type session struct {
 	ended []string        // guarded by mu: why the source, or a file, ended before its end
 }
 
-// run is the whole life of the command. All that needs a privilege, or may be refused, comes before the first packet.
-func run(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+// run is the whole life of the command. All that needs a privilege, or may be refused, comes before the first packet. How far
+// files are read is told on progress, if that is a terminal, and warnings are.
+func run(ctx context.Context, o *options, stdin io.Reader, stdout, progress io.Writer) (err error) {
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -64,10 +65,10 @@ func run(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Wri
 	defer serving()
 	if o.device != "" {
 		if err := capture.DropPrivileges(); err != nil { // a container's root may have no more than the right to listen
-			fmt.Fprintln(stderr, "warning:", err)
+			fmt.Fprintln(progress, "homing: warning:", err)
 		}
 	}
-	ended := s.beside(ctx, out, stderr)
+	ended := s.beside(ctx, out, progress)
 	err = s.read()
 	ended()
 	return errors.Join(usage.Failed(out.write(s.final())), usage.Failed(err))
@@ -124,6 +125,9 @@ func (s *session) look() *judge.Findings {
 		f.Capture.Source = fmt.Sprintf("%d files", n)
 	} else if n == 1 {
 		f.Capture.Source = s.options.files[0]
+		if f.Capture.Source == capture.Stdin {
+			f.Capture.Source = "stdin"
+		}
 	}
 	if n := len(s.ended); n > 0 {
 		f.Capture.Ended = s.ended[0]
@@ -143,19 +147,18 @@ func (s *session) final() *judge.Findings {
 
 // beside starts what goes on while packets are read: looks at the findings, or at how far a file is. The function that it
 // returns ends it.
-func (s *session) beside(ctx context.Context, out *outputs, stderr io.Writer) (end func()) {
+func (s *session) beside(ctx context.Context, out *outputs, progress io.Writer) (end func()) {
 	every, tell := 200*time.Millisecond, func() {}
 	clear := func() {}
-	terminal := isTerminal(stderr)
 	switch {
 	case s.options.watch:
 		var w report.Watch
 		every = s.options.every
 		tell = func() { out.screen(w.Screen(out.hide(s.look(), false))) }
-	case s.options.device == "" && terminal:
+	case s.options.device == "" && isTerminal(progress):
 		begun := time.Now()
-		tell = func() { fmt.Fprintf(stderr, "\r%s\x1b[K", progress(s.source.Stats(), time.Since(begun))) }
-		clear = func() { fmt.Fprint(stderr, "\r\x1b[K") }
+		tell = func() { fmt.Fprintf(progress, "\r%s\x1b[K", howFar(s.source.Stats(), time.Since(begun))) }
+		clear = func() { fmt.Fprint(progress, "\r\x1b[K") }
 	default:
 		return func() {}
 	}
@@ -181,8 +184,8 @@ func (s *session) beside(ctx context.Context, out *outputs, stderr io.Writer) (e
 	}
 }
 
-// progress is how far the files are read.
-func progress(s capture.Stats, passed time.Duration) string {
+// howFar is how far the files are read.
+func howFar(s capture.Stats, passed time.Duration) string {
 	speed := float64(s.Read) / 1e6 / max(passed.Seconds(), 1e-3)
 	if s.Size <= 0 {
 		return fmt.Sprintf("%s: %d packets, %.0f MB, %.0f MB/s", s.Source, s.Packets, float64(s.Read)/1e6, speed)

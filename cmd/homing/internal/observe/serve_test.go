@@ -1,0 +1,51 @@
+package observe
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"homing/bench/testkit"
+	"homing/cmd/homing/internal/observe/judge"
+)
+
+// Metrics are served for this machine alone, at the one path.
+func TestServe(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	end, err := serve(&options{admin: "unix:" + socket}, func() *judge.Findings {
+		return &judge.Findings{Hellos: judge.HelloFindings{Count: 17}}
+	})
+	testkit.Check(t, err)
+	defer end()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	get := func(path string) (int, string) {
+		answer, err := client.Get("http://homing" + path)
+		testkit.Check(t, err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		testkit.Check(t, err)
+		return answer.StatusCode, string(body)
+	}
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "homing_observe_hellos_total 17\n") {
+		t.Errorf("%d, %s", code, body)
+	}
+	if code, _ := get("/debug/pprof/"); code != 404 {
+		t.Errorf("another path: %d", code)
+	}
+	for _, address := range []string{":9091", "192.0.2.1:9091", "https://127.0.0.1:9091", "example.org:9091"} {
+		if _, err := adminAddress(address); err == nil || !strings.Contains(err.Error(), "for this machine alone") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"", "127.0.0.1:9091", "[::1]:9091", "localhost:9091", "unix:/run/x.sock"} {
+		if _, err := adminAddress(address); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
