@@ -19,6 +19,7 @@ for ARCH in "${@:-amd64}"; do
   for command in homing homing-bench; do
     go run -buildvcs=false -ldflags "-X main.version=$version" ./cmd/$command man "$STAGE/man"
   done
+  for page in "$STAGE"/man/*.md; do go tool go-md2man -in "$page" -out "${page%.md}"; rm "$page"; done
   for shell in bash zsh fish; do go run ./cmd/homing completion $shell >"$STAGE/completion/homing.$shell"; done
   # The example, with what the unit has directories for: status answers, and a restart keeps what was learned.
   go run ./cmd/homing config example | sed -e 's|^#admin:$|admin:|' -e 's|^  #address: 127.0.0.1:9090$|  address: unix:/run/homing/admin.sock|' \

@@ -1,4 +1,5 @@
-// Package manual writes the manual pages of a command, for the packages.
+// Package manual writes the manual pages of a command, for the packages. It writes the markdown that go-md2man makes pages of:
+// what that needs would be memory of each process that has this command.
 package manual
 
 import (
@@ -15,7 +16,7 @@ import (
 func NewCommand(version string, further ...*Page) *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
-		Short:  "Write a manual page for each command",
+		Short:  "Write the markdown of a manual page for each command",
 		Args:   cobra.ExactArgs(1),
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -28,8 +29,8 @@ func NewCommand(version string, further ...*Page) *cobra.Command {
 			pages := further
 			each(root, func(cmd *cobra.Command) { pages = append(pages, pageOf(cmd)) })
 			for _, p := range pages {
-				file := filepath.Join(args[0], fmt.Sprintf("%s.%d", p.Name, p.Section))
-				if err := os.WriteFile(file, p.render(source, date), 0o644); err != nil {
+				file := filepath.Join(args[0], fmt.Sprintf("%s.%d.md", p.Name, p.Section))
+				if err := os.WriteFile(file, p.markdown(source, date), 0o644); err != nil {
 					return err
 				}
 			}

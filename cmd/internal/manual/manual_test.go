@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
 )
 
@@ -19,20 +20,26 @@ func TestPagesAreTheSameAgain(t *testing.T) {
 		if err := root.Execute(); err != nil {
 			t.Fatal(err)
 		}
-		page, err := os.ReadFile(filepath.Join(dir, "tool-sub.1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(page)
+		return page(t, dir, "tool-sub.1")
 	}
-	page := write()
-	if !strings.Contains(page, "Do a part of it") || !strings.Contains(page, "Nov 2023") || page != write() {
-		t.Errorf("the page:\n%s", page)
+	first := write()
+	if !strings.Contains(first, "Do a part of it") || !strings.Contains(first, "Nov 2023") || first != write() {
+		t.Errorf("the page:\n%s", first)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")
 	if _, err := sourceDate(); err == nil {
 		t.Error("yesterday is taken for a number of seconds")
 	}
+}
+
+// page is what the packages have of a page that was written.
+func page(t *testing.T, dir, name string) string {
+	t.Helper()
+	markdown, err := os.ReadFile(filepath.Join(dir, name+".md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(md2man.Render(markdown))
 }
 
 // TestPageSaysWhatHelpSays: a page has what each flag takes and its default, the notes, and its neighbours; and what
@@ -55,17 +62,14 @@ func TestPageSaysWhatHelpSays(t *testing.T) {
 		"tool.1":      {"Do something", "Do a part of it", "tool-sub\\fP(1)"},
 		"tool.yaml.5": {"a file", "key: 1 # *"},
 	} {
-		page, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		page := page(t, dir, file)
 		for _, word := range words {
-			if !strings.Contains(strings.NewReplacer("\\-", "-", "\\&", "").Replace(string(page)), word) {
+			if !strings.Contains(strings.NewReplacer("\\-", "-", "\\&", "").Replace(page), word) {
 				t.Errorf("%s does not say %q:\n%s", file, word, page)
 			}
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "tool-man.1")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "tool-man.1.md")); err == nil {
 		t.Error("a hidden command has a page")
 	}
 }

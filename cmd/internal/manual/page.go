@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -22,11 +21,11 @@ type Page struct {
 	Body    string // markdown, below the head
 }
 
-// render makes a page's text for man(1).
-func (p *Page) render(source string, date time.Time) []byte {
+// markdown is the whole page, as go-md2man reads it.
+func (p *Page) markdown(source string, date time.Time) []byte {
 	head := fmt.Sprintf("%% %q %q %q %q %q\n\n# NAME\n\n%s - %s\n\n",
 		strings.ToUpper(p.Name), fmt.Sprint(p.Section), date.Format("Jan 2006"), source, "", p.Name, escape(p.Short))
-	return md2man.Render([]byte(head + p.Body))
+	return []byte(head + p.Body)
 }
 
 // pageOf is the page of a command: all that its help says, and the commands around it.
