@@ -38,7 +38,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 build: need-go ## static binaries in bin/, version from git
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/homing ./cmd/homing-bench
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/homing ./cmd/homing/homing-observe ./cmd/homing-bench
 
 test: packages unit integration ## unit tests, then the tests with real nginx, haproxy, apache, lighttpd, gnutls, java, openssl, curl
 
@@ -101,8 +101,9 @@ layering: need-go ## the import graph of the house plan
 
 # The agent runs on Windows too, with the cluster and what that stands on, and so does diagnose.
 cross: need-go
-	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing ./cmd/homing/internal/agent ./cmd/homing/internal/operate ./cmd/homing-bench ./bench/diagnose
+	GOOS=windows go vet ./cluster/... ./balancer/affinity ./balancer/pool ./tlsparse ./cmd/homing ./cmd/homing/homing-observe ./cmd/homing/internal/agent ./cmd/homing/internal/operate ./cmd/homing-bench ./bench/diagnose
 	GOOS=windows go build -o /dev/null ./cmd/homing
+	GOOS=windows go build -o /dev/null ./cmd/homing/homing-observe
 	GOOS=windows go build -o /dev/null ./cmd/homing-bench
 	GOOS=linux GOARCH=arm64 go build ./balancer/...
 	for arch in 386 arm; do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./... || exit; done

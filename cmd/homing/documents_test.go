@@ -71,8 +71,7 @@ func TestDocumentsConfiguration(t *testing.T) {
 
 // TestDocumentsNames finds the flags, metrics and files that the documents beside the README name.
 func TestDocumentsNames(t *testing.T) {
-	flags := map[string]bool{}
-	allFlags(newRootCommand(), flags)
+	flags := commandFlags()
 	for path, text := range documents(t) {
 		dir := filepath.Dir(path)
 		if dir == root || strings.Contains(path, "bench") || strings.Contains(path, "testdata") {
@@ -94,8 +93,7 @@ func TestDocumentsNames(t *testing.T) {
 
 // TestRemedies finds the flags that the remedies of shortages name, and has the file take the keys of a listener.
 func TestRemedies(t *testing.T) {
-	flags := map[string]bool{}
-	allFlags(newRootCommand(), flags)
+	flags := commandFlags()
 	text, err := os.ReadFile(filepath.Join(root, "cmd/homing/internal/shortage/causes.go"))
 	if err != nil {
 		t.Fatal(err)

@@ -45,9 +45,10 @@ var allowedEdges = map[string][]string{
 	"cmd/homing-bench":        {"bench", "cmd/internal"},
 	"cmd/internal":            {},
 
-	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/observe", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
+	"cmd/homing": {"homing/admin", "homing/agent", "homing/config", "homing/logging", "homing/logref", "homing/operate", "homing/service", "homing/transparent", "cmd/internal"},
 
-	"cmd/homing/integration": {},
+	"cmd/homing/homing-observe": {"homing/observe"},
+	"cmd/homing/integration":    {},
 
 	"homing/task":    {},
 	"homing/api":     {},

@@ -8,7 +8,7 @@
 // The rooms below internal: config (a setting, its flag, key, default, help: a row of rows.go), service (one running
 // homing: pools, reload, upgrade, drain), admin (its API and page; a metric: a row of metrics*.go), api (the words of
 // that API), operate (what operators ask and order: status, drain, cluster), observe (what becomes of sessions in traffic
-// that flows already), shortage (what clients are refused for, a row a cause), upgrade (from one process to the next),
+// that flows already: the program homing-observe), shortage (what clients are refused for, a row a cause), upgrade (from one process to the next),
 // agent (the command beside a backend), member (what node and agent share), logging and logref (how it is written, what
 // each line means), value (how a setting is read), transparent (the rules of --transparent), task. What more than one
 // test needs is in bench/testkit.
@@ -23,7 +23,6 @@ import (
 
 	"homing/cmd/homing/internal/agent"
 	"homing/cmd/homing/internal/logging"
-	"homing/cmd/homing/internal/observe"
 	"homing/cmd/homing/internal/operate"
 	"homing/cmd/internal/manual"
 	"homing/cmd/internal/usage"
@@ -53,7 +52,7 @@ part of the server's answer, decrypts nothing, and sends every resumption to the
 	usage.SetVersion(root, version)
 	root.AddCommand(platformCommands()...)
 	root.AddCommand(operate.Commands()...)
-	root.AddCommand(agent.NewCommand(version), observe.NewCommand(), usage.NewVersionCommand(version),
+	root.AddCommand(agent.NewCommand(version), newObserveCommand(), usage.NewVersionCommand(version),
 		manual.NewCommand(version, platformPages()...))
 	return root
 }

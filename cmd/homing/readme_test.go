@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"homing/cmd/homing/internal/admin"
+	"homing/cmd/homing/internal/observe"
 )
 
 func readme(t *testing.T) string {
@@ -57,6 +58,14 @@ func allFlags(cmd *cobra.Command, into map[string]bool) {
 	}
 }
 
+// commandFlags is the flags of homing, the observer's included.
+func commandFlags() map[string]bool {
+	flags := map[string]bool{}
+	allFlags(newRootCommand(), flags)
+	allFlags(observe.NewCommand(), flags)
+	return flags
+}
+
 // TestReadmeNames finds everything that the README names: make targets, flags, metrics, files, termination letters.
 func TestReadmeNames(t *testing.T) {
 	text := readme(t)
@@ -69,8 +78,7 @@ func TestReadmeNames(t *testing.T) {
 			t.Errorf("README says make %s, the Makefile has no such target", m[1])
 		}
 	}
-	flags := map[string]bool{}
-	allFlags(newRootCommand(), flags)
+	flags := commandFlags()
 	// The harness has flags of its own, and a test of them.
 	ours := regexp.MustCompile("(?m)^ *homing-bench .*$|[A-Z]+_FLAGS=[^`]*").ReplaceAllString(text, "")
 	for _, m := range regexp.MustCompile("--([a-z][a-z-]+)").FindAllStringSubmatch(ours, -1) {

@@ -8,15 +8,16 @@ version=$1; shift
 case $version in v[0-9]*) package=${version#v};; *) package=0.0.0~git.${version//-/.};; esac
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 umask 022
+commands=(homing homing/homing-observe homing-bench)
 rm -rf dist; mkdir -p dist
 for ARCH in "${@:-amd64}"; do
   STAGE=dist/stage/$ARCH
   mkdir -p "$STAGE"/{man,completion,doc}
-  for command in homing homing-bench; do
-    CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$STAGE/$command" ./cmd/$command
+  for command in "${commands[@]}"; do
+    CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$STAGE/${command##*/}" ./cmd/$command
   done
   # What is generated runs here, whatever the package is for.
-  for command in homing homing-bench; do
+  for command in "${commands[@]}"; do # the last one that writes a page knows most of it
     go run -buildvcs=false -ldflags "-X main.version=$version" ./cmd/$command man "$STAGE/man"
   done
   for page in "$STAGE"/man/*.md; do go tool go-md2man -in "$page" -out "${page%.md}"; rm "$page"; done
@@ -37,19 +38,23 @@ for ARCH in "${@:-amd64}"; do
   rm "$STAGE"/nfpm.*
   name=homing_${package}_linux_$ARCH
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$STAGE" -cf - . | gzip -9n >"dist/$name.tar.gz"
-  go run ./cmd/internal/sbom/generate "$STAGE/homing" homing "$version" >"dist/$name.sbom.json"
+  for program in homing homing-observe; do
+    go run ./cmd/internal/sbom/generate "$STAGE/$program" $program "$version" >"dist/${name/homing/$program}.sbom.json"
+  done
 done
 # What runs beside IIS: the agent, observe on capture files, and diagnose.
 STAGE=dist/stage/windows name=homing_${package}_windows_amd64
 mkdir -p "$STAGE"
-for command in homing homing-bench; do
-  CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$STAGE/$command.exe" ./cmd/$command
+for command in "${commands[@]}"; do
+  CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$STAGE/${command##*/}.exe" ./cmd/$command
 done
 cp README.md LICENSE cmd/homing/packaging/iis.md "$STAGE/"
 export TZ=UTC # an archive has the time of day and no zone
 touch -d "@$SOURCE_DATE_EPOCH" "$STAGE"/*
 (cd "$STAGE" && printf '%s\n' * | LC_ALL=C sort | zip -q -X -9 -@ "../../$name.zip")
-go run ./cmd/internal/sbom/generate "$STAGE/homing.exe" homing "$version" >"dist/$name.sbom.json"
+for program in homing homing-observe; do
+  go run ./cmd/internal/sbom/generate "$STAGE/$program.exe" $program "$version" >"dist/${name/homing/$program}.sbom.json"
+done
 rm -rf dist/stage
 (cd dist && sha256sum -- * >SHA256SUMS)
 cat dist/SHA256SUMS

@@ -27,7 +27,11 @@ func NewCommand(version string, further ...*Page) *cobra.Command {
 			root := cmd.Root()
 			source := root.Name() + " " + version
 			pages := further
-			each(root, func(cmd *cobra.Command) { pages = append(pages, pageOf(cmd)) })
+			each(root, func(cmd *cobra.Command) {
+				if cmd.Short != "" { // else it only lends its name
+					pages = append(pages, pageOf(cmd))
+				}
+			})
 			for _, p := range pages {
 				file := filepath.Join(args[0], fmt.Sprintf("%s.%d.md", p.Name, p.Section))
 				if err := os.WriteFile(file, p.markdown(source, date), 0o644); err != nil {
