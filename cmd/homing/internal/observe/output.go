@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"homing/cmd/homing/internal/observe/judge"
 	"homing/cmd/homing/internal/observe/report"
@@ -21,11 +22,13 @@ type outputs struct {
 	jsonOut    bool // JSON on stdout, instead of the text
 	anonymize  anonymity
 	key        []byte
+	files      []string // names of captures
 }
 
 // openOutputs opens all files, so that a run that cannot be told of does not begin.
 func openOutputs(o *options, stdout io.Writer) (out *outputs, err error) {
-	out = &outputs{stdout: stdout, terminal: isTerminal(stdout), jsonOut: o.json == "-", anonymize: o.anonymize, key: hashKey(o.anonymizeKey)}
+	out = &outputs{stdout: stdout, terminal: isTerminal(stdout), jsonOut: o.json == "-", anonymize: o.anonymize,
+		key: hashKey(o.anonymizeKey), files: o.files}
 	if f, ok := stdout.(*os.File); ok {
 		info, err := f.Stat()
 		out.toFile = err == nil && info.Mode().IsRegular()
@@ -71,7 +74,7 @@ func hashKey(given string) []byte {
 // hide puts hashes in place of what is not to be told there.
 func (out *outputs) hide(f *judge.Findings, file bool) *judge.Findings {
 	if out.anonymize == anonymizeOn || out.anonymize == anonymizeAuto && file {
-		return report.Anonymize(f, out.key)
+		return report.Anonymize(f, out.key, out.files...)
 	}
 	return f
 }
@@ -102,7 +105,7 @@ func (out *outputs) screen(text string) {
 	if text == "" {
 		return
 	}
-	if out.terminal {
+	if out.terminal && runtime.GOOS != "windows" { // whose consoles have to be told first that these are no letters
 		text = "\x1b[H\x1b[J" + text
 	} else {
 		text += "\n"

@@ -157,8 +157,8 @@ func (s *session) beside(ctx context.Context, out *outputs, progress io.Writer) 
 		tell = func() { out.screen(w.Screen(out.hide(s.look(), false))) }
 	case s.options.device == "" && isTerminal(progress):
 		begun := time.Now()
-		tell = func() { fmt.Fprintf(progress, "\r%s\x1b[K", howFar(s.source.Stats(), time.Since(begun))) }
-		clear = func() { fmt.Fprint(progress, "\r\x1b[K") }
+		tell = func() { fmt.Fprintf(progress, "\r%-79.79s", howFar(s.source.Stats(), time.Since(begun))) }
+		clear = func() { fmt.Fprintf(progress, "\r%79s\r", "") }
 	default:
 		return func() {}
 	}

@@ -75,7 +75,10 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 		}
 		return
 	}
-	j.hellos.add(h, size)
+	if !j.twice(j.services[c.Server]) {
+		j.hellos.add(h, size)
+		j.clients.address(c.Client.Addr())
+	}
 	st := &conn{
 		pool: j.poolOf(c.Server), name: j.nameOf(h), size: size, early: h.EarlyData, psks: h.PSKCount(), addr: c.Client.Addr(),
 	}
@@ -104,7 +107,6 @@ func (j *Judge) Hello(c *flow.Conn, h *tlsparse.Hello, size int) {
 // noteClient notes whose home a handshake that h begins speaks of once it has completed. Behind a balancer that hides its
 // clients' addresses, its own other side tells who they are, if it was captured too.
 func (j *Judge) noteClient(c *flow.Conn, st *conn, h *tlsparse.Hello) {
-	j.clients.address(st.addr)
 	if outer, ok := j.pairs.meet(j, c, st, h); ok {
 		st.addr = outer
 	}

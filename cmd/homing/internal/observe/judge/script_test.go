@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
 
 // TestScripts runs testdata/*.txt: blocks of commands, a line of dashes, and what they print. Servers are single capital
-// letters, and F is a balancer before them. A ticket is KEY.NUMBER (see ticketOf); a session ID is any word.
+// letters or addresses, and F is a balancer before them. A ticket is KEY.NUMBER (see ticketOf); a session ID is any word.
 //
 //	accept A OPTIONS        a conn whose offer A accepts
 //	refuse A OPTIONS        a conn of which A makes a full handshake, with an offer or without
@@ -50,6 +50,9 @@ type script struct {
 }
 
 func server(letter string) netip.AddrPort {
+	if len(letter) > 1 {
+		return netip.AddrPortFrom(netip.MustParseAddr(letter), 443)
+	}
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, letter[0]}), 443)
 }
 
@@ -284,7 +287,12 @@ func (s *script) see() {
 		v := &f.Servers[i]
 		name := v.Address
 		if ap, err := netip.ParseAddrPort(name); err == nil {
-			name = string(rune(ap.Addr().As4()[3]))
+			if letter := string(rune(ap.Addr().As4()[3])); server(letter) == ap {
+				name = letter
+			}
+		}
+		if !v.Counted {
+			name += " (not counted)"
 		}
 		s.outcome(name+" "+v.Role, &v.Outcome)
 		if !v.Seen {

@@ -3,6 +3,7 @@ package judge
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"homing/balancer/affinity"
@@ -65,6 +66,11 @@ func (j *Judge) given(addr netip.AddrPort) (Role, bool) {
 		}
 	}
 	return RoleAlone, false
+}
+
+// twice reports whether what comes to a service is seen a second time, behind it.
+func (j *Judge) twice(s *service) bool {
+	return s != nil && s.role == RoleFront && slices.ContainsFunc(j.order, func(o *service) bool { return o.role == RoleBackend })
 }
 
 // poolOf is where what an address proves is learned: a balancer's address issues what its servers do, and may not be taken

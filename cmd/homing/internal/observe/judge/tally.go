@@ -223,7 +223,9 @@ func (j *Judge) count(c *flow.Conn, st *conn) {
 	}
 	r := j.rowOf(s, st.name, st.version, kind)
 	st.row = r
-	j.clients.hello(st.client, kind != affinity.OfferNone, j.now)
+	if !j.twice(s) {
+		j.clients.hello(st.client, kind != affinity.OfferNone, j.now)
+	}
 	switch {
 	case kind == affinity.OfferNone && st.verdict == VerdictRefused:
 		r.Fresh++

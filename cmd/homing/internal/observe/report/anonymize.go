@@ -13,7 +13,9 @@ import (
 
 // Anonymize returns the findings with hashes in place of all addresses, names, and files. The same key makes the same
 // hashes; who does not have it cannot try out addresses. Ports, and which addresses are of one network (/24, /48), stay.
-func Anonymize(f *judge.Findings, key []byte) *judge.Findings {
+//
+// files are the names of the captures, which may stand in what is said of them.
+func Anonymize(f *judge.Findings, key []byte, files ...string) *judge.Findings {
 	h := hasher(key)
 	c := *f
 	c.Kinds, c.Rows, c.ByName = h.rows(f.Kinds), h.rows(f.Rows), h.rows(f.ByName)
@@ -33,12 +35,8 @@ func Anonymize(f *judge.Findings, key []byte) *judge.Findings {
 	if c.Capture.Source != "" {
 		c.Capture.Source = h.short("capture", c.Capture.Source, 8)
 	}
-	if c.Capture.Ended != "" { // it names a file
-		_, why, found := strings.Cut(c.Capture.Ended, ": ")
-		c.Capture.Ended = "a capture"
-		if found {
-			c.Capture.Ended += ": " + why
-		}
+	for _, file := range files {
+		c.Capture.Ended = strings.ReplaceAll(c.Capture.Ended, file, "a capture")
 	}
 	return &c
 }

@@ -58,8 +58,9 @@ func fields() (all []field) {
 		add(list.path+"flight_bytes.resumed", "in resumed ones")
 	}
 	add("services[].address", "where servers answer; (others) beyond 256")
-	add("services[].role", "alone, backend (one of several behind a balancer), front (the balancer's own; not part of total where backends are seen)")
+	add("services[].role", "alone, backend (one of several behind a balancer), front (the balancer's own)")
 	add("services[].given", "by --backend or --vip")
+	add("services[].part_of_total", "it is counted there: a balancer's address is not where its servers are seen, nor are strangers")
 	outcome("services[].")
 	add("services[].servers_at_least", "servers that stand behind it, for certain")
 	add("services[].ticket_keys_at_once", "ticket keys in use at the same time")

@@ -44,8 +44,8 @@ func between() *judge.Findings {
 			{Service: "192.0.2.11:443", Name: "www.example.org", Version: "TLS 1.3", Kind: "psk", Outcome: outcome(0, 7257, 5043, sure, true), Flight: judge.Flights{Full: 3200, Resumed: 250}},
 		},
 		Servers: []judge.Server{
-			{Address: "192.0.2.11:443", Role: "backend", AtLeast: 1, Outcome: outcome(350, 3600, 2500, sure, true)},
-			{Address: "[2001:db8::12]:443", Role: "backend", Given: true, AtLeast: 1, Outcome: outcome(350, 3657, 2543, sure, true)},
+			{Address: "192.0.2.11:443", Role: "backend", Counted: true, AtLeast: 1, Outcome: outcome(350, 3600, 2500, sure, true)},
+			{Address: "[2001:db8::12]:443", Role: "backend", Given: true, Counted: true, AtLeast: 1, Outcome: outcome(350, 3657, 2543, sure, true)},
 		},
 		Costs: judge.Costs{
 			RoundTrips: 1043, RoundTripTime: 0.0213, Bytes: 14.9e6, Handshakes: 5043,
@@ -84,7 +84,7 @@ func before() *judge.Findings {
 		View:     judge.View{Kind: judge.ViewBefore, Why: "one address answers"},
 		Total:    outcome(60, 595, 1205, some, false),
 		Kinds:    []judge.Row{{Version: "TLS 1.2", Kind: "ticket", Outcome: outcome(60, 595, 1205, some, false)}},
-		Servers:  []judge.Server{{Address: "192.0.2.1:443", Role: "alone", AtLeast: 3, KeysAtOnce: 3, Proven: 754, Outcome: outcome(60, 595, 1205, some, false)}},
+		Servers:  []judge.Server{{Address: "192.0.2.1:443", Role: "alone", Counted: true, AtLeast: 3, KeysAtOnce: 3, Proven: 754, Outcome: outcome(60, 595, 1205, some, false)}},
 		Costs:    judge.Costs{Handshakes: 1205, Bytes: 1.3e6, RoundTrips: 796},
 		Unjudged: judge.UnjudgedFindings{Opened: 1860},
 	}
@@ -94,6 +94,6 @@ func before() *judge.Findings {
 func single() *judge.Findings {
 	f := before()
 	f.Total = outcome(60, 1700, 100, judge.Prediction{High: 1}, false)
-	f.Servers[0] = judge.Server{Address: "192.0.2.1:443", Role: "alone", AtLeast: 1, KeysAtOnce: 1, Outcome: f.Total}
+	f.Servers[0] = judge.Server{Address: "192.0.2.1:443", Role: "alone", Counted: true, AtLeast: 1, KeysAtOnce: 1, Outcome: f.Total}
 	return f
 }

@@ -49,8 +49,8 @@ func TestGolden(t *testing.T) {
 		{"between.txt", between(), WriteText},
 		{"between.json", between(), WriteJSON},
 		{"between.html", between(), WriteHTML},
-		{"anonymous.txt", Anonymize(between(), []byte("key")), WriteText},
-		{"anonymous.json", Anonymize(between(), []byte("key")), WriteJSON},
+		{"anonymous.txt", Anonymize(between(), []byte("key"), "trace.pcapng"), WriteText},
+		{"anonymous.json", Anonymize(between(), []byte("key"), "trace.pcapng"), WriteJSON},
 		{"before.txt", before(), WriteText},
 		{"before.html", before(), WriteHTML},
 		{"nothing.txt", &judge.Findings{View: judge.View{Kind: judge.ViewNothing}}, WriteText},
@@ -117,7 +117,7 @@ func TestHeadline(t *testing.T) {
 // others; and findings themselves stay what they are.
 func TestAnonymize(t *testing.T) {
 	f := between()
-	a, b, c := Anonymize(f, []byte("one")), Anonymize(f, []byte("one")), Anonymize(f, []byte("two"))
+	a, b, c := Anonymize(f, []byte("one"), "trace.pcapng"), Anonymize(f, []byte("one"), "trace.pcapng"), Anonymize(f, []byte("two"), "trace.pcapng")
 	if diff := cmp.Diff(between().Servers, f.Servers); diff != "" {
 		t.Errorf("findings have changed:\n%s", diff)
 	}

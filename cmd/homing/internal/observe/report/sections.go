@@ -235,8 +235,11 @@ func servers(f *judge.Findings) section {
 			continue
 		}
 		name := v.Address
-		if v.Role == "front" {
+		switch {
+		case v.Role == "front":
 			name += " (balancer)"
+		case !v.Counted:
+			name += " (not counted)"
 		}
 		r := outcomeCells(&v.Outcome, name)
 		if v.Seen {
