@@ -54,7 +54,8 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "homing")
-	if out, err := exec.Command("go", "build", "-o", binary, "homing/cmd/homing").CombinedOutput(); err != nil {
+	programs := []string{"homing/cmd/homing", "homing/cmd/homing/homing-observe"}
+	if out, err := exec.Command("go", append([]string{"build", "-o", dir + "/"}, programs...)...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build homing: %v\n%s", err, out)
 		return 1
 	}

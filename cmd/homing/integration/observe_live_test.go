@@ -30,9 +30,13 @@ func TestIntegrationObserveInterface(t *testing.T) {
 			return string(out)
 		}
 		testkit.Eventually(t, "it listens", func() bool { return strings.Contains(scrape(), "homing_observe_") })
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", live.PID()))
-		testkit.Check(t, err)
-		if !regexp.MustCompile(`(?m)^CapEff:\s0+$`).Match(status) || !regexp.MustCompile(`(?m)^NoNewPrivs:\s1$`).Match(status) {
+		var status []byte
+		if !testkit.Wait(testkit.Patience, func() bool {
+			var err error
+			status, err = os.ReadFile(fmt.Sprintf("/proc/%d/status", live.PID()))
+			testkit.Check(t, err)
+			return regexp.MustCompile(`(?m)^CapEff:\s0+$`).Match(status) && regexp.MustCompile(`(?m)^NoNewPrivs:\s1$`).Match(status)
+		}) {
 			t.Errorf("%s: its privileges: %s", device, status)
 		}
 		p := newItinerary(t, s, 3)

@@ -276,6 +276,34 @@ func TestIntegrationObserveSkew(t *testing.T) {
 	}
 }
 
+// Where each server, and each direction, has a recorder of its own, their files together say what one file says.
+func TestIntegrationObserveSeveralFiles(t *testing.T) {
+	s := newObservedSite(t, farm.NginxConfig{})
+	s.roundRobin(t)
+	recorder := s.record(t, "back.pcap", mirrorBack)
+	p := newItinerary(t, s, 4)
+	p.run(t, 400)
+	truth := p.truth(t)
+	file := recorder.end(t)
+	parts := map[string][]frame{}
+	for _, f := range frames(t, file) {
+		hosts := decode(f).NetworkLayer().NetworkFlow().String()
+		parts[hosts] = append(parts[hosts], f)
+	}
+	var names []string
+	for _, part := range parts {
+		names = append(names, "--pcap", writeFrames(t, part))
+	}
+	whole, several := observe(t, file), observe(t, names[1], names[2:]...)
+	compareFindings(t, truth, several)
+	if len(parts) != 6 || several.SetBack != 0 {
+		t.Errorf("%d files, set back %d times", len(parts), several.SetBack)
+	}
+	if diff := cmp.Diff(whole.Total, several.Total); diff != "" {
+		t.Errorf("(-whole +several):\n%s", diff)
+	}
+}
+
 // checkClaims compares what is claimed of handshakes with what nginx has logged, and counts the claims.
 func checkClaims(t *testing.T, truth map[place]handshake, list []*testimony) (judged int) {
 	t.Helper()

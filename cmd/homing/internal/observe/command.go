@@ -99,7 +99,7 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Var(value.Several[string]{P: &o.files, Parse: parseFile, Kind: "FILE"}, "pcap",
-		"a capture file, pcap or pcapng, gzipped or not; - is stdin; repeatable, in order of time")
+		"a capture file, pcap or pcapng, gzipped or not; - is stdin; repeatable: files are merged by time")
 	flags.Var(value.Path(&o.device, "NAME"), "interface", "the interface to listen on, any for all (Linux, CAP_NET_RAW)")
 	flags.Var(value.Several[uint16]{P: &o.ports, Parse: parsePort, Kind: "PORT"}, "port",
 		"a port of the servers, or any, repeatable (default 443)")

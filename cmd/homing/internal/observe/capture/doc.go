@@ -1,4 +1,4 @@
-// Package capture is where observed packets come from: capture files, in the order given, or an interface of this machine.
+// Package capture is where observed packets come from: capture files, merged by time, or an interface of this machine.
 //
 //	pcap, pcapng, gzip, stdin ──Open──►┐
 //	                                   Source.Next ──► Packet

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -311,6 +312,46 @@ func TestOpenInOrder(t *testing.T) {
 	}
 	if st.Read != size || st.Source != names[2] {
 		t.Errorf("%d bytes read at the end, of %s last; want %d, of %s", st.Read, st.Source, size, names[2])
+	}
+}
+
+// Files of recorders that ran side by side are merged by time, whatever the order of the names; of one that ends or is damaged the
+// others are read on. Packets of the same time come in the order of the names.
+func TestOpenMerges(t *testing.T) {
+	timed := func(packets map[uint64]string) []byte {
+		b := join(little().section(), little().device(1, 0))
+		for _, at := range slices.Sorted(maps.Keys(packets)) {
+			b = join(b, little().packet(0, at*1e6, packets[at], len(packets[at])))
+		}
+		return b
+	}
+	a, b := timed(map[uint64]string{1: "a1", 4: "a4", 5: "a5"}), timed(map[uint64]string{2: "b2", 4: "b4", 9: "b9"})
+	c, d := timed(map[uint64]string{3: "c3", 6: "c6"}), timed(map[uint64]string{7: "d7"})
+	c = c[:len(c)-3]
+	names := []string{onDisk(t, "d", d), onDisk(t, "b", zipped(b)), onDisk(t, "a", a), onDisk(t, "c", c)}
+	s, err := capture.Open(t.Context(), names, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	first, _, err := readAll(s)
+	var fault *capture.FileError
+	if !errors.As(err, &fault) || fault.File != names[3] || fault.Packets != 1 {
+		t.Errorf("error %v, want one of %s behind its first packet", err, names[3])
+	}
+	rest, st, err := readAll(s)
+	if err != nil {
+		t.Error(err)
+	}
+	var got []string
+	for _, p := range slices.Concat(first, rest) {
+		got = append(got, string(p.Data))
+	}
+	if diff := cmp.Diff([]string{"a1", "b2", "c3", "b4", "a4", "a5", "d7", "b9"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if want := int64(len(a) + len(zipped(b)) + len(c) + len(d)); st.Read != want || st.Size != want {
+		t.Errorf("%d of %d bytes are read, want %d", st.Read, st.Size, want)
 	}
 }
 

@@ -77,7 +77,7 @@ func seen(f *judge.Findings) section {
 		say("Of a link type that is not read: %s.", plural(f.Capture.Link, "packet", "packets"))
 	}
 	if f.SetBack > 0 {
-		say("The clock of the capture was set back %s: give files in order of time.", plural(f.SetBack, "time", "times"))
+		say("The clock of the capture was set back %s: merge the files by time (mergecap of Wireshark).", plural(f.SetBack, "time", "times"))
 	}
 	if f.Capture.Ended != "" {
 		say("It ended before its end: %s", f.Capture.Ended)
