@@ -60,6 +60,9 @@ func (j *Judge) view(part map[*service]bool) View {
 	case by[RoleBackend] > 0 && by[RoleFront] > 0:
 		return View{ViewBoth, fmt.Sprintf("what comes to %s goes on to %s", plural(by[RoleFront], "address", "addresses"), behind)}
 	case by[RoleBackend] > 0:
+		if n := j.doors(part); n > 0 {
+			return View{ViewBefore, fmt.Sprintf("the same servers answer at %d addresses", n)}
+		}
 		return View{ViewBetween, behind + ": " + how}
 	case by[RoleAlone]+by[RoleFront] == 1:
 		return View{ViewBefore, "one address answers"}
@@ -67,6 +70,77 @@ func (j *Judge) view(part map[*service]bool) View {
 		return View{ViewBefore, "by --vip"}
 	}
 	return View{ViewApart, fmt.Sprintf("%d addresses answer, and none was offered what another had issued", len(j.order))}
+}
+
+// fewRefused is how many sessions a server that goes on with their key may refuse for other reasons.
+const fewRefused = 4
+
+// doors is how many addresses are ways to the same servers, such as a balancer's for IPv4 and for IPv6: what one has issued
+// is offered to another, as it is to servers behind a balancer. But each is several servers itself, which have things in
+// common with those of the others. 0: not most of the offers went to such addresses, or flags say what is a server.
+func (j *Judge) doors(part map[*service]bool) (n int) {
+	type sum struct{ offers, homeRefused, awayAccepted uint64 }
+	sums := make(map[*service]*sum)
+	var all, at uint64
+	for _, r := range j.rows {
+		if !part[r.service] || r.service.role != RoleBackend {
+			continue
+		}
+		if r.service.given {
+			return 0
+		}
+		k := sums[r.service]
+		if k == nil {
+			k = &sum{}
+			sums[r.service] = k
+		}
+		k.offers += r.Offers()
+		all += r.Offers()
+		for _, by := range []Stratum{BySession, ByKey, ByHint, ByProbe} {
+			k.homeRefused += r.By[by].HomeRefused
+			k.awayAccepted += r.By[by].AwayAccepted
+		}
+	}
+	issuing, common := j.keys.issuers()
+	for s, k := range sums {
+		proven := s.proven()
+		keys := k.homeRefused >= fewRefused && issuing[s.id] > 1 && common[s.id]
+		sessions := proven.sum() >= linkEnough && 20*proven.sum() >= k.offers && k.awayAccepted > 0
+		if keys || sessions {
+			at += k.offers
+			n++
+		}
+	}
+	if n < 2 || 2*at <= all {
+		return 0
+	}
+	return n
+}
+
+// issuers is how many keys each service issued under at the same time, for one name, and which services have one in common
+// with another.
+func (k *keyUses) issuers() (atOnceBy map[uint32]int, common map[uint32]bool) {
+	type issuer struct {
+		service uint32
+		name    string
+	}
+	spans, owners := make(map[issuer][]span), make(map[affinity.Key]uint32)
+	atOnceBy, common = make(map[uint32]int), make(map[uint32]bool)
+	for id, u := range k.uses {
+		if u.issued.n < 2 {
+			continue
+		}
+		by := issuer{id.service, u.name}
+		spans[by] = append(spans[by], u.issued)
+		if other, ok := owners[id.first]; ok {
+			common[other], common[id.service] = true, true
+		}
+		owners[id.first] = id.service
+	}
+	for by, s := range spans {
+		atOnceBy[by.service] = max(atOnceBy[by.service], atOnce(s))
+	}
+	return atOnceBy, common
 }
 
 func plural(n int, one, many string) string {
