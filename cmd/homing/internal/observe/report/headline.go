@@ -12,6 +12,9 @@ const leastTime = 60
 // wide is from how many points on bounds are told: closer ones are within what any two hours differ by.
 const wide = 0.05
 
+// unknown is from how many points on bounds say nothing.
+const unknown = 0.9
+
 // much is the share of conns that were not judged from which on it is part of the headline.
 const much = 0.02
 
@@ -32,6 +35,12 @@ func verdict(f *judge.Findings) string {
 		return "No TLS handshake was seen: is this the port of the servers (--port), and are both directions in the capture?"
 	case o.Handshakes == 0:
 		return "No handshake was seen from its begin to the server's answer: nothing can be said."
+	case offers == 0 && doubtful(f):
+		return fmt.Sprintf("Whether resumptions are lost cannot be said: servers refused %s that nobody was seen to issue, and clients "+
+			"invent such. They may be older than the capture: a longer one tells.", plural(o.DoubtfulIDs, "session ID", "session IDs"))
+	case o.Lost == 0 && doubtful(f):
+		return fmt.Sprintf("All of %s were accepted. But servers refused %s that nobody was seen to issue: clients invent such, or they "+
+			"are older than the capture, and a longer one tells.", resumptions(f, offers), plural(o.DoubtfulIDs, "session ID", "session IDs"))
 	case offers == 0:
 		return fmt.Sprintf("No client offered a session that servers knew, in %s: there is nothing to lose.",
 			plural(o.Handshakes, "handshake", "handshakes"))
@@ -46,8 +55,18 @@ func verdict(f *judge.Findings) string {
 		return lose + ". Nothing shows that more than one server is behind what was seen: whether homing would have brought " +
 			"these home, a capture between balancer and servers tells."
 	}
+	if o.Saved.High-o.Saved.Low > unknown {
+		return lose + ". Several servers are behind what was seen, and how much of it homing would have brought home cannot be said " +
+			"from here: a capture between balancer and servers tells."
+	}
 	return lose + fmt.Sprintf("; homing would have brought home at least %s of these, and %s as far as can be told from here.",
 		percent(o.Saved.Low), about(o.Saved))
+}
+
+// doubtful reports whether session IDs that may be none or older than the capture are too many to pass over in silence.
+func doubtful(f *judge.Findings) bool {
+	o := &f.Total
+	return float64(o.DoubtfulIDs) > much*float64(o.Offers)
 }
 
 // several reports whether there are signs that an address stands for several servers.

@@ -97,6 +97,29 @@ func TestHeadline(t *testing.T) {
 			"No client offered a session that servers knew, in 5 handshakes: there is nothing to lose.",
 		},
 		{
+			"nothing is certain", edit(before(), func(f *judge.Findings) {
+				f.Total = outcome(60, 0, 100, judge.Prediction{High: 1}, false)
+			}),
+			"You lose 100 % of 100 resumptions in 20 s. Several servers are behind what was seen, and how much of it homing would have " +
+				"brought home cannot be said from here: a capture between balancer and servers tells.",
+		},
+		{
+			"session IDs from before the capture", edit(between(), func(f *judge.Findings) {
+				f.Total = outcome(5, 100, 0, judge.Prediction{}, true)
+				f.Total.Offers, f.Total.Refused, f.Total.DoubtfulIDs = 300, 200, 200
+			}),
+			"All of 100 resumptions an hour were accepted. But servers refused 200 session IDs that nobody was seen to issue: clients " +
+				"invent such, or they are older than the capture, and a longer one tells.",
+		},
+		{
+			"session IDs from before the capture alone", edit(between(), func(f *judge.Findings) {
+				f.Total = outcome(5, 0, 0, judge.Prediction{}, true)
+				f.Total.Offers, f.Total.Refused, f.Total.DoubtfulIDs = 200, 200, 200
+			}),
+			"Whether resumptions are lost cannot be said: servers refused 200 session IDs that nobody was seen to issue, and clients " +
+				"invent such. They may be older than the capture: a longer one tells.",
+		},
+		{
 			"hellos alone", edit(between(), func(f *judge.Findings) { f.Total = judge.Outcome{} }),
 			"No handshake was seen from its begin to the server's answer: nothing can be said.",
 		},

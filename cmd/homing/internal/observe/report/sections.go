@@ -325,7 +325,11 @@ func keys(f *judge.Findings) section {
 			"under it. Rotate it.", plural(uint64(old), "key is", "keys are")))
 	}
 	if shared > 0 {
-		s.Lead = append(s.Lead, fmt.Sprintf("%s shared by several servers.", plural(uint64(shared), "key is", "keys are")))
+		of := "servers"
+		if !f.Total.Seen {
+			of = "addresses"
+		}
+		s.Lead = append(s.Lead, fmt.Sprintf("%s shared by several %s.", plural(uint64(shared), "key is", "keys are"), of))
 	}
 	if f.Keyless > 0 {
 		s.Lead = append(s.Lead, fmt.Sprintf("%s came with a ticket that names no known key (Go, Schannel's TLS 1.3, sessions in "+
