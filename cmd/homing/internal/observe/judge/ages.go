@@ -29,6 +29,35 @@ func (k *kept) limit(hint uint32) (age uint32, sure bool) {
 	return max(k.oldest, keptAnyway), k.expired >= fewExpired && k.oldest > 0
 }
 
+// Aged counts the offers whose age is known, by what homing would have made of them.
+type Aged struct {
+	Cell           // these offers, as in Tally.By
+	Stays   uint64 // accepted, and young enough with homing too
+	Good    uint64 // young enough with homing, and not asked at home, or too old there today
+	Old     uint64 // too old with homing
+	Perhaps uint64 // beyond what was seen of the servers: too old or not
+	// Young is those asked at home that were not too old: refused for another reason, or accepted.
+	YoungAccepted, YoungRefused uint64
+}
+
+func (g *Aged) plus(o *Aged) {
+	g.Cell.plus(&o.Cell)
+	for i, p := range g.counts() {
+		*p += *o.counts()[i]
+	}
+}
+
+func (g *Aged) minus(o *Aged) {
+	g.Cell.minus(&o.Cell)
+	for i, p := range g.counts() {
+		*p -= min(*p, *o.counts()[i])
+	}
+}
+
+func (g *Aged) counts() [6]*uint64 {
+	return [...]*uint64{&g.Stays, &g.Good, &g.Old, &g.Perhaps, &g.YoungAccepted, &g.YoungRefused}
+}
+
 // ages notes how old the session would have been that the client would have offered behind homing.
 func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 	var k affinity.Key
@@ -40,29 +69,45 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 	case affinity.OfferNone, affinity.OfferPSK:
 	}
 	born := j.bornAt(k)
-	if born == 0 || born > j.now || by == ByNothing {
+	if born == 0 || born > j.now || by != BySession && by != ByKey && by != ByHint {
 		return
 	}
-	age := j.now - born
-	of := &j.kept[st.offer.Kind]
+	age, of := j.now-born, &j.kept[st.offer.Kind]
 	if home && accepted {
 		of.oldest = max(of.oldest, age)
 	} else if home {
-		of.expired += one(age > of.oldest)
-		return // with homing it would have been refused too
+		of.expired += one(age > max(of.oldest, keptAnyway/2))
 	}
 	root := born
-	if earlier, _, ok := j.roots.Lookup(k, j.now); ok {
-		root = earlier
+	if other, _, ok := j.roots.Lookup(k, j.now); ok {
+		root = other
 	}
 	var hint uint32
 	if st.offer.Kind == affinity.OfferTicket {
 		hint = st.service.hint
 	}
-	if limit, sure := of.limit(hint); age <= limit && j.now-root > limit {
-		r.Outlived += one(sure)
-		r.MayOutlive += one(!sure)
-		root = j.now // it is refused, and the client gets another
+	limit, sure := of.limit(hint)
+	young, g := age <= limit || accepted, &r.Aged
+	g.add(home, accepted)
+	switch {
+	case home && young && accepted:
+		g.YoungAccepted++
+	case home && young:
+		g.YoungRefused++
+	}
+	switch kept := j.now-root <= limit; {
+	case home && young && !accepted: // homing can do nothing
+		root = j.now
+	case kept && accepted:
+		g.Stays++
+	case kept:
+		g.Good++
+	default:
+		g.Old += one(sure)
+		g.Perhaps += one(!sure)
+		r.Outlived += one(sure && young)
+		r.MayOutlive += one(!sure && young)
+		root = j.now // the client gets another
 	}
 	st.root = root
 	if accepted {

@@ -34,10 +34,17 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 	for _, by := range []Stratum{BySession, ByKey, ByHint, ByProbe} {
 		known.plus(&t.By[by])
 	}
-	home := shareOf(known.HomeAccepted, known.HomeRefused, 1)
-	stays := float64(known.HomeAccepted + known.AwayAccepted)
+	aged := &t.Aged
+	rest := known
+	rest.minus(&aged.Cell)
+	young := shareOf(aged.YoungAccepted, aged.YoungRefused, 1)
+	home := shareOf(rest.HomeAccepted, rest.HomeRefused, young.Accepted)
+	stays := float64(rest.HomeAccepted + rest.AwayAccepted + aged.Stays)
 	p.plus(Prediction{stays, stays, stays})
-	p.plus(home.times(known.AwayRefused))
+	p.plus(home.times(rest.AwayRefused))
+	p.plus(young.times(aged.Good))
+	perhaps := float64(aged.Perhaps)
+	p.plus(Prediction{Accepted: perhaps * young.Accepted / 2, High: perhaps})
 
 	// chance is how often an offer comes home today.
 	chance := 1 / float64(max(g.servers, 1))
@@ -58,10 +65,6 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 		nothing.AwayRefused = 0
 	}
 	p.plus(byChance(nothing.AwayAccepted, nothing.AwayRefused, chance))
-	// Clients that are not refused keep their sessions for longer.
-	sure, may := float64(t.Outlived), float64(t.MayOutlive)
-	p.Accepted = max(p.Accepted-sure-may/2, 0)
-	p.Low, p.High = max(p.Low-sure-may, 0), max(p.High-sure, 0)
 	return p
 }
 

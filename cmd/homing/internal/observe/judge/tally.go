@@ -102,6 +102,7 @@ type Tally struct {
 
 	// Outlived is the offers that would have been too old with homing, and MayOutlive those that may; see ages.go.
 	Outlived, MayOutlive uint64
+	Aged                 Aged
 
 	Cost Cost
 }
@@ -137,6 +138,7 @@ func (t *Tally) Plus(o *Tally) {
 	t.Junk += o.Junk
 	t.Outlived += o.Outlived
 	t.MayOutlive += o.MayOutlive
+	t.Aged.plus(&o.Aged)
 	for i := range t.Why {
 		t.Why[i] += o.Why[i]
 	}
@@ -162,6 +164,7 @@ func (t *Tally) Minus(o *Tally) {
 	t.Undecided -= o.Undecided
 	t.Outlived -= o.Outlived
 	t.MayOutlive -= o.MayOutlive
+	t.Aged.minus(&o.Aged)
 	t.Junk -= min(o.Junk, t.Junk) // offers move between strata when a key becomes known
 	for i := range t.Why {
 		t.Why[i] -= min(o.Why[i], t.Why[i])
