@@ -73,9 +73,10 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 		return
 	}
 	age, of := j.now-born, &j.kept[st.offer.Kind]
+	crowd := st.service.role != RoleBackend // home and away cannot be told, as far as is known by now
 	if home && accepted {
 		of.oldest = max(of.oldest, age)
-	} else if home {
+	} else if home && !crowd {
 		of.expired += one(age > max(of.oldest, keptAnyway/2))
 	}
 	root := born
@@ -88,6 +89,15 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 	}
 	limit, sure := of.limit(hint)
 	young, g := age <= limit || accepted, &r.Aged
+	if crowd {
+		if j.now-root > limit {
+			r.Outlived += one(sure && young)
+			r.MayOutlive += one(!sure && young)
+			root = j.now
+		}
+		j.keepRoot(st, k, root, accepted)
+		return
+	}
 	g.add(home, accepted)
 	switch {
 	case home && young && accepted:
@@ -96,9 +106,9 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 		g.YoungRefused++
 	}
 	switch kept := j.now-root <= limit; {
-	case home && young && !accepted: // homing can do nothing
+	case home && !accepted && (young || root <= born): // homing can do nothing: it would be as old, or older
 		root = j.now
-	case kept && accepted:
+	case kept && accepted, home && accepted && root >= born:
 		g.Stays++
 	case kept:
 		g.Good++
@@ -109,6 +119,11 @@ func (j *Judge) ages(st *conn, r *row, by Stratum, home, accepted bool) {
 		r.MayOutlive += one(!sure && young)
 		root = j.now // the client gets another
 	}
+	j.keepRoot(st, k, root, accepted)
+}
+
+// keepRoot notes the root of the session that the client goes on with: what was offered, or what it is given.
+func (j *Judge) keepRoot(st *conn, k affinity.Key, root uint32, accepted bool) {
 	st.root = root
 	if accepted {
 		j.roots.Insert(k, root, j.now+birthLife, j.now)

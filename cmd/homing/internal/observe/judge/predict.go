@@ -101,9 +101,12 @@ func (p Prediction) times(n uint64) Prediction {
 // was accepted, and what one server refused while another would have taken it; at most all. Where offers reach each server
 // alike, as many are accepted as come home.
 func bound(t *Tally, proven uint64, servers int) Prediction {
-	least := float64(t.Accepted)
-	lost := float64(t.Lost())
-	p := Prediction{Low: least + min(float64(proven), lost), High: least + lost}
-	p.Accepted = min(max(least*float64(max(servers, 1)), p.Low), p.High)
+	least, lost := float64(t.Accepted), float64(t.Lost())
+	sure, may := float64(t.Outlived), float64(t.MayOutlive) // clients that are not refused keep their sessions for longer
+	p := Prediction{
+		Low:  max(least+min(float64(proven), lost)-sure-may, 0),
+		High: max(least+lost-sure, 0),
+	}
+	p.Accepted = min(max(least*float64(max(servers, 1))-sure-may/2, p.Low), p.High)
 	return p
 }
