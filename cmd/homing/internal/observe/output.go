@@ -27,8 +27,10 @@ type outputs struct {
 
 // openOutputs opens all files, so that a run that cannot be told of does not begin.
 func openOutputs(o *options, stdout io.Writer) (out *outputs, err error) {
-	out = &outputs{stdout: stdout, terminal: isTerminal(stdout), jsonOut: o.json == "-", anonymize: o.anonymize,
-		key: hashKey(o.anonymizeKey), files: o.files}
+	out = &outputs{
+		stdout: stdout, terminal: isTerminal(stdout), jsonOut: o.json == "-", anonymize: o.anonymize,
+		key: hashKey(o.anonymizeKey), files: o.files,
+	}
 	if f, ok := stdout.(*os.File); ok {
 		info, err := f.Stat()
 		out.toFile = err == nil && info.Mode().IsRegular()

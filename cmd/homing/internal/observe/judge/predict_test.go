@@ -16,7 +16,7 @@ type world struct {
 	kind     string        // id, ticket or psk
 	life     time.Duration // of a session
 	idle     time.Duration // between two visits of a client, at the mean
-	before   bool // what is seen is one address
+	before   bool          // what is seen is one address
 	issued   int
 	offers   int
 	accepted int // by servers in turn
@@ -29,7 +29,6 @@ type visitor struct {
 	session      string // its name; empty: none
 	home         byte   // who issued it
 	born, rooted time.Time
-	first        bool
 }
 
 // visit is one conn of a client to the server whose turn it is.
