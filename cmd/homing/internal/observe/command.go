@@ -190,8 +190,5 @@ func (o *options) validate() error {
 	if slices.Contains(o.ports, anyPort) {
 		o.ports = nil
 	}
-	if slices.Contains(o.ports, anyPort) {
-		o.ports = nil
-	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 
+	"homing/cmd/homing/internal/observe/capture"
 	"homing/cmd/homing/internal/observe/judge"
 	"homing/cmd/homing/internal/observe/report"
 )
@@ -36,16 +37,58 @@ func openOutputs(o *options, stdout io.Writer) (out *outputs, err error) {
 		out.toFile = err == nil && info.Mode().IsRegular()
 	}
 	if o.json != "" && !out.jsonOut {
-		if out.json, err = os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640); err != nil {
+		if out.json, err = os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY, 0o640); err != nil {
 			return nil, fmt.Errorf("--json: %w", err)
 		}
 	}
 	if o.html != "" {
-		if out.html, err = os.OpenFile(o.html, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640); err != nil {
+		if out.html, err = os.OpenFile(o.html, os.O_CREATE|os.O_WRONLY, 0o640); err != nil {
 			return nil, errors.Join(fmt.Errorf("--html: %w", err), out.close())
 		}
 	}
+	if err := out.distinct(); err != nil {
+		return nil, errors.Join(err, out.close())
+	}
 	return out, nil
+}
+
+// distinct refuses to write over a capture, or one report over the other.
+func (out *outputs) distinct() error {
+	var before os.FileInfo
+	for _, to := range []struct {
+		flag string
+		file *os.File
+	}{{"--json", out.json}, {"--html", out.html}} {
+		if to.file == nil {
+			continue
+		}
+		info, err := to.file.Stat()
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", to.flag, err)
+		case !info.Mode().IsRegular():
+			continue
+		case before != nil && os.SameFile(before, info):
+			return fmt.Errorf("--json and --html are one file, %s: give two names", to.file.Name())
+		}
+		before = info
+		for _, name := range out.files {
+			if of, err := os.Stat(name); name != capture.Stdin && err == nil && os.SameFile(info, of) {
+				return fmt.Errorf("%s %s is the capture itself: give another name", to.flag, to.file.Name())
+			}
+		}
+	}
+	return nil
+}
+
+// writeFile writes a report. What an earlier run has left goes only now that there is something to put in its place.
+func writeFile(f *os.File, found *judge.Findings, write func(io.Writer, *judge.Findings) error) error {
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		if err := f.Truncate(0); err != nil {
+			return fmt.Errorf("empty %s: %w", f.Name(), err)
+		}
+	}
+	return write(f, found)
 }
 
 // isTerminal reports whether w is a terminal.
@@ -94,10 +137,10 @@ func (out *outputs) write(f *judge.Findings) error {
 		errs = append(errs, report.WriteText(out.stdout, here))
 	}
 	if out.json != nil {
-		errs = append(errs, report.WriteJSON(out.json, out.hide(f, true)))
+		errs = append(errs, writeFile(out.json, out.hide(f, true), report.WriteJSON))
 	}
 	if out.html != nil {
-		errs = append(errs, report.WriteHTML(out.html, out.hide(f, true)))
+		errs = append(errs, writeFile(out.html, out.hide(f, true), report.WriteHTML))
 	}
 	return errors.Join(errs...)
 }

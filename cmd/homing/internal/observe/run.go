@@ -43,22 +43,22 @@ func run(ctx context.Context, o *options, stdin io.Reader, stdout, progress io.W
 		ctx, cancel = context.WithTimeout(ctx, o.maximum)
 		defer cancel()
 	}
-	out, err := openOutputs(o, stdout)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, usage.Failed(out.close())) }()
 	s := &session{options: o}
 	if s.source, err = open(ctx, o, stdin); err != nil {
 		return err
 	}
 	defer s.source.Close()
+	out, err := openOutputs(o, stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, usage.Failed(out.close())) }()
 	if s.judge, err = judge.New(judge.Config{Backends: o.backends, VIPs: o.vips}); err != nil {
 		return usage.Failed(err)
 	}
 	defer s.judge.Free() //nolint:errcheck // the process ends
 	s.flow = flow.New(flow.Config{Ports: o.ports, MaxConns: o.maxConns, MaxBytes: int(o.memory), Handler: s.judge})
-	serving, err := serve(o, s.look)
+	serving, err := serve(o, out, s.look)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func run(ctx context.Context, o *options, stdin io.Reader, stdout, progress io.W
 		}
 	}
 	ended := s.beside(ctx, out, progress)
-	err = s.read()
+	err = s.read(ctx)
 	ended()
 	return errors.Join(usage.Failed(out.write(s.final())), usage.Failed(err))
 }
@@ -86,7 +86,7 @@ func open(ctx context.Context, o *options, stdin io.Reader) (capture.Source, err
 
 // read takes all packets. A file that cannot be read to its end is no reason to leave out the next one: the error is the
 // first of them.
-func (s *session) read() (first error) {
+func (s *session) read(ctx context.Context) (first error) {
 	for {
 		p, err := s.source.Next()
 		switch {
@@ -97,18 +97,26 @@ func (s *session) read() (first error) {
 			s.mu.Unlock()
 			continue
 		case errors.Is(err, io.EOF):
+			if n := s.source.Stats(); ctx.Err() != nil && n.Size > 0 { // an interface, or a pipe, has no other end
+				s.end(fmt.Sprintf("interrupted, behind %d packets", n.Packets))
+			}
 			return first
 		}
 		if first == nil {
 			first = err
 		}
-		s.mu.Lock()
-		s.ended = append(s.ended, err.Error())
-		s.mu.Unlock()
+		s.end(err.Error())
 		if _, more := errors.AsType[*capture.FileError](err); !more {
 			return first
 		}
 	}
+}
+
+// end notes why the source, or a file of it, ended before its end.
+func (s *session) end(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, why)
 }
 
 // look is what has been found so far.
@@ -154,7 +162,7 @@ func (s *session) beside(ctx context.Context, out *outputs, progress io.Writer) 
 	case s.options.watch:
 		var w report.Watch
 		every = s.options.every
-		tell = func() { out.screen(w.Screen(out.hide(s.look(), false))) }
+		tell = func() { out.screen(w.Screen(out.hide(s.look(), out.toFile))) }
 	case s.options.device == "" && isTerminal(progress):
 		begun := time.Now()
 		tell = func() { fmt.Fprintf(progress, "\r%-79.79s", howFar(s.source.Stats(), time.Since(begun))) }

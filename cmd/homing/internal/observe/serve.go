@@ -31,7 +31,7 @@ func adminAddress(s string) (api.Address, error) {
 }
 
 // serve serves metrics at --admin, if that is given, until the function that it returns is called.
-func serve(o *options, look func() *judge.Findings) (end func(), err error) {
+func serve(o *options, out *outputs, look func() *judge.Findings) (end func(), err error) {
 	if o.admin == "" {
 		return func() {}, nil
 	}
@@ -44,7 +44,7 @@ func serve(o *options, look func() *judge.Findings) (end func(), err error) {
 		return nil, fmt.Errorf("--admin: %w", err)
 	}
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(report.Collector(look)); err != nil {
+	if err := registry.Register(report.Collector(func() *judge.Findings { return out.hide(look(), false) })); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	mux := http.NewServeMux()

@@ -16,8 +16,9 @@ import (
 // Metrics are served for this machine alone, at the one path.
 func TestServe(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "admin.sock")
-	end, err := serve(&options{admin: "unix:" + socket}, func() *judge.Findings {
-		return &judge.Findings{Hellos: judge.HelloFindings{Count: 17}}
+	end, err := serve(&options{admin: "unix:" + socket}, &outputs{anonymize: anonymizeOn}, func() *judge.Findings {
+		row := judge.Row{Service: "192.0.2.1:443", Outcome: judge.Outcome{Fresh: 1}}
+		return &judge.Findings{Hellos: judge.HelloFindings{Count: 17}, Rows: []judge.Row{row}}
 	})
 	testkit.Check(t, err)
 	defer end()
@@ -31,6 +32,9 @@ func TestServe(t *testing.T) {
 		body, err := io.ReadAll(answer.Body)
 		testkit.Check(t, err)
 		return answer.StatusCode, string(body)
+	}
+	if _, body := get("/metrics"); strings.Contains(body, "192.0.2.1") || !strings.Contains(body, `outcome="fresh"`) {
+		t.Errorf("names are told: %s", body)
 	}
 	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "homing_observe_hellos_total 17\n") {
 		t.Errorf("%d, %s", code, body)

@@ -69,6 +69,20 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Between two files hours may lie, which nobody has observed.
+func TestGap(t *testing.T) {
+	j, err := New(Config{Seed: 1})
+	testkit.Check(t, err)
+	defer func() { testkit.Check(t, j.Free()) }()
+	begin := time.Unix(1_800_000_000, 0)
+	for _, at := range []time.Duration{0, 10 * time.Second, 24 * time.Hour, 24*time.Hour + 10*time.Second} {
+		j.Pass(begin.Add(at))
+	}
+	if f := j.Findings(); f.Observed != 20 {
+		t.Errorf("observed for %v s, want 20", f.Observed)
+	}
+}
+
 // Times may be anything, and may jump.
 func TestTimes(t *testing.T) {
 	for _, begin := range []time.Time{time.Unix(0, 0), time.Unix(1_000_000, 0), time.Unix(4_000_000_000, 0), time.Unix(1<<40, 0), {}} {

@@ -78,7 +78,7 @@ type clock struct {
 }
 
 const (
-	// longGap bounds what a gap in the capture counts as time that was observed: between two files hours may lie.
+	// longGap is the longest gap in the capture that counts as time that was observed: between two files hours may lie.
 	longGap = time.Hour
 	// backSlack is how far time may go back without being set back: captures of several queues are not quite in order.
 	backSlack = time.Minute
@@ -93,8 +93,8 @@ func (k *clock) set(t time.Time) {
 		k.back++
 	case d < 0:
 		return
-	default:
-		k.observed += min(d, longGap)
+	case d <= longGap:
+		k.observed += d
 	}
 	k.last = t
 	k.now = uint32(min(max(t.Unix(), 1), math.MaxUint32-lastSeconds))
