@@ -7,10 +7,10 @@
 //
 // The rooms below internal: config (a setting, its flag, key, default, help: a row of rows.go), service (one running homing: pools,
 // reload, upgrade, drain), admin (its API and page; a metric: a row of metrics*.go), api (the words of that API), operate (what
-// operators ask and order: status, drain, cluster), observe (what becomes of sessions in traffic that flows already: the program homing-
-// observe), shortage (what clients are refused for, a row a cause), upgrade (from one process to the next), agent (the command beside a
-// backend), member (what node and agent share), logging and logref (how it is written, what each line means), value (how a setting is
-// read), transparent (the rules of --transparent), task. What more than one test needs is in bench/testkit.
+// operators ask and order: status, drain, cluster), observe (what becomes of sessions in traffic that flows already: the program
+// homing-observe), shortage (what clients are refused for, a row a cause), upgrade (from one process to the next), agent (the command
+// beside a backend), member (what node and agent share), logging and logref (how it is written, what each line means), value (how a
+// setting is read), transparent (the rules of --transparent), task. What more than one test needs is in bench/testkit.
 package main
 
 import (
