@@ -69,6 +69,38 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Tickets that clients make up, under more names than are kept, do not displace the keys of servers.
+func TestForgedTickets(t *testing.T) {
+	j, err := New(Config{Seed: 1})
+	testkit.Check(t, err)
+	defer func() { testkit.Check(t, j.Free()) }()
+	s := &script{T: t, judge: j, now: time.Unix(1_800_000_000, 0)}
+	for i := range 2 * (maxKeyUses + 100) {
+		s.conn([]string{"refuse", "V", "tls12", fmt.Sprintf("ticket=F%d.%d", i/2, i)})
+	}
+	for i, key := range []string{"A", "B", "A", "B"} {
+		s.conn([]string{"refuse", "V", "tls12", fmt.Sprintf("issue=%s.%d", key, i)})
+		s.now = s.now.Add(time.Second)
+	}
+	if v := j.Findings().Servers[0]; v.AtLeast != 2 || len(j.keys.uses) > maxKeyUses {
+		t.Errorf("%d servers or more, want 2; %d keys", v.AtLeast, len(j.keys.uses))
+	}
+}
+
+// A client cannot be taken for what was not counted apart.
+func TestNameOfOthers(t *testing.T) {
+	j, err := New(Config{Seed: 1, MaxNames: 2})
+	testkit.Check(t, err)
+	defer func() { testkit.Check(t, j.Free()) }()
+	s := &script{T: t, judge: j, now: time.Unix(1_800_000_000, 0)}
+	for _, name := range []string{Others, "one.example", "two.example"} {
+		s.conn([]string{"refuse", "V", "name=" + name})
+	}
+	if f := j.Findings(); len(f.ByName) != 3 {
+		t.Errorf("%+v", f.ByName)
+	}
+}
+
 // Between two files hours may lie, which nobody has observed.
 func TestGap(t *testing.T) {
 	j, err := New(Config{Seed: 1})

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"maps"
 	"math/bits"
 	"slices"
 
@@ -157,12 +158,12 @@ func (k *keyUses) at(service uint32, t affinity.Key, exact affinity.Key) *keyUse
 	return u
 }
 
-// sweep drops what is no key, or never showed that it is one.
+// sweep drops what is no key, or never showed that it is one. Clients can offer what they like, under as many names as they
+// like: if it is still too much, what no server has issued or accepted goes too.
 func (k *keyUses) sweep() bool {
-	for id, u := range k.uses {
-		if !u.several {
-			delete(k.uses, id)
-		}
+	maps.DeleteFunc(k.uses, func(_ keyAt, u *keyUse) bool { return !u.several })
+	if len(k.uses) >= maxKeyUses/2 {
+		maps.DeleteFunc(k.uses, func(_ keyAt, u *keyUse) bool { return u.issued.n+u.accepted.n == 0 })
 	}
 	return len(k.uses) < maxKeyUses
 }

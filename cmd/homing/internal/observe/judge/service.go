@@ -95,7 +95,7 @@ func (j *Judge) nameOf(h *tlsparse.Hello) string {
 		return Others
 	}
 	name := string(raw)
-	if bytes.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+	if bytes.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '(' || r == '\\' }) {
 		name = strconv.QuoteToASCII(name)
 	}
 	j.names[string(raw)] = name
