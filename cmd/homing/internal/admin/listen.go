@@ -4,18 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
-	"syscall"
-	"time"
 
 	"homing/cmd/homing/internal/api"
 )
-
-// socketMode lets the user and the group of the process in.
-const socketMode = 0o660
 
 // Listen opens the address. inherited, if not nil, is the listening socket of the process that this one takes over
 // from: it is used, or closed, in any case. The error is the system's.
@@ -24,23 +18,7 @@ func Listen(address api.Address, inherited *os.File) (net.Listener, error) {
 		defer inherited.Close()
 		return importListener(address, inherited)
 	}
-	if address.Network != "unix" {
-		return net.Listen("tcp", address.Addr)
-	}
-	listener, err := net.Listen("unix", address.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) && abandoned(address.Addr) {
-		if err := os.Remove(address.Addr); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		listener, err = net.Listen("unix", address.Addr)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(address.Addr, socketMode); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return listener, nil
+	return address.Listen()
 }
 
 func importListener(address api.Address, inherited *os.File) (net.Listener, error) {
@@ -56,19 +34,6 @@ func importListener(address api.Address, inherited *os.File) (net.Listener, erro
 			listener.Close())
 	}
 	return listener, nil
-}
-
-// abandoned reports whether nobody answers at a socket that is there: a process that was killed has left it.
-func abandoned(path string) bool {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != fs.ModeSocket {
-		return false
-	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		conn.Close()
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // secrets reads what Access names by files: the token, "" without one, and what makes the server speak TLS, nil if it

@@ -3,7 +3,6 @@ package observe
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -39,7 +38,7 @@ func serve(o *options, out *outputs, look func() *judge.Findings) (end func(), e
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen(address.Network, address.Addr)
+	listener, err := address.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("--admin: %w", err)
 	}

@@ -16,6 +16,10 @@ import (
 // Metrics are served for this machine alone, at the one path.
 func TestServe(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "admin.sock")
+	killed, err := net.Listen("unix", socket)
+	testkit.Check(t, err)
+	killed.(*net.UnixListener).SetUnlinkOnClose(false) // as a run that gave up its privileges to remove it, or was killed
+	testkit.Check(t, killed.Close())
 	end, err := serve(&options{admin: "unix:" + socket}, &outputs{anonymize: anonymizeOn}, func() *judge.Findings {
 		row := judge.Row{Service: "192.0.2.1:443", Outcome: judge.Outcome{Fresh: 1}}
 		return &judge.Findings{Hellos: judge.HelloFindings{Count: 17}, Rows: []judge.Row{row}}

@@ -14,7 +14,7 @@ import (
 // Anonymize returns the findings with hashes in place of all addresses, names, and files. The same key makes the same
 // hashes; who does not have it cannot try out addresses. Ports, and which addresses are of one network (/24, /48), stay.
 //
-// files are the names of the captures, which may stand in what is said of them.
+// files are the names of the captures, which may stand in what is said of them, as an interface's may.
 func Anonymize(f *judge.Findings, key []byte, files ...string) *judge.Findings {
 	h := hasher(key)
 	c := *f
@@ -35,7 +35,11 @@ func Anonymize(f *judge.Findings, key []byte, files ...string) *judge.Findings {
 	if c.Capture.Source != "" {
 		c.Capture.Source = h.short("capture", c.Capture.Source, 8)
 	}
-	for _, file := range files {
+	for _, file := range append(slices.Clip(files), f.Capture.Source) {
+		if file == "" || file == "-" { // stdin, of which is spoken by that name
+			continue
+		}
+		c.Capture.Ended = strings.ReplaceAll(c.Capture.Ended, "interface "+file, "the interface")
 		c.Capture.Ended = strings.ReplaceAll(c.Capture.Ended, file, "a capture")
 	}
 	return &c

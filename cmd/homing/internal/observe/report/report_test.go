@@ -150,6 +150,11 @@ func TestAnonymize(t *testing.T) {
 	if a.Servers[0].Address != a.Keys[0].Holders[0] {
 		t.Errorf("one address has two hashes: %s, %s", a.Servers[0].Address, a.Keys[0].Holders[0])
 	}
+	live := between()
+	live.Capture.Source, live.Capture.Ended = "dmz-paris", "interface dmz-paris is gone, behind 34 packets"
+	if got := Anonymize(live, []byte("one"), "-").Capture.Ended; got != "the interface is gone, behind 34 packets" {
+		t.Errorf("of an interface it says %q", got)
+	}
 	for name, write := range map[string]func(io.Writer, *judge.Findings) error{"text": WriteText, "json": WriteJSON, "html": WriteHTML} {
 		var out bytes.Buffer
 		testkit.Check(t, write(&out, a))
