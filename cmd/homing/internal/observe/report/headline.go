@@ -48,6 +48,9 @@ func verdict(f *judge.Findings) string {
 		return fmt.Sprintf("No resumption is lost: all of %s were accepted.", resumptions(f, offers))
 	}
 	lose := fmt.Sprintf("You lose %s of %s", percent(o.LostShare), resumptions(f, offers))
+	if o.Seen && o.Saved.High-o.Saved.Low > unknown {
+		return lose + ". How much of it homing would have brought home cannot be said: a capture of all servers, or a longer one, tells."
+	}
 	if o.Seen {
 		return lose + "; homing would have brought " + share(o.Saved) + " of these home."
 	}

@@ -84,6 +84,11 @@ func TestHeadline(t *testing.T) {
 			"You lose 41 % of 12,300 resumptions an hour; homing would have brought about 98.7 % (50 % to 99 %) of these home.",
 		},
 		{
+			"one server of several", edit(between(), func(f *judge.Findings) { f.Total.Saved = judge.Prediction{High: 1} }),
+			"You lose 41 % of 12,300 resumptions an hour. How much of it homing would have brought home cannot be said: a capture of all " +
+				"servers, or a longer one, tells.",
+		},
+		{
 			"much is missing", edit(between(), func(f *judge.Findings) { f.Unjudged.Bound = 0.05 }),
 			"You lose 41 % of 12,300 resumptions an hour; homing would have brought 98.7 % of these home. 5 % of the conns could not be " +
 				"judged, and may have fared otherwise.",
