@@ -79,7 +79,10 @@ const fewRefused = 4
 // is offered to another, as it is to servers behind a balancer. But each is several servers itself, which have things in
 // common with those of the others. 0: not most of the offers went to such addresses, or flags say what is a server.
 func (j *Judge) doors(part map[*service]bool) (n int) {
-	type sum struct{ offers, homeRefused, awayAccepted uint64 }
+	type sum struct {
+		offers, homeRefused uint64
+		awayAccepted        provenBy
+	}
 	sums := make(map[*service]*sum)
 	var all, at uint64
 	for _, r := range j.rows {
@@ -98,14 +101,17 @@ func (j *Judge) doors(part map[*service]bool) (n int) {
 		all += r.Offers()
 		for _, by := range []Stratum{BySession, ByKey, ByHint, ByProbe} {
 			k.homeRefused += r.By[by].HomeRefused
-			k.awayAccepted += r.By[by].AwayAccepted
+			k.awayAccepted[r.key.kind] += r.By[by].AwayAccepted
 		}
 	}
 	issuing, common := j.keys.issuers()
 	for s, k := range sums {
 		proven := s.proven()
 		keys := k.homeRefused >= fewRefused && issuing[s.id] > 1 && common[s.id]
-		sessions := proven.sum() >= linkEnough && 20*proven.sum() >= k.offers && k.awayAccepted > 0
+		sessions := false // of one kind: servers may share ticket keys, and each have IDs of its own
+		for kind, good := range proven {
+			sessions = sessions || good >= linkEnough && 20*good >= k.offers && k.awayAccepted[kind] > 0
+		}
 		if keys || sessions {
 			at += k.offers
 			n++
