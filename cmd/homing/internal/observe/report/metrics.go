@@ -19,13 +19,20 @@ func metrics() []metric {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	return []metric{
 		{
-			"homing_observe_handshakes_total", "Handshakes with a ServerHello, by address, version, offer and outcome.", counter,
+			"homing_observe_handshakes_total", "Handshakes that are part of the whole, by address, version, offer and outcome.", counter,
 			[]string{"service", "version", "offer", "outcome"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				type key struct{ service, version, kind, outcome string }
 				sums := map[key]uint64{}
+				beside := map[string]bool{} // seen a second time, behind, or of no concern
+				for i := range f.Servers {
+					beside[f.Servers[i].Address] = !f.Servers[i].Counted
+				}
 				for i := range f.Rows {
 					r := &f.Rows[i]
+					if beside[r.Service] {
+						continue
+					}
 					for outcome, n := range map[string]uint64{"fresh": r.Fresh, "accepted": r.Accepted, "refused": r.Refused, "undecided": r.Undecided} {
 						if n > 0 {
 							sums[key{r.Service, r.Version, r.Kind, outcome}] += n
@@ -38,7 +45,7 @@ func metrics() []metric {
 			},
 		},
 		{
-			"homing_observe_refused_total", "Offers that were refused, by why.", counter,
+			"homing_observe_refused", "Offers that were refused, by why, as far as is known by now.", gauge,
 			[]string{"why"},
 			func(f *judge.Findings, out func(float64, ...string)) {
 				for w := range judge.NumWhys {

@@ -53,10 +53,24 @@ func (w *Watch) Screen(f *judge.Findings) string {
 	return b.String()
 }
 
+// fewer reports whether there are fewer handshakes than there were.
+func fewer(now, then *[affinity.NumOfferKinds]judge.Tally) bool {
+	for kind := range now {
+		a, b := &now[kind], &then[kind]
+		if a.Fresh < b.Fresh || a.Failed < b.Failed || a.Accepted < b.Accepted || a.Refused < b.Refused || a.Undecided < b.Undecided {
+			return true
+		}
+	}
+	return false
+}
+
 // add keeps a look, and forgets those that are of no use any more.
 func (w *Watch) add(f *judge.Findings) {
 	if n := len(w.past); n > 0 && f.Ended.Before(w.past[n-1].at) {
 		w.past = w.past[:0] // the clock was set back
+	} else if n > 0 && fewer(&f.Tallies, &w.past[n-1].tallies) {
+		// An address was found to be a balancer's: it is no part of the whole any more.
+		w.past = append(w.past[:0], look{f.Ended, f.Tallies})
 	}
 	if len(w.past) == 0 {
 		w.past = append(w.past, look{at: f.Begun})
