@@ -173,6 +173,21 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// Lists are lists for programs, where there is nothing in them too.
+func TestNoNull(t *testing.T) {
+	for name, r := range map[string]*recording{"nothing": newRecording(t), "something": newRecording(t)} {
+		if name == "something" {
+			site(t, r, tls.VersionTLS12, 1, []int{0, 1})
+		}
+		for _, anonymize := range []string{"on", "off"} {
+			code, out, errs := command(r.Bytes(), "--pcap", "-", "--json", "-", "--anonymize", anonymize)
+			if code != 0 || strings.Contains(out, "null") {
+				t.Errorf("%s: exit code %d, %s, %s", name, code, errs, out)
+			}
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	live := []string{"--interface", "lo"}
 	file := []string{"--pcap", "-"}

@@ -20,6 +20,7 @@ func (j *Judge) Findings() *Findings {
 	j.later.look(j.now)
 	f := &Findings{
 		Format: Format, Begun: j.first, Ended: j.last, Observed: j.observed.Seconds(), SetBack: j.back,
+		ByName: []Row{}, Servers: []Server{}, Keys: []Key{}, // for programs: an empty list is a list
 	}
 	part := j.parts()
 	counted := func(r *row) bool { return part[r.service] }
@@ -210,7 +211,8 @@ func (j *Judge) findRows(f *Findings, counted func(*row) bool) {
 }
 
 // partRows makes rows of parts.
-func (j *Judge) partRows(g Ground, parts map[rowKey]*Tally, whole bool) (rows []Row) {
+func (j *Judge) partRows(g Ground, parts map[rowKey]*Tally, whole bool) []Row {
+	rows := make([]Row, 0, len(parts))
 	for k, t := range parts {
 		var kinds [affinity.NumOfferKinds]Tally
 		kinds[k.kind] = *t
@@ -266,6 +268,7 @@ func costs(o *Outcome, t *Tally) Costs {
 	resumed := cmp.Or(flights.Resumed, assumedResumed)
 	lost := float64(o.Lost)
 	return Costs{
+		CPU:           []CPU{},
 		RoundTrips:    ratio(float64(t.Cost.Trips), float64(t.Refused)) * lost,
 		RoundTripTime: ratio(t.Cost.TripTime.Seconds(), float64(t.Cost.TripsTimed)),
 		Bytes:         max(flights.Full-resumed, 0) * lost,
@@ -281,7 +284,7 @@ func (j *Judge) findKeys(f *Findings) {
 	}
 	for _, pool := range pools {
 		for _, k := range pool.HeldKeys(j.now) {
-			key := Key{ID: fmt.Sprintf("%08x", uint32(k.Key>>32)), Length: k.Len}
+			key := Key{Holders: []string{}, ID: fmt.Sprintf("%08x", uint32(k.Key>>32)), Length: k.Len}
 			var since, last uint32
 			for i, h := range k.Homes {
 				if i == 0 {

@@ -54,6 +54,10 @@ func verdict(f *judge.Findings) string {
 	if o.Seen {
 		return lose + "; homing would have brought " + share(o.Saved) + " of these home."
 	}
+	if f.View.Kind == judge.ViewApart && !several(f) {
+		return lose + ". The addresses seen here have shown nothing in common: if they are servers of one balancer, name them " +
+			"(--backend), and what homing would have brought home can be told."
+	}
 	if !several(f) {
 		return lose + ". Nothing shows that more than one server is behind what was seen: whether homing would have brought " +
 			"these home, a capture between balancer and servers tells."
