@@ -51,6 +51,10 @@ func verdict(f *judge.Findings) string {
 	if o.Seen && o.Saved.High-o.Saved.Low > unknown {
 		return lose + ". How much of it homing would have brought home cannot be said: a capture of all servers, or a longer one, tells."
 	}
+	if unseen := o.Why[judge.WhyUnknown.String()]; o.Seen && unseen > o.DoubtfulIDs+o.Lost/2 && o.Saved.High-o.Saved.Low > wide {
+		return lose + fmt.Sprintf(". Most of them are older than the capture, or name no issuer: homing would have brought %s to %s of "+
+			"these home, and a longer capture tells more.", percent(clamp(o.Saved.Low)), percent(clamp(o.Saved.High)))
+	}
 	if o.Seen {
 		return lose + "; homing would have brought " + share(o.Saved) + " of these home."
 	}

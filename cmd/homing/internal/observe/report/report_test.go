@@ -101,6 +101,14 @@ func TestHeadline(t *testing.T) {
 			"No client offered a session that servers knew, in 5 handshakes: there is nothing to lose.",
 		},
 		{
+			"sessions from before the capture", edit(between(), func(f *judge.Findings) {
+				f.Total = outcome(5, 0, 100, judge.Prediction{High: 0.878}, true)
+				f.Total.Why = map[string]uint64{"unknown": 100}
+			}),
+			"You lose 100 % of 100 resumptions an hour. Most of them are older than the capture, or name no issuer: homing would have " +
+				"brought 0 % to 87.8 % of these home, and a longer capture tells more.",
+		},
+		{
 			"addresses apart", edit(single(), func(f *judge.Findings) { f.View.Kind = judge.ViewApart }),
 			"You lose 5.6 % of 1,800 resumptions in 20 s. The addresses seen here have shown nothing in common: if they are servers of " +
 				"one balancer, name them (--backend), and what homing would have brought home can be told.",
