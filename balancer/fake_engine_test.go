@@ -75,7 +75,7 @@ func (e *fakeEngine) open() (n int) {
 	return n
 }
 
-func (e *fakeEngine) Listen(_ int, tag uint32) error {
+func (e *fakeEngine) Listen(_ int, tag uint32, _ bool) error {
 	e.listening = append(e.listening, tag)
 	return nil
 }

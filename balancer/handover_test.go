@@ -219,16 +219,7 @@ func TestInheritForeign(t *testing.T) {
 			queued := r.dial()
 			r.run()
 			read(t, queued, 1)
-			r.await("every loop gets conns", func() bool {
-				c := r.dial()
-				read(t, c, 1)
-				for _, l := range r.b.loops {
-					if l.count.accepted.Load() == 0 {
-						return false
-					}
-				}
-				return true
-			})
+			r.takesTurns(func() { read(t, r.dial(), 1) })
 			sockets := r.sockets()
 			if len(sockets) != 1 || len(sockets[0].FDs) != 1 || sockets[0].Addr.IP().Port() != bound.IP().Port() {
 				t.Errorf("to be handed on: %+v, want the one socket", sockets)

@@ -370,3 +370,17 @@ func write(t testing.TB, c io.Writer, b []byte) {
 		t.Errorf("write: %v", err)
 	}
 }
+
+// takesTurns checks that of conns that come one by one each loop gets a part, where all take from one queue.
+func (r *rig) takesTurns(dial func()) {
+	r.Helper()
+	const conns, least = 300, 10 // seen: 60 to 214 of three loops, and 1 of one that had no turn
+	for range conns {
+		dial()
+	}
+	for i, l := range r.b.loops {
+		if n := l.count.accepted.Load(); n < least {
+			r.Errorf("loop %d of %d got %d of %d conns", i, len(r.b.loops), n, conns)
+		}
+	}
+}

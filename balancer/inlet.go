@@ -85,7 +85,7 @@ func (l *loop) watch(in *inlet, tag uint32) error {
 		}
 		in.dormant = false
 	}
-	err := l.eng.Listen(in.fd, tag)
+	err := l.eng.Listen(in.fd, tag, in.shared)
 	in.watched = err == nil
 	return err
 }

@@ -210,11 +210,11 @@ type unwilling struct {
 	refuse atomic.Bool
 }
 
-func (u *unwilling) Listen(fd int, tag uint32) error {
+func (u *unwilling) Listen(fd int, tag uint32, shared bool) error {
 	if u.refuse.Load() {
 		return syscall.ENOMEM
 	}
-	return u.Engine.Listen(fd, tag)
+	return u.Engine.Listen(fd, tag, shared)
 }
 
 // A loop that cannot take the new listener, at the last moment, has all loops go back to what was.

@@ -42,6 +42,7 @@ func (e *ListenError) Unwrap() error { return e.Err }
 type socket struct {
 	// Static after construction.
 	alias  bool          // a second descriptor of another loop's socket
+	shared bool          // it has aliases, or is one
 	closed chan struct{} // closed when fd is
 
 	// Owned by the loop's thread, once it runs.
@@ -66,11 +67,16 @@ func (s *socket) dup() (int, error) {
 
 func newSocket(fd int) *socket { return &socket{fd: fd, closed: make(chan struct{})} }
 
-// newAlias is a second descriptor of another loop's socket.
-func newAlias(fd int) *socket {
-	s := newSocket(fd)
-	s.alias, s.handed = true, true
-	return s
+// newAlias is a second descriptor of s, which no loop has yet, for another loop.
+func (s *socket) newAlias() (*socket, error) {
+	fd, err := netio.DupListener(s.fd)
+	if err != nil {
+		return nil, err
+	}
+	other := newSocket(fd)
+	other.alias, other.handed = true, true
+	s.shared, other.shared = true, true
+	return other, nil
 }
 
 func (s *socket) open() bool {
@@ -184,14 +190,13 @@ func (p *endpoint) bindUnix(mode uint32) error {
 	p.file.Store(&file)
 	first := newSocket(fd)
 	for i := range p.sockets {
+		s := first
 		if i > 0 {
-			if fd, err = netio.DupListener(first.fd); err != nil {
+			if s, err = first.newAlias(); err != nil {
 				return errors.Join(err, p.close())
 			}
-			p.sockets[i] = []*socket{newAlias(fd)}
-			continue
 		}
-		p.sockets[i] = []*socket{first}
+		p.sockets[i] = []*socket{s}
 	}
 	return nil
 }
@@ -252,11 +257,11 @@ func importEndpoint(asked netaddr.Addr, from ExportedSocket, loops int) (*endpoi
 				continue
 			}
 		}
-		fd, err := netio.DupListener(all[i%len(all)].fd)
+		s, err := all[i%len(all)].newAlias()
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
-		p.sockets[i] = []*socket{newAlias(fd)}
+		p.sockets[i] = []*socket{s}
 	}
 	return p, nil
 }

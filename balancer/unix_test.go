@@ -354,11 +354,7 @@ func TestUnixFile(t *testing.T) {
 		read(t, c, 1)
 	}
 	talk(path)
-	// Every loop takes from the one queue.
-	r.await("every loop gets conns", func() bool {
-		talk(path)
-		return !slices.ContainsFunc(r.b.loops, func(l *loop) bool { return l.count.accepted.Load() == 0 })
-	})
+	r.takesTurns(func() { talk(path) })
 	// A reload adds a listener, changes the mode of one, then removes it.
 	cfg := r.b.settings().cfg
 	cfg.Listeners = slices.Clone(cfg.Listeners)

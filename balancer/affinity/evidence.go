@@ -11,8 +11,11 @@ import (
 // none.
 const ringSize = 8192
 
-// ageEvery is how often keys without proof are looked for.
-const ageEvery = time.Second
+// toNextSecond is how long the owner waits before it looks for keys without proof again. It does so on whole seconds, as what
+// else looks once a second does: an idle process wakes once for all of them.
+func toNextSecond(now time.Time) time.Duration {
+	return now.Round(time.Second).Add(time.Second).Sub(now)
+}
 
 // evidence is one ticket that a backend issued or, in TLS 1.3, accepted; or a key that it was found not to hold.
 type evidence struct {
@@ -52,7 +55,7 @@ func (p *Pool) hand(e evidence) {
 // keys die of age, and tables grow. It returns when ctx is done. The loops work without it, but learn no ticket key.
 func (s *Store) Run(ctx context.Context) {
 	s.nameFiles()
-	tick := time.NewTicker(ageEvery)
+	tick := time.NewTimer(toNextSecond(time.Now()))
 	defer tick.Stop()
 	always := make(chan struct{})
 	close(always)
@@ -69,7 +72,8 @@ func (s *Store) Run(ctx context.Context) {
 		case r := <-s.reseeds:
 			s.reseed(r.seed)
 			close(r.done)
-		case <-tick.C:
+		case now := <-tick.C:
+			tick.Reset(toNextSecond(now))
 			s.age(s.Now())
 			s.survey.step(s.tables(), s.Now())
 			grows = always

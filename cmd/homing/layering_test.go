@@ -62,7 +62,7 @@ var allowedEdges = map[string][]string{
 	"homing/upgrade":  {"balancer", "balancer/netaddr"},
 	"homing/shortage": {"balancer", "homing/api"},
 	"homing/logref":   {"balancer", "balancer/affinity", "balancer/netaddr"},
-	"homing/admin":    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/bound", "cluster/replica", "tlsparse", "homing/api"},
+	"homing/admin":    {"balancer", "balancer/affinity", "balancer/health", "balancer/pool", "balancer/rules", "cluster", "cluster/bound", "cluster/replica", "tlsparse", "homing/api", "homing/task"},
 	"homing/agent":    {"balancer/health", "balancer/netaddr", "cluster", "homing/config", "homing/logging", "homing/member", "homing/task", "homing/value", "cmd/internal"},
 	"homing/operate":  {"balancer/pool", "cluster", "homing/api", "homing/config", "homing/member", "homing/value", "cmd/internal"},
 

@@ -14,9 +14,10 @@ const maxAccepts = 64
 
 // listener is a listening descriptor from which connections are taken.
 type listener struct {
-	fd  int32
-	tag uint32
-	gen uint32 // of io_uring: tells a completion of an earlier Listen
+	fd     int32
+	tag    uint32
+	shared bool   // other engines take from its queue
+	gen    uint32 // of io_uring: tells a completion of an earlier Listen
 }
 
 func (e *core) Unlisten(fd int) error {
@@ -42,8 +43,9 @@ func (e *core) nextConn(c *Completion) bool {
 		l := e.ready[0]
 		// Where there was nothing else to do a second one has hardly come, and the next Wait tells of it.
 		if e.accepts >= maxAccepts || e.alone && e.accepts > 0 {
-			e.unready(l)
-			e.own.awaitConns(l)
+			if e.await(l, c) {
+				return true
+			}
 			continue
 		}
 		e.accepts++
@@ -62,8 +64,9 @@ func (e *core) nextConn(c *Completion) bool {
 			unix.EHOSTDOWN, unix.EHOSTUNREACH:
 			continue // the connection died in the queue (accept(2)); take the next
 		}
-		e.unready(l)
-		e.own.awaitConns(l)
+		if e.await(l, c) {
+			return true
+		}
 		if errno != unix.EAGAIN {
 			*c = Completion{Op: OpAccept, Errno: errno, Tag: l.tag, Sock: NoSock}
 			return true
@@ -72,7 +75,17 @@ func (e *core) nextConn(c *Completion) bool {
 	return false
 }
 
-// unready ends the taking from l until it has connections again.
+// await ends the taking from l until it has connections again. It tells when that is not to be had.
+func (e *core) await(l *listener, c *Completion) (told bool) {
+	e.unready(l)
+	errno := e.own.awaitConns(l)
+	if errno != 0 {
+		*c = Completion{Op: OpAccept, Errno: errno, Tag: l.tag, Sock: NoSock}
+	}
+	return errno != 0
+}
+
+// unready takes nothing from l.
 func (e *core) unready(l *listener) {
 	if i := slices.Index(e.ready, l); i >= 0 {
 		e.ready = slices.Delete(e.ready, i, i+1)

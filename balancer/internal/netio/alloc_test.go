@@ -86,7 +86,7 @@ func testNoAllocs(t *testing.T, open opener) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = CloseListener(fd) }) // open
-			if err := r.Listen(fd, 0); err != nil {
+			if err := r.Listen(fd, 0, false); err != nil {
 				t.Fatal(err)
 			}
 			return func() {

@@ -134,7 +134,7 @@ func testAcceptWithoutDescriptors(t *testing.T, open opener) {
 	r.ended = nil // the error may have been told more than once
 	r.quiet("nobody listens")
 	undo()
-	if err := r.Listen(d.fd, 4); err != nil {
+	if err := r.Listen(d.fd, 4, false); err != nil {
 		t.Fatal(err)
 	}
 	if c = r.take(OpAccept, NoSock); c.Errno != 0 || c.Peer != addrOf(peer.LocalAddr()) || c.Tag != 4 {
@@ -153,7 +153,7 @@ func testUnlistenLeavesQueue(t *testing.T, open opener) {
 	if err := r.Unlisten(d.fd); err != nil {
 		t.Errorf("a second Unlisten: %v", err)
 	}
-	if err := r.Listen(d.fd, 9); err != nil {
+	if err := r.Listen(d.fd, 9, false); err != nil {
 		t.Fatal(err)
 	}
 	if c := r.take(OpAccept, NoSock); c.Tag != 9 || c.Peer != addrOf(peer.LocalAddr()) {
@@ -199,10 +199,10 @@ func testUnlistenInBatch(t *testing.T, open opener) {
 func testListenErrors(t *testing.T, open opener) {
 	r := newRig(t, open)
 	d := r.listen("127.0.0.1:0", 0)
-	if err := r.Listen(d.fd, 0); !errors.Is(err, unix.EEXIST) {
+	if err := r.Listen(d.fd, 0, false); !errors.Is(err, unix.EEXIST) {
 		t.Errorf("listening twice: %v, want EEXIST", err)
 	}
-	if err := r.Listen(1<<20, 0); !errors.Is(err, unix.EBADF) {
+	if err := r.Listen(1<<20, 0, false); !errors.Is(err, unix.EBADF) {
 		t.Errorf("no descriptor: %v, want EBADF", err)
 	}
 	if fd, err := ListenTCP(d.addr, false); !errors.Is(err, unix.EADDRINUSE) {

@@ -91,7 +91,7 @@ func (r *rig) acceptedUnix() (Sock, *net.UnixConn) {
 			r.t.Error(err)
 		}
 	})
-	if err := r.Listen(fd, 7); err != nil {
+	if err := r.Listen(fd, 7, false); err != nil {
 		r.t.Fatal(err)
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})

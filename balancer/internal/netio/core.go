@@ -61,8 +61,8 @@ type engine interface {
 	awaitInput(s Sock, sl *slot)
 	// awaitRoom has the sending or splicing to s go on when there is room. An errno says that it cannot be waited for.
 	awaitRoom(s Sock, sl *slot) syscall.Errno
-	// awaitConns is told of a listener that has had its share, or has nothing.
-	awaitConns(l *listener)
+	// awaitConns is told of a listener that has had its share, or has nothing. An errno says that it cannot be waited for.
+	awaitConns(l *listener) syscall.Errno
 	// ignoreConns has no more told of a listener.
 	ignoreConns(l *listener) error
 	// relieve gives back descriptors that are of no use now, and reports whether there were any.

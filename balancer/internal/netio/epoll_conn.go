@@ -10,30 +10,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (e *epoll) Listen(fd int, tag uint32) error {
-	// Level-triggered: what one batch leaves in the queue is reported again. The slot number of a listener is its
-	// descriptor, mapped below wakeData.
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData - 1 - int32(fd)}
-	errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev)
+func (e *epoll) Listen(fd int, tag uint32, shared bool) error {
+	errno := e.addListener(int32(fd))
 	if errno == unix.EINVAL { // a file may be in a hundred instances that are two levels deep
 		e.leaveOuter()
-		errno = sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, int32(fd), &ev)
+		errno = e.addListener(int32(fd))
 	}
 	if errno != 0 {
 		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", fd, errno)
 	}
-	e.listeners[int32(fd)] = &listener{fd: int32(fd), tag: tag}
+	e.listeners[int32(fd)] = &listener{fd: int32(fd), tag: tag, shared: shared}
 	return nil
 }
 
+// addListener is level-triggered: what one batch leaves in the queue is reported again. The slot number of a listener is
+// its descriptor, mapped below wakeData.
+func (e *epoll) addListener(fd int32) syscall.Errno {
+	return sysEpollCtl(e.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData - 1 - fd})
+}
+
 func (e *epoll) ignoreConns(l *listener) error {
-	if errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_DEL, l.fd, nil); errno != 0 {
+	errno := sysEpollCtl(e.fd, unix.EPOLL_CTL_DEL, l.fd, nil)
+	if errno != 0 && !l.shared { // a shared one may have lost its place, see awaitConns
 		return fmt.Errorf("netio: epoll_ctl of listener %d: %w", l.fd, errno)
 	}
 	return nil
 }
 
-func (e *epoll) awaitConns(*listener) {} // the next Wait tells
+// awaitConns need not do anything, for the next Wait tells. But who stands first among those that wait for a shared queue
+// would be first each time, and get nearly all of its connections where they come one by one: it goes to the other end.
+func (e *epoll) awaitConns(l *listener) syscall.Errno {
+	if !l.shared {
+		return 0
+	}
+	_ = sysEpollCtl(e.fd, unix.EPOLL_CTL_DEL, l.fd, nil) // fails where the last time was without success
+	return e.addListener(l.fd)
+}
 
 func (e *epoll) relieve() bool { return e.spares.shut() }
 

@@ -334,9 +334,9 @@ func TestEpollManyLoopsOneQueue(t *testing.T) {
 		other, err := NewEpoll(1 << 20)
 		testkit.Check(t, err)
 		defer other.Shut()
-		testkit.Check(t, other.Listen(fd, 0))
+		testkit.Check(t, other.Listen(fd, 0, false))
 	}
-	testkit.Check(t, r.Listen(fd, 7))
+	testkit.Check(t, r.Listen(fd, 7, false))
 	if e.parker.callFd == 0 {
 		t.Skip("this kernel has no such limit")
 	}

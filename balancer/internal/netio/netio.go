@@ -57,8 +57,8 @@ type Engine interface {
 	// Listen starts taking connections from the listening descriptor fd, which stays the caller's. Each is reported as
 	// OpAccept under tag until Unlisten. An error of accept(2), without a socket, is reported at most once per Wait and
 	// accepting goes on: it is for the loop to Unlisten for a while. A connection that died in the queue is passed
-	// over, or its first Recv tells.
-	Listen(fd int, tag uint32) error
+	// over, or its first Recv tells. Of a queue that is shared other engines take too: each has its turn.
+	Listen(fd int, tag uint32, shared bool) error
 	// Unlisten stops taking connections from fd; those not yet taken wait in the kernel's queue. It holds from the next
 	// call of Next.
 	Unlisten(fd int) error

@@ -231,7 +231,7 @@ func (r *rig) listen(addr string, tag uint32, options ...option) *door {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Listen(fd, tag); err != nil {
+	if err := r.Listen(fd, tag, false); err != nil {
 		r.t.Fatal(err)
 	}
 	return &door{fd: fd, addr: bound.IP()}

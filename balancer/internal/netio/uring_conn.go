@@ -14,7 +14,7 @@ import (
 // A listening descriptor is polled by the ring. Connections are taken by calls of our own: the peer's address would
 // need one anyway, which a multishot accept does not tell, and none is taken that nobody asked for.
 
-func (e *uring) Listen(fd int, tag uint32) error {
+func (e *uring) Listen(fd int, tag uint32, _ bool) error {
 	if e.listeners[int32(fd)] != nil {
 		return fmt.Errorf("netio: listener %d: %w", fd, unix.EEXIST)
 	}
@@ -28,9 +28,10 @@ func (e *uring) Listen(fd int, tag uint32) error {
 	return nil
 }
 
-// awaitConns polls l until a connection waits.
-func (e *uring) awaitConns(l *listener) {
+// awaitConns polls l until a connection waits, behind all others that wait for the same queue.
+func (e *uring) awaitConns(l *listener) syscall.Errno {
 	e.add(sqe{opcode: opPollAdd, fd: l.fd, opFlags: pollEvents(unix.POLLIN), data: e.polls(l)})
+	return 0
 }
 
 // polls is the user data of the poll of l.

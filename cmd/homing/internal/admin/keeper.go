@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"homing/balancer/affinity"
+	"homing/cmd/homing/internal/task"
 )
 
 // keeper looks at the node every second, for what a single request could not know: how conns and traffic went, which
@@ -40,8 +41,8 @@ type tablesAt struct {
 }
 
 const (
-	// lookEvery is the time between two looks: rates are never older, and the status page, which asks as often, shows a
-	// change within two seconds.
+	// lookEvery is the time between two looks, task.EverySecond's: rates are never older, and the status page, which asks as
+	// often, shows a change within two seconds.
 	lookEvery = time.Second
 
 	// sampleEvery is the time between two samples of the history.
@@ -77,20 +78,11 @@ func (k *keeper) known() *counted {
 }
 
 func (k *keeper) run(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	k.look(time.Now())
-	k.seeKeys()
-	for {
+	task.EverySecond(ctx, func(now time.Time) {
+		k.look(now)
+		k.seeKeys()
 		k.countWanted(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			k.look(now)
-			k.seeKeys()
-		}
-	}
+	})
 }
 
 // countWanted takes a census when one is wanted and the last is old.

@@ -3,7 +3,6 @@
 package service
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -22,7 +21,7 @@ const readyHold = 2 * time.Second
 //
 //	starting ──able──► ready ──unable for readyHold──► unready ──able for readyHold──► ready
 //
-// It draws its conclusions when it is asked, and once a second (watch), so that nothing is missed between two
+// It draws its conclusions when it is asked, and once a second (service.watch), so that nothing is missed between two
 // questions.
 type readiness struct {
 	look func() string // why the node cannot serve now, "" if it can; static
@@ -68,20 +67,6 @@ func (r *readiness) step(seen string, now time.Time) {
 		r.changes = now
 	case now.Sub(r.changes) >= readyHold:
 		r.why, r.changes = seen, time.Time{}
-	}
-}
-
-// watch draws the conclusions that nobody asks for. It ends with ctx.
-func (r *readiness) watch(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		r.unready()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 	}
 }
 

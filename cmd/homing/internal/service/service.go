@@ -232,8 +232,7 @@ func (s *service) start(ctx context.Context) {
 		p.start(ctx)
 	}
 	s.applied(s.running.Load().config)
-	s.background.Go(func() { s.readiness.watch(ctx) })
-	s.background.Go(func() { s.watchShortages(ctx) })
+	s.background.Go(func() { s.watch(ctx) })
 	s.changing.Unlock()
 	s.startAlone(ctx)
 }

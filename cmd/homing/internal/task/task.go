@@ -4,6 +4,7 @@ package task
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Task is goroutines that end together.
@@ -29,4 +30,20 @@ func (t *Task) Stop() {
 	}
 	t.cancel()
 	t.ended.Wait()
+}
+
+// EverySecond calls look at once and then on every whole second until ctx is done. Whole seconds are when the tables' owner
+// looks too (package affinity): an idle process wakes once for all of them.
+func EverySecond(ctx context.Context, look func(now time.Time)) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-timer.C:
+			timer.Reset(now.Round(time.Second).Add(time.Second).Sub(now)) // never two for one second
+			look(now)
+		}
+	}
 }

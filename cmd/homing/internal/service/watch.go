@@ -9,20 +9,20 @@ import (
 	"homing/balancer/netaddr"
 	"homing/cmd/homing/internal/config"
 	"homing/cmd/homing/internal/shortage"
+	"homing/cmd/homing/internal/task"
 )
 
-// watchShortages looks every few seconds for what clients are short of. It ends with ctx.
-func (s *service) watchShortages(ctx context.Context) {
-	tick := time.NewTicker(shortage.Every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
+// watch looks whether conns are welcome, every second, and for what clients are short of, every shortage.Every. It ends with ctx.
+func (s *service) watch(ctx context.Context) {
+	const early = time.Second / 2 // no look is that late
+	looked := time.Now()
+	task.EverySecond(ctx, func(now time.Time) {
+		s.readiness.unready()
+		if now.Sub(looked) > shortage.Every-early {
 			s.shortages.Look(s.viewForShortages(), now)
+			looked = now
 		}
-	}
+	})
 }
 
 func (s *service) viewForShortages() *shortage.View {
