@@ -29,10 +29,10 @@ import (
 // The two ends of the wire in the tests' namespace: what is sent at far arrives at near.
 const near, far = "near", "far"
 
-// wire makes a namespace with a wire in it, and enters it.
-func wire(t testing.TB, name string) testkit.Room {
+// wire makes a namespace with a wire in it, and enters it. Its name is this process's: these tests may run twice at once.
+func wire(t testing.TB) testkit.Room {
 	t.Helper()
-	room := testkit.NewRoom(t, name, nil)
+	room := testkit.NewRoom(t, fmt.Sprint("homing-capture-", os.Getpid()), nil)
 	room.IP(t, "link", "add", near, "type", "veth", "peer", "name", far)
 	room.IP(t, "link", "set", near, "up")
 	room.IP(t, "link", "set", far, "up")
@@ -171,7 +171,7 @@ func hear(t testing.TB, s capture.Source) (heard []string) {
 }
 
 func TestListenFilter(t *testing.T) {
-	room := wire(t, "homing-capture")
+	room := wire(t)
 	send := sender(t, far)
 	later := ip4(layers.IPProtocolTCP)
 	later.FragOffset = 1
@@ -270,7 +270,7 @@ func TestListenFilter(t *testing.T) {
 
 // A device without a link layer, as a tunnel is, gives packets like any other.
 func TestListenTunnel(t *testing.T) {
-	room := wire(t, "homing-capture")
+	room := wire(t)
 	tunnel, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
 		t.Skip(err)
@@ -299,7 +299,7 @@ func TestListenTunnel(t *testing.T) {
 
 // What the loopback interface sends it receives: it is seen once. Segments come as long as offload makes them.
 func TestListenLoopback(t *testing.T) {
-	wire(t, "homing-capture")
+	wire(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	testkit.Check(t, err)
 	defer l.Close()
@@ -344,7 +344,7 @@ func TestListenLoopback(t *testing.T) {
 
 // Packets that found no room in the ring are counted: none is given and none counted twice.
 func TestListenCountsDrops(t *testing.T) {
-	wire(t, "homing-capture")
+	wire(t)
 	send := sender(t, far)
 	s := listen(t, capture.Options{Interface: near, Buffer: 1})
 	const sent = 4000
@@ -374,7 +374,7 @@ func TestListenCountsDrops(t *testing.T) {
 
 // The ring goes round and round without losing the order.
 func TestListenGoesRound(t *testing.T) {
-	wire(t, "homing-capture")
+	wire(t)
 	send := sender(t, far)
 	s := listen(t, capture.Options{Interface: near, Buffer: 2 << 20})
 	var next uint32
@@ -402,7 +402,7 @@ func TestListenGoesRound(t *testing.T) {
 
 // An interface may go down and come up again. One that is gone ends the source.
 func TestListenInterfaceGoesDown(t *testing.T) {
-	room := wire(t, "homing-capture")
+	room := wire(t)
 	s := listen(t, capture.Options{Interface: near})
 	room.IP(t, "link", "set", near, "down")
 	for range 3 { // the error of the socket comes once
@@ -440,7 +440,7 @@ func TestListenInterfaceGoesDown(t *testing.T) {
 
 // Time goes on where nothing comes, until the context is done.
 func TestListenTicks(t *testing.T) {
-	wire(t, "homing-capture")
+	wire(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s, err := capture.Listen(ctx, capture.Options{Interface: "lo", Buffer: 1 << 20})
 	testkit.Check(t, err)
@@ -461,7 +461,7 @@ func TestListenTicks(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	wire(t, "homing-capture")
+	wire(t)
 	terabytes := int64(4 << 40)
 	for name, test := range map[string]struct {
 		options capture.Options

@@ -26,7 +26,7 @@ func TestSoakListen(t *testing.T) {
 		rate     = 10_000
 		duration = 10 * time.Second
 	)
-	wire(t, "homing-capture")
+	wire(t)
 	send := sender(t, far)
 	s, err := capture.Listen(t.Context(), capture.Options{Interface: near, Ports: []uint16{443}})
 	testkit.Check(t, err)
