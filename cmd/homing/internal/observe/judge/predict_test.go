@@ -13,7 +13,7 @@ import (
 type world struct {
 	*script
 	random   *rand.Rand
-	kind     string        // id, ticket or psk
+	kind     string        // id, ticket, psk, or nameless: a psk without the name of its key
 	life     time.Duration // of a session
 	idle     time.Duration // between two visits of a client, at the mean
 	before   bool          // what is seen is one address
@@ -39,14 +39,17 @@ func (w *world) visit(n int, v *visitor, at byte) {
 		to = "V"
 	}
 	words := []string{"refuse", to, "name=site.example", fmt.Sprintf("client=192.0.%d.%d", 2+n/200, n%200)}
-	if w.kind != "psk" {
+	tls13, word := w.kind == "psk" || w.kind == "nameless", w.kind
+	if tls13 {
+		word = "psk"
+	} else {
 		words = append(words, "tls12")
 	}
 	fresh := v.session == ""
 	accepted := !fresh && at == v.home && w.now.Sub(v.born) <= w.life
 	if !fresh {
 		w.offers++
-		words = append(words, w.kind+"="+v.session)
+		words = append(words, word+"="+v.session)
 		if accepted {
 			words[0] = "accept"
 			w.accepted++
@@ -59,7 +62,7 @@ func (w *world) visit(n int, v *visitor, at byte) {
 	} else {
 		v.rooted = w.now
 	}
-	if !accepted || w.kind == "psk" { // TLS 1.3 gives new tickets each time
+	if !accepted || tls13 { // TLS 1.3 gives new tickets each time
 		w.issued++
 		v.session, v.home, v.born = fmt.Sprintf("%c.%d", at, w.issued), at, w.now
 		switch w.kind {
@@ -68,7 +71,10 @@ func (w *world) visit(n int, v *visitor, at byte) {
 			words = append(words, "new="+v.session)
 		case "ticket":
 			words = append(words, "issue="+v.session)
-		case "psk":
+		case "nameless":
+			v.session = fmt.Sprintf("go.%d", w.issued)
+		}
+		if tls13 {
 			v.rooted = w.now
 		}
 	}
@@ -86,6 +92,8 @@ func TestPrediction(t *testing.T) {
 	}{
 		{"psk", 300 * time.Second, 60 * time.Second, true},
 		{"psk", 300 * time.Second, 250 * time.Second, true},
+		{"nameless", 300 * time.Second, 60 * time.Second, true},
+		{"nameless", 300 * time.Second, 250 * time.Second, true},
 		{"ticket", 300 * time.Second, 5 * time.Second, true},
 		{"ticket", 300 * time.Second, 60 * time.Second, true},
 		{"ticket", 300 * time.Second, 170 * time.Second, true},
