@@ -51,20 +51,29 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 	if at := known.HomeAccepted + known.HomeRefused; at > 0 && known.all() >= fewOffers {
 		chance = float64(at) / float64(known.all())
 	}
-	client := t.By[ByClient]
-	if g.hidden {
-		p.plus(byChance(client.HomeAccepted+client.AwayAccepted, client.HomeRefused+client.AwayRefused, chance))
-	} else {
-		stays = float64(client.HomeAccepted)
-		p.plus(Prediction{stays, stays, stays})
-		rate := shareOf(client.HomeAccepted, client.HomeRefused, home.Accepted)
-		p.plus(rate.times(client.AwayAccepted + client.AwayRefused))
-	}
-	nothing := t.By[ByNothing]
+	client, nothing := t.By[ByClient], t.By[ByNothing]
 	if kind == affinity.OfferID { // those refused may be none
 		nothing.AwayRefused = 0
 	}
-	p.plus(byChance(nothing.AwayAccepted, nothing.AwayRefused, chance))
+	// keep is the share of clients that keep their addresses, by which alone homing knows where to send a ticket of TLS 1.3
+	// without a name. It is seen where the addresses are. Those of older versions it would have seen issued.
+	keep := 1.0
+	switch {
+	case kind != affinity.OfferPSK:
+	case g.hidden:
+		keep = 0.5 // nobody knows
+	default:
+		keep = ratio(float64(client.all()), float64(client.all()+nothing.all()))
+	}
+	if g.hidden {
+		nothing.plus(&Cell{AwayAccepted: client.HomeAccepted + client.AwayAccepted, AwayRefused: client.HomeRefused + client.AwayRefused})
+	} else {
+		sure := float64(client.HomeAccepted)
+		p.plus(Prediction{sure, sure, sure})
+		rate := shareOf(client.HomeAccepted, client.HomeRefused, home.Accepted)
+		p.plus(rate.times(client.AwayAccepted + client.AwayRefused))
+	}
+	p.plus(byChance(nothing.AwayAccepted, nothing.AwayRefused, chance, keep))
 	return p
 }
 
@@ -72,10 +81,12 @@ func (g ground) predict(t *Tally, kind affinity.OfferKind) (p Prediction) {
 const fewOffers = 20
 
 // byChance is of offers whose home nobody knows: where a real one is accepted by chance only, those accepted say how many
-// are real. Today's balancer does as well as it does; better than all there is no doing.
-func byChance(accepted, refused uint64, chance float64) Prediction {
+// are real. Of these homing knows the home of a share. Today's balancer does as well as it does; better than all there is no
+// doing.
+func byChance(accepted, refused uint64, chance, share float64) Prediction {
 	least, most := float64(accepted), float64(accepted+refused)
-	return Prediction{Accepted: min(most, least/chance), Low: least, High: most}
+	good := min(most, least/chance)
+	return Prediction{Accepted: least + share*(good-least), Low: least, High: most}
 }
 
 // shareOf is the share of successes, with the bounds that hold it in 95 of 100 cases (Wilson, 1927). Without a sample it
