@@ -107,6 +107,9 @@ func (j *Judge) doors(part map[*service]bool) (n int) {
 	issuing, common := j.keys.issuers()
 	for s, k := range sums {
 		proven := s.proven()
+		if j.hidden() {
+			proven[affinity.OfferPSK] = 0 // that goes by when the client was here
+		}
 		keys := k.homeRefused >= fewRefused && issuing[s.id] > 1 && common[s.id]
 		sessions := false // of one kind: servers may share ticket keys, and each have IDs of its own
 		for kind, good := range proven {
