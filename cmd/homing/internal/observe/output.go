@@ -55,6 +55,9 @@ func openOutputs(o *options, stdout io.Writer) (out *outputs, err error) {
 // distinct refuses to write over a capture, or one report over the other.
 func (out *outputs) distinct() error {
 	var before os.FileInfo
+	if f, ok := out.stdout.(*os.File); ok && out.toFile {
+		before, _ = f.Stat()
+	}
 	for _, to := range []struct {
 		flag string
 		file *os.File
@@ -69,7 +72,7 @@ func (out *outputs) distinct() error {
 		case !info.Mode().IsRegular():
 			continue
 		case before != nil && os.SameFile(before, info):
-			return fmt.Errorf("--json and --html are one file, %s: give two names", to.file.Name())
+			return fmt.Errorf("%s %s is what the report, or another form of it, is written to: give another name", to.flag, to.file.Name())
 		}
 		before = info
 		for _, name := range out.files {

@@ -27,7 +27,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	for _, tc := range []struct{ name, want string }{
 		{"--pcap trace.pcap --json trace.pcap", "is the capture itself"},
 		{"--pcap old --pcap trace.pcap --html link", "is the capture itself"},
-		{"--pcap trace.pcap --json old --html old", "are one file"},
+		{"--pcap trace.pcap --json old --html old", "is what the report, or another form of it, is written to"},
 		{"--pcap missing --json old", "missing"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
