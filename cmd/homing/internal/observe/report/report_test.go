@@ -195,6 +195,19 @@ func TestPageIsClosed(t *testing.T) {
 	}
 }
 
+// A name of hundreds of bytes, which is not escaped either, leaves the table one that can be read.
+func TestLongName(t *testing.T) {
+	f := between()
+	f.ByName[0].Name = strings.Repeat(`\x1b`, 255)
+	var out strings.Builder
+	testkit.Check(t, WriteText(&out, f))
+	for line := range strings.Lines(out.String()) {
+		if len(line) > 200 {
+			t.Errorf("a line of %d bytes: %s", len(line), line)
+		}
+	}
+}
+
 // JSON is read back as it was.
 func TestJSON(t *testing.T) {
 	var out bytes.Buffer

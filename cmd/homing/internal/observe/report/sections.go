@@ -260,10 +260,21 @@ func names(f *judge.Findings) section {
 	}
 	for i := range f.ByName[:min(len(f.ByName), maxRows)] {
 		r := &f.ByName[i]
-		s.Rows = append(s.Rows, outcomeCells(&r.Outcome, orElse(r.Name, "(none)")))
+		s.Rows = append(s.Rows, outcomeCells(&r.Outcome, orElse(shortened(r.Name), "(none)")))
 	}
 	s.Rest = rest(len(f.ByName), "names")
 	return s
+}
+
+// maxName is the longest name that is told to people, in bytes: clients choose them, and may fill the screen.
+const maxName = 80
+
+// shortened is the begin of a name that is too long. Names are of ASCII: see judge.
+func shortened(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return name[:maxName-3] + "..."
 }
 
 func rest(n int, what string) string {
