@@ -18,7 +18,7 @@ func TestBounds(t *testing.T) {
 	defer func() { testkit.Check(t, j.Free()) }()
 	s := &script{T: t, judge: j, now: time.Unix(1_800_000_000, 0)}
 	random := rand.New(rand.NewPCG(1, 2))
-	const conns = 40_000
+	const conns = 20_000
 	for i := range conns {
 		s.conns++
 		h := &helloBytes{name: fmt.Sprintf("n%d.example", random.IntN(3000)), tls13: i%2 == 0, random: fmt.Sprint(i)}

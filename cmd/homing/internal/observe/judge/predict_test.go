@@ -111,7 +111,7 @@ func TestPrediction(t *testing.T) {
 					script: &script{T: t, judge: j}, random: rand.New(rand.NewPCG(1, 2)), kind: tc.kind, life: tc.life, idle: tc.idle,
 					before: before,
 				}
-				w.run(6000)
+				w.run(4000)
 				o := &j.Findings().Total
 				all := float64(o.Accepted + o.Lost)
 				low, best, high := o.Homing.Low/all, o.Homing.Accepted/all, o.Homing.High/all
