@@ -3,11 +3,13 @@ package observe
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"time"
 
 	"homing/cmd/homing/internal/observe/judge"
@@ -17,6 +19,7 @@ import (
 func certificates() map[string]string {
 	return map[string]string{
 		"rsa2048": "RSA 2048", "rsa3072": "RSA 3072", "rsa4096": "RSA 4096", "p256": "ECDSA P-256", "p384": "ECDSA P-384",
+		"ed25519": "Ed25519",
 	}
 }
 
@@ -27,7 +30,7 @@ func checkCertificate(s string) error {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 && d < time.Minute {
 		return nil
 	}
-	return errors.New("not known: give rsa2048, rsa3072, rsa4096, p256 or p384, or a time such as 900us")
+	return errors.New("not known: give rsa2048, rsa3072, rsa4096, p256, p384 or ed25519, or a time such as 900us")
 }
 
 // price says what the signatures of the lost resumptions take of a server. Nothing else in a full handshake costs as much;
@@ -36,24 +39,40 @@ func price(f *judge.Findings, given string) {
 	if f.Costs.Handshakes == 0 {
 		return
 	}
-	kinds := []string{"rsa2048", "p256"}
 	if given != "" {
-		kinds = []string{given}
+		priceOne(f, given, judge.CertificateGiven, f.Costs.Handshakes)
+		return
+	}
+	var kinds []string
+	handshakes := map[string]uint64{}
+	for _, c := range f.Costs.Certificates {
+		if handshakes[c.Kind] += c.Handshakes; c.Kind != "" && !slices.Contains(kinds, c.Kind) {
+			kinds = append(kinds, c.Kind)
+		}
 	}
 	for _, kind := range kinds {
-		c := judge.CPU{Certificate: certificates()[kind]}
-		if c.Certificate == "" {
-			d, err := time.ParseDuration(kind)
-			if err != nil {
-				continue
-			}
-			c.Certificate, c.Each = "as given", d.Seconds()
-		} else if c.Each = signature(kind).Seconds(); c.Each == 0 {
-			continue
-		}
-		c.All = c.Each * float64(f.Costs.Handshakes)
-		f.Costs.CPU = append(f.Costs.CPU, c)
+		priceOne(f, kind, judge.CertificateRead, handshakes[kind])
 	}
+	if n := handshakes[""]; n > 0 {
+		priceOne(f, "rsa2048", judge.CertificateAssumed, n)
+		priceOne(f, "p256", judge.CertificateAssumed, n)
+	}
+}
+
+// priceOne says what n signatures take with a kind of certificate, or of a time that is given in its place.
+func priceOne(f *judge.Findings, kind, how string, n uint64) {
+	c := judge.CPU{Certificate: certificates()[kind], How: how, Handshakes: n}
+	if c.Certificate == "" {
+		d, err := time.ParseDuration(kind)
+		if err != nil {
+			return
+		}
+		c.Certificate, c.Each = "as given", d.Seconds()
+	} else if c.Each = signature(kind).Seconds(); c.Each == 0 {
+		return
+	}
+	c.All = c.Each * float64(n)
+	f.Costs.CPU = append(f.Costs.CPU, c)
 }
 
 // signature measures how long this machine takes to sign as a server does in a handshake: the least of some, for whatever
@@ -63,9 +82,13 @@ func signature(kind string) (least time.Duration) {
 	if err != nil {
 		return 0
 	}
-	digest := sha256.Sum256([]byte(kind))
+	sum := sha256.Sum256([]byte(kind))
+	digest := sum[:]
 	var opts crypto.SignerOpts = crypto.SHA256
-	if _, ok := signer.(*rsa.PrivateKey); ok {
+	switch signer.(type) {
+	case ed25519.PrivateKey: // signs the whole: 64 spaces, a label of 33 bytes, a zero, and the transcript's hash (same place)
+		digest, opts = make([]byte, 64+33+1+sha256.Size), crypto.Hash(0)
+	case *rsa.PrivateKey:
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256} // RFC 9846, Section 4.5.2
 	}
 	const most, enough = 50, 100 * time.Millisecond
@@ -74,7 +97,7 @@ func signature(kind string) (least time.Duration) {
 	for n := 0; n < most && time.Since(begun) < enough || n < 3; n++ {
 		at, signed, took := time.Now(), 0, time.Duration(0)
 		for ; signed == 0 || took < sample; took = time.Since(at) {
-			if _, err := signer.Sign(rand.Reader, digest[:], opts); err != nil {
+			if _, err := signer.Sign(rand.Reader, digest, opts); err != nil {
 				return 0
 			}
 			signed++
@@ -98,6 +121,9 @@ func clockStep() time.Duration {
 
 func newSigner(kind string) (crypto.Signer, error) {
 	switch kind {
+	case "ed25519":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
 	case "p256":
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case "p384":

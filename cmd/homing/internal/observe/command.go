@@ -116,8 +116,8 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.Var(endpoint(&o.backends), "backend", "the address of a server behind the balancer, repeatable")
 	flags.Var(endpoint(&o.vips), "vip", "an address of the balancer for clients, repeatable")
 	flags.Var(value.Text{P: &o.certificate, Check: checkCertificate, Kind: "TYPE"}, "certificate",
-		"what a full handshake costs a server: the time to sign with rsa2048, rsa3072, rsa4096, p256 or p384, measured here, or one "+
-			"such as 900us (default: rsa2048 and p256)")
+		"what a full handshake costs a server: the time to sign with rsa2048, rsa3072, rsa4096, p256, p384 or ed25519, measured here, "+
+			"or one such as 900us (default: what servers show in TLS 1.2, else rsa2048 and p256)")
 	flags.Var(value.Int{P: &o.maxConns, Min: 100, Max: 10_000_000}, "max-conns", "conns followed at a time; what gives way is counted")
 	flags.Var(value.Bytes{P: &o.memory, Min: 1 << 20, Max: 64 << 30}, "memory-limit", "bytes of handshakes that wait for packets before them")
 	flags.Var(value.Path(&o.json, "FILE"), "json",

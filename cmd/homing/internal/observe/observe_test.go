@@ -203,7 +203,7 @@ func TestUsage(t *testing.T) {
 		{append(file, "--backend", "192.0.2.1", "--vip", "192.0.2.1:443"), "homing: --backend 192.0.2.1 and --vip 192.0.2.1:443 are the same: an address is one of the two"},
 		{append(file, "--backend", "web1"), `homing: --backend "web1": not an address: write it such as 192.0.2.11 or 192.0.2.11:443`},
 		{append(file, "--port", "0"), `homing: --port "0": the port "0" is not a number from 1 to 65535`},
-		{append(file, "--certificate", "dsa"), `homing: --certificate "dsa": not known: give rsa2048, rsa3072, rsa4096, p256 or p384, or a time such as 900us`},
+		{append(file, "--certificate", "dsa"), `homing: --certificate "dsa": not known: give rsa2048, rsa3072, rsa4096, p256, p384 or ed25519, or a time such as 900us`},
 		{append(file, "--json", filepath.Join("no", "such", "dir", "f")), "homing: --json: open " + filepath.Join("no", "such", "dir", "f") + ":"},
 		{append(file, "extra"), `homing: unknown command "extra": see homing observe -h`},
 	} {

@@ -57,6 +57,10 @@ type Conn struct {
 	// HelloRetryRequest on, until the client answers it. It has the certificates. 0 until the answer.
 	Flight int
 
+	// Said is the server's stream from its begin up to what Handler.Answer tells, while that is told; nil otherwise. It is
+	// there for what an Event does not say, and good until the call returns.
+	Said []byte
+
 	// Settled says that the handshake was read to where it goes dark, or that there is none: whatever is missing behind,
 	// all was said that can be.
 	Settled bool

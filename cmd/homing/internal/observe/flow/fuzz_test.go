@@ -76,6 +76,9 @@ func (c *checker) Hello(conn *Conn, h *tlsparse.Hello, size int) {
 }
 
 func (c *checker) Answer(conn *Conn, s *tlsparse.Server, ev tlsparse.Event) {
+	if len(conn.Said) == 0 {
+		c.tb.Errorf("event %d of nothing said", ev)
+	}
 	if c.hellos[conn] == 0 || c.final[conn] > 0 {
 		c.tb.Errorf("event %d behind %d hellos and %d final events", ev, c.hellos[conn], c.final[conn])
 	}

@@ -225,7 +225,9 @@ func (a *Assembler) readAnswer(c *Conn) bool {
 		}
 	case tlsparse.EventNone, tlsparse.EventAlert, tlsparse.EventOpaque, tlsparse.EventInvalid, tlsparse.EventExcess:
 	}
+	c.Said = hs.halves[server].stream[:hs.fed]
 	a.cfg.Handler.Answer(c, &hs.server, ev)
+	c.Said = nil
 	if ev == tlsparse.EventOpaque || ev == tlsparse.EventInvalid || ev == tlsparse.EventExcess {
 		a.settle(c)
 	}

@@ -124,16 +124,28 @@ type Costs struct {
 	RoundTripTime float64 `json:"round_trip_seconds"` // of one, between client and server as far as conns here reach; 0: not seen
 	Bytes         float64 `json:"bytes"`              // of certificates and signatures, by the lengths of the servers' flights
 	Handshakes    uint64  `json:"full_handshakes"`    // of which each costs a signature
-	// CPU is what the signatures take of a server, by kind of certificate, which is not to be seen in all versions. The
-	// command fills it in.
+	// Certificates are those of these handshakes, the most frequent first. They add up to them.
+	Certificates []Certificate `json:"certificates"`
+	// CPU is what the signatures take of a server. The command fills it in.
 	CPU []CPU `json:"server_cpu"`
 }
 
-// CPU is the price of the signatures.
+// Certificate is a kind of certificate, by its public key. A service or name that has several counts by their shares.
+type Certificate struct {
+	Kind       string `json:"kind"`            // rsa2048, rsa3072, rsa4096, p256, p384, ed25519; empty if How is CertificateAssumed
+	How        string `json:"how"`             // CertificateRead, CertificateNear, CertificateAssumed
+	Handshakes uint64 `json:"full_handshakes"` // never 0
+}
+
+// CPU is the price of the signatures under one kind of certificate.
 type CPU struct {
-	Certificate string  `json:"certificate"`
-	Each        float64 `json:"seconds_each"`
-	All         float64 `json:"seconds"`
+	Certificate string `json:"certificate"` // for people
+	// How is CertificateRead, CertificateAssumed or CertificateGiven. Those that are assumed are alternatives: their
+	// handshakes are the same.
+	How        string  `json:"how"`
+	Handshakes uint64  `json:"full_handshakes"`
+	Each       float64 `json:"seconds_each"`
+	All        float64 `json:"seconds"`
 }
 
 // Key is one ticket key.

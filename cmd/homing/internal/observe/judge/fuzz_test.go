@@ -76,11 +76,14 @@ func FuzzCalls(f *testing.F) {
 func answers(j *Judge, c *side, b []byte) {
 	for range 100 {
 		n, ev := c.parser.Next(b)
+		c.said = append(c.said, b[:n]...)
 		b = b[n:]
 		if ev == tlsparse.EventNone {
 			return
 		}
+		c.Said = c.said
 		j.Answer(c.Conn, &c.parser, ev)
+		c.Said = nil
 	}
 }
 
@@ -121,6 +124,13 @@ func checkFindings(t *testing.T, f *Findings) {
 		}
 	}
 	check("total", &f.Total)
+	var certificates uint64
+	for _, c := range f.Costs.Certificates {
+		certificates += c.Handshakes
+	}
+	if certificates != f.Costs.Handshakes {
+		t.Errorf("certificates of %d handshakes, want %d", certificates, f.Costs.Handshakes)
+	}
 	for i := range f.Rows {
 		check("row", &f.Rows[i].Outcome)
 	}

@@ -59,6 +59,7 @@ type Judge struct {
 	names    map[string]string
 	rows     map[rowKey]*row
 	later    later
+	certs    map[certificateKey]*certificates
 	births   *affinity.Table // session ID or ticket -> when it was issued
 	roots    *affinity.Table // likewise -> when what the client would have in its place with homing was, if earlier
 	kept     [affinity.NumOfferKinds]kept
@@ -114,7 +115,7 @@ func New(cfg Config) (*Judge, error) {
 	}
 	j := &Judge{
 		cfg: cfg, store: store, services: make(map[netip.AddrPort]*service), names: make(map[string]string),
-		rows: make(map[rowKey]*row), rest: &service{},
+		rows: make(map[rowKey]*row), certs: make(map[certificateKey]*certificates), rest: &service{},
 	}
 	j.pool, j.front = j.newPool(), j.newPool()
 	births := min(cmp.Or(cfg.Sessions, birthEntries), birthEntries)

@@ -32,7 +32,8 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 // Options: client=ADDR, name=N, tls12 (the client speaks no TLS 1.3), id=S, ticket=K.1, psk=K.1, early, retry (a
 // HelloRetryRequest comes first), issue=K.1 or new=S (the ticket or session ID that A gives), by=F (the conn goes through
-// F, whose both sides are seen), asked=B (the balancer has asked B before, which has not answered), v12 (A speaks no TLS 1.3), unfinished, flight=BYTES, xN (so often; {} is the number).
+// F, whose both sides are seen), asked=B (the balancer has asked B before, which has not answered), v12 (A speaks no TLS
+// 1.3), cert=KIND (of A, with v12 or tls12), unfinished, flight=BYTES, xN (so often; {} is the number).
 func TestScripts(t *testing.T) {
 	testkit.Scripts(t, *update, func(t *testing.T, out io.Writer) func([]string) {
 		s := &script{T: t, out: out, now: time.Unix(1_800_000_000, 0)}
@@ -113,6 +114,7 @@ func options(words []string) map[string]string {
 type side struct {
 	*flow.Conn
 	parser tlsparse.Server
+	said   []byte
 }
 
 // conn is a conn from its begin to its end, or two, where both sides of a balancer are seen.
@@ -203,11 +205,14 @@ func (s *script) say(c *side, b []byte) {
 	s.step(c)
 	for {
 		n, ev := c.parser.Next(b)
+		c.said = append(c.said, b[:n]...)
 		b = b[n:]
 		if ev == tlsparse.EventNone {
 			return
 		}
+		c.Said = c.said
 		s.judge.Answer(c.Conn, &c.parser, ev)
+		c.Said = nil
 		switch ev {
 		case tlsparse.EventOpaque, tlsparse.EventInvalid, tlsparse.EventExcess:
 			return
@@ -254,7 +259,11 @@ func (s *script) answer(c *side, accepts bool, h *helloBytes, o map[string]strin
 			id = noise(o["new"], 32)
 		}
 		s.say(c, serverHello(false, id, random))
-		s.say(c, append(record(22, message(11, make([]byte, 800))), record(22, message(14, nil))...))
+		certificate := message(11, make([]byte, 800))
+		if o["cert"] != "" {
+			certificate = certificateMessage(certificateOf(s, o["cert"]))
+		}
+		s.say(c, append(record(22, certificate), record(22, message(14, nil))...))
 		if !unfinished {
 			s.say(c, append(s.ticket(o["issue"]), ccs...))
 		}
@@ -298,6 +307,9 @@ func (s *script) see() {
 		if !v.Seen {
 			fmt.Fprintf(s.out, "  servers %d or more, keys %d, refused and good %d\n", v.AtLeast, v.KeysAtOnce, v.Proven)
 		}
+	}
+	if all := f.Costs.Certificates; slices.ContainsFunc(all, func(c Certificate) bool { return c.Kind != "" }) {
+		fmt.Fprintf(s.out, "certificates: %v\n", all)
 	}
 	if u := &f.Unjudged; u.Missing > 0 || u.Unanswered > 0 {
 		fmt.Fprintf(s.out, "unjudged: missing %d %v, unanswered %d, bound %.3f\n", u.Missing, u.Why, u.Unanswered, u.Bound)

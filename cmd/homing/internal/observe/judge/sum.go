@@ -48,6 +48,7 @@ func (j *Judge) Findings() *Findings {
 	f.Kinds = j.partRows(f.Ground, parts, false)
 	j.findRows(f, counted)
 	f.Costs = costs(&f.Total, &total)
+	f.Costs.Certificates = j.certificatesOfLost(counted)
 	j.findKeys(f)
 	for _, kind := range []affinity.OfferKind{affinity.OfferTicket, affinity.OfferPSK} {
 		f.Keyless += f.Tallies[kind].By[ByClient].all() + f.Tallies[kind].By[ByNothing].all()

@@ -144,6 +144,7 @@ func (j *Judge) serverFinished(c *flow.Conn, st *conn) {
 	if !st.full || st.service == nil {
 		return
 	}
+	j.lookAtCertificate(c, st)
 	if st.issued != 0 {
 		st.pool.IssuedID(st.issued, st.service.id, j.now)
 		j.born(st.issued)

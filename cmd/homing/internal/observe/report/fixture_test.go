@@ -49,7 +49,16 @@ func between() *judge.Findings {
 		},
 		Costs: judge.Costs{
 			RoundTrips: 1043, RoundTripTime: 0.0213, Bytes: 14.9e6, Handshakes: 5043,
-			CPU: []judge.CPU{{Certificate: "RSA 2048", Each: 0.0009, All: 4.5387}, {Certificate: "ECDSA P-256", Each: 0.00003, All: 0.15}},
+			Certificates: []judge.Certificate{
+				{Kind: "rsa2048", How: judge.CertificateNear, Handshakes: 4000},
+				{How: judge.CertificateAssumed, Handshakes: 600},
+				{Kind: "rsa2048", How: judge.CertificateRead, Handshakes: 443},
+			},
+			CPU: []judge.CPU{
+				{Certificate: "RSA 2048", How: judge.CertificateRead, Handshakes: 4443, Each: 0.0009, All: 3.9987},
+				{Certificate: "RSA 2048", How: judge.CertificateAssumed, Handshakes: 600, Each: 0.0009, All: 0.54},
+				{Certificate: "ECDSA P-256", How: judge.CertificateAssumed, Handshakes: 600, Each: 0.00003, All: 0.018},
+			},
 		},
 		Keys: []judge.Key{
 			{ID: "0badcafe", Length: 16, Holders: []string{"192.0.2.11:443"}, Since: begun(), Last: begun().Add(time.Hour), Uses: 4000},
@@ -81,11 +90,15 @@ func before() *judge.Findings {
 	some := judge.Prediction{Accepted: 0.965, Low: 0.626, High: 1}
 	return &judge.Findings{
 		Format: judge.Format, Begun: begun(), Ended: begun().Add(20 * time.Second), Observed: 20, SetBack: 1,
-		View:     judge.View{Kind: judge.ViewBefore, Why: "one address answers"},
-		Total:    outcome(60, 595, 1205, some, false),
-		Kinds:    []judge.Row{{Version: "TLS 1.2", Kind: "ticket", Outcome: outcome(60, 595, 1205, some, false)}},
-		Servers:  []judge.Server{{Address: "192.0.2.1:443", Role: "alone", Counted: true, AtLeast: 3, KeysAtOnce: 3, Proven: 754, Outcome: outcome(60, 595, 1205, some, false)}},
-		Costs:    judge.Costs{Handshakes: 1205, Bytes: 1.3e6, RoundTrips: 796},
+		View:    judge.View{Kind: judge.ViewBefore, Why: "one address answers"},
+		Total:   outcome(60, 595, 1205, some, false),
+		Kinds:   []judge.Row{{Version: "TLS 1.2", Kind: "ticket", Outcome: outcome(60, 595, 1205, some, false)}},
+		Servers: []judge.Server{{Address: "192.0.2.1:443", Role: "alone", Counted: true, AtLeast: 3, KeysAtOnce: 3, Proven: 754, Outcome: outcome(60, 595, 1205, some, false)}},
+		Costs: judge.Costs{
+			Handshakes: 1205, Bytes: 1.3e6, RoundTrips: 796,
+			Certificates: []judge.Certificate{{Kind: "p256", How: judge.CertificateRead, Handshakes: 1205}},
+			CPU:          []judge.CPU{{Certificate: "ECDSA P-256", How: judge.CertificateRead, Handshakes: 1205, Each: 0.00003, All: 0.03615}},
+		},
 		Unjudged: judge.UnjudgedFindings{Opened: 1860},
 	}
 }

@@ -299,8 +299,16 @@ func costs(f *judge.Findings) section {
 	}
 	add("full handshakes", float64(c.Handshakes), round)
 	for _, cpu := range c.CPU {
-		add(fmt.Sprintf("server CPU, if %s (%s each)", cpu.Certificate, seconds(cpu.Each)), cpu.All, seconds)
+		of, condition := "", ""
+		if cpu.Handshakes != c.Handshakes {
+			of = " of " + count(cpu.Handshakes)
+		}
+		if cpu.How != judge.CertificateRead {
+			condition = "if "
+		}
+		add(fmt.Sprintf("server CPU%s, %s%s (%s each)", of, condition, cpu.Certificate, seconds(cpu.Each)), cpu.All, seconds)
 	}
+	s.Lead = certificates(c)
 	add("certificates on the wire", c.Bytes, byteCount)
 	trips := "round trips more"
 	if c.RoundTripTime > 0 {
@@ -308,6 +316,31 @@ func costs(f *judge.Findings) section {
 	}
 	add(trips, c.RoundTrips, round)
 	return s
+}
+
+// certificates says what the kinds of certificates stand on, where they were not read.
+func certificates(c *judge.Costs) (lead []string) {
+	if len(c.CPU) == 0 || c.CPU[0].How == judge.CertificateGiven {
+		return nil
+	}
+	var near, assumed uint64
+	for _, k := range c.Certificates {
+		switch k.How {
+		case judge.CertificateNear:
+			near += k.Handshakes
+		case judge.CertificateAssumed:
+			assumed += k.Handshakes
+		}
+	}
+	if near > 0 {
+		lead = append(lead, fmt.Sprintf("TLS 1.3 hides certificates: %s reckoned with the kind that the same service shows in TLS 1.2 "+
+			"or older.", plural(near, "handshake is", "handshakes are")))
+	}
+	if assumed > 0 {
+		lead = append(lead, fmt.Sprintf("The certificate of %s could not be read, nor another of the service (TLS 1.3 hides it): its "+
+			"kind is assumed. Give it: --certificate.", plural(assumed, "handshake", "handshakes")))
+	}
+	return lead
 }
 
 func keys(f *judge.Findings) section {
