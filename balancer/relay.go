@@ -36,6 +36,13 @@ const changeCipherSpecLen = 6
 // 9846, 4.4.4).
 const leastFinished = 32
 
+// encryptedAlert is the length of a TLS 1.3 alert: header, alert, type and tag (RFC 9846, Sections 5.2 and 6). The tag of the
+// CCM_8 ciphers has half the length. Who sends two bytes of data sends as many.
+const (
+	encryptedAlert     = 5 + 2 + 1 + 16
+	encryptedAlertCCM8 = 5 + 2 + 1 + 8
+)
+
 // becomeRelay ends the reading of the handshake: from here bytes are moved unseen and the conn owns no buffer.
 func (l *loop) becomeRelay(c *conn) {
 	hs := c.hs
@@ -105,7 +112,7 @@ func (l *loop) relay(c *conn, from side, done *netio.Completion) {
 
 // follow watches for the end of a handshake whose last flights are encrypted: the client has sent its Finished, alone
 // or behind ChangeCipherSpec, and the backend goes on with a record of application data. A backend that did not like
-// the Finished answers with an alert in clear or closes. Then the client's home is known (rule 3). A client that
+// the Finished answers with an alert, in clear or not, or closes. Then the client's home is known (rule 3). A client that
 // pretends to have finished, amid the backend's flight, gets what it would get by finishing: a home for its own
 // address, where it is.
 func (l *loop) follow(c *conn, from side, b []byte) {
@@ -124,6 +131,9 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 			c.mark = markNone // an alert
 		}
 	case c.mark == markBackend && from == sideBackend:
+		if b[0] == recordApplicationData && (len(b) == encryptedAlert || len(b) == encryptedAlertCCM8) {
+			return // if it is none, more follows
+		}
 		if b[0] == recordApplicationData {
 			c.lane.known.Completed(c.client, uint32(c.backend.ID), l.unix)
 			c.lane.pool.Names().Completed(c.name)
