@@ -24,14 +24,18 @@ func (e *uring) Listen(fd int, tag uint32, _ bool) error {
 	e.listens++
 	l := &listener{fd: int32(fd), tag: tag, gen: e.listens & genMask}
 	e.listeners[l.fd] = l
-	e.awaitConns(l)
+	e.poll(l)
 	return nil
 }
 
-// awaitConns polls l until a connection waits, behind all others that wait for the same queue.
 func (e *uring) awaitConns(l *listener) syscall.Errno {
-	e.add(sqe{opcode: opPollAdd, fd: l.fd, opFlags: pollEvents(unix.POLLIN), data: e.polls(l)})
+	e.poll(l)
 	return 0
+}
+
+// poll polls l until a connection waits, behind all others that wait for the same queue.
+func (e *uring) poll(l *listener) {
+	e.add(sqe{opcode: opPollAdd, fd: l.fd, opFlags: pollEvents(unix.POLLIN), data: e.polls(l)})
 }
 
 // polls is the user data of the poll of l.
@@ -51,7 +55,7 @@ func (e *uring) acceptable(fd int32, gen uint32, res int32, c *Completion) bool 
 		return false
 	}
 	if res < 0 {
-		e.awaitConns(l)
+		e.poll(l)
 		*c = Completion{Op: OpAccept, Errno: errnoOf(res), Tag: l.tag, Sock: NoSock}
 		return true
 	}
