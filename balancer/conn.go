@@ -63,7 +63,7 @@ type conn struct {
 	record       *ConnRecord // with a conn log only
 }
 
-// handshakeMark follows the end of a handshake that cannot be seen: see completed.go.
+// handshakeMark follows the end of a handshake that cannot be seen: see loop.follow.
 type handshakeMark uint8
 
 const (
