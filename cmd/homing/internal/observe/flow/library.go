@@ -34,8 +34,11 @@ func (a *Assembler) queue(c *Conn, from side, at int, b []byte) {
 
 // dequeue has the library forget a conn.
 func (a *Assembler) dequeue(c *Conn) {
-	for _, ends := range [2][2]endpoint{{c.pair.low, c.pair.high}, {c.pair.high, c.pair.low}} {
-		a.of, a.drop = c, true
+	for i, ends := range [2][2]endpoint{{c.pair.low, c.pair.high}, {c.pair.high, c.pair.low}} {
+		a.of, a.from, a.drop = c, c.low, true
+		if i > 0 {
+			a.from = c.low.other()
+		}
 		var header [20]byte
 		binary.BigEndian.PutUint16(header[0:], ends[0].port)
 		binary.BigEndian.PutUint16(header[2:], ends[1].port)
@@ -79,8 +82,9 @@ func (f factory) Accept(
 	switch a := f.a; {
 	case !a.drop:
 		*start = next < 0 && tcp.Seq == a.of.hs.halves[a.from].begin
-	case next < 0:
+	case next < 0: // before all that waits: what is behind the end it would be given with it, and forget the end
 		*start = true
+		tcp.Seq = a.of.hs.halves[a.from].begin
 	default:
 		tcp.Seq = uint32(next)
 	}
