@@ -89,7 +89,11 @@ func TestIntegrationKeyMoved(t *testing.T) {
 					if before.refused() > 0 {
 						t.Errorf("refused before anything happened: %v", &before)
 					}
-					if limit := after.offered / 50; after.refused() > limit {
+					limit := after.offered / 50
+					if probe == "off" { // clients alone find out, one by one: 0 to 17 of 200 were seen
+						limit = after.offered / 8
+					}
+					if after.refused() > limit {
 						t.Errorf("%d of %d refused afterwards, more than %d", after.refused(), after.offered, limit)
 					}
 				})

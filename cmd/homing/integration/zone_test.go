@@ -43,9 +43,10 @@ func TestIntegrationZone(t *testing.T) {
 			room.Start(t, "", binary, "run", "--engine", engine, "--loops", "1", "--listen", fmt.Sprintf("[fe80::8%%z0]:%d", port),
 				"--backend", "[fe80::7%z0]:8443", "--backend", "[2001:db8::7]:8443", "--source", "fe80::9%z0",
 				"--admin", admin, "--check-interval", "100ms", "--log-level", "warn")
-			testkit.Eventually(t, "the link-local backend is up", func() bool {
+			testkit.Eventually(t, "both backends are up", func() bool {
 				out, _ := curl("http://" + admin + "/metrics")
-				return strings.Contains(out, `homing_backend_up{backend="[fe80::7%z0]:8443",pool="default"} 1`)
+				return strings.Contains(out, `homing_backend_up{backend="[fe80::7%z0]:8443",pool="default"} 1`) &&
+					strings.Contains(out, `homing_backend_up{backend="[2001:db8::7]:8443",pool="default"} 1`)
 			})
 			for range 10 { // to both backends in turn
 				out, err := curl("-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("https://[fe80::8%%25z0]:%d/", port))
