@@ -36,13 +36,6 @@ const changeCipherSpecLen = 6
 // 9846, 4.4.4).
 const leastFinished = 32
 
-// encryptedAlert is the length of a TLS 1.3 alert: header, alert, type and tag (RFC 9846, Sections 5.2 and 6). The tag of the
-// CCM_8 ciphers has half the length. Who sends two bytes of data sends as many.
-const (
-	encryptedAlert     = 5 + 2 + 1 + 16
-	encryptedAlertCCM8 = 5 + 2 + 1 + 8
-)
-
 // becomeRelay ends the reading of the handshake: from here bytes are moved unseen and the conn owns no buffer.
 func (l *loop) becomeRelay(c *conn) {
 	hs := c.hs
@@ -131,7 +124,7 @@ func (l *loop) follow(c *conn, from side, b []byte) {
 			c.mark = markNone // an alert
 		}
 	case c.mark == markBackend && from == sideBackend:
-		if b[0] == recordApplicationData && (len(b) == encryptedAlert || len(b) == encryptedAlertCCM8) {
+		if b[0] == recordApplicationData && tlsparse.MayBeAlert(len(b)) {
 			return // if it is none, more follows
 		}
 		if b[0] == recordApplicationData {

@@ -42,6 +42,15 @@ func FlightOf(b []byte, done uint8) (f Flight) {
 	return f
 }
 
+// MayBeAlert says whether a protected record of so many bytes, its header
+// included, may be an alert: header, alert, type and tag, which has half the
+// length in the CCM_8 ciphers (RFC 9846, Sections 5.2 and 6). Who sends two bytes
+// of data sends as many.
+func MayBeAlert(n int) bool {
+	const beforeTag = 5 + 2 + 1
+	return n == beforeTag+16 || n == beforeTag+8
+}
+
 // MessageServerHelloDone ends the first flight of a TLS <= 1.2 server that does
 // not resume (RFC 5246, Section 7.4.5).
 const MessageServerHelloDone = 14

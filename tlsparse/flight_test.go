@@ -64,3 +64,12 @@ func FuzzFlight(f *testing.F) {
 		}
 	})
 }
+
+// An alert is two bytes, with their type and a tag of 16 bytes, or 8.
+func TestMayBeAlert(t *testing.T) {
+	for n, want := range map[int]bool{15: false, 16: true, 17: false, 23: false, 24: true, 25: false} {
+		if MayBeAlert(n) != want {
+			t.Errorf("%d bytes: %v", n, !want)
+		}
+	}
+}

@@ -213,7 +213,7 @@ func (a *Assembler) followed(c *Conn, from side, b []byte) {
 	case from == client && c.follow == followClient:
 		a.clientReplied(c, tcp.Seq, tcp.Ack, b)
 	case from == server && int32(tcp.Ack-c.lateAck) > 0 && int32(tcp.Seq-c.darkAt) >= 0 &&
-		(b[0] == recordApplicationData && !maybeAlert(len(b)) || b[0] == recordAlert):
+		(b[0] == recordApplicationData && !tlsparse.MayBeAlert(len(b)) || b[0] == recordAlert):
 		c.lateSeq, c.lateAck, c.lateData = tcp.Seq, tcp.Ack, b[0] == recordApplicationData
 	}
 	if c.follow != followServer || int32(c.lateSeq-c.ackedAt) < 0 || int32(c.lateAck-c.repliedAt) < 0 {
@@ -224,10 +224,6 @@ func (a *Assembler) followed(c *Conn, from side, b []byte) {
 		a.cfg.Handler.Replied(c)
 	}
 }
-
-// maybeAlert says whether a protected record of this length may be an alert: header, alert, type and tag, which is shorter in the
-// CCM_8 ciphers (RFC 9846, Sections 5.2 and 6). Who sends two bytes of data sends as many: then the next record tells.
-func maybeAlert(length int) bool { return length == 5+2+1+16 || length == 5+2+1+8 }
 
 // clientReplied looks at what a client sends with the header of its segment: whether it is its protected flight.
 func (a *Assembler) clientReplied(c *Conn, seq, ack uint32, b []byte) {
