@@ -51,10 +51,9 @@ echo "Windows: observe and diagnose run"
 
 promtool check rules cmd/homing/packaging/alerts.yml >/dev/null || fail "promtool does not like the rules"
 
-# As apt has it: the first mirror that it names, the way to it included.
-mirror=$(awk '$1 == "deb" {for (i = 2; i < NF; i++) if ($i ~ /^https?:/) {print $i; exit}} $1 == "URIs:" {print $2; exit}' /etc/apt/sources.list /etc/apt/sources.list.d/debian* 2>/dev/null | head -n 1)
+mirror=$(.ci/mirror)
 # bootstrap DIR [PACKAGE,...]: a fresh Debian root.
-bootstrap() { debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" "${mirror:-http://deb.debian.org/debian}" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }; }
+bootstrap() { debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" "$mirror" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }; }
 bootstrap "$root"
 mount -t proc proc "$root/proc"
 inventory() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log \) -prune -o -printf '%p %m %u %g\n' | sort); }

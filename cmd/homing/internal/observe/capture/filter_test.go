@@ -30,14 +30,15 @@ func layer(t testing.TB, parts ...gopacket.SerializableLayer) []byte {
 	return b.Bytes()
 }
 
-func ip4(p layers.IPProtocol) *layers.IPv4 {
+// IP4 is a header between two addresses for documentation, IP6 likewise.
+func IP4(p layers.IPProtocol) *layers.IPv4 {
 	return &layers.IPv4{
 		Version: 4, TTL: 64, Protocol: p,
 		SrcIP: netip.MustParseAddr("192.0.2.1").AsSlice(), DstIP: netip.MustParseAddr("192.0.2.2").AsSlice(),
 	}
 }
 
-func ip6(p layers.IPProtocol) *layers.IPv6 {
+func IP6(p layers.IPProtocol) *layers.IPv6 {
 	return &layers.IPv6{
 		Version: 6, HopLimit: 64, NextHeader: p,
 		SrcIP: netip.MustParseAddr("2001:db8::1").AsSlice(), DstIP: netip.MustParseAddr("2001:db8::2").AsSlice(),
@@ -51,15 +52,15 @@ func segment(from, to layers.TCPPort) *layers.TCP {
 // TestFilterPackets runs the part of the filter behind the kernel's own loads, which only a kernel has: those the tests with a network
 // namespace run.
 func TestFilterPackets(t *testing.T) {
-	withOptions := ip4(layers.IPProtocolTCP)
+	withOptions := IP4(layers.IPProtocolTCP)
 	withOptions.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 1}}
-	later := ip4(layers.IPProtocolTCP)
+	later := IP4(layers.IPProtocolTCP)
 	later.FragOffset, later.Flags = 100, layers.IPv4MoreFragments
-	first := ip4(layers.IPProtocolTCP)
+	first := IP4(layers.IPProtocolTCP)
 	first.Flags = layers.IPv4MoreFragments
-	whole := ip4(layers.IPProtocolTCP)
+	whole := IP4(layers.IPProtocolTCP)
 	whole.Flags = layers.IPv4DontFragment
-	laterUDP := ip4(layers.IPProtocolUDP)
+	laterUDP := IP4(layers.IPProtocolUDP)
 	laterUDP.FragOffset = 100
 	https, mirrors := Options{Ports: []uint16{443, 8443}}, Options{Ports: []uint16{443}, Mirrors: true}
 	for name, test := range map[string]struct {
@@ -76,24 +77,24 @@ func TestFilterPackets(t *testing.T) {
 		"first fragment":          {https, layer(t, first, segment(1024, 443)), true},
 		"first fragment of other": {https, layer(t, first, segment(1024, 80)), false},
 		"later fragment":          {https, layer(t, later, gopacket.Payload("443")), true},
-		"UDP":                     {https, layer(t, ip4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 443, DstPort: 443}), false},
-		"ICMP":                    {Options{}, layer(t, ip4(layers.IPProtocolICMPv4), &layers.ICMPv4{}), false},
-		"IPv6":                    {https, layer(t, ip6(layers.IPProtocolTCP), segment(1024, 443)), true},
-		"IPv6, other":             {https, layer(t, ip6(layers.IPProtocolTCP), segment(1024, 80)), false},
-		"IPv6, any":               {Options{}, layer(t, ip6(layers.IPProtocolTCP), segment(1024, 80)), true},
-		"IPv6 fragment":           {https, layer(t, ip6(layers.IPProtocolIPv6Fragment), gopacket.Payload("\x06234567")), true},
-		"IPv6 options":            {https, layer(t, ip6(layers.IPProtocolIPv6Destination), gopacket.Payload("\x2c234567")), true},
-		"IPv6 multicast":          {Options{}, layer(t, ip6(layers.IPProtocolIPv6HopByHop), gopacket.Payload("\x3a234567")), false},
-		"IPv6, UDP":               {https, layer(t, ip6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 443, DstPort: 443}), false},
-		"GRE, not asked for":      {https, layer(t, ip4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), false},
-		"GRE":                     {mirrors, layer(t, ip4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), true},
-		"GRE in IPv6":             {mirrors, layer(t, ip6(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), true},
-		"VXLAN":                   {mirrors, layer(t, ip4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 9, DstPort: 4789}, &layers.VXLAN{}), true},
-		"VXLAN in IPv6":           {mirrors, layer(t, ip6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 9, DstPort: 8472}, &layers.VXLAN{}), true},
+		"UDP":                     {https, layer(t, IP4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 443, DstPort: 443}), false},
+		"ICMP":                    {Options{}, layer(t, IP4(layers.IPProtocolICMPv4), &layers.ICMPv4{}), false},
+		"IPv6":                    {https, layer(t, IP6(layers.IPProtocolTCP), segment(1024, 443)), true},
+		"IPv6, other":             {https, layer(t, IP6(layers.IPProtocolTCP), segment(1024, 80)), false},
+		"IPv6, any":               {Options{}, layer(t, IP6(layers.IPProtocolTCP), segment(1024, 80)), true},
+		"IPv6 fragment":           {https, layer(t, IP6(layers.IPProtocolIPv6Fragment), gopacket.Payload("\x06234567")), true},
+		"IPv6 options":            {https, layer(t, IP6(layers.IPProtocolIPv6Destination), gopacket.Payload("\x2c234567")), true},
+		"IPv6 multicast":          {Options{}, layer(t, IP6(layers.IPProtocolIPv6HopByHop), gopacket.Payload("\x3a234567")), false},
+		"IPv6, UDP":               {https, layer(t, IP6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 443, DstPort: 443}), false},
+		"GRE, not asked for":      {https, layer(t, IP4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), false},
+		"GRE":                     {mirrors, layer(t, IP4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), true},
+		"GRE in IPv6":             {mirrors, layer(t, IP6(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeERSPAN}), true},
+		"VXLAN":                   {mirrors, layer(t, IP4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 9, DstPort: 4789}, &layers.VXLAN{}), true},
+		"VXLAN in IPv6":           {mirrors, layer(t, IP6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 9, DstPort: 8472}, &layers.VXLAN{}), true},
 		"VXLAN, a later fragment": {mirrors, layer(t, laterUDP, gopacket.Payload("VXLAN")), true},
-		"IP in IP":                {mirrors, layer(t, ip4(layers.IPProtocolIPv4), ip4(layers.IPProtocolTCP), segment(1, 2)), true},
-		"IPv6 in IP":              {mirrors, layer(t, ip4(layers.IPProtocolIPv6), ip6(layers.IPProtocolTCP), segment(1, 2)), true},
-		"other UDP, with mirrors": {mirrors, layer(t, ip4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 4789, DstPort: 53}), false},
+		"IP in IP":                {mirrors, layer(t, IP4(layers.IPProtocolIPv4), IP4(layers.IPProtocolTCP), segment(1, 2)), true},
+		"IPv6 in IP":              {mirrors, layer(t, IP4(layers.IPProtocolIPv6), IP6(layers.IPProtocolTCP), segment(1, 2)), true},
+		"other UDP, with mirrors": {mirrors, layer(t, IP4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 4789, DstPort: 53}), false},
 		"other TCP, with mirrors": {mirrors, layer(t, whole, segment(1024, 80)), false},
 		"of no IP version":        {mirrors, []byte{0x00, 0, 0, 40, 0, 0, 0, 0, 64, 6}, false},
 		"cut in the header":       {https, layer(t, whole, segment(1024, 443))[:12], false},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -116,20 +115,6 @@ func frame(t testing.TB, vlans []uint16, parts ...gopacket.SerializableLayer) []
 	return b.Bytes()
 }
 
-func ip4(p layers.IPProtocol) *layers.IPv4 {
-	return &layers.IPv4{
-		Version: 4, TTL: 64, Protocol: p,
-		SrcIP: netip.MustParseAddr("192.0.2.1").AsSlice(), DstIP: netip.MustParseAddr("192.0.2.2").AsSlice(),
-	}
-}
-
-func ip6(p layers.IPProtocol) *layers.IPv6 {
-	return &layers.IPv6{
-		Version: 6, HopLimit: 64, NextHeader: p,
-		SrcIP: netip.MustParseAddr("2001:db8::1").AsSlice(), DstIP: netip.MustParseAddr("2001:db8::2").AsSlice(),
-	}
-}
-
 func tcp(port layers.TCPPort) *layers.TCP {
 	return &layers.TCP{SrcPort: 1024, DstPort: port, ACK: true}
 }
@@ -173,21 +158,21 @@ func hear(t testing.TB, s capture.Source) (heard []string) {
 func TestListenFilter(t *testing.T) {
 	room := wire(t)
 	send := sender(t, far)
-	later := ip4(layers.IPProtocolTCP)
+	later := capture.IP4(layers.IPProtocolTCP)
 	later.FragOffset = 1
 	sendAll := func() {
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said("plain")))
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(80), said("port 80")))
-		send(frame(t, nil, ip6(layers.IPProtocolTCP), tcp(443), said("IPv6")))
-		send(frame(t, nil, ip6(layers.IPProtocolTCP), tcp(80), said("IPv6, port 80")))
-		send(frame(t, []uint16{10}, ip4(layers.IPProtocolTCP), tcp(443), said("VLAN")))
-		send(frame(t, []uint16{10}, ip4(layers.IPProtocolTCP), tcp(80), said("VLAN, port 80")))
-		send(frame(t, []uint16{10, 20}, ip4(layers.IPProtocolTCP), tcp(443), said("two tags")))
-		send(frame(t, []uint16{10, 20, 30}, ip6(layers.IPProtocolTCP), tcp(443), said("three tags")))
-		send(frame(t, []uint16{10, 20, 30}, ip6(layers.IPProtocolTCP), tcp(80), said("three tags, port 80")))
-		send(frame(t, nil, ip4(layers.IPProtocolUDP), &layers.UDP{DstPort: 443}, said("UDP")))
-		send(frame(t, nil, ip4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, ip4(layers.IPProtocolTCP), said("\x00\x00\x01\xbb GRE")))
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(last)))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said("plain")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(80), said("port 80")))
+		send(frame(t, nil, capture.IP6(layers.IPProtocolTCP), tcp(443), said("IPv6")))
+		send(frame(t, nil, capture.IP6(layers.IPProtocolTCP), tcp(80), said("IPv6, port 80")))
+		send(frame(t, []uint16{10}, capture.IP4(layers.IPProtocolTCP), tcp(443), said("VLAN")))
+		send(frame(t, []uint16{10}, capture.IP4(layers.IPProtocolTCP), tcp(80), said("VLAN, port 80")))
+		send(frame(t, []uint16{10, 20}, capture.IP4(layers.IPProtocolTCP), tcp(443), said("two tags")))
+		send(frame(t, []uint16{10, 20, 30}, capture.IP6(layers.IPProtocolTCP), tcp(443), said("three tags")))
+		send(frame(t, []uint16{10, 20, 30}, capture.IP6(layers.IPProtocolTCP), tcp(80), said("three tags, port 80")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolUDP), &layers.UDP{DstPort: 443}, said("UDP")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, capture.IP4(layers.IPProtocolTCP), said("\x00\x00\x01\xbb GRE")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(last)))
 	}
 	t.Run("ports", func(t *testing.T) {
 		enter(t, room)
@@ -214,11 +199,11 @@ func TestListenFilter(t *testing.T) {
 	t.Run("mirrors", func(t *testing.T) {
 		enter(t, room)
 		s := listen(t, capture.Options{Interface: near, Ports: []uint16{9}, Mirrors: true})
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said("of no port")))
-		send(frame(t, nil, ip4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, ip4(layers.IPProtocolTCP), tcp(443), said("GRE")))
-		send(frame(t, nil, ip4(layers.IPProtocolUDP), &layers.UDP{DstPort: 4789}, &layers.VXLAN{}, gopacket.Payload(
-			frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said("VXLAN")))))
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(9), said(last)))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said("of no port")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, capture.IP4(layers.IPProtocolTCP), tcp(443), said("GRE")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolUDP), &layers.UDP{DstPort: 4789}, &layers.VXLAN{}, gopacket.Payload(
+			frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said("VXLAN")))))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(9), said(last)))
 		if diff := cmp.Diff([]string{"GRE", "VXLAN"}, hear(t, s)); diff != "" {
 			t.Errorf("heard (-want +got):\n%s", diff)
 		}
@@ -226,8 +211,8 @@ func TestListenFilter(t *testing.T) {
 	t.Run("all interfaces", func(t *testing.T) {
 		enter(t, room)
 		s := listen(t, capture.Options{Interface: "any", Ports: []uint16{443}})
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said("both ends")))
-		send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(last)))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said("both ends")))
+		send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(last)))
 		if diff := cmp.Diff([]string{"both ends", "both ends"}, hear(t, s)); diff != "" { // it is sent at one and arrives at the other
 			t.Errorf("heard (-want +got):\n%s", diff)
 		}
@@ -255,7 +240,7 @@ func TestListenFilter(t *testing.T) {
 	t.Run("snap length", func(t *testing.T) {
 		enter(t, room)
 		s := listen(t, capture.Options{Interface: near, Snap: 60})
-		whole := frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(strings.Repeat("long", 200)))
+		whole := frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(strings.Repeat("long", 200)))
 		send(whole)
 		p, err := s.Next()
 		for err == nil && p.Data == nil {
@@ -283,13 +268,13 @@ func TestListenTunnel(t *testing.T) {
 	room.IP(t, "link", "set", "tunnel", "up")
 	for _, device := range []string{"tunnel", "any"} {
 		s := listen(t, capture.Options{Interface: device, Ports: []uint16{443}})
-		for _, network := range []gopacket.SerializableLayer{ip4(layers.IPProtocolTCP), ip6(layers.IPProtocolTCP)} {
+		for _, network := range []gopacket.SerializableLayer{capture.IP4(layers.IPProtocolTCP), capture.IP6(layers.IPProtocolTCP)} {
 			for _, port := range []layers.TCPPort{443, 80} {
 				_, err := tunnel.Write(frame(t, nil, network, tcp(port), said(fmt.Sprint(uint16(port))))[14:])
 				testkit.Check(t, err)
 			}
 		}
-		_, err := tunnel.Write(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(last))[14:])
+		_, err := tunnel.Write(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(last))[14:])
 		testkit.Check(t, err)
 		if diff := cmp.Diff([]string{"443", "443"}, hear(t, s)); diff != "" {
 			t.Errorf("%s: heard (-want +got):\n%s", device, diff)
@@ -348,7 +333,7 @@ func TestListenCountsDrops(t *testing.T) {
 	send := sender(t, far)
 	s := listen(t, capture.Options{Interface: near, Buffer: 1})
 	const sent = 4000
-	packet := frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(strings.Repeat("full", 300)))
+	packet := frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(strings.Repeat("full", 300)))
 	for range sent {
 		send(packet)
 	}
@@ -381,7 +366,7 @@ func TestListenGoesRound(t *testing.T) {
 	for range 12 { // 3 MB in all
 		for i := range uint32(200) {
 			number := binary.BigEndian.AppendUint32(nil, next+i)
-			send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(string(number)+strings.Repeat("x", 1200))))
+			send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(string(number)+strings.Repeat("x", 1200))))
 		}
 		for want := next + 200; next < want; {
 			p, err := s.Next()
@@ -418,8 +403,8 @@ func TestListenInterfaceGoesDown(t *testing.T) {
 		i, err := net.InterfaceByName(far)
 		return err == nil && i.Flags&net.FlagRunning != 0
 	})
-	send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said("up again")))
-	send(frame(t, nil, ip4(layers.IPProtocolTCP), tcp(443), said(last)))
+	send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said("up again")))
+	send(frame(t, nil, capture.IP4(layers.IPProtocolTCP), tcp(443), said(last)))
 	if diff := cmp.Diff([]string{"up again"}, hear(t, s)); diff != "" {
 		t.Errorf("heard (-want +got):\n%s", diff)
 	}

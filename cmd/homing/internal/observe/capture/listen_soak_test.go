@@ -37,7 +37,7 @@ func TestSoakListen(t *testing.T) {
 		if n < 0 {
 			segment.SrcPort, segment.DstPort = 443, 1024
 		}
-		frames = append(frames, frame(t, nil, ip4(layers.IPProtocolTCP), segment, said(payload)))
+		frames = append(frames, frame(t, nil, capture.IP4(layers.IPProtocolTCP), segment, said(payload)))
 	}
 	type result struct {
 		packets, bytes uint64
